@@ -1,0 +1,214 @@
+package cookie
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"io"
+	mrand "math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// reference computes a cookie with the standard library, from the format's definition alone.
+func reference(s Secret, epoch uint8, b *Binding) [Size]byte {
+	m := []byte{1}
+	m = append(m, b.Source[:]...)
+	m = append(m, byte(b.SourcePort>>8), byte(b.SourcePort), byte(b.DestinationPort>>8), byte(b.DestinationPort))
+	m = append(m, byte(b.Version>>8), byte(b.Version))
+	m = append(m, b.Random[:]...)
+	h := hmac.New(sha256.New, s[:])
+	h.Write(m)
+	var c [Size]byte
+	c[0] = epoch
+	copy(c[1:], h.Sum(nil))
+	return c
+}
+
+func randomBinding(r *mrand.Rand) *Binding {
+	b := &Binding{SourcePort: uint16(r.Uint32()), DestinationPort: uint16(r.Uint32()), Version: 0xfefd, Random: new([RandomSize]byte)}
+	for i := range b.Source {
+		b.Source[i] = byte(r.Uint32())
+	}
+	for i := range b.Random {
+		b.Random[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+func testSecret(t testing.TB, text string) Secret {
+	s := Secret(sha256.Sum256([]byte(text)))
+	if err := s.check(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestBatchIsTheDocumentedFormat(t *testing.T) {
+	r := mrand.New(mrand.NewPCG(1, 2))
+	for n := 1; n <= 130; n++ {
+		s := Secret(sha256.Sum256([]byte{byte(n)}))
+		k := NewKeyring(s, uint8(n)).Current()
+		batch := NewBatch(n)
+		var in []*Binding
+		for range n {
+			in = append(in, randomBinding(r))
+			batch.Add(in[len(in)-1])
+		}
+		batch.Sum(k)
+		for i := range n {
+			var got [Size]byte
+			batch.Cookie(i, &got)
+			if want := reference(s, uint8(n), in[i]); got != want {
+				t.Fatalf("batch of %d, lane %d: %x, want %x", n, i, got, want)
+			}
+			if !batch.Equal(i, got[:]) {
+				t.Fatalf("batch of %d, lane %d is not equal to its own cookie", n, i)
+			}
+		}
+	}
+}
+
+// Every single bit of what a cookie is bound to, and of the cookie itself, counts.
+func TestEveryBitFlipIsRefused(t *testing.T) {
+	k := NewKeyring(testSecret(t, "a"), 7)
+	b := randomBinding(mrand.New(mrand.NewPCG(3, 4)))
+	c := k.Current().Issue(b)
+	if !k.Verify(b, c[:]) {
+		t.Fatal("the cookie is not accepted unchanged")
+	}
+	refused := func(what string, bit int, b *Binding, c []byte) {
+		if k.Verify(b, c) {
+			t.Errorf("%s bit %d flipped is accepted", what, bit)
+		}
+	}
+	for bit := range 8 * Size {
+		x := c
+		x[bit/8] ^= 1 << (bit % 8)
+		refused("cookie", bit, b, x[:])
+	}
+	for bit := range 128 {
+		x := *b
+		x.Source[bit/8] ^= 1 << (bit % 8)
+		refused("source", bit, &x, c[:])
+	}
+	for bit := range 16 {
+		x, y, z := *b, *b, *b
+		x.SourcePort ^= 1 << bit
+		y.DestinationPort ^= 1 << bit
+		z.Version ^= 1 << bit
+		refused("source port", bit, &x, c[:])
+		refused("destination port", bit, &y, c[:])
+		refused("version", bit, &z, c[:])
+	}
+	for bit := range 8 * RandomSize {
+		x := *b
+		r := *b.Random
+		r[bit/8] ^= 1 << (bit % 8)
+		x.Random = &r
+		refused("random", bit, &x, c[:])
+	}
+	refused("length", 0, b, c[:31])
+	refused("length", 1, b, append(c[:], 0))
+}
+
+func TestCookieOutlivesOneRotationNotTwo(t *testing.T) {
+	b := randomBinding(mrand.New(mrand.NewPCG(5, 6)))
+	k := NewKeyring(testSecret(t, "one"), 1)
+	c := k.Current().Issue(b)
+	for i, want := range []bool{true, true, false} {
+		if got := k.Verify(b, c[:]); got != want {
+			t.Errorf("after %d rotations: accepted %v, want %v", i, got, want)
+		}
+		next, err := k.Next(testSecret(t, strings.Repeat("x", i+1)), uint8(i+2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k = next
+	}
+}
+
+func TestNextRefusesRepeatsAndCollisions(t *testing.T) {
+	a, b := testSecret(t, "a"), testSecret(t, "b")
+	k := NewKeyring(a, 1)
+	if _, err := k.Next(a, 2); !errors.Is(err, ErrRepeatedSecret) {
+		t.Errorf("current secret again: %v", err)
+	}
+	if _, err := k.Next(b, 1); !errors.Is(err, ErrEpochCollision) {
+		t.Errorf("current epoch again: %v", err)
+	}
+	k2, err := k.Next(b, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k2.Next(a, 3); !errors.Is(err, ErrRepeatedSecret) {
+		t.Errorf("previous secret again: %v", err)
+	}
+}
+
+func TestNewSecretRefusesBadEntropy(t *testing.T) {
+	stuck := func(b byte) io.Reader { return bytes.NewReader(bytes.Repeat([]byte{b}, 64)) }
+	for name, c := range map[string]struct {
+		src  io.Reader
+		want error
+	}{
+		"failing":  {errReader{}, ErrEntropy},
+		"empty":    {bytes.NewReader(nil), ErrEntropy},
+		"short":    {bytes.NewReader(make([]byte, SecretSize-1)), ErrEntropy},
+		"all zero": {stuck(0), ErrWeakSecret},
+		"all ones": {stuck(0xff), ErrWeakSecret},
+	} {
+		if s, err := NewSecret(c.src); !errors.Is(err, c.want) || s != (Secret{}) {
+			t.Errorf("%s source: secret %v, error %v, want %v", name, s, err, c.want)
+		}
+	}
+	if _, err := NewSecret(rand.Reader); err != nil {
+		t.Errorf("working source: %v", err)
+	}
+}
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, errors.New("no entropy today") }
+
+func TestParseSecret(t *testing.T) {
+	s := testSecret(t, "p")
+	got, err := ParseSecret(s.Hex())
+	if err != nil || got != s {
+		t.Fatalf("round trip: %v, %v", got, err)
+	}
+	digits := s.Hex()
+	for _, bad := range []string{"", digits[:62], digits + "00", "zz" + digits[2:], strings.Repeat("00", 32), strings.Repeat("ab", 32)} {
+		_, err := ParseSecret(bad)
+		if err == nil {
+			t.Errorf("%q is accepted", bad)
+		} else if bad != "" && strings.Contains(err.Error(), digits[2:20]) {
+			t.Errorf("error gives the secret away: %v", err)
+		}
+	}
+	if strings.Contains(s.String(), digits[:16]) {
+		t.Error("String gives the secret away")
+	}
+}
+
+func TestBatchDoesNotAllocate(t *testing.T) {
+	k := NewKeyring(testSecret(t, "z"), 1).Current()
+	b := randomBinding(mrand.New(mrand.NewPCG(7, 8)))
+	batch := NewBatch(64)
+	var c [Size]byte
+	if n := testing.AllocsPerRun(100, func() {
+		batch.Reset()
+		for range 64 {
+			batch.Add(b)
+		}
+		batch.Sum(k)
+		for i := range 64 {
+			batch.Cookie(i, &c)
+			batch.Equal(i, c[:])
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}

@@ -1,0 +1,16 @@
+// Package cookie issues and verifies the stateless cookies of a DTLS HelloVerifyRequest (RFC 6347 section 4.2.1).
+//
+// A cookie is format v1, 32 bytes: byte 0 is the low byte of the secret's epoch, bytes 1..31 are the first 31
+// bytes of HMAC-SHA256(secret, m). The message m is 55 bytes, big-endian:
+//
+//	0x01 | source address (16, IPv4 as v4-mapped) | source port (2) | destination port (2) | client_version (2) | random (32)
+//
+// 55 is the longest message that SHA-256 pads into one block (55 + 1 + 8 = 64), so with the states after the
+// two HMAC key pads kept per secret, a cookie costs two compressions. The random binds a cookie to one
+// handshake; cipher suites and extensions may stand in a later fragment of the ClientHello, so they stay out.
+//
+// A [Keyring] is immutable and shared by any number of goroutines; a [Store] swaps it atomically. A [Batch]
+// belongs to one goroutine: fill its lanes with [Batch.Add] while parsing, compute all of them once with
+// [Batch.Sum], read each with [Batch.Cookie] or [Batch.Equal]. Nothing here does I/O, reads a clock or
+// allocates after construction. The package imports nothing of this project.
+package cookie

@@ -1,0 +1,79 @@
+package cookie
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
+
+// ErrEpochCollision: the new secret's epoch byte is the one of the current secret, so a cookie would not say
+// which of the two made it.
+var ErrEpochCollision = errors.New("epoch byte of the secret is the current one's")
+
+// Key is one secret made ready: the SHA-256 states after the two HMAC key pads, so that a cookie costs two
+// compressions instead of four. Immutable.
+type Key struct {
+	inner, outer state
+	epoch        uint8
+	secret       Secret
+}
+
+func newKey(s Secret, epoch uint8) *Key {
+	k := &Key{inner: initialState, outer: initialState, epoch: epoch, secret: s}
+	for _, pad := range []struct {
+		st *state
+		b  uint8
+	}{{&k.inner, 0x36}, {&k.outer, 0x5c}} { // ipad and opad, RFC 2104 section 2
+		var w block
+		for i := range w {
+			w[i] = 0x01010101 * uint32(pad.b)
+			if i < SecretSize/4 {
+				w[i] ^= uint32(s[4*i])<<24 | uint32(s[4*i+1])<<16 | uint32(s[4*i+2])<<8 | uint32(s[4*i+3])
+			}
+		}
+		compress(pad.st, &w)
+	}
+	return k
+}
+
+// Epoch is byte 0 of the cookies made under k.
+func (k *Key) Epoch() uint8 { return k.epoch }
+
+// Fingerprint names k's secret.
+func (k *Key) Fingerprint() string { return k.secret.Fingerprint() }
+
+// Keyring holds the secret that issues cookies and the one before it, whose cookies are still honoured: a
+// client has at least one rotation interval to return its cookie. Immutable; load it once per batch.
+type Keyring struct {
+	current, previous *Key
+}
+
+// NewKeyring starts a keyring with one secret.
+func NewKeyring(s Secret, epoch uint8) *Keyring { return &Keyring{current: newKey(s, epoch)} }
+
+// Current issues cookies.
+func (k *Keyring) Current() *Key { return k.current }
+
+// Previous verifies cookies issued before the last rotation; nil before the first.
+func (k *Keyring) Previous() *Key { return k.previous }
+
+// Next returns the keyring after a rotation to s. It refuses a secret that k holds (ErrRepeatedSecret) and
+// one with the current epoch byte (ErrEpochCollision); k stays valid either way.
+func (k *Keyring) Next(s Secret, epoch uint8) (*Keyring, error) {
+	if s.Equal(&k.current.secret) || k.previous != nil && s.Equal(&k.previous.secret) {
+		return nil, fmt.Errorf("rotate to secret %v: %w", s, ErrRepeatedSecret)
+	}
+	if epoch == k.current.epoch {
+		return nil, fmt.Errorf("rotate to secret %v: %w (%#02x)", s, ErrEpochCollision, epoch)
+	}
+	return &Keyring{current: newKey(s, epoch), previous: k.current}, nil
+}
+
+// Store is where readers find the keyring of the moment. The zero Store is empty; Swap fills it.
+type Store struct{ ring atomic.Pointer[Keyring] }
+
+// Load returns the keyring of the moment, nil before the first Swap. One atomic load, so once per batch.
+func (s *Store) Load() *Keyring { return s.ring.Load() }
+
+// Swap makes k the keyring of the moment. Readers see the old one or the new one, never a mixture.
+func (s *Store) Swap(k *Keyring) { s.ring.Store(k) }

@@ -1,0 +1,137 @@
+package hello
+
+import "encoding/binary"
+
+// Sizes and positions in a datagram that starts with an epoch-0 record with a handshake message (RFC 6347
+// sections 4.1 and 4.2.2).
+const (
+	recordHeader    = 13 // type 1, version 2, epoch 2, sequence number 6, length 2
+	handshakeHeader = 12 // type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3
+	bodyAt          = recordHeader + handshakeHeader
+	randomAt        = bodyAt + 2    // after client_version
+	sessionIDAt     = randomAt + 32 // length byte of session_id
+	maxSessionID    = 32            // RFC 5246 section 7.4.1.2
+	maxMessage      = 1 << 14       // longest handshake message looked at: one unfragmented record's worth
+)
+
+// Content and handshake types (RFC 5246, RFC 6347, RFC 9146).
+const (
+	typeHandshake  = 22
+	typeCID        = 25
+	msgClientHello = 1
+	msgHelloVerify = 3
+	dtlsFirst      = 20 // RFC 7983: first bytes 20..63 are DTLS
+	dtlsLast       = 63
+	versionDTLS10  = 0xfeff
+	versionDTLS12  = 0xfefd
+)
+
+// ClientHello is what the guard needs of a ClientHello. Its pointers lead into the datagram it was parsed
+// from and live as long as that does.
+type ClientHello struct {
+	Random  *[32]byte
+	Cookie  []byte // empty in a first ClientHello
+	Version uint16 // client_version
+}
+
+// Parse reads the first record of datagram d into h and says what it is. h is filled only if that is OK.
+func Parse(d []byte, h *ClientHello) Reason {
+	switch {
+	case len(d) == 0 || d[0] < dtlsFirst || d[0] > dtlsLast:
+		return NotDTLS
+	case d[0] != typeHandshake:
+		return classify(d)
+	case len(d) < bodyAt:
+		return classify(d)
+	}
+	be := binary.BigEndian
+	if v := be.Uint16(d[1:]); v != versionDTLS10 && v != versionDTLS12 {
+		return BadVersion
+	}
+	if be.Uint16(d[3:]) != 0 {
+		return Encrypted
+	}
+	if d[recordHeader] != msgClientHello {
+		return NotHello
+	}
+	record := int(be.Uint16(d[11:]))
+	message := int(d[14])<<16 | int(be.Uint16(d[15:]))
+	offset := int(d[19])<<16 | int(be.Uint16(d[20:]))
+	fragment := int(d[22])<<16 | int(be.Uint16(d[23:]))
+	switch {
+	case record > len(d)-recordHeader:
+		return Truncated
+	case message >= maxMessage:
+		return BadLength
+	case fragment == 0:
+		return ZeroFragment
+	case offset+fragment > message || handshakeHeader+fragment > record:
+		return BadLength
+	case offset != 0:
+		return LaterFragment
+	}
+	return parseBody(d[:bodyAt+fragment], message, h)
+}
+
+// classify names a datagram whose first record is not long enough for, or not of, a handshake message.
+func classify(d []byte) Reason {
+	if len(d) < recordHeader {
+		return Truncated
+	}
+	if v := binary.BigEndian.Uint16(d[1:]); v != versionDTLS10 && v != versionDTLS12 {
+		if d[0] >= 32 { // DTLS 1.3 unified header (RFC 9147 section 4): these bytes are no version
+			return Encrypted
+		}
+		return BadVersion
+	}
+	if d[0] == typeCID || binary.BigEndian.Uint16(d[3:]) != 0 {
+		return Encrypted
+	}
+	if d[0] == typeHandshake {
+		return Truncated
+	}
+	return NotHello
+}
+
+// parseBody reads the ClientHello in d, which ends where the first fragment of its message does.
+func parseBody(d []byte, message int, h *ClientHello) Reason {
+	if len(d) <= sessionIDAt {
+		return BadSessionID
+	}
+	version := binary.BigEndian.Uint16(d[bodyAt:])
+	if version != versionDTLS10 && version != versionDTLS12 {
+		return BadVersion
+	}
+	sid := int(d[sessionIDAt])
+	cookieAt := sessionIDAt + 1 + sid // length byte of cookie
+	if sid > maxSessionID || len(d) <= cookieAt {
+		return BadSessionID
+	}
+	suitesAt := cookieAt + 1 + int(d[cookieAt])
+	if len(d) < suitesAt {
+		return BadCookie
+	}
+	// Suites and compression methods may stand in a later fragment. What is here must be possible, and what
+	// is not must at least have room in the message.
+	end := bodyAt + message
+	const leastRest = 2 + 2 + 1 + 1 // one suite, one compression method, a length each
+	if end-suitesAt < leastRest {
+		return BadBody
+	}
+	if len(d) >= suitesAt+2 {
+		suites := int(binary.BigEndian.Uint16(d[suitesAt:]))
+		methodsAt := suitesAt + 2 + suites
+		if suites == 0 || suites%2 != 0 || methodsAt+2 > end {
+			return BadBody
+		}
+		if len(d) > methodsAt {
+			if methods := int(d[methodsAt]); methods == 0 || methodsAt+1+methods > end {
+				return BadBody
+			}
+		}
+	}
+	h.Version = version
+	h.Random = (*[32]byte)(d[randomAt:])
+	h.Cookie = d[cookieAt+1 : suitesAt]
+	return OK
+}

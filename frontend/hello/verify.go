@@ -1,0 +1,49 @@
+package hello
+
+// MaxCookie is the longest cookie that clients of this protocol accept: GnuTLS, wolfSSL, NSS and tinydtls
+// refuse 33 bytes, although RFC 6347 allows 255.
+const MaxCookie = 32
+
+// verifyOverhead is the length of a HelloVerifyRequest datagram without its cookie: two headers,
+// server_version and the cookie's length byte.
+const verifyOverhead = bodyAt + 2 + 1
+
+// MaxHelloVerify is the length in bytes of the longest HelloVerifyRequest datagram. The smallest legal
+// ClientHello is 67 bytes, so an answer is never longer than its question.
+const MaxHelloVerify = verifyOverhead + MaxCookie
+
+// PutHelloVerify turns the datagram d, a ClientHello that Parse found OK, into the HelloVerifyRequest that
+// answers it, in place, and returns its length. It returns 0 and leaves d alone where the answer would be
+// longer than the question, or the cookie longer than clients accept. The record sequence number (RFC 6347
+// section 4.2.1: the server MUST use the one of the ClientHello) and message_seq stay where they are: a
+// client whose cookie expired takes a second HelloVerifyRequest only with message_seq 1.
+func PutHelloVerify(d []byte, cookie []byte) int {
+	n := verifyOverhead + len(cookie)
+	if len(cookie) > MaxCookie || n > len(d) {
+		return 0
+	}
+	body := byte(2 + 1 + len(cookie))
+	d[1], d[2] = versionDTLS10>>8, versionDTLS10&0xff // RFC 6347 section 4.2.1: 1.0 whatever is negotiated
+	d[11], d[12] = 0, handshakeHeader+body
+	d[13] = msgHelloVerify
+	d[14], d[15], d[16] = 0, 0, body
+	d[19], d[20], d[21] = 0, 0, 0
+	d[22], d[23], d[24] = 0, 0, body
+	d[25], d[26] = versionDTLS10>>8, versionDTLS10&0xff
+	d[27] = byte(len(cookie))
+	copy(d[verifyOverhead:n], cookie)
+	return n
+}
+
+// HelloVerifyCookie returns the cookie of d, if d is a HelloVerifyRequest, and whether it is one. The cookie
+// is a part of d.
+func HelloVerifyCookie(d []byte) ([]byte, bool) {
+	if len(d) < verifyOverhead || d[0] != typeHandshake || d[3] != 0 || d[4] != 0 || d[13] != msgHelloVerify {
+		return nil, false
+	}
+	n := int(d[27])
+	if len(d) < verifyOverhead+n {
+		return nil, false
+	}
+	return d[verifyOverhead : verifyOverhead+n], true
+}

@@ -1,0 +1,3 @@
+module github.com/dtlsguard/dtlsguard
+
+go 1.26
