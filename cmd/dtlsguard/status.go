@@ -66,4 +66,6 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	return w.Flush()
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)).Round(time.Second) }
+func seconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second)).Round(time.Second)
+}

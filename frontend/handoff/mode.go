@@ -61,7 +61,7 @@ type switching struct {
 // Mode makes a worker's own Mode, for batches of at most size hellos.
 func (b *Backend) Mode(size int) Mode {
 	s := &switching{backend: b}
-	s.modes[Trust] = newTrust(size)
+	s.modes[Trust] = NewTrust(size)
 	s.modes[Harvest] = newHarvest(b.pool, size)
 	return s
 }

@@ -77,7 +77,7 @@ func NewBatch(size int) (*Batch, error) {
 // Close unmaps the slots. Nothing that the batch returned may be used afterwards.
 func (b *Batch) Close() error { return unix.Munmap(b.memory) }
 
-// Cap is the number of slots, Len how many are filled.
+// Cap is the number of slots.
 func (b *Batch) Cap() int { return len(b.hdrs) }
 
 // Len is the number of slots filled since the last Reset.
