@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// ErrEpochCollision: the new secret's epoch byte is the one of the current secret, so a cookie would not say
+// ErrEpochCollision says that the new secret's epoch byte is the one of the current secret, so a cookie would not say
 // which of the two made it.
 var ErrEpochCollision = errors.New("epoch byte of the secret is the current one's")
 

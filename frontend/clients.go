@@ -124,18 +124,10 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		}
 		w.end(f)
 	}
-	port := h.Port
+	port := w.port(h)
 	if port == nil {
-		var err error
-		if port, err = relay.OpenPort(w.service.backend.Server(), false); err != nil {
-			w.counts.Count(metrics.NoPort)
-			return
-		}
-	} else if !port.Acquire() {
 		w.counts.Count(metrics.NoPort)
 		return
-	} else {
-		w.drain(port)
 	}
 	f := w.flows.Open(route, port, &h.ClientHello, w.now)
 	if w.poller.Add(port.FD(), f.Event()) != nil {
@@ -145,6 +137,22 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 	}
 	w.counts.Count(metrics.Verified)
 	w.forward(f, slot)
+}
+
+// port gets the port that a verified client's flow goes through, nil if there is none to be had.
+func (w *worker) port(h *handoff.Hello) *relay.Port {
+	if h.Port == nil {
+		port, err := relay.OpenPort(w.service.backend.Server(), false)
+		if err != nil {
+			return nil
+		}
+		return port
+	}
+	if !h.Port.Acquire() {
+		return nil // another client took it since the verdict
+	}
+	w.drain(h.Port)
+	return h.Port
 }
 
 // forward queues a slot for f's server.

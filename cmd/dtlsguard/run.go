@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -92,8 +93,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	closeDoors, err := f.openDoors(server)
 	if err != nil {
 		cancel()
-		<-done
-		return err
+		return errors.Join(err, <-done)
 	}
 	defer closeDoors()
 	for _, a := range server.Listening() {

@@ -138,7 +138,7 @@ func (b *Batch) received(n int) {
 func (r *Route) pin(info *unix.Inet6Pktinfo) {
 	out := (*unix.Inet6Pktinfo)(unsafe.Pointer(&r.local[unix.SizeofCmsghdr]))
 	*out = *info
-	if !(info.Addr[0] == 0xfe && info.Addr[1]&0xc0 == 0x80) {
+	if linkLocal := info.Addr[0] == 0xfe && info.Addr[1]&0xc0 == 0x80; !linkLocal {
 		out.Ifindex = 0
 	}
 	r.pinned = true

@@ -47,7 +47,7 @@ func Start(t testing.TB) *Server {
 		s.serve()
 	}()
 	t.Cleanup(func() {
-		conn.Close()
+		_ = conn.Close()
 		<-done
 	})
 	return s

@@ -1,0 +1,51 @@
+# make build      the programs, in bin/
+# make demo       a real server, the guard, real clients and a flood, on loopback
+# make test       all tests (installs the peers they talk to when root, else names the command)
+# make bench      the benchmarks
+# make lint       golangci-lint
+# make generate   write again what is generated
+# make check      what CI runs: test, lint, vet, race, and generated files up to date
+
+GO      ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X main.version=$(VERSION)
+
+# The peers that tests talk to: clients and servers, and a compiler with OpenSSL for a server of our own.
+TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev
+# Pinned: what is found must not change under a commit.
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: build demo test race vet lint generate bench check clean
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+demo: build
+	.ci/need openssl
+	bin/dtlsguard demo
+
+test:
+	.ci/need $(TEST_PACKAGES)
+	$(GO) test ./...
+
+race:
+	.ci/need $(TEST_PACKAGES)
+	$(GO) test -race ./...
+
+vet:
+	$(GO) vet ./...
+
+lint:
+	$(GO) run $(GOLANGCI) run ./...
+
+generate:
+	$(GO) generate ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . ./...
+
+check: test lint vet race generate
+	git diff --exit-code
+
+clean:
+	rm -rf bin
