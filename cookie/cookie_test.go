@@ -46,31 +46,6 @@ func testSecret(t testing.TB, text string) Secret {
 	return s
 }
 
-func TestBatchIsTheDocumentedFormat(t *testing.T) {
-	r := mrand.New(mrand.NewPCG(1, 2))
-	for n := 1; n <= 130; n++ {
-		s := Secret(sha256.Sum256([]byte{byte(n)}))
-		k := NewKeyring(s, uint8(n)).Current()
-		batch := NewBatch(n)
-		var in []*Binding
-		for range n {
-			in = append(in, randomBinding(r))
-			batch.Add(in[len(in)-1])
-		}
-		batch.Sum(k)
-		for i := range n {
-			var got [Size]byte
-			batch.Cookie(i, &got)
-			if want := reference(s, uint8(n), in[i]); got != want {
-				t.Fatalf("batch of %d, lane %d: %x, want %x", n, i, got, want)
-			}
-			if !batch.Equal(i, got[:]) {
-				t.Fatalf("batch of %d, lane %d is not equal to its own cookie", n, i)
-			}
-		}
-	}
-}
-
 // Every single bit of what a cookie is bound to, and of the cookie itself, counts.
 func TestEveryBitFlipIsRefused(t *testing.T) {
 	k := NewKeyring(testSecret(t, "a"), 7)
@@ -190,25 +165,5 @@ func TestParseSecret(t *testing.T) {
 	}
 	if strings.Contains(s.String(), digits[:16]) {
 		t.Error("String gives the secret away")
-	}
-}
-
-func TestBatchDoesNotAllocate(t *testing.T) {
-	k := NewKeyring(testSecret(t, "z"), 1).Current()
-	b := randomBinding(mrand.New(mrand.NewPCG(7, 8)))
-	batch := NewBatch(64)
-	var c [Size]byte
-	if n := testing.AllocsPerRun(100, func() {
-		batch.Reset()
-		for range 64 {
-			batch.Add(b)
-		}
-		batch.Sum(k)
-		for i := range 64 {
-			batch.Cookie(i, &c)
-			batch.Equal(i, c[:])
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations a batch", n)
 	}
 }

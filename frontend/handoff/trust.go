@@ -20,8 +20,8 @@ func NewTrust(size int) Mode {
 // Judge implements Mode. A cookie names the secret that made it, so there is a second pass only over those
 // made before the last rotation.
 func (t *trust) Judge(k *cookie.Keyring, hellos []Hello) {
-	t.current.Reset()
-	t.previous.Reset()
+	t.current.Reset(len(hellos))
+	t.previous.Reset(len(hellos))
 	t.second = t.second[:0]
 	for i := range hellos {
 		h := &hellos[i]

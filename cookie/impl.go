@@ -1,0 +1,40 @@
+package cookie
+
+// implementation is one way to compute cookies.
+type implementation struct {
+	name  string
+	width int // messages computed together, a group
+	// lanes is how many messages lie interleaved: word t of lane l is at t*lanes+l from the start of its
+	// lanes. It divides width: 1 where a message's words are in a row, width where a register holds one word
+	// of each.
+	lanes int
+	// sum computes the cookies of whole groups. Lanes of the last one that hold no message yield garbage in
+	// dst and have no influence on the others.
+	sum func(dst [][Size]byte, words []uint32, k *prepared, groups int)
+}
+
+// maxWidth is the largest width of an implementation. All widths divide it.
+const maxWidth = 16
+
+var generic = &implementation{name: "generic", width: 1, lanes: 1, sum: sumGeneric}
+
+// implementations are those that this CPU can run, portable first.
+var implementations = append([]*implementation{generic}, native()...)
+
+func sumGeneric(dst [][Size]byte, words []uint32, k *prepared, groups int) {
+	for i := range groups {
+		w := block(words[messageWords*i:])
+		sumOneGeneric(&dst[i], &w, k)
+	}
+}
+
+func sumOneGeneric(dst *[Size]byte, words *block, k *prepared) {
+	w := *words
+	w[14], w[15] = 0, innerBits
+	inner, outer := k.inner, k.outer
+	compress(&inner, &w)
+	w = block{8: paddingBit, 15: outerBits}
+	copy(w[:8], inner[:])
+	compress(&outer, &w)
+	putCookie(dst, k.epoch[0], &outer)
+}
