@@ -97,7 +97,11 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 		return
 	}
 	w.answers.Add(d[:n], w.in.Route(slot))
-	w.counts.Count(metrics.Answered)
+	if len(h.Cookie) > 0 {
+		w.counts.Count(metrics.WrongCookie)
+	} else {
+		w.counts.Count(metrics.Answered)
+	}
 }
 
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. The client's old
