@@ -12,6 +12,12 @@ func (w *worker) fromClients() {
 	for range burst {
 		w.in.Reset()
 		n, err := w.conn.Recv(w.in)
+		if w.credit != nil {
+			w.credit.Grant(n)
+			if n < w.in.Cap() { // the socket is empty
+				w.credit.Refill(creditBudget)
+			}
+		}
 		if err != nil || n == 0 {
 			// An error here is an ICMP message about some earlier answer: nobody to tell.
 			return
@@ -81,6 +87,13 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 			w.counts.Count(metrics.Relayed)
 			return
 		}
+		if h.Verified && w.service.inline {
+			// A rotation came between this ClientHello's look by XDP and its coming here. From now on XDP lets the
+			// client's packets through to the server, the retransmission of this one first.
+			w.kernel.admit(w.service, w.in.Route(slot).Peer())
+			w.counts.Count(metrics.Verified)
+			return
+		}
 		if h.Verified {
 			w.open(slot, h)
 			return
@@ -138,6 +151,9 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		w.flows.Close(f)
 		w.counts.Count(metrics.NoPort)
 		return
+	}
+	if w.kernel != nil {
+		w.kernel.admit(w.service, f.Client)
 	}
 	w.counts.Count(metrics.Verified)
 	w.forward(f, slot)

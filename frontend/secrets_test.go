@@ -45,7 +45,7 @@ func TestGuardDoesNotStartWithoutEntropy(t *testing.T) {
 	for name, src := range map[string]io.Reader{
 		"failing": &script{}, "short": bytes.NewReader(make([]byte, 31)), "stuck": bytes.NewReader(make([]byte, 32)),
 	} {
-		if _, err := openSecrets(secretsWith(src)); err == nil || !strings.Contains(err.Error(), "no guard") {
+		if _, err := openSecrets(secretsWith(src), nil); err == nil || !strings.Contains(err.Error(), "no guard") {
 			t.Errorf("%s source: %v", name, err)
 		}
 	}
@@ -62,7 +62,7 @@ func TestRotationKeepsTheOldSecretOnBadEntropy(t *testing.T) {
 		"stuck":     {bytes.NewReader(make([]byte, 32)), cookie.ErrWeakSecret},
 		"repeating": {draw('a'), cookie.ErrRepeatedSecret},
 	} {
-		s, err := openSecrets(secretsWith(io.MultiReader(draw('a'), src.second)))
+		s, err := openSecrets(secretsWith(io.MultiReader(draw('a'), src.second)), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ type iotestErr struct{}
 func (iotestErr) Read([]byte) (int, error) { return 0, errors.New("broken") }
 
 func TestRotate(t *testing.T) {
-	s, err := openSecrets(secretsWith(rand.Reader))
+	s, err := openSecrets(secretsWith(rand.Reader), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestSecretFile(t *testing.T) {
 	writeFile(t, file, "# ours\n"+one+"\n")
 	c := secretsWith(nil)
 	c.SecretFile = file
-	s, err := openSecrets(c)
+	s, err := openSecrets(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,11 +157,11 @@ func TestSecretFileIsShared(t *testing.T) {
 	writeFile(t, file, secretText(1)+"\n")
 	c := secretsWith(nil)
 	c.SecretFile = file
-	a, err := openSecrets(c)
+	a, err := openSecrets(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := openSecrets(c)
+	b, err := openSecrets(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
