@@ -47,7 +47,8 @@ type Flood struct {
 	target udpbatch.Endpoint
 	rate   int
 	conns  []*udpbatch.Conn
-	slots  []slot
+	slots  []slot // at least a batch, so that none is in the queue twice
+	next   int    // slot to use
 	queue  *udpbatch.Queue
 	in     *udpbatch.Batch
 	random *rand.PCG
@@ -73,12 +74,13 @@ func New(c Config) (*Flood, error) {
 		target: route.Peer(), rate: c.Rate, queue: udpbatch.NewQueue(batch),
 		random: rand.NewPCG(rand.Uint64(), rand.Uint64()), key: rand.Uint64(),
 	}
-	for i := range batch {
-		k := c.Kinds[i%len(c.Kinds)]
-		if k >= kindLen {
-			return nil, fmt.Errorf("flood: there is no kind %d of datagram", k)
+	for len(f.slots) < batch { // whole rounds of the kinds
+		for _, k := range c.Kinds {
+			if k >= kindLen {
+				return nil, fmt.Errorf("flood: there is no kind %d of datagram", k)
+			}
+			f.slots = append(f.slots, newSlot(k, c.Target))
 		}
-		f.slots = append(f.slots, newSlot(k, c.Target))
 	}
 	var err error
 	if f.in, err = udpbatch.NewBatch(batch); err != nil {
@@ -141,8 +143,9 @@ func (f *Flood) due(elapsed time.Duration) int {
 }
 
 func (f *Flood) send(c *udpbatch.Conn, n int) {
-	for i := range f.slots[:n] {
-		s := &f.slots[i]
+	for range n {
+		s := &f.slots[f.next]
+		f.next = (f.next + 1) % len(f.slots)
 		s.refresh(f.random, f.key)
 		f.queue.Add(s.d, &s.route)
 	}

@@ -1,11 +1,13 @@
 package tap
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/flood"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
@@ -153,6 +155,23 @@ func TestServerComesBack(t *testing.T) {
 	_ = server.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if n, err := server.Read(b); err != nil || string(b[:n]) != "back" {
 		t.Errorf("the server that came back got %q, %v", b[:n], err)
+	}
+}
+
+// What a demonstration must show none of is seen where there is some.
+func TestFloodIsMarked(t *testing.T) {
+	tap := open(t, echo(t), flood.Marker)
+	f, err := flood.New(flood.Config{Target: tap.Addr(), Rate: 500, Kinds: []flood.Kind{flood.FirstHello, flood.WrongCookie}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	f.Run(ctx)
+	sent, c := f.Counts().Sent, tap.Counts()
+	if sent == 0 || c.Marked != sent || c.Kinds[FirstHello]+c.Kinds[CookieHello] != sent || c.Kinds[CookieHello] == 0 {
+		t.Errorf("%d datagrams sent, the tap counted %+v", sent, c)
 	}
 }
 

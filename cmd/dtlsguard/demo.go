@@ -53,7 +53,8 @@ server.
 
 What to know when reading the numbers: "openssl s_server -listen" serves one client each time it is
 started, with or without a guard, so it is started anew for every handshake, and the guard has to notice. All
-parties share this machine's CPUs; a guard on its own host has them for itself.`,
+parties share this machine's CPUs; a guard on its own host has them for itself. A handshake that takes more than
+a second has lost a datagram in the flood, and the client has sent it again, as DTLS clients do.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -182,7 +183,7 @@ func (d *demo) startGuard(ctx context.Context) (stop func(), err error) {
 // goes on; an error means that the show cannot.
 func (d *demo) handshakes(ctx context.Context, act string) (p demoPhase, err error) {
 	for i := range d.flags.handshakes {
-		d.progress.step("%s: handshake %d of %d, %d failed so far", act, i+1, d.flags.handshakes, p.Tried-p.OK)
+		d.progress.step("%s: handshake %d of %d, %d failed", act, i+1, d.flags.handshakes, p.Tried-p.OK)
 		if err := d.freshServer(ctx); err != nil {
 			return p, err
 		}
@@ -236,7 +237,7 @@ func (d *demo) duringFlood(ctx context.Context) error {
 	go func() { f.Run(flooding); close(over) }()
 	d.progress.also(func() string {
 		c := f.Counts()
-		return fmt.Sprintf("; flood: %s HelloVerifyRequests, %s a second", thousands(c.Right), thousands(perSecond(c.Right, c.Elapsed)))
+		return fmt.Sprintf("; %s HelloVerifyRequests/s", thousands(perSecond(c.Right, c.Elapsed)))
 	})
 	d.result.During, err = d.handshakes(ctx, "during the flood")
 	if rest := demoFlood - f.Counts().Elapsed; err == nil && rest > 0 {
