@@ -117,11 +117,14 @@ func (f *Flood) Run(ctx context.Context) {
 	began := time.Now()
 	// tick is how long a flood that is ahead of its rate rests: the least that timers keep to.
 	const tick = time.Millisecond
-	for turn := 0; ctx.Err() == nil; turn++ {
+	for turn := 0; ctx.Err() == nil; {
 		elapsed := time.Since(began)
 		f.elapsed.Store(int64(elapsed))
 		n := f.due(elapsed)
-		f.send(f.conns[turn%len(f.conns)], n)
+		if n > 0 {
+			f.send(f.conns[turn%len(f.conns)], n)
+			turn++
+		}
 		f.receive()
 		if n < batch {
 			time.Sleep(tick)

@@ -170,6 +170,9 @@ func TestFloodIsMarked(t *testing.T) {
 	defer cancel()
 	f.Run(ctx)
 	sent, c := f.Counts().Sent, tap.Counts()
+	for end := time.Now().Add(5 * time.Second); c.Total() < sent && time.Now().Before(end); c = tap.Counts() {
+		time.Sleep(time.Millisecond)
+	}
 	if sent == 0 || c.Marked != sent || c.Kinds[FirstHello]+c.Kinds[CookieHello] != sent || c.Kinds[CookieHello] == 0 {
 		t.Errorf("%d datagrams sent, the tap counted %+v", sent, c)
 	}
