@@ -28,13 +28,28 @@ func needOpenSSL(t *testing.T) {
 	t.Skip("the openssl command is missing: apt-get install openssl")
 }
 
+// sockets is the number of this process's sockets.
+func sockets() (n int) {
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	for _, f := range fds {
+		if to, _ := os.Readlink(f); strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
 // nothingLeft gives the test a directory for temporary files, and checks at its end that it is empty and
-// that no child process is left.
+// that no child process and no socket is left.
 func nothingLeft(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
+	before := sockets()
 	t.Cleanup(func() {
+		if after := sockets(); after > before {
+			t.Errorf("%d sockets left open", after-before)
+		}
 		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 			t.Errorf("left behind: %v, %v", files, err)
 		}
