@@ -48,8 +48,10 @@ func avx512() {
 	c := x16{k: RAX}
 	copy(c.s[:], zmm[:8])
 	copy(c.reg[:], zmm[8:24])
+	VMOVDQU32(swapWords, zt[0])
 	for t := range 14 {
 		VMOVDQU32(Mem{Base: msg, Disp: 64 * t}, c.reg[t])
+		VPSHUFB(zt[0], c.reg[t], c.reg[t])
 		c.w[t].at = c.reg[t]
 	}
 	c.w[14], c.w[15] = known(0), known(innerLength)
