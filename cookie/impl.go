@@ -1,5 +1,7 @@
 package cookie
 
+import "math/bits"
+
 // implementation is one way to compute cookies.
 type implementation struct {
 	name  string
@@ -23,14 +25,16 @@ var implementations = append([]*implementation{generic}, native()...)
 
 func sumGeneric(dst [][Size]byte, words []uint32, k *prepared, groups int) {
 	for i := range groups {
-		w := block(words[messageWords*i:])
-		sumOneGeneric(&dst[i], &w, k)
+		sumOneGeneric(&dst[i], (*block)(words[messageWords*i:]), k)
 	}
 }
 
 func sumOneGeneric(dst *[Size]byte, words *block, k *prepared) {
-	w := *words
-	w[14], w[15] = 0, innerBits
+	var w block
+	for t := range messageWords - 2 {
+		w[t] = bits.ReverseBytes32(words[t])
+	}
+	w[15] = innerBits
 	inner, outer := k.inner, k.outer
 	compress(&inner, &w)
 	w = block{8: paddingBit, 15: outerBits}

@@ -1,7 +1,5 @@
 package cookie
 
-import "encoding/binary"
-
 // Batch computes many cookies under one key. Its lanes are filled while packets are parsed, computed once,
 // and read out into the packets being built. Not for concurrent use.
 //
@@ -59,31 +57,17 @@ func (b *Batch) Add(in *Binding) int {
 		lanes, at, base = b.tail.lanes, i-b.split, b.split*messageWords
 	}
 	lane := at & (lanes - 1)
-	in.put(b.words[base+(at-lane)*messageWords+lane:], lanes)
+	w := b.words[base+(at-lane)*messageWords+lane:]
+	switch lanes {
+	case 1:
+		in.put1(w)
+	case 8:
+		in.put8(w)
+	case 16:
+		in.put16(w)
+	}
 	b.n++
 	return i
-}
-
-// put writes the words of in's message at multiples of stride. The last two of a block are the same for all
-// and known to the implementations.
-func (in *Binding) put(w []uint32, stride int) {
-	src, r := &in.Source, in.Random
-	be := binary.BigEndian
-	_ = w[13*stride]
-	w[0] = 0x01<<24 | be.Uint32(src[0:])>>8
-	w[stride] = be.Uint32(src[3:])
-	w[2*stride] = be.Uint32(src[7:])
-	w[3*stride] = be.Uint32(src[11:])
-	w[4*stride] = uint32(src[15])<<24 | uint32(in.SourcePort)<<8 | uint32(in.DestinationPort)>>8
-	w[5*stride] = uint32(in.DestinationPort)<<24 | uint32(in.Version)<<8 | uint32(r[0])
-	w[6*stride] = be.Uint32(r[1:])
-	w[7*stride] = be.Uint32(r[5:])
-	w[8*stride] = be.Uint32(r[9:])
-	w[9*stride] = be.Uint32(r[13:])
-	w[10*stride] = be.Uint32(r[17:])
-	w[11*stride] = be.Uint32(r[21:])
-	w[12*stride] = be.Uint32(r[25:])
-	w[13*stride] = be.Uint32(r[28:])<<8 | 0x80 // the padding bit
 }
 
 // Sum computes all lanes under k.

@@ -199,18 +199,61 @@ TEXT ·sumAVX2(SB), $544-32
 	MOVQ groups+24(FP), CX
 
 group:
+	VMOVDQU      swapWords<>+0(SB), Y9
+	VMOVDQU      (SI), Y0
+	VPSHUFB      Y9, Y0, Y0
+	VMOVDQA      Y0, (R8)
+	VMOVDQU      32(SI), Y1
+	VPSHUFB      Y9, Y1, Y1
+	VMOVDQA      Y1, 32(R8)
+	VMOVDQU      64(SI), Y2
+	VPSHUFB      Y9, Y2, Y2
+	VMOVDQA      Y2, 64(R8)
+	VMOVDQU      96(SI), Y3
+	VPSHUFB      Y9, Y3, Y3
+	VMOVDQA      Y3, 96(R8)
+	VMOVDQU      128(SI), Y4
+	VPSHUFB      Y9, Y4, Y4
+	VMOVDQA      Y4, 128(R8)
+	VMOVDQU      160(SI), Y5
+	VPSHUFB      Y9, Y5, Y5
+	VMOVDQA      Y5, 160(R8)
+	VMOVDQU      192(SI), Y6
+	VPSHUFB      Y9, Y6, Y6
+	VMOVDQA      Y6, 192(R8)
+	VMOVDQU      224(SI), Y7
+	VPSHUFB      Y9, Y7, Y7
+	VMOVDQA      Y7, 224(R8)
+	VMOVDQU      256(SI), Y0
+	VPSHUFB      Y9, Y0, Y0
+	VMOVDQA      Y0, 256(R8)
+	VMOVDQU      288(SI), Y1
+	VPSHUFB      Y9, Y1, Y1
+	VMOVDQA      Y1, 288(R8)
+	VMOVDQU      320(SI), Y2
+	VPSHUFB      Y9, Y2, Y2
+	VMOVDQA      Y2, 320(R8)
+	VMOVDQU      352(SI), Y3
+	VPSHUFB      Y9, Y3, Y3
+	VMOVDQA      Y3, 352(R8)
+	VMOVDQU      384(SI), Y4
+	VPSHUFB      Y9, Y4, Y4
+	VMOVDQA      Y4, 384(R8)
+	VMOVDQU      416(SI), Y5
+	VPSHUFB      Y9, Y5, Y5
+	VMOVDQA      Y5, 416(R8)
 	VPBROADCASTD (DX), Y0
 	VPBROADCASTD 4(DX), Y1
 	VPBROADCASTD 8(DX), Y2
 	VPBROADCASTD 16(DX), Y4
 	VPBROADCASTD 20(DX), Y5
 	VPBROADCASTD 128(DX), Y7
-	VPADDD       (SI), Y7, Y7
+	VPADDD       (R8), Y7, Y7
 	VPBROADCASTD 132(DX), Y3
-	VPADDD       (SI), Y3, Y3
+	VPADDD       (R8), Y3, Y3
 	VPXOR        Y0, Y1, Y15
 	VPBROADCASTD 136(DX), Y6
-	VPADDD       32(SI), Y6, Y6
+	VPADDD       32(R8), Y6, Y6
 	VPSRLD       $0x06, Y3, Y10
 	VPSLLD       $0x1a, Y3, Y11
 	VPXOR        Y11, Y10, Y10
@@ -245,7 +288,7 @@ group:
 	VPADDD       Y13, Y6, Y6
 	VPADDD       Y10, Y6, Y6
 	VPBROADCASTD 140(DX), Y5
-	VPADDD       64(SI), Y5, Y5
+	VPADDD       64(R8), Y5, Y5
 	VPSRLD       $0x06, Y2, Y10
 	VPSLLD       $0x1a, Y2, Y11
 	VPXOR        Y11, Y10, Y10
@@ -280,7 +323,7 @@ group:
 	VPADDD       Y13, Y5, Y5
 	VPADDD       Y10, Y5, Y5
 	VPBROADCASTD 144(DX), Y4
-	VPADDD       96(SI), Y4, Y4
+	VPADDD       96(R8), Y4, Y4
 	VPSRLD       $0x06, Y1, Y10
 	VPSLLD       $0x1a, Y1, Y11
 	VPXOR        Y11, Y10, Y10
@@ -315,7 +358,7 @@ group:
 	VPADDD       Y13, Y4, Y4
 	VPADDD       Y10, Y4, Y4
 	VPBROADCASTD rounds<>+16(SB), Y9
-	VPADDD       128(SI), Y9, Y9
+	VPADDD       128(R8), Y9, Y9
 	VPADDD       Y9, Y3, Y3
 	VPSRLD       $0x06, Y0, Y10
 	VPSLLD       $0x1a, Y0, Y11
@@ -351,7 +394,7 @@ group:
 	VPADDD       Y13, Y3, Y3
 	VPADDD       Y10, Y3, Y3
 	VPBROADCASTD rounds<>+20(SB), Y9
-	VPADDD       160(SI), Y9, Y9
+	VPADDD       160(R8), Y9, Y9
 	VPADDD       Y9, Y2, Y2
 	VPSRLD       $0x06, Y7, Y10
 	VPSLLD       $0x1a, Y7, Y11
@@ -387,7 +430,7 @@ group:
 	VPADDD       Y13, Y2, Y2
 	VPADDD       Y10, Y2, Y2
 	VPBROADCASTD rounds<>+24(SB), Y9
-	VPADDD       192(SI), Y9, Y9
+	VPADDD       192(R8), Y9, Y9
 	VPADDD       Y9, Y1, Y1
 	VPSRLD       $0x06, Y6, Y10
 	VPSLLD       $0x1a, Y6, Y11
@@ -423,7 +466,7 @@ group:
 	VPADDD       Y13, Y1, Y1
 	VPADDD       Y10, Y1, Y1
 	VPBROADCASTD rounds<>+28(SB), Y9
-	VPADDD       224(SI), Y9, Y9
+	VPADDD       224(R8), Y9, Y9
 	VPADDD       Y9, Y0, Y0
 	VPSRLD       $0x06, Y5, Y10
 	VPSLLD       $0x1a, Y5, Y11
@@ -459,7 +502,7 @@ group:
 	VPADDD       Y13, Y0, Y0
 	VPADDD       Y10, Y0, Y0
 	VPBROADCASTD rounds<>+32(SB), Y9
-	VPADDD       256(SI), Y9, Y9
+	VPADDD       256(R8), Y9, Y9
 	VPADDD       Y9, Y7, Y7
 	VPSRLD       $0x06, Y4, Y10
 	VPSLLD       $0x1a, Y4, Y11
@@ -495,7 +538,7 @@ group:
 	VPADDD       Y13, Y7, Y7
 	VPADDD       Y10, Y7, Y7
 	VPBROADCASTD rounds<>+36(SB), Y9
-	VPADDD       288(SI), Y9, Y9
+	VPADDD       288(R8), Y9, Y9
 	VPADDD       Y9, Y6, Y6
 	VPSRLD       $0x06, Y3, Y10
 	VPSLLD       $0x1a, Y3, Y11
@@ -531,7 +574,7 @@ group:
 	VPADDD       Y13, Y6, Y6
 	VPADDD       Y10, Y6, Y6
 	VPBROADCASTD rounds<>+40(SB), Y9
-	VPADDD       320(SI), Y9, Y9
+	VPADDD       320(R8), Y9, Y9
 	VPADDD       Y9, Y5, Y5
 	VPSRLD       $0x06, Y2, Y10
 	VPSLLD       $0x1a, Y2, Y11
@@ -567,7 +610,7 @@ group:
 	VPADDD       Y13, Y5, Y5
 	VPADDD       Y10, Y5, Y5
 	VPBROADCASTD rounds<>+44(SB), Y9
-	VPADDD       352(SI), Y9, Y9
+	VPADDD       352(R8), Y9, Y9
 	VPADDD       Y9, Y4, Y4
 	VPSRLD       $0x06, Y1, Y10
 	VPSLLD       $0x1a, Y1, Y11
@@ -603,7 +646,7 @@ group:
 	VPADDD       Y13, Y4, Y4
 	VPADDD       Y10, Y4, Y4
 	VPBROADCASTD rounds<>+48(SB), Y9
-	VPADDD       384(SI), Y9, Y9
+	VPADDD       384(R8), Y9, Y9
 	VPADDD       Y9, Y3, Y3
 	VPSRLD       $0x06, Y0, Y10
 	VPSLLD       $0x1a, Y0, Y11
@@ -639,7 +682,7 @@ group:
 	VPADDD       Y13, Y3, Y3
 	VPADDD       Y10, Y3, Y3
 	VPBROADCASTD rounds<>+52(SB), Y9
-	VPADDD       416(SI), Y9, Y9
+	VPADDD       416(R8), Y9, Y9
 	VPADDD       Y9, Y2, Y2
 	VPSRLD       $0x06, Y7, Y10
 	VPSLLD       $0x1a, Y7, Y11
@@ -744,7 +787,7 @@ group:
 	VPXOR        Y2, Y13, Y13
 	VPADDD       Y13, Y0, Y0
 	VPADDD       Y10, Y0, Y0
-	VMOVDQU      32(SI), Y9
+	VMOVDQU      32(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -754,8 +797,8 @@ group:
 	VPXOR        Y10, Y8, Y8
 	VPSRLD       $0x03, Y9, Y10
 	VPXOR        Y10, Y8, Y8
-	VPADDD       (SI), Y8, Y8
-	VPADDD       288(SI), Y8, Y8
+	VPADDD       (R8), Y8, Y8
+	VPADDD       288(R8), Y8, Y8
 	VMOVDQA      Y8, (R8)
 	VPBROADCASTD rounds<>+64(SB), Y9
 	VPADDD       Y8, Y9, Y9
@@ -793,7 +836,7 @@ group:
 	VPXOR        Y1, Y13, Y13
 	VPADDD       Y13, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVDQU      64(SI), Y9
+	VMOVDQU      64(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -805,8 +848,8 @@ group:
 	VPXOR        Y10, Y8, Y8
 	VPBROADCASTD folds<>+8(SB), Y10
 	VPADDD       Y10, Y8, Y8
-	VPADDD       32(SI), Y8, Y8
-	VPADDD       320(SI), Y8, Y8
+	VPADDD       32(R8), Y8, Y8
+	VPADDD       320(R8), Y8, Y8
 	VMOVDQA      Y8, 32(R8)
 	VPBROADCASTD rounds<>+68(SB), Y9
 	VPADDD       Y8, Y9, Y9
@@ -844,7 +887,7 @@ group:
 	VPXOR        Y0, Y13, Y13
 	VPADDD       Y13, Y6, Y6
 	VPADDD       Y10, Y6, Y6
-	VMOVDQU      96(SI), Y9
+	VMOVDQU      96(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -865,8 +908,8 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       64(SI), Y8, Y8
-	VPADDD       352(SI), Y8, Y8
+	VPADDD       64(R8), Y8, Y8
+	VPADDD       352(R8), Y8, Y8
 	VMOVDQA      Y8, 64(R8)
 	VPBROADCASTD rounds<>+72(SB), Y9
 	VPADDD       Y8, Y9, Y9
@@ -904,7 +947,7 @@ group:
 	VPXOR        Y7, Y13, Y13
 	VPADDD       Y13, Y5, Y5
 	VPADDD       Y10, Y5, Y5
-	VMOVDQU      128(SI), Y9
+	VMOVDQU      128(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -925,8 +968,8 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       96(SI), Y8, Y8
-	VPADDD       384(SI), Y8, Y8
+	VPADDD       96(R8), Y8, Y8
+	VPADDD       384(R8), Y8, Y8
 	VMOVDQA      Y8, 96(R8)
 	VPBROADCASTD rounds<>+76(SB), Y9
 	VPADDD       Y8, Y9, Y9
@@ -964,7 +1007,7 @@ group:
 	VPXOR        Y6, Y13, Y13
 	VPADDD       Y13, Y4, Y4
 	VPADDD       Y10, Y4, Y4
-	VMOVDQU      160(SI), Y9
+	VMOVDQU      160(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -985,8 +1028,8 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       128(SI), Y8, Y8
-	VPADDD       416(SI), Y8, Y8
+	VPADDD       128(R8), Y8, Y8
+	VPADDD       416(R8), Y8, Y8
 	VMOVDQA      Y8, 128(R8)
 	VPBROADCASTD rounds<>+80(SB), Y9
 	VPADDD       Y8, Y9, Y9
@@ -1024,7 +1067,7 @@ group:
 	VPXOR        Y5, Y13, Y13
 	VPADDD       Y13, Y3, Y3
 	VPADDD       Y10, Y3, Y3
-	VMOVDQU      192(SI), Y9
+	VMOVDQU      192(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1045,7 +1088,7 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       160(SI), Y8, Y8
+	VPADDD       160(R8), Y8, Y8
 	VMOVDQA      Y8, 160(R8)
 	VPBROADCASTD rounds<>+84(SB), Y9
 	VPADDD       Y8, Y9, Y9
@@ -1083,7 +1126,7 @@ group:
 	VPXOR        Y4, Y13, Y13
 	VPADDD       Y13, Y2, Y2
 	VPADDD       Y10, Y2, Y2
-	VMOVDQU      224(SI), Y9
+	VMOVDQU      224(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1106,7 +1149,7 @@ group:
 	VPBROADCASTD folds<>+12(SB), Y10
 	VPADDD       Y12, Y8, Y8
 	VPADDD       Y10, Y8, Y8
-	VPADDD       192(SI), Y8, Y8
+	VPADDD       192(R8), Y8, Y8
 	VMOVDQA      Y8, 192(R8)
 	VPBROADCASTD rounds<>+88(SB), Y9
 	VPADDD       Y8, Y9, Y9
@@ -1144,7 +1187,7 @@ group:
 	VPXOR        Y3, Y13, Y13
 	VPADDD       Y13, Y1, Y1
 	VPADDD       Y10, Y1, Y1
-	VMOVDQU      256(SI), Y9
+	VMOVDQU      256(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1165,7 +1208,7 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       224(SI), Y8, Y8
+	VPADDD       224(R8), Y8, Y8
 	VPADDD       (R8), Y8, Y8
 	VMOVDQA      Y8, 224(R8)
 	VPBROADCASTD rounds<>+92(SB), Y9
@@ -1204,7 +1247,7 @@ group:
 	VPXOR        Y2, Y13, Y13
 	VPADDD       Y13, Y0, Y0
 	VPADDD       Y10, Y0, Y0
-	VMOVDQU      288(SI), Y9
+	VMOVDQU      288(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1225,7 +1268,7 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       256(SI), Y8, Y8
+	VPADDD       256(R8), Y8, Y8
 	VPADDD       32(R8), Y8, Y8
 	VMOVDQA      Y8, 256(R8)
 	VPBROADCASTD rounds<>+96(SB), Y9
@@ -1264,7 +1307,7 @@ group:
 	VPXOR        Y1, Y13, Y13
 	VPADDD       Y13, Y7, Y7
 	VPADDD       Y10, Y7, Y7
-	VMOVDQU      320(SI), Y9
+	VMOVDQU      320(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1285,7 +1328,7 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       288(SI), Y8, Y8
+	VPADDD       288(R8), Y8, Y8
 	VPADDD       64(R8), Y8, Y8
 	VMOVDQA      Y8, 288(R8)
 	VPBROADCASTD rounds<>+100(SB), Y9
@@ -1324,7 +1367,7 @@ group:
 	VPXOR        Y0, Y13, Y13
 	VPADDD       Y13, Y6, Y6
 	VPADDD       Y10, Y6, Y6
-	VMOVDQU      352(SI), Y9
+	VMOVDQU      352(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1345,7 +1388,7 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       320(SI), Y8, Y8
+	VPADDD       320(R8), Y8, Y8
 	VPADDD       96(R8), Y8, Y8
 	VMOVDQA      Y8, 320(R8)
 	VPBROADCASTD rounds<>+104(SB), Y9
@@ -1384,7 +1427,7 @@ group:
 	VPXOR        Y7, Y13, Y13
 	VPADDD       Y13, Y5, Y5
 	VPADDD       Y10, Y5, Y5
-	VMOVDQU      384(SI), Y9
+	VMOVDQU      384(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1405,7 +1448,7 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       352(SI), Y8, Y8
+	VPADDD       352(R8), Y8, Y8
 	VPADDD       128(R8), Y8, Y8
 	VMOVDQA      Y8, 352(R8)
 	VPBROADCASTD rounds<>+108(SB), Y9
@@ -1444,7 +1487,7 @@ group:
 	VPXOR        Y6, Y13, Y13
 	VPADDD       Y13, Y4, Y4
 	VPADDD       Y10, Y4, Y4
-	VMOVDQU      416(SI), Y9
+	VMOVDQU      416(R8), Y9
 	VPSRLD       $0x07, Y9, Y8
 	VPSLLD       $0x19, Y9, Y10
 	VPXOR        Y10, Y8, Y8
@@ -1465,7 +1508,7 @@ group:
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
 	VPADDD       Y12, Y8, Y8
-	VPADDD       384(SI), Y8, Y8
+	VPADDD       384(R8), Y8, Y8
 	VPADDD       160(R8), Y8, Y8
 	VMOVDQA      Y8, 384(R8)
 	VPBROADCASTD rounds<>+112(SB), Y9
@@ -1514,7 +1557,7 @@ group:
 	VPXOR        Y13, Y12, Y12
 	VPSRLD       $0x0a, Y11, Y13
 	VPXOR        Y13, Y12, Y12
-	VPADDD       416(SI), Y12, Y8
+	VPADDD       416(R8), Y12, Y8
 	VPADDD       192(R8), Y8, Y8
 	VMOVDQA      Y8, 416(R8)
 	VPBROADCASTD rounds<>+116(SB), Y9

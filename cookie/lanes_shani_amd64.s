@@ -199,6 +199,10 @@ group:
 	MOVOU       16(SI), X4
 	MOVOU       32(SI), X5
 	MOVQ        48(SI), X6
+	PSHUFB      swapWords<>+0(SB), X3
+	PSHUFB      swapWords<>+0(SB), X4
+	PSHUFB      swapWords<>+0(SB), X5
+	PSHUFB      swapWords<>+0(SB), X6
 	POR         innerTail<>+0(SB), X6
 	MOVOU       64(DX), X1
 	MOVOU       80(DX), X2
@@ -693,6 +697,10 @@ group:
 	MOVOU       16(SI), X4
 	MOVOU       32(SI), X5
 	MOVQ        48(SI), X6
+	PSHUFB      swapWords<>+0(SB), X3
+	PSHUFB      swapWords<>+0(SB), X4
+	PSHUFB      swapWords<>+0(SB), X5
+	PSHUFB      swapWords<>+0(SB), X6
 	POR         innerTail<>+0(SB), X6
 	MOVOU       64(DX), X1
 	MOVOU       80(DX), X2
@@ -700,6 +708,10 @@ group:
 	MOVOU       80(SI), X10
 	MOVOU       96(SI), X11
 	MOVQ        112(SI), X12
+	PSHUFB      swapWords<>+0(SB), X9
+	PSHUFB      swapWords<>+0(SB), X10
+	PSHUFB      swapWords<>+0(SB), X11
+	PSHUFB      swapWords<>+0(SB), X12
 	POR         innerTail<>+0(SB), X12
 	MOVOU       64(DX), X7
 	MOVOU       80(DX), X8

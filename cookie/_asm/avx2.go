@@ -6,8 +6,8 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// x8 makes 8 compressions side by side. 16 registers hold the states; the message schedule is in memory: the
-// first 16 words where the caller put them, the others on the stack.
+// x8 makes 8 compressions side by side. 16 registers hold the states; the message schedule is on the
+// stack.
 type x8 struct {
 	s       [8]VecPhysical // a..h
 	w       [16]word
@@ -49,8 +49,12 @@ func avx2() {
 	Load(Param("key"), key)
 	Load(Param("groups"), n)
 	Label("group")
+	VMOVDQU(swapWords, yt[0])
 	for t := range 14 {
-		c.w[t].at = Mem{Base: msg, Disp: 32 * t}
+		r := c.s[t%len(c.s)]
+		VMOVDQU(Mem{Base: msg, Disp: 32 * t}, r)
+		VPSHUFB(yt[0], r, r)
+		c.store(r, t)
 	}
 	c.w[14], c.w[15] = known(0), known(innerLength)
 	c.head(key, keyInner, keyInnerHead)

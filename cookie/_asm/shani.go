@@ -68,6 +68,9 @@ func shani(streams int) {
 			MOVOU(Mem{Base: msg, Disp: 64*i + 16*j}, s.m[j].reg)
 		}
 		MOVQ(Mem{Base: msg, Disp: 64*i + 48}, s.m[3].reg)
+		for j := range 4 {
+			PSHUFB(swapWords, s.m[j].reg)
+		}
 		POR(innerTail, s.m[3].reg)
 		s.load(key, keyInnerPairs)
 	}

@@ -92,7 +92,7 @@ type word struct {
 
 func known(v uint32) word { return word{known: true, value: v} }
 
-// unknowns are the terms of w[t] = w[t-16] + s0(w[t-15]) + w[t-7] + s1(w[t-2]) (FIPS 180-4 section 6.2.2)
+// terms are the terms of w[t] = w[t-16] + s0(w[t-15]) + w[t-7] + s1(w[t-2]) (FIPS 180-4 section 6.2.2)
 // sorted by what is known: the sum of the known ones, and the others.
 type terms struct {
 	sum              uint32
