@@ -9,6 +9,8 @@
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X main.version=$(VERSION)
+# The programs without cgo: one static file, and privileges can be dropped on all threads.
+BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for a server of our own.
 TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev
@@ -18,7 +20,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 .PHONY: build demo test race vet lint generate bench check clean
 
 build:
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	$(BUILD) -o bin/ ./cmd/...
 
 demo: build
 	.ci/need openssl
