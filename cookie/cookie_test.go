@@ -221,6 +221,9 @@ func TestRandomCookiesAreRefused(t *testing.T) {
 	b.Sum(k.Current())
 	var right, c [Size]byte
 	b.Cookie(0, &right)
+	if b.Equal(0, nil) || b.Equal(0, right[:Size-1]) || b.Equal(0, append(right[:], 0)) {
+		t.Error("a cookie of the wrong length is accepted")
+	}
 	r := mrand.New(mrand.NewPCG(53, 54))
 	le := binary.LittleEndian
 	for range tries {

@@ -36,13 +36,13 @@ func TestKernelsStayInBounds(t *testing.T) {
 	k := NewKeyring(testSecret(t, "bounds"), 5).Current()
 	r := mrand.New(mrand.NewPCG(71, 72))
 	eachPlan(t, func(t *testing.T, p *Plan) {
-		for _, capacity := range []int{16, 32, 144} {
+		for _, capacity := range []int{16, 32, 144, 1024} {
 			for _, end := range []bool{false, true} {
 				b := p.NewBatch(capacity)
 				w, c := guarded(t, 4*len(b.words), end), guarded(t, Size*len(b.cookies), end)
 				b.words = unsafe.Slice((*uint32)(unsafe.Pointer(&w[0])), len(b.words))
 				b.cookies = unsafe.Slice((*[Size]byte)(unsafe.Pointer(&c[0])), len(b.cookies))
-				for n := 1; n <= capacity; n++ {
+				for n := 1; n <= capacity; n += 1 + capacity/200 {
 					b.Reset(n)
 					var last *Binding
 					for range n {

@@ -4,10 +4,6 @@ package cookie
 
 import "golang.org/x/sys/cpu"
 
-//go:generate sh -c "cd _asm && go run . -kernel shani -out ../lanes_shani_amd64.s -stubs ../lanes_shani_amd64.go -pkg cookie"
-//go:generate sh -c "cd _asm && go run . -kernel avx2 -out ../lanes_avx2_amd64.s -stubs ../lanes_avx2_amd64.go -pkg cookie"
-//go:generate sh -c "cd _asm && go run . -kernel avx512 -out ../lanes_avx512_amd64.s -stubs ../lanes_avx512_amd64.go -pkg cookie"
-
 // hasSHANI asks the processor itself: golang.org/x/sys/cpu reads the same leaf and leaves this bit out.
 var hasSHANI = cpu.X86.HasSSSE3 && cpu.X86.HasSSE41 && extendedFeatures()&(1<<29) != 0
 

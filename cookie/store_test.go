@@ -3,6 +3,7 @@ package cookie
 import (
 	"crypto/sha256"
 	mrand "math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -10,22 +11,16 @@ import (
 // Readers during rotations find keyrings whose parts belong together: secret e under epoch e, its predecessor
 // beside it, cookies that both the keyring and the definition of the format call right.
 func TestRotationIsNeverSeenHalfDone(t *testing.T) {
-	const rotations = 600
+	const looks = 500 // of each reader
 	secret := func(epoch uint8) Secret { return Secret(sha256.Sum256([]byte{epoch})) }
 	var store Store
 	store.Swap(NewKeyring(secret(0), 0))
-	done := make(chan struct{})
 	var wg sync.WaitGroup
 	for reader := range 4 {
 		wg.Go(func() {
 			b := randomBinding(mrand.New(mrand.NewPCG(uint64(reader), 61)))
 			batch := NewBatch(3)
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
+			for range looks {
 				k := store.Load()
 				epoch := k.Current().Epoch()
 				if s := secret(epoch); k.Current().Fingerprint() != s.Fingerprint() {
@@ -49,13 +44,22 @@ func TestRotationIsNeverSeenHalfDone(t *testing.T) {
 			}
 		})
 	}
-	for i := range rotations {
-		next, err := store.Load().Next(secret(uint8(i+1)), uint8(i+1))
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	for epoch := uint8(1); ; epoch++ {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		next, err := store.Load().Next(secret(epoch), epoch)
 		if err != nil {
 			t.Fatal(err)
 		}
 		store.Swap(next)
+		runtime.Gosched()
 	}
-	close(done)
-	wg.Wait()
 }
