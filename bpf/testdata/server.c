@@ -10,9 +10,11 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/hmac.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,11 +91,15 @@ static int listener(const struct sockaddr_in6 *addr)
 // serve is a client's process: it goes on with the handshake on a socket that is connected to the client.
 static void serve(SSL *ssl, const struct sockaddr_in6 *addr, BIO_ADDR *client)
 {
+	struct sockaddr_in6 to = {.sin6_family = AF_INET6};
 	struct timeval patience = {.tv_sec = 60};
 	unsigned char buf[4096];
 	int n, fd = listener(addr);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (connect(fd, (struct sockaddr *)&peer, sizeof(peer)))
+	// Not the peeked address: DTLSv1_listen may have skipped that datagram for the next one.
+	to.sin6_port = BIO_ADDR_rawport(client);
+	BIO_ADDR_rawaddress(client, &to.sin6_addr, NULL);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)))
 		die("connect");
 	BIO_set_fd(SSL_get_rbio(ssl), fd, BIO_NOCLOSE);
 	BIO_ctrl(SSL_get_rbio(ssl), BIO_CTRL_DGRAM_SET_CONNECTED, 0, client);
@@ -131,11 +137,14 @@ int main(int argc, char **argv)
 	SSL_CTX_set_cookie_generate_cb(ctx, generate);
 	SSL_CTX_set_cookie_verify_cb(ctx, verify);
 	int fd = listener(&addr);
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	fcntl(fd, F_SETFL, O_NONBLOCK); // DTLSv1_listen would go on waiting, for a datagram that was not peeked at
 	printf("ready\n");
 	for (;;) {
 		socklen_t len = sizeof(peer);
+		poll(&readable, 1, -1);
 		if (recvfrom(fd, hello, sizeof(hello), MSG_PEEK, (struct sockaddr *)&peer, &len) < 0)
-			die("recvfrom");
+			continue;
 		SSL *ssl = SSL_new(ctx);
 		BIO *bio = BIO_new_dgram(fd, BIO_NOCLOSE);
 		BIO_ADDR *client = BIO_ADDR_new();
