@@ -23,13 +23,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
-// network is a lab whose guard namespace runs the programs on the client's side.
-type network struct {
-	*lab.Lab
-	g    *Guard
-	mode Mode
-}
-
 func newLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	l, err := lab.New(strings.ToLower(strings.NewReplacer("/", "-", "Test", "").Replace(t.Name())))
@@ -162,7 +155,13 @@ type session struct {
 // dial starts a client, which connects at its first line.
 func dial(t *testing.T, n *lab.Namespace, args []string) *session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	return dialFor(t, n, args, 30*time.Second)
+}
+
+// dialFor is dial for a client that may live so long.
+func dialFor(t *testing.T, n *lab.Namespace, args []string, life time.Duration) *session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), life)
 	t.Cleanup(cancel)
 	s := &session{cmd: exec.CommandContext(ctx, args[0], args[1:]...), err: new(bytes.Buffer)}
 	var err error
