@@ -73,7 +73,9 @@ func (w *worker) dispatch() {
 
 // hello answers a ClientHello, or opens a flow for it.
 func (w *worker) hello(slot int, h *handoff.Hello) {
+	answered := metrics.Answered
 	if len(h.Cookie) > 0 {
+		answered = metrics.Reanswered
 		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
 		// ClientHello again that opened its flow.
 		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && f.Repeats(&h.ClientHello) {
@@ -97,7 +99,7 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 		return
 	}
 	w.answers.Add(d[:n], w.in.Route(slot))
-	w.counts.Count(metrics.Answered)
+	w.counts.Count(answered)
 }
 
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. The client's old
