@@ -3,8 +3,8 @@
 //
 //   - trust: the server takes any cookie (its verify callback returns 1), so the guard issues its own.
 //   - harvest: the server's cookie depends on nothing but the peer's address, which is the guard's own socket.
-//     The guard asks for the cookie of each socket of a pool beforehand, picks a client's socket by a keyed
-//     hash of the handshake, and hands the client that socket's cookie; it then verifies at the server too.
+//     The guard asks for the cookie of each socket of a pool beforehand, picks a client's socket, one of four by
+//     a keyed hash of the handshake, and hands the client that socket's cookie; it then verifies at the server too.
 //
 // A [Backend] is one server: probed when opened, watched by Run for as long as it serves. Each worker has a
 // [Mode] of its own, made by Backend.Mode, with scratch memory that is not for concurrent use. Another way to
