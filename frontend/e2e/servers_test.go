@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"flag"
 	"fmt"
 	"math/big"
 	"net"
@@ -26,6 +27,11 @@ import (
 var shared string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	// The tests wait for retransmission timers, not for the CPU.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	var err error
 	if shared, err = os.MkdirTemp("", "dtlsguard-e2e-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
