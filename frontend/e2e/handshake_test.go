@@ -56,7 +56,7 @@ func TestLossAndDuplication(t *testing.T) {
 		}
 	}
 	first := func(s *step) bool { is, cookie := s.hello(); return is && !cookie }
-	second := func(s *step) bool { _, cookie := s.hello(); return cookie }
+	again := func(s *step) bool { _, cookie := s.hello(); return cookie }
 	verify := func(s *step) bool { _, is := hello.HelloVerifyCookie(s.data); return is && !s.fromClient }
 	answer := func(s *step) bool { return !s.fromClient && !verify(s) }
 	for name, judge := range map[string]func() func(s *step) verdict{
@@ -64,14 +64,14 @@ func TestLossAndDuplication(t *testing.T) {
 		"first hello twice":           nth(1, twice, first),
 		"hello verify request lost":   nth(1, drop, verify),
 		"hello verify request twice":  nth(1, twice, verify),
-		"second hello lost":           nth(1, drop, second),
-		"second hello twice":          nth(1, twice, second),
+		"second hello lost":           nth(1, drop, again),
+		"second hello twice":          nth(1, twice, again),
 		"server's first answer lost":  nth(1, drop, answer),
 		"server's first answer twice": nth(1, twice, answer),
 		// Not all datagrams: s_server stalls on a duplicate of the finished message, with no guard, too.
 		"exchange twice": func() func(s *step) verdict {
 			return func(s *step) verdict {
-				if first(s) || second(s) || verify(s) {
+				if first(s) || again(s) || verify(s) {
 					return twice
 				}
 				return pass
