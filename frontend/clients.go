@@ -12,6 +12,12 @@ func (w *worker) fromClients() {
 	for range burst {
 		w.in.Reset()
 		n, err := w.conn.Recv(w.in)
+		if w.credit != nil {
+			w.credit.Grant(n)
+			if n < w.in.Cap() { // the socket is empty
+				w.credit.Refill(creditBudget)
+			}
+		}
 		if err != nil || n == 0 {
 			// An error here is an ICMP message about some earlier answer: nobody to tell.
 			return
@@ -73,14 +79,19 @@ func (w *worker) dispatch() {
 
 // hello answers a ClientHello, or opens a flow for it.
 func (w *worker) hello(slot int, h *handoff.Hello) {
-	answered := metrics.Answered
 	if len(h.Cookie) > 0 {
-		answered = metrics.Reanswered
 		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
 		// ClientHello again that opened its flow.
 		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && f.Repeats(&h.ClientHello) {
 			w.forward(f, slot)
 			w.counts.Count(metrics.Relayed)
+			return
+		}
+		if h.Verified && w.service.inline {
+			// A rotation came between this ClientHello's look by XDP and its coming here. From now on XDP lets the
+			// client's packets through to the server, the retransmission of this one first.
+			w.kernel.admit(w.service, w.in.Route(slot).Peer())
+			w.counts.Count(metrics.Verified)
 			return
 		}
 		if h.Verified {
@@ -99,7 +110,11 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 		return
 	}
 	w.answers.Add(d[:n], w.in.Route(slot))
-	w.counts.Count(answered)
+	if len(h.Cookie) > 0 {
+		w.counts.Count(metrics.WrongCookie)
+	} else {
+		w.counts.Count(metrics.Answered)
+	}
 }
 
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. The client's old
@@ -126,18 +141,10 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		}
 		w.end(f)
 	}
-	port := h.Port
+	port := w.port(h)
 	if port == nil {
-		var err error
-		if port, err = relay.OpenPort(w.service.backend.Server(), false); err != nil {
-			w.counts.Count(metrics.NoPort)
-			return
-		}
-	} else if !port.Acquire() {
 		w.counts.Count(metrics.NoPort)
 		return
-	} else {
-		w.drain(port)
 	}
 	f := w.flows.Open(route, port, &h.ClientHello, w.now)
 	if w.poller.Add(port.FD(), f.Event()) != nil {
@@ -145,8 +152,27 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		w.counts.Count(metrics.NoPort)
 		return
 	}
+	if w.kernel != nil {
+		w.kernel.admit(w.service, f.Client)
+	}
 	w.counts.Count(metrics.Verified)
 	w.forward(f, slot)
+}
+
+// port gets the port that a verified client's flow goes through, nil if there is none to be had.
+func (w *worker) port(h *handoff.Hello) *relay.Port {
+	if h.Port == nil {
+		port, err := relay.OpenPort(w.service.backend.Server(), false)
+		if err != nil {
+			return nil
+		}
+		return port
+	}
+	if !h.Port.Acquire() {
+		return nil // another client took it since the verdict
+	}
+	w.drain(h.Port)
+	return h.Port
 }
 
 // forward queues a slot for f's server.

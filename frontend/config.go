@@ -19,7 +19,9 @@ type Service struct{ Listen, Backend netip.AddrPort }
 
 // Config of a Server. Zero values mean the defaults of `dtlsguard run --help`.
 type Config struct {
-	Services []Service
+	Services []Service        // proxies
+	Protect  []netip.AddrPort // addresses of servers on this host that keep their port: inline
+	XDP      XDP
 
 	Workers int // per service; 0: one a CPU
 	Batch   int // datagrams a system call; 0: DefaultBatch
@@ -102,8 +104,16 @@ func (c *Config) complete() error {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	switch {
-	case len(c.Services) == 0:
-		return usage("nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT")
+	case len(c.Services)+len(c.Protect) == 0:
+		return usage("nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT, or --protect ADDRESS:PORT and --interface NAME")
+	case len(c.Protect) > 0 && c.XDP.Interface == "":
+		return usage("--protect is done by XDP: give --interface, the one that clients come in by")
+	case len(c.Protect) > 0 && c.Handoff == handoff.Harvest:
+		return usage("--handoff harvest needs a socket between guard and server: use --listen and --backend, or --handoff trust")
+	case len(c.Services) > 0 && c.Handoff == handoff.NativeHMAC:
+		return usage("--handoff native-hmac needs a server that sees the clients' addresses: use --protect and --interface")
+	case c.Handoff == handoff.NativeHMAC && c.SecretFile == "":
+		return usage("--handoff native-hmac needs the --secret-file that the server reads, too")
 	case c.Workers < 0 || c.Workers > 1024:
 		return usage("--workers %d: want 1 to 1024", c.Workers)
 	case c.Batch < 1 || c.Batch > MaxBatch:
@@ -118,6 +128,12 @@ func (c *Config) complete() error {
 		return usage("--harvest-pool %d: want 1 to 28000, the ephemeral ports of one address", c.HarvestPool)
 	}
 	seen := make(map[netip.AddrPort]bool)
+	for _, a := range c.Protect {
+		if !a.IsValid() || a.Port() == 0 || seen[a] {
+			return usage("--protect %v is not an address and port, or is given twice", a)
+		}
+		seen[a] = true
+	}
 	for _, s := range c.Services {
 		switch {
 		case !s.Listen.IsValid() || s.Listen.Port() == 0 && len(c.Services) > 1:

@@ -24,6 +24,7 @@ type secrets struct {
 	entropy io.Reader
 	every   time.Duration
 	log     *slog.Logger
+	kernel  *kernel // nil: none
 
 	mu    sync.Mutex // serialises rotations and guards what follows
 	epoch uint32
@@ -35,27 +36,33 @@ type secrets struct {
 }
 
 // openSecrets gets the first secret. Without one there is no guard: the error is final.
-func openSecrets(c *Config) (*secrets, error) {
-	s := &secrets{file: c.SecretFile, entropy: c.Entropy, every: c.RotateEvery, log: c.Log}
+func openSecrets(c *Config, k *kernel) (*secrets, error) {
+	s := &secrets{file: c.SecretFile, entropy: c.Entropy, every: c.RotateEvery, log: c.Log, kernel: k}
 	if s.file != "" {
 		ring, err := s.read()
 		if err != nil {
 			return nil, err
 		}
-		s.install(ring)
-		return s, nil
+		return s, s.install(ring)
 	}
 	first, err := cookie.NewSecret(s.entropy)
 	if err != nil {
 		return nil, fmt.Errorf("no cookie secret, so no guard: %w", err)
 	}
-	s.install(cookie.NewKeyring(first, uint8(s.epoch)))
-	return s, nil
+	return s, s.install(cookie.NewKeyring(first, uint8(s.epoch)))
 }
 
-func (s *secrets) install(k *cookie.Keyring) {
+// install puts a keyring in force, in the kernel first: a cookie that it issues a moment before the workers know
+// the secret costs its client one more exchange, as a rotation at any moment may.
+func (s *secrets) install(k *cookie.Keyring) error {
+	if s.kernel != nil {
+		if err := s.kernel.setSecret(k); err != nil {
+			return err
+		}
+	}
 	s.store.Swap(k)
 	s.changed.Store(time.Now().UnixNano())
+	return nil
 }
 
 // read makes a keyring of the secret file. A file without a second line keeps the secret of before as previous.
@@ -137,8 +144,10 @@ func (s *secrets) rotate() error {
 	if err == nil {
 		var ring *cookie.Keyring
 		if ring, err = s.store.Load().Next(secret, uint8(s.epoch+1)); err == nil {
-			s.epoch++
-			return s.rotated(ring)
+			if err = s.rotated(ring); err == nil {
+				s.epoch++
+				return nil
+			}
 		}
 	}
 	return s.failed("rotation failed; keeping the old secret", err)
@@ -155,11 +164,16 @@ func (s *secrets) reload() error {
 	if ring == s.store.Load() {
 		return nil
 	}
-	return s.rotated(ring)
+	if err := s.rotated(ring); err != nil {
+		return s.failed("secret could not be put in force; keeping the old one", err)
+	}
+	return nil
 }
 
 func (s *secrets) rotated(ring *cookie.Keyring) error {
-	s.install(ring)
+	if err := s.install(ring); err != nil {
+		return err
+	}
 	s.rotations.Add(1)
 	s.log.Info("secret rotated", "epoch", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -20,9 +21,11 @@ import (
 // service is one public address, its workers and the server behind it.
 type service struct {
 	config  *Config
-	listen  netip.AddrPort
-	port    uint16
-	backend *handoff.Backend
+	listen  netip.AddrPort   // the public address
+	port    uint16           // its port
+	inline  bool             // the server is on this host and keeps the address: workers only answer
+	backend *handoff.Backend // nil inline
+	handoff handoff.Kind     // inline
 	keys    *cookie.Store
 	sources *limit.Table
 	all     limit.Bucket
@@ -35,8 +38,10 @@ type service struct {
 type Server struct {
 	config   Config
 	secrets  *secrets
+	kernel   *kernel // nil: no XDP
 	services []*service
 	started  time.Time
+	quota    *relay.Quota
 	running  sync.WaitGroup
 }
 
@@ -47,32 +52,67 @@ func New(ctx context.Context, c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, started: time.Now()}
-	var err error
-	if s.secrets, err = openSecrets(&s.config); err != nil {
+	if err := s.openAll(ctx); err != nil {
+		s.close()
 		return nil, err
-	}
-	quota := relay.NewQuota(c.MaxFlows)
-	for _, sv := range c.Services {
-		if err := s.open(ctx, sv, quota); err != nil {
-			s.close()
-			return nil, err
-		}
 	}
 	return s, nil
 }
 
-// open opens the sockets of a service, then its back end, then makes its workers.
-func (s *Server) open(ctx context.Context, sv Service, quota *relay.Quota) error {
+func (s *Server) openAll(ctx context.Context) (err error) {
+	if s.config.XDP.Interface != "" {
+		if s.kernel, err = openKernel(&s.config); err != nil {
+			return err
+		}
+	}
+	if s.secrets, err = openSecrets(&s.config, s.kernel); err != nil {
+		return err
+	}
+	s.quota = relay.NewQuota(s.config.MaxFlows)
+	for _, sv := range s.config.Services {
+		if err := s.openProxy(ctx, sv); err != nil {
+			return err
+		}
+	}
+	for _, a := range s.config.Protect {
+		if err := s.openInline(ctx, a); err != nil {
+			return err
+		}
+	}
+	if s.kernel != nil {
+		return s.kernel.attach(s.services)
+	}
+	return nil
+}
+
+func (s *Server) newService(listen netip.AddrPort) *service {
+	v := &service{
+		config: &s.config, listen: listen, port: listen.Port(), keys: &s.secrets.store,
+		sources: limit.NewTable(s.config.HelloRate), quota: s.quota,
+		clock: func() int64 { return int64(time.Since(s.started)) },
+	}
+	s.services = append(s.services, v)
+	return v
+}
+
+// mode makes a worker's own hand-off.
+func (v *service) mode(size int) handoff.Mode {
+	if v.inline {
+		return handoff.NewTrust(size)
+	}
+	return v.backend.Mode(size)
+}
+
+// ownCookies reports whether the service's cookies are of the guard's own format.
+func (v *service) ownCookies() bool { return v.inline || v.backend.Kind() == handoff.Trust }
+
+// openProxy opens the sockets of a service, then its back end, then makes its workers.
+func (s *Server) openProxy(ctx context.Context, sv Service) error {
 	conns, err := listen(sv.Listen, &s.config)
 	if err != nil {
 		return err
 	}
-	v := &service{
-		config: &s.config, listen: conns[0].Local(), port: conns[0].Local().Port(), keys: &s.secrets.store,
-		sources: limit.NewTable(s.config.HelloRate), quota: quota,
-		clock: func() int64 { return int64(time.Since(s.started)) },
-	}
-	s.services = append(s.services, v)
+	v := s.newService(conns[0].Local())
 	v.backend, err = handoff.Open(ctx, handoff.Config{
 		Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Log: s.config.Log,
 	})
@@ -82,6 +122,36 @@ func (s *Server) open(ctx context.Context, sv Service, quota *relay.Quota) error
 		}
 		return err
 	}
+	return s.employ(v, conns)
+}
+
+// openInline finds out how the server at address takes verified clients over, and makes workers on a port of
+// their own, which XDP diverts ClientHellos to.
+func (s *Server) openInline(ctx context.Context, address netip.AddrPort) error {
+	v := s.newService(address)
+	v.inline, v.handoff = true, s.config.Handoff
+	if v.handoff == handoff.Auto {
+		probe := address
+		if probe.Addr().IsUnspecified() {
+			probe = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), probe.Port())
+		}
+		var err error
+		if v.handoff, err = handoff.ProbeInline(ctx, probe); err != nil {
+			return err
+		}
+	}
+	if s.config.XDP.Answer == bpf.AnswerXDP {
+		return nil
+	}
+	conns, err := listen(netip.AddrPortFrom(address.Addr(), 0), &s.config)
+	if err != nil {
+		return err
+	}
+	return s.employ(v, conns)
+}
+
+// employ makes a worker for each socket.
+func (s *Server) employ(v *service, conns []*udpbatch.Conn) error {
 	cpus := allowedCPUs()
 	for i, c := range conns {
 		cpu := -1
@@ -98,7 +168,7 @@ func (s *Server) open(ctx context.Context, sv Service, quota *relay.Quota) error
 		v.workers = append(v.workers, w)
 	}
 	receive, send := conns[0].Buffers()
-	s.config.Log.Info("listening", "listen", v.listen, "backend", sv.Backend, "workers", len(conns),
+	s.config.Log.Info("listening", "listen", v.listen, "socket", conns[0].Local(), "workers", len(conns),
 		"receive_buffer", receive, "send_buffer", send)
 	if receive < s.config.ReceiveBuffer {
 		s.config.Log.Warn("kernel granted a smaller receive buffer than asked for", "asked", s.config.ReceiveBuffer,
@@ -164,7 +234,12 @@ func (s *Server) Run(ctx context.Context) error {
 				}
 			})
 		}
-		s.running.Go(func() { v.backend.Run(ctx) })
+		if v.backend != nil {
+			s.running.Go(func() { v.backend.Run(ctx) })
+		}
+	}
+	if s.kernel != nil {
+		s.running.Go(func() { s.kernel.beat(ctx, s.services) })
 	}
 	s.running.Go(func() { s.secrets.run(ctx) })
 	<-ctx.Done()
@@ -185,6 +260,8 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) close() {
+	s.kernel.close() // first: no ClientHello must come to a worker that is gone
+	s.kernel = nil
 	for _, v := range s.services {
 		for _, w := range v.workers {
 			w.close()
@@ -211,6 +288,9 @@ func (s *Server) Rotate() error { return s.secrets.rotate() }
 func (s *Server) Ready() error {
 	var errs []error
 	for _, v := range s.services {
+		if v.backend == nil {
+			continue
+		}
 		if st := v.backend.Status(); !st.Ready {
 			errs = append(errs, fmt.Errorf("back end %s: up %v, %d of %d cookies known", st.Server, st.Up, st.Known, st.Pool))
 		}

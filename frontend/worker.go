@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -35,6 +36,9 @@ type worker struct {
 	back    *udpbatch.Batch // from the server
 	returns *udpbatch.Queue
 
+	kernel *kernel     // nil: no XDP in front
+	credit *bpf.Credit // what XDP may still send here
+
 	flows  *relay.Table
 	counts metrics.Counters
 	now    int64 // nanoseconds since the server started; read once per batch
@@ -56,7 +60,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	w := &worker{
 		service: s, conn: conn, cpu: cpu,
 		what: make([]hello.Reason, size), hellos: make([]handoff.Hello, 0, size),
-		answers: udpbatch.NewQueue(size), mode: s.backend.Mode(size),
+		answers: udpbatch.NewQueue(size), mode: s.mode(size),
 		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		returns: udpbatch.NewQueue(size),
 		flows:   relay.NewTable(s.quota, s.config.IdleTimeout),
@@ -102,6 +106,9 @@ func (w *worker) run(stop <-chan struct{}) error {
 			w.service.config.Log.Warn("worker stays unpinned", "cpu", w.cpu, "error", err)
 		}
 	}
+	if w.credit != nil {
+		w.credit.Refill(creditBudget)
+	}
 	for {
 		n, woken, err := w.poller.Wait(int(sweepEvery.Milliseconds()))
 		if err != nil {
@@ -146,6 +153,9 @@ func (w *worker) sweep() {
 
 // end ends a flow.
 func (w *worker) end(f *relay.Flow) {
+	if w.kernel != nil {
+		w.kernel.forget(w.service, f.Client)
+	}
 	w.poller.Remove(f.Port.FD())
 	w.flows.Close(f)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,7 +26,14 @@ import (
 type runFlags struct {
 	config            frontend.Config
 	listen, backend   []string
+	protect           []string
 	handoff           string
+	xdpMode, answer   string
+	unverified        string
+	unverifiedRate    float64
+	answerRate        float64
+	pass              []string
+	onLoss            string
 	metrics, control  string
 	logFormat, logLvl string
 }
@@ -35,10 +43,17 @@ func newRun() *cobra.Command {
 	c := &f.config
 	cmd := &cobra.Command{
 		Use: "run", Short: "Stand in front of a DTLS server", Args: noArgs,
-		Long: `run owns the public address and relays verified clients to the server. It needs no privileges.
+		Long: `run with --listen and --backend owns the public address and relays verified clients to the
+server. It needs no privileges, or with --interface those of XDP, which then stands in front.
+
+run with --protect and --interface leaves the server on this host its port: XDP lets verified
+clients through to it, which it sees under their own addresses.
+
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root.
 
 SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file again.`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
+  dtlsguard run --protect 192.0.2.7:4433 --interface eth0
   dtlsguard run --listen 192.0.2.7:5684 --backend 127.0.0.1:5685 --listen [2001:db8::7]:5684 --backend [::1]:5685`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.ErrOrStderr()) },
 	}
@@ -46,7 +61,18 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.SortFlags = false
 	fl.StringArrayVar(&f.listen, "listen", nil, "public address `HOST:PORT`; :PORT is every address (repeat in pairs with --backend)")
 	fl.StringArrayVar(&f.backend, "backend", nil, "the server's address `HOST:PORT`")
-	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), harvest, trust")
+	fl.StringArrayVar(&f.protect, "protect", nil, "address `HOST:PORT` of a server on this host that keeps its port (repeatable)")
+	fl.StringVar(&c.XDP.Interface, "interface", "", "where XDP is attached (none: sockets only)")
+	fl.StringVar(&f.xdpMode, "xdp-mode", "auto", "auto, native, generic")
+	fl.StringVar(&f.answer, "answer", "auto", "who answers ClientHellos behind XDP: workers, xdp (in the kernel), auto")
+	fl.StringVar(&f.unverified, "unverified", "", "XDP: packets of unknown flows: drop, pass, limit (proxy: drop, inline: limit)")
+	fl.Float64Var(&f.unverifiedRate, "unverified-rate", 1000, "packets a second that limit lets through for a service")
+	fl.StringSliceVar(&f.pass, "pass", nil, "XDP: protocols that share the port and pass: stun, zrtp, turn, quic, rtp")
+	fl.Float64Var(&f.answerRate, "answer-rate", 0, "XDP: answers a second and CPU, to protect the uplink (0: no limit)")
+	fl.StringVar(&f.onLoss, "on-daemon-loss", "drop", "XDP: ClientHellos that nobody answers, with this process dead: drop, pass")
+	fl.BoolVar(&c.XDP.KeepAttached, "keep-attached", false, "XDP: stay in force after SIGTERM, for the next start (end it with unload)")
+	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
+	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), harvest, trust, native-hmac")
 	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and 4 in so many forged cookies are right")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
@@ -92,8 +118,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	closeDoors, err := f.openDoors(server)
 	if err != nil {
 		cancel()
-		<-done
-		return err
+		return errors.Join(err, <-done)
 	}
 	defer closeDoors()
 	for _, a := range server.Listening() {
@@ -141,6 +166,16 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	if f.config.Handoff, err = handoff.ParseKind(f.handoff); err != nil {
 		return usageError{fmt.Errorf("--handoff: %w", err)}
+	}
+	if err := f.completeXDP(); err != nil {
+		return err
+	}
+	for _, text := range f.protect {
+		a, err := parseAddress(ctx, "--protect", text)
+		if err != nil {
+			return err
+		}
+		f.config.Protect = append(f.config.Protect, a)
 	}
 	if f.config.HelloRate.PerSecond <= 0 {
 		f.config.HelloRate.PerSecond = -1

@@ -9,14 +9,13 @@ import (
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/frontend"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
 // backends are servers of both hand-offs.
-var backends = map[string]handofftest.Cookies{"harvest": handofftest.ByAddress, "trust": handofftest.Any}
+var backends = map[string]cookies{"harvest": byAddress, "trust": anyCookie}
 
 // moved is which counters differ between two snapshots, and by how much.
 func moved(before, after *metrics.Totals) map[metrics.Event]uint64 {
@@ -63,8 +62,8 @@ func TestCounters(t *testing.T) {
 	for mode, cookies := range backends {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			s := handofftest.Start(t, anyPort, cookies)
-			g := startGuard(t, s.Addr())
+			s := startBackend(t, anyPort, cookies)
+			g := startGuard(t, s.addr())
 			r := dialRaw(t, anyPort, g.addr)
 			for _, c := range append(hellotest.Cases(), hellotest.Captured()...) {
 				t.Run(c.Name, func(t *testing.T) {
@@ -76,7 +75,7 @@ func TestCounters(t *testing.T) {
 					hello.Parse(c.Datagram, &h)
 					answered := metrics.Answered
 					if len(h.Cookie) > 0 {
-						answered = metrics.Reanswered
+						answered = metrics.WrongCookie
 					}
 					moves(t, g, r, c.Datagram, answered, metrics.AnswerSent)
 					if a := r.receive(patience); len(a) == 0 || len(a) > len(c.Datagram) {
@@ -84,7 +83,7 @@ func TestCounters(t *testing.T) {
 					}
 				})
 			}
-			if n := s.Relayed(); n != 0 {
+			if n := s.relayed(); n != 0 {
 				t.Errorf("%d datagrams reached the server", n)
 			}
 			totals := g.Totals()
@@ -99,10 +98,10 @@ func TestCounters(t *testing.T) {
 // whole, and until its secret has been rotated twice.
 func TestForeignCookies(t *testing.T) {
 	t.Parallel()
-	s, other := handofftest.Start(t, anyPort, handofftest.Any), handofftest.Start(t, anyPort, handofftest.Any)
-	g := startGuard(t, s.Addr(), func(c *frontend.Config) {
+	s, other := startBackend(t, anyPort, anyCookie), startBackend(t, anyPort, anyCookie)
+	g := startGuard(t, s.addr(), func(c *frontend.Config) {
 		c.Services[0].Listen = netip.MustParseAddrPort(freeAddress(t))
-		c.Services = append(c.Services, frontend.Service{Listen: netip.MustParseAddrPort(freeAddress(t)), Backend: other.Addr()})
+		c.Services = append(c.Services, frontend.Service{Listen: netip.MustParseAddrPort(freeAddress(t)), Backend: other.addr()})
 	})
 	elsewhere := g.Listening()[1]
 	r := dialRaw(t, "127.0.0.2:0", g.addr)
@@ -110,7 +109,7 @@ func TestForeignCookies(t *testing.T) {
 	hello1 := randomly(1)
 	refused := func(name string, cookie []byte) {
 		t.Run(name, func(t *testing.T) {
-			moves(t, g, r, second(hello1, cookie), metrics.Reanswered, metrics.AnswerSent)
+			moves(t, g, r, second(hello1, cookie), metrics.WrongCookie, metrics.AnswerSent)
 			if r.receive(patience) == nil {
 				t.Error("no other cookie for it")
 			}
@@ -138,12 +137,12 @@ func TestForeignCookies(t *testing.T) {
 	if err := g.Rotate(); err != nil {
 		t.Fatal(err)
 	}
-	if n := s.Relayed() + other.Relayed(); n != 0 {
+	if n := s.relayed() + other.relayed(); n != 0 {
 		t.Errorf("%d datagrams reached the servers", n)
 	}
 	// And the good one is, under the next secret, too: nothing above was refused for a reason of its own.
 	r.send(second(hello1, good))
-	s.Next(t)
+	s.next(t)
 }
 
 func freeAddress(t *testing.T) string { return address("127.0.0.1", freePort(t)).String() }
@@ -187,8 +186,8 @@ func mutated(random *rand.Rand, seeds []hellotest.Case) []byte {
 func TestAnyDatagram(t *testing.T) {
 	const datagrams = 4000
 	seeds := append(hellotest.Cases(), hellotest.Captured()...)
-	s := handofftest.Start(t, anyPort, handofftest.ByAddress)
-	g := startGuard(t, s.Addr())
+	s := startBackend(t, anyPort, byAddress)
+	g := startGuard(t, s.addr())
 	r := dialRaw(t, anyPort, g.addr)
 	random := rand.New(rand.NewPCG(6347, 9147)) // any seed: the same datagrams in each run
 	before := heap()
@@ -215,7 +214,7 @@ func TestAnyDatagram(t *testing.T) {
 	if sum := clientSum(totals); sum != datagrams {
 		t.Errorf("client stage: %d outcomes of %d datagrams", sum, datagrams)
 	}
-	if n := s.Relayed(); n != 0 {
+	if n := s.relayed(); n != 0 {
 		t.Errorf("%d datagrams of a stranger reached the server", n)
 	}
 	if grown := int64(heap()) - int64(before); grown > 1<<20 { // the runtime's own needs stay below
@@ -236,8 +235,8 @@ func heap() uint64 {
 func TestAnyDatagramOfAFlow(t *testing.T) {
 	t.Parallel()
 	seeds := append(hellotest.Cases(), hellotest.Captured()...)
-	s := handofftest.Start(t, anyPort, handofftest.ByAddress)
-	g := startGuard(t, s.Addr())
+	s := startBackend(t, anyPort, byAddress)
+	g := startGuard(t, s.addr())
 	r := dialRaw(t, anyPort, g.addr)
 	established(r, s, 1)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -248,7 +247,7 @@ func TestAnyDatagramOfAFlow(t *testing.T) {
 			r.ask(d)
 		case reason < hello.Malformed:
 			r.send(d)
-			if got := s.Next(t).Data; !bytes.Equal(got, d) {
+			if got := s.next(t).Data; !bytes.Equal(got, d) {
 				t.Fatalf("server got %x, want %x", got, d)
 			}
 		default:
@@ -256,7 +255,7 @@ func TestAnyDatagramOfAFlow(t *testing.T) {
 		}
 	}
 	eventually(t, "all is counted", func() bool { return clientSum(g.Totals()) == 1002 })
-	if n := s.Relayed(); n != 0 {
+	if n := s.relayed(); n != 0 {
 		t.Errorf("%d more datagrams reached the server", n)
 	}
 }

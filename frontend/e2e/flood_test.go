@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -73,8 +72,8 @@ func TestFloodStaysOutside(t *testing.T) {
 	for mode, cookies := range backends {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
-			s := handofftest.Start(t, anyPort, cookies)
-			g := startGuard(t, s.Addr())
+			s := startBackend(t, anyPort, cookies)
+			g := startGuard(t, s.addr())
 			f := newFlood(t, g.addr)
 			const rounds, each = 250, 32 // so that the socket's buffer holds a round of the longest
 			for i := range uint64(rounds) {
@@ -90,13 +89,13 @@ func TestFloodStaysOutside(t *testing.T) {
 					t.Errorf("%v: %d, want none", metrics.Labels[e], n)
 				}
 			}
-			if answers := totals.Events[metrics.Answered] + totals.Events[metrics.Reanswered]; answers < rounds*each/3 {
+			if answers := totals.Events[metrics.Answered] + totals.Events[metrics.WrongCookie]; answers < rounds*each/3 {
 				t.Errorf("%d answers: the flood had more good ClientHellos", answers)
 			}
 			// The server answers in order, so what was relayed before this question has arrived.
-			asked := s.Questions()
-			eventually(t, "the server is asked again", func() bool { return s.Questions() > asked })
-			if n := s.Relayed(); n != 0 {
+			asked := s.questions()
+			eventually(t, "the server is asked again", func() bool { return s.questions() > asked })
+			if n := s.relayed(); n != 0 {
 				t.Errorf("%d datagrams of the flood reached the server", n)
 			}
 		})
@@ -129,11 +128,11 @@ func TestClientsDuringFlood(t *testing.T) {
 			defer stop()
 			dialers := []dialer{openssl(), gnutls(), pion(), pion(), pion()}
 			for _, dial := range dialers {
-				before := g.count(metrics.Reanswered)
+				before := g.count(metrics.WrongCookie)
 				c := dial(t, g.addr)
 				c.ping("ping through the flood")
 				c.close()
-				g.waitCount(t, metrics.Reanswered, before+100) // there was a flood
+				g.waitCount(t, metrics.WrongCookie, before+100) // there was a flood
 			}
 			stop()
 			if n := g.count(metrics.Verified); n != uint64(len(dialers)) {

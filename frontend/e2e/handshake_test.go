@@ -118,7 +118,7 @@ func TestRotationBetweenHellos(t *testing.T) {
 			c := dial(t, startPath(t, g.addr, rotating(g, 1)).addr)
 			c.ping("ping under the next secret")
 			c.close()
-			if n := g.count(metrics.Reanswered); n != 0 {
+			if n := g.count(metrics.WrongCookie); n != 0 {
 				t.Errorf("%d cookies of the previous secret were refused", n)
 			}
 		})

@@ -3,6 +3,7 @@ package handoff
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -76,6 +77,36 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	return b, nil
 }
 
+// ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
+// cannot be harvested, so it must trust the guard's. Errors say what to do.
+func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
+	t, err := probeOnce(ctx, server)
+	if err == nil && !t.Trusts {
+		err = errors.New("it refuses cookies that are not its own: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or let it compute the guard's from a shared secret and say --handoff native-hmac --secret-file FILE")
+	}
+	if err != nil {
+		return Auto, fmt.Errorf("server %v: %w", server, err)
+	}
+	return Trust, nil
+}
+
+func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
+	p, err := newProber(server)
+	if err != nil {
+		return Traits{}, err
+	}
+	defer p.close()
+	t, err := p.probe(ctx, patience)
+	if err != nil {
+		err = noAnswer(err)
+	}
+	return t, err
+}
+
+func noAnswer(err error) error {
+	return fmt.Errorf("ask for a cookie: %w within %v: start the server before dtlsguard, and see that it speaks DTLS 1.2 there", err, patience)
+}
+
 func (b *Backend) open(ctx context.Context) error {
 	var err error
 	if b.prober, err = newProber(b.config.Server); err != nil {
@@ -99,7 +130,7 @@ func (b *Backend) open(ctx context.Context) error {
 func (b *Backend) choose(ctx context.Context) error {
 	t, err := b.prober.probe(ctx, patience)
 	if err != nil {
-		return fmt.Errorf("ask for a cookie: %w within %v: start the server before dtlsguard, and see that it speaks DTLS 1.2 there", err, patience)
+		return noAnswer(err)
 	}
 	b.traits.Store(&t)
 	kind, err := t.kind()

@@ -33,7 +33,7 @@ func newHarvest(pool *Pool, size int) *harvest {
 
 // Judge implements Mode.
 func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
-	m.batch.Reset()
+	m.batch.Reset(len(hellos))
 	for i := range hellos {
 		m.batch.Add(&hellos[i].Binding)
 	}
@@ -58,7 +58,7 @@ func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
 	if len(m.second) == 0 || k.Previous() == nil {
 		return
 	}
-	m.previous.Reset()
+	m.previous.Reset(len(m.second))
 	for _, i := range m.second {
 		m.previous.Add(&hellos[i].Binding)
 	}

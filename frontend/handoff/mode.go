@@ -34,10 +34,11 @@ const (
 	Auto Kind = iota
 	Harvest
 	Trust
+	NativeHMAC
 	kindLen
 )
 
-var kindNames = [kindLen]string{"auto", "harvest", "trust"}
+var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac"}
 
 // String is the name as given to --handoff.
 func (k Kind) String() string { return kindNames[k] }
@@ -49,7 +50,7 @@ func ParseKind(s string) (Kind, error) {
 			return Kind(k), nil
 		}
 	}
-	return 0, fmt.Errorf("no hand-off mode is called %q: there are auto, harvest and trust", s)
+	return 0, fmt.Errorf("no hand-off mode is called %q: there are auto, harvest, trust and native-hmac", s)
 }
 
 // switching is a worker's Mode: the one that the server needs at the moment.
@@ -61,7 +62,7 @@ type switching struct {
 // Mode makes a worker's own Mode, for batches of at most size hellos.
 func (b *Backend) Mode(size int) Mode {
 	s := &switching{backend: b}
-	s.modes[Trust] = newTrust(size)
+	s.modes[Trust] = NewTrust(size)
 	s.modes[Harvest] = newHarvest(b.pool, size)
 	return s
 }

@@ -51,7 +51,7 @@ func (t *Traits) why() string {
 	return fmt.Sprintf("the server's %d-byte cookies depend on the client's address and port alone", t.CookieLength)
 }
 
-// ErrNoAnswer: the server sent nothing back to a ClientHello.
+// ErrNoAnswer says that the server sent nothing back to a ClientHello.
 var ErrNoAnswer = errors.New("no answer")
 
 // prober asks one server from sockets of its own.

@@ -14,7 +14,7 @@ type Event uint8
 const (
 	// Client stage: a datagram came from a client.
 	Answered    Event = iota // a ClientHello without a cookie, to be answered with a HelloVerifyRequest
-	Reanswered               // a ClientHello with a wrong cookie, or one that expired: likewise
+	WrongCookie              // a ClientHello with another client's, an expired or a made-up cookie: answered, too
 	Verified                 // a ClientHello with a good cookie that opens a flow
 	Relayed                  // belongs to a flow
 	NoCookie                 // a ClientHello that no cookie is known for at the moment (harvest)
@@ -55,7 +55,7 @@ type Label struct{ Stage, Outcome, Reason string }
 // Labels are the labels of all events; the one without a stage never happens.
 var Labels = func() (l [EventLen]Label) {
 	l[Answered] = Label{"client", "answered", ""}
-	l[Reanswered] = Label{"client", "answered", "wrong-cookie"}
+	l[WrongCookie] = Label{"client", "answered", "wrong-cookie"}
 	l[Verified] = Label{"client", "verified", ""}
 	l[Relayed] = Label{"client", "relayed", ""}
 	for e, reason := range map[Event]string{

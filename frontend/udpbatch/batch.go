@@ -77,7 +77,7 @@ func NewBatch(size int) (*Batch, error) {
 // Close unmaps the slots. Nothing that the batch returned may be used afterwards.
 func (b *Batch) Close() error { return unix.Munmap(b.memory) }
 
-// Cap is the number of slots, Len how many are filled.
+// Cap is the number of slots.
 func (b *Batch) Cap() int { return len(b.hdrs) }
 
 // Len is the number of slots filled since the last Reset.
@@ -138,7 +138,7 @@ func (b *Batch) received(n int) {
 func (r *Route) pin(info *unix.Inet6Pktinfo) {
 	out := (*unix.Inet6Pktinfo)(unsafe.Pointer(&r.local[unix.SizeofCmsghdr]))
 	*out = *info
-	if !(info.Addr[0] == 0xfe && info.Addr[1]&0xc0 == 0x80) {
+	if linkLocal := info.Addr[0] == 0xfe && info.Addr[1]&0xc0 == 0x80; !linkLocal {
 		out.Ifindex = 0
 	}
 	r.pinned = true

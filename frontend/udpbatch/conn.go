@@ -28,8 +28,8 @@ type Options struct {
 	SendBuffer    int
 }
 
-// Listen opens a socket bound to addr. An invalid address (netip.AddrPort{} with a port) is no wildcard; use
-// netip.IPv6Unspecified, which takes IPv4 as well. Errors name the address and how to mend them.
+// Listen opens a socket bound to addr. The wildcard [::] takes IPv4 as well. Errors name the address and how
+// to mend them.
 func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 	c, err := open()
 	if err != nil {

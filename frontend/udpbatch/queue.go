@@ -23,11 +23,14 @@ func NewQueue(size int) *Queue {
 	return q
 }
 
-// Len is the number of datagrams waiting, Cap the most there can be.
+// Len is the number of datagrams waiting.
 func (q *Queue) Len() int { return q.n }
 
 // Cap is the most datagrams that can wait.
 func (q *Queue) Cap() int { return len(q.hdrs) }
+
+// Reset forgets what is waiting.
+func (q *Queue) Reset() { q.n = 0 }
 
 // Add appends datagram d, to go along to; nil means the peer that the socket is connected to. Both must stay
 // as they are until the queue is sent. The caller keeps to the capacity.

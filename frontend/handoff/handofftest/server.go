@@ -1,166 +1,116 @@
-// Package handofftest is the server behind the guard, for tests that need no real one: it gives cookies as it
-// is told to, tells the guard's own questions from what was relayed, and keeps the latter for the test.
+// Package handofftest has a make-believe DTLS server for tests: it does the cookie exchange in whatever way a
+// test asks for, and answers a ClientHello that passes with the beginning of a ServerHello.
 package handofftest
 
 import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Cookies decides about a ClientHello: the cookie of the HelloVerifyRequest that answers it, or nil for none.
-type Cookies func(peer netip.AddrPort, h *hello.ClientHello) []byte
-
-// key of all the cookies: any bytes will do.
-var key = []byte("a server's own secret")
-
-func mac(parts ...[]byte) []byte {
-	m := hmac.New(sha256.New, key)
-	for _, p := range parts {
-		m.Write(p)
-	}
-	return m.Sum(nil)[:20]
-}
-
-// ByAddress gives cookies that depend on the peer's address and port, as most servers do: they can be harvested.
-func ByAddress(peer netip.AddrPort, h *hello.ClientHello) []byte {
-	c := mac([]byte(peer.String()))
-	if hmac.Equal(c, h.Cookie) {
-		return nil
-	}
-	return c
-}
-
-// ByRandom gives cookies that depend on the ClientHello's random, as wolfSSL does: they cannot be harvested.
-func ByRandom(peer netip.AddrPort, h *hello.ClientHello) []byte {
-	c := mac([]byte(peer.String()), h.Random[:])
-	if hmac.Equal(c, h.Cookie) {
-		return nil
-	}
-	return c
-}
-
-// Any takes every cookie, as a server does whose verify callback returns 1.
-func Any(peer netip.AddrPort, h *hello.ClientHello) []byte {
-	if len(h.Cookie) > 0 {
-		return nil
-	}
-	return ByAddress(peer, h)
-}
-
-// None asks for no cookie.
-func None(netip.AddrPort, *hello.ClientHello) []byte { return nil }
-
-// ServerHello is what the server says to a ClientHello that it takes: the beginning of one.
-var ServerHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 14, 2, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 2, 0xfe, 0xfd}
-
-// Datagram is one that was relayed to the server.
-type Datagram struct {
-	From netip.AddrPort
-	Data []byte
-}
-
-// Server is a back end. It is closed when the test ends.
+// Server is a make-believe DTLS server. Its fields may be changed between datagrams, under Lock.
 type Server struct {
-	conn      *net.UDPConn
-	cookies   Cookies
-	questions atomic.Uint64
-	got       chan Datagram
+	sync.Mutex
+	Key       string // of its cookies; another key is a restart
+	Length    int    // of its cookies
+	ByPort    bool   // cookies depend on the client's port
+	ByRandom  bool   // ... and on the random
+	Trusting  bool   // any cookie passes
+	NoCookies bool   // a ClientHello passes without
+	Silent    bool   // says nothing at all
+
+	conn  *net.UDPConn
+	first int      // ClientHellos without a cookie
+	taken [][]byte // ClientHellos that passed
+	other [][]byte
 }
 
-// Start starts a server at address, HOST:PORT, that answers ClientHellos; with nil cookies it never answers.
-func Start(tb testing.TB, address string, cookies Cookies) *Server {
-	tb.Helper()
-	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
+// Start starts a server on loopback whose cookies are like those of most: 20 bytes, bound to the peer's address
+// and port alone. It stops with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		tb.Fatal(err)
+		t.Fatal(err)
 	}
-	// Room for a flood that gets through, so that the test can say how much of it did.
-	s := &Server{conn: conn, cookies: cookies, got: make(chan Datagram, 1<<15)}
+	s := &Server{Key: "first", Length: 20, ByPort: true, conn: conn}
 	done := make(chan struct{})
-	go func() { defer close(done); s.serve() }()
-	tb.Cleanup(func() { conn.Close(); <-done })
+	go func() {
+		defer close(done)
+		s.serve()
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-done
+	})
 	return s
 }
 
-// Addr is where it listens.
+// Addr is where the server is.
 func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
-// Questions is the number of the guard's own questions so far.
-func (s *Server) Questions() uint64 { return s.questions.Load() }
-
-// Relayed is the number of relayed datagrams that wait for Next.
-func (s *Server) Relayed() int { return len(s.got) }
-
-// Next is the next datagram that was relayed to the server. It fails the test if none comes.
-func (s *Server) Next(tb testing.TB) Datagram {
-	tb.Helper()
-	select {
-	case d := <-s.got:
-		return d
-	case <-time.After(10 * time.Second):
-		tb.Fatal("nothing was relayed to the server")
-		panic("unreachable")
-	}
+// Change changes the server's fields.
+func (s *Server) Change(change func(*Server)) {
+	s.Lock()
+	defer s.Unlock()
+	change(s)
 }
 
-// Send sends data to a peer.
-func (s *Server) Send(tb testing.TB, to netip.AddrPort, data []byte) {
-	tb.Helper()
-	if _, err := s.conn.WriteToUDPAddrPort(data, to); err != nil {
-		tb.Fatal(err)
-	}
+// Seen returns the number of ClientHellos without a cookie, those that passed, and all else that came.
+func (s *Server) Seen() (first int, taken, other [][]byte) {
+	s.Lock()
+	defer s.Unlock()
+	return s.first, s.taken, s.other
 }
 
 func (s *Server) serve() {
-	buffer := make([]byte, 1<<16)
+	buf := make([]byte, 1<<16)
 	for {
-		n, peer, err := s.conn.ReadFromUDPAddrPort(buffer)
+		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return
 		}
-		d := buffer[:n]
-		var h hello.ClientHello
-		isHello := hello.Parse(d, &h) == hello.OK
-		if isHello && isQuestion(d, &h) || isCallOff(d) {
-			s.questions.Add(1)
-		} else {
-			select {
-			case s.got <- Datagram{peer, bytes.Clone(d)}:
-			default:
-			}
-		}
-		if isHello && s.cookies != nil {
-			s.answer(peer, d, &h)
+		if answer := s.answer(buf[:n], from); answer != nil {
+			_, _ = s.conn.WriteToUDPAddrPort(answer, from)
 		}
 	}
 }
 
-// answer overwrites question d.
-func (s *Server) answer(peer netip.AddrPort, d []byte, h *hello.ClientHello) {
-	answer := ServerHello
-	if c := s.cookies(peer, h); c != nil {
-		answer = d[:hello.PutHelloVerify(d, c)]
+func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
+	s.Lock()
+	defer s.Unlock()
+	if s.Silent {
+		return nil
 	}
-	_, _ = s.conn.WriteToUDPAddrPort(answer, peer) // the guard may be gone
-}
-
-// isQuestion reports whether the guard itself made d: its probes have a tail of their own.
-func isQuestion(d []byte, h *hello.ClientHello) bool {
-	p := hello.Probe{Random: *h.Random, Cookie: h.Cookie}
-	if len(h.Cookie) > 0 {
-		p.MessageSeq, p.RecordSeq = 1, 1
+	var h hello.ClientHello
+	if hello.Parse(d, &h) != hello.OK {
+		s.other = append(s.other, bytes.Clone(d))
+		return nil
 	}
-	return bytes.Equal(d, p.Append(nil))
+	if len(h.Cookie) == 0 {
+		s.first++
+	}
+	mac := hmac.New(sha256.New, []byte(s.Key))
+	if s.ByPort {
+		fmt.Fprint(mac, from)
+	}
+	if s.ByRandom {
+		mac.Write(h.Random[:])
+	}
+	cookie := append(mac.Sum(nil), make([]byte, 255)...)[:s.Length]
+	if s.NoCookies || len(h.Cookie) > 0 && (s.Trusting || bytes.Equal(cookie, h.Cookie)) {
+		s.taken = append(s.taken, bytes.Clone(d))
+		return []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}
+	}
+	answer := []byte{22, 0xfe, 0xff, 0, 0}
+	answer = append(answer, d[5:11]...)
+	answer = append(answer, 0, byte(15+len(cookie)), 3, 0, 0, byte(3+len(cookie)), 0, 0, 0, 0, 0, 0, 0, byte(3+len(cookie)))
+	return append(append(answer, 0xfe, 0xff, byte(len(cookie))), cookie...)
 }
-
-// isCallOff reports whether d ends a handshake that the guard began to learn what the server does: a
-// user_canceled alert.
-func isCallOff(d []byte) bool { return len(d) == 15 && d[0] == 21 && d[14] == 90 }

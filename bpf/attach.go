@@ -1,0 +1,130 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Mode is how XDP is attached.
+type Mode int
+
+// Attach modes.
+const (
+	ModeAuto    Mode = iota // native, and generic where the driver has none
+	ModeNative              // in the driver
+	ModeGeneric             // behind it, in the stack: any interface, several times slower
+)
+
+// String is the word used in flags and metrics.
+func (m Mode) String() string { return name([]string{"auto", "native", "generic"}, int(m)) }
+
+// Attach puts the programs on an interface and returns the mode it ended in; a caller that asked for ModeAuto
+// and got ModeGeneric should say so. Links that an earlier process pinned are taken over: they change from
+// its programs to these without a gap, in the mode they have.
+func (g *Guard) Attach(iface string, mode Mode) (Mode, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	got, err := g.attach(iface, mode)
+	if err != nil {
+		return 0, fmt.Errorf("attach to %s: %w", iface, err)
+	}
+	return got, nil
+}
+
+func (g *Guard) attach(iface string, mode Mode) (Mode, error) {
+	if g.control == nil {
+		return 0, ErrClosed
+	}
+	if g.xdp != nil {
+		return 0, errors.New("the guard is attached already")
+	}
+	dev, err := net.InterfaceByName(iface)
+	if err != nil {
+		return 0, fmt.Errorf("no such interface (ip link shows those there are): %w", err)
+	}
+	if dev.Flags&net.FlagUp == 0 {
+		return 0, fmt.Errorf("interface is down: ip link set %s up", iface)
+	}
+	if adopted, got, err := g.adoptLinks(dev); adopted || err != nil {
+		return got, err
+	}
+	if g.xdp, g.mode, err = g.attachXDP(dev, mode); err != nil {
+		return 0, err
+	}
+	g.tcx, err = link.AttachTCX(link.TCXOptions{Interface: dev.Index, Program: g.progs.Egress, Attach: ebpf.AttachTCXEgress})
+	if err == nil {
+		err = g.pinAll()
+	} else {
+		err = fmt.Errorf("tcx egress (since Linux 6.6): %w", hint(err))
+	}
+	if err != nil {
+		return 0, errors.Join(err, g.closeLinks())
+	}
+	return g.mode, nil
+}
+
+// attachXDP tries the modes that mode allows, each with the program for several buffers first.
+func (g *Guard) attachXDP(dev *net.Interface, mode Mode) (link.Link, Mode, error) {
+	flags := map[Mode]link.XDPAttachFlags{ModeNative: link.XDPDriverMode, ModeGeneric: link.XDPGenericMode}
+	modes := []Mode{mode}
+	if mode == ModeAuto {
+		modes = []Mode{ModeNative, ModeGeneric}
+	}
+	var errs []error
+	for _, m := range modes {
+		for _, p := range []*ebpf.Program{g.frags, g.progs.Guard} {
+			l, err := link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: flags[m]})
+			if err == nil {
+				return l, m, nil
+			}
+			if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
+				return nil, 0, fmt.Errorf("another XDP program is attached (bpftool net show dev %s; ip link set dev %s xdp off removes one that no link holds): %w", dev.Name, dev.Name, err)
+			}
+			errs = append(errs, fmt.Errorf("XDP in %v mode: %w", m, attachHint(dev, err)))
+		}
+	}
+	return nil, 0, errors.Join(errs...)
+}
+
+// attachHint adds what mends err.
+func attachHint(dev *net.Interface, err error) error {
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("the driver has none, try generic mode: %w", err)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
+		return fmt.Errorf("the driver may not take it with MTU %d (try ip link set %s mtu 1500) or with so few queues: %w", dev.MTU, dev.Name, err)
+	}
+	return hint(err)
+}
+
+// hint adds what mends a refusal that any step may meet.
+func hint(err error) error {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) {
+		return err // EACCES too, but for what the program does
+	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root)", err)
+	}
+	return err
+}
+
+// Detach takes the programs off the interface and removes the pins. The maps stay until Close.
+func (g *Guard) Detach() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var err error
+	if g.pin != "" {
+		err = removePins(g.pin)
+	}
+	err = errors.Join(err, g.closeLinks()) // the last handles: with them the programs go
+	if err != nil {
+		return fmt.Errorf("detach: %w", err)
+	}
+	return nil
+}

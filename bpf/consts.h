@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "headers/helpers.h"
+
+enum {
+	ETH_P_IP = 0x0800,
+	ETH_P_IPV6 = 0x86dd,
+	ETH_P_8021Q = 0x8100,
+	ETH_P_8021AD = 0x88a8,
+
+	IPPROTO_HOPOPTS = 0,
+	IPPROTO_UDP = 17,
+	IPPROTO_ROUTING = 43,
+	IPPROTO_FRAGMENT = 44,
+	IPPROTO_DSTOPTS = 60,
+
+	IP_MF = 0x2000,
+	IP_OFFSET = 0x1fff,
+	IP6_MF = 0x0001,
+	IP6_OFFSET = 0xfff8,
+
+	MAX_VLANS = 2,
+	// RFC 8200 section 4.1 lists four kinds before UDP, one of which may stand twice; a fragment header
+	// splits the list, so twice that is more than any sender has a use for.
+	MAX_EXTENSIONS = 8,
+};
+
+// Positions in a datagram that starts with a handshake record (RFC 6347 sections 4.1 and 4.2.2).
+enum {
+	RECORD_HEADER = 13,
+	HANDSHAKE_HEADER = 12,
+	BODY_AT = RECORD_HEADER + HANDSHAKE_HEADER,
+	RANDOM_AT = BODY_AT + 2,
+	SESSION_ID_AT = RANDOM_AT + 32,
+	MAX_SESSION_ID = 32,
+	MAX_MESSAGE = 1 << 14,
+	LEAST_REST = 2 + 2 + 1 + 1,   // one cipher suite, one compression method, a length each
+	HELLO_VERIFY = BODY_AT + 2 + 1 + 32, // a HelloVerifyRequest with a cookie of 32 bytes
+	COOKIE_SIZE = 32,
+
+	TYPE_HANDSHAKE = 22,
+	TYPE_CID = 25,
+	MSG_CLIENT_HELLO = 1,
+	MSG_HELLO_VERIFY = 3,
+	DTLS_FIRST = 20, // RFC 7983
+	DTLS_LAST = 63,
+	DTLS13_FIRST = 32, // RFC 9147 section 4: unified header
+	VERSION_DTLS10 = 0xfeff,
+	VERSION_DTLS12 = 0xfefd,
+};
+
+enum {
+	FRESH_TTL = 64, // RFC 1700; Linux's own default
+
+	MAX_CPUS = 1024, // width of the CPU tables; Debian's kernels are built for up to 8192, machines have fewer
+	MAX_WORKERS = 256,
+	BUCKETS = 1 << 16, // 512 KiB of token buckets
+	// Offsets of headers stay below this. It is more than all headers that are accepted can have, 8 extension
+	// headers of the longest kind aside, and what a driver puts into the first buffer is less.
+	MAX_OFFSET = 0x7ff,
+
+	CAS_TRIES = 4,     // a bucket that four CPUs refill at once is a busy one: the packet is over the rate
+	SEEN_GRAIN = 1000 * 1000 * 1000, // ns; a flow's time stamp is written once a second, not once a packet
+};
+
+// What a datagram is: the numbers of hello.Reason.
+enum reason {
+	REASON_OK,
+	REASON_ENCRYPTED,
+	REASON_NOT_HELLO,
+	REASON_LATER_FRAGMENT,
+	REASON_NOT_DTLS,
+	REASON_TRUNCATED, // the first that no flow can excuse
+	REASON_BAD_VERSION,
+	REASON_ZERO_FRAGMENT,
+	REASON_BAD_LENGTH,
+	REASON_BAD_SESSION_ID,
+	REASON_BAD_COOKIE,
+	REASON_BAD_BODY,
+	REASON_LEN,
+};
+
+// What became of a packet at ingress. Every packet is counted under exactly one.
+enum verdict {
+	VERDICT_PASS_UNPROTECTED, // to no service of ours
+	VERDICT_PASS_FLOW,        // of a verified or established flow
+	VERDICT_PASS_VERIFIED,    // a ClientHello with a valid cookie
+	VERDICT_PASS_CLASS,       // not DTLS, of a class that the service lets through
+	VERDICT_PASS_UNVERIFIED,  // of an unknown flow, let through by policy
+	VERDICT_PASS_LIMITED,     // the same, within the rate
+	VERDICT_PASS_FRAGMENT,    // later IP fragment behind a first one that passed
+	VERDICT_PASS_DAEMON_LOST, // nobody to answer it, let through by policy
+	VERDICT_PASS_ERROR,       // a helper failed before anything was written
+	VERDICT_ANSWERED,         // HelloVerifyRequest sent from here
+	VERDICT_STEERED,          // ClientHello given to a worker
+	VERDICT_DROP_MALFORMED,   // by its reason
+	VERDICT_DROP_UNVERIFIED,  // of an unknown flow
+	VERDICT_DROP_LIMITED,     // the same, above the rate
+	VERDICT_DROP_SOURCE_RATE, // valid cookie, too many from this prefix
+	VERDICT_DROP_SERVICE_RATE, // valid cookie, too many for the service
+	VERDICT_DROP_NO_CREDIT,   // more than its worker can take
+	VERDICT_DROP_ANSWER_OFF,  // the service answers no ClientHello
+	VERDICT_DROP_ANSWER_RATE, // more answers than the uplink is given
+	VERDICT_DROP_BAD_SOURCE,  // nobody could be answered there
+	VERDICT_DROP_BAD_IP,      // lengths of IP and UDP contradict each other
+	VERDICT_DROP_FRAGMENT,    // IP fragment that nothing vouches for
+	VERDICT_DROP_EXTENSIONS,  // longer chain of extension headers than anybody needs
+	VERDICT_DROP_WORKERS_PORT, // sent to the workers' own port, past the service's
+	VERDICT_DROP_DAEMON_LOST, // nobody to answer it
+	VERDICT_DROP_NONLINEAR,   // headers not in the first buffer
+	VERDICT_ABORTED,          // a helper failed after the first write
+	VERDICT_LEN,
+};
+
+// What the cookie of a ClientHello was. Every ClientHello is counted under exactly one.
+enum cookie_state {
+	COOKIE_NONE,
+	COOKIE_VALID,
+	COOKIE_WRONG,
+	COOKIE_EXPIRED, // made under no secret of the moment
+	COOKIE_FOREIGN, // not 32 bytes long, or of a format that workers know
+	COOKIE_LEN,
+};
+
+// What became of a packet of a service at egress.
+enum egress {
+	EGRESS_PLAIN,       // epoch 0: teaches nothing
+	EGRESS_LEARNED,     // first protected record to this peer
+	EGRESS_ESTABLISHED, // further ones
+	EGRESS_REWRITTEN,   // sent by a worker, source port made the service's
+	EGRESS_ERROR,
+	EGRESS_LEN,
+};
+
+// How a worker's socket was found.
+enum socket {
+	SOCKET_SELECTED,
+	SOCKET_DEFAULT, // the kernel's own choice
+	SOCKET_LEN,
+};
+
+enum answer { ANSWER_DROP, ANSWER_WORKERS, ANSWER_XDP, ANSWER_AUTO, ANSWER_LEN };
+enum unverified { UNVERIFIED_DROP, UNVERIFIED_PASS, UNVERIFIED_LIMIT, UNVERIFIED_LEN };
+enum format { FORMAT_V1, FORMAT_WORKERS, FORMAT_LEN };
+
+// Classes of first bytes that are not DTLS (RFC 7983 section 7, RFC 9443).
+enum class {
+	CLASS_STUN = 1 << 0, // 0..3
+	CLASS_ZRTP = 1 << 1, // 16..19
+	CLASS_TURN = 1 << 2, // 64..79
+	CLASS_QUIC = 1 << 3, // 80..127, 192..255
+	CLASS_RTP = 1 << 4,  // 128..191
+};
+
+enum { SERVICE_MONITOR = 1 << 0, SERVICE_PROXY = 1 << 1 };
+enum { ANY_IPV4 = 1 << 0, ANY_IPV6 = 1 << 1 };
+enum { SHARED_PORT = 0xffffffff }; // several services on one port

@@ -1,0 +1,126 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// mapMemory maps what the daemon shares with the programs word by word.
+func (g *Guard) mapMemory() error {
+	control, err := g.mmap(g.maps.Controls, int(unsafe.Sizeof(guardControl{})))
+	if err != nil {
+		return err
+	}
+	credits, err := g.mmap(g.maps.Credits, MaxWorkers*int(unsafe.Sizeof(guardCredit{})))
+	if err != nil {
+		return err
+	}
+	g.control = (*guardControl)(unsafe.Pointer(&control[0]))
+	g.credits = unsafe.Slice((*guardCredit)(unsafe.Pointer(&credits[0])), MaxWorkers)
+	return nil
+}
+
+func (g *Guard) mmap(m *ebpf.Map, size int) ([]byte, error) {
+	page := unix.Getpagesize()
+	size = (size + page - 1) / page * page
+	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %v into memory: %w", m, err)
+	}
+	g.mapped = append(g.mapped, b)
+	return b, nil
+}
+
+// ErrClosed is returned by methods of a Guard after Close.
+var ErrClosed = errors.New("guard is closed")
+
+// SetSecret puts a keyring in force; previous may be nil. The keyring goes to the idle slot, then the index
+// flips: a packet sees the old pair or the new one.
+func (g *Guard) SetSecret(current, previous *cookie.Key) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control == nil {
+		return ErrClosed
+	}
+	var ring guardKeyring
+	set := func(inner, outer *[8]uint32, epoch, valid *uint32, k *cookie.Key) {
+		*inner, *outer = k.Midstates()
+		*epoch, *valid = uint32(k.Epoch()), 1
+	}
+	c, p := &ring.Current, &ring.Previous
+	set(&c.Inner, &c.Outer, &c.Epoch, &c.Valid, current)
+	if previous != nil {
+		set(&p.Inner, &p.Outer, &p.Epoch, &p.Valid, previous)
+	}
+	idle := 1 - atomic.LoadUint32(&g.control.Slot)&1
+	if err := g.maps.Keyrings.Put(idle, &ring); err != nil {
+		return fmt.Errorf("write cookie secret to the kernel: %w", err)
+	}
+	atomic.StoreUint32(&g.control.Slot, idle)
+	atomic.StoreUint32(&g.control.HasSecret, 1)
+	return nil
+}
+
+// Policy is what holds for all services.
+type Policy struct {
+	IdleTimeout    time.Duration // a flow silent for so long must prove its address again; 0: never
+	HeartbeatLimit time.Duration // a daemon silent for so long is lost; 0: never
+	SecretLifetime time.Duration // without a new heartbeat the kernel answers for so long; 0: without end
+	PassWhenLost   bool          // ClientHellos that nobody answers go to the server, else they are dropped
+}
+
+// SetPolicy puts p in force.
+func (g *Guard) SetPolicy(p Policy) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control == nil {
+		return ErrClosed
+	}
+	var pass uint32
+	if p.PassWhenLost {
+		pass = 1
+	}
+	atomic.StoreUint64(&g.control.Idle, uint64(p.IdleTimeout))
+	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
+	atomic.StoreUint32(&g.control.PassWhenLost, pass)
+	g.lifetime = p.SecretLifetime
+	g.beat()
+	return nil
+}
+
+// Heartbeat says that the daemon is alive. Call it several times within Policy.HeartbeatLimit; it makes no
+// system call but the clock's.
+func (g *Guard) Heartbeat() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control != nil {
+		g.beat()
+	}
+}
+
+func (g *Guard) beat() {
+	now := monotonic()
+	var until uint64
+	if g.lifetime > 0 {
+		until = now + uint64(g.lifetime)
+	}
+	atomic.StoreUint64(&g.control.SecretUntil, until)
+	atomic.StoreUint64(&g.control.Heartbeat, now)
+}
+
+// monotonic is the clock that the programs read, in ns.
+func monotonic() uint64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		panic(err) // the clock id is known to every kernel
+	}
+	return uint64(t.Nano())
+}

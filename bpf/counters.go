@@ -1,0 +1,77 @@
+package bpf
+
+import "fmt"
+
+// Counters are the packets of one service, or of all and of none, since the maps were made. Index them by
+// Verdict, hello.Reason, CookieState, EgressOutcome and SocketChoice.
+type Counters struct {
+	Verdict [VerdictLen]uint64
+	Reason  [reasonLen]uint64
+	Cookie  [CookieLen]uint64
+	Egress  [EgressLen]uint64
+	Socket  [SocketLen]uint64
+}
+
+// Packets is the number of packets at ingress.
+func (c *Counters) Packets() (n uint64) {
+	for _, v := range c.Verdict {
+		n += v
+	}
+	return n
+}
+
+func (c *Counters) add(o *guardCounters) {
+	for i := range c.Verdict {
+		c.Verdict[i] += o.Verdict[i]
+	}
+	for i := range c.Reason {
+		c.Reason[i] += o.Reason[i]
+	}
+	for i := range c.Cookie {
+		c.Cookie[i] += o.Cookie[i]
+	}
+	for i := range c.Egress {
+		c.Egress[i] += o.Egress[i]
+	}
+	for i := range c.Socket {
+		c.Socket[i] += o.Socket[i]
+	}
+}
+
+// Counters returns the sum over all services and over packets of none.
+func (g *Guard) Counters() (Counters, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var sum Counters
+	for i := range g.slots {
+		if g.slots[i].used || g.slots[i].counted {
+			if err := g.addCounters(&sum, uint32(i)); err != nil {
+				return Counters{}, err
+			}
+		}
+	}
+	return sum, g.addCounters(&sum, uint32(len(g.slots)))
+}
+
+// ServiceCounters returns those of one service.
+func (g *Guard) ServiceCounters(k ServiceKey) (Counters, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var c Counters
+	i, ok := g.find(k)
+	if !ok {
+		return c, fmt.Errorf("read counters of %v: %w", k, ErrNoService)
+	}
+	return c, g.addCounters(&c, i)
+}
+
+func (g *Guard) addCounters(sum *Counters, index uint32) error {
+	var perCPU []guardCounters
+	if err := g.maps.Counts.Lookup(index, &perCPU); err != nil {
+		return fmt.Errorf("read counters: %w", err)
+	}
+	for i := range perCPU {
+		sum.add(&perCPU[i])
+	}
+	return nil
+}

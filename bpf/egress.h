@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "parse.h"
+#include "services.h"
+
+// Packets that services send, and the choice of a worker's socket.
+
+// rewrite_source makes the workers' source port the service's. The helper knows partial checksums: there the
+// field holds the pseudo header's part only, and a port is not in it.
+static __always_inline int rewrite_source(struct __sk_buff *skb, const struct packet *p, __u16 to)
+{
+	__u16 from = htons(p->sport), port = htons(to);
+	__u32 check = p->l4 + __builtin_offsetof(struct udphdr, check);
+	if (bpf_l4_csum_replace(skb, check, from, port, sizeof(port) | BPF_F_MARK_MANGLED_0))
+		return -1;
+	return bpf_skb_store_bytes(skb, p->l4, &port, sizeof(port), 0) ? -1 : 0;
+}
+
+// protected_record reports whether the datagram starts with a record of epoch 1 or later: only a handshake
+// that went through its key exchange gets there.
+static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 head[5];
+	if (p->len < RECORD_HEADER || bpf_skb_load_bytes(skb, p->l4 + sizeof(struct udphdr), head, sizeof(head)))
+		return 0;
+	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
+		return 0;
+	if (head[0] >= DTLS13_FIRST || head[0] == TYPE_CID)
+		return 1;
+	return (head[3] | head[4]) != 0;
+}
+
+// learn_flow remembers who the service talks to under keys.
+static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
+{
+	if (!protected_record(skb, p))
+		return EGRESS_PLAIN;
+	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
+	if (flow && flow->established)
+		return EGRESS_ESTABLISHED;
+	if (remember_flow(p->daddr, p->dport, svc->id, bpf_ktime_get_coarse_ns(), 1))
+		return EGRESS_ERROR;
+	return EGRESS_LEARNED;
+}
+
+// egress learns from what services send, and gives workers' answers the service's port. It lets all pass.
+SEC("tcx/egress") int egress(struct __sk_buff *skb)
+{
+	struct packet p = {};
+	__u32 index = 0, outcome;
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	int parsed = parse_packet(data, end, skb->len, &p);
+	if (parsed == PARSED_NONLINEAR && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
+		__builtin_memset(&p, 0, sizeof(p));
+		data = (void *)(long)skb->data, end = (void *)(long)skb->data_end;
+		parsed = parse_packet(data, end, skb->len, &p);
+	}
+	if (parsed != PARSED_UDP)
+		return TCX_NEXT;
+	struct port_use *use = LOOKUP(ports, p.sport);
+	if (!use)
+		return TCX_NEXT;
+	if (use->workers_of) {
+		index = use->workers_of - 1;
+		struct service *svc = LOOKUP(services, index);
+		if (!svc)
+			return TCX_NEXT;
+		outcome = rewrite_source(skb, &p, svc->port) ? EGRESS_ERROR : EGRESS_REWRITTEN;
+	} else {
+		struct service *svc = find_service(use, p.saddr, p.sport, p.v6, &index);
+		if (!svc)
+			return TCX_NEXT;
+		outcome = learn_flow(skb, &p, svc);
+	}
+	struct counters *count = counters(index);
+	if (count)
+		count->egress[outcome]++;
+	return TCX_NEXT;
+}
+
+// select_worker gives a datagram to the socket of this CPU's worker, in the group of its service.
+SEC("sk_reuseport") int select_worker(struct sk_reuseport_md *ctx)
+{
+	struct udphdr *udp = ctx->data;
+	if ((void *)(udp + 1) > ctx->data_end)
+		return SK_PASS;
+	struct port_use *use = LOOKUP(ports, ntohs(udp->dest));
+	__u32 *worker = LOOKUP(cpu_workers, bpf_get_smp_processor_id());
+	if (!use || !worker)
+		return SK_PASS;
+	__u32 service = use->workers_of ? use->workers_of : use->service, outcome = SOCKET_DEFAULT;
+	if (service == 0 || service == SHARED_PORT)
+		return SK_PASS;
+	__u32 index = (service - 1) * MAX_WORKERS + *worker - 1;
+	if (*worker && !bpf_sk_select_reuseport(ctx, &sockets, &index, 0))
+		outcome = SOCKET_SELECTED;
+	struct counters *count = counters(service - 1);
+	if (count)
+		count->socket[outcome]++;
+	return SK_PASS;
+}

@@ -1,0 +1,233 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+
+#include "parse.h"
+#include "services.h"
+#include "steer.h"
+#include "reply.h"
+#include "egress.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+// to_worker hands a ClientHello to a worker, if that can take it.
+static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const struct service *svc, const struct control *c)
+{
+	__s32 cpu;
+	__u32 worker = pick_worker(p, c, &cpu);
+	if (p->fragment)
+		return VERDICT_DROP_FRAGMENT; // the rest of the datagram would not be let through to complete it
+	if (!spend(worker))
+		return VERDICT_DROP_NO_CREDIT;
+	if (svc->flags & SERVICE_MONITOR)
+		return VERDICT_STEERED;
+	if (!(svc->flags & SERVICE_PROXY) && to_workers_port(ctx, p, svc))
+		return VERDICT_PASS_ERROR;
+	p->cpu = cpu;
+	return VERDICT_STEERED;
+}
+
+static __always_inline int lost(const struct control *c)
+{
+	return c->pass_when_lost ? VERDICT_PASS_DAEMON_LOST : VERDICT_DROP_DAEMON_LOST;
+}
+
+// answer_here sends the HelloVerifyRequest. s holds the tag under the current key if have is set.
+static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, const void *d, const struct service *svc,
+				       __u32 index, const struct control *c, const struct keyring *ring, struct sha256 *s, int have)
+{
+	if (!c->has_secret || (c->secret_until && bpf_ktime_get_coarse_ns() > c->secret_until))
+		return lost(c);
+	if (svc->answer_cost) {
+		__u64 *bucket = LOOKUP(answer_buckets, index);
+		if (bucket && !take(bucket, bpf_ktime_get_ns(), svc->answer_cost, svc->answer_burst))
+			return VERDICT_DROP_ANSWER_RATE;
+	}
+	if (svc->flags & SERVICE_MONITOR)
+		return VERDICT_ANSWERED;
+	if (!have) {
+		fill_message(s, p, d + RANDOM_AT);
+		hmac_sha256(s, &ring->current);
+	}
+	return reply(ctx, p, d, s, ring->current.epoch);
+}
+
+// verified lets a client with a valid cookie through, and remembers it.
+static __always_inline int verified(struct packet *p, const struct service *svc, __u32 index)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct service_state *state = LOOKUP(service_states, index);
+	if (!take_source(p, svc, now))
+		return VERDICT_DROP_SOURCE_RATE;
+	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst))
+		return VERDICT_DROP_SERVICE_RATE;
+	if (remember_flow(p->saddr, p->sport, svc->id, now, 0))
+		return VERDICT_PASS_ERROR;
+	return VERDICT_PASS_VERIFIED;
+}
+
+// check_cookie says what the cookie of the ClientHello in d is. It sets have if s holds the tag under the
+// current key afterwards.
+static __always_inline enum cookie_state check_cookie(const struct packet *p, const void *d, const void *end, const struct service *svc,
+						      const struct keyring *ring, struct sha256 *s, int *have)
+{
+	const void *cookie = d + (p->cookie_at & MAX_OFFSET);
+	if (p->cookie_len == 0)
+		return COOKIE_NONE;
+	if (p->cookie_len != COOKIE_SIZE || svc->format != FORMAT_V1 || cookie + COOKIE_SIZE > end)
+		return COOKIE_FOREIGN;
+	__u32 epoch = *(__u8 *)cookie;
+	const struct key *k = &ring->current;
+	if (!k->valid || epoch != k->epoch)
+		k = &ring->previous;
+	if (!k->valid || epoch != k->epoch)
+		return COOKIE_EXPIRED;
+	fill_message(s, p, d + RANDOM_AT);
+	hmac_sha256(s, k);
+	*have = k == &ring->current;
+	return cookie_differs(s, epoch, cookie) ? COOKIE_WRONG : COOKIE_VALID;
+}
+
+// client_hello decides on a ClientHello: by its cookie, and else by who answers.
+__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index)
+{
+	struct service *svc = LOOKUP(services, index);
+	struct counters *count = counters(index);
+	struct sha256 *s = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions
+	struct control *c = control();
+	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
+	if (!p || !svc || !count || !s || !ring)
+		return VERDICT_PASS_ERROR;
+	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr), *end = (void *)(long)ctx->data_end;
+	if (d + RANDOM_AT + 32 > end)
+		return VERDICT_PASS_ERROR;
+	int have = 0;
+	enum cookie_state state = check_cookie(p, d, end, svc, ring, s, &have);
+	count->cookie[state]++;
+	if (state == COOKIE_VALID)
+		return verified(p, svc, index);
+	if (unanswerable(p))
+		return VERDICT_DROP_BAD_SOURCE;
+	if (svc->answer == ANSWER_DROP)
+		return VERDICT_DROP_ANSWER_OFF;
+	if (svc->answer != ANSWER_XDP) {
+		int v = daemon_lost(c) ? lost(c) : to_worker(ctx, p, svc, c);
+		if (svc->answer == ANSWER_WORKERS || v == VERDICT_STEERED || v == VERDICT_PASS_ERROR)
+			return v;
+		// what no worker takes is answered here; nothing was written yet
+		d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+		if (d + RANDOM_AT + 32 > (void *)(long)ctx->data_end)
+			return VERDICT_PASS_ERROR;
+	}
+	return answer_here(ctx, p, d, svc, index, c, ring, s, have);
+}
+
+// unknown applies the service's policy to what needs a flow and has none.
+static __always_inline int unknown(const struct service *svc, __u32 index)
+{
+	if (svc->unverified == UNVERIFIED_PASS)
+		return VERDICT_PASS_UNVERIFIED;
+	if (svc->unverified == UNVERIFIED_DROP)
+		return VERDICT_DROP_UNVERIFIED;
+	// One bucket for the service: sources of unverified packets are whatever their sender likes.
+	struct service_state *state = LOOKUP(service_states, index);
+	if (state && take(&state->unverified_bucket, bpf_ktime_get_ns(), svc->unverified_cost, svc->unverified_burst))
+		return VERDICT_PASS_LIMITED;
+	return VERDICT_DROP_LIMITED;
+}
+
+// service_packet decides on a packet to a service: what needs no look-up first, then flows, then ClientHellos.
+static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, const struct service *svc, __u32 index,
+					  struct counters *count)
+{
+	__u32 reason = inspect(ctx, p);
+	if (reason >= REASON_LEN)
+		return p->fragment ? VERDICT_DROP_FRAGMENT : VERDICT_DROP_NONLINEAR;
+	count->reason[reason]++;
+	if (reason >= REASON_TRUNCATED)
+		return VERDICT_DROP_MALFORMED;
+	if (reason == REASON_NOT_DTLS) {
+		// No flow table here: whoever mixes protocols on a port says which, and junk costs nothing more.
+		if (svc->pass && (svc->pass & class_of(p)))
+			return VERDICT_PASS_CLASS;
+		return unknown(svc, index);
+	}
+	if (reason == REASON_OK)
+		return client_hello(ctx, p, index);
+	if (known_flow(p->saddr, p->sport, svc->id))
+		return VERDICT_PASS_FLOW;
+	if (reason == REASON_LATER_FRAGMENT)
+		return VERDICT_DROP_UNVERIFIED; // of no use without the first, which was answered and not passed on
+	return unknown(svc, index);
+}
+
+// finish_service does what passing means for the service's shape.
+static __always_inline void finish_service(struct packet *p, const struct service *svc, __u32 verdict)
+{
+	if (verdict > VERDICT_PASS_LIMITED)
+		return;
+	if (p->fragment)
+		remember_trail(&trails, p);
+	struct control *c = control();
+	if (svc->flags & SERVICE_PROXY && c)
+		pick_worker(p, c, &p->cpu); // the same worker that got the ClientHello
+}
+
+// no_udp decides on what has no ports to look a service up by.
+static __always_inline int no_udp(const struct packet *p, int parsed)
+{
+	if (likely(parsed == PARSED_OTHER) || !protected_address(p->daddr, p->v6))
+		return VERDICT_PASS_UNPROTECTED;
+	if (parsed == PARSED_LATER_FRAGMENT)
+		return known_trail(p) ? VERDICT_PASS_FRAGMENT : VERDICT_DROP_FRAGMENT;
+	return parsed == PARSED_EXTENSIONS ? VERDICT_DROP_EXTENSIONS : VERDICT_DROP_NONLINEAR;
+}
+
+// no_service decides on what is sent to no service of ours.
+static __always_inline int no_service(const struct packet *p, const struct port_use *use)
+{
+	if (use && use->workers_of)
+		return VERDICT_DROP_WORKERS_PORT;
+	if (p->fragment && protected_address(p->daddr, p->v6))
+		remember_trail(&open_trails, p);
+	return VERDICT_PASS_UNPROTECTED;
+}
+
+// guard is the ingress program. Every packet is counted once under its verdict.
+SEC("xdp") int guard(struct xdp_md *ctx)
+{
+	struct packet p = {.cpu = -1};
+	struct port_use *use = 0;
+	struct service *svc = 0;
+	struct counters *count;
+	__u32 index = no_service_index, verdict;
+	int parsed = parse_packet((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), &p);
+	int udp = parsed == PARSED_UDP || parsed == PARSED_BAD;
+	if (likely(udp))
+		use = LOOKUP(ports, p.dport);
+	if (use)
+		svc = find_service(use, p.daddr, p.dport, p.v6, &index);
+	count = counters(index);
+	if (!count)
+		return XDP_PASS;
+	if (unlikely(!udp))
+		verdict = no_udp(&p, parsed);
+	else if (!svc)
+		verdict = no_service(&p, use);
+	else if (unlikely(parsed == PARSED_BAD))
+		verdict = VERDICT_DROP_BAD_IP;
+	else
+		verdict = service_packet(ctx, &p, svc, index, count);
+	if (verdict < VERDICT_LEN)
+		count->verdict[verdict]++;
+	if (svc && svc->flags & SERVICE_MONITOR)
+		return XDP_PASS;
+	if (svc)
+		finish_service(&p, svc, verdict);
+	if (verdict == VERDICT_STEERED || verdict <= VERDICT_PASS_ERROR)
+		return go_to_cpu(p.cpu);
+	if (verdict == VERDICT_ANSWERED)
+		return XDP_TX;
+	return verdict == VERDICT_ABORTED ? XDP_ABORTED : XDP_DROP;
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+// What the programs need of the kernel's user interface (include/uapi/linux/bpf.h and friends) and nothing
+// else, so that the objects come out the same whatever kernel headers are installed.
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed int __s32;
+typedef signed long long __s64;
+
+enum bpf_map_type {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_CPUMAP = 16,
+	BPF_MAP_TYPE_REUSEPORT_SOCKARRAY = 20,
+};
+
+enum { BPF_ANY = 0, BPF_F_MMAPABLE = 1 << 10, BPF_F_MARK_MANGLED_0 = 1 << 5 };
+
+enum xdp_action { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
+
+enum tcx_action { TCX_NEXT = -1, TCX_PASS = 0, TCX_DROP = 2 };
+
+enum sk_action { SK_DROP, SK_PASS };
+
+// Contexts, cut after the last field used: the verifier rewrites accesses by their offset.
+struct xdp_md {
+	__u32 data;
+	__u32 data_end;
+};
+
+struct __sk_buff {
+	__u32 len;
+	__u32 before_data[18];
+	__u32 data;
+	__u32 data_end;
+};
+
+struct sk_reuseport_md {
+	void *data;
+	void *data_end;
+};
+
+struct ethhdr {
+	__u16 dst[3];
+	__u16 src[3];
+	__u16 type;
+};
+
+struct vlanhdr {
+	__u16 tci;
+	__u16 type;
+};
+
+struct iphdr {
+	__u8 version_ihl;
+	__u8 tos;
+	__u16 tot_len;
+	__u16 id;
+	__u16 frag_off;
+	__u8 ttl;
+	__u8 protocol;
+	__u16 check;
+	__u32 saddr;
+	__u32 daddr;
+};
+
+struct ipv6hdr {
+	__u32 version_flow;
+	__u16 payload_len;
+	__u8 nexthdr;
+	__u8 hop_limit;
+	__u32 saddr[4];
+	__u32 daddr[4];
+};
+
+// An IPv6 extension header; offset and id only in a fragment header (RFC 8200 section 4.5).
+struct ipv6exthdr {
+	__u8 nexthdr;
+	__u8 len; // in units of 8 bytes, the first not counted
+	__u16 offset;
+	__u32 id;
+};
+
+struct udphdr {
+	__u16 source;
+	__u16 dest;
+	__u16 len;
+	__u16 check;
+};

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "types.h"
+
+// The wire rules of hello.Parse, reason for reason; the order of the checks is part of the rules.
+
+// HELLO_NONLINEAR: the bytes to look at are not in the first buffer.
+enum { HELLO_NONLINEAR = REASON_LEN };
+
+static __always_inline __u32 be16(const void *p) { return ntohs(*(const __u16 *)p); }
+static __always_inline __u32 be32(const void *p) { return ntohl(*(const __u32 *)p); }
+static __always_inline __u32 be24(const void *p) { return *(const __u8 *)p << 16 | be16(p + 1); }
+
+static __always_inline int known_version(__u32 v) { return v == VERSION_DTLS10 || v == VERSION_DTLS12; }
+
+// classify_short names a datagram whose first record is not long enough for, or not of, a handshake message.
+static __always_inline int classify_short(void *d, void *end, __u32 len)
+{
+	__u8 first = *(__u8 *)d;
+	if (len < RECORD_HEADER)
+		return REASON_TRUNCATED;
+	if (d + RECORD_HEADER > end)
+		return HELLO_NONLINEAR;
+	if (!known_version(be16(d + 1)))
+		return first >= DTLS13_FIRST ? REASON_ENCRYPTED : REASON_BAD_VERSION;
+	if (first == TYPE_CID || be16(d + 3) != 0)
+		return REASON_ENCRYPTED;
+	return first == TYPE_HANDSHAKE ? REASON_TRUNCATED : REASON_NOT_HELLO;
+}
+
+// read_behind reads n bytes at d + off, from later buffers where the first ends. It returns 0, or -1 where
+// the frame ends: then it is an IP fragment, because p->len has been checked against a whole datagram.
+static __always_inline int read_behind(struct xdp_md *ctx, void *d, void *end, __u32 start, __u32 off, __u8 *to, __u32 n)
+{
+	if (likely(d + off + n <= end)) {
+		to[0] = *(__u8 *)(d + off);
+		if (n == 2)
+			to[1] = *(__u8 *)(d + off + 1);
+		return 0;
+	}
+	return bpf_xdp_load_bytes(ctx, start + off, to, n) ? -1 : 0;
+}
+
+// parse_lists looks at the lengths of cipher suites and compression methods, as far as they are here. The
+// fragment ends at stop, the message at message_end, both counted from d.
+static __always_inline int parse_lists(struct xdp_md *ctx, struct packet *p, void *d, void *end, __u32 at, __u32 stop, __u32 message_end)
+{
+	__u32 start = p->l4 + sizeof(struct udphdr);
+	__u8 b[2] = {};
+	if (stop < at + 2 || read_behind(ctx, d, end, start, at, b, 2))
+		return REASON_OK;
+	__u32 suites = b[0] << 8 | b[1], methods_at = at + 2 + suites;
+	if (suites == 0 || suites & 1 || methods_at + 2 > message_end)
+		return REASON_BAD_BODY;
+	if (stop <= methods_at || read_behind(ctx, d, end, start, methods_at & 0x7fff, b, 1))
+		return REASON_OK;
+	if (b[0] == 0 || methods_at + 1 + b[0] > message_end)
+		return REASON_BAD_BODY;
+	return REASON_OK;
+}
+
+// parse_body reads the ClientHello in d, whose first fragment ends at stop.
+static __always_inline int parse_body(struct xdp_md *ctx, struct packet *p, void *d, void *end, __u32 stop, __u32 message_end)
+{
+	if (stop <= SESSION_ID_AT)
+		return REASON_BAD_SESSION_ID;
+	if (d + SESSION_ID_AT + 1 > end)
+		return HELLO_NONLINEAR;
+	__u32 version = be16(d + BODY_AT);
+	if (!known_version(version))
+		return REASON_BAD_VERSION;
+	__u32 sid = *(__u8 *)(d + SESSION_ID_AT), cookie_at = SESSION_ID_AT + 1 + sid;
+	if (sid > MAX_SESSION_ID || stop <= cookie_at)
+		return REASON_BAD_SESSION_ID;
+	void *c = d + cookie_at;
+	if (c + 1 > end)
+		return HELLO_NONLINEAR;
+	__u32 len = *(__u8 *)c, suites_at = cookie_at + 1 + len;
+	if (stop < suites_at)
+		return REASON_BAD_COOKIE;
+	if (message_end < suites_at + LEAST_REST)
+		return REASON_BAD_BODY;
+	p->cookie_at = cookie_at + 1;
+	p->cookie_len = len;
+	p->version = version;
+	return parse_lists(ctx, p, d, end, suites_at, stop, message_end);
+}
+
+// inspect says what the datagram of p is, and fills in what a ClientHello has to tell.
+__noinline int inspect(struct xdp_md *ctx, struct packet *p)
+{
+	if (!p)
+		return HELLO_NONLINEAR;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *d = data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	__u32 len = p->len;
+	if (len == 0)
+		return REASON_NOT_DTLS;
+	if (d + 1 > end)
+		return HELLO_NONLINEAR;
+	__u8 first = p->first = *(__u8 *)d;
+	if (first < DTLS_FIRST || first > DTLS_LAST)
+		return REASON_NOT_DTLS;
+	if (first != TYPE_HANDSHAKE || len < BODY_AT)
+		return classify_short(d, end, len);
+	if (d + BODY_AT > end)
+		return HELLO_NONLINEAR;
+	if (!known_version(be16(d + 1)))
+		return REASON_BAD_VERSION;
+	if (be16(d + 3) != 0)
+		return REASON_ENCRYPTED;
+	if (*(__u8 *)(d + RECORD_HEADER) != MSG_CLIENT_HELLO)
+		return REASON_NOT_HELLO;
+	__u32 record = be16(d + 11), message = be24(d + 14), offset = be24(d + 19), fragment = be24(d + 22);
+	if (record > len - RECORD_HEADER)
+		return REASON_TRUNCATED;
+	if (message >= MAX_MESSAGE)
+		return REASON_BAD_LENGTH;
+	if (fragment == 0)
+		return REASON_ZERO_FRAGMENT;
+	if (offset + fragment > message || HANDSHAKE_HEADER + fragment > record)
+		return REASON_BAD_LENGTH;
+	if (offset != 0)
+		return REASON_LATER_FRAGMENT;
+	return parse_body(ctx, p, d, end, BODY_AT + fragment, BODY_AT + message);
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "maps.h"
+
+// Limits: token buckets, in the form of the generic cell rate algorithm. A bucket is one word, the time at
+// which it will be full again, so that a compare-and-swap takes a token.
+
+static __always_inline int take(__u64 *bucket, __u64 now, __u64 cost, __u64 burst)
+{
+	if (cost == 0)
+		return 1;
+	for (int i = 0; i < CAS_TRIES; i++) {
+		__u64 old = *(volatile __u64 *)bucket, full = old > now ? old : now;
+		if (full + cost > now + burst)
+			return 0;
+		if (__sync_val_compare_and_swap(bucket, old, full + cost) == old)
+			return 1;
+	}
+	return 0;
+}
+
+// mix is a multiplicative hash with a secret seed; 0x9e3779b97f4a7c15 is 2^64 over the golden ratio.
+static __always_inline __u64 mix(__u64 h, __u64 x)
+{
+	h = (h ^ x) * 0x9e3779b97f4a7c15ULL;
+	return h ^ h >> 29;
+}
+
+// take_source takes a token of the source's prefix: /32 for IPv4, /64 for IPv6, the least that one customer
+// of a provider holds (RFC 6177).
+static __always_inline int take_source(const struct packet *p, const struct service *svc, __u64 now)
+{
+	__u64 high = (__u64)p->saddr[0] << 32 | p->saddr[1], low = p->v6 ? 0 : p->saddr[3];
+	__u64 h = mix(mix(mix(hash_seed, svc->id), high), low);
+	__u64 *bucket = LOOKUP(source_buckets, h >> 48);
+	return !bucket || take(bucket, now, svc->source_cost, svc->source_burst);
+}
+
+static __always_inline __u32 flow_hash(const struct packet *p)
+{
+	__u64 h = mix(hash_seed, (__u64)p->saddr[0] << 32 | p->saddr[1]);
+	h = mix(h, (__u64)p->saddr[2] << 32 | p->saddr[3]);
+	return mix(h, (__u32)p->sport << 16 | p->dport) >> 32;
+}

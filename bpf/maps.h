@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "types.h"
+
+// Sizes marked with a star are set by the loader.
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u32);
+	__type(value, struct port_use);
+} ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024); // *
+	__type(key, __u32);
+	__type(value, struct service);
+} services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096); // * two addresses and their port-less markers a service
+	__type(key, struct service_key);
+	__type(value, __u32);
+} service_index SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024); // *
+	__type(key, __u32);
+	__type(value, struct service_state);
+} service_states SEC(".maps");
+
+// One element more than there are services: the last counts what belongs to none.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1025); // *
+	__type(key, __u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+// Written only for peers that proved their address, never for an unverified source.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536); // *
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+// Datagrams whose first IP fragment passed, to a service (trails) and to anything else on a protected address
+// (open_trails). Apart, because anybody can fill the second.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct trail_key);
+	__type(value, __u32);
+} trails SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct trail_key);
+	__type(value, __u32);
+} open_trails SEC(".maps");
+
+// Two keyrings: the daemon writes the idle one, then control.slot.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct keyring);
+} keyrings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct control);
+} controls SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_WORKERS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct credit);
+} credits SEC(".maps");
+
+// The worker of a CPU plus 1, 0 for none; and the CPU of a worker.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_CPUS);
+	__type(key, __u32);
+	__type(value, __u32);
+} cpu_workers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_WORKERS);
+	__type(key, __u32);
+	__type(value, __u32);
+} worker_cpus SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CPUMAP);
+	__uint(max_entries, 1); // * the CPUs of this machine: the kernel refuses more
+	__type(key, __u32);
+	__type(value, __u32);
+} cpus SEC(".maps");
+
+// Sockets of the workers: service * MAX_WORKERS + worker.
+struct {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__uint(max_entries, MAX_WORKERS); // * as many for each service
+	__type(key, __u32);
+	__type(value, __u64);
+} sockets SEC(".maps");
+
+// Token buckets per source prefix, a fixed number: sources that collide share one.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BUCKETS);
+	__type(key, __u32);
+	__type(value, __u64);
+} source_buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1024); // *
+	__type(key, __u32);
+	__type(value, __u64);
+} answer_buckets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sha256);
+} scratch SEC(".maps");
+
+volatile const __u32 no_service_index = 1024; // element of counts for packets of no service
+volatile const __u64 hash_seed = 0;     // drawn by the loader, so that nobody can aim at a bucket
+
+// Here so that the names of these enums are in the object: the Go side is checked against them.
+volatile const struct {
+	enum reason reason;
+	enum verdict verdict;
+	enum cookie_state cookie_state;
+	enum egress egress;
+	enum socket socket;
+	enum answer answer;
+	enum unverified unverified;
+	enum format format;
+	enum class class;
+} enums = {};
+
+#define LOOKUP(map, index)                                  \
+	({                                                  \
+		__u32 k__ = (index);                        \
+		bpf_map_lookup_elem(&map, &k__);            \
+	})
+
+static __always_inline struct control *control(void) { return LOOKUP(controls, 0); }
+
+static __always_inline struct counters *counters(__u32 index) { return LOOKUP(counts, index); }

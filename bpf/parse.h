@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "types.h"
+
+// From Ethernet to UDP. Nothing here reads or writes a map.
+
+enum parsed {
+	PARSED_UDP,
+	PARSED_OTHER,          // no UDP over IP: none of our business
+	PARSED_LATER_FRAGMENT, // an IP fragment without ports; addresses and id are set
+	PARSED_EXTENSIONS,     // more extension headers than MAX_EXTENSIONS; addresses are set
+	PARSED_BAD,            // UDP whose lengths contradict each other; ports are set
+	PARSED_NONLINEAR,      // headers end behind the first buffer; addresses may be set
+};
+
+static __always_inline int parse_udp(void *data, void *end, struct packet *p, __u32 l4, __u32 ip_payload)
+{
+	struct udphdr *udp = data + l4;
+	if ((void *)(udp + 1) > end)
+		return ip_payload < sizeof(*udp) ? PARSED_OTHER : PARSED_NONLINEAR;
+	if (ip_payload < sizeof(*udp))
+		return PARSED_OTHER; // the stack drops it before it looks for a socket
+	if (l4 > MAX_OFFSET)
+		return PARSED_NONLINEAR;
+	p->l4 = l4;
+	p->sport = ntohs(udp->source);
+	p->dport = ntohs(udp->dest);
+	__u32 len = ntohs(udp->len);
+	if (len < sizeof(*udp) || (len > ip_payload && !p->fragment))
+		return PARSED_BAD;
+	p->len = len - sizeof(*udp);
+	return PARSED_UDP;
+}
+
+static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct packet *p)
+{
+	struct iphdr *ip = data + p->l3;
+	if ((void *)(ip + 1) > end)
+		return PARSED_OTHER;
+	__u32 ihl = (ip->version_ihl & 0xf) * 4, total = ntohs(ip->tot_len), frag = ntohs(ip->frag_off);
+	p->saddr[2] = p->daddr[2] = htonl(0xffff);
+	p->saddr[3] = ip->saddr;
+	p->daddr[3] = ip->daddr;
+	if (ip->protocol != IPPROTO_UDP || ip->version_ihl >> 4 != 4)
+		return PARSED_OTHER;
+	if (ihl < sizeof(*ip) || total < ihl || total > frame - p->l3)
+		return PARSED_OTHER; // the stack drops it before it looks at the protocol
+	if (unlikely(frag & (IP_MF | IP_OFFSET))) {
+		p->id = ip->id;
+		if (frag & IP_OFFSET)
+			return PARSED_LATER_FRAGMENT;
+		p->fragment = 1;
+	}
+	return parse_udp(data, end, p, p->l3 + ihl, total - ihl);
+}
+
+static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct packet *p)
+{
+	struct ipv6hdr *ip = data + p->l3;
+	if ((void *)(ip + 1) > end)
+		return PARSED_OTHER;
+	__builtin_memcpy(p->saddr, ip->saddr, 16);
+	__builtin_memcpy(p->daddr, ip->daddr, 16);
+	__u32 at = p->l3 + sizeof(*ip), stop = at + ntohs(ip->payload_len);
+	__u8 next = ip->nexthdr;
+	if (ntohl(ip->version_flow) >> 28 != 6 || stop > frame)
+		return PARSED_OTHER;
+	p->v6 = 1;
+	if (likely(next == IPPROTO_UDP))
+		return parse_udp(data, end, p, at, stop - at);
+	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+		struct ipv6exthdr *ext = data + at;
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
+			return PARSED_OTHER;
+		if (at + sizeof(*ext) > stop)
+			return PARSED_OTHER;
+		if ((void *)(ext + 1) > end)
+			return PARSED_NONLINEAR;
+		__u32 size = 8 + ext->len * 8;
+		if (next == IPPROTO_FRAGMENT) {
+			__u16 offset = ntohs(ext->offset);
+			size = 8;
+			p->id = ext->id;
+			if (offset & IP6_OFFSET)
+				return PARSED_LATER_FRAGMENT;
+			p->fragment = offset & IP6_MF; // an atomic fragment (RFC 6946) is whole
+		}
+		next = ext->nexthdr;
+		at += size;
+		if (at > stop)
+			return PARSED_OTHER;
+		if (next == IPPROTO_UDP)
+			return parse_udp(data, end, p, at, stop - at);
+	}
+	return PARSED_EXTENSIONS;
+}
+
+// parse_packet fills p, which must be zero, from a frame of the given length.
+static __always_inline int parse_packet(void *data, void *end, __u32 frame, struct packet *p)
+{
+	struct ethhdr *eth = data;
+	if ((void *)(eth + 1) > end)
+		return PARSED_OTHER;
+	__u16 type = ntohs(eth->type);
+	p->frame = frame;
+	p->l3 = sizeof(*eth);
+	p->group = ((eth->dst[0] | eth->src[0]) & htons(0x0100)) != 0;
+#pragma unroll
+	for (int i = 0; i < MAX_VLANS; i++) {
+		struct vlanhdr *vlan = data + p->l3;
+		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
+			break;
+		if ((void *)(vlan + 1) > end)
+			return PARSED_OTHER;
+		type = ntohs(vlan->type);
+		p->l3 += sizeof(*vlan);
+	}
+	if (type == ETH_P_IP)
+		return parse_ipv4(data, end, frame, p);
+	if (type == ETH_P_IPV6)
+		return parse_ipv6(data, end, frame, p);
+	return PARSED_OTHER;
+}

@@ -1,0 +1,231 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// PinRoot is where guards keep their directories, if nobody says otherwise.
+const PinRoot = "/sys/fs/bpf/dtlsguard"
+
+// PinDir is the directory of an interface below root. A bpffs has no names with dots, an interface none with
+// colons.
+func PinDir(root, iface string) string {
+	return filepath.Join(root, strings.ReplaceAll(iface, ".", ":"))
+}
+
+// unfinished is what the name of a directory that is being filled ends with.
+const unfinished = ":new"
+
+// Names of pinned links. That of the ingress link tells its mode, which the link does not.
+const pinTCX = "link_egress"
+
+var pinXDP = map[Mode]string{ModeNative: "link_native", ModeGeneric: "link_generic"}
+
+// pinAll pins maps and links into a directory beside the final one and renames that, so that who looks finds
+// all or nothing.
+func (g *Guard) pinAll() error {
+	if g.pin == "" {
+		return nil
+	}
+	if err := g.pinInto(g.pin + unfinished); err != nil {
+		return errors.Join(fmt.Errorf("pin to %s: %w", g.pin, err), removePins(g.pin))
+	}
+	return nil
+}
+
+func (g *Guard) pinInto(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil { // whoever can open the maps can open the guard
+		return err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return err
+	}
+	if fs.Type != unix.BPF_FS_MAGIC {
+		return errors.Join(errors.New("this is no bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
+	}
+	for name, m := range g.named {
+		if pins(name) {
+			if err := m.Pin(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := g.xdp.Pin(filepath.Join(dir, pinXDP[g.mode])); err != nil {
+		return err
+	}
+	if err := g.tcx.Pin(filepath.Join(dir, pinTCX)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(g.pin); err != nil {
+		return err
+	}
+	return os.Rename(dir, g.pin)
+}
+
+// removePins removes a pin directory, and one that was being made. It detaches the links first: the kernel
+// lets go of an unlinked pin in its own time.
+func removePins(dir string) error {
+	var errs []error
+	for _, d := range []string{dir, dir + unfinished} {
+		for _, file := range []string{pinXDP[ModeNative], pinXDP[ModeGeneric], pinTCX} {
+			l, err := link.LoadPinnedLink(filepath.Join(d, file), nil)
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err == nil {
+				err = errors.Join(l.Detach(), l.Close())
+			}
+			errs = append(errs, err)
+		}
+		errs = append(errs, os.RemoveAll(d))
+	}
+	return errors.Join(errs...)
+}
+
+// Unload detaches what a process, dead or alive, has pinned in dir, and reports whether there was anything.
+func Unload(dir string) (bool, error) {
+	found := false
+	for _, d := range []string{dir, dir + unfinished} {
+		if _, err := os.Stat(d); err == nil {
+			found = true
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return false, fmt.Errorf("unload: %w", err)
+		}
+	}
+	if err := removePins(dir); err != nil {
+		return found, fmt.Errorf("unload: %w", err)
+	}
+	return found, nil
+}
+
+// pinnedMaps opens the maps of an earlier process, nil if there are none or if they have another shape:
+// then the flows are learned anew.
+func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	maps := make(map[string]*ebpf.Map)
+	drop := func() {
+		for _, m := range maps {
+			m.Close()
+		}
+	}
+	for name, s := range spec.Maps {
+		if !pins(name) {
+			continue
+		}
+		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		if errors.Is(err, os.ErrNotExist) {
+			drop()
+			return nil, nil
+		}
+		if err != nil {
+			drop()
+			return nil, fmt.Errorf("open pinned map %s: %w", filepath.Join(dir, name), err)
+		}
+		maps[name] = m
+		if s.Compatible(m) != nil {
+			drop()
+			return nil, nil
+		}
+	}
+	return maps, nil
+}
+
+// pins reports whether a map is kept: all but the program's constants.
+func pins(name string) bool { return name[0] != '.' }
+
+// adoptLinks takes over the pinned links, if there are any that are alive.
+func (g *Guard) adoptLinks(dev *net.Interface) (bool, Mode, error) {
+	if g.pin == "" {
+		return false, 0, nil
+	}
+	mode, err := g.openLinks(dev)
+	if err != nil {
+		return false, 0, errors.Join(fmt.Errorf("open pinned links: %w", err), g.closeLinks())
+	}
+	if mode == ModeAuto {
+		// None, half of a pair, or links to an interface that is gone: no use to anybody.
+		return false, 0, errors.Join(g.closeLinks(), removePins(g.pin))
+	}
+	if err := g.updateLinks(); err != nil {
+		return false, 0, errors.Join(fmt.Errorf("replace the programs of pinned links: %w", hint(err)), g.closeLinks())
+	}
+	g.mode = mode
+	if !g.adopted {
+		err = g.pinAll() // maps of another shape: these instead
+	}
+	return true, mode, err
+}
+
+// openLinks opens the pinned links and returns the mode they are in, ModeAuto if they do not hold dev.
+func (g *Guard) openLinks(dev *net.Interface) (Mode, error) {
+	var mode Mode
+	for m, file := range pinXDP {
+		l, err := link.LoadPinnedLink(filepath.Join(g.pin, file), nil)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		g.xdp, mode = l, m
+	}
+	var err error
+	g.tcx, err = link.LoadPinnedLink(filepath.Join(g.pin, pinTCX), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		g.tcx = nil
+		return ModeAuto, nil
+	}
+	if err != nil || g.xdp == nil {
+		return ModeAuto, err
+	}
+	xdp, err := g.xdp.Info()
+	if err != nil {
+		return 0, err
+	}
+	tcx, err := g.tcx.Info()
+	if err != nil {
+		return 0, err
+	}
+	if xdp.XDP() == nil || tcx.TCX() == nil || int(xdp.XDP().Ifindex) != dev.Index || int(tcx.TCX().Ifindex) != dev.Index {
+		return ModeAuto, nil
+	}
+	return mode, nil
+}
+
+func (g *Guard) closeLinks() error {
+	var errs []error
+	for _, l := range []*link.Link{&g.xdp, &g.tcx} {
+		if *l != nil {
+			errs = append(errs, (*l).Close())
+			*l = nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// updateLinks gives the links these programs, the ingress program for several buffers first.
+func (g *Guard) updateLinks() error {
+	err := g.xdp.Update(g.frags)
+	if err != nil {
+		err = g.xdp.Update(g.progs.Guard)
+	}
+	if err != nil {
+		return err
+	}
+	return g.tcx.Update(g.progs.Egress)
+}

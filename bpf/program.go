@@ -1,0 +1,177 @@
+package bpf
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Limits that the programs set.
+const (
+	MaxServices = 1024
+	MaxWorkers  = 256
+	maxCPUs     = 1024
+)
+
+// Options size the maps and say where they live.
+type Options struct {
+	MaxServices int    // at most MaxServices, which 0 stands for
+	MaxFlows    int    // verified and established flows kept, least recently used go first; 0: 65536
+	Pin         string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
+}
+
+// Guard is one set of programs and maps, attached to at most one interface.
+type Guard struct {
+	mu    sync.Mutex
+	maps  guardMaps
+	progs guardPrograms
+	// The ingress program again, for drivers that give a packet in several buffers.
+	frags     *ebpf.Program
+	fragsCPUs *ebpf.Map
+	named     map[string]*ebpf.Map // the maps again, by name
+
+	pin     string
+	adopted bool // the maps were pinned there
+	xdp     link.Link
+	tcx     link.Link
+	mode    Mode
+
+	control *guardControl
+	credits []guardCredit
+	mapped  [][]byte
+
+	lifetime time.Duration // Policy.SecretLifetime
+
+	slots  []slot // by element of the services map
+	nextID uint32
+}
+
+// Load makes the programs ready. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
+func Load(o Options) (*Guard, error) {
+	if o.MaxServices == 0 {
+		o.MaxServices = MaxServices
+	}
+	if o.MaxFlows == 0 {
+		o.MaxFlows = 65536
+	}
+	if o.MaxServices < 1 || o.MaxServices > MaxServices {
+		return nil, fmt.Errorf("load BPF programs: %d services, want 1 to %d", o.MaxServices, MaxServices)
+	}
+	if o.MaxFlows < 1 {
+		return nil, fmt.Errorf("load BPF programs: %d flows, want at least 1", o.MaxFlows)
+	}
+	spec, err := sized(&o)
+	if err != nil {
+		return nil, err
+	}
+	g := &Guard{pin: o.Pin, slots: make([]slot, o.MaxServices), nextID: 1}
+	if err := g.load(spec); err != nil {
+		g.Close()
+		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
+	}
+	return g, nil
+}
+
+// sized is the embedded object with this machine's sizes.
+func sized(o *Options) (*ebpf.CollectionSpec, error) {
+	spec, err := loadGuard()
+	if err != nil {
+		return nil, fmt.Errorf("read embedded BPF object: %w", err)
+	}
+	possible, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, fmt.Errorf("count CPUs: %w", err)
+	}
+	services, m := uint32(o.MaxServices), spec.Maps
+	m[guardMapServices].MaxEntries = services
+	m[guardMapServiceIndex].MaxEntries = 4 * services // two wildcards and their port-less markers each
+	m[guardMapServiceStates].MaxEntries = services
+	m[guardMapAnswerBuckets].MaxEntries = services
+	m[guardMapCounts].MaxEntries = services + 1
+	m[guardMapSockets].MaxEntries = services * MaxWorkers
+	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows)
+	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
+	var seed [8]byte
+	rand.Read(seed[:]) // crashes rather than fail
+	if err := errors.Join(spec.Variables[guardVarNoServiceIndex].Set(services),
+		spec.Variables[guardVarHashSeed].Set(binary.NativeEndian.Uint64(seed[:]))); err != nil {
+		return nil, fmt.Errorf("set BPF constants: %w", err)
+	}
+	addFrags(spec)
+	return spec, nil
+}
+
+const (
+	fragsProgram = "guard_frags"
+	fragsCPUs    = "cpus_frags"
+)
+
+// addFrags makes the ingress program again with BPF_F_XDP_HAS_FRAGS. It gets a CPU map of its own: the kernel
+// lets no two programs that differ in that flag share one.
+func addFrags(spec *ebpf.CollectionSpec) {
+	p := spec.Programs[guardProgGuard].Copy()
+	p.Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	for i := range p.Instructions {
+		if p.Instructions[i].Reference() == guardMapCpus {
+			p.Instructions[i] = p.Instructions[i].WithReference(fragsCPUs)
+		}
+	}
+	spec.Programs[fragsProgram] = p
+	m := spec.Maps[guardMapCpus].Copy()
+	m.Name = fragsCPUs
+	spec.Maps[fragsCPUs] = m
+}
+
+func (g *Guard) load(spec *ebpf.CollectionSpec) error {
+	pinned, err := pinnedMaps(g.pin, spec)
+	if err != nil {
+		return err
+	}
+	g.adopted = pinned != nil
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: pinned})
+	for _, m := range pinned {
+		m.Close() // the collection has its own handles
+	}
+	if err != nil {
+		return err
+	}
+	defer coll.Close()
+	g.frags = coll.DetachProgram(fragsProgram)
+	g.named = maps.Clone(coll.Maps)
+	g.fragsCPUs = coll.DetachMap(fragsCPUs)
+	if err := coll.Assign(&g.maps); err != nil {
+		return err
+	}
+	if err := coll.Assign(&g.progs); err != nil {
+		return err
+	}
+	if err := g.mapMemory(); err != nil {
+		return err
+	}
+	if g.adopted {
+		return g.readServices()
+	}
+	return nil
+}
+
+// Close lets go of all handles. What is pinned stays in force, anything else ends.
+func (g *Guard) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var errs []error
+	for _, m := range g.mapped {
+		errs = append(errs, unix.Munmap(m))
+	}
+	g.mapped, g.control, g.credits = nil, nil, nil
+	errs = append(errs, g.closeLinks())
+	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())
+	return errors.Join(errs...)
+}

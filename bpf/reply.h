@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "checksum.h"
+#include "hello.h"
+#include "maps.h"
+#include "sha256.h"
+
+// The answer: cookie and HelloVerifyRequest.
+
+// fill_message writes the message of cookie format v1 as one padded block (see package cookie).
+static __always_inline void fill_message(struct sha256 *s, const struct packet *p, const void *random)
+{
+	__u32 s0 = ntohl(p->saddr[0]), s1 = ntohl(p->saddr[1]), s2 = ntohl(p->saddr[2]), s3 = ntohl(p->saddr[3]);
+	s->w[0] = 0x01 << 24 | s0 >> 8;
+	s->w[1] = s0 << 24 | s1 >> 8;
+	s->w[2] = s1 << 24 | s2 >> 8;
+	s->w[3] = s2 << 24 | s3 >> 8;
+	s->w[4] = s3 << 24 | (__u32)p->sport << 8 | p->dport >> 8;
+	s->w[5] = (__u32)p->dport << 24 | (__u32)p->version << 8 | *(__u8 *)random;
+#pragma unroll
+	for (int i = 0; i < 7; i++)
+		s->w[6 + i] = be32(random + 1 + 4 * i);
+	s->w[13] = be32(random + 28) << 8 | 0x80; // the last three bytes and the padding bit
+	s->w[14] = 0;
+	s->w[15] = (64 + 55) * 8; // bits, the key pad before the message counted
+}
+
+// cookie_word is the i-th word of the cookie of tag s->h: the tag moved by one byte, behind the epoch.
+static __always_inline __u32 cookie_word(const struct sha256 *s, __u32 epoch, int i)
+{
+	return (i ? s->h[i - 1] : epoch) << 24 | s->h[i] >> 8;
+}
+
+// cookie_differs compares without a branch on the contents.
+static __always_inline __u32 cookie_differs(const struct sha256 *s, __u32 epoch, const void *cookie)
+{
+	__u32 d = 0;
+#pragma unroll
+	for (int i = 0; i < COOKIE_SIZE / 4; i++) {
+		d |= cookie_word(s, epoch, i) ^ be32(cookie + 4 * i);
+		asm volatile("" : "+w"(d)); // else the compiler makes a chain of branches of it
+	}
+	return d;
+}
+
+// An answer that could hurt somebody who did not ask: a group, this host itself, port 0, which no reply can
+// come from. The link layer's group bit catches directed broadcasts, whose mask is not known here.
+static __always_inline int unanswerable(const struct packet *p)
+{
+	if (p->sport == 0 || p->group)
+		return 1;
+	if (p->saddr[0] == p->daddr[0] && p->saddr[1] == p->daddr[1] && p->saddr[2] == p->daddr[2] && p->saddr[3] == p->daddr[3])
+		return 1;
+	if (!p->v6) {
+		__u32 src = ntohl(p->saddr[3]), dst = ntohl(p->daddr[3]), net = src >> 24;
+		return net == 0 || net == 127 || net >= 224 || dst >> 28 == 14; // RFC 6890, RFC 5771
+	}
+	if (ntohl(p->saddr[0]) >> 24 == 0xff || ntohl(p->daddr[0]) >> 24 == 0xff)
+		return 1;
+	// ::/96 with ::1, and ::ffff:0:0/96, which has no place on a wire (RFC 4291 section 2.5.5)
+	return p->saddr[0] == 0 && p->saddr[1] == 0 && (p->saddr[2] == 0 || p->saddr[2] == htonl(0xffff));
+}
+
+static __always_inline void swap_macs(struct ethhdr *eth)
+{
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		__u16 t = eth->dst[i];
+		eth->dst[i] = eth->src[i];
+		eth->src[i] = t;
+	}
+}
+
+static __always_inline void put_ipv4(__u32 *ip, const struct packet *p)
+{
+	const __u32 w0 = htonl(0x45000000 | (20 + 8 + HELLO_VERIFY)), df = htonl(0x4000), w2 = htonl(FRESH_TTL << 24 | IPPROTO_UDP << 16);
+	__u64 sum = (__u64)w0 + df + w2 + p->saddr[3] + p->daddr[3];
+	ip[0] = w0; // no options: those of the question were not for its answer
+	ip[1] = df; // an atomic datagram needs no id (RFC 6864 section 4.1)
+	ip[2] = w2;
+	((__u16 *)ip)[5] = ~fold(sum);
+	ip[3] = p->daddr[3];
+	ip[4] = p->saddr[3];
+}
+
+static __always_inline void put_ipv6(__u32 *ip, const struct packet *p)
+{
+	ip[0] = htonl(0x60000000);
+	ip[1] = htonl((8 + HELLO_VERIFY) << 16 | IPPROTO_UDP << 8 | FRESH_TTL);
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		ip[2 + i] = p->daddr[i];
+		ip[6 + i] = p->saddr[i];
+	}
+}
+
+// put_udp writes header and payload, and the checksum over both and the pseudo header. question holds the
+// three words of the ClientHello that the answer repeats: record sequence number and message_seq.
+static __always_inline void put_udp(__u32 *udp, const struct packet *p, const __u32 *question, const struct sha256 *s, __u32 epoch)
+{
+	const __u32 body = 2 + 1 + COOKIE_SIZE;
+	__u32 ports = htonl((__u32)p->dport << 16 | p->sport), *d = udp + 2;
+	__u64 sum = 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++) // v4-mapped addresses add ffff twice, which is nothing to such a sum
+		sum += (__u64)p->saddr[i] + p->daddr[i];
+	d[0] = htonl(TYPE_HANDSHAKE << 24 | VERSION_DTLS10 << 8);
+	d[1] = question[0];
+	d[2] = question[1] & htonl(0xffffff00);
+	d[3] = htonl((HANDSHAKE_HEADER + body) << 24 | MSG_HELLO_VERIFY << 16);
+	d[4] = htonl(body << 24) | (question[2] & htonl(0x00ffff00));
+	d[5] = 0;
+	d[6] = htonl(body << 24 | VERSION_DTLS10 << 8 | COOKIE_SIZE);
+#pragma unroll
+	for (int i = 0; i < 8; i++) {
+		__u32 c = htonl(cookie_word(s, epoch, i));
+		d[7 + i] = c;
+		sum += c;
+	}
+	sum += (__u64)d[0] + d[1] + d[2] + d[3] + d[4] + d[6];
+	sum += (__u64)ports + htonl((8 + HELLO_VERIFY) << 16) + htonl(IPPROTO_UDP) + htonl(8 + HELLO_VERIFY);
+	__u16 check = ~fold(sum);
+	udp[0] = ports;
+	udp[1] = htonl((8 + HELLO_VERIFY) << 16);
+	((__u16 *)udp)[3] = check ? check : 0xffff; // 0 would mean that there is none (RFC 768)
+}
+
+// reply turns the frame into its answer, with the cookie of tag s->h. d is the datagram, for its fixed part.
+static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, const void *d, const struct sha256 *s, __u32 epoch)
+{
+	__u32 question[3] = {*(__u32 *)(d + 4), *(__u32 *)(d + 8), *(__u32 *)(d + 16)};
+	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
+	__u32 size = l4 + 8 + HELLO_VERIFY;
+	if (p->len < HELLO_VERIFY || size > p->frame)
+		return VERDICT_DROP_BAD_SOURCE; // the answer would be longer than the question
+	if (bpf_xdp_adjust_tail(ctx, (int)size - (int)p->frame))
+		return VERDICT_PASS_ERROR;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler takes one check for another, which the verifier does not
+	void *ip = data + l3, *udp = data + l4;
+	if (udp + 8 + HELLO_VERIFY > end || data + sizeof(struct ethhdr) > end || ip + 40 > end)
+		return VERDICT_ABORTED;
+	swap_macs(data);
+	if (p->v6)
+		put_ipv6(ip, p);
+	else
+		put_ipv4(ip, p);
+	put_udp(udp, p, question, s, epoch);
+	return VERDICT_ANSWERED;
+}

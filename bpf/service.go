@@ -1,0 +1,174 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Answer says who answers a ClientHello without a valid cookie. The numbers are those of enum answer.
+type Answer uint8
+
+// Answer modes.
+const (
+	AnswerNobody  Answer = iota // it is dropped
+	AnswerWorkers               // workers, as many as they have credit for
+	AnswerXDP                   // the kernel
+	AnswerAuto                  // workers, and the kernel what they have no credit for
+	answerLen
+)
+
+var answerNames = [answerLen]string{"drop", "workers", "xdp", "auto"}
+
+// String is the word used in flags and metrics.
+func (a Answer) String() string { return name(answerNames[:], int(a)) }
+
+// Unverified says what becomes of packets that need a flow and have none. The numbers are those of enum unverified.
+type Unverified uint8
+
+// Policies for unverified packets.
+const (
+	UnverifiedDrop Unverified = iota
+	UnverifiedPass
+	UnverifiedLimit // pass, as many as Service.UnverifiedRate lets through
+	unverifiedLen
+)
+
+var unverifiedNames = [unverifiedLen]string{"drop", "pass", "limit"}
+
+// String is the word used in flags and metrics.
+func (u Unverified) String() string { return name(unverifiedNames[:], int(u)) }
+
+// Format says who can verify a service's cookies. The numbers are those of enum format.
+type Format uint8
+
+// Cookie formats.
+const (
+	FormatV1      Format = iota // package cookie's: the kernel can
+	FormatWorkers               // any other: workers can, so Answer must be AnswerWorkers
+	formatLen
+)
+
+var formatNames = [formatLen]string{"v1", "workers"}
+
+// String is the word used in metrics.
+func (f Format) String() string { return name(formatNames[:], int(f)) }
+
+// Class is a set of protocols that share a port with DTLS (RFC 7983 section 7, RFC 9443).
+type Class uint32
+
+// Classes by first byte.
+const (
+	ClassSTUN Class = 1 << iota // 0..3
+	ClassZRTP                   // 16..19
+	ClassTURN                   // 64..79, TURN channels
+	ClassQUIC                   // 80..127, 192..255
+	ClassRTP                    // 128..191, RTCP too
+)
+
+// Rate is a token bucket. The zero Rate is no limit.
+type Rate struct {
+	PerSecond float64
+	Burst     uint32 // what a full bucket lets through at once; 0 stands for 1
+}
+
+// gcra gives a token's cost and a full bucket's worth in ns.
+func (r Rate) gcra() (cost, burst uint64) {
+	if r.PerSecond <= 0 {
+		return 0, 0
+	}
+	cost = max(1, uint64(float64(time.Second)/r.PerSecond))
+	return cost, cost * uint64(max(1, r.Burst))
+}
+
+// ServiceKey names a service.
+type ServiceKey struct {
+	// Address of the server. 0.0.0.0 and :: stand for all of their family, the zero Addr for all of both. A
+	// packet belongs to the service with its very address, if there is one, else to the wildcard.
+	Address netip.Addr
+	Port    uint16
+}
+
+// String is as in a listening address.
+func (k ServiceKey) String() string {
+	if !k.Address.IsValid() {
+		return fmt.Sprintf("*:%d", k.Port)
+	}
+	return netip.AddrPortFrom(k.Address, k.Port).String()
+}
+
+// Service is a protected address and port and how it is protected.
+type Service struct {
+	ServiceKey
+	// Proxy: verified packets go to the sockets of the workers, which own the port. Else the service is
+	// inline: they go to the server, and what workers answer is sent to WorkersPort.
+	Proxy       bool
+	WorkersPort uint16 // inline, with AnswerWorkers or AnswerAuto; no other service's
+	Answer      Answer
+	Unverified  Unverified
+	Format      Format
+	Pass        Class // let through whatever Unverified says
+	Monitor     bool  // count, enforce nothing
+
+	SourceRate     Rate // verified ClientHellos per source prefix, /32 or /64
+	ServiceRate    Rate // verified ClientHellos, all
+	UnverifiedRate Rate // for UnverifiedLimit
+	AnswerRate     Rate // answers of one CPU in the kernel
+}
+
+// Reasons to refuse a service that callers may want to tell apart.
+var (
+	ErrNoService    = errors.New("no such service")
+	ErrServicesFull = errors.New("services map is full")
+	ErrPortTaken    = errors.New("port is taken")
+)
+
+func (s *Service) check() error {
+	switch {
+	case s.Port == 0:
+		return errors.New("port 0 is nobody's")
+	case s.Answer >= answerLen || s.Unverified >= unverifiedLen || s.Format >= formatLen:
+		return errors.New("unknown mode")
+	case s.Address.Is4In6() || s.Address.Zone() != "":
+		return errors.New("address must be plain IPv4 or IPv6, without a zone")
+	case s.Format == FormatWorkers && s.Answer != AnswerWorkers:
+		return errors.New("only workers know this cookie format, so they must answer")
+	case s.Unverified == UnverifiedLimit && s.UnverifiedRate.PerSecond <= 0:
+		return errors.New("limit for unverified packets needs a rate above 0")
+	case s.Proxy && s.WorkersPort != 0:
+		return errors.New("workers of a proxy listen on the service's own port")
+	case !s.Proxy && s.WorkersPort == 0 && (s.Answer == AnswerWorkers || s.Answer == AnswerAuto):
+		return errors.New("workers need a port to listen on")
+	case s.WorkersPort == s.Port:
+		return errors.New("workers need a port of their own")
+	}
+	return nil
+}
+
+// encode is s as the programs read it.
+func (s *Service) encode(id uint32) guardService {
+	e := guardService{Id: id, Port: s.Port, WorkersPort: s.WorkersPort, Answer: uint8(s.Answer),
+		Unverified: uint8(s.Unverified), Format: uint8(s.Format), Pass: uint32(s.Pass)}
+	if s.Monitor {
+		e.Flags |= flagMonitor
+	}
+	if s.Proxy {
+		e.Flags |= flagProxy
+	}
+	switch {
+	case !s.Address.IsValid():
+		e.Any = anyIPv4 | anyIPv6
+	case s.Address == netip.IPv4Unspecified():
+		e.Any = anyIPv4
+	case s.Address == netip.IPv6Unspecified():
+		e.Any = anyIPv6
+	default:
+		e.Addr = words(s.Address)
+	}
+	e.SourceCost, e.SourceBurst = s.SourceRate.gcra()
+	e.ServiceCost, e.ServiceBurst = s.ServiceRate.gcra()
+	e.UnverifiedCost, e.UnverifiedBurst = s.UnverifiedRate.gcra()
+	e.AnswerCost, e.AnswerBurst = s.AnswerRate.gcra()
+	return e
+}

@@ -1,0 +1,268 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+)
+
+// Numbers of consts.h that need no name outside.
+const (
+	flagMonitor = 1 << 0
+	flagProxy   = 1 << 1
+	anyIPv4     = 1 << 0
+	anyIPv6     = 1 << 1
+	sharedPort  = 0xffffffff
+)
+
+var native = binary.NativeEndian
+
+// slot is an element of the services map.
+type slot struct {
+	key     ServiceKey
+	workers uint16 // port
+	id      uint32
+	used    bool
+	counted bool // has been in use, so its counters are part of the sum
+}
+
+// words is an address as the programs compare it.
+func words(a netip.Addr) (w [4]uint32) {
+	b := a.As16()
+	for i := range w {
+		w[i] = native.Uint32(b[4*i:])
+	}
+	return w
+}
+
+// addr undoes words.
+func addr(w [4]uint32) netip.Addr {
+	var b [16]byte
+	for i := range w {
+		native.PutUint32(b[4*i:], w[i])
+	}
+	return netip.AddrFrom16(b).Unmap()
+}
+
+// indexKeys are the addresses under which a service is found on a shared port.
+func (k ServiceKey) indexKeys() []netip.Addr {
+	if k.Address.IsValid() {
+		return []netip.Addr{k.Address}
+	}
+	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+}
+
+func (g *Guard) find(k ServiceKey) (uint32, bool) {
+	for i := range g.slots {
+		if g.slots[i].used && g.slots[i].key == k {
+			return uint32(i), true
+		}
+	}
+	return 0, false
+}
+
+// SetService adds a service, or changes the one with the same address and port; its flows stay.
+func (g *Guard) SetService(s Service) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := s.check(); err != nil {
+		return fmt.Errorf("protect %v: %w", s.ServiceKey, err)
+	}
+	if err := g.setService(&s); err != nil {
+		return fmt.Errorf("protect %v: %w", s.ServiceKey, err)
+	}
+	return nil
+}
+
+func (g *Guard) setService(s *Service) error {
+	if g.control == nil {
+		return ErrClosed
+	}
+	if err := g.conflict(s); err != nil {
+		return err
+	}
+	i, ok := g.find(s.ServiceKey)
+	if !ok {
+		for i = 0; int(i) < len(g.slots) && g.slots[i].used; i++ {
+		}
+		if int(i) == len(g.slots) {
+			return fmt.Errorf("%w: it holds %d", ErrServicesFull, len(g.slots))
+		}
+	}
+	old := g.slots[i]
+	now := slot{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, used: true, counted: true}
+	if !ok {
+		now.id = g.nextID
+		g.nextID++
+	}
+	if err := g.maps.Services.Put(i, new(s.encode(now.id))); err != nil {
+		return err
+	}
+	g.slots[i] = now
+	for _, a := range s.indexKeys() {
+		key := guardServiceKey{Addr: words(a), Port: uint32(s.Port)}
+		if err := g.maps.ServiceIndex.Put(&key, i); err != nil {
+			return errors.Join(err, g.remove(i))
+		}
+	}
+	err := errors.Join(g.markAddresses(), g.setPort(s.Port))
+	if old.used && old.workers != 0 && old.workers != s.WorkersPort {
+		err = errors.Join(err, g.setPort(old.workers))
+	}
+	if s.WorkersPort != 0 {
+		err = errors.Join(err, g.setPort(s.WorkersPort))
+	}
+	return err
+}
+
+// conflict finds another service that claims a port of s.
+func (g *Guard) conflict(s *Service) error {
+	for i := range g.slots {
+		o := &g.slots[i]
+		switch {
+		case !o.used || o.key == s.ServiceKey:
+			continue
+		case o.workers == s.Port:
+			return fmt.Errorf("%w: workers of %v listen on %d", ErrPortTaken, o.key, s.Port)
+		case s.WorkersPort != 0 && o.workers == s.WorkersPort:
+			return fmt.Errorf("%w: workers of %v listen on %d; give each service its own workers' port", ErrPortTaken, o.key, s.WorkersPort)
+		case s.WorkersPort == o.key.Port:
+			return fmt.Errorf("%w: %d is the port of %v", ErrPortTaken, s.WorkersPort, o.key)
+		}
+		if o.key.Port != s.Port {
+			continue
+		}
+		for _, a := range s.indexKeys() {
+			for _, b := range o.key.indexKeys() {
+				if a == b {
+					return fmt.Errorf("%w: %v covers it", ErrPortTaken, o.key)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// setPort writes what a port is used for, from the slots.
+func (g *Guard) setPort(port uint16) error {
+	var use guardPortUse
+	for i := range g.slots {
+		s := &g.slots[i]
+		switch {
+		case !s.used:
+		case s.workers == port:
+			use.WorkersOf = uint32(i) + 1
+		case s.key.Port == port && use.Service != 0:
+			use.Service = sharedPort
+		case s.key.Port == port:
+			use.Service = uint32(i) + 1
+		}
+	}
+	return g.maps.Ports.Put(uint32(port), &use)
+}
+
+// markAddresses keeps a port-less entry for each address that has a service.
+func (g *Guard) markAddresses() error {
+	want := make(map[guardServiceKey]bool)
+	for i := range g.slots {
+		if g.slots[i].used {
+			for _, a := range g.slots[i].key.indexKeys() {
+				want[guardServiceKey{Addr: words(a)}] = true
+			}
+		}
+	}
+	var key guardServiceKey
+	var index uint32
+	var stale []guardServiceKey
+	it := g.maps.ServiceIndex.Iterate()
+	for it.Next(&key, &index) {
+		if key.Port != 0 {
+			continue
+		}
+		if !want[key] {
+			stale = append(stale, key)
+		}
+		delete(want, key)
+	}
+	errs := []error{it.Err()}
+	for _, k := range stale {
+		errs = append(errs, g.maps.ServiceIndex.Delete(&k))
+	}
+	for k := range want {
+		errs = append(errs, g.maps.ServiceIndex.Put(&k, uint32(0)))
+	}
+	return errors.Join(errs...)
+}
+
+// DeleteService ends the protection of a service: its packets pass untouched from now on.
+func (g *Guard) DeleteService(k ServiceKey) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i, ok := g.find(k)
+	if !ok {
+		return fmt.Errorf("unprotect %v: %w", k, ErrNoService)
+	}
+	if err := g.remove(i); err != nil {
+		return fmt.Errorf("unprotect %v: %w", k, err)
+	}
+	return nil
+}
+
+func (g *Guard) remove(i uint32) error {
+	s := g.slots[i]
+	g.slots[i] = slot{counted: true}
+	errs := []error{g.setPort(s.key.Port)}
+	if s.workers != 0 {
+		errs = append(errs, g.setPort(s.workers))
+	}
+	for _, a := range s.key.indexKeys() {
+		err := g.maps.ServiceIndex.Delete(&guardServiceKey{Addr: words(a), Port: uint32(s.key.Port)})
+		if !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	// The id of an empty element stays, so that no later service is given it.
+	errs = append(errs, g.markAddresses(), g.maps.Services.Put(i, &guardService{Id: s.id}))
+	return errors.Join(errs...)
+}
+
+// Services lists the services in force: after an adoption those of the process before.
+func (g *Guard) Services() []ServiceKey {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var keys []ServiceKey
+	for i := range g.slots {
+		if g.slots[i].used {
+			keys = append(keys, g.slots[i].key)
+		}
+	}
+	return keys
+}
+
+// readServices fills the slots from adopted maps.
+func (g *Guard) readServices() error {
+	for i := range g.slots {
+		var e guardService
+		if err := g.maps.Services.Lookup(uint32(i), &e); err != nil {
+			return fmt.Errorf("read services: %w", err)
+		}
+		g.nextID = max(g.nextID, e.Id+1)
+		s := slot{id: e.Id, counted: e.Id != 0}
+		if e.Port != 0 {
+			s.used, s.workers, s.key = true, e.WorkersPort, ServiceKey{Port: e.Port}
+			switch e.Any {
+			case 0:
+				s.key.Address = addr(e.Addr)
+			case anyIPv4:
+				s.key.Address = netip.IPv4Unspecified()
+			case anyIPv6:
+				s.key.Address = netip.IPv6Unspecified()
+			}
+		}
+		g.slots[i] = s
+	}
+	return nil
+}

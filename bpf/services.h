@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "hello.h"
+#include "maps.h"
+
+// Look-ups: services, flows, trails of fragments, classes of first bytes.
+
+static __always_inline int same_address(const __u32 *a, const __u32 *b)
+{
+	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0;
+}
+
+// find_service takes one array element where a port has one service, and at most two hash look-ups where it
+// has several, however many there are.
+static __always_inline struct service *find_service(const struct port_use *use, const __u32 *addr, __u16 port, __u8 v6, __u32 *index)
+{
+	__u32 service = use->service;
+	if (likely(service == 0))
+		return 0;
+	if (likely(service != SHARED_PORT)) {
+		struct service *svc = LOOKUP(services, service - 1);
+		if (!svc || !(svc->any & (v6 ? ANY_IPV6 : ANY_IPV4) || same_address(svc->addr, addr)))
+			return 0;
+		*index = service - 1;
+		return svc;
+	}
+	struct service_key key = {{addr[0], addr[1], addr[2], addr[3]}, port};
+	__u32 *found = bpf_map_lookup_elem(&service_index, &key);
+	if (!found) {
+		key.addr[0] = key.addr[1] = key.addr[3] = 0;
+		key.addr[2] = v6 ? 0 : htonl(0xffff);
+		found = bpf_map_lookup_elem(&service_index, &key);
+	}
+	if (!found)
+		return 0;
+	struct service *svc = LOOKUP(services, *found);
+	if (svc)
+		*index = *found;
+	return svc;
+}
+
+// protected_address reports whether some service has the address. Only for packets whose port is not known.
+static __always_inline int protected_address(const __u32 *addr, __u8 v6)
+{
+	struct service_key key = {{addr[0], addr[1], addr[2], addr[3]}, 0};
+	if (bpf_map_lookup_elem(&service_index, &key))
+		return 1;
+	key.addr[0] = key.addr[1] = key.addr[3] = 0;
+	key.addr[2] = v6 ? 0 : htonl(0xffff);
+	return bpf_map_lookup_elem(&service_index, &key) != 0;
+}
+
+static __always_inline long remember_flow(const __u32 *peer, __u16 port, __u32 service, __u64 now, __u32 established)
+{
+	struct flow_key key = {{peer[0], peer[1], peer[2], peer[3]}, port, service};
+	struct flow flow = {now, established, 0};
+	return bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
+}
+
+// known_flow finds a flow that has not been idle too long, and keeps its time stamp fresh.
+static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __u32 service)
+{
+	struct flow_key key = {{peer[0], peer[1], peer[2], peer[3]}, port, service};
+	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
+	struct control *c = control();
+	if (!flow || !c)
+		return 0;
+	__u64 now = bpf_ktime_get_coarse_ns(), seen = flow->seen;
+	if (c->idle && now > seen + c->idle)
+		return 0;
+	if (now > seen + SEEN_GRAIN)
+		flow->seen = now;
+	return flow;
+}
+
+static __always_inline void fill_trail(struct trail_key *key, const struct packet *p)
+{
+	__builtin_memcpy(key->saddr, p->saddr, sizeof(key->saddr));
+	__builtin_memcpy(key->daddr, p->daddr, sizeof(key->daddr));
+	key->id = p->id;
+}
+
+static __always_inline void remember_trail(void *map, const struct packet *p)
+{
+	struct trail_key key;
+	__u32 one = 1;
+	fill_trail(&key, p);
+	bpf_map_update_elem(map, &key, &one, BPF_ANY); // if it fails the later fragments are dropped
+}
+
+static __always_inline int known_trail(const struct packet *p)
+{
+	struct trail_key key;
+	fill_trail(&key, p);
+	return bpf_map_lookup_elem(&trails, &key) || bpf_map_lookup_elem(&open_trails, &key);
+}
+
+// class_of names the protocol of a datagram that is not DTLS by its first byte.
+static __always_inline __u32 class_of(const struct packet *p)
+{
+	__u8 b = p->first;
+	if (p->len == 0)
+		return 0;
+	if (b < 4)
+		return CLASS_STUN;
+	if (b < 64)
+		return b >= 16 && b < 20 ? CLASS_ZRTP : 0;
+	if (b < 80)
+		return CLASS_TURN;
+	return b < 128 || b >= 192 ? CLASS_QUIC : CLASS_RTP;
+}

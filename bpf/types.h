@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "consts.h"
+
+// Addresses are 16 bytes in network order, IPv4 as v4-mapped (::ffff:a.b.c.d). Ports in maps are numbers in the
+// machine's order unless a comment says otherwise.
+
+struct service {
+	__u32 id;      // given once, never again: flows of a deleted service can not match a new one
+	__u32 addr[4]; // not looked at for a family in any
+	__u32 any;     // ANY_IPV4, ANY_IPV6: wildcard address
+	__u16 port;
+	__u16 workers_port; // where workers listen, inline; 0 in a proxy
+	__u8 answer;
+	__u8 unverified;
+	__u8 format;
+	__u8 flags;
+	__u32 pass; // classes let through
+	__u32 pad;
+	// Rates as a token costs and a full bucket holds, in ns (generic cell rate algorithm). A cost of 0: no limit.
+	__u64 source_cost, source_burst;         // verified ClientHellos per prefix
+	__u64 service_cost, service_burst;       // verified ClientHellos, all
+	__u64 unverified_cost, unverified_burst; // packets of unknown flows
+	__u64 answer_cost, answer_burst;         // answers of one CPU
+};
+
+// What a port is used for: number of the service in the services map plus 1, SHARED_PORT, or 0 for nothing.
+struct port_use {
+	__u32 service;
+	__u32 workers_of; // the service whose workers listen here, plus 1; 0 for none
+};
+
+struct service_key {
+	__u32 addr[4]; // all-zero low bytes: wildcard of its family
+	__u32 port;    // 0: the address has some service
+};
+
+struct flow_key {
+	__u32 peer[4];
+	__u32 port; // of the peer
+	__u32 service; // its id
+};
+
+struct flow {
+	__u64 seen; // CLOCK_MONOTONIC, ns, SEEN_GRAIN coarse
+	__u32 established; // by the server's own records, not by a cookie
+	__u32 pad;
+};
+
+struct trail_key {
+	__u32 saddr[4];
+	__u32 daddr[4];
+	__u32 id;
+};
+
+// A SHA-256 chaining value and a message block, words as numbers.
+struct sha256 {
+	__u32 h[8];
+	__u32 w[16];
+};
+
+// One secret: SHA-256 states after the two key pads of RFC 2104.
+struct key {
+	__u32 inner[8];
+	__u32 outer[8];
+	__u32 epoch; // byte 0 of its cookies
+	__u32 valid;
+};
+
+struct keyring {
+	struct key current;
+	struct key previous;
+};
+
+// What the daemon tells all services, one element, mapped into its memory.
+struct control {
+	__u64 heartbeat;       // CLOCK_MONOTONIC, ns, of the daemon's last sign of life
+	__u64 heartbeat_limit; // ns of silence after which the daemon is lost; 0: never
+	__u64 secret_until;    // CLOCK_MONOTONIC, ns: no answer from the kernel after it; 0: no end
+	__u64 idle;            // ns after which a silent flow is unknown again; 0: never
+	__u32 slot;            // keyring in force
+	__u32 has_secret;
+	__u32 pass_when_lost;
+	__u32 workers; // how many there are
+};
+
+// Credit of one worker: what it may still be given is granted - spent. Each side writes its own cache line.
+struct credit {
+	__u64 granted; // by the worker
+	__u64 before_spent[7];
+	__u64 spent; // by XDP
+	__u64 after_spent[7];
+};
+
+struct service_state {
+	__u64 service_bucket;
+	__u64 unverified_bucket;
+};
+
+struct counters {
+	__u64 verdict[VERDICT_LEN];
+	__u64 reason[REASON_LEN];
+	__u64 cookie[COOKIE_LEN];
+	__u64 egress[EGRESS_LEN];
+	__u64 socket[SOCKET_LEN];
+};
+
+// A packet on its way through the programs. Functions that the verifier checks by themselves get it as memory
+// of unknown contents, so each bounds the offsets that it uses.
+struct packet {
+	__u32 saddr[4];
+	__u32 daddr[4];
+	__u16 sport, dport; // numbers
+	__u32 l3, l4;       // offsets of the IP and UDP headers
+	__u32 len;          // bytes of UDP payload that the headers claim
+	__u32 frame;        // bytes of all
+	__u32 id;           // of the IP datagram, if it is a fragment
+	__s32 cpu;          // where the stack shall see it; -1: here
+	__u32 cookie_at;    // offset in the datagram, of a ClientHello's cookie
+	__u16 version;      // client_version of a ClientHello
+	__u8 cookie_len;
+	__u8 first; // byte of the datagram
+	__u8 v6;
+	__u8 group;    // from or to a multicast or broadcast MAC address
+	__u8 fragment; // a first fragment: its payload ends early
+};

@@ -1,0 +1,44 @@
+//go:build !purego
+
+package cookie
+
+import "golang.org/x/sys/cpu"
+
+// hasSHANI asks the processor itself: golang.org/x/sys/cpu reads the same leaf and leaves this bit out.
+var hasSHANI = cpu.X86.HasSSSE3 && cpu.X86.HasSSE41 && extendedFeatures()&(1<<29) != 0
+
+var hasAVX512 = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL
+
+func native() []*implementation {
+	var l []*implementation
+	if hasSHANI {
+		l = append(l,
+			&implementation{name: "shani", width: 1, lanes: 1, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
+				sumSHANI(&dst[0][0], &words[0], &k.inner[0], groups)
+			}},
+			&implementation{name: "shani-x2", width: 2, lanes: 1, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
+				sumSHANIx2(&dst[0][0], &words[0], &k.inner[0], groups)
+			}})
+	}
+	if cpu.X86.HasAVX2 {
+		l = append(l, &implementation{name: "avx2", width: 8, lanes: 8, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
+			sumAVX2(&dst[0][0], &words[0], &k.inner[0], groups)
+		}})
+	}
+	if hasAVX512 {
+		l = append(l, &implementation{name: "avx512", width: 16, lanes: 16, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
+			sumAVX512(&dst[0][0], &words[0], &k.inner[0], groups)
+		}})
+	}
+	return l
+}
+
+// sumOne computes one cookie without a call that the compiler cannot see through, so that its arguments can
+// live on the stack.
+func sumOne(dst *[Size]byte, words *block, k *prepared) {
+	if hasSHANI {
+		sumSHANI(&dst[0], &words[0], &k.inner[0], 1)
+		return
+	}
+	sumOneGeneric(dst, words, k)
+}
