@@ -14,7 +14,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses,
+// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses (two
+// choices, two secrets),
 // and 4096 clients can have associations at the same time. Ephemeral ports allow some 28 000.
 const DefaultPool = 4096
 
