@@ -26,9 +26,13 @@ func native() []*implementation {
 		}})
 	}
 	if hasAVX512 {
-		l = append(l, &implementation{name: "avx512", width: 16, lanes: 16, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
-			sumAVX512(&dst[0][0], &words[0], &k.inner[0], groups)
-		}})
+		l = append(l,
+			&implementation{name: "avx512-x8", width: 8, lanes: 8, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
+				sumAVX512x8(&dst[0][0], &words[0], &k.inner[0], groups)
+			}},
+			&implementation{name: "avx512", width: 16, lanes: 16, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
+				sumAVX512(&dst[0][0], &words[0], &k.inner[0], groups)
+			}})
 	}
 	return l
 }
