@@ -85,14 +85,14 @@ func (g *Guard) attachXDP(dev *net.Interface, mode Mode) (link.Link, Mode, error
 			if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 				return nil, 0, fmt.Errorf("another XDP program is attached (bpftool net show dev %s; ip link set dev %s xdp off removes one that no link holds): %w", dev.Name, dev.Name, err)
 			}
-			errs = append(errs, fmt.Errorf("XDP in %v mode: %w", m, attachHint(dev, m, err)))
+			errs = append(errs, fmt.Errorf("XDP in %v mode: %w", m, attachHint(dev, err)))
 		}
 	}
 	return nil, 0, errors.Join(errs...)
 }
 
 // attachHint adds what mends err.
-func attachHint(dev *net.Interface, m Mode, err error) error {
+func attachHint(dev *net.Interface, err error) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("the driver has none, try generic mode: %w", err)

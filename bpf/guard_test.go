@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -173,4 +175,21 @@ func udpOf(t testing.TB, f []byte, vlans int) (src, dst netip.AddrPort, payload 
 		t.Errorf("UDP checksum %#x", be.Uint16(f[6:]))
 	}
 	return netip.AddrPortFrom(s, be.Uint16(f)), netip.AddrPortFrom(d, be.Uint16(f[2:])), f[8:]
+}
+
+// pinned runs f on CPU 0, where what is kept per CPU is the same for each packet.
+func pinned(t *testing.T, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var old, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &old); err != nil {
+		t.Fatal(err)
+	}
+	one.Set(0)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.SchedSetaffinity(0, &old)
+	f()
 }

@@ -54,6 +54,9 @@ func checkAnswer(t *testing.T, name string, p *packet, out []byte, vlans int) {
 		t.Errorf("%s: MAC addresses % x", name, out[:12])
 	}
 	q := bytes.Clone(p.Payload)
+	if p.Whole != nil {
+		q = bytes.Clone(p.Whole)
+	}
 	ck := wantCookie(testRing.Current(), p.Src, p.Dst.Port(), q)
 	if n := hello.PutHelloVerify(q, ck[:]); !bytes.Equal(q[:n], d) {
 		t.Errorf("%s: answered\n%x, want\n%x", name, d, q[:n])

@@ -19,6 +19,7 @@ type packet struct {
 	TotalLen   int // of IP as its header says; -1: as built
 	Padding    int // bytes behind the datagram
 	Payload    []byte
+	Whole      []byte // the datagram that Payload begins, where they differ
 	Protocol   byte
 	MACs       [12]byte
 	EtherType  uint16 // 0: by the address family

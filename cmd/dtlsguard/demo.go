@@ -174,8 +174,11 @@ func (d *demo) startGuard(ctx context.Context) (stop func(), err error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- d.guard.Run(ctx) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = d.guard.Run(ctx) // a guard that fails shows in the handshakes
+	}()
 	return func() { cancel(); <-done }, nil
 }
 

@@ -1,0 +1,110 @@
+package bpf
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+)
+
+// send gives a frame of the server's to the egress program.
+func send(t *testing.T, g *Guard, p *packet) []byte {
+	t.Helper()
+	frame := p.bytes()
+	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+64)}
+	action, err := g.progs.Egress.Run(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next := ^uint32(0); action != next {
+		t.Errorf("action %d, want TCX_NEXT", int32(action))
+	}
+	return o.DataOut
+}
+
+// back turns p round.
+func back(p *packet) *packet { p.Src, p.Dst = p.Dst, p.Src; return p }
+
+func TestEgressLearns(t *testing.T) {
+	for name, make := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {
+		g := guarding(t, inline())
+		learn := func(p *packet, want string) {
+			t.Helper()
+			before := counters(t, g)
+			if out := send(t, g, back(p)); !bytes.Equal(out, p.bytes()) {
+				t.Errorf("%s: the frame was changed", name)
+			}
+			if got := moved(t, g, before); got != want {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+		const dropped = "drop-unverified reason:encrypted"
+		check(t, g, name, step{make(appData), xdpDrop, dropped})
+		learn(make(alert), "egress:plain")
+		learn(make(firstHello), "egress:plain")
+		learn(make(stun), "egress:plain")
+		learn(make(appData[:12]), "egress:plain")
+		check(t, g, name, step{make(appData), xdpDrop, dropped})
+		p := make(appData)
+		p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 53)
+		learn(p, "")
+		check(t, g, name, step{make(appData), xdpDrop, dropped})
+		p = make(appData)
+		p.VLANs = []uint16{0x88a8, 0x8100}
+		learn(p, "egress:learned")
+		learn(make(appData), "egress:established")
+		check(t, g, name, step{make(appData), xdpPass, "pass-flow reason:encrypted"}, step{make(alert), xdpPass, "pass-flow reason:not-hello"})
+		flows := 0
+		if err := g.Flows(func(f Flow) bool {
+			flows++
+			if f.Peer != make(nil).Src || !f.Established || f.Service != inline().ServiceKey {
+				t.Errorf("%s: flow %+v", name, f)
+			}
+			return true
+		}); err != nil || flows != 1 {
+			t.Errorf("%s: %d flows, %v", name, flows, err)
+		}
+	}
+	g := guarding(t, inline())
+	for _, record := range [][]byte{
+		{0x2f, 0, 1, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8}, // DTLS 1.3 unified header
+		{25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 9, 9},
+	} {
+		p := newPacket(record)
+		p.Src = netip.AddrPortFrom(p.Src.Addr(), uint16(record[0]))
+		before := counters(t, g)
+		send(t, g, back(p))
+		if got := moved(t, g, before); got != "egress:learned" {
+			t.Errorf("record %x: %s", record, got)
+		}
+	}
+}
+
+func TestEgressRewritesWorkersPort(t *testing.T) {
+	g := guarding(t, inline())
+	for name, make := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {
+		p := back(make(firstHello))
+		want := p.bytes()
+		p.Src = netip.AddrPortFrom(p.Src.Addr(), 4444)
+		before := counters(t, g)
+		if out := send(t, g, p); !bytes.Equal(out, want) {
+			t.Errorf("%s: sent\n% x, want\n% x", name, out, want)
+		}
+		if got := moved(t, g, before); got != "egress:rewritten" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	// Without a checksum there is none afterwards either.
+	p := back(newPacket(firstHello))
+	p.Src = netip.AddrPortFrom(p.Src.Addr(), 4444)
+	frame := p.bytes()
+	frame[40], frame[41] = 0, 0
+	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, 512)}
+	if _, err := g.progs.Egress.Run(&o); err != nil {
+		t.Fatal(err)
+	}
+	if o.DataOut[40] != 0 || o.DataOut[41] != 0 || o.DataOut[34] != 4433>>8 || o.DataOut[35] != 4433&0xff {
+		t.Errorf("UDP header % x", o.DataOut[34:42])
+	}
+}
