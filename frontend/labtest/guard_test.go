@@ -2,10 +2,12 @@ package labtest
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -37,12 +39,6 @@ func behind(l *lab.Lab) (a [2]netip.AddrPort) {
 	return a
 }
 
-// guard is a running `dtlsguard run`.
-type guard struct {
-	*process
-	control string
-}
-
 // inline are the arguments that protect a server in the guard's host, proxy those for one in the server's host.
 func inline(l *lab.Lab) (args []string) {
 	for _, a := range public(l) {
@@ -58,28 +54,45 @@ func proxy(l *lab.Lab) (args []string) {
 	return args
 }
 
-// controls is a path for a control socket; those of the kernel are short, so it is not in t.TempDir.
-func controls(t *testing.T) string {
+// place is where guards run one after the other: a network, and what one leaves for the next.
+type place struct {
+	*lab.Lab
+	t            *testing.T
+	control, pin string
+}
+
+var places atomic.Int32
+
+// newPlace makes a network for guards. Its test runs in parallel to others.
+func newPlace(t *testing.T) *place {
 	t.Helper()
+	t.Parallel()
+	l := newLab(t)
+	// Paths of sockets are short, those of t.TempDir are not.
 	dir, err := os.MkdirTemp("", "labtest-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return filepath.Join(dir, "control")
+	return &place{l, t, filepath.Join(dir, "control"), fmt.Sprintf("%s/place%d", bpffs, places.Add(1))}
 }
 
-// arguments of a guard in a test: all clients are one source, and have no rate limit.
-func arguments(control string, args []string) []string {
+// arguments of run in this place. All clients of a test are one source, and so have no rate limit.
+func (p *place) arguments(args ...string) []string {
 	return append([]string{"run", "--interface", iface, "--hello-rate", "0", "--harvest-pool", "64", "--metrics-listen", "off",
-		"--control", control}, args...)
+		"--control", p.control, "--pin", p.pin}, args...)
 }
 
-// startGuard starts a guard and waits until it is ready.
-func startGuard(t *testing.T, l *lab.Lab, args ...string) *guard {
-	t.Helper()
-	control := controls(t)
-	g := &guard{start(t, l.Guard, program(), arguments(control, args)...), control}
+// guard is a running `dtlsguard run`.
+type guard struct {
+	*process
+	place *place
+}
+
+// run starts a guard and waits until it is ready.
+func (p *place) run(args ...string) *guard {
+	p.t.Helper()
+	g := &guard{start(p.t, p.Guard, program(), p.arguments(args...)...), p}
 	g.ready()
 	return g
 }
@@ -93,7 +106,7 @@ func (g *guard) ready() {
 }
 
 func (g *guard) ask() (s frontend.Status, err error) {
-	body, err := frontend.Ask(g.t.Context(), g.control, "GET", "/status")
+	body, err := frontend.Ask(g.t.Context(), g.place.control, "GET", "/status")
 	if err == nil {
 		err = json.Unmarshal(body, &s)
 	}
@@ -128,10 +141,11 @@ func (g *guard) stop() {
 }
 
 // attached lists what bpftool sees on the guard's interface: "" if nothing is.
-func attached(t *testing.T, l *lab.Lab) string {
-	t.Helper()
+func (p *place) attached() string {
+	p.t.Helper()
+	need(p.t, "bpftool")
 	var lines []string
-	for line := range strings.Lines(output(t, l.Guard, "bpftool", "net", "show", "dev", iface)) {
+	for line := range strings.Lines(output(p.t, p.Guard, "bpftool", "net", "show", "dev", iface)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, ":") {
 			lines = append(lines, line)
 		}
@@ -139,12 +153,12 @@ func attached(t *testing.T, l *lab.Lab) string {
 	return strings.Join(lines, "\n")
 }
 
-// pinned lists the files under the pin directory.
-func pinned(t *testing.T) (names []string) {
-	t.Helper()
-	entries, err := os.ReadDir("/sys/fs/bpf/dtlsguard")
+// pinned lists what is in the pin directory.
+func (p *place) pinned() (names []string) {
+	p.t.Helper()
+	entries, err := os.ReadDir(p.pin)
 	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
 	for _, e := range entries {
 		names = append(names, e.Name())
@@ -153,12 +167,12 @@ func pinned(t *testing.T) (names []string) {
 }
 
 // free checks that nothing is attached and nothing pinned.
-func free(t *testing.T, l *lab.Lab) {
-	t.Helper()
-	if a := attached(t, l); a != "" {
-		t.Errorf("still attached: %s", a)
+func (p *place) free() {
+	p.t.Helper()
+	if a := p.attached(); a != "" {
+		p.t.Errorf("still attached: %s", a)
 	}
-	if p := pinned(t); len(p) > 0 {
-		t.Errorf("still pinned: %v", p)
+	if names := p.pinned(); len(names) > 0 {
+		p.t.Errorf("still pinned: %v", names)
 	}
 }

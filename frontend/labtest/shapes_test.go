@@ -57,28 +57,33 @@ func TestClients(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"auto", "workers", "xdp"} {
 			t.Run(name+"/"+answer, func(t *testing.T) {
-				l := newLab(t)
-				s.serve(t, l)
-				g := startGuard(t, l, append(s.args(l), "--answer", answer)...)
-				to := public(l)
-				t.Run("reach", func(t *testing.T) { reach(t, l, to[:]...) })
-				answered(t, g, answer != "workers", len(clients)*len(to))
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				g := p.run(append(s.args(p.Lab), "--answer", answer)...)
+				to := public(p.Lab)
+				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
+				g.answered(answer != "workers", len(clients)*len(to))
 				g.stop()
-				free(t, l)
+				p.free()
 			})
 		}
 	}
 }
 
-// answered checks who answered n clients or more, and that all of them were verified in the kernel.
-func answered(t *testing.T, g *guard, inKernel bool, n int) {
-	t.Helper()
-	v := g.status().XDP.Verdicts
+// answered checks who answered n clients or more, that all of them were verified in the kernel, and that some
+// sent their ClientHellos in fragments.
+func (g *guard) answered(inKernel bool, n int) {
+	g.t.Helper()
+	x := g.status().XDP
 	by, not := "steered", "answered"
 	if inKernel {
 		by, not = not, by
 	}
+	v := x.Verdicts
 	if v[by] < uint64(n) || v[not] > 0 || v["pass-verified"] < uint64(n) {
-		t.Errorf("%d clients, none to be %s, and this is what became of their packets: %v", n, not, v)
+		g.t.Errorf("%d clients, none to be %s, and this is what became of their packets: %v", n, not, v)
+	}
+	if x.Reasons["later-fragment"] == 0 {
+		g.t.Errorf("no ClientHello was in fragments: %v", x.Reasons)
 	}
 }
