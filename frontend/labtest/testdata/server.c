@@ -25,7 +25,7 @@
 
 // The mark is the session_id of a flood's ClientHellos, and stands at the same place in its junk.
 static const char mark[] = "dtlsguard flood!";
-enum { MARK_AT = 60, HEAD = 128, MAX_SECRETS = 8 };
+enum { MARK_AT = 60, HEAD = 64, MAX_SECRETS = 8 };
 
 static struct {
 	unsigned char key[32], epoch;
@@ -36,7 +36,7 @@ static struct sockaddr_storage address;
 static socklen_t address_len;
 static atomic_ulong received, flood, clients;
 
-// client is what is known of a peer: the head of its latest datagram, which DTLSv1_listen keeps to itself.
+// client is what is known of a peer: the head of its latest ClientHello, which DTLSv1_listen keeps to itself.
 struct client {
 	SSL *ssl;
 	int fd;
@@ -60,7 +60,8 @@ static long tap(BIO *bio, int oper, const char *data, size_t len, int argi, long
 	atomic_fetch_add(&received, 1);
 	if (*processed >= MARK_AT + sizeof(mark) - 1 && !memcmp(data + MARK_AT, mark, sizeof(mark) - 1))
 		atomic_fetch_add(&flood, 1);
-	if (*processed >= HEAD && data[0] == 22 && data[13] == 1) // a ClientHello with a cookie is longer than HEAD
+	// The first fragment of a ClientHello: record type, message type, fragment_offset.
+	if (*processed >= HEAD && data[0] == 22 && data[13] == 1 && !data[19] && !data[20] && !data[21])
 		memcpy(c->head, data, HEAD);
 	return ret;
 }
