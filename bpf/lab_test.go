@@ -23,13 +23,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
-// network is a lab whose guard namespace runs the programs on the client's side.
-type network struct {
-	*lab.Lab
-	g    *Guard
-	mode Mode
-}
-
 func newLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	l, err := lab.New(strings.ToLower(strings.NewReplacer("/", "-", "Test", "").Replace(t.Name())))

@@ -93,15 +93,15 @@ func (g *Guard) AddSocket(k ServiceKey, worker int, conn syscall.RawConn) error 
 	return nil
 }
 
-// Credit is what XDP may still give one worker. The worker alone calls its methods, from one goroutine; they
-// make no system call. It must not be used after Guard.Close.
+// Credit is what XDP may still give one worker number. With several services the workers of that number, one of
+// each service, share it; its methods make no system call. It must not be used after Guard.Close.
 type Credit struct{ c *guardCredit }
 
 // Credit returns the credit of a worker, 0 at first.
 func (g *Guard) Credit(worker int) Credit { return Credit{&g.credits[worker]} }
 
 // Grant adds n packets, as many as the worker has just taken from its socket.
-func (c Credit) Grant(n int) { atomic.StoreUint64(&c.c.Granted, c.c.Granted+uint64(n)) }
+func (c Credit) Grant(n int) { atomic.AddUint64(&c.c.Granted, uint64(n)) }
 
 // Refill makes the credit budget packets, whatever it was. A worker that finds its socket empty calls it, at
 // the start and each time: packets that were lost on their way to it would be missing from its credit for ever.

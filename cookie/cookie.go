@@ -24,12 +24,10 @@ type Binding struct {
 
 // Issue returns the cookie for b under k. For many at once use a [Batch].
 func (k *Key) Issue(b *Binding) [Size]byte {
-	var batch Batch
-	batch.lanes = make([]lane, 1)
-	batch.Add(b)
-	batch.Sum(k)
+	var w block
+	b.put1((*words1)(w[:]))
 	var c [Size]byte
-	batch.Cookie(0, &c)
+	sumOne(&c, &w, &k.prepared)
 	return c
 }
 

@@ -6,24 +6,24 @@ import (
 	"sync/atomic"
 )
 
-// ErrEpochCollision: the new secret's epoch byte is the one of the current secret, so a cookie would not say
+// ErrEpochCollision says that the new secret's epoch byte is the one of the current secret, so a cookie would not say
 // which of the two made it.
 var ErrEpochCollision = errors.New("epoch byte of the secret is the current one's")
 
 // Key is one secret made ready: the SHA-256 states after the two HMAC key pads, so that a cookie costs two
 // compressions instead of four. Immutable.
 type Key struct {
-	inner, outer state
-	epoch        uint8
-	secret       Secret
+	prepared prepared
+	epoch    uint8
+	secret   Secret
 }
 
 func newKey(s Secret, epoch uint8) *Key {
-	k := &Key{inner: initialState, outer: initialState, epoch: epoch, secret: s}
+	inner, outer := initialState, initialState
 	for _, pad := range []struct {
 		st *state
 		b  uint8
-	}{{&k.inner, 0x36}, {&k.outer, 0x5c}} { // ipad and opad, RFC 2104 section 2
+	}{{&inner, 0x36}, {&outer, 0x5c}} { // ipad and opad, RFC 2104 section 2
 		var w block
 		for i := range w {
 			w[i] = 0x01010101 * uint32(pad.b)
@@ -33,7 +33,7 @@ func newKey(s Secret, epoch uint8) *Key {
 		}
 		compress(pad.st, &w)
 	}
-	return k
+	return &Key{prepared: prepare(&inner, &outer, epoch), epoch: epoch, secret: s}
 }
 
 // Epoch is byte 0 of the cookies made under k.

@@ -1,80 +1,106 @@
 package cookie
 
-import "encoding/binary"
-
-// lane is one message on its way to a tag.
-type lane struct {
-	msg block
-	tag state
-}
-
 // Batch computes many cookies under one key. Its lanes are filled while packets are parsed, computed once,
 // and read out into the packets being built. Not for concurrent use.
+//
+// The messages lie in memory as the implementation wants them that will compute them, so that nothing is
+// copied or transposed on the way: the first ones for the plan's main implementation, what is left over for
+// the one that is fastest for so few.
 type Batch struct {
-	lanes []lane
-	n     int
-	key   *Key
+	plan       *Plan
+	main, tail *implementation
+	split      int // lanes below it are laid out for main, the others for tail
+	n          int
+	lanes      int      // layout of the next lane: see implementation
+	next       int      // where its first word goes
+	words      []uint32 // 16 a lane
+	cookies    [][Size]byte
 }
 
-// NewBatch makes a batch of at most capacity lanes; nothing is allocated after that.
-func NewBatch(capacity int) *Batch { return &Batch{lanes: make([]lane, capacity)} }
+// perCall is how many messages one call into assembly computes at most. Assembly cannot be preempted, and
+// goroutines, the garbage collector's too, wait for it: 128 stay under 50 us at up to 390 ns each.
+const perCall = 128
 
-// Reset empties the batch.
-func (b *Batch) Reset() { b.n = 0 }
+// NewBatch makes a batch of at most capacity lanes, for the plan that [Measured] found; nothing is allocated
+// after that.
+func NewBatch(capacity int) *Batch { return Measured().NewBatch(capacity) }
+
+// NewBatch makes a batch of at most capacity lanes; nothing is allocated after that.
+func (p *Plan) NewBatch(capacity int) *Batch {
+	// Whole groups, because kernels read and write whole groups. Sizes from 1 KiB up come from the allocator
+	// at a cache line's start, which wide loads like and none needs.
+	capacity = (capacity + maxWidth - 1) / maxWidth * maxWidth
+	b := &Batch{plan: p, words: make([]uint32, capacity*messageWords), cookies: make([][Size]byte, capacity)}
+	b.Reset(capacity)
+	return b
+}
+
+// Reset empties the batch and makes it ready for at most n messages, n as near as the caller knows it.
+func (b *Batch) Reset(n int) {
+	b.n = 0
+	b.main = b.plan.main
+	over := n % b.main.width
+	b.tail = b.plan.tail[over]
+	b.split = n - over
+	if b.tail == b.main && over > 0 {
+		b.split += b.main.width
+	}
+	b.next, b.lanes = 0, b.main.lanes
+	if b.split == 0 {
+		b.lanes = b.tail.lanes
+	}
+}
 
 // Len is the number of lanes filled.
 func (b *Batch) Len() int { return b.n }
 
-// Add fills the next lane with in's message and returns its number. The words are written as the compression
-// wants them, so there is no copying later. The caller keeps to the capacity.
+// Add fills the next lane with in's message and returns its number. The caller keeps to what it told Reset.
 func (b *Batch) Add(in *Binding) int {
-	l := &b.lanes[b.n]
-	src, r, m := &in.Source, in.Random, &l.msg
-	be := binary.BigEndian
-	m[0] = 0x01<<24 | be.Uint32(src[0:])>>8
-	m[1] = be.Uint32(src[3:])
-	m[2] = be.Uint32(src[7:])
-	m[3] = be.Uint32(src[11:])
-	m[4] = uint32(src[15])<<24 | uint32(in.SourcePort)<<8 | uint32(in.DestinationPort)>>8
-	m[5] = uint32(in.DestinationPort)<<24 | uint32(in.Version)<<8 | uint32(r[0])
-	for i := range 7 {
-		m[6+i] = be.Uint32(r[1+4*i:])
+	i := b.n
+	b.n = i + 1
+	switch b.lanes {
+	case 1:
+		in.put1((*words1)(b.words[b.next:]))
+		b.next += messageWords
+	case 8:
+		in.put8((*words8)(b.words[b.next:]))
+		b.next = step(b.next, 8)
+	case 16:
+		in.put16((*words16)(b.words[b.next:]))
+		b.next = step(b.next, 16)
 	}
-	m[13] = uint32(r[29])<<24 | uint32(r[30])<<16 | uint32(r[31])<<8 | 0x80 // the padding bit
-	m[14] = 0
-	m[15] = (64 + messageSize) * 8 // the length in bits counts the key pad before
-	b.n++
-	return b.n - 1
+	if b.n == b.split {
+		b.lanes = b.tail.lanes
+	}
+	return i
+}
+
+// step moves on from where a lane's first word is, among so many lanes, to the next.
+func step(at, lanes int) int {
+	at++
+	if at&(lanes-1) == 0 {
+		at += (messageWords - 1) * lanes
+	}
+	return at
 }
 
 // Sum computes all lanes under k.
 func (b *Batch) Sum(k *Key) {
-	b.key = k
-	for i := range b.n {
-		l := &b.lanes[i]
-		inner := k.inner
-		compress(&inner, &l.msg)
-		outer := block{8: 0x80000000, 15: (64 + 32) * 8} // the inner hash is 32 bytes, padded
-		copy(outer[:8], inner[:])
-		l.tag = k.outer
-		compress(&l.tag, &outer)
+	wide := min(b.n, b.split)
+	b.sum(b.main, 0, wide, k)
+	b.sum(b.tail, wide, b.n, k)
+}
+
+func (b *Batch) sum(by *implementation, from, to int, k *Key) {
+	for ; from < to; from += perCall {
+		groups := (min(to-from, perCall) + by.width - 1) / by.width
+		end := from + groups*by.width
+		by.sum(b.cookies[from:end], b.words[from*messageWords:end*messageWords], &k.prepared, groups)
 	}
 }
 
 // Cookie writes the cookie of a lane that Sum computed.
-func (b *Batch) Cookie(lane int, dst *[Size]byte) {
-	t := &b.lanes[lane].tag
-	be := binary.BigEndian
-	dst[0] = b.key.epoch
-	dst[1], dst[2], dst[3] = byte(t[0]>>24), byte(t[0]>>16), byte(t[0]>>8)
-	for i := range 7 { // the cookie is the tag moved by one byte
-		be.PutUint32(dst[4+4*i:], t[i]<<24|t[i+1]>>8)
-	}
-}
+func (b *Batch) Cookie(lane int, dst *[Size]byte) { *dst = b.cookies[lane] }
 
 // Equal reports, in constant time, whether c is the cookie of a lane that Sum computed.
-func (b *Batch) Equal(lane int, c []byte) bool {
-	var want [Size]byte
-	b.Cookie(lane, &want)
-	return equal(&want, c)
-}
+func (b *Batch) Equal(lane int, c []byte) bool { return equal(&b.cookies[lane], c) }

@@ -35,11 +35,19 @@ func compress(st *state, w *block) {
 			m[i&15] += (bits.RotateLeft32(x, -17) ^ bits.RotateLeft32(x, -19) ^ x>>10) + m[(i-7)&15] +
 				(bits.RotateLeft32(y, -7) ^ bits.RotateLeft32(y, -18) ^ y>>3)
 		}
-		t1 := h + (bits.RotateLeft32(e, -6) ^ bits.RotateLeft32(e, -11) ^ bits.RotateLeft32(e, -25)) +
-			(g ^ e&(f^g)) + roundConstants[i] + m[i&15]
-		t2 := (bits.RotateLeft32(a, -2) ^ bits.RotateLeft32(a, -13) ^ bits.RotateLeft32(a, -22)) + ((a^b)&(b^c) ^ b)
+		t1 := h + roundConstants[i] + m[i&15] + half1(e, f, g)
+		t2 := half2(a, b, c)
 		h, g, f, e, d, c, b, a = g, f, e, d+t1, c, b, a, t1+t2
 	}
 	st[0], st[1], st[2], st[3] = st[0]+a, st[1]+b, st[2]+c, st[3]+d
 	st[4], st[5], st[6], st[7] = st[4]+e, st[5]+f, st[6]+g, st[7]+h
+}
+
+// half1 is what T1 of FIPS 180-4 takes from e, f and g, half2 is T2.
+func half1(e, f, g uint32) uint32 {
+	return (bits.RotateLeft32(e, -6) ^ bits.RotateLeft32(e, -11) ^ bits.RotateLeft32(e, -25)) + (g ^ e&(f^g))
+}
+
+func half2(a, b, c uint32) uint32 {
+	return (bits.RotateLeft32(a, -2) ^ bits.RotateLeft32(a, -13) ^ bits.RotateLeft32(a, -22)) + ((a^b)&(b^c) ^ b)
 }

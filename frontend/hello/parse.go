@@ -16,6 +16,7 @@ const (
 
 // Content and handshake types (RFC 5246, RFC 6347, RFC 9146).
 const (
+	typeAlert      = 21
 	typeHandshake  = 22
 	typeCID        = 25
 	msgClientHello = 1
@@ -134,4 +135,13 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 	h.Random = (*[32]byte)(d[randomAt:])
 	h.Cookie = d[cookieAt+1 : suitesAt]
 	return OK
+}
+
+// IsAlert reports whether d starts with an alert record of epoch 0.
+func IsAlert(d []byte) bool { return len(d) > 4 && d[0] == typeAlert && d[3] == 0 && d[4] == 0 }
+
+// IsEncryptedAlert reports whether d starts with an alert record of epoch 1 or later. What it says cannot be
+// read, but hardly any is sent for another reason than to close.
+func IsEncryptedAlert(d []byte) bool {
+	return len(d) > 4 && d[0] == typeAlert && (d[3] != 0 || d[4] != 0)
 }

@@ -1,0 +1,86 @@
+// Command dtlsguard is a stateless DTLS handshake front-end: it answers every ClientHello without a cookie
+// itself, and lets only clients that have proved their address reach the server.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := Main(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Exit statuses.
+const (
+	exitOK    = 0
+	exitRun   = 1 // what was asked for could not be done
+	exitUsage = 2 // what was asked for makes no sense
+)
+
+// Main runs one command line until it is done or ctx ends, and returns the exit status.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, new(usageError)), errors.Is(err, frontend.ErrUsage):
+		fmt.Fprintf(stderr, "dtlsguard: %v (see dtlsguard --help)\n", err)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "dtlsguard: %v\n", err)
+	return exitRun
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dtlsguard",
+		Short: "Stateless DTLS handshake front-end: a DoS shield for DTLS servers",
+		Long: `dtlsguard stands in front of DTLS servers. It answers every ClientHello that has no cookie
+with a HelloVerifyRequest, keeps no state for it, and lets only clients that have proved
+their address reach the server, which stays as it is.
+
+Try it, with no privileges:     dtlsguard demo
+In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1:4434`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("there is no command %q", args[0])}
+			}
+			return cmd.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newRun(), newStatus(), newSecret(), newUnload(), newTop(), newDemo(), newVersion())
+	return root
+}
+
+// noArgs refuses arguments as a mistake in usage.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+	}
+	return nil
+}

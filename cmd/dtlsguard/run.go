@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+)
+
+// runFlags are the flags of run as they were given.
+type runFlags struct {
+	config            frontend.Config
+	listen, backend   []string
+	protect           []string
+	handoff           string
+	xdpMode, answer   string
+	unverified        string
+	unverifiedRate    float64
+	answerRate        float64
+	pass              []string
+	onLoss            string
+	metrics, control  string
+	logFormat, logLvl string
+}
+
+func newRun() *cobra.Command {
+	var f runFlags
+	c := &f.config
+	cmd := &cobra.Command{
+		Use: "run", Short: "Stand in front of a DTLS server", Args: noArgs,
+		Long: `run with --listen and --backend owns the public address and relays verified clients to the
+server. It needs no privileges, or with --interface those of XDP, which then stands in front.
+
+run with --protect and --interface leaves the server on this host its port: XDP lets verified
+clients through to it, which it sees under their own addresses.
+
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root.
+
+SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file again.`,
+		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
+  dtlsguard run --protect 192.0.2.7:4433 --interface eth0
+  dtlsguard run --listen 192.0.2.7:5684 --backend 127.0.0.1:5685 --listen [2001:db8::7]:5684 --backend [::1]:5685`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.ErrOrStderr()) },
+	}
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringArrayVar(&f.listen, "listen", nil, "public address `HOST:PORT`; :PORT is every address (repeat in pairs with --backend)")
+	fl.StringArrayVar(&f.backend, "backend", nil, "the server's address `HOST:PORT`")
+	fl.StringArrayVar(&f.protect, "protect", nil, "address `HOST:PORT` of a server on this host that keeps its port (repeatable)")
+	fl.StringVar(&c.XDP.Interface, "interface", "", "where XDP is attached (none: sockets only)")
+	fl.StringVar(&f.xdpMode, "xdp-mode", "auto", "auto, native, generic")
+	fl.StringVar(&f.answer, "answer", "auto", "who answers ClientHellos behind XDP: workers, xdp (in the kernel), auto")
+	fl.StringVar(&f.unverified, "unverified", "", "XDP: packets of unknown flows: drop, pass, limit (proxy: drop, inline: limit)")
+	fl.Float64Var(&f.unverifiedRate, "unverified-rate", 1000, "packets a second that limit lets through for a service")
+	fl.StringSliceVar(&f.pass, "pass", nil, "XDP: protocols that share the port and pass: stun, zrtp, turn, quic, rtp")
+	fl.Float64Var(&f.answerRate, "answer-rate", 0, "XDP: answers a second and CPU, to protect the uplink (0: no limit)")
+	fl.StringVar(&f.onLoss, "on-daemon-loss", "drop", "XDP: ClientHellos that nobody answers, with this process dead: drop, pass")
+	fl.BoolVar(&c.XDP.KeepAttached, "keep-attached", false, "XDP: stay in force after SIGTERM, for the next start (end it with unload)")
+	fl.StringVar(&c.XDP.Pin, "pin", bpf.PinRoot, "XDP: directory on a bpffs where programs and flows outlive this process (off: they do not)")
+	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
+	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), harvest, trust, native-hmac")
+	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and 4 in so many forged cookies are right")
+	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
+	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
+	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
+	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
+	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; the least recently used go first")
+	fl.DurationVar(&c.IdleTimeout, "idle-timeout", frontend.DefaultIdleTimeout, "a silent flow ends after this")
+	fl.Float64Var(&c.HelloRate.PerSecond, "hello-rate", frontend.DefaultHelloRate.PerSecond, "verified ClientHellos a second from one source, /32 or /64 (0: no limit)")
+	fl.IntVar(&c.HelloRate.Burst, "hello-burst", frontend.DefaultHelloRate.Burst, "... and how many at once")
+	fl.Float64Var(&c.BackendHelloRate.PerSecond, "backend-hello-rate", 0, "verified ClientHellos a second for one service (0: no limit)")
+	fl.IntVar(&c.ReceiveBuffer, "receive-buffer", frontend.DefaultReceiveBuffer, "bytes of each worker's socket buffer")
+	fl.StringVar(&f.metrics, "metrics-listen", frontend.DefaultMetrics, "Prometheus /metrics, /healthz, /readyz (off: none)")
+	fl.StringVar(&f.control, "control", defaultControl(), "unix socket for status and secret (off: none)")
+	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	fl.StringVar(&f.logLvl, "log-level", "info", "debug, info, warn, error")
+	return cmd
+}
+
+// defaultControl is a place that this user can write to.
+func defaultControl() string {
+	if os.Geteuid() == 0 {
+		return "/run/dtlsguard.sock"
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "dtlsguard.sock")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("dtlsguard-%d.sock", os.Geteuid()))
+}
+
+func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
+	if err := f.complete(ctx, stderr); err != nil {
+		return err
+	}
+	log := f.config.Log
+	server, err := frontend.New(ctx, f.config)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- server.Run(ctx) }()
+	closeDoors, err := f.openDoors(server)
+	if err != nil {
+		cancel()
+		return errors.Join(err, <-done)
+	}
+	defer closeDoors()
+	for _, a := range server.Listening() {
+		log.Info("serving", "listen", a)
+	}
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd is no error
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			_ = server.Reload() // logged and counted; the old secret stays
+		case err := <-done:
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+			log.Info("stopped", "flows_ended", server.Flows())
+			return err
+		}
+	}
+}
+
+// openDoors serves metrics and control.
+func (f *runFlags) openDoors(server *frontend.Server) (closeAll func(), err error) {
+	var metrics, control *frontend.Door
+	if f.metrics != "off" {
+		if metrics, err = frontend.OpenMetrics(f.metrics); err != nil {
+			return nil, err
+		}
+		metrics.Serve(server.MetricsHandler())
+	}
+	if f.control != "off" {
+		if control, err = frontend.OpenControl(f.control); err != nil {
+			metrics.Close()
+			return nil, err
+		}
+		control.Serve(server.ControlHandler())
+	}
+	return func() { metrics.Close(); control.Close() }, nil
+}
+
+// complete turns texts into values.
+func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
+	if f.config.Log, err = newLogger(stderr, f.logFormat, f.logLvl); err != nil {
+		return err
+	}
+	if f.config.Handoff, err = handoff.ParseKind(f.handoff); err != nil {
+		return usageError{fmt.Errorf("--handoff: %w", err)}
+	}
+	if err := f.completeXDP(); err != nil {
+		return err
+	}
+	for _, text := range f.protect {
+		a, err := parseAddress(ctx, "--protect", text)
+		if err != nil {
+			return err
+		}
+		f.config.Protect = append(f.config.Protect, a)
+	}
+	if f.config.HelloRate.PerSecond <= 0 {
+		f.config.HelloRate.PerSecond = -1
+	}
+	if len(f.listen) != len(f.backend) {
+		return usageError{fmt.Errorf("--listen is given %d times and --backend %d times: they go in pairs", len(f.listen), len(f.backend))}
+	}
+	for i := range f.listen {
+		var s frontend.Service
+		if s.Listen, err = parseAddress(ctx, "--listen", f.listen[i]); err != nil {
+			return err
+		}
+		if s.Backend, err = parseAddress(ctx, "--backend", f.backend[i]); err != nil {
+			return err
+		}
+		f.config.Services = append(f.config.Services, s)
+	}
+	return nil
+}
+
+// parseAddress reads HOST:PORT; an empty host is every address, IPv4 and IPv6.
+func parseAddress(ctx context.Context, flag, text string) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddrPort(text); err == nil {
+		return a, nil
+	}
+	host, portText, err := net.SplitHostPort(text)
+	if err != nil {
+		return netip.AddrPort{}, usageError{fmt.Errorf("%s %q: want HOST:PORT, with an IPv6 address in [brackets]", flag, text)}
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "udp", portText)
+	if err != nil {
+		return netip.AddrPort{}, usageError{fmt.Errorf("%s %q: %q is no port", flag, text, portText)}
+	}
+	if host == "" {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil || len(ips) == 0 {
+		return netip.AddrPort{}, usageError{fmt.Errorf("%s %q: %q is no address and no name that resolves", flag, text, host)}
+	}
+	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), nil
+}
+
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", level)}
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch strings.ToLower(format) {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, usageError{fmt.Errorf("--log-format %q: want text or json", format)}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+func newSecret() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "secret", Short: "Make, name and rotate cookie secrets", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	generate := &cobra.Command{
+		Use: "generate", Short: "Print a new secret: 64 hexadecimal digits", Args: noArgs,
+		Example: "  umask 077; dtlsguard secret generate > /etc/dtlsguard.secret",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := cookie.NewSecret(rand.Reader)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), s.Hex())
+			return err
+		},
+	}
+	cmd.AddCommand(generate, newFingerprint(), newRotate())
+	return cmd
+}
+
+func newFingerprint() *cobra.Command {
+	var file, control string
+	cmd := &cobra.Command{
+		Use: "fingerprint", Short: "Name a secret without showing it", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				body, err := frontend.Ask(cmd.Context(), control, "GET", "/status")
+				if err != nil {
+					return err
+				}
+				var s frontend.Status
+				if err := json.Unmarshal(body, &s); err != nil {
+					return fmt.Errorf("read the guard's answer: %w", err)
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), s.Secret.Fingerprint)
+				return err
+			}
+			f, err := os.Open(file)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			list, err := frontend.ParseSecrets(f)
+			if err != nil {
+				return fmt.Errorf("secret file %s: %w", file, err)
+			}
+			for _, s := range list {
+				fmt.Fprintln(cmd.OutOrStdout(), s.Fingerprint())
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&file, "secret-file", "", "the file to read (default: ask the running guard)")
+	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	return cmd
+}
+
+func newRotate() *cobra.Command {
+	var control string
+	cmd := &cobra.Command{
+		Use: "rotate", Short: "Make the running guard draw a new secret now", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := frontend.Ask(cmd.Context(), control, "POST", "/rotate")
+			if err != nil {
+				return err
+			}
+			var s frontend.SecretStatus
+			if err := json.Unmarshal(body, &s); err != nil {
+				return fmt.Errorf("read the guard's answer: %w", err)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "epoch %d, fingerprint %s\n", s.Epoch, s.Fingerprint)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	return cmd
+}

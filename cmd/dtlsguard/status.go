@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+func newStatus() *cobra.Command {
+	var control string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show what the running guard sees", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := frontend.Ask(cmd.Context(), control, "GET", "/status")
+			if err != nil {
+				return err
+			}
+			var s frontend.Status
+			if err := json.Unmarshal(body, &s); err != nil {
+				return fmt.Errorf("read the guard's answer: %w", err)
+			}
+			if asJSON {
+				out := json.NewEncoder(cmd.OutOrStdout())
+				out.SetIndent("", "  ")
+				return out.Encode(s)
+			}
+			return printStatus(cmd.OutOrStdout(), &s)
+		},
+	}
+	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: all of it, every flag's value included")
+	return cmd
+}
+
+// stages of a datagram's way, in its order.
+var stages = []string{"client", "answer", "forward", "server", "return"}
+
+func printStatus(out io.Writer, s *frontend.Status) error {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	state := "ready"
+	if !s.Ready {
+		state = "NOT READY: " + s.NotReady
+	}
+	fmt.Fprintf(w, "dtlsguard\t%s, up %v, %d flows\n", state, seconds(s.UptimeSeconds), s.Flows)
+	fmt.Fprintf(w, "secret\tepoch %d, fingerprint %s, %v old, %d rotations, %d failures\n",
+		s.Secret.Epoch, s.Secret.Fingerprint, seconds(s.Secret.AgeSeconds), s.Secret.Rotations, s.Secret.Failures)
+	for _, v := range s.Services {
+		if v.Inline {
+			fmt.Fprintf(w, "service\t%s inline, %d workers, hand-off %s\n", v.Listen, v.Workers, v.Backend.Handoff)
+			continue
+		}
+		fmt.Fprintf(w, "service\t%s -> %s, %d workers, hand-off %s (%s)\n", v.Listen, v.Backend.Server, v.Workers, v.Backend.Handoff, v.Backend.Why)
+		if v.Backend.Pool > 0 {
+			fmt.Fprintf(w, "\t%d of %d cookies known, harvested %d times\n", v.Backend.Known, v.Backend.Pool, v.Backend.Harvests)
+		}
+	}
+	fmt.Fprintf(w, "received\t%d datagrams, %d lost to full socket buffers\n", s.Received, s.Overruns)
+	if x := s.XDP; x != nil {
+		fmt.Fprintf(w, "XDP\ton %s, %s, %d flows\n", x.Interface, x.Mode, x.Flows)
+		for _, k := range slices.Sorted(maps.Keys(x.Verdicts)) {
+			fmt.Fprintf(w, "\t%s\t%d\n", k, x.Verdicts[k])
+		}
+	}
+	for _, stage := range stages {
+		m := s.Packets[stage]
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			fmt.Fprintf(w, "%s\t%s\t%d\n", stage, k, m[k])
+		}
+	}
+	return w.Flush()
+}
+
+func seconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second)).Round(time.Second)
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// sample is one look at a guard.
+type sample struct {
+	frontend.Status
+	at   time.Time
+	cpus []cpuTimes
+}
+
+// cpuTimes are a CPU's ticks since boot.
+type cpuTimes struct{ busy, softirq, total uint64 }
+
+// readCPUs reads /proc/stat; XDP and the sockets' receive side run as softirq, so that column is the flood's.
+func readCPUs() (cpus []cpuTimes) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) < 9 || !strings.HasPrefix(f[0], "cpu") || f[0] == "cpu" {
+			continue
+		}
+		var t [8]uint64 // user nice system idle iowait irq softirq steal (proc_stat(5))
+		for i := range t {
+			_, _ = fmt.Sscan(f[i+1], &t[i]) // what is no number counts as 0
+		}
+		c := cpuTimes{softirq: t[6]}
+		for i, v := range t {
+			c.total += v
+			if i != 3 && i != 4 {
+				c.busy += v
+			}
+		}
+		cpus = append(cpus, c)
+	}
+	return cpus
+}
+
+// draw writes the difference between two samples as a frame.
+func draw(out io.Writer, was, now *sample) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	defer w.Flush()
+	took := now.at.Sub(was.at).Seconds()
+	state := "ready"
+	if !now.Ready {
+		state = "NOT READY: " + now.NotReady
+	}
+	fmt.Fprintf(w, "dtlsguard  %s  up %v  secret epoch %d, %v old\n", state, seconds(now.UptimeSeconds), now.Secret.Epoch, seconds(now.Secret.AgeSeconds))
+	fmt.Fprintf(w, "flows  %d relayed", now.Flows)
+	if now.XDP != nil {
+		fmt.Fprintf(w, ", %d verified in XDP (%s, %s)", now.XDP.Flows, now.XDP.Interface, now.XDP.Mode)
+	}
+	fmt.Fprintf(w, "\nCPU  process %.0f%%", 100*(now.CPUSeconds-was.CPUSeconds)/took)
+	for i := range min(len(was.cpus), len(now.cpus)) {
+		a, b := was.cpus[i], now.cpus[i]
+		if total := float64(b.total - a.total); total > 0 {
+			fmt.Fprintf(w, "  cpu%d %.0f%% (softirq %.0f%%)", i, 100*float64(b.busy-a.busy)/total, 100*float64(b.softirq-a.softirq)/total)
+		}
+	}
+	fmt.Fprintf(w, "\n\n\tper second\ttotal\n")
+	row := func(name string, was, now uint64) {
+		fmt.Fprintf(w, "%s\t%.0f\t%d\n", name, float64(now-was)/took, now)
+	}
+	table := func(prefix string, was, now map[string]uint64) {
+		for _, k := range slices.Sorted(maps.Keys(now)) {
+			row(prefix+" "+k, was[k], now[k])
+		}
+	}
+	if now.XDP != nil {
+		old := was.XDP
+		if old == nil {
+			old = &frontend.XDPStatus{}
+		}
+		for _, service := range slices.Sorted(maps.Keys(now.XDP.Services)) {
+			table(service, old.Services[service], now.XDP.Services[service])
+		}
+		table("cookie", old.Cookies, now.XDP.Cookies)
+		table("egress", old.Egress, now.XDP.Egress)
+	}
+	row("received by workers", was.Received, now.Received)
+	row("lost to full buffers", was.Overruns, now.Overruns)
+	for _, stage := range stages {
+		table(stage, was.Packets[stage], now.Packets[stage])
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+)
+
+// The words that XDP's flags take.
+var (
+	xdpModes = map[string]bpf.Mode{"auto": bpf.ModeAuto, "native": bpf.ModeNative, "generic": bpf.ModeGeneric}
+	answers  = map[string]bpf.Answer{"auto": bpf.AnswerAuto, "workers": bpf.AnswerWorkers, "xdp": bpf.AnswerXDP}
+	policies = map[string]bpf.Unverified{"drop": bpf.UnverifiedDrop, "pass": bpf.UnverifiedPass, "limit": bpf.UnverifiedLimit}
+	losses   = map[string]bool{"drop": false, "pass": true}
+	classes  = map[string]bpf.Class{
+		"stun": bpf.ClassSTUN, "zrtp": bpf.ClassZRTP, "turn": bpf.ClassTURN, "quic": bpf.ClassQUIC, "rtp": bpf.ClassRTP,
+	}
+)
+
+// word looks a flag's value up.
+func word[V any](flag, value string, words map[string]V) (V, error) {
+	v, ok := words[value]
+	if !ok {
+		return v, usageError{fmt.Errorf("--%s %q: want %s", flag, value, strings.Join(slices.Sorted(maps.Keys(words)), ", "))}
+	}
+	return v, nil
+}
+
+// completeXDP turns the texts of XDP's flags into values.
+func (f *runFlags) completeXDP() (err error) {
+	x := &f.config.XDP
+	if f.unverified == "" {
+		f.unverified = "drop"
+		if len(f.protect) > 0 {
+			f.unverified = "limit" // a server that was there before has clients that no guard has verified
+		}
+	}
+	if x.Pin == "off" {
+		x.Pin = ""
+	}
+	if x.KeepAttached && x.Pin == "" {
+		return usageError{fmt.Errorf("--keep-attached needs a --pin directory")}
+	}
+	if x.Mode, err = word("xdp-mode", f.xdpMode, xdpModes); err != nil {
+		return err
+	}
+	if x.Answer, err = word("answer", f.answer, answers); err != nil {
+		return err
+	}
+	if x.Unverified, err = word("unverified", f.unverified, policies); err != nil {
+		return err
+	}
+	if x.PassWhenLost, err = word("on-daemon-loss", f.onLoss, losses); err != nil {
+		return err
+	}
+	for _, p := range f.pass {
+		class, err := word("pass", p, classes)
+		if err != nil {
+			return err
+		}
+		x.Pass |= class
+	}
+	if x.Unverified == bpf.UnverifiedLimit && f.unverifiedRate <= 0 {
+		return usageError{fmt.Errorf("--unverified-rate %v: want a rate above 0, or --unverified drop", f.unverifiedRate)}
+	}
+	// A tenth of a second's worth at once: packets come in bursts of a round trip.
+	x.UnverifiedRate = bpf.Rate{PerSecond: f.unverifiedRate, Burst: uint32(max(1, f.unverifiedRate/10))}
+	x.AnswerRate = bpf.Rate{PerSecond: f.answerRate, Burst: uint32(max(1, f.answerRate/10))}
+	return nil
+}

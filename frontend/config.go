@@ -1,0 +1,151 @@
+package frontend
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+)
+
+// Service is a public address and the server behind it.
+type Service struct{ Listen, Backend netip.AddrPort }
+
+// Config of a Server. Zero values mean the defaults of `dtlsguard run --help`.
+type Config struct {
+	Services []Service        // proxies
+	Protect  []netip.AddrPort // addresses of servers on this host that keep their port: inline
+	XDP      XDP
+
+	Workers int // per service; 0: one a CPU
+	Batch   int // datagrams a system call; 0: DefaultBatch
+
+	Handoff     handoff.Kind
+	HarvestPool int // ports a service; 0: handoff.DefaultPool
+
+	SecretFile  string        // "": secrets of our own
+	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery
+
+	MaxFlows    int
+	IdleTimeout time.Duration
+
+	HelloRate        limit.Rate // verified ClientHellos of one source; PerSecond < 0: no limit
+	BackendHelloRate limit.Rate // verified ClientHellos of one service; PerSecond 0: no limit
+
+	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
+
+	Entropy io.Reader // nil: crypto/rand
+	Log     *slog.Logger
+}
+
+// Defaults.
+const (
+	// DefaultBatch: the gain of batching a system call is flat from some 32 datagrams on, and 64 still fit the
+	// first-level cache with their headers.
+	DefaultBatch = 64
+	// MaxBatch is UIO_MAXIOV, the most that recvmmsg(2) and sendmmsg(2) take.
+	MaxBatch = 1024
+	// DefaultRotateEvery: a cookie is good for one to two intervals, and a client returns it within a round
+	// trip, or after the retransmissions of some seconds.
+	DefaultRotateEvery = time.Minute
+	// MinRotateEvery: below, a slow client's cookie could die twice in one handshake.
+	MinRotateEvery = time.Second
+	// DefaultMaxFlows: at some 400 bytes and one socket a flow, 65536 are what one service may cost unasked.
+	DefaultMaxFlows = 65536
+	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
+	DefaultIdleTimeout = 5 * time.Minute
+	// DefaultReceiveBuffer holds some 5000 small datagrams, 25 ms of what one worker can answer: longer than
+	// the scheduler or the garbage collector ever keep it away.
+	DefaultReceiveBuffer = 4 << 20
+	// DefaultMetrics is where metrics are served unless told otherwise.
+	DefaultMetrics = "127.0.0.1:9477"
+)
+
+// DefaultHelloRate lets one address reconnect at will, and a NAT with a few dozen clients behind it, too.
+var DefaultHelloRate = limit.Rate{PerSecond: 10, Burst: 20}
+
+// ErrUsage marks errors in what was asked for, as opposed to what could not be done.
+var ErrUsage = errors.New("usage")
+
+// complete fills in the defaults and refuses what cannot be.
+func (c *Config) complete() error {
+	usage := func(format string, a ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrUsage}, a...)...)
+	}
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&c.Workers, runtime.GOMAXPROCS(0))
+	def(&c.Batch, DefaultBatch)
+	def(&c.HarvestPool, handoff.DefaultPool)
+	def(&c.MaxFlows, DefaultMaxFlows)
+	def(&c.ReceiveBuffer, DefaultReceiveBuffer)
+	if c.RotateEvery == 0 {
+		c.RotateEvery = DefaultRotateEvery
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = DefaultIdleTimeout
+	}
+	if c.HelloRate.PerSecond == 0 {
+		c.HelloRate = DefaultHelloRate
+	}
+	if c.Entropy == nil {
+		c.Entropy = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case len(c.Services)+len(c.Protect) == 0:
+		return usage("nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT, or --protect ADDRESS:PORT and --interface NAME")
+	case len(c.Protect) > 0 && c.XDP.Interface == "":
+		return usage("--protect is done by XDP: give --interface, the one that clients come in by")
+	case len(c.Protect) > 0 && c.Handoff == handoff.Harvest:
+		return usage("--handoff harvest needs a socket between guard and server: use --listen and --backend, or --handoff trust")
+	case len(c.Services) > 0 && c.Handoff == handoff.NativeHMAC:
+		return usage("--handoff native-hmac needs a server that sees the clients' addresses: use --protect and --interface")
+	case c.Handoff == handoff.NativeHMAC && c.SecretFile == "":
+		return usage("--handoff native-hmac needs the --secret-file that the server reads, too")
+	case c.Workers < 0 || c.Workers > 1024:
+		return usage("--workers %d: want 1 to 1024", c.Workers)
+	case c.Batch < 1 || c.Batch > MaxBatch:
+		return usage("--batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch)
+	case c.RotateEvery < MinRotateEvery:
+		return usage("--rotate-every %v: want %v or more, so that no handshake sees two rotations", c.RotateEvery, MinRotateEvery)
+	case c.IdleTimeout < time.Second:
+		return usage("--idle-timeout %v: want 1s or more", c.IdleTimeout)
+	case c.MaxFlows < 1:
+		return usage("--max-flows %d: want 1 or more", c.MaxFlows)
+	case c.HarvestPool < 1 || c.HarvestPool > 28000:
+		return usage("--harvest-pool %d: want 1 to 28000, the ephemeral ports of one address", c.HarvestPool)
+	}
+	seen := make(map[netip.AddrPort]bool)
+	for _, a := range c.Protect {
+		if !a.IsValid() || a.Port() == 0 || seen[a] {
+			return usage("--protect %v is not an address and port, or is given twice", a)
+		}
+		seen[a] = true
+	}
+	for _, s := range c.Services {
+		switch {
+		case !s.Listen.IsValid() || s.Listen.Port() == 0 && len(c.Services) > 1:
+			return usage("--listen %v is not an address and port", s.Listen)
+		case !s.Backend.IsValid() || s.Backend.Port() == 0 || s.Backend.Addr().IsUnspecified():
+			return usage("--backend %v is not the address and port of a server", s.Backend)
+		case seen[s.Listen]:
+			return usage("--listen %v is given twice", s.Listen)
+		case s.Listen == s.Backend:
+			return usage("--listen and --backend are both %v: let the server listen on another port", s.Listen)
+		}
+		seen[s.Listen] = true
+	}
+	return nil
+}

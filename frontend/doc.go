@@ -1,0 +1,9 @@
+// Package frontend is the guard itself: sockets, workers, secrets, and the doors through which it is operated.
+//
+// A [Server] is made by [New], which opens everything that can fail (sockets, secrets, back ends), and runs
+// until the context given to [Server.Run] ends. Per service and CPU there is one worker: a locked thread with
+// a socket of its own in a SO_REUSEPORT group. Workers share nothing that is written per packet: a client's
+// datagrams always come to the same worker, and so its flow lives there.
+//
+// A ClientHello's way: udpbatch -> hello -> handoff (cookie) -> limit -> hello -> udpbatch.
+package frontend

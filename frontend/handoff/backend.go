@@ -1,0 +1,294 @@
+package handoff
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses (two
+// choices under each of two secrets), and 4096 clients can have associations at the same time. Ephemeral ports
+// allow some 28 000.
+const DefaultPool = 4096
+
+// Watch times. A server is asked for a cookie every second, which is how a restart is noticed before a client
+// notices it; every 100 ms while something is wrong.
+const (
+	patience      = 3 * time.Second // for a server that is just starting
+	watchEvery    = time.Second
+	watchTroubled = 100 * time.Millisecond
+)
+
+// Config of a Backend.
+type Config struct {
+	Server netip.AddrPort
+	Kind   Kind
+	Pool   int // ports; 0: DefaultPool
+	Log    *slog.Logger
+}
+
+// Backend is a server and what is known of it.
+type Backend struct {
+	config  Config
+	pool    *Pool
+	prober  *prober
+	canary  *udpbatch.Conn
+	known   []byte // the canary's cookie
+	kind    atomic.Uint32
+	up      atomic.Bool
+	full    atomic.Bool // harvest: no cookie is missing for want of an answer
+	harvest atomic.Uint64
+	traits  atomic.Pointer[Traits]
+	suspect chan struct{}
+	refused atomic.Bool // the server refused a cookie
+}
+
+// Status of a back end, for people and metrics.
+type Status struct {
+	Server   string  `json:"server"`
+	Handoff  string  `json:"handoff"`
+	Why      string  `json:"why"`
+	Up       bool    `json:"up"`
+	Ready    bool    `json:"ready"`
+	Pool     int     `json:"pool"`
+	Known    int     `json:"cookies_known"`
+	Harvests uint64  `json:"harvests"`
+	Traits   *Traits `json:"traits"`
+}
+
+// Open probes the server, picks the mode, and harvests. It fails if the server does not answer, or if no mode
+// (or not the one that was asked for) fits it; the error says what to do.
+func Open(ctx context.Context, c Config) (*Backend, error) {
+	if c.Pool == 0 {
+		c.Pool = DefaultPool
+	}
+	b := &Backend{config: c, suspect: make(chan struct{}, 1)}
+	if err := b.open(ctx); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
+	}
+	return b, nil
+}
+
+// ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
+// cannot be harvested, so it must trust the guard's. Errors say what to do.
+func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
+	t, err := probeOnce(ctx, server)
+	if err == nil && !t.Trusts {
+		err = errors.New("it refuses cookies that are not its own: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or let it compute the guard's from a shared secret and say --handoff native-hmac --secret-file FILE")
+	}
+	if err != nil {
+		return Auto, fmt.Errorf("server %v: %w", server, err)
+	}
+	return Trust, nil
+}
+
+func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
+	p, err := newProber(server)
+	if err != nil {
+		return Traits{}, err
+	}
+	defer p.close()
+	t, err := p.probe(ctx, patience)
+	if err != nil {
+		err = noAnswer(err)
+	}
+	return t, err
+}
+
+func noAnswer(err error) error {
+	return fmt.Errorf("ask for a cookie: %w within %v: start the server before dtlsguard, and see that it speaks DTLS 1.2 there", err, patience)
+}
+
+func (b *Backend) open(ctx context.Context) error {
+	var err error
+	if b.prober, err = newProber(b.config.Server); err != nil {
+		return err
+	}
+	if b.canary, err = udpbatch.Dial(b.config.Server); err != nil {
+		return err
+	}
+	if err := b.choose(ctx); err != nil {
+		return err
+	}
+	question := (&hello.Probe{}).Append(nil)
+	if b.pool, err = newPool(b.config.Server, b.config.Pool, question); err != nil {
+		return err
+	}
+	b.watch(ctx)
+	return ctx.Err()
+}
+
+// choose probes and sets the mode.
+func (b *Backend) choose(ctx context.Context) error {
+	t, err := b.prober.probe(ctx, patience)
+	if err != nil {
+		return noAnswer(err)
+	}
+	b.traits.Store(&t)
+	kind, err := t.kind()
+	if b.config.Kind != Auto {
+		if b.config.Kind == Harvest && (err != nil || !t.Stateless) {
+			return fmt.Errorf("hand-off harvest does not fit: %w", err)
+		}
+		kind, err = b.config.Kind, nil
+	}
+	if err != nil {
+		return fmt.Errorf("no hand-off mode fits: %w", err)
+	}
+	b.kind.Store(uint32(kind))
+	b.config.Log.Info("hand-off chosen", "backend", b.config.Server, "handoff", kind, "asked", b.config.Kind, "why", t.why())
+	return nil
+}
+
+// Kind is the mode that the server needs at the moment.
+func (b *Backend) Kind() Kind { return Kind(b.kind.Load()) }
+
+// Server is its address.
+func (b *Backend) Server() netip.AddrPort { return b.config.Server }
+
+// Ready reports whether clients can be handed over.
+func (b *Backend) Ready() bool { return b.up.Load() && (b.Kind() != Harvest || b.full.Load()) }
+
+// Status is a snapshot.
+func (b *Backend) Status() Status {
+	t := b.traits.Load()
+	s := Status{
+		Server: b.config.Server.String(), Handoff: b.Kind().String(), Why: t.why(),
+		Up: b.up.Load(), Ready: b.Ready(), Traits: t,
+	}
+	if b.Kind() == Harvest {
+		s.Pool, s.Known, s.Harvests = len(b.pool.ports), int(b.pool.known.Load()), b.harvest.Load()
+	}
+	return s
+}
+
+// Suspicion is what makes the watch look at once.
+type Suspicion bool
+
+// What a server can do with a verified client that makes it suspect.
+const (
+	// Unanswered: it was silent, sent an alert, or nothing listens there.
+	Unanswered Suspicion = false
+	// Refused: it answered with a HelloVerifyRequest, so the cookie it got was not right.
+	Refused Suspicion = true
+)
+
+// Suspect tells the watch that the server did not take a verified client up. Never blocks.
+func (b *Backend) Suspect(s Suspicion) {
+	if s == Refused {
+		b.refused.Store(true)
+	}
+	select {
+	case b.suspect <- struct{}{}:
+	default:
+	}
+}
+
+// Run watches the server until ctx ends.
+func (b *Backend) Run(ctx context.Context) {
+	for {
+		wait := watchEvery
+		if !b.Ready() {
+			wait = watchTroubled
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-b.suspect:
+			timer.Stop()
+		}
+		b.watch(ctx)
+		if ctx.Err() == nil {
+			// Suspicions come as fast as clients do; the server is asked ten times a second at most.
+			select {
+			case <-ctx.Done():
+			case <-time.After(watchTroubled):
+			}
+		}
+	}
+}
+
+// watch asks for the canary's cookie. Another cookie than before is a restarted server: all are harvested again.
+func (b *Backend) watch(ctx context.Context) {
+	d, err := b.prober.ask(ctx, b.canary, b.pool.question, answerTime)
+	if ctx.Err() != nil {
+		return
+	}
+	was := b.up.Swap(err == nil)
+	if was != (err == nil) {
+		b.config.Log.Info("back end", "backend", b.config.Server, "up", err == nil, "error", err)
+	}
+	if err != nil {
+		// What is known stays: a server that serves one client at a time is as silent as a dead one.
+		return
+	}
+	c, ok := hello.HelloVerifyCookie(d)
+	c = bytes.Clone(c) // d lives until the prober's next question
+	refused := b.refused.Swap(false)
+	if b.Kind() != Harvest {
+		if !refused {
+			return
+		}
+		// Should it be harvest from now on, then not with the cookies of an earlier life of the server.
+		b.forget()
+		if b.reconsider(ctx); b.Kind() != Harvest {
+			return
+		}
+	}
+	if !ok {
+		b.config.Log.Warn("back end answers a ClientHello without asking for a cookie", "backend", b.config.Server)
+		return
+	}
+	if first := b.known == nil; first || !bytes.Equal(c, b.known) {
+		b.forget()
+		b.known = c
+		b.harvest.Add(1)
+		if !first {
+			b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
+			b.reconsider(ctx)
+		}
+	}
+	b.full.Store(b.pool.fill(ctx))
+}
+
+// forget makes all that was harvested unknown.
+func (b *Backend) forget() {
+	b.known = nil
+	b.full.Store(false)
+	b.pool.forget()
+}
+
+// reconsider probes a server that seems to have been restarted: it may need another mode now.
+func (b *Backend) reconsider(ctx context.Context) {
+	if b.config.Kind != Auto {
+		return
+	}
+	if err := b.choose(ctx); err != nil {
+		b.config.Log.Warn("back end could not be probed again; keeping the hand-off", "backend", b.config.Server, "error", err)
+	}
+}
+
+// Close gives all sockets back. No worker may use the backend's modes any more.
+func (b *Backend) Close() {
+	if b.pool != nil {
+		b.pool.close()
+	}
+	if b.canary != nil {
+		b.canary.Close()
+	}
+	if b.prober != nil {
+		b.prober.close()
+	}
+}

@@ -1,0 +1,243 @@
+package handoff
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+func openBackend(t *testing.T, s *handofftest.Server, kind Kind, pool int) (*Backend, error) {
+	t.Helper()
+	b, err := Open(t.Context(), Config{Server: s.Addr(), Kind: kind, Pool: pool, Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		t.Cleanup(b.Close)
+	}
+	return b, err
+}
+
+func TestAutoFindsTheMode(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*handofftest.Server)
+		want   Kind
+		err    string
+	}{
+		{"cookie of address and port", func(*handofftest.Server) {}, Harvest, ""},
+		{"any cookie", func(s *handofftest.Server) { s.Trusting = true }, Trust, ""},
+		{"any cookie, bound to the random", func(s *handofftest.Server) { s.Trusting, s.ByRandom = true, true }, Trust, ""},
+		{"cookie of the random", func(s *handofftest.Server) { s.ByRandom = true }, Auto, "depend on more than"},
+		{"cookie without the port", func(s *handofftest.Server) { s.ByPort = false }, Auto, "do not depend on the client's port"},
+		{"cookie of 64", func(s *handofftest.Server) { s.Length = 64 }, Auto, "more than the 32"},
+		{"no cookies", func(s *handofftest.Server) { s.NoCookies = true }, Auto, "without asking for a cookie"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := handofftest.Start(t)
+			s.Change(c.change)
+			b, err := openBackend(t, s, Auto, 8)
+			switch {
+			case c.err == "" && err != nil:
+				t.Fatal(err)
+			case c.err == "" && b.Kind() != c.want:
+				t.Errorf("mode %v, want %v", b.Kind(), c.want)
+			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+				t.Errorf("error %v, want one with %q", err, c.err)
+			}
+		})
+	}
+}
+
+func TestSilentBackendIsAnError(t *testing.T) {
+	s := handofftest.Start(t)
+	s.Change(func(s *handofftest.Server) { s.Silent = true })
+	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(err.Error(), "start the server before") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func newHello(port uint16) Hello {
+	var h Hello
+	h.Random = new([32]byte)
+	h.Version = 0xfefd
+	h.Binding = cookie.Binding{Source: netip.MustParseAddr("192.0.2.1").As16(), SourcePort: port, DestinationPort: 4433, Version: 0xfefd, Random: h.Random}
+	return h
+}
+
+func keyring(t *testing.T, texts ...byte) *cookie.Keyring {
+	t.Helper()
+	var k *cookie.Keyring
+	for i, c := range texts {
+		s := cookie.Secret{c, 1}
+		if k == nil {
+			k = cookie.NewKeyring(s, uint8(i))
+			continue
+		}
+		var err error
+		if k, err = k.Next(s, uint8(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return k
+}
+
+// answer judges one first ClientHello and returns the cookie it gets.
+func answer(t *testing.T, m Mode, k *cookie.Keyring, h Hello) []byte {
+	t.Helper()
+	hs := []Hello{h}
+	m.Judge(k, hs)
+	if hs[0].Verified || hs[0].Length == 0 {
+		t.Fatalf("a first ClientHello is judged %+v", hs[0])
+	}
+	return append([]byte(nil), hs[0].Answer[:hs[0].Length]...)
+}
+
+func verdict(m Mode, k *cookie.Keyring, h Hello, c []byte) Hello {
+	h.Cookie = c
+	hs := []Hello{h}
+	m.Judge(k, hs)
+	return hs[0]
+}
+
+// Both modes: the cookie that was given is accepted, from that client alone, and outlives one rotation.
+func TestModesJudge(t *testing.T) {
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Auto, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.Ready() {
+		t.Fatal("not ready after Open")
+	}
+	for name, m := range map[string]Mode{"harvest": b.Mode(4), "trust": NewTrust(4)} {
+		t.Run(name, func(t *testing.T) {
+			k := keyring(t, 'a')
+			c := answer(t, m, k, newHello(1000))
+			if !verdict(m, k, newHello(1000), c).Verified {
+				t.Error("its own cookie is refused")
+			}
+			if v := verdict(m, k, newHello(1000), append([]byte("x"), c[1:]...)); v.Verified || v.Length == 0 {
+				t.Errorf("a wrong cookie is judged %+v", v)
+			}
+			if v := verdict(m, keyring(t, 'a', 'b'), newHello(1000), c); !v.Verified {
+				t.Error("refused after one rotation")
+			}
+			if v := verdict(m, keyring(t, 'a', 'b', 'c'), newHello(1000), c); v.Verified || v.Length == 0 {
+				t.Errorf("after two rotations judged %+v", v)
+			}
+			accepted := 0
+			for port := range uint16(500) {
+				if verdict(m, k, newHello(2000+port), c).Verified {
+					accepted++
+				}
+			}
+			// harvest: one client in 64 is mapped to the same port: 8 of 500 expected, 30 is 8 deviations off.
+			if most := map[string]int{"harvest": 30, "trust": 0}[name]; accepted > most {
+				t.Errorf("cookie of another client accepted %d of 500 times", accepted)
+			}
+		})
+	}
+}
+
+// A harvested cookie is the server's own for the port that the verdict names.
+func TestHarvestedCookieIsTheServers(t *testing.T) {
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Harvest, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, k := b.Mode(1), keyring(t, 'a')
+	c := answer(t, m, k, newHello(7))
+	v := verdict(m, k, newHello(7), c)
+	if !v.Verified || !v.Port.Acquire() {
+		t.Fatalf("judged %+v", v)
+	}
+	defer v.Port.Release()
+	q := hello.Probe{Cookie: c, MessageSeq: 1}
+	got, err := b.prober.ask(t.Context(), v.Port.Conn, q.Append(nil), 5*time.Second)
+	if err != nil || got[13] != 2 {
+		t.Errorf("the server does not take it: %x, %v", got, err)
+	}
+}
+
+// Clients that are mapped to a port in use get the next free one; when none is left, nothing.
+func TestHarvestResolvesCollisions(t *testing.T) {
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Harvest, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, k := b.Mode(1), keyring(t, 'a')
+	for i := range uint16(8) {
+		v := verdict(m, k, newHello(i), answer(t, m, k, newHello(i)))
+		if !v.Verified || !v.Port.Acquire() {
+			t.Fatalf("client %d: %+v", i, v)
+		}
+		defer v.Port.Release()
+	}
+	if v := verdict(m, k, newHello(100), nil); v.Length != 0 || v.Verified {
+		t.Errorf("with all ports in use judged %+v", v)
+	}
+}
+
+// A server that restarts gives new cookies; the watch notices by itself.
+func TestRestartIsNoticed(t *testing.T) {
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Auto, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	m, k := b.Mode(1), keyring(t, 'a')
+	old := answer(t, m, k, newHello(1))
+	s.Change(func(s *handofftest.Server) { s.Key = "second" })
+	b.Suspect(Refused)
+	waitFor(t, func() bool { return b.Status().Harvests == 2 && b.Ready() })
+	if string(answer(t, m, k, newHello(1))) == string(old) {
+		t.Error("the old cookie is still given")
+	}
+	s.Change(func(s *handofftest.Server) { s.Silent = true })
+	waitFor(t, func() bool { return !b.Ready() })
+	if verdict(m, k, newHello(1), nil).Length == 0 {
+		t.Error("a silent server costs the cookies that are known")
+	}
+	s.Change(func(s *handofftest.Server) { s.Silent, s.Trusting, s.Key = false, true, "third" })
+	waitFor(t, func() bool { return b.Ready() && b.Kind() == Trust })
+}
+
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("did not come true in 20s")
+		}
+	}
+}
+
+func TestJudgeDoesNotAllocate(t *testing.T) {
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Harvest, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keyring(t, 'a', 'b')
+	for name, m := range map[string]Mode{"harvest": b.Mode(8), "trust": NewTrust(8)} {
+		hs := make([]Hello, 8)
+		for i := range hs {
+			hs[i] = newHello(uint16(i))
+			hs[i].Cookie = make([]byte, 20+12*(i%2))
+		}
+		if n := testing.AllocsPerRun(50, func() { m.Judge(k, hs) }); n != 0 {
+			t.Errorf("%s: %v allocations a batch", name, n)
+		}
+	}
+}

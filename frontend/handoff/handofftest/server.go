@@ -1,0 +1,116 @@
+// Package handofftest has a make-believe DTLS server for tests: it does the cookie exchange in whatever way a
+// test asks for, and answers a ClientHello that passes with the beginning of a ServerHello.
+package handofftest
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// Server is a make-believe DTLS server. Its fields may be changed between datagrams, under Lock.
+type Server struct {
+	sync.Mutex
+	Key       string // of its cookies; another key is a restart
+	Length    int    // of its cookies
+	ByPort    bool   // cookies depend on the client's port
+	ByRandom  bool   // ... and on the random
+	Trusting  bool   // any cookie passes
+	NoCookies bool   // a ClientHello passes without
+	Silent    bool   // says nothing at all
+
+	conn  *net.UDPConn
+	first int      // ClientHellos without a cookie
+	taken [][]byte // ClientHellos that passed
+	other [][]byte
+}
+
+// Start starts a server on loopback whose cookies are like those of most: 20 bytes, bound to the peer's address
+// and port alone. It stops with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Key: "first", Length: 20, ByPort: true, conn: conn}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.serve()
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-done
+	})
+	return s
+}
+
+// Addr is where the server is.
+func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+// Change changes the server's fields.
+func (s *Server) Change(change func(*Server)) {
+	s.Lock()
+	defer s.Unlock()
+	change(s)
+}
+
+// Seen returns the number of ClientHellos without a cookie, those that passed, and all else that came.
+func (s *Server) Seen() (first int, taken, other [][]byte) {
+	s.Lock()
+	defer s.Unlock()
+	return s.first, s.taken, s.other
+}
+
+func (s *Server) serve() {
+	buf := make([]byte, 1<<16)
+	for {
+		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		if answer := s.answer(buf[:n], from); answer != nil {
+			_, _ = s.conn.WriteToUDPAddrPort(answer, from)
+		}
+	}
+}
+
+func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
+	s.Lock()
+	defer s.Unlock()
+	if s.Silent {
+		return nil
+	}
+	var h hello.ClientHello
+	if hello.Parse(d, &h) != hello.OK {
+		s.other = append(s.other, bytes.Clone(d))
+		return nil
+	}
+	if len(h.Cookie) == 0 {
+		s.first++
+	}
+	mac := hmac.New(sha256.New, []byte(s.Key))
+	if s.ByPort {
+		fmt.Fprint(mac, from)
+	}
+	if s.ByRandom {
+		mac.Write(h.Random[:])
+	}
+	cookie := append(mac.Sum(nil), make([]byte, 255)...)[:s.Length]
+	if s.NoCookies || len(h.Cookie) > 0 && (s.Trusting || bytes.Equal(cookie, h.Cookie)) {
+		s.taken = append(s.taken, bytes.Clone(d))
+		return []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}
+	}
+	answer := []byte{22, 0xfe, 0xff, 0, 0}
+	answer = append(answer, d[5:11]...)
+	answer = append(answer, 0, byte(15+len(cookie)), 3, 0, 0, byte(3+len(cookie)), 0, 0, 0, 0, 0, 0, 0, byte(3+len(cookie)))
+	return append(append(answer, 0xfe, 0xff, byte(len(cookie))), cookie...)
+}

@@ -1,0 +1,75 @@
+package handoff
+
+import (
+	"fmt"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+)
+
+// Hello is a ClientHello of a batch, on its way to a verdict.
+type Hello struct {
+	hello.ClientHello
+	Binding cookie.Binding
+
+	// What Judge finds.
+	Verified bool
+	Port     *relay.Port           // the port a verified client must take; nil: a new one
+	Answer   [hello.MaxCookie]byte // the cookie to send to one that is not verified
+	Length   int                   // of Answer; 0: there is none to send now
+}
+
+// Mode is a way to hand clients over.
+type Mode interface {
+	// Judge fills in the verdict of each hello. k is not nil.
+	Judge(k *cookie.Keyring, hellos []Hello)
+}
+
+// Kind names a mode, as in --handoff.
+type Kind uint8
+
+// The modes there are. Auto becomes one of the others when a server is probed.
+const (
+	Auto Kind = iota
+	Harvest
+	Trust
+	NativeHMAC
+	kindLen
+)
+
+var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac"}
+
+// String is the name as given to --handoff.
+func (k Kind) String() string { return kindNames[k] }
+
+// ParseKind reads the name of a mode.
+func ParseKind(s string) (Kind, error) {
+	for k, name := range kindNames {
+		if s == name {
+			return Kind(k), nil
+		}
+	}
+	return 0, fmt.Errorf("no hand-off mode is called %q: there are auto, harvest, trust and native-hmac", s)
+}
+
+// switching is a worker's Mode: the one that the server needs at the moment.
+type switching struct {
+	backend *Backend
+	modes   [kindLen]Mode
+}
+
+// Mode makes a worker's own Mode, for batches of at most size hellos.
+func (b *Backend) Mode(size int) Mode {
+	s := &switching{backend: b}
+	s.modes[Trust] = NewTrust(size)
+	s.modes[Harvest] = newHarvest(b.pool, size)
+	return s
+}
+
+// Judge implements Mode.
+func (s *switching) Judge(k *cookie.Keyring, hellos []Hello) {
+	if len(hellos) > 0 {
+		s.modes[s.backend.Kind()].Judge(k, hellos)
+	}
+}

@@ -1,0 +1,180 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// harvested is a server's cookie for one port.
+type harvested struct {
+	cookie [hello.MaxCookie]byte
+	length uint8
+}
+
+func (c *harvested) bytes() []byte { return c.cookie[:c.length] }
+
+// Pool is a number of ports to one server, and the cookie that the server gives each. Ports are taken by
+// workers and by the one goroutine that harvests; cookies are written by that goroutine alone.
+type Pool struct {
+	ports   []*relay.Port
+	cookies []atomic.Pointer[harvested] // nil: not known
+	known   atomic.Int32
+
+	promised []atomic.Uint32 // the turn at which a client was last given the port's cookie
+	turn     atomic.Uint32
+
+	question []byte // the ClientHello that asks for a cookie
+	poller   *udpbatch.Poller
+	batch    *udpbatch.Batch
+	queue    *udpbatch.Queue
+}
+
+// Pace of harvesting: window bounds what the server gets at once, answerTime is how long an answer may take
+// on a server that is busy, and attempts what loss may do. A server that answers 50 000 a second fills a pool
+// of 4096 in a tenth of a second; a dead one costs three attempts for the first window and no more.
+const (
+	window     = 64
+	answerTime = 250 * time.Millisecond
+	attempts   = 3
+)
+
+// newPool opens size ports to server.
+func newPool(server netip.AddrPort, size int, question []byte) (*Pool, error) {
+	p := &Pool{
+		cookies: make([]atomic.Pointer[harvested], size), promised: make([]atomic.Uint32, size),
+		question: question, queue: udpbatch.NewQueue(1),
+	}
+	var err error
+	if p.poller, err = udpbatch.NewPoller(window); err != nil {
+		return nil, err
+	}
+	if p.batch, err = udpbatch.NewBatch(4); err != nil {
+		p.poller.Close()
+		return nil, err
+	}
+	for i := range size {
+		port, err := relay.OpenPort(server, true)
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("port %d of the harvest pool of %d (--harvest-pool): %w", i+1, size, err)
+		}
+		p.ports = append(p.ports, port)
+	}
+	return p, nil
+}
+
+// close closes the ports; no worker may use them any more.
+func (p *Pool) close() {
+	for _, port := range p.ports {
+		port.Close()
+	}
+	p.batch.Close()
+	p.poller.Close()
+}
+
+// forget makes all cookies unknown, as after a restart of the server.
+func (p *Pool) forget() {
+	for i := range p.cookies {
+		p.cookies[i].Store(nil)
+	}
+	p.known.Store(0)
+}
+
+// fill asks for the cookies that are not known, of ports that are free, and reports whether the server
+// answered all it was asked. It stops at the first window that gets no answer at all.
+func (p *Pool) fill(ctx context.Context) bool {
+	var missing []int
+	for i := range p.ports {
+		if p.cookies[i].Load() == nil && p.ports[i].Free() {
+			missing = append(missing, i)
+		}
+	}
+	complete := true
+	for len(missing) > 0 && ctx.Err() == nil {
+		n := min(window, len(missing))
+		got := p.ask(missing[:n])
+		complete = complete && got == n
+		if got == 0 {
+			return false
+		}
+		missing = missing[n:]
+	}
+	return complete
+}
+
+// ask harvests a window of ports and returns how many answered.
+func (p *Pool) ask(which []int) (got int) {
+	waiting := make(map[int32]bool, len(which))
+	for _, i := range which {
+		if !p.ports[i].Acquire() {
+			got++ // a worker took it: nothing to wait for, and no sign of a dead server
+			continue
+		}
+		defer p.ports[i].Release()
+		p.drain(i)
+		if p.poller.Add(p.ports[i].FD(), udpbatch.Event{A: int32(i)}) == nil {
+			defer p.poller.Remove(p.ports[i].FD())
+			waiting[int32(i)] = true
+		}
+	}
+	for range attempts {
+		for i := range waiting {
+			p.queue.Add(p.question, nil)
+			_, _ = p.ports[i].Send(p.queue) // a refusal shows as no answer
+		}
+		for end := time.Now().Add(answerTime); len(waiting) > 0; {
+			left := time.Until(end).Milliseconds()
+			if left <= 0 {
+				break
+			}
+			n, _, err := p.poller.Wait(int(left))
+			if err != nil || n == 0 {
+				break
+			}
+			for e := range n {
+				if i := p.poller.Event(e).A; p.answered(int(i)) {
+					p.poller.Remove(p.ports[i].FD())
+					delete(waiting, i)
+					got++
+				}
+			}
+		}
+	}
+	return got
+}
+
+// answered reads port i and reports whether its cookie came.
+func (p *Pool) answered(i int) bool {
+	p.batch.Reset()
+	n, err := p.ports[i].Recv(p.batch)
+	if err != nil {
+		return false
+	}
+	for s := range n {
+		c, ok := hello.HelloVerifyCookie(p.batch.Datagram(s))
+		if ok && len(c) > 0 && len(c) <= hello.MaxCookie {
+			h := &harvested{length: uint8(len(c))}
+			copy(h.cookie[:], c)
+			if p.cookies[i].Swap(h) == nil {
+				p.known.Add(1)
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// drain throws away what an earlier flow left in port i's buffer.
+func (p *Pool) drain(i int) {
+	for n := 1; n > 0; {
+		p.batch.Reset()
+		n, _ = p.ports[i].Recv(p.batch)
+	}
+}

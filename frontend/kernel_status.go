@@ -1,0 +1,95 @@
+package frontend
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// XDPStatus is what the programs saw. The maps leave out what is 0.
+type XDPStatus struct {
+	Interface string                       `json:"interface"`
+	Mode      string                       `json:"mode"`
+	Flows     int                          `json:"flows"` // verified or established
+	Verdicts  map[string]uint64            `json:"verdicts"`
+	Reasons   map[string]uint64            `json:"reasons"` // what datagrams to services were
+	Cookies   map[string]uint64            `json:"cookies"`
+	Egress    map[string]uint64            `json:"egress"`
+	Services  map[string]map[string]uint64 `json:"services"` // verdicts of each
+}
+
+func (k *kernel) status(services []*service) (*XDPStatus, error) {
+	c, err := k.guard.Counters()
+	if err != nil {
+		return nil, err
+	}
+	st := &XDPStatus{
+		Interface: k.config.Interface, Mode: k.mode.String(),
+		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
+		Egress: named[bpf.EgressOutcome](c.Egress[:]), Services: make(map[string]map[string]uint64),
+	}
+	if st.Flows, err = k.guard.VerifiedFlows(); err != nil {
+		return nil, err
+	}
+	for _, v := range services {
+		c, err := k.guard.ServiceCounters(v.key())
+		if err != nil {
+			return nil, err
+		}
+		st.Services[v.listen.String()] = named[bpf.Verdict](c.Verdict[:])
+	}
+	return st, nil
+}
+
+// named gives counters the names of their enumeration.
+func named[E interface {
+	~uint8
+	fmt.Stringer
+}](counts []uint64) map[string]uint64 {
+	m := make(map[string]uint64)
+	for i, n := range counts {
+		if n > 0 {
+			m[E(i).String()] = n
+		}
+	}
+	return m
+}
+
+var (
+	xdpModeDesc    = prometheus.NewDesc("dtlsguard_xdp_mode", "1 for the mode that XDP is attached in.", []string{"interface", "mode"}, nil)
+	xdpPacketsDesc = prometheus.NewDesc("dtlsguard_xdp_packets_total", "Packets at ingress by verdict.", []string{"verdict"}, nil)
+	xdpHellosDesc  = prometheus.NewDesc("dtlsguard_xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", []string{"cookie"}, nil)
+	xdpEgressDesc  = prometheus.NewDesc("dtlsguard_xdp_egress_packets_total", "Packets of protected services at egress.", []string{"outcome"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (k *kernel) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (k *kernel) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.MustNewConstMetric(xdpModeDesc, prometheus.GaugeValue, 1, k.config.Interface, k.mode.String())
+	c, err := k.guard.Counters()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(xdpPacketsDesc, err)
+		return
+	}
+	counter := func(d *prometheus.Desc, n uint64, label string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)
+	}
+	for i, n := range c.Verdict {
+		counter(xdpPacketsDesc, n, bpf.Verdict(i).String())
+	}
+	for i, n := range c.Cookie {
+		counter(xdpHellosDesc, n, bpf.CookieState(i).String())
+	}
+	for i, n := range c.Egress {
+		counter(xdpEgressDesc, n, bpf.EgressOutcome(i).String())
+	}
+}

@@ -1,0 +1,99 @@
+package metrics
+
+import (
+	"math/bits"
+	"sync/atomic"
+)
+
+// fillBuckets: batch sizes 1, 2, 3..4, 5..8, ... by the upper bound's binary logarithm; 1024 is the largest batch.
+const fillBuckets = 11
+
+// Counters are one worker's. Count and Filled belong to the worker; Snapshot may be called from anywhere.
+type Counters struct {
+	local  [EventLen]uint64
+	fill   [fillBuckets]uint64
+	filled uint64
+	over   uint64
+	last   uint32
+
+	shared struct {
+		events [EventLen]atomic.Uint64
+		fill   [fillBuckets]atomic.Uint64
+		filled atomic.Uint64
+		over   atomic.Uint64
+	}
+}
+
+// Count counts e.
+func (c *Counters) Count(e Event) { c.local[e]++ }
+
+// Add counts e n times.
+func (c *Counters) Add(e Event, n int) { c.local[e] += uint64(n) }
+
+// Filled notes that a receive brought n datagrams, n > 0, and the socket's overrun counter, which wraps.
+func (c *Counters) Filled(n int, overruns uint32) {
+	c.fill[min(bits.Len(uint(n-1)), fillBuckets-1)]++
+	c.filled += uint64(n)
+	c.over += uint64(overruns - c.last)
+	c.last = overruns
+}
+
+// Publish makes what was counted visible. Once per batch: a store costs more than all else here, so what did
+// not change is left alone.
+func (c *Counters) Publish() {
+	for e, v := range c.local {
+		if c.shared.events[e].Load() != v {
+			c.shared.events[e].Store(v)
+		}
+	}
+	for i, v := range c.fill {
+		if c.shared.fill[i].Load() != v {
+			c.shared.fill[i].Store(v)
+		}
+	}
+	c.shared.filled.Store(c.filled)
+	c.shared.over.Store(c.over)
+}
+
+// Totals is a sum of counters.
+type Totals struct {
+	Events   [EventLen]uint64
+	Fill     [fillBuckets]uint64 // receives that brought up to 1, 2, 4, ... 1024 datagrams, not cumulative
+	Received uint64
+	Overruns uint64 // datagrams that the kernel dropped because a socket's buffer was full
+}
+
+// AddTo adds what was published to t.
+func (c *Counters) AddTo(t *Totals) {
+	for e := range c.shared.events {
+		t.Events[e] += c.shared.events[e].Load()
+	}
+	for i := range c.shared.fill {
+		t.Fill[i] += c.shared.fill[i].Load()
+	}
+	t.Received += c.shared.filled.Load()
+	t.Overruns += c.shared.over.Load()
+}
+
+// Packets groups the events as stage -> "outcome" or "outcome/reason" -> count, without the zeros.
+func (t *Totals) Packets() map[string]map[string]uint64 {
+	m := make(map[string]map[string]uint64)
+	for e, n := range t.Events {
+		l := Labels[e]
+		if l.Stage == "" {
+			continue
+		}
+		if m[l.Stage] == nil {
+			m[l.Stage] = make(map[string]uint64)
+		}
+		if n == 0 {
+			continue
+		}
+		key := l.Outcome
+		if l.Reason != "" {
+			key += "/" + l.Reason
+		}
+		m[l.Stage][key] += n
+	}
+	return m
+}

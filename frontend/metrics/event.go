@@ -1,0 +1,80 @@
+// Package metrics counts what happens to datagrams and shows it to Prometheus.
+//
+// A datagram can be counted in every stage, but within a stage exactly once: for the client stage, the sum of
+// all outcomes is the number of datagrams received. A worker counts into its own [Counters] without atomic
+// operations and publishes once per batch; readers see the published values.
+package metrics
+
+import "github.com/dtlsguard/dtlsguard/frontend/hello"
+
+// Event is one outcome of one stage.
+type Event uint8
+
+// The stages and their outcomes.
+const (
+	// Client stage: a datagram came from a client.
+	Answered    Event = iota // a ClientHello without a cookie, to be answered with a HelloVerifyRequest
+	WrongCookie              // a ClientHello with another client's, an expired or a made-up cookie: answered, too
+	Verified                 // a ClientHello with a good cookie that opens a flow
+	Relayed                  // belongs to a flow
+	NoCookie                 // a ClientHello that no cookie is known for at the moment (harvest)
+	SourceRate               // a verified ClientHello over its source's rate
+	ServiceRate              // a verified ClientHello over the service's rate
+	NoPort                   // a verified ClientHello whose port was taken or could not be opened
+	NoFlow                   // a verified ClientHello when --max-flows is reached and nothing can go
+	TooShort                 // a ClientHello shorter than its answer
+	droppedBase              // dropped for a reason of package hello: droppedBase + reason
+
+	// Answer stage: a HelloVerifyRequest goes out.
+	AnswerSent Event = iota + Event(hello.ReasonLen) - 1
+	AnswerFailed
+
+	// Forward stage: a client's datagram goes to the server.
+	ForwardSent
+	ForwardFailed
+
+	// Server stage: a datagram came from the server, or news of it.
+	Returned      // to be sent to the client
+	ServerVerify  // a HelloVerifyRequest to a client that has returned its cookie: swallowed
+	ServerRefused // an ICMP message says that nothing listens there
+
+	// Return stage: a server's datagram goes to the client.
+	ReturnSent
+	ReturnFailed
+
+	// EventLen is the number of events.
+	EventLen
+)
+
+// Dropped is the client-stage event of a datagram dropped for reason r, which is not hello.OK.
+func Dropped(r hello.Reason) Event { return droppedBase + Event(r) }
+
+// Label is an event's place in dtlsguard_packets_total.
+type Label struct{ Stage, Outcome, Reason string }
+
+// Labels are the labels of all events; the one without a stage never happens.
+var Labels = func() (l [EventLen]Label) {
+	l[Answered] = Label{"client", "answered", ""}
+	l[WrongCookie] = Label{"client", "answered", "wrong-cookie"}
+	l[Verified] = Label{"client", "verified", ""}
+	l[Relayed] = Label{"client", "relayed", ""}
+	for e, reason := range map[Event]string{
+		NoCookie: "no-cookie-known", SourceRate: "source-rate", ServiceRate: "service-rate",
+		NoPort: "no-port", NoFlow: "max-flows", TooShort: "too-short",
+	} {
+		l[e] = Label{"client", "dropped", reason}
+	}
+	for r := hello.OK + 1; r < hello.ReasonLen; r++ {
+		l[Dropped(r)] = Label{"client", "dropped", r.String()}
+	}
+	l[AnswerSent] = Label{"answer", "sent", ""}
+	l[AnswerFailed] = Label{"answer", "failed", ""}
+	l[ForwardSent] = Label{"forward", "sent", ""}
+	l[ForwardFailed] = Label{"forward", "failed", ""}
+	l[Returned] = Label{"server", "returned", ""}
+	l[ServerVerify] = Label{"server", "dropped", "hello-verify-request"}
+	l[ServerRefused] = Label{"server", "refused", ""}
+	l[ReturnSent] = Label{"return", "sent", ""}
+	l[ReturnFailed] = Label{"return", "failed", ""}
+	return l
+}()

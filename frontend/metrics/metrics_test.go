@@ -1,0 +1,78 @@
+package metrics
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// The constants of the dropped reasons and of the stages behind them must not overlap.
+func TestEventsHaveLabelsOfTheirOwn(t *testing.T) {
+	seen := make(map[Label]Event)
+	for e, l := range Labels {
+		if l.Stage == "" {
+			if Event(e) != Dropped(hello.OK) {
+				t.Errorf("event %d has no label", e)
+			}
+			continue
+		}
+		if other, ok := seen[l]; ok {
+			t.Errorf("events %d and %d are both %v", other, e, l)
+		}
+		seen[l] = Event(e)
+	}
+	if AnswerSent != Dropped(hello.ReasonLen-1)+1 {
+		t.Errorf("answer stage starts at %d, the reasons end at %d", AnswerSent, Dropped(hello.ReasonLen-1))
+	}
+}
+
+func TestCountersSumUp(t *testing.T) {
+	var a, b Counters
+	for _, c := range []*Counters{&a, &b} {
+		c.Count(Answered)
+		c.Add(AnswerSent, 3)
+		c.Filled(1, 0)
+		c.Filled(64, 5)
+		c.Filled(3, ^uint32(0)) // the kernel's counter wraps
+		c.Filled(2, 2)
+	}
+	var none Totals
+	a.AddTo(&none)
+	if none != (Totals{}) {
+		t.Error("seen before it was published")
+	}
+	a.Publish()
+	b.Publish()
+	var got Totals
+	a.AddTo(&got)
+	b.AddTo(&got)
+	if got.Events[Answered] != 2 || got.Events[AnswerSent] != 6 || got.Received != 140 {
+		t.Errorf("totals %+v", got)
+	}
+	if want := uint64(2 * (1<<32 + 2)); got.Overruns != want {
+		t.Errorf("%d overruns, want %d", got.Overruns, want)
+	}
+	if got.Fill[0] != 2 || got.Fill[1] != 2 || got.Fill[2] != 2 || got.Fill[6] != 2 {
+		t.Errorf("batch fill %v", got.Fill)
+	}
+}
+
+type fixed struct{ t Totals }
+
+func (f *fixed) Totals() *Totals { return &f.t }
+func (f *fixed) Gauges() Gauges {
+	return Gauges{Flows: 7, Backends: []Backend{{Server: "192.0.2.1:1", Handoff: "trust", Up: true}}}
+}
+
+func TestCollectorIsWellFormed(t *testing.T) {
+	c := NewCollector(&fixed{})
+	problems, err := testutil.CollectAndLint(c)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v", problems, err)
+	}
+	if n := testutil.CollectAndCount(c, "dtlsguard_packets_total"); n != int(EventLen)-1 {
+		t.Errorf("%d packet counters, want %d", n, EventLen-1)
+	}
+}

@@ -1,0 +1,252 @@
+package frontend
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// secrets keeps the keyring: from a file that several guards share, or drawn and rotated by itself. A new
+// secret that is refused, for whatever reason, leaves the old one in force.
+type secrets struct {
+	store   cookie.Store
+	file    string
+	entropy io.Reader
+	every   time.Duration
+	log     *slog.Logger
+	kernel  *kernel // nil: none
+
+	mu    sync.Mutex // serialises rotations and guards what follows
+	epoch uint32
+	seen  os.FileInfo
+
+	changed   atomic.Int64 // time of the last rotation, Unix nanoseconds
+	rotations atomic.Uint64
+	failures  atomic.Uint64
+}
+
+// openSecrets gets the first secret. Without one there is no guard: the error is final.
+func openSecrets(c *Config, k *kernel) (*secrets, error) {
+	s := &secrets{file: c.SecretFile, entropy: c.Entropy, every: c.RotateEvery, log: c.Log, kernel: k}
+	if s.file != "" {
+		ring, err := s.read()
+		if err != nil {
+			return nil, err
+		}
+		return s, s.install(ring)
+	}
+	first, err := cookie.NewSecret(s.entropy)
+	if err != nil {
+		return nil, fmt.Errorf("no cookie secret, so no guard: %w", err)
+	}
+	return s, s.install(cookie.NewKeyring(first, uint8(s.epoch)))
+}
+
+// install puts a keyring in force, in the kernel first: a cookie that it issues a moment before the workers know
+// the secret costs its client one more exchange, as a rotation at any moment may.
+func (s *secrets) install(k *cookie.Keyring) error {
+	if s.kernel != nil {
+		if err := s.kernel.setSecret(k); err != nil {
+			return err
+		}
+	}
+	s.store.Swap(k)
+	s.changed.Store(time.Now().UnixNano())
+	return nil
+}
+
+// read makes a keyring of the secret file. A file without a second line keeps the secret of before as previous.
+func (s *secrets) read() (*cookie.Keyring, error) {
+	f, err := os.Open(s.file)
+	if err != nil {
+		return nil, fmt.Errorf("read the secret file: %w (make one: dtlsguard secret generate > %s)", err, s.file)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read the secret file: %w", err)
+	}
+	s.seen = info
+	if info.Mode().Perm()&0o077 != 0 {
+		s.log.Warn("secret file can be read by others", "file", s.file, "mend", "chmod 600 "+s.file)
+	}
+	list, err := ParseSecrets(f)
+	if err != nil {
+		return nil, fmt.Errorf("secret file %s: %w", s.file, err)
+	}
+	now := s.store.Load()
+	ring := now
+	if len(list) > 1 {
+		ring = cookie.NewKeyring(list[1], list[1].SharedEpoch())
+	}
+	if ring == nil {
+		return cookie.NewKeyring(list[0], list[0].SharedEpoch()), nil
+	}
+	if now != nil && now.Current().Fingerprint() == list[0].Fingerprint() {
+		return now, nil
+	}
+	ring, err = ring.Next(list[0], list[0].SharedEpoch())
+	if errors.Is(err, cookie.ErrEpochCollision) {
+		err = fmt.Errorf("%w, which happens once in 256: generate another", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("secret file %s: %w", s.file, err)
+	}
+	return ring, nil
+}
+
+// ParseSecrets reads secrets of 64 hexadecimal digits, one a line, the current one first. Empty lines and lines
+// that start with # are skipped. There is at least one in the result; an error names the line.
+func ParseSecrets(r io.Reader) ([]cookie.Secret, error) {
+	var list []cookie.Secret
+	in := bufio.NewScanner(io.LimitReader(r, 1<<16)) // a page of secrets is plenty
+	for n := 1; in.Scan(); n++ {
+		text := strings.TrimSpace(in.Text())
+		if text == "" || text[0] == '#' {
+			continue
+		}
+		s, err := cookie.ParseSecret(text)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w (make one: dtlsguard secret generate)", n, err)
+		}
+		list = append(list, s)
+	}
+	if err := in.Err(); err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, errors.New("no secret in it (make one: dtlsguard secret generate)")
+	}
+	return list, nil
+}
+
+// errNoRotation is what a guard with a secret file says to a request to rotate by itself.
+var errNoRotation = errors.New("the secret comes from a file: write a new one there, it is read again within a second")
+
+// rotate draws a new secret.
+func (s *secrets) rotate() error {
+	if s.file != "" {
+		return errNoRotation
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	secret, err := cookie.NewSecret(s.entropy)
+	if err == nil {
+		var ring *cookie.Keyring
+		if ring, err = s.store.Load().Next(secret, uint8(s.epoch+1)); err == nil {
+			if err = s.rotated(ring); err == nil {
+				s.epoch++
+				return nil
+			}
+		}
+	}
+	return s.failed("rotation failed; keeping the old secret", err)
+}
+
+// reload reads the secret file again.
+func (s *secrets) reload() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ring, err := s.read()
+	if err != nil {
+		return s.failed("secret file refused; keeping the old secret", err)
+	}
+	if ring == s.store.Load() {
+		return nil
+	}
+	if err := s.rotated(ring); err != nil {
+		return s.failed("secret could not be put in force; keeping the old one", err)
+	}
+	return nil
+}
+
+func (s *secrets) rotated(ring *cookie.Keyring) error {
+	if err := s.install(ring); err != nil {
+		return err
+	}
+	s.rotations.Add(1)
+	s.log.Info("secret rotated", "epoch", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
+	return nil
+}
+
+func (s *secrets) failed(what string, err error) error {
+	s.failures.Add(1)
+	s.log.Error(what, "error", err)
+	return err
+}
+
+// run rotates, or watches the file, until ctx ends.
+func (s *secrets) run(ctx context.Context) {
+	wait := s.every
+	if s.file != "" {
+		wait = time.Second
+	}
+	retry := time.Second
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if s.file != "" {
+			if s.touched() {
+				_ = s.reload() // logged and counted
+			}
+			continue
+		}
+		if s.rotate() != nil {
+			wait = min(retry, s.every)
+			retry *= 2
+			continue
+		}
+		wait, retry = s.every, time.Second
+	}
+}
+
+// touched reports whether the file is another one than was read last, or was written since.
+func (s *secrets) touched() bool {
+	info, err := os.Stat(s.file)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		return false // between the removal and the renaming of a new one
+	}
+	return !os.SameFile(info, s.seen) || !info.ModTime().Equal(s.seen.ModTime()) || info.Size() != s.seen.Size()
+}
+
+// SecretStatus is what may be known of the secret.
+type SecretStatus struct {
+	Source      string  `json:"source"`
+	Epoch       uint8   `json:"epoch"`
+	Fingerprint string  `json:"fingerprint"`
+	Previous    string  `json:"previous_fingerprint,omitempty"`
+	AgeSeconds  float64 `json:"age_seconds"`
+	Rotations   uint64  `json:"rotations"`
+	Failures    uint64  `json:"failures"`
+}
+
+func (s *secrets) status() SecretStatus {
+	ring := s.store.Load()
+	st := SecretStatus{
+		Source: "random", Epoch: ring.Current().Epoch(), Fingerprint: ring.Current().Fingerprint(),
+		AgeSeconds: time.Since(time.Unix(0, s.changed.Load())).Seconds(),
+		Rotations:  s.rotations.Load(), Failures: s.failures.Load(),
+	}
+	if s.file != "" {
+		st.Source = s.file
+	}
+	if p := ring.Previous(); p != nil {
+		st.Previous = p.Fingerprint()
+	}
+	return st
+}

@@ -1,0 +1,173 @@
+package frontend
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// script is an entropy source that gives one reader after the other.
+type script []io.Reader
+
+func (s *script) Read(p []byte) (int, error) {
+	if len(*s) == 0 {
+		return 0, errors.New("entropy is gone")
+	}
+	r := (*s)[0]
+	n, err := r.Read(p)
+	if err != nil || n == 0 {
+		*s = (*s)[1:]
+	}
+	return n, err
+}
+
+func draw(b byte) io.Reader {
+	sum := sha256.Sum256([]byte{b})
+	return bytes.NewReader(sum[:])
+}
+
+func secretsWith(entropy io.Reader) *Config {
+	return &Config{Entropy: entropy, RotateEvery: time.Hour, Log: slog.New(slog.DiscardHandler)}
+}
+
+func TestGuardDoesNotStartWithoutEntropy(t *testing.T) {
+	for name, src := range map[string]io.Reader{
+		"failing": &script{}, "short": bytes.NewReader(make([]byte, 31)), "stuck": bytes.NewReader(make([]byte, 32)),
+	} {
+		if _, err := openSecrets(secretsWith(src), nil); err == nil || !strings.Contains(err.Error(), "no guard") {
+			t.Errorf("%s source: %v", name, err)
+		}
+	}
+}
+
+// A rotation that gets no good secret keeps the old one and counts.
+func TestRotationKeepsTheOldSecretOnBadEntropy(t *testing.T) {
+	for name, src := range map[string]struct {
+		second io.Reader
+		want   error
+	}{
+		"failing":   {iotestErr{}, cookie.ErrEntropy},
+		"short":     {bytes.NewReader(make([]byte, 31)), cookie.ErrEntropy},
+		"stuck":     {bytes.NewReader(make([]byte, 32)), cookie.ErrWeakSecret},
+		"repeating": {draw('a'), cookie.ErrRepeatedSecret},
+	} {
+		s, err := openSecrets(secretsWith(io.MultiReader(draw('a'), src.second)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := s.store.Load()
+		if err := s.rotate(); !errors.Is(err, src.want) {
+			t.Errorf("%s: %v, want %v", name, err, src.want)
+		}
+		if s.store.Load() != before || s.status().Failures != 1 || s.status().Rotations != 0 {
+			t.Errorf("%s: the old secret is not kept, or the failure not counted: %+v", name, s.status())
+		}
+	}
+}
+
+type iotestErr struct{}
+
+func (iotestErr) Read([]byte) (int, error) { return 0, errors.New("broken") }
+
+func TestRotate(t *testing.T) {
+	s, err := openSecrets(secretsWith(rand.Reader), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Past 256 the epoch byte comes round again.
+	for i := 1; i < 300; i++ {
+		was := s.store.Load().Current()
+		if err := s.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		ring := s.store.Load()
+		if ring.Previous() != was || ring.Current().Epoch() != uint8(i) {
+			t.Fatalf("rotation %d: previous %v, epoch %d", i, ring.Previous() == was, ring.Current().Epoch())
+		}
+	}
+}
+
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func secretText(i int) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(fmt.Sprint(i)))) }
+
+func TestSecretFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	one, two, three := secretText(1), secretText(2), secretText(3)
+	writeFile(t, file, "# ours\n"+one+"\n")
+	c := secretsWith(nil)
+	c.SecretFile = file
+	s, err := openSecrets(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := func(text string) string { x, _ := cookie.ParseSecret(text); return x.Fingerprint() }
+	expect := func(current, previous string) {
+		t.Helper()
+		st := s.status()
+		if st.Fingerprint != named(current) || previous != "" && st.Previous != named(previous) || previous == "" && st.Previous != "" {
+			t.Errorf("current %s previous %s, want %s %q", st.Fingerprint, st.Previous, named(current), previous)
+		}
+	}
+	expect(one, "")
+	writeFile(t, file, two+"\n")
+	if err := s.reload(); err != nil {
+		t.Fatal(err)
+	}
+	expect(two, one)
+	for _, bad := range []string{"", "12ab", strings.Repeat("00", 32), "zz" + one[2:], three + "x"} {
+		writeFile(t, file, bad)
+		if err := s.reload(); err == nil {
+			t.Errorf("%q is accepted", bad)
+		}
+		expect(two, one)
+	}
+	if s.status().Failures != 5 {
+		t.Errorf("%d failures counted, want 5", s.status().Failures)
+	}
+	writeFile(t, file, three+"\n"+one+"\n")
+	if err := s.reload(); err != nil {
+		t.Fatal(err)
+	}
+	expect(three, one)
+	if err := s.rotate(); err == nil {
+		t.Error("a guard with a secret file rotates by itself")
+	}
+}
+
+// Two guards with one file accept each other's cookies.
+func TestSecretFileIsShared(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	writeFile(t, file, secretText(1)+"\n")
+	c := secretsWith(nil)
+	c.SecretFile = file
+	a, err := openSecrets(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := openSecrets(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &cookie.Binding{Random: new([32]byte)}
+	got := a.store.Load().Current().Issue(in)
+	if !b.store.Load().Verify(in, got[:]) {
+		t.Error("the other guard refuses the cookie")
+	}
+}

@@ -1,0 +1,308 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// service is one public address, its workers and the server behind it.
+type service struct {
+	config  *Config
+	listen  netip.AddrPort   // the public address
+	port    uint16           // its port
+	inline  bool             // the server is on this host and keeps the address: workers only answer
+	backend *handoff.Backend // nil inline
+	handoff handoff.Kind     // inline
+	keys    *cookie.Store
+	sources *limit.Table
+	all     limit.Bucket
+	quota   *relay.Quota
+	clock   func() int64 // nanoseconds since the server was made
+	workers []*worker
+}
+
+// Server is a guard.
+type Server struct {
+	config   Config
+	secrets  *secrets
+	kernel   *kernel // nil: no XDP
+	services []*service
+	started  time.Time
+	quota    *relay.Quota
+	running  sync.WaitGroup
+}
+
+// New opens all that a guard needs, and probes the back ends. What fails is said in one line that names the
+// mend, and leaves nothing behind; errors.Is(err, ErrUsage) tells a wrong configuration from bad luck.
+func New(ctx context.Context, c Config) (*Server, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, started: time.Now()}
+	if err := s.openAll(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) openAll(ctx context.Context) (err error) {
+	if s.config.XDP.Interface != "" {
+		if s.kernel, err = openKernel(&s.config); err != nil {
+			return err
+		}
+	}
+	if s.secrets, err = openSecrets(&s.config, s.kernel); err != nil {
+		return err
+	}
+	s.quota = relay.NewQuota(s.config.MaxFlows)
+	for _, sv := range s.config.Services {
+		if err := s.openProxy(ctx, sv); err != nil {
+			return err
+		}
+	}
+	for _, a := range s.config.Protect {
+		if err := s.openInline(ctx, a); err != nil {
+			return err
+		}
+	}
+	if s.kernel != nil {
+		return s.kernel.attach(s.services)
+	}
+	return nil
+}
+
+func (s *Server) newService(listen netip.AddrPort) *service {
+	v := &service{
+		config: &s.config, listen: listen, port: listen.Port(), keys: &s.secrets.store,
+		sources: limit.NewTable(s.config.HelloRate), quota: s.quota,
+		clock: func() int64 { return int64(time.Since(s.started)) },
+	}
+	s.services = append(s.services, v)
+	return v
+}
+
+// mode makes a worker's own hand-off.
+func (v *service) mode(size int) handoff.Mode {
+	if v.inline {
+		return handoff.NewTrust(size)
+	}
+	return v.backend.Mode(size)
+}
+
+// ownCookies reports whether the service's cookies are of the guard's own format.
+func (v *service) ownCookies() bool { return v.inline || v.backend.Kind() == handoff.Trust }
+
+// openProxy opens the sockets of a service, then its back end, then makes its workers.
+func (s *Server) openProxy(ctx context.Context, sv Service) error {
+	conns, err := listen(sv.Listen, &s.config)
+	if err != nil {
+		return err
+	}
+	v := s.newService(conns[0].Local())
+	v.backend, err = handoff.Open(ctx, handoff.Config{
+		Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Log: s.config.Log,
+	})
+	if err != nil {
+		for _, c := range conns {
+			c.Close()
+		}
+		return err
+	}
+	return s.employ(v, conns)
+}
+
+// openInline finds out how the server at address takes verified clients over, and makes workers on a port of
+// their own, which XDP diverts ClientHellos to.
+func (s *Server) openInline(ctx context.Context, address netip.AddrPort) error {
+	v := s.newService(address)
+	v.inline, v.handoff = true, s.config.Handoff
+	if v.handoff == handoff.Auto {
+		probe := address
+		if probe.Addr().IsUnspecified() {
+			probe = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), probe.Port())
+		}
+		var err error
+		if v.handoff, err = handoff.ProbeInline(ctx, probe); err != nil {
+			return err
+		}
+	}
+	if s.config.XDP.Answer == bpf.AnswerXDP {
+		return nil
+	}
+	conns, err := listen(netip.AddrPortFrom(address.Addr(), 0), &s.config)
+	if err != nil {
+		return err
+	}
+	return s.employ(v, conns)
+}
+
+// employ makes a worker for each socket.
+func (s *Server) employ(v *service, conns []*udpbatch.Conn) error {
+	cpus := allowedCPUs()
+	for i, c := range conns {
+		cpu := -1
+		if len(conns) <= len(cpus) {
+			cpu = cpus[i]
+		}
+		w, err := newWorker(v, c, cpu)
+		if err != nil {
+			for _, c := range conns[i+1:] {
+				c.Close()
+			}
+			return err
+		}
+		v.workers = append(v.workers, w)
+	}
+	receive, send := conns[0].Buffers()
+	s.config.Log.Info("listening", "listen", v.listen, "socket", conns[0].Local(), "workers", len(conns),
+		"receive_buffer", receive, "send_buffer", send)
+	if receive < s.config.ReceiveBuffer {
+		s.config.Log.Warn("kernel granted a smaller receive buffer than asked for", "asked", s.config.ReceiveBuffer,
+			"granted", receive, "mend", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", s.config.ReceiveBuffer))
+	}
+	return nil
+}
+
+// listen opens a socket for each worker. The first is opened alone, so that a port in use is seen: a group with
+// SO_REUSEPORT would let another program of this user in, and half the clients would be served by it.
+func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
+	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer}
+	alone, err := udpbatch.Listen(addr, options)
+	if err != nil {
+		return nil, err
+	}
+	addr = netip.AddrPortFrom(addr.Addr(), alone.Local().Port())
+	alone.Close()
+	options.ReusePort = true
+	var conns []*udpbatch.Conn
+	for range c.Workers {
+		conn, err := udpbatch.Listen(addr, options)
+		if err != nil {
+			for _, c := range conns {
+				c.Close()
+			}
+			return nil, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
+}
+
+func allowedCPUs() (cpus []int) {
+	var set unix.CPUSet
+	if unix.SchedGetaffinity(0, &set) != nil {
+		return nil
+	}
+	for i := range len(set) * 64 {
+		if set.IsSet(i) {
+			cpus = append(cpus, i)
+		}
+	}
+	return cpus
+}
+
+// Run serves until ctx ends, then serves what has arrived, ends all flows and returns nil. It returns early
+// with an error only if a worker cannot go on. A Server runs once.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := make(chan struct{})
+	failed := make(chan error, 1)
+	for _, v := range s.services {
+		for _, w := range v.workers {
+			s.running.Go(func() {
+				if err := w.run(stop); err != nil {
+					select {
+					case failed <- err:
+					default:
+					}
+					cancel()
+				}
+			})
+		}
+		if v.backend != nil {
+			s.running.Go(func() { v.backend.Run(ctx) })
+		}
+	}
+	if s.kernel != nil {
+		s.running.Go(func() { s.kernel.beat(ctx, s.services) })
+	}
+	s.running.Go(func() { s.secrets.run(ctx) })
+	<-ctx.Done()
+	close(stop)
+	for _, v := range s.services {
+		for _, w := range v.workers {
+			w.poller.Wake()
+		}
+	}
+	s.running.Wait()
+	s.close()
+	select {
+	case err := <-failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (s *Server) close() {
+	s.kernel.close() // first: no ClientHello must come to a worker that is gone
+	s.kernel = nil
+	for _, v := range s.services {
+		for _, w := range v.workers {
+			w.close()
+		}
+		if v.backend != nil {
+			v.backend.Close()
+		}
+	}
+}
+
+// Reload reads the secret file again; an error is logged too, and leaves the old secret in force. Without a
+// file there is nothing to do.
+func (s *Server) Reload() error {
+	if s.config.SecretFile == "" {
+		return nil
+	}
+	return s.secrets.reload()
+}
+
+// Rotate draws a new secret now.
+func (s *Server) Rotate() error { return s.secrets.rotate() }
+
+// Ready is nil if clients can be served through every service.
+func (s *Server) Ready() error {
+	var errs []error
+	for _, v := range s.services {
+		if v.backend == nil {
+			continue
+		}
+		if st := v.backend.Status(); !st.Ready {
+			errs = append(errs, fmt.Errorf("back end %s: up %v, %d of %d cookies known", st.Server, st.Up, st.Known, st.Pool))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Listening returns the services' public addresses, with the ports that the kernel chose.
+func (s *Server) Listening() []netip.AddrPort {
+	var a []netip.AddrPort
+	for _, v := range s.services {
+		a = append(a, v.listen)
+	}
+	return a
+}

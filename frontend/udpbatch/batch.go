@@ -1,0 +1,145 @@
+package udpbatch
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
+)
+
+// MaxDatagram is the size of a slot: a UDP datagram is at most 65507 bytes over IPv4 and 65527 over IPv6
+// without jumbograms, so nothing is ever cut off. Slots are mapped, not allocated: a page that no datagram
+// reaches costs nothing.
+const MaxDatagram = 1 << 16
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+	_   [4]byte
+}
+
+// Route is the way back to the peer of a datagram: its address, and, where the socket is bound to a wildcard,
+// the local address it was sent to, which must be the source of every answer. A plain value to keep or copy.
+type Route struct {
+	name   unix.RawSockaddrInet6
+	local  [sendControl]byte // an IPV6_PKTINFO control message
+	pinned bool              // local holds an address
+}
+
+// Peer is the address that the route leads to.
+func (r *Route) Peer() Endpoint {
+	return Endpoint{IP: r.name.Addr, Port: ntohs(r.name.Port), Zone: r.name.Scope_id}
+}
+
+// Control message room: on receipt IPV6_PKTINFO (40 bytes) and SO_RXQ_OVFL (24); on sending the first alone.
+const (
+	recvControl = 128
+	sendControl = 40
+)
+
+// Batch is a fixed number of slots for received datagrams.
+type Batch struct {
+	memory  []byte
+	hdrs    []mmsghdr
+	iovs    []unix.Iovec
+	routes  []Route
+	control [][recvControl]byte
+	n       int
+	overrun uint32
+}
+
+// NewBatch makes a batch of size slots; Close gives the memory back.
+func NewBatch(size int) (*Batch, error) {
+	memory, err := unix.Mmap(-1, 0, size*MaxDatagram, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("map %d KiB for a batch of %d datagrams: %w", size*MaxDatagram>>10, size, err)
+	}
+	b := &Batch{
+		memory: memory, hdrs: make([]mmsghdr, size), iovs: make([]unix.Iovec, size),
+		routes: make([]Route, size), control: make([][recvControl]byte, size),
+	}
+	template := (&ipv6.ControlMessage{Src: make([]byte, 16), IfIndex: 1}).Marshal() // IfIndex: to get all of in6_pktinfo
+	for i := range size {
+		b.iovs[i].Base = &memory[i*MaxDatagram]
+		b.iovs[i].SetLen(MaxDatagram)
+		h := &b.hdrs[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&b.routes[i].name))
+		h.Iov = &b.iovs[i]
+		h.SetIovlen(1)
+		h.Control = &b.control[i][0]
+		copy(b.routes[i].local[:], template)
+	}
+	return b, nil
+}
+
+// Close unmaps the slots. Nothing that the batch returned may be used afterwards.
+func (b *Batch) Close() error { return unix.Munmap(b.memory) }
+
+// Cap is the number of slots.
+func (b *Batch) Cap() int { return len(b.hdrs) }
+
+// Len is the number of slots filled since the last Reset.
+func (b *Batch) Len() int { return b.n }
+
+// Reset empties the batch.
+func (b *Batch) Reset() { b.n = 0 }
+
+// Datagram is what slot i holds.
+func (b *Batch) Datagram(i int) []byte {
+	at := i * MaxDatagram
+	return b.memory[at : at+int(b.hdrs[i].len) : at+MaxDatagram]
+}
+
+// Route is the way back to the sender of slot i.
+func (b *Batch) Route(i int) *Route { return &b.routes[i] }
+
+// Overruns is the number of datagrams that the kernel dropped because the socket's buffer was full, as of the
+// newest datagram received (SO_RXQ_OVFL): a counter of the socket that wraps at 2^32.
+func (b *Batch) Overruns() uint32 { return b.overrun }
+
+// prepare makes slots from b.n on ready for recvmmsg, which overwrites the lengths.
+func (b *Batch) prepare() {
+	for i := b.n; i < len(b.hdrs); i++ {
+		h := &b.hdrs[i].hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(recvControl)
+	}
+}
+
+// received takes n new slots over: the local address of each goes into its route.
+func (b *Batch) received(n int) {
+	for i := b.n; i < b.n+n; i++ {
+		r := &b.routes[i]
+		r.pinned = false
+		data := b.control[i][:b.hdrs[i].hdr.Controllen]
+		for len(data) >= unix.SizeofCmsghdr {
+			c := (*unix.Cmsghdr)(unsafe.Pointer(&data[0]))
+			size := int(c.Len)
+			if size < unix.SizeofCmsghdr || size > len(data) {
+				break
+			}
+			body := data[unix.SizeofCmsghdr:size]
+			switch {
+			case c.Level == unix.IPPROTO_IPV6 && c.Type == unix.IPV6_PKTINFO && len(body) >= unix.SizeofInet6Pktinfo:
+				r.pin((*unix.Inet6Pktinfo)(unsafe.Pointer(&body[0])))
+			case c.Level == unix.SOL_SOCKET && c.Type == unix.SO_RXQ_OVFL && len(body) >= 4:
+				b.overrun = *(*uint32)(unsafe.Pointer(&body[0]))
+			}
+			data = data[min(unix.CmsgSpace(size-unix.SizeofCmsghdr), len(data)):]
+		}
+	}
+	b.n += n
+}
+
+// pin makes info's address the source of answers. The interface is kept only where the address means nothing
+// without it (link-local): elsewhere the routing table knows better which way an answer goes.
+func (r *Route) pin(info *unix.Inet6Pktinfo) {
+	out := (*unix.Inet6Pktinfo)(unsafe.Pointer(&r.local[unix.SizeofCmsghdr]))
+	*out = *info
+	if linkLocal := info.Addr[0] == 0xfe && info.Addr[1]&0xc0 == 0x80; !linkLocal {
+		out.Ifindex = 0
+	}
+	r.pinned = true
+}

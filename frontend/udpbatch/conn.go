@@ -1,0 +1,203 @@
+package udpbatch
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+var littleEndian = func() bool { x := uint16(1); return *(*byte)(unsafe.Pointer(&x)) == 1 }()
+
+// Conn is a non-blocking UDP socket.
+type Conn struct {
+	fd    int
+	local netip.AddrPort
+	peer  netip.AddrPort
+}
+
+// Options of a listening socket.
+type Options struct {
+	ReusePort     bool
+	ReceiveBuffer int // bytes asked for; the kernel may grant less: see Buffers. 0: the system's default
+	SendBuffer    int
+}
+
+// Listen opens a socket bound to addr. The wildcard [::] takes IPv4 as well. Errors name the address and how
+// to mend them.
+func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
+	c, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("listen on %v: %w", addr, err)
+	}
+	if err := c.bind(addr, o); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("listen on %v: %w", addr, hint(err))
+	}
+	return c, nil
+}
+
+// Dial opens a socket connected to peer, from a local port that the kernel chooses.
+func Dial(peer netip.AddrPort) (*Conn, error) {
+	c, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("open a socket to %v: %w", peer, err)
+	}
+	if err := unix.Connect(c.fd, sockaddr(peer)); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect to %v: %w", peer, hint(err))
+	}
+	c.peer = peer
+	c.local = c.name()
+	return c, nil
+}
+
+func open() (*Conn, error) {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
+	if err != nil {
+		return nil, hint(err)
+	}
+	c := &Conn{fd: fd}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("let an IPv6 socket carry IPv4: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Conn) bind(addr netip.AddrPort, o Options) error {
+	set := func(level, name, value int) error { return unix.SetsockoptInt(c.fd, level, name, value) }
+	var errs []error
+	if o.ReusePort {
+		errs = append(errs, set(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	}
+	if addr.Addr().IsUnspecified() {
+		errs = append(errs, set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1))
+		if addr.Addr().Is4() {
+			addr = netip.AddrPortFrom(netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff}), addr.Port())
+		}
+	}
+	errs = append(errs, set(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
+	// The FORCE variants pass the limits of net.core.*mem_max, where we are privileged.
+	if o.ReceiveBuffer > 0 && set(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, o.ReceiveBuffer) != nil {
+		errs = append(errs, set(unix.SOL_SOCKET, unix.SO_RCVBUF, o.ReceiveBuffer))
+	}
+	if o.SendBuffer > 0 && set(unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, o.SendBuffer) != nil {
+		errs = append(errs, set(unix.SOL_SOCKET, unix.SO_SNDBUF, o.SendBuffer))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if err := unix.Bind(c.fd, sockaddr(addr)); err != nil {
+		return err
+	}
+	c.local = c.name()
+	return nil
+}
+
+func (c *Conn) name() netip.AddrPort {
+	sa, err := unix.Getsockname(c.fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	in6, ok := sa.(*unix.SockaddrInet6)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom16(in6.Addr).Unmap(), uint16(in6.Port))
+}
+
+// Buffers reads back the sizes of the socket's buffers in bytes, as the kernel counts them: it doubles what it
+// grants, for its own bookkeeping (socket(7)).
+func (c *Conn) Buffers() (receive, send int) {
+	receive, _ = unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	send, _ = unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	return receive, send
+}
+
+// FD is the file descriptor, for a Poller.
+func (c *Conn) FD() int { return c.fd }
+
+// Local is the address that the socket is bound to.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// Close closes the socket.
+func (c *Conn) Close() error { return unix.Close(c.fd) }
+
+// Recv fills the free slots of b with what is there, waiting for nothing, and returns how many it filled.
+// 0 with a nil error means that nothing is there. A connected socket may report its peer's refusal
+// (unix.ECONNREFUSED).
+func (c *Conn) Recv(b *Batch) (int, error) {
+	b.prepare()
+	free := b.hdrs[b.n:]
+	if len(free) == 0 {
+		return 0, nil
+	}
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&free[0])), uintptr(len(free)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			b.received(int(n))
+			return int(n), nil
+		case unix.EAGAIN:
+			return 0, nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Send sends all of q and empties it, waiting for nothing. A datagram that cannot be sent is skipped; where
+// the socket's buffer is full, all the rest is. It returns how many were sent and the last error.
+func (c *Conn) Send(q *Queue) (sent int, err error) {
+	rest := q.hdrs[:q.n]
+	q.n = 0
+	for len(rest) > 0 {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0: // a partial send: the next call tells what is wrong with the next datagram
+			sent += int(n)
+			rest = rest[n:]
+		case unix.EINTR:
+		case unix.EAGAIN, unix.ENOBUFS:
+			return sent, errno
+		default:
+			err = errno
+			rest = rest[1:]
+		}
+	}
+	return sent, err
+}
+
+// hint adds to a socket error how to mend it.
+func hint(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("%w: another program has the port; stop it or choose another (who: ss -lunp)", err)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: no interface of this host has the address (ip address)", err)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("%w: ports below 1024 need CAP_NET_BIND_SERVICE", err)
+	case errors.Is(err, unix.EMFILE):
+		return fmt.Errorf("%w: raise the limit of open files (ulimit -n, LimitNOFILE=)", err)
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		return fmt.Errorf("%w: the kernel was started with ipv6.disable=1; use net.ipv6.conf.all.disable_ipv6=1 instead, which leaves IPv6 sockets for IPv4", err)
+	case errors.Is(err, unix.ENETUNREACH):
+		return fmt.Errorf("%w: no route to it (ip route)", err)
+	}
+	return os.NewSyscallError("socket", err)
+}
+
+func zoneIndex(zone string) uint32 {
+	if i, err := net.InterfaceByName(zone); err == nil {
+		return uint32(i.Index)
+	}
+	n, _ := strconv.ParseUint(zone, 10, 32)
+	return uint32(n)
+}

@@ -1,0 +1,11 @@
+// Package udpbatch moves UDP datagrams many at a time: recvmmsg into a [Batch], sendmmsg from a [Queue], epoll
+// over many sockets with a [Poller].
+//
+// Every socket is AF_INET6, with IPv4 peers as v4-mapped addresses, so that there is one address layout and
+// one code path for both. The sockets stay off Go's network poller: a worker is one locked thread that sleeps
+// in [Poller.Wait].
+//
+// A Batch owns its buffers: what Datagram and Route return lives until the next Reset. A Queue borrows what is
+// added to it until it is sent. None of the types is for concurrent use, except that Poller.Wake may be called
+// from anywhere and that several threads may send on one Conn.
+package udpbatch

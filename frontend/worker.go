@@ -1,0 +1,237 @@
+package frontend
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// worker serves one socket of a service on one CPU, alone on its thread: no locks, and nothing it writes per
+// packet is read by others.
+type worker struct {
+	service *service
+	conn    *udpbatch.Conn
+	cpu     int // -1: not pinned
+	poller  *udpbatch.Poller
+
+	in       *udpbatch.Batch // from clients
+	what     []hello.Reason  // of each slot of in
+	hellos   []handoff.Hello // the ClientHellos among them
+	answers  *udpbatch.Queue
+	mode     handoff.Mode
+	next     []int32       // slot -> next slot of the same flow
+	touched  []*relay.Flow // flows with slots pending
+	forwards *udpbatch.Queue
+
+	back    *udpbatch.Batch // from the server
+	returns *udpbatch.Queue
+
+	kernel *kernel     // nil: no XDP in front
+	credit *bpf.Credit // what XDP may still send here
+
+	flows  *relay.Table
+	counts metrics.Counters
+	now    int64 // nanoseconds since the server started; read once per batch
+	swept  int64
+}
+
+// Tokens of the poller: flows use their ids, from 0 up.
+const listenToken = 1<<31 - 1
+
+// burst is how many full batches a worker takes from its socket before it looks at the server's side, so that a
+// flood of ClientHellos cannot starve what the server has to say: 4 batches of 64 are about a millisecond.
+const burst = 4
+
+// sweepEvery is how often idle flows are looked for.
+const sweepEvery = time.Second
+
+func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
+	size := s.config.Batch
+	w := &worker{
+		service: s, conn: conn, cpu: cpu,
+		what: make([]hello.Reason, size), hellos: make([]handoff.Hello, 0, size),
+		answers: udpbatch.NewQueue(size), mode: s.mode(size),
+		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
+		returns: udpbatch.NewQueue(size),
+		flows:   relay.NewTable(s.quota, s.config.IdleTimeout),
+	}
+	var err error
+	if w.poller, err = udpbatch.NewPoller(256); err != nil {
+		return nil, err
+	}
+	if w.in, err = udpbatch.NewBatch(size); err == nil {
+		w.back, err = udpbatch.NewBatch(size)
+	}
+	if err == nil {
+		err = w.poller.Add(conn.FD(), udpbatch.Event{A: listenToken})
+	}
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// close gives back what the worker holds, its socket and its flows included.
+func (w *worker) close() {
+	for f := w.flows.Stalest(); f != nil; f = w.flows.Stalest() {
+		w.end(f)
+	}
+	w.poller.Close()
+	w.conn.Close()
+	for _, b := range []*udpbatch.Batch{w.in, w.back} {
+		if b != nil {
+			b.Close()
+		}
+	}
+}
+
+// run serves until stop is closed and the poller woken. What has arrived by then is still served.
+func (w *worker) run(stop <-chan struct{}) error {
+	runtime.LockOSThread() // and never unlock: the thread's CPU affinity must not leak to others
+	if w.cpu >= 0 {
+		var set unix.CPUSet
+		set.Set(w.cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			w.service.config.Log.Warn("worker stays unpinned", "cpu", w.cpu, "error", err)
+		}
+	}
+	if w.credit != nil {
+		w.credit.Refill(creditBudget)
+	}
+	for {
+		n, woken, err := w.poller.Wait(int(sweepEvery.Milliseconds()))
+		if err != nil {
+			return fmt.Errorf("worker on %v: %w", w.conn.Local(), err)
+		}
+		w.now = w.service.clock()
+		for i := range n {
+			if e := w.poller.Event(i); e.A == listenToken {
+				w.fromClients()
+			} else if f := w.flows.At(e); f != nil {
+				w.fromServer(f)
+			}
+		}
+		w.flushReturns()
+		if w.now-w.swept >= int64(sweepEvery) {
+			w.sweep()
+		}
+		w.counts.Publish()
+		if woken {
+			select {
+			case <-stop:
+				w.fromClients()
+				w.counts.Publish()
+				return nil
+			default:
+			}
+		}
+	}
+}
+
+// sweep ends idle flows and tells the back end of those it was silent to.
+func (w *worker) sweep() {
+	w.swept = w.now
+	for f := w.flows.Expired(w.now); f != nil; f = w.flows.Expired(w.now) {
+		w.end(f)
+	}
+	// 3 s: after the client's first two retransmissions (1 s and 2 s, RFC 6347 section 4.2.4.1).
+	if w.flows.Silent(w.now - int64(3*time.Second)) {
+		w.service.backend.Suspect(handoff.Unanswered)
+	}
+}
+
+// end ends a flow.
+func (w *worker) end(f *relay.Flow) {
+	if w.kernel != nil {
+		w.kernel.forget(w.service, f.Client)
+	}
+	w.poller.Remove(f.Port.FD())
+	w.flows.Close(f)
+}
+
+// fromServer takes one batch of what the server sent to f's client.
+func (w *worker) fromServer(f *relay.Flow) {
+	if w.back.Len() == w.back.Cap() {
+		w.flushReturns()
+	}
+	first := w.back.Len()
+	n, err := f.Port.Recv(w.back)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		w.counts.Count(metrics.ServerRefused)
+		w.service.backend.Suspect(handoff.Unanswered)
+	}
+	for i := first; i < first+n; i++ {
+		d := w.back.Datagram(i)
+		if c, ok := hello.HelloVerifyCookie(d); ok {
+			w.counts.Count(metrics.ServerVerify)
+			// A late copy of an answer to the guard's own question carries the cookie that the flow has.
+			if f.State == relay.Opening && string(c) != string(f.Cookie()) {
+				w.queueReturns(first, i, f)
+				w.service.backend.Suspect(handoff.Refused)
+				w.end(f) // so that the client's next ClientHello is judged anew
+				return
+			}
+			w.queueReturns(first, i, f)
+			first = i + 1
+			continue
+		}
+		if f.State == relay.Opening && hello.IsAlert(d) {
+			w.service.backend.Suspect(handoff.Unanswered)
+		}
+		w.flows.Touch(f, after(f.State, d, relay.Established), w.now)
+	}
+	w.queueReturns(first, w.back.Len(), f)
+}
+
+// queueReturns queues slots from..to of back for f's client.
+func (w *worker) queueReturns(from, to int, f *relay.Flow) {
+	for i := from; i < to; i++ {
+		route := w.back.Route(i)
+		*route = f.Route
+		w.counts.Count(metrics.Returned)
+		w.returns.Add(w.back.Datagram(i), route)
+	}
+}
+
+// flushReturns sends what the server said to the clients.
+func (w *worker) flushReturns() {
+	if n := w.returns.Len(); n > 0 {
+		sent, _ := w.conn.Send(w.returns)
+		w.counts.Add(metrics.ReturnSent, sent)
+		w.counts.Add(metrics.ReturnFailed, n-sent)
+	}
+	w.back.Reset()
+}
+
+// drain throws away what a port that is about to get a flow has received before.
+func (w *worker) drain(port *relay.Port) {
+	w.flushReturns()
+	for n := 1; n > 0; w.back.Reset() {
+		n, _ = port.Recv(w.back)
+	}
+}
+
+// after is the state of a flow in state s after datagram d of either side; open is what a datagram that is no
+// alert makes of it.
+func after(s relay.State, d []byte, open relay.State) relay.State {
+	switch {
+	case s != relay.Opening && hello.IsEncryptedAlert(d):
+		return relay.Closing
+	case open == relay.Opening && s == relay.Closing:
+		return relay.Established
+	case open == relay.Opening:
+		return s
+	}
+	return open
+}

@@ -1,0 +1,153 @@
+package frontend
+
+import (
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
+func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Mode) (*worker, *udpbatch.Conn) {
+	t.Helper()
+	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute}
+	backend, err := handoff.Open(t.Context(), handoff.Config{Server: handofftest.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(backend.Close)
+	start := time.Now()
+	s := &service{
+		config: c, port: 4433, backend: backend, keys: new(cookie.Store), sources: limit.NewTable(limit.Rate{}),
+		quota: relay.NewQuota(c.MaxFlows), clock: func() int64 { return int64(time.Since(start)) },
+	}
+	s.keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
+	conn, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{ReceiveBuffer: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := newWorker(s, conn, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.close)
+	if mode != nil {
+		w.mode = mode(backend)
+	}
+	client, err := udpbatch.Dial(conn.Local())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return w, client
+}
+
+// load fills w.in with n copies of d.
+func load(t testing.TB, w *worker, client *udpbatch.Conn, d []byte, n int) {
+	t.Helper()
+	q := udpbatch.NewQueue(n)
+	for range n {
+		q.Add(d, nil)
+	}
+	if sent, err := client.Send(q); sent != n || err != nil {
+		t.Fatal(sent, err)
+	}
+	w.in.Reset()
+	for end := time.Now().Add(5 * time.Second); w.in.Len() < n; {
+		if _, err := w.conn.Recv(w.in); err != nil || time.Now().After(end) {
+			t.Fatalf("%d of %d datagrams came: %v", w.in.Len(), n, err)
+		}
+	}
+}
+
+var modes = map[string]func(*handoff.Backend) handoff.Mode{
+	"trust":   func(*handoff.Backend) handoff.Mode { return handoff.NewTrust(64) },
+	"harvest": nil,
+}
+
+// BenchmarkWorkerLoop is what a worker does with a batch of 64 first ClientHellos but for the system calls:
+// parse, cookie, build. The copy that undoes the building in place is part of it.
+func BenchmarkWorkerLoop(b *testing.B) {
+	for name, mode := range modes {
+		b.Run("mode="+name, func(b *testing.B) {
+			w, client := bareWorker(b, 64, mode)
+			d := hellotest.Captured()[0].Datagram
+			load(b, w, client, d, 64)
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range w.in.Len() {
+					copy(w.in.Datagram(i), d)
+				}
+				w.judge()
+				w.dispatch()
+				w.answers.Reset()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/hello")
+		})
+	}
+}
+
+func TestWorkerLoopDoesNotAllocate(t *testing.T) {
+	for name, mode := range modes {
+		w, client := bareWorker(t, 64, mode)
+		cases := hellotest.Cases()
+		for i := range cases {
+			if len(cases[i].Datagram) == 0 {
+				cases[i].Datagram = []byte{0}
+			}
+		}
+		for _, c := range cases {
+			load(t, w, client, c.Datagram, 3)
+			if n := testing.AllocsPerRun(20, func() {
+				for i := range w.in.Len() {
+					copy(w.in.Datagram(i), c.Datagram)
+				}
+				w.judge()
+				w.dispatch()
+				w.answers.Reset()
+			}); n != 0 {
+				t.Errorf("%s, %s: %v allocations a batch", name, c.Name, n)
+			}
+		}
+	}
+}
+
+// Each datagram moves one counter of the client stage, the right one.
+func TestEveryDatagramIsCountedOnce(t *testing.T) {
+	w, client := bareWorker(t, 64, modes["trust"])
+	events := func() [metrics.EventLen]uint64 {
+		var t metrics.Totals
+		w.counts.Publish()
+		w.counts.AddTo(&t)
+		return t.Events
+	}
+	for _, c := range hellotest.Cases() {
+		want := events()
+		load(t, w, client, c.Datagram, 1)
+		w.judge()
+		w.dispatch()
+		w.answers.Reset()
+		e := metrics.Answered
+		switch {
+		case c.Want != hello.OK:
+			e = metrics.Dropped(c.Want)
+		case strings.Contains(c.Name, "cookie of") || strings.Contains(c.Name, "and cookie"):
+			e = metrics.WrongCookie
+		}
+		want[e]++
+		if events() != want {
+			t.Errorf("%s: not counted once, as %v", c.Name, metrics.Labels[e])
+		}
+	}
+}
