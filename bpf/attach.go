@@ -75,20 +75,26 @@ func (g *Guard) attachXDP(dev *net.Interface, mode Mode) (link.Link, Mode, error
 	if mode == ModeAuto {
 		modes = []Mode{ModeNative, ModeGeneric}
 	}
-	var errs []error
+	var failed error
 	for _, m := range modes {
+		var err error
 		for _, p := range []*ebpf.Program{g.frags, g.progs.Guard} {
-			l, err := link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: flags[m]})
+			var l link.Link
+			l, err = link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: flags[m]})
 			if err == nil {
 				return l, m, nil
 			}
 			if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 				return nil, 0, fmt.Errorf("another XDP program is attached (bpftool net show dev %s; ip link set dev %s xdp off removes one that no link holds): %w", dev.Name, dev.Name, err)
 			}
-			errs = append(errs, fmt.Errorf("XDP in %v mode: %w", m, attachHint(dev, err)))
 		}
+		err = fmt.Errorf("XDP in %v mode: %w", m, attachHint(dev, err))
+		if failed != nil {
+			err = fmt.Errorf("%w; %w", failed, err)
+		}
+		failed = err
 	}
-	return nil, 0, errors.Join(errs...)
+	return nil, 0, failed
 }
 
 // attachHint adds what mends err.

@@ -241,6 +241,31 @@ func TestAttachRefusals(t *testing.T) {
 	}
 }
 
+// With the program for several buffers a large MTU is no obstacle; with the other one alone the refusal says
+// what is.
+func TestLargeMTU(t *testing.T) {
+	l := newLab(t)
+	for ns, iface := range map[*lab.Namespace]string{l.Guard: lab.ToServer, l.Server: lab.ToGuard} {
+		if err := ns.Run("ip", "link", "set", iface, "mtu", "9000"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := guarding(t, inline())
+	if got := attach(t, l, g, lab.ToServer, ModeAuto); got != ModeNative {
+		t.Errorf("attached in %v mode", got)
+	}
+	if err := g.Detach(); err != nil {
+		t.Fatal(err)
+	}
+	frags := g.frags
+	g.frags = g.progs.Guard
+	defer func() { g.frags = frags }()
+	err := l.Guard.Do(func() error { _, err := g.Attach(lab.ToServer, ModeNative); return err })
+	if err == nil || !strings.Contains(err.Error(), "ip link set server0 mtu 1500") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("refusal: %v", err)
+	}
+}
+
 func TestPinDirOfVLAN(t *testing.T) {
 	dir := PinDir(filepath.Dir(pinDir(t)), "eth0.7")
 	if err := os.MkdirAll(dir+unfinished, 0o700); err != nil {
