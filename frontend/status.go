@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"maps"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -107,15 +108,17 @@ func (s *Server) Gauges() metrics.Gauges {
 }
 
 func (c *Config) flags() map[string]any {
-	return map[string]any{
+	m := map[string]any{
 		"workers": c.Workers, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool,
 		"secret-file": c.SecretFile, "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(),
-		"hello-rate": c.HelloRate.PerSecond, "hello-burst": c.HelloRate.Burst,
+		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.XDP.Answer.String(),
 		"unverified": c.XDP.Unverified.String(), "unverified-rate": c.XDP.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "monitor": c.XDP.Monitor,
 	}
+	maps.Copy(m, c.Shown)
+	return m
 }
