@@ -43,6 +43,9 @@ type Server struct {
 	started  time.Time
 	quota    *relay.Quota
 	running  sync.WaitGroup
+
+	life   sync.RWMutex // held by who looks into what close gives back
+	closed bool
 }
 
 // New opens all that a guard needs, and probes the back ends. What fails is said in one line that names the
@@ -275,8 +278,10 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) close() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	s.closed = true
 	s.kernel.close() // first: no ClientHello must come to a worker that is gone
-	s.kernel = nil
 	for _, v := range s.services {
 		for _, w := range v.workers {
 			w.close()

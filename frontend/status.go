@@ -38,12 +38,14 @@ type ServiceStatus struct {
 
 // Status takes a snapshot.
 func (s *Server) Status() Status {
+	s.life.RLock() // a request may be under way while the guard stops
+	defer s.life.RUnlock()
 	t := s.Totals()
 	st := Status{
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true, Secret: s.secrets.status(),
 		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), Flags: s.config.flags(),
 	}
-	if s.kernel != nil {
+	if s.kernel != nil && !s.closed {
 		var err error
 		if st.XDP, err = s.kernel.status(s.services); err != nil {
 			s.config.Log.Error("counters of XDP could not be read", "error", err)
@@ -59,7 +61,7 @@ func (s *Server) Status() Status {
 		} else {
 			sv.Backend = v.backend.Status()
 		}
-		if len(v.workers) > 0 {
+		if len(v.workers) > 0 && !s.closed {
 			sv.ReceiveBuffer, sv.SendBuffer = v.workers[0].conn.Buffers()
 		}
 		st.Services = append(st.Services, sv)

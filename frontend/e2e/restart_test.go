@@ -107,3 +107,25 @@ func TestGuardRestart(t *testing.T) {
 		c.close()
 	})
 }
+
+// TestStatusWhileStopping: who asks a guard how it is while it stops gets an answer, and the guard stops.
+func TestStatusWhileStopping(t *testing.T) {
+	t.Parallel()
+	g := startGuard(t, startBackend(t, anyPort, byAddress).addr())
+	asked := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 1000 {
+			if s := g.Status(); len(s.Services) != 1 {
+				t.Errorf("%d services, want 1", len(s.Services))
+			}
+			if i == 10 {
+				close(asked)
+			}
+		}
+	}()
+	<-asked
+	g.stop()
+	<-done
+}
