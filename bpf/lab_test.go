@@ -23,13 +23,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
-// network is a lab whose guard namespace runs the programs on the client's side.
-type network struct {
-	*lab.Lab
-	g    *Guard
-	mode Mode
-}
-
 func newLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	l, err := lab.New(strings.ToLower(strings.NewReplacer("/", "-", "Test", "").Replace(t.Name())))
@@ -131,10 +124,10 @@ func certificate(t *testing.T, dir string) (cert, key string) {
 // clients are command lines of real clients for an address and a port.
 var clients = map[string]func(netip.Addr, string) []string{
 	"openssl": func(a netip.Addr, port string) []string {
-		return []string{"openssl", "s_client", "-dtls1_2", "-quiet", "-connect", bracket(a) + ":" + port}
+		return []string{"openssl", "s_client", "-dtls1_2", "-quiet", "-no_ign_eof", "-connect", bracket(a) + ":" + port}
 	},
 	"openssl in fragments": func(a netip.Addr, port string) []string {
-		return []string{"openssl", "s_client", "-dtls1_2", "-quiet", "-mtu", "256", "-connect", bracket(a) + ":" + port}
+		return []string{"openssl", "s_client", "-dtls1_2", "-quiet", "-no_ign_eof", "-mtu", "256", "-connect", bracket(a) + ":" + port}
 	},
 	"gnutls": func(a netip.Addr, port string) []string {
 		return []string{"gnutls-cli", "--udp", "--insecure", "-p", port, a.String()}
@@ -159,28 +152,36 @@ type session struct {
 	err *bytes.Buffer
 }
 
-// dial starts a client, which connects at its first line.
-func dial(t *testing.T, n *lab.Namespace, args []string) *session {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	t.Cleanup(cancel)
+// open starts a client, which connects at once. It ends with ctx.
+func open(ctx context.Context, n *lab.Namespace, args []string) (*session, error) {
 	s := &session{cmd: exec.CommandContext(ctx, args[0], args[1:]...), err: new(bytes.Buffer)}
 	var err error
 	if s.in, err = s.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	s.cmd.Stderr = s.err
-	if err := n.Start(s.cmd); err != nil {
+	s.out = bufio.NewScanner(out)
+	return s, n.Start(s.cmd)
+}
+
+// patience is what a client may take: many retransmissions.
+const patience = 30 * time.Second
+
+func dial(t *testing.T, n *lab.Namespace, args []string) *session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	s, err := open(ctx, n, args)
+	if err != nil {
 		if os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
 			t.Skipf("needs %s: %v", args[0], err)
 		}
 		t.Fatal(err)
 	}
-	s.out = bufio.NewScanner(out)
 	return s
 }
 
@@ -200,9 +201,10 @@ func (s *session) echo(text string) error {
 	return fmt.Errorf("%q did not come back\n%s\n%s", text, strings.Join(seen, "\n"), s.err)
 }
 
+// close ends the association as clients do: the server's process for it must go, or a later client with the
+// same port would talk to that.
 func (s *session) close() {
 	s.in.Close()
-	s.cmd.Process.Signal(os.Interrupt)
 	io.Copy(io.Discard, &scannerRest{s.out})
 	s.cmd.Wait()
 }

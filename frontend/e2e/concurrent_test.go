@@ -16,7 +16,7 @@ func TestConcurrentClients(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)
-			g := startGuard(t, s.addr, func(c *frontend.Config) { c.HarvestPool = 1024 })
+			g := startGuard(t, s.addr, func(c *frontend.Config) { c.HarvestPool = 8192 })
 			if chosen := g.Status().Services[0].Backend.Handoff; chosen != mode {
 				t.Fatalf("auto chose %s for a server that wants %s", chosen, mode)
 			}

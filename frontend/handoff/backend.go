@@ -14,8 +14,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses,
-// and 4096 clients can have associations at the same time. Ephemeral ports allow some 28 000.
+// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses (two
+// choices under each of two secrets), and 4096 clients can have associations at the same time. Ephemeral ports
+// allow some 28 000.
 const DefaultPool = 4096
 
 // Watch times. A server is asked for a cookie every second, which is how a restart is noticed before a client
