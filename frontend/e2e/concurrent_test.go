@@ -15,6 +15,7 @@ import (
 // TestConcurrentClients: 50 clients at a time, all with data to exchange, through each hand-off that auto can
 // choose.
 func TestConcurrentClients(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"harvest", "trust"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

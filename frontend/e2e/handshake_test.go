@@ -14,6 +14,7 @@ import (
 // TestFragmentedHellos: ClientHellos that do not fit one datagram are answered from their first fragment, and
 // with a good cookie all their fragments reach the server.
 func TestFragmentedHellos(t *testing.T) {
+	t.Parallel()
 	big := []string{"-dtls1_2", "-mtu", "256", "-alpn", "first-protocol,second-protocol,third-protocol,fourth-protocol"}
 	for name, c := range map[string]struct {
 		dial  dialer
@@ -44,6 +45,7 @@ func TestFragmentedHellos(t *testing.T) {
 
 // TestLossAndDuplication: what a network does to the cookie exchange, the client's retransmissions mend.
 func TestLossAndDuplication(t *testing.T) {
+	t.Parallel()
 	nth := func(want int, v verdict, is func(s *step) bool) func() func(s *step) verdict {
 		return func() func(s *step) verdict {
 			var n atomic.Int32
@@ -98,6 +100,7 @@ func TestLossAndDuplication(t *testing.T) {
 
 // TestRotationBetweenHellos: the cookie is issued under one secret and comes back under another.
 func TestRotationBetweenHellos(t *testing.T) {
+	t.Parallel()
 	// rotating rotates n times when the first HelloVerifyRequest is on its way.
 	rotating := func(g *guard, n int) func(s *step) verdict {
 		return func(s *step) verdict {
