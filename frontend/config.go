@@ -42,6 +42,8 @@ type Config struct {
 
 	Entropy io.Reader // nil: crypto/rand
 	Log     *slog.Logger
+
+	Shown map[string]any // flags of the program around the guard: Status shows them beside the guard's own
 }
 
 // Defaults.

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,6 +73,8 @@ func (d *Door) Close() {
 	case d == nil:
 	case d.server != nil:
 		_ = d.server.Close()
+		// The server knows the listener only once its goroutine runs; a socket file must go in any case.
+		fallthrough
 	default:
 		_ = d.listener.Close()
 	}
@@ -131,7 +134,7 @@ func Ask(ctx context.Context, socket, method, path string) ([]byte, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("the guard on %s refused: %s", socket, body)
+		err = fmt.Errorf("the guard on %s refused: %s", socket, bytes.TrimSpace(body))
 	}
 	return body, err
 }

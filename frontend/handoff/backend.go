@@ -123,6 +123,7 @@ func (b *Backend) open(ctx context.Context) error {
 	if b.pool, err = newPool(b.config.Server, b.config.Pool, question); err != nil {
 		return err
 	}
+	b.up.Store(true) // it has just answered; the watch says what changes
 	b.watch(ctx)
 	return ctx.Err()
 }
@@ -145,7 +146,6 @@ func (b *Backend) choose(ctx context.Context) error {
 		return fmt.Errorf("no hand-off mode fits: %w", err)
 	}
 	b.kind.Store(uint32(kind))
-	b.config.Log.Info("hand-off chosen", "backend", b.config.Server, "handoff", kind, "asked", b.config.Kind, "why", t.why())
 	return nil
 }
 
@@ -275,8 +275,11 @@ func (b *Backend) reconsider(ctx context.Context) {
 	if b.config.Kind != Auto {
 		return
 	}
+	was := b.Kind()
 	if err := b.choose(ctx); err != nil {
 		b.config.Log.Warn("back end could not be probed again; keeping the hand-off", "backend", b.config.Server, "error", err)
+	} else if kind := b.Kind(); kind != was {
+		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why())
 	}
 }
 
