@@ -104,7 +104,7 @@ enum verdict {
 	VERDICT_DROP_ANSWER_OFF,  // the service answers no ClientHello
 	VERDICT_DROP_ANSWER_RATE, // more answers than the uplink is given
 	VERDICT_DROP_BAD_SOURCE,  // nobody could be answered there
-	VERDICT_DROP_BAD_IP,      // lengths of IP and UDP contradict each other
+	VERDICT_DROP_BAD_IP,      // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
 	VERDICT_DROP_FRAGMENT,    // IP fragment that nothing vouches for
 	VERDICT_DROP_EXTENSIONS,  // longer chain of extension headers than anybody needs
 	VERDICT_DROP_WORKERS_PORT, // sent to the workers' own port, past the service's

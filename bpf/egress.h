@@ -45,17 +45,23 @@ static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet
 	return EGRESS_LEARNED;
 }
 
+// parse_skb fills p, which must be zero; see parse_xdp.
+__noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
+{
+	if (!p)
+		return PARSED_OTHER;
+	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p);
+}
+
 // egress learns from what services send, and gives workers' answers the service's port. It lets all pass.
 SEC("tcx/egress") int egress(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	__u32 index = 0, outcome;
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	int parsed = parse_packet(data, end, skb->len, &p);
+	int parsed = parse_skb(skb, &p);
 	if (parsed == PARSED_NONLINEAR && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
 		__builtin_memset(&p, 0, sizeof(p));
-		data = (void *)(long)skb->data, end = (void *)(long)skb->data_end;
-		parsed = parse_packet(data, end, skb->len, &p);
+		parsed = parse_skb(skb, &p);
 	}
 	if (parsed != PARSED_UDP)
 		return TCX_NEXT;

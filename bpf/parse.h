@@ -11,7 +11,7 @@ enum parsed {
 	PARSED_OTHER,          // no UDP over IP: none of our business
 	PARSED_LATER_FRAGMENT, // an IP fragment without ports; addresses and id are set
 	PARSED_EXTENSIONS,     // more extension headers than MAX_EXTENSIONS; addresses are set
-	PARSED_BAD,            // UDP whose lengths contradict each other; ports are set
+	PARSED_BAD,            // UDP whose lengths contradict each other, or of impossible addresses; ports are set
 	PARSED_NONLINEAR,      // headers end behind the first buffer; addresses may be set
 };
 
@@ -28,7 +28,7 @@ static __always_inline int parse_udp(void *data, void *end, struct packet *p, __
 	p->sport = ntohs(udp->source);
 	p->dport = ntohs(udp->dest);
 	__u32 len = ntohs(udp->len);
-	if (len < sizeof(*udp) || (len > ip_payload && !p->fragment))
+	if (len < sizeof(*udp) || (len > ip_payload && !p->fragment) || p->mapped)
 		return PARSED_BAD;
 	p->len = len - sizeof(*udp);
 	return PARSED_UDP;
@@ -56,6 +56,10 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 	return parse_udp(data, end, p, p->l3 + ihl, total - ihl);
 }
 
+// v4_mapped addresses have no place on a wire (RFC 4291 section 2.5.5.2); taken for what they map they would be
+// somebody's IPv4 flow.
+static __always_inline int v4_mapped(const __u32 *a) { return a[0] == 0 && a[1] == 0 && a[2] == htonl(0xffff); }
+
 static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct packet *p)
 {
 	struct ipv6hdr *ip = data + p->l3;
@@ -68,9 +72,8 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct
 	if (ntohl(ip->version_flow) >> 28 != 6 || stop > frame)
 		return PARSED_OTHER;
 	p->v6 = 1;
-	if (likely(next == IPPROTO_UDP))
-		return parse_udp(data, end, p, at, stop - at);
-	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+	p->mapped = v4_mapped(p->saddr) || v4_mapped(p->daddr);
+	for (int i = 0; i < MAX_EXTENSIONS && unlikely(next != IPPROTO_UDP); i++) {
 		struct ipv6exthdr *ext = data + at;
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
 			return PARSED_OTHER;
@@ -91,10 +94,8 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct
 		at += size;
 		if (at > stop)
 			return PARSED_OTHER;
-		if (next == IPPROTO_UDP)
-			return parse_udp(data, end, p, at, stop - at);
 	}
-	return PARSED_EXTENSIONS;
+	return next == IPPROTO_UDP ? parse_udp(data, end, p, at, stop - at) : PARSED_EXTENSIONS;
 }
 
 // parse_packet fills p, which must be zero, from a frame of the given length.

@@ -59,8 +59,7 @@ static __always_inline int unanswerable(const struct packet *p)
 	}
 	if (ntohl(p->saddr[0]) >> 24 == 0xff || ntohl(p->daddr[0]) >> 24 == 0xff)
 		return 1;
-	// ::/96 with ::1, and ::ffff:0:0/96, which has no place on a wire (RFC 4291 section 2.5.5)
-	return p->saddr[0] == 0 && p->saddr[1] == 0 && (p->saddr[2] == 0 || p->saddr[2] == htonl(0xffff));
+	return p->saddr[0] == 0 && p->saddr[1] == 0 && p->saddr[2] == 0; // ::/96 with ::1 (RFC 4291 section 2.5.5.1)
 }
 
 static __always_inline void swap_macs(struct ethhdr *eth)

@@ -132,7 +132,7 @@ func TestNoAnswerToBadSources(t *testing.T) {
 		p := with(newPacket(firstHello), func(p *packet) { p.Src = netip.AddrPortFrom(netip.MustParseAddr(a), 4000) })
 		check(t, g, a, step{p, xdpDrop, dropped})
 	}
-	for _, a := range []string{"::", "::1", "ff02::1", "::ffff:198.18.0.9", "2001:db8::1"} {
+	for _, a := range []string{"::", "::1", "ff02::1", "2001:db8::1"} {
 		p := with(newPacket6(firstHello), func(p *packet) { p.Src = netip.AddrPortFrom(netip.MustParseAddr(a), 4000) })
 		check(t, g, a, step{p, xdpDrop, dropped})
 	}
@@ -142,6 +142,20 @@ func TestNoAnswerToBadSources(t *testing.T) {
 	}
 	p := with(newPacket6(firstHello), func(p *packet) { p.Dst = netip.MustParseAddrPort("[ff02::fd]:4433") })
 	check(t, g, "to ff02::fd", step{p, xdpDrop, dropped})
+}
+
+// IPv6 packets that claim v4-mapped addresses are no way into an IPv4 peer's flow.
+func TestMappedAddresses(t *testing.T) {
+	g := guarding(t, inline())
+	peer := netip.AddrPortFrom(netip.AddrFrom16(client4.Addr().As16()), client4.Port())
+	from := func(payload []byte) *packet { return with(newPacket6(payload), func(p *packet) { p.Src = peer }) }
+	to := with(newPacket6(appData), func(p *packet) { p.Dst = netip.AddrPortFrom(netip.AddrFrom16(server4.Addr().As16()), 4433) })
+	check(t, g, "mapped",
+		step{newPacket(second(testRing.Current(), client4, 4433)), xdpPass, valid},
+		step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"},
+		step{from(appData), xdpDrop, "drop-bad-ip"},
+		step{from(firstHello), xdpDrop, "drop-bad-ip"},
+		step{to, xdpDrop, "drop-bad-ip"})
 }
 
 func TestIPFragments(t *testing.T) {

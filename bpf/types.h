@@ -123,6 +123,7 @@ struct packet {
 	__u8 cookie_len;
 	__u8 first; // byte of the datagram
 	__u8 v6;
+	__u8 mapped;   // IPv6 with an address that maps an IPv4 one
 	__u8 group;    // from or to a multicast or broadcast MAC address
 	__u8 fragment; // a first fragment: its payload ends early
 };
