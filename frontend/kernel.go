@@ -149,10 +149,15 @@ func (k *kernel) attach(services []*service) error {
 			return err
 		}
 		for i, w := range v.workers {
-			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
-				return err
+			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
+			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
+			if v.inline {
+				if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
+					return err
+				}
 			}
 			credit := k.guard.Credit(i)
+			credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
 			w.kernel, w.credit = k, &credit
 		}
 	}

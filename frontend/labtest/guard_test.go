@@ -1,6 +1,7 @@
 package labtest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -93,6 +94,11 @@ type guard struct {
 func (p *place) run(args ...string) *guard {
 	p.t.Helper()
 	g := &guard{start(p.t, p.Guard, program(), p.arguments(args...)...), p}
+	p.t.Cleanup(func() { // before that of start
+		if s, err := g.ask(); err == nil && p.t.Failed() {
+			p.t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
+		}
+	})
 	g.ready()
 	return g
 }
@@ -106,7 +112,7 @@ func (g *guard) ready() {
 }
 
 func (g *guard) ask() (s frontend.Status, err error) {
-	body, err := frontend.Ask(g.t.Context(), g.place.control, "GET", "/status")
+	body, err := frontend.Ask(context.Background(), g.place.control, "GET", "/status")
 	if err == nil {
 		err = json.Unmarshal(body, &s)
 	}

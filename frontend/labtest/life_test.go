@@ -25,7 +25,7 @@ func TestAttachCutsNobody(t *testing.T) {
 	}
 	g.stop()
 	p.free()
-	s.check()
+	s.check(2)
 }
 
 // With nothing let through that is not verified, an association goes on through all that can happen to a daemon.
@@ -62,7 +62,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	}
 	g.stop()
 	p.free()
-	s.check()
+	s.check(4)
 }
 
 // Programs that a dead daemon left are taken off by unload, and it is no error if there are none.
@@ -77,7 +77,7 @@ func TestUnload(t *testing.T) {
 		t.Errorf("unload says %q", said)
 	}
 	p.free()
-	s.check()
+	s.check(2)
 	if said := p.unload(); !strings.Contains(said, "nothing") {
 		t.Errorf("a second unload says %q", said)
 	}

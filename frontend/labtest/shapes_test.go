@@ -87,3 +87,23 @@ func (g *guard) answered(inKernel bool, n int) {
 		g.t.Errorf("no ClientHello was in fragments: %v", x.Reasons)
 	}
 }
+
+// Nothing of an association is lost when its packets change CPU, whoever answered its ClientHello.
+func TestAssociationsChangeCPU(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				// A port that two services share has no choice of a socket by XDP: only one here.
+				args := s.args(p.Lab)
+				p.run(append(args[:len(args)/2], "--answer", answer)...)
+				st := openStream(t, p, public(p.Lab)[0])
+				for range 10 {
+					st.flows("before its end")
+				}
+				st.check(0)
+			})
+		}
+	}
+}
