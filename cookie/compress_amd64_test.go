@@ -13,7 +13,7 @@ func nativeCompressors() []compressor {
 		l = append(l, compressor{"avx2", 8, 8, compressAVX2})
 	}
 	if hasAVX512 {
-		l = append(l, compressor{"avx512", 16, 16, compressAVX512})
+		l = append(l, compressor{"avx512-x8", 8, 8, compressAVX512x8}, compressor{"avx512", 16, 16, compressAVX512})
 	}
 	return l
 }

@@ -42,7 +42,7 @@ func TestKernelsStayInBounds(t *testing.T) {
 				w, c := guarded(t, 4*len(b.words), end), guarded(t, Size*len(b.cookies), end)
 				b.words = unsafe.Slice((*uint32)(unsafe.Pointer(&w[0])), len(b.words))
 				b.cookies = unsafe.Slice((*[Size]byte)(unsafe.Pointer(&c[0])), len(b.cookies))
-				for n := 1; n <= capacity; n += 1 + capacity/200 {
+				for n := 1; n <= capacity; n += 1 + capacity/64 {
 					b.Reset(n)
 					var last *Binding
 					for range n {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"io"
 	"math"
+	"slices"
 )
 
 // The drawing, in pixels; both axes are logarithmic.
@@ -42,18 +44,20 @@ func (r *results) draw(out io.Writer) {
 			r.x(float64(b)), top, height-bottom, r.x(float64(b)), height-bottom+16, b)
 	}
 	std := y(median(r.std))
-	fmt.Fprintf(out, `<path d="M%d %.1fH%d" stroke="black" stroke-dasharray="2 3"/><text x="%d" y="%.1f">crypto/hmac</text>`+"\n",
-		left, std, width-right, width-right+6, std+4)
+	fmt.Fprintf(out, `<path d="M%d %.1fH%d" stroke="black" stroke-dasharray="2 3"/>`+"\n", left, std, width-right)
+	labels := []label{{std, "crypto/hmac", "black"}}
 	for i, name := range r.names {
-		r.line(out, name, colours[i%len(colours)])
+		colour := colours[i%len(colours)]
+		labels = append(labels, label{r.line(out, name, colour), name, colour})
 	}
+	writeLabels(out, labels)
 	fmt.Fprintln(out, "</svg>")
 }
 
-// line draws one implementation. The measured choice is dashed, over the ones it chooses from.
-func (r *results) line(out io.Writer, name, colour string) {
+// line draws one implementation and returns where it ends. The measured choice is dashed, over the ones it
+// chooses from.
+func (r *results) line(out io.Writer, name, colour string) (end float64) {
 	path, dash := "M", ""
-	var end float64
 	for _, b := range r.batches {
 		if v := r.values[key{name, b}]; len(v) > 0 {
 			end = y(median(v))
@@ -62,8 +66,24 @@ func (r *results) line(out io.Writer, name, colour string) {
 	}
 	if name == "auto" {
 		dash = ` stroke-dasharray="6 4"`
-		end += 12
 	}
 	fmt.Fprintf(out, `<path d="%s" fill="none" stroke="%s" stroke-width="2"%s/>`+"\n", path, colour, dash)
-	fmt.Fprintf(out, `<text x="%d" y="%.1f" fill="%s">%s</text>`+"\n", width-right+6, end+4, colour, html.EscapeString(name))
+	return end
+}
+
+type label struct {
+	y            float64
+	text, colour string
+}
+
+// writeLabels puts each label where its line ends, or as far below as the one above needs.
+func writeLabels(out io.Writer, labels []label) {
+	const height = 13
+	slices.SortStableFunc(labels, func(a, b label) int { return cmp.Compare(a.y, b.y) })
+	free := 0.0
+	for _, l := range labels {
+		at := max(l.y, free)
+		free = at + height
+		fmt.Fprintf(out, `<text x="%d" y="%.1f" fill="%s">%s</text>`+"\n", width-right+6, at+4, l.colour, html.EscapeString(l.text))
+	}
 }

@@ -15,10 +15,10 @@ func (p *place) unload() string {
 // An association from before the guard survives its coming and its going: the server's own records vouch for it.
 func TestAttachCutsNobody(t *testing.T) {
 	p := newPlace(t)
-	to := public(p.Lab)[0]
+	to := public[0]
 	startServer(t, p.Guard, to, "")
 	s := openStream(t, p, to)
-	g := p.run(inline(p.Lab)[:2]...)
+	g := p.run(inline()[:2]...)
 	s.flows("after the guard's start")
 	if e := g.status().XDP.Egress; e["learned"] != 1 {
 		t.Errorf("one association was there, and this was learned at egress: %v", e)
@@ -31,9 +31,9 @@ func TestAttachCutsNobody(t *testing.T) {
 // With nothing let through that is not verified, an association goes on through all that can happen to a daemon.
 func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	p := newPlace(t)
-	to := public(p.Lab)[0]
+	to := public[0]
 	startServer(t, p.Guard, to, "")
-	args := append(inline(p.Lab)[:2], "--unverified", "drop")
+	args := append(inline()[:2], "--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, to)
 
@@ -68,9 +68,9 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 // Programs that a dead daemon left are taken off by unload, and it is no error if there are none.
 func TestUnload(t *testing.T) {
 	p := newPlace(t)
-	to := public(p.Lab)[0]
+	to := public[0]
 	startServer(t, p.Guard, to, "")
-	g := p.run(inline(p.Lab)[:2]...)
+	g := p.run(inline()[:2]...)
 	s := openStream(t, p, to)
 	g.kill()
 	if said := p.unload(); said != iface+" is free\n" {
@@ -86,9 +86,9 @@ func TestUnload(t *testing.T) {
 // A guard that does not pin goes without a trace, however it ends.
 func TestWithoutPins(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public(p.Lab)[0], "")
+	startServer(t, p.Guard, public[0], "")
 	p.pin = "off"
-	g := p.run(inline(p.Lab)[:2]...)
+	g := p.run(inline()[:2]...)
 	g.kill()
 	for end := time.Now().Add(patience); p.attached() != ""; {
 		if time.Now().After(end) {

@@ -26,12 +26,12 @@ type process struct {
 }
 
 // start runs a program whose standard input stays open until the test ends, when it is killed.
-func start(t *testing.T, h *lab.Host, name string, args ...string) *process {
+func start(t *testing.T, h *lab.Namespace, name string, args ...string) *process {
 	t.Helper()
 	return startCmd(t, h, exec.Command(name, args...))
 }
 
-func startCmd(t *testing.T, h *lab.Host, cmd *exec.Cmd) *process {
+func startCmd(t *testing.T, h *lab.Namespace, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd, exited: make(chan struct{})}
 	var err error
@@ -115,7 +115,7 @@ func (p *process) kill() {
 }
 
 // output runs a command of the lab to its end and returns what it printed; it must succeed.
-func output(t *testing.T, h *lab.Host, name string, args ...string) string {
+func output(t *testing.T, h *lab.Namespace, name string, args ...string) string {
 	t.Helper()
 	p := start(t, h, name, args...)
 	_ = p.stdin.Close()

@@ -59,7 +59,7 @@ var compiled = sync.OnceValues(func() (string, error) {
 type server struct{ *process }
 
 // startServer starts one that trusts, or with a secret file one that verifies the guard's cookies.
-func startServer(t *testing.T, h *lab.Host, at netip.AddrPort, secretFile string) *server {
+func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
 	t.Helper()
 	path, err := compiled()
 	require(t, "a C compiler and OpenSSL (apt-get install gcc libc6-dev libssl-dev)", err)

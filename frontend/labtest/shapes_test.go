@@ -17,20 +17,20 @@ var clients = map[string]dialer{
 
 // shape is a way to stand in front of a server that trusts.
 type shape struct {
-	args func(*lab.Lab) []string
+	args func() []string
 	// serve starts the servers, one for each address.
 	serve func(*testing.T, *lab.Lab) []*server
 }
 
 var shapes = map[string]shape{
 	"inline": {inline, func(t *testing.T, l *lab.Lab) (s []*server) {
-		for _, a := range public(l) {
+		for _, a := range public {
 			s = append(s, startServer(t, l.Guard, a, ""))
 		}
 		return s
 	}},
 	"proxy": {proxy, func(t *testing.T, l *lab.Lab) (s []*server) {
-		for _, a := range behind(l) {
+		for _, a := range behind {
 			s = append(s, startServer(t, l.Server, a, ""))
 		}
 		return s
@@ -59,8 +59,8 @@ func TestClients(t *testing.T) {
 			t.Run(name+"/"+answer, func(t *testing.T) {
 				p := newPlace(t)
 				s.serve(t, p.Lab)
-				g := p.run(append(s.args(p.Lab), "--answer", answer)...)
-				to := public(p.Lab)
+				g := p.run(append(s.args(), "--answer", answer)...)
+				to := public
 				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
 				g.answered(answer != "workers", len(clients)*len(to))
 				g.stop()
@@ -96,9 +96,9 @@ func TestAssociationsChangeCPU(t *testing.T) {
 				p := newPlace(t)
 				s.serve(t, p.Lab)
 				// A port that two services share has no choice of a socket by XDP: only one here.
-				args := s.args(p.Lab)
+				args := s.args()
 				p.run(append(args[:len(args)/2], "--answer", answer)...)
-				st := openStream(t, p, public(p.Lab)[0])
+				st := openStream(t, p, public[0])
 				for range 10 {
 					st.flows("before its end")
 				}
