@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -29,10 +30,11 @@ const (
 
 // Config of a Backend.
 type Config struct {
-	Server netip.AddrPort
-	Kind   Kind
-	Pool   int // ports; 0: DefaultPool
-	Log    *slog.Logger
+	Server  netip.AddrPort
+	Kind    Kind
+	Pool    int          // ports; 0: DefaultPool
+	Cookies *cookie.Plan // nil: the fastest
+	Log     *slog.Logger
 }
 
 // Backend is a server and what is known of it.
@@ -69,6 +71,9 @@ type Status struct {
 func Open(ctx context.Context, c Config) (*Backend, error) {
 	if c.Pool == 0 {
 		c.Pool = DefaultPool
+	}
+	if c.Cookies == nil {
+		c.Cookies = cookie.Measured()
 	}
 	b := &Backend{config: c, suspect: make(chan struct{}, 1)}
 	if err := b.open(ctx); err != nil {
