@@ -96,6 +96,18 @@ func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
 	return Trust, nil
 }
 
+// Probe asks a server what it is like, and says which mode fits it and why. If none does, the error says what to do
+// and the traits are valid; if the server does not answer, errors.Is(err, ErrNoAnswer).
+func Probe(ctx context.Context, server netip.AddrPort) (t Traits, k Kind, why string, err error) {
+	if t, err = probeOnce(ctx, server); err != nil {
+		return t, Auto, "", err
+	}
+	if k, err = t.kind(); err != nil {
+		return t, Auto, "", fmt.Errorf("no hand-off mode fits: %w", err)
+	}
+	return t, k, t.why(), nil
+}
+
 func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
 	p, err := newProber(server)
 	if err != nil {
