@@ -96,14 +96,17 @@ func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
 	return Trust, nil
 }
 
-// Probe asks a server what it is like, and says which mode fits it and why. If none does, the error says what to do
-// and the traits are valid; if the server does not answer, errors.Is(err, ErrNoAnswer).
+// ErrNoMode says that a server answers, but cannot be handed clients.
+var ErrNoMode = errors.New("no hand-off mode fits")
+
+// Probe asks a server what it is like, and says which mode fits it and why. If none does, the error is an ErrNoMode
+// that says what to do, and the traits are valid.
 func Probe(ctx context.Context, server netip.AddrPort) (t Traits, k Kind, why string, err error) {
 	if t, err = probeOnce(ctx, server); err != nil {
 		return t, Auto, "", err
 	}
 	if k, err = t.kind(); err != nil {
-		return t, Auto, "", fmt.Errorf("no hand-off mode fits: %w", err)
+		return t, Auto, "", fmt.Errorf("%w: %w", ErrNoMode, err)
 	}
 	return t, k, t.why(), nil
 }
@@ -159,7 +162,7 @@ func (b *Backend) choose(ctx context.Context) error {
 		kind, err = b.config.Kind, nil
 	}
 	if err != nil {
-		return fmt.Errorf("no hand-off mode fits: %w", err)
+		return fmt.Errorf("%w: %w", ErrNoMode, err)
 	}
 	b.kind.Store(uint32(kind))
 	b.config.Log.Info("hand-off chosen", "backend", b.config.Server, "handoff", kind, "asked", b.config.Kind, "why", t.why())
