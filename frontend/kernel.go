@@ -59,6 +59,8 @@ func openKernel(c *Config) (*kernel, error) {
 	case c.XDP.Pin == "":
 	case onBPFFS(c.XDP.Pin):
 		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
+	case c.XDP.KeepAttached:
+		return nil, fmt.Errorf("--keep-attached needs a bpffs, and --pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
 	default:
 		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"mend", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
