@@ -51,7 +51,7 @@ server. It needs no privileges, or with --interface those of XDP, which then sta
 run with --protect and --interface leaves the server on this host its port: XDP lets verified
 clients through to it, which it sees under their own addresses.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open.
 
 SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file again.`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
@@ -125,6 +125,9 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		return errors.Join(err, <-done)
 	}
 	defer closeDoors()
+	if err := frontend.DropPrivileges(); err != nil {
+		log.Warn("capabilities are kept", "error", err, "mend", "build with CGO_ENABLED=0")
+	}
 	for _, a := range server.Listening() {
 		log.Info("serving", "listen", a)
 	}
