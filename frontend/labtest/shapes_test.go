@@ -107,3 +107,33 @@ func TestAssociationsChangeCPU(t *testing.T) {
 		}
 	}
 }
+
+// Where the driver has no XDP, programs behind it serve the same clients.
+func TestGenericMode(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				g := p.run(append(s.args(), "--answer", answer, "--xdp-mode", "generic")...)
+				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, public[:]...) })
+				g.answered(answer == "xdp", len(clients)*len(public))
+				g.stop()
+				p.free()
+			})
+		}
+	}
+}
+
+// A guard that only watches lets a server's own answers through, and counts what it would have done.
+func TestMonitor(t *testing.T) {
+	p := newPlace(t)
+	srv := startServer(t, p.Guard, public[0], "")
+	g := p.run(append(inline()[:2], "--monitor")...)
+	newAsker(t, p, public[0]).until(serverCookie, "from the server itself")
+	if v := g.status().XDP.Verdicts; v["answered"] < 3 || srv.counts().received < 3 {
+		t.Errorf("what a monitor counts: %v; and the server: %+v", v, srv.counts())
+	}
+	g.stop()
+	p.free()
+}
