@@ -47,6 +47,7 @@ const (
 type kernel struct {
 	config *XDP
 	guard  *bpf.Guard
+	ours   bool // what is attached is of this process
 	mode   bpf.Mode
 	log    *slog.Logger
 }
@@ -167,6 +168,7 @@ func (k *kernel) attach(services []*service) error {
 	if k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode); err != nil {
 		return err
 	}
+	k.ours = true
 	if k.mode == bpf.ModeGeneric {
 		for _, v := range services {
 			if err := k.protect(v, k.mode); err != nil {
@@ -252,12 +254,13 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 	}
 }
 
-// close takes the programs off, or leaves them in force if that was asked for and they are pinned.
+// close takes the programs off, or leaves them in force if that was asked for and they are pinned. What an earlier
+// guard left in force stays so if this one has not come to take it over.
 func (k *kernel) close() {
 	if k == nil {
 		return
 	}
-	if !k.config.KeepAttached {
+	if k.ours && !k.config.KeepAttached {
 		if err := k.guard.Detach(); err != nil {
 			k.log.Error("XDP could not be detached", "error", err, "mend", "dtlsguard unload --interface "+k.config.Interface)
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -111,20 +110,21 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	log := f.config.Log
+	// First the doors: a second guard is turned away at the first one's before it has touched anything.
+	metrics, control, err := f.openDoors()
+	if err != nil {
+		return err
+	}
+	defer metrics.Close()
+	defer control.Close()
 	server, err := frontend.New(ctx, f.config)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
-	closeDoors, err := f.openDoors(server)
-	if err != nil {
-		cancel()
-		return errors.Join(err, <-done)
-	}
-	defer closeDoors()
+	metrics.Serve(server.MetricsHandler())
+	control.Serve(server.ControlHandler())
 	if err := frontend.DropPrivileges(); err != nil {
 		log.Warn("capabilities are kept", "error", err, "mend", "build with CGO_ENABLED=0")
 	}
@@ -147,23 +147,20 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	}
 }
 
-// openDoors serves metrics and control.
-func (f *runFlags) openDoors(server *frontend.Server) (closeAll func(), err error) {
-	var metrics, control *frontend.Door
+// openDoors opens metrics and control, nil for one that is off; nothing is served yet.
+func (f *runFlags) openDoors() (metrics, control *frontend.Door, err error) {
 	if f.metrics != "off" {
 		if metrics, err = frontend.OpenMetrics(f.metrics); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		metrics.Serve(server.MetricsHandler())
 	}
 	if f.control != "off" {
 		if control, err = frontend.OpenControl(f.control); err != nil {
 			metrics.Close()
-			return nil, err
+			return nil, nil, err
 		}
-		control.Serve(server.ControlHandler())
 	}
-	return func() { metrics.Close(); control.Close() }, nil
+	return metrics, control, nil
 }
 
 // complete turns texts into values.

@@ -12,9 +12,18 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
-// refused runs a guard that cannot start, and checks its exit status and that it says why in one line, which holds
-// all of want.
+// refused runs a guard that cannot start, and checks that it leaves no pins, its exit status, and that it says why
+// in one line, which holds all of want.
 func (p *place) refused(cmd *exec.Cmd, status int, want ...string) {
+	p.t.Helper()
+	p.refusedBeside(cmd, status, want...)
+	if names := p.pinned(); len(names) > 0 {
+		p.t.Errorf("pinned: %v", names)
+	}
+}
+
+// refusedBeside is refused where there may be pins of others.
+func (p *place) refusedBeside(cmd *exec.Cmd, status int, want ...string) {
 	p.t.Helper()
 	run := startCmd(p.t, p.Guard, cmd)
 	if got := run.end(); got != status {
@@ -31,9 +40,6 @@ func (p *place) refused(cmd *exec.Cmd, status int, want ...string) {
 	}
 	if len(said) > 600 {
 		p.t.Errorf("a line of %d bytes: %q", len(said), said)
-	}
-	if names := p.pinned(); len(names) > 0 {
-		p.t.Errorf("pinned: %v", names)
 	}
 }
 

@@ -96,3 +96,66 @@ func TestWithoutPins(t *testing.T) {
 		}
 	}
 }
+
+// Two hosts that share a bpffs, as containers may, and have an interface of the same name do not take over each
+// other's programs.
+func TestNeighboursPins(t *testing.T) {
+	p := newPlace(t)
+	g := p.run(append(inline()[:2], "--handoff", "trust")...)
+	neighbour := *p
+	neighbour.Lab, neighbour.control = newLab(t, "neighbour"), p.control+"2"
+	refused := func() {
+		neighbour.refusedBeside(neighbour.command(inline()[:2]...), exitRun, "another network namespace", "--pin")
+		if a := neighbour.attached(); a != "" {
+			t.Errorf("attached at the neighbour: %s", a)
+		}
+		if p.attached() == "" || len(p.pinned()) == 0 {
+			t.Error("the neighbour took the programs off")
+		}
+	}
+	refused()
+	g.kill()
+	refused()
+	p.unload()
+	p.free()
+}
+
+// A second guard on the same interface is turned away, and the first one goes on as if nothing had been.
+func TestSecondGuard(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Guard, public[0], "")
+	g := p.run(inline()[:2]...)
+	secret := g.status().Secret.Fingerprint
+	p.refusedBeside(p.command(inline()[:2]...), exitRun, "another dtlsguard answers there")
+	p.refusedBeside(p.command(append(inline()[:2], "--control", p.control+"2")...), exitRun, "another dtlsguard", "--pin")
+	newAsker(t, p, public[0]).until(guardCookie, "beside a second guard")
+	c := pion(t, p.Lab, public[0])
+	c.ping("beside a second guard")
+	c.close()
+	if now := g.status().Secret.Fingerprint; now != secret {
+		t.Error("the second guard changed the secret")
+	}
+	g.stop()
+	p.free()
+}
+
+// A start that fails leaves in force what a killed guard left, for the next one that does not.
+func TestFailedStart(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Guard, public[0], "")
+	args := append(inline()[:2], "--unverified", "drop")
+	g := p.run(args...)
+	s := openStream(t, p, public[0])
+	g.kill()
+	// Nobody is there to be protected at the second address.
+	p.refusedBeside(p.command(append(inline(), "--handoff", "auto")...), exitRun, public[1].String(), "start the server")
+	if p.attached() == "" {
+		t.Error("the start that failed took the programs off")
+	}
+	s.flows("after a start that failed")
+	g = p.run(args...)
+	s.flows("after one that did not")
+	g.stop()
+	p.free()
+	s.check(2)
+}
