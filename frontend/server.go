@@ -101,7 +101,7 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Mode {
 	if v.inline {
-		return handoff.NewTrust(size)
+		return handoff.NewTrust(v.config.Cookies, size)
 	}
 	return v.backend.Mode(size)
 }
@@ -117,7 +117,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 	}
 	v := s.newService(conns[0].Local())
 	v.backend, err = handoff.Open(ctx, handoff.Config{
-		Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Log: s.config.Log,
+		Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log,
 	})
 	if err != nil {
 		for _, c := range conns {

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
@@ -27,7 +28,7 @@ type runFlags struct {
 	config            frontend.Config
 	listen, backend   []string
 	protect           []string
-	handoff           string
+	handoff, cookies  string
 	xdpMode, answer   string
 	unverified        string
 	unverifiedRate    float64
@@ -49,7 +50,7 @@ server. It needs no privileges, or with --interface those of XDP, which then sta
 run with --protect and --interface leaves the server on this host its port: XDP lets verified
 clients through to it, which it sees under their own addresses.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open.
 
 SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file again.`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
@@ -77,6 +78,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and 4 in so many forged cookies are right")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
+	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
 	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; the least recently used go first")
@@ -126,6 +128,9 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	doors.serve(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
+	if err := frontend.DropPrivileges(); err != nil {
+		f.config.Log.Warn("capabilities are kept", "error", err, "mend", "build with CGO_ENABLED=0")
+	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd is no error
 	for {
 		select {
@@ -179,6 +184,9 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	if f.config.Handoff, err = handoff.ParseKind(f.handoff); err != nil {
 		return usageError{fmt.Errorf("--handoff: %w", err)}
+	}
+	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
+		return usageError{fmt.Errorf("--cookie-impl: %w", err)}
 	}
 	if err := f.completeXDP(); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -29,10 +30,11 @@ const (
 
 // Config of a Backend.
 type Config struct {
-	Server netip.AddrPort
-	Kind   Kind
-	Pool   int // ports; 0: DefaultPool
-	Log    *slog.Logger
+	Server  netip.AddrPort
+	Kind    Kind
+	Pool    int          // ports; 0: DefaultPool
+	Cookies *cookie.Plan // nil: the fastest
+	Log     *slog.Logger
 }
 
 // Backend is a server and what is known of it.
@@ -70,6 +72,9 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	if c.Pool == 0 {
 		c.Pool = DefaultPool
 	}
+	if c.Cookies == nil {
+		c.Cookies = cookie.Measured()
+	}
 	b := &Backend{config: c, suspect: make(chan struct{}, 1)}
 	if err := b.open(ctx); err != nil {
 		b.Close()
@@ -89,6 +94,21 @@ func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
 		return Auto, fmt.Errorf("server %v: %w", server, err)
 	}
 	return Trust, nil
+}
+
+// ErrNoMode says that a server answers, but cannot be handed clients.
+var ErrNoMode = errors.New("no hand-off mode fits")
+
+// Probe asks a server what it is like, and says which mode fits it and why. If none does, the error is an ErrNoMode
+// that says what to do, and the traits are valid.
+func Probe(ctx context.Context, server netip.AddrPort) (t Traits, k Kind, why string, err error) {
+	if t, err = probeOnce(ctx, server); err != nil {
+		return t, Auto, "", err
+	}
+	if k, err = t.kind(); err != nil {
+		return t, Auto, "", fmt.Errorf("%w: %w", ErrNoMode, err)
+	}
+	return t, k, t.why(), nil
 }
 
 func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
@@ -143,7 +163,7 @@ func (b *Backend) choose(ctx context.Context) error {
 		kind, err = b.config.Kind, nil
 	}
 	if err != nil {
-		return fmt.Errorf("no hand-off mode fits: %w", err)
+		return fmt.Errorf("%w: %w", ErrNoMode, err)
 	}
 	b.kind.Store(uint32(kind))
 	return nil
