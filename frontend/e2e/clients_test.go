@@ -44,7 +44,7 @@ func dialOpenSSL(t *testing.T, addr netip.AddrPort, args ...string) *opensslClie
 	return &opensslClient{start(t, "", "openssl", append([]string{"s_client", "-connect", addr.String()}, args...)...)}
 }
 
-func (c *opensslClient) ping(text string) { c.t.Helper(); c.say(text); c.expect(text + "\n") }
+func (c *opensslClient) ping(text string) { c.t.Helper(); c.insist(text) }
 func (c *opensslClient) close()           { c.t.Helper(); c.say("Q"); c.succeed() }
 
 type gnutlsClient struct{ *program }
@@ -58,7 +58,7 @@ func gnutls(args ...string) dialer {
 	}
 }
 
-func (c *gnutlsClient) ping(text string) { c.t.Helper(); c.say(text); c.expect(text + "\n") }
+func (c *gnutlsClient) ping(text string) { c.t.Helper(); c.insist(text) }
 func (c *gnutlsClient) close()           { c.t.Helper(); c.closeInput(); c.succeed() }
 
 type pionClient struct {

@@ -105,6 +105,24 @@ func (p *program) say(line string) {
 	}
 }
 
+// insist writes a line to the program until it says the line itself, which it got from the server: application
+// data that comes before the end of the handshake is lost, and nobody sends it again.
+func (p *program) insist(line string) {
+	p.t.Helper()
+	for end := time.Now().Add(patience / 2); ; {
+		p.say(line)
+		for again := time.Now().Add(2 * time.Second); time.Now().Before(again); time.Sleep(2 * time.Millisecond) {
+			if p.says(line + "\n") {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			p.expect(line + "\n")
+			return
+		}
+	}
+}
+
 // closeInput lets the program see the end of its input.
 func (p *program) closeInput() { _ = p.stdin.Close() }
 
