@@ -18,8 +18,9 @@ const (
 	repeat = 1 << 21
 	// Callers that take turns on one CPU: one sends while the other is being set up or torn down.
 	callers = 2
-	// Frames in flight of one caller, the kernel's maximum. A ring of veth takes as many.
-	batchSize = 256
+	// Frames between two looks at whether another thread should have the CPU. Whoever takes the answers off on
+	// the same CPU must get it before they fill a ring, which for a veth is 256.
+	batchSize = 64
 	// A changed length makes the kernel set it again, so frames come so much too long into the program.
 	slack = 8
 	// What a late generator catches up with: the time in which a caller may be off its CPU.
