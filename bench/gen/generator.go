@@ -20,7 +20,7 @@ const (
 	callers = 2
 	// Frames between two looks at whether another thread should have the CPU. Whoever takes the answers off on
 	// the same CPU must get it before they fill a ring, which for a veth is 256.
-	batchSize = 64
+	batchSize = 128
 	// A changed length makes the kernel set it again, so frames come so much too long into the program.
 	slack = 8
 	// What a late generator catches up with: the time in which a caller may be off its CPU.

@@ -3,6 +3,7 @@ package scenario
 import (
 	"crypto/rand"
 	"fmt"
+	"net/netip"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -17,7 +18,7 @@ type guardOptions struct {
 
 // guardSubject is the guard's XDP program that answers by itself.
 func guardSubject(name string, o guardOptions) *Subject {
-	return &Subject{Name: name, At: gen.Driver, Start: func(b *Bed) error { return startGuard(b, o) }}
+	return &Subject{Name: name, At: gen.Driver, Handled: rightAnswers, Start: func(b *Bed) error { return startGuard(b, o) }}
 }
 
 // guardEpoch is that of the guard's secret: what byte 0 of a cookie must be for the guard to compute it.
@@ -68,4 +69,9 @@ func protect(b *Bed, g *bpf.Guard, o guardOptions) error {
 		}
 	}
 	return nil
+}
+
+// flowPeer is the i-th of many peers, none of them a source of the flood.
+func flowPeer(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(64 + i/65536), byte(i)}), uint16(1024+i/256%256))
 }

@@ -1,0 +1,121 @@
+package scenario
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Report is what a benchmark run leaves.
+type Report struct {
+	Time     time.Time  `json:"time"`
+	Machine  string     `json:"machine"`
+	CPUs     int        `json:"cpus"`
+	Kernel   string     `json:"kernel"`
+	Commit   string     `json:"commit"`
+	Window   string     `json:"window"`
+	Rounds   int        `json:"rounds"`
+	Outcomes []*Outcome `json:"outcomes"`
+}
+
+// NewReport describes this machine.
+func NewReport(s *Settings) *Report {
+	var u unix.Utsname
+	kernel := "unknown"
+	if unix.Uname(&u) == nil {
+		kernel = unix.ByteSliceToString(u.Release[:])
+	}
+	commit, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		commit = []byte("unknown")
+	}
+	return &Report{
+		Time: time.Now().UTC().Truncate(time.Second), Machine: cpuModel(), CPUs: runtime.NumCPU(), Kernel: kernel,
+		Commit: strings.TrimSpace(string(commit)), Window: s.Window.String(), Rounds: s.Rounds,
+	}
+}
+
+// cpuModel is the first one that /proc/cpuinfo names.
+func cpuModel() string {
+	f, err := os.Open("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if name, value, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// Save writes r as JSON into dir and returns the file.
+func (r *Report) Save(dir string) (string, error) {
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return "", fmt.Errorf("save results: %w", err)
+	}
+	path := filepath.Join(dir, r.Time.Format("20060102T150405Z")+"-"+r.Commit+".json")
+	if err := os.WriteFile(path, append(text, '\n'), 0o666); err != nil {
+		return "", fmt.Errorf("save results: %w", err)
+	}
+	return path, nil
+}
+
+// Print writes r as text.
+func (r *Report) Print(w io.Writer) {
+	fmt.Fprintf(w, "%s, %d CPUs, Linux %s, commit %s\n%d runs of %s each, interleaved\n",
+		r.Machine, r.CPUs, r.Kernel, r.Commit, r.Rounds, r.Window)
+	for _, o := range r.Outcomes {
+		o.print(w)
+	}
+}
+
+func (o *Outcome) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s: %s\n", o.Name, o.Title)
+	fmt.Fprintf(w, "  %-32s %10s %19s %9s %5s %8s\n", "", "M/s a core", "spread", "ns each", "busy", "runs")
+	for i := range o.Rows {
+		row := &o.Rows[i]
+		switch {
+		case row.Skipped != "":
+			fmt.Fprintf(w, "  %-32s skipped: %s\n", row.Subject, row.Skipped)
+		case row.Median == 0:
+			fmt.Fprintf(w, "  %-32s disturbed: %d of %d runs are good\n", row.Subject, row.Valid, len(row.Runs))
+		default:
+			fmt.Fprintf(w, "  %-32s %10.3f %9.3f-%9.3f %9.0f %4.0f%% %5d/%d\n", row.Subject, row.Median/1e6,
+				row.Low/1e6, row.High/1e6, 1e9/row.Median, 100*row.busy(), row.Valid, len(row.Runs))
+		}
+	}
+	for _, c := range o.Ratios {
+		if c.Ratio == 0 {
+			continue
+		}
+		verdict := ""
+		if c.Want > 0 {
+			verdict = fmt.Sprintf(", want at least %.2f: %s", c.Want, map[bool]string{true: "yes", false: "NO"}[c.Ratio >= c.Want])
+		}
+		fmt.Fprintf(w, "  %s / %s: %.3f%s\n", c.A, c.B, c.Ratio, verdict)
+	}
+}
+
+// busy is the mean share of the CPU that the subject had.
+func (r *Row) busy() float64 {
+	var sum float64
+	for i := range r.Runs {
+		sum += r.Runs[i].Busy
+	}
+	return sum / float64(len(r.Runs))
+}
