@@ -46,7 +46,7 @@ struct {
 } samples SEC(".maps");
 
 // Positions in a datagram with a HelloVerifyRequest (RFC 6347 sections 4.1 and 4.2.2).
-enum { SEQ_AT = 8, TYPE_AT = 13, LEAST = 28, HANDSHAKE = 22, HELLO_VERIFY = 3 };
+enum { SEQ_AT = 10, TYPE_AT = 13, LEAST = 28, HANDSHAKE = 22, HELLO_VERIFY = 3 };
 
 static __always_inline void keep(void *data, void *end, __u64 n)
 {
@@ -78,7 +78,7 @@ static __always_inline int seen(void *data, void *end)
 		return 0;
 	__u8 *d = (void *)(udp + 1);
 	c->bytes += end - data;
-	if (d[0] == HANDSHAKE && d[TYPE_AT] == HELLO_VERIFY && *(__u16 *)(d + SEQ_AT) == udp->dest)
+	if (d[0] == HANDSHAKE && d[TYPE_AT] == HELLO_VERIFY && d[SEQ_AT] == (__u8)ntohs(udp->dest))
 		c->right++;
 	if (c->answers++ % SAMPLE_EVERY == 0)
 		keep(data, end, c->answers);

@@ -13,7 +13,7 @@ import (
 // Answers are what came back to a flood's sources.
 type Answers struct {
 	All   uint64 // datagrams from the service
-	Right uint64 // those of them that are HelloVerifyRequests with their question's record sequence number
+	Right uint64 // those of them that are HelloVerifyRequests with the last byte of their question's record sequence number
 	Bytes uint64 // of frames, all
 }
 

@@ -18,7 +18,7 @@ const volatile __u32 words;      // of frame
 const volatile __u32 source_at;  // last 4 bytes of the source address
 const volatile __u32 port_at;    // UDP source port
 const volatile __u32 check_at;   // IPv4 header checksum
-const volatile __u32 seq_at;     // two bytes of the record sequence number
+const volatile __u32 seq_at;     // last byte of the record sequence number
 const volatile __u32 random_at;  // 8 bytes of the random
 const volatile __u32 source_mask; // which bits of the source address vary, in network order
 const volatile __u32 ip_sum;     // of the constant part of the IPv4 header
@@ -100,8 +100,9 @@ SEC("xdp") int flood(struct xdp_md *ctx)
 	// The rest follows from the source, so that an answer can be checked without knowing its question.
 	__u64 sum = (__u64)udp_sum + source + port;
 	if (seq_at) {
-		*(__u16 *)(data + seq_at) = port;
-		sum += port;
+		__u8 seq = ntohs(port);
+		*(__u8 *)(data + seq_at) = seq;
+		sum += htons(seq << 8); // it is the first of its two
 	}
 	if (random_at) {
 		__u64 random = ((__u64)source << 16 | port) * SPREAD;

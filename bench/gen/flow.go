@@ -88,7 +88,7 @@ func (f *Flow) frame(t *Template) []byte {
 	b = be.AppendUint16(b, 0)
 	payload := slices.Clone(t.datagram)
 	if t.seqAt != 0 {
-		clear(payload[t.seqAt : t.seqAt+2])
+		payload[t.seqAt] = 0
 	}
 	if t.randomAt != 0 {
 		clear(payload[t.randomAt : t.randomAt+8])
@@ -125,7 +125,7 @@ func (f *Flow) Datagram(t *Template, source netip.AddrPort) []byte {
 	word := binary.NativeEndian.Uint32(address[len(address)-4:])
 	port := networkOrder16(source.Port())
 	if t.seqAt != 0 {
-		binary.BigEndian.PutUint16(d[t.seqAt:], source.Port())
+		d[t.seqAt] = byte(source.Port())
 	}
 	if t.randomAt != 0 {
 		binary.NativeEndian.PutUint64(d[t.randomAt:], (uint64(word)<<16|uint64(port))*spread)

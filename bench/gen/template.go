@@ -10,19 +10,20 @@ import (
 // Template is a datagram and what varies in it from one source to the next.
 type Template struct {
 	datagram []byte
-	seqAt    int // two bytes of the record sequence number; 0: none
+	seqAt    int // last byte of the record sequence number; 0: none
 	randomAt int // 8 bytes; 0: none
 }
 
 // Positions in a datagram with a ClientHello (RFC 6347 sections 4.1 and 4.2.2). Those that the generator writes to are
-// even, as a checksum adds 16-bit words: of the sequence number bytes 3 and 4 of 6, of the random 1 to 8 of 32.
+// even, as a checksum adds 16-bit words: of the sequence number the last of 6 bytes, the only one that GnuTLS copies,
+// of the random 1 to 8 of 32.
 const (
 	recordLengthAt = 11
 	messageAt      = 14 // length of the message, three bytes
 	messageSeqAt   = 17
 	fragmentAt     = 22 // length of the fragment, three bytes
 	sessionIDAt    = 59
-	seqAt          = 8
+	seqAt          = 10
 	randomAt       = 28
 	junkSeed       = 4 // position of the random part of junk
 )

@@ -92,26 +92,6 @@ func pin(cpu int, pids ...int) error {
 	return nil
 }
 
-// first lets processes have nearly all of their CPU when others want it too; among themselves they share.
-func first(pids ...int) error {
-	for _, pid := range pids {
-		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-		if err != nil {
-			return err
-		}
-		for _, t := range tasks {
-			tid, err := strconv.Atoi(t.Name())
-			if err != nil {
-				return err
-			}
-			if err := unix.Setpriority(unix.PRIO_PROCESS, tid, -20); err != nil {
-				return fmt.Errorf("raise priority of thread %d: %w", tid, err)
-			}
-		}
-	}
-	return nil
-}
-
 // urgent lets threads run before all others of their CPU.
 func urgent(pids ...int) error {
 	for _, pid := range pids {
