@@ -2,6 +2,7 @@
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests (installs the peers they talk to when root, else names the command)
 # make bench      the benchmarks
+# make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
 # make check      what CI runs: test, lint, vet, race, and generated files up to date
@@ -17,7 +18,7 @@ TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test race vet lint generate bench check clean
+.PHONY: build demo test test-portable race vet lint generate bench check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -30,6 +31,13 @@ test:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test ./...
 
+# The cookies on what this machine is not: without assembly, and on arm64 by emulation.
+test-portable:
+	.ci/need qemu-user-static
+	$(GO) test -tags purego ./cookie ./frontend
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie
+	GOARCH=arm64 $(GO) vet ./...
+
 race:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test -race ./...
@@ -41,12 +49,13 @@ lint:
 	$(GO) run $(GOLANGCI) run ./...
 
 generate:
+	.ci/need clang-19 llvm-19
 	$(GO) generate ./...
 
 bench:
 	$(GO) test -run '^$$' -bench . ./...
 
-check: test lint vet race generate
+check: test test-portable lint vet race generate
 	git diff --exit-code
 
 clean:

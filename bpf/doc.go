@@ -10,6 +10,9 @@
 // replace the programs without a gap, [Guard.Detach] or, without any process, [Unload] removes all. Without
 // one, everything is gone when the process is.
 //
+// In front of a busy server set the services with [Service].Monitor first: while nothing is enforced, every
+// datagram that the server sends to an established client makes its flow known. Then set them again without.
+//
 // An Attach that fails leaves nothing attached and nothing pinned.
 //
 // # Concurrency

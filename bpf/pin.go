@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -15,8 +16,14 @@ import (
 // PinRoot is where guards keep their directories, if nobody says otherwise.
 const PinRoot = "/sys/fs/bpf/dtlsguard"
 
-// PinDir is the directory of an interface below root.
-func PinDir(root, iface string) string { return filepath.Join(root, iface) }
+// PinDir is the directory of an interface below root. A bpffs has no names with dots, an interface none with
+// colons.
+func PinDir(root, iface string) string {
+	return filepath.Join(root, strings.ReplaceAll(iface, ".", ":"))
+}
+
+// unfinished is what the name of a directory that is being filled ends with.
+const unfinished = ":new"
 
 // Names of pinned links. That of the ingress link tells its mode, which the link does not.
 const pinTCX = "link_egress"
@@ -29,7 +36,7 @@ func (g *Guard) pinAll() error {
 	if g.pin == "" {
 		return nil
 	}
-	if err := g.pinInto(g.pin + ".new"); err != nil {
+	if err := g.pinInto(g.pin + unfinished); err != nil {
 		return errors.Join(fmt.Errorf("pin to %s: %w", g.pin, err), removePins(g.pin))
 	}
 	return nil
@@ -68,13 +75,30 @@ func (g *Guard) pinInto(dir string) error {
 	return os.Rename(dir, g.pin)
 }
 
-// removePins removes a pin directory, and one that was being made.
-func removePins(dir string) error { return errors.Join(os.RemoveAll(dir), os.RemoveAll(dir+".new")) }
+// removePins removes a pin directory, and one that was being made. It detaches the links first: the kernel
+// lets go of an unlinked pin in its own time.
+func removePins(dir string) error {
+	var errs []error
+	for _, d := range []string{dir, dir + unfinished} {
+		for _, file := range []string{pinXDP[ModeNative], pinXDP[ModeGeneric], pinTCX} {
+			l, err := link.LoadPinnedLink(filepath.Join(d, file), nil)
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err == nil {
+				err = errors.Join(l.Detach(), l.Close())
+			}
+			errs = append(errs, err)
+		}
+		errs = append(errs, os.RemoveAll(d))
+	}
+	return errors.Join(errs...)
+}
 
 // Unload detaches what a process, dead or alive, has pinned in dir, and reports whether there was anything.
 func Unload(dir string) (bool, error) {
 	found := false
-	for _, d := range []string{dir, dir + ".new"} {
+	for _, d := range []string{dir, dir + unfinished} {
 		if _, err := os.Stat(d); err == nil {
 			found = true
 		} else if !errors.Is(err, os.ErrNotExist) {

@@ -18,6 +18,8 @@ const (
 	sharedPort  = 0xffffffff
 )
 
+var native = binary.NativeEndian
+
 // slot is an element of the services map.
 type slot struct {
 	key     ServiceKey
@@ -31,7 +33,7 @@ type slot struct {
 func words(a netip.Addr) (w [4]uint32) {
 	b := a.As16()
 	for i := range w {
-		w[i] = binary.NativeEndian.Uint32(b[4*i:])
+		w[i] = native.Uint32(b[4*i:])
 	}
 	return w
 }
@@ -40,7 +42,7 @@ func words(a netip.Addr) (w [4]uint32) {
 func addr(w [4]uint32) netip.Addr {
 	var b [16]byte
 	for i := range w {
-		binary.NativeEndian.PutUint32(b[4*i:], w[i])
+		native.PutUint32(b[4*i:], w[i])
 	}
 	return netip.AddrFrom16(b).Unmap()
 }

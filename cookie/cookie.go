@@ -25,7 +25,7 @@ type Binding struct {
 // Issue returns the cookie for b under k. For many at once use a [Batch].
 func (k *Key) Issue(b *Binding) [Size]byte {
 	var w block
-	b.put1(w[:])
+	b.put1((*words1)(w[:]))
 	var c [Size]byte
 	sumOne(&c, &w, &k.prepared)
 	return c

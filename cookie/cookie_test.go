@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"io"
 	mrand "math/rand/v2"
@@ -14,13 +15,8 @@ import (
 
 // reference computes a cookie with the standard library, from the format's definition alone.
 func reference(s Secret, epoch uint8, b *Binding) [Size]byte {
-	m := []byte{1}
-	m = append(m, b.Source[:]...)
-	m = append(m, byte(b.SourcePort>>8), byte(b.SourcePort), byte(b.DestinationPort>>8), byte(b.DestinationPort))
-	m = append(m, byte(b.Version>>8), byte(b.Version))
-	m = append(m, b.Random[:]...)
 	h := hmac.New(sha256.New, s[:])
-	h.Write(m)
+	h.Write(message(b))
 	var c [Size]byte
 	c[0] = epoch
 	copy(c[1:], h.Sum(nil))
@@ -144,6 +140,50 @@ func TestNewSecretRefusesBadEntropy(t *testing.T) {
 	}
 }
 
+// A rotation whose source is bad leaves the keyring as it was.
+func TestRotationRefusesBadEntropy(t *testing.T) {
+	first, err := NewSecret(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var store Store
+	store.Swap(NewKeyring(first, 1))
+	rotate := func(source io.Reader) error {
+		s, err := NewSecret(source)
+		if err != nil {
+			return err
+		}
+		next, err := store.Load().Next(s, store.Load().Current().Epoch()+1)
+		if err == nil {
+			store.Swap(next)
+		}
+		return err
+	}
+	for name, c := range map[string]struct {
+		source io.Reader
+		want   error
+	}{
+		"failing":   {errReader{}, ErrEntropy},
+		"short":     {bytes.NewReader(first[:SecretSize-1]), ErrEntropy},
+		"stuck":     {bytes.NewReader(bytes.Repeat([]byte{0xa5}, SecretSize)), ErrWeakSecret},
+		"repeating": {bytes.NewReader(first[:]), ErrRepeatedSecret},
+	} {
+		before := store.Load()
+		if err := rotate(c.source); !errors.Is(err, c.want) {
+			t.Errorf("%s source: %v, want %v", name, err, c.want)
+		}
+		if store.Load() != before || before.Current().Epoch() != 1 {
+			t.Errorf("%s source: the keyring has changed", name)
+		}
+	}
+	if err := rotate(rand.Reader); err != nil || store.Load().Current().Epoch() != 2 {
+		t.Errorf("working source: %v, epoch %d", err, store.Load().Current().Epoch())
+	}
+	if err := rotate(bytes.NewReader(first[:])); !errors.Is(err, ErrRepeatedSecret) {
+		t.Errorf("the previous secret again: %v", err)
+	}
+}
+
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("no entropy today") }
@@ -165,5 +205,41 @@ func TestParseSecret(t *testing.T) {
 	}
 	if strings.Contains(s.String(), digits[:16]) {
 		t.Error("String gives the secret away")
+	}
+}
+
+// Ten million random cookies under the right epoch, and as many that differ from the right one in a few bits.
+func TestRandomCookiesAreRefused(t *testing.T) {
+	tries := 10_000_000
+	if testing.Short() {
+		tries /= 20
+	}
+	k := NewKeyring(testSecret(t, "forge"), 9)
+	b := NewBatch(1)
+	b.Reset(1)
+	b.Add(randomBinding(mrand.New(mrand.NewPCG(51, 52))))
+	b.Sum(k.Current())
+	var right, c [Size]byte
+	b.Cookie(0, &right)
+	if b.Equal(0, nil) || b.Equal(0, right[:Size-1]) || b.Equal(0, append(right[:], 0)) {
+		t.Error("a cookie of the wrong length is accepted")
+	}
+	r := mrand.New(mrand.NewPCG(53, 54))
+	le := binary.LittleEndian
+	for range tries {
+		for j := 0; j < Size; j += 8 {
+			le.PutUint64(c[j:], r.Uint64())
+		}
+		c[0] = 9
+		if b.Equal(0, c[:]) {
+			t.Fatalf("%x is accepted for %x", c, right)
+		}
+		c = right
+		x := r.Uint64() // two changes of the same byte by the same bits would be none
+		c[x%Size] ^= byte(x>>8) | 1
+		c[x>>16%Size] ^= byte(x>>24) &^ 1
+		if b.Equal(0, c[:]) {
+			t.Fatalf("%x is accepted for %x", c, right)
+		}
 	}
 }

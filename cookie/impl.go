@@ -2,6 +2,10 @@ package cookie
 
 import "math/bits"
 
+//go:generate sh -c "cd _asm && go run . -kernel shani -out ../lanes_shani_amd64.s -stubs ../lanes_shani_amd64.go -pkg cookie"
+//go:generate sh -c "cd _asm && go run . -kernel avx2 -out ../lanes_avx2_amd64.s -stubs ../lanes_avx2_amd64.go -pkg cookie"
+//go:generate sh -c "cd _asm && go run . -kernel avx512 -out ../lanes_avx512_amd64.s -stubs ../lanes_avx512_amd64.go -pkg cookie"
+
 // implementation is one way to compute cookies.
 type implementation struct {
 	name  string

@@ -11,6 +11,8 @@ type Batch struct {
 	main, tail *implementation
 	split      int // lanes below it are laid out for main, the others for tail
 	n          int
+	lanes      int      // layout of the next lane: see implementation
+	next       int      // where its first word goes
 	words      []uint32 // 16 a lane
 	cookies    [][Size]byte
 }
@@ -43,6 +45,10 @@ func (b *Batch) Reset(n int) {
 	if b.tail == b.main && over > 0 {
 		b.split += b.main.width
 	}
+	b.next, b.lanes = 0, b.main.lanes
+	if b.split == 0 {
+		b.lanes = b.tail.lanes
+	}
 }
 
 // Len is the number of lanes filled.
@@ -51,23 +57,31 @@ func (b *Batch) Len() int { return b.n }
 // Add fills the next lane with in's message and returns its number. The caller keeps to what it told Reset.
 func (b *Batch) Add(in *Binding) int {
 	i := b.n
-	lanes, at := b.main.lanes, i
-	base := 0
-	if i >= b.split {
-		lanes, at, base = b.tail.lanes, i-b.split, b.split*messageWords
-	}
-	lane := at & (lanes - 1)
-	w := b.words[base+(at-lane)*messageWords+lane:]
-	switch lanes {
+	b.n = i + 1
+	switch b.lanes {
 	case 1:
-		in.put1(w)
+		in.put1((*words1)(b.words[b.next:]))
+		b.next += messageWords
 	case 8:
-		in.put8(w)
+		in.put8((*words8)(b.words[b.next:]))
+		b.next = step(b.next, 8)
 	case 16:
-		in.put16(w)
+		in.put16((*words16)(b.words[b.next:]))
+		b.next = step(b.next, 16)
 	}
-	b.n++
+	if b.n == b.split {
+		b.lanes = b.tail.lanes
+	}
 	return i
+}
+
+// step moves on from where a lane's first word is, among so many lanes, to the next.
+func step(at, lanes int) int {
+	at++
+	if at&(lanes-1) == 0 {
+		at += (messageWords - 1) * lanes
+	}
+	return at
 }
 
 // Sum computes all lanes under k.

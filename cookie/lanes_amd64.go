@@ -4,34 +4,23 @@ package cookie
 
 import "golang.org/x/sys/cpu"
 
-//go:generate sh -c "cd _asm && go run . -kernel shani -out ../lanes_shani_amd64.s -stubs ../lanes_shani_amd64.go -pkg cookie"
-//go:generate sh -c "cd _asm && go run . -kernel avx2 -out ../lanes_avx2_amd64.s -stubs ../lanes_avx2_amd64.go -pkg cookie"
-//go:generate sh -c "cd _asm && go run . -kernel avx512 -out ../lanes_avx512_amd64.s -stubs ../lanes_avx512_amd64.go -pkg cookie"
-
 // hasSHANI asks the processor itself: golang.org/x/sys/cpu reads the same leaf and leaves this bit out.
 var hasSHANI = cpu.X86.HasSSSE3 && cpu.X86.HasSSE41 && extendedFeatures()&(1<<29) != 0
 
+var hasAVX512 = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL
+
 func native() []*implementation {
 	var l []*implementation
-	if hasSHANI {
-		l = append(l,
-			&implementation{name: "shani", width: 1, lanes: 1, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
-				sumSHANI(&dst[0][0], &words[0], &k.inner[0], groups)
-			}},
-			&implementation{name: "shani-x2", width: 2, lanes: 1, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
-				sumSHANIx2(&dst[0][0], &words[0], &k.inner[0], groups)
-			}})
+	add := func(has bool, im implementation) {
+		if has {
+			l = append(l, &im)
+		}
 	}
-	if cpu.X86.HasAVX2 {
-		l = append(l, &implementation{name: "avx2", width: 8, lanes: 8, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
-			sumAVX2(&dst[0][0], &words[0], &k.inner[0], groups)
-		}})
-	}
-	if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL {
-		l = append(l, &implementation{name: "avx512", width: 16, lanes: 16, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
-			sumAVX512(&dst[0][0], &words[0], &k.inner[0], groups)
-		}})
-	}
+	add(hasSHANI, implementation{name: "shani", width: 1, lanes: 1, sum: kernel(sumSHANI)})
+	add(hasSHANI, implementation{name: "shani-x2", width: 2, lanes: 1, sum: kernel(sumSHANIx2)})
+	add(cpu.X86.HasAVX2, implementation{name: "avx2", width: 8, lanes: 8, sum: kernel(sumAVX2)})
+	add(hasAVX512, implementation{name: "avx512-x8", width: 8, lanes: 8, sum: kernel(sumAVX512x8)})
+	add(hasAVX512, implementation{name: "avx512", width: 16, lanes: 16, sum: kernel(sumAVX512)})
 	return l
 }
 

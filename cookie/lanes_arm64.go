@@ -18,9 +18,7 @@ func native() []*implementation {
 	if !cpu.ARM64.HasSHA2 {
 		return nil
 	}
-	return []*implementation{{name: "sha2-x2", width: 2, lanes: 1, sum: func(dst [][Size]byte, words []uint32, k *prepared, groups int) {
-		sumSHA2x2(&dst[0][0], &words[0], &k.inner[0], groups)
-	}}}
+	return []*implementation{{name: "sha2-x2", width: 2, lanes: 1, sum: kernel(sumSHA2x2)}}
 }
 
 // sumOne computes one cookie without a call that the compiler cannot see through, so that its arguments can

@@ -4,7 +4,7 @@
 
 package cookie
 
-// sumAVX512 writes the cookies of groups times 16 messages, 16 lanes to a group. AVX-512 F, BW and VL.
+// sumAVX512 writes the cookies of groups times 16 messages, a lane each. AVX-512 F, BW and VL.
 //
 //go:noescape
 func sumAVX512(dst *byte, words *uint32, key *uint32, groups int)
@@ -13,3 +13,13 @@ func sumAVX512(dst *byte, words *uint32, key *uint32, groups int)
 //
 //go:noescape
 func compressAVX512(states *uint32, words *uint32)
+
+// sumAVX512x8 writes the cookies of groups times 8 messages, a lane each. AVX-512 F, BW and VL.
+//
+//go:noescape
+func sumAVX512x8(dst *byte, words *uint32, key *uint32, groups int)
+
+// compressAVX512x8 is 8 plain compressions, for tests: word i of lane l is at 8*i+l.
+//
+//go:noescape
+func compressAVX512x8(states *uint32, words *uint32)

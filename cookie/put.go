@@ -5,13 +5,20 @@ import (
 	"math/bits"
 )
 
+// Words of one message among 1, 8 and 16 lanes: from its first to its 14th.
+type (
+	words1  [13*1 + 1]uint32
+	words8  [13*8 + 1]uint32
+	words16 [13*16 + 1]uint32
+)
+
 // put1, put8 and put16 write the 14 words of in's message at multiples of 1, 8 and 16, byte for byte as they
 // lie in the message: the kernels swap their bytes, for many at once. The last two words of the block are the
 // same for all messages and the kernels know them. One function for all strides would need a check of the
 // bounds for each word and take 1.6 times as long.
 
-func (in *Binding) put1(words []uint32) {
-	w, src, r := (*[13*1 + 1]uint32)(words), &in.Source, in.Random
+func (in *Binding) put1(w *words1) {
+	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
 	w[0*1] = 0x01 | le.Uint32(src[0:])<<8
 	w[1*1] = le.Uint32(src[3:])
@@ -28,8 +35,8 @@ func (in *Binding) put1(words []uint32) {
 	w[13*1] = le.Uint32(r[28:])>>8 | 0x80<<24 // the padding bit
 }
 
-func (in *Binding) put8(words []uint32) {
-	w, src, r := (*[13*8 + 1]uint32)(words), &in.Source, in.Random
+func (in *Binding) put8(w *words8) {
+	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
 	w[0*8] = 0x01 | le.Uint32(src[0:])<<8
 	w[1*8] = le.Uint32(src[3:])
@@ -46,8 +53,8 @@ func (in *Binding) put8(words []uint32) {
 	w[13*8] = le.Uint32(r[28:])>>8 | 0x80<<24 // the padding bit
 }
 
-func (in *Binding) put16(words []uint32) {
-	w, src, r := (*[13*16 + 1]uint32)(words), &in.Source, in.Random
+func (in *Binding) put16(w *words16) {
+	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
 	w[0*16] = 0x01 | le.Uint32(src[0:])<<8
 	w[1*16] = le.Uint32(src[3:])

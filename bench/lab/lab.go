@@ -1,15 +1,3 @@
-// Package lab makes the network that tests and benchmarks of XDP run in: three network namespaces in a row,
-// joined by veth pairs, with addresses of the benchmarking ranges (RFC 2544, RFC 5180).
-//
-//	client  198.18.0.2/24 ── 198.18.0.1/24  guard  198.18.1.1/24 ── 198.18.1.2/24  server
-//	        2001:2:0:0::2    2001:2:0:0::1         2001:2:0:1::1    2001:2:0:1::2
-//
-// A server that is protected inline runs in the guard's namespace. Nothing outside the namespaces is touched.
-// A lab is named after the process that made it; one whose process is dead is removed by the next New. The
-// host end of each link has a native XDP program that passes all, because veth delivers what the other end
-// sends by XDP_TX only to such a one (measured on Linux 6.18).
-//
-// New needs CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF. A Lab is not for concurrent use, its Hosts are.
 package lab
 
 import (
@@ -17,135 +5,220 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-// prefix of the namespaces' names: prefix, process, number, role.
-const prefix = "dtlsguard-"
+// Interfaces, each named after the namespace at its other end.
+const (
+	ToGuard  = "guard0" // of client and of server
+	ToClient = "client0"
+	ToServer = "server0"
+)
 
-// where named namespaces are (ip-netns(8)).
-const netnsDir = "/run/netns"
+// Addresses.
+var (
+	Client4      = netip.MustParseAddr("198.18.0.2")
+	Client6      = netip.MustParseAddr("2001:2:0:1::2")
+	Guard4       = netip.MustParseAddr("198.18.0.1")
+	Guard6       = netip.MustParseAddr("2001:2:0:1::1")
+	GuardServer4 = netip.MustParseAddr("198.18.1.1")
+	GuardServer6 = netip.MustParseAddr("2001:2:0:2::1")
+	Server4      = netip.MustParseAddr("198.18.1.2")
+	Server6      = netip.MustParseAddr("2001:2:0:2::2")
+)
 
-// Lab is a network.
+// prefix is what the names of all labs begin with; the number of the process follows.
+const prefix = "dtlsguard-lab-"
+
+// Lab is the network.
 type Lab struct {
-	Client, Guard, Server *Host
-	hosts                 []*Host
+	Client, Guard, Server *Namespace
+
+	links []link.Link
+	progs []*ebpf.Program
 }
 
-var count atomic.Int32
-
-// New makes a lab. On an error nothing is left of it.
-func New() (*Lab, error) {
-	if err := sweep(); err != nil {
-		return nil, fmt.Errorf("remove the lab of a dead process: %w", err)
+// New makes a lab, after removing those that dead processes left. label tells several labs of a process apart.
+func New(label string) (*Lab, error) {
+	if err := removeStale(); err != nil {
+		return nil, fmt.Errorf("make lab: %w", err)
 	}
-	l := &Lab{}
-	if err := l.build(); err != nil {
-		return nil, errors.Join(fmt.Errorf("make a lab: %w", err), l.Close())
+	l := new(Lab)
+	if err := l.build(label); err != nil {
+		return nil, fmt.Errorf("make lab: %w", errors.Join(err, l.Close()))
 	}
 	return l, nil
 }
 
-func (l *Lab) build() error {
-	name := fmt.Sprintf("%s%d-%d-", prefix, os.Getpid(), count.Add(1))
-	for _, h := range []struct {
-		to   **Host
+func (l *Lab) build(label string) error {
+	for _, n := range []struct {
 		role string
-	}{{&l.Client, "client"}, {&l.Guard, "guard"}, {&l.Server, "server"}} {
-		host, err := newHost(name + h.role)
-		if err != nil {
+		ns   **Namespace
+	}{{"client", &l.Client}, {"guard", &l.Guard}, {"server", &l.Server}} {
+		var err error
+		if *n.ns, err = newNamespace(fmt.Sprintf("%s%d-%s-%s", prefix, os.Getpid(), label, n.role)); err != nil {
 			return err
 		}
-		*h.to = host
-		l.hosts = append(l.hosts, host)
 	}
-	if err := join(l.Client, l.Guard, "client0", "guard0", 0); err != nil {
+	if err := wire(l.Client, ToGuard, l.Guard, ToClient); err != nil {
 		return err
 	}
-	if err := join(l.Server, l.Guard, "server0", "guard1", 1); err != nil {
+	if err := wire(l.Guard, ToServer, l.Server, ToGuard); err != nil {
 		return err
 	}
-	return l.Guard.Do(func() error {
-		for _, f := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-			if err := os.WriteFile("/proc/sys/net/"+f, []byte("1"), 0); err != nil {
-				return err
-			}
+	for _, a := range []struct {
+		ns    *Namespace
+		iface string
+		addrs []string
+	}{
+		{l.Client, ToGuard, []string{Client4.String() + "/24", Client6.String() + "/64"}},
+		{l.Guard, ToClient, []string{Guard4.String() + "/24", Guard6.String() + "/64"}},
+		{l.Guard, ToServer, []string{GuardServer4.String() + "/24", GuardServer6.String() + "/64"}},
+		{l.Server, ToGuard, []string{Server4.String() + "/24", Server6.String() + "/64"}},
+	} {
+		if err := a.ns.address(a.iface, a.addrs...); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return errors.Join(
+		l.Client.gateway(Guard4, Guard6), l.Server.gateway(GuardServer4, GuardServer6),
+		l.Guard.sysctl("ipv4/ip_forward", "1"), l.Guard.sysctl("ipv6/conf/all/forwarding", "1"),
+		l.PassXDP(l.Client, ToGuard))
 }
 
-// Close removes the namespaces and what is in them. Processes started in them must have ended.
-func (l *Lab) Close() error {
-	var errs []error
-	for _, h := range l.hosts {
-		errs = append(errs, h.close())
+// wire makes a veth pair.
+func wire(a *Namespace, ifa string, b *Namespace, ifb string) error {
+	v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: ifa}, PeerName: ifb, PeerNamespace: netlink.NsFd(b.h)}
+	if err := a.nl.LinkAdd(v); err != nil {
+		return fmt.Errorf("make veth %s in %s: %w", ifa, a.Name, err)
 	}
-	l.hosts = nil
-	return errors.Join(errs...)
-}
-
-// sweep removes labs whose process is dead.
-func sweep() error {
-	names, err := filepath.Glob(filepath.Join(netnsDir, prefix+"*"))
-	if err != nil {
-		return err
-	}
-	for _, path := range names {
-		name := filepath.Base(path)
-		text, _, _ := strings.Cut(strings.TrimPrefix(name, prefix), "-")
-		pid, err := strconv.Atoi(text)
-		if err != nil || unix.Kill(pid, 0) == nil || errors.Is(unix.Kill(pid, 0), unix.EPERM) {
-			continue // not of our making, or alive
+	for _, end := range []struct {
+		ns   *Namespace
+		name string
+	}{{a, ifa}, {b, ifb}} {
+		dev, err := end.ns.nl.LinkByName(end.name)
+		if err == nil {
+			err = end.ns.nl.LinkSetUp(dev)
 		}
-		if err := netns.DeleteNamed(name); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err != nil {
+			return fmt.Errorf("set %s up in %s: %w", end.name, end.ns.Name, err)
 		}
 	}
 	return nil
 }
 
-// join links a host to the guard on network n, and routes all else by the guard.
-func join(host, guard *Host, hostDev, guardDev string, n byte) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.Namespace = hostDev, netlink.NsFd(int(host.ns))
-	link := netlink.NewVeth(attrs)
-	link.PeerName, link.PeerNamespace = guardDev, netlink.NsFd(int(guard.ns))
-	if err := guard.handle.LinkAdd(link); err != nil {
-		return fmt.Errorf("make veth %s - %s: %w", hostDev, guardDev, err)
+// address gives an interface addresses that are usable at once.
+func (n *Namespace) address(iface string, addrs ...string) error {
+	dev, err := n.nl.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("find %s in %s: %w", iface, n.Name, err)
 	}
-	if err := guard.up(guardDev, n, 1); err != nil {
-		return err
-	}
-	if err := host.up(hostDev, n, 2); err != nil {
-		return err
-	}
-	for _, to := range []string{"198.18.0.0/15", "2001:2::/48"} {
-		via := addresses(n, 1)[0]
-		if netip.MustParsePrefix(to).Addr().Is6() {
-			via = addresses(n, 1)[1]
+	for _, a := range addrs {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
 		}
-		route := &netlink.Route{Dst: ipNet(netip.MustParsePrefix(to)), Gw: via.Addr().AsSlice()}
-		if err := host.handle.RouteAdd(route); err != nil {
-			return fmt.Errorf("route %s in %s: %w", to, host.Name, err)
+		addr.Flags = unix.IFA_F_NODAD // duplicates there are none, and looking takes a second
+		if err := n.nl.AddrAdd(dev, addr); err != nil {
+			return fmt.Errorf("add %s to %s in %s: %w", a, iface, n.Name, err)
 		}
 	}
-	return host.passXDP(hostDev)
+	return nil
 }
 
-// addresses of host h on network n: IPv4, IPv6.
-func addresses(n, h byte) [2]netip.Prefix {
-	v6 := netip.MustParseAddr("2001:2::").As16()
-	v6[7], v6[15] = n, h
-	return [2]netip.Prefix{
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, n, h}), 24),
-		netip.PrefixFrom(netip.AddrFrom16(v6), 64),
+func (n *Namespace) gateway(via ...netip.Addr) error {
+	for _, a := range via {
+		if err := n.nl.RouteAdd(&netlink.Route{Gw: a.AsSlice()}); err != nil {
+			return fmt.Errorf("route by %v in %s: %w", a, n.Name, err)
+		}
 	}
+	return nil
+}
+
+// PassXDP puts a program that passes everything on an interface, until the lab is closed.
+func (l *Lab) PassXDP(n *Namespace, iface string) error {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "pass", Type: ebpf.XDP, License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()}})
+	if err != nil {
+		return fmt.Errorf("load passing XDP program: %w", err)
+	}
+	l.progs = append(l.progs, prog)
+	dev, err := n.nl.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("find %s in %s: %w", iface, n.Name, err)
+	}
+	return n.Do(func() error {
+		x, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: dev.Attrs().Index, Flags: link.XDPDriverMode})
+		if err != nil {
+			return fmt.Errorf("attach passing XDP program to %s in %s: %w", iface, n.Name, err)
+		}
+		l.links = append(l.links, x)
+		return nil
+	})
+}
+
+// VLAN puts a tagged interface on iface, with an address, and returns its name.
+func (n *Namespace) VLAN(iface string, id int, addrs ...string) (string, error) {
+	dev, err := n.nl.LinkByName(iface)
+	if err != nil {
+		return "", fmt.Errorf("find %s in %s: %w", iface, n.Name, err)
+	}
+	name := fmt.Sprintf("%s.%d", iface, id)
+	v := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: name, ParentIndex: dev.Attrs().Index}, VlanId: id}
+	if err := n.nl.LinkAdd(v); err != nil {
+		return "", fmt.Errorf("make VLAN %s in %s: %w", name, n.Name, err)
+	}
+	if err := n.nl.LinkSetUp(v); err != nil {
+		return "", fmt.Errorf("set %s up in %s: %w", name, n.Name, err)
+	}
+	return name, n.address(name, addrs...)
+}
+
+// Close removes what New made.
+func (l *Lab) Close() error {
+	var errs []error
+	for _, x := range l.links {
+		errs = append(errs, x.Close())
+	}
+	for _, p := range l.progs {
+		errs = append(errs, p.Close())
+	}
+	for _, n := range []*Namespace{l.Client, l.Guard, l.Server} {
+		if n != nil {
+			errs = append(errs, n.remove())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeStale removes the namespaces of labs whose process is no more.
+func removeStale() error {
+	entries, err := os.ReadDir("/run/netns")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		number, _, ok := strings.Cut(strings.TrimPrefix(e.Name(), prefix), "-")
+		pid, err := strconv.Atoi(number)
+		if !strings.HasPrefix(e.Name(), prefix) || !ok || err != nil {
+			continue
+		}
+		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
+			if err := netns.DeleteNamed(e.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("remove stale namespace %s: %w", e.Name(), err)
+			}
+		}
+	}
+	return nil
 }

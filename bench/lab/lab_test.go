@@ -1,122 +1,127 @@
 package lab
 
 import (
-	"errors"
+	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 )
 
-func newLab(t *testing.T) *Lab {
+func need(t *testing.T, err error) {
 	t.Helper()
-	l, err := New()
-	if errors.Is(err, unix.EPERM) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
-		t.Skip("needs root: ", err)
+	if err == nil {
+		return
 	}
-	if err != nil {
-		t.Fatal(err)
+	if os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" && os.Geteuid() != 0 {
+		t.Skipf("needs to be root: %v", err)
 	}
-	t.Cleanup(func() {
+	t.Fatal(err)
+}
+
+func TestEveryPairTalks(t *testing.T) {
+	l, err := New("talk")
+	need(t, err)
+	defer func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
-	})
-	return l
-}
-
-// A datagram goes from client to server and back, over the guard, IPv4 and IPv6.
-func TestAllReachAll(t *testing.T) {
-	l := newLab(t)
-	for i, server := range l.Server.Addresses {
-		var at, from *net.UDPConn
-		err := errors.Join(
-			l.Server.Do(func() (err error) {
-				at, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(server, 5000)))
-				return err
-			}),
-			l.Client.Do(func() (err error) {
-				from, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(server, 5000)))
-				return err
-			}))
+	}()
+	for _, c := range []struct {
+		from, to *Namespace
+		addr     netip.Addr
+	}{
+		{l.Client, l.Guard, Guard4}, {l.Client, l.Guard, Guard6}, {l.Guard, l.Server, Server4}, {l.Guard, l.Server, Server6},
+		{l.Client, l.Server, Server4}, {l.Server, l.Client, Client6},
+	} {
+		in, err := c.to.ListenUDP(netip.AddrPortFrom(c.addr, 4433).String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer at.Close()
-		defer from.Close()
-		end := time.Now().Add(10 * time.Second)
-		at.SetDeadline(end)
-		from.SetDeadline(end)
-		if _, err := from.Write([]byte("ping")); err != nil {
+		var out net.Conn
+		if err := c.from.Do(func() (err error) {
+			out, err = net.Dial("udp", netip.AddrPortFrom(c.addr, 4433).String())
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
-		b := make([]byte, 10)
-		n, peer, err := at.ReadFromUDPAddrPort(b)
-		if err != nil || string(b[:n]) != "ping" || peer.Addr() != l.Client.Addresses[i] {
-			t.Fatalf("%v: %q from %v, %v", server, b[:n], peer, err)
+		text := []byte("to " + c.addr.String())
+		if _, err := out.Write(text); err != nil {
+			t.Error(err)
 		}
-		if _, err := at.WriteToUDPAddrPort([]byte("pong"), peer); err != nil {
-			t.Fatal(err)
+		buf := make([]byte, 100)
+		in.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if n, err := in.Read(buf); err != nil || !bytes.Equal(buf[:n], text) {
+			t.Errorf("%s: got %q, %v", text, buf[:n], err)
 		}
-		if n, err := from.Read(b); err != nil || string(b[:n]) != "pong" {
-			t.Fatalf("%v: answer %q, %v", server, b[:n], err)
-		}
+		in.Close()
+		out.Close()
 	}
 }
 
-func TestCommandsRunInside(t *testing.T) {
-	l := newLab(t)
-	self, err := os.Readlink("/proc/self/ns/net")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("readlink", "/proc/self/ns/net")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestProcessesRunInside(t *testing.T) {
+	l, err := New("process")
+	need(t, err)
+	defer l.Close()
+	out := new(bytes.Buffer)
+	cmd := exec.Command("cat", "/proc/net/dev")
+	cmd.Stdout = out
 	if err := l.Guard.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
-	b := make([]byte, 100)
-	n, _ := out.Read(b)
-	if err := cmd.Wait(); err != nil || n == 0 || string(b[:n-1]) == self {
-		t.Errorf("command ran in %s, we are in %s: %v", b[:n], self, err)
+	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), ToServer) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := l.Guard.Run("false"); err == nil {
+		t.Error("no error from a command that failed")
 	}
 }
 
-// What a killed process left is removed by the next, what a living one has is not.
-func TestDeadLabsAreRemoved(t *testing.T) {
-	l := newLab(t)
+func names(t *testing.T) string {
+	entries, err := os.ReadDir("/run/netns")
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return strings.Join(all, " ")
+}
+
+// A lab of a process that died is removed by the next New, anybody else's namespace is not.
+func TestRemovesOnlyItsOwn(t *testing.T) {
 	dead := exec.Command("true")
 	if err := dead.Run(); err != nil {
 		t.Fatal(err)
 	}
-	left := prefix + strconv.Itoa(dead.Process.Pid) + "-1-client"
-	if err := onThread(func() error {
-		home, err := netns.Get()
-		if err != nil {
+	stale := fmt.Sprintf("%s%d-x-client", prefix, dead.Process.Pid)
+	other := fmt.Sprintf("other-%d-x-client", dead.Process.Pid)
+	for _, n := range []string{stale, other} {
+		need(t, onThread(func() error {
+			h, err := netns.NewNamed(n)
+			if err == nil {
+				err = h.Close()
+			}
 			return err
-		}
-		if _, err := netns.NewNamed(left); err != nil {
-			return err
-		}
-		return netns.Set(home)
-	}); err != nil {
-		t.Fatal(err)
+		}))
 	}
-	newLab(t)
-	if _, err := os.Stat(filepath.Join(netnsDir, left)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a dead process's namespace is still there: %v", err)
+	defer netns.DeleteNamed(other)
+	l, err := New("own")
+	need(t, err)
+	if all := names(t); strings.Contains(all, stale) || !strings.Contains(all, other) || !strings.Contains(all, l.Guard.Name) {
+		t.Errorf("with a lab: %s", all)
 	}
-	if _, err := os.Stat(l.Guard.Path()); err != nil {
-		t.Errorf("a living process's namespace is gone: %v", err)
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if all := names(t); strings.Contains(all, fmt.Sprintf("%s%d-own", prefix, os.Getpid())) || !strings.Contains(all, other) {
+		t.Errorf("after it: %s", all)
 	}
 }

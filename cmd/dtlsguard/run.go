@@ -73,7 +73,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.BoolVar(&c.XDP.KeepAttached, "keep-attached", false, "XDP: stay in force after SIGTERM, for the next start (end it with unload)")
 	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
 	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), harvest, trust, native-hmac")
-	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server; clients at a time, and 1 in N forged cookies is right")
+	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and 4 in so many forged cookies are right")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")

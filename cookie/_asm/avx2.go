@@ -132,7 +132,7 @@ func (c *x8) turn() {
 	c.s[0] = h
 }
 
-// rounds does the rounds from the given one to 63, the second 32 as a loop of 16 like x16.
+// rounds does the rounds from the given one to 63, the second 32 as a loop of 16 like evex.
 func (c *x8) rounds(from int, name string) {
 	for t := from; t < 32; t++ {
 		if t >= 16 {
@@ -241,42 +241,4 @@ func (c *x8) schedule(t int) {
 		sum = yw
 	}
 	c.store(yw, t)
-}
-
-// readOut8 turns 8 tags, word i of all of them in s[i], into 8 cookies in a row, like readOut16.
-func readOut8(dst, key Register, s [8]VecPhysical) {
-	swap, mask, epoch := yt[0], yt[1], yt[2]
-	VMOVDQU(swapCookie, swap)
-	VPBROADCASTD(fold(0xff), mask)
-	VPBROADCASTD(Mem{Base: key, Disp: keyEpoch}, epoch)
-	for _, r := range s {
-		VPSHUFB(swap, r, r)
-	}
-	for i := 7; i >= 0; i-- {
-		from := epoch
-		if i > 0 {
-			from = s[i-1]
-		}
-		VPXOR(s[i], from, yt[3]) // the masked byte of from, the others of s[i]
-		VPAND(mask, yt[3], yt[3])
-		VPXOR(yt[3], s[i], s[i])
-	}
-	for half := range 2 {
-		r := s[4*half : 4*half+4]
-		u := []VecPhysical{Y8, Y9, Y10, Y11}
-		VPUNPCKLDQ(r[1], r[0], u[0])
-		VPUNPCKHDQ(r[1], r[0], u[1])
-		VPUNPCKLDQ(r[3], r[2], u[2])
-		VPUNPCKHDQ(r[3], r[2], u[3])
-		VPUNPCKLQDQ(u[2], u[0], r[0])
-		VPUNPCKHQDQ(u[2], u[0], r[1])
-		VPUNPCKLQDQ(u[3], u[1], r[2])
-		VPUNPCKHQDQ(u[3], u[1], r[3])
-	}
-	for q := range 4 {
-		VPERM2I128(U8(0x20), s[4+q], s[q], Y8)
-		VPERM2I128(U8(0x31), s[4+q], s[q], Y9)
-		VMOVDQU(Y8, Mem{Base: dst, Disp: 32 * q})
-		VMOVDQU(Y9, Mem{Base: dst, Disp: 32 * (4 + q)})
-	}
 }

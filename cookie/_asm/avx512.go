@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -15,9 +17,13 @@ const (
 	ternMerge  = 0xd8 // third ? second : first
 )
 
-// x16 makes 16 compressions side by side, one message to a 32-bit lane. State and message schedule live in
-// registers, 24 of 32, so that the rounds touch memory for their constants only.
-type x16 struct {
+// evex makes 16 compressions side by side, one message to a 32-bit lane, or 8 in half as wide registers. State
+// and message schedule live in registers, 24 of 32, so that the rounds touch memory for their constants only.
+type evex struct {
+	lanes int
+	z     [32]VecPhysical // all registers; the last 8 are scratch
+	t     [8]VecPhysical
+
 	s   [8]VecPhysical // a..h
 	w   [16]word
 	reg [16]VecPhysical // where w's unknown words go
@@ -26,32 +32,44 @@ type x16 struct {
 	known *Mem // the head, if round 0 was done by it
 }
 
-var zmm = [32]VecPhysical{
-	Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
-	Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31,
+func newEVEX(lanes int) *evex {
+	c := &evex{lanes: lanes, k: RAX, z: [32]VecPhysical{
+		Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, Z9, Z10, Z11, Z12, Z13, Z14, Z15,
+		Z16, Z17, Z18, Z19, Z20, Z21, Z22, Z23, Z24, Z25, Z26, Z27, Z28, Z29, Z30, Z31,
+	}}
+	if lanes == 8 {
+		for i, r := range c.z {
+			c.z[i] = r.AsY().(VecPhysical)
+		}
+	}
+	copy(c.s[:], c.z[:8])
+	copy(c.reg[:], c.z[8:24])
+	copy(c.t[:], c.z[24:])
+	return c
 }
 
-// Scratch registers of the rounds.
-var zt = [8]VecPhysical(zmm[24:])
-
-func avx512() {
+// avx512 writes the kernels for so many lanes. 8 are for fewer messages than 16 would be worth it for: half as
+// wide instructions have more ports to go to on Intel.
+func avx512(lanes int) {
 	var dst, msg, key, n = GPPhysical(RDI), GPPhysical(RSI), GPPhysical(RDX), GPPhysical(RCX)
+	suffix, row := "", 4*lanes
+	if lanes != 16 {
+		suffix = fmt.Sprintf("x%d", lanes)
+	}
 
-	TEXT("sumAVX512", attr.NOSPLIT, "func(dst *byte, words, key *uint32, groups int)")
-	Doc("sumAVX512 writes the cookies of groups times 16 messages, 16 lanes to a group. AVX-512 F, BW and VL.")
+	TEXT("sumAVX512"+suffix, attr.NOSPLIT, "func(dst *byte, words, key *uint32, groups int)")
+	Doc(fmt.Sprintf("sumAVX512%s writes the cookies of groups times %d messages, a lane each. AVX-512 F, BW and VL.", suffix, lanes))
 	Pragma("noescape")
 	Load(Param("dst"), dst)
 	Load(Param("words"), msg)
 	Load(Param("key"), key)
 	Load(Param("groups"), n)
 	Label("group")
-	c := x16{k: RAX}
-	copy(c.s[:], zmm[:8])
-	copy(c.reg[:], zmm[8:24])
-	VMOVDQU32(swapWords, zt[0])
+	c := newEVEX(lanes)
+	VMOVDQU32(swapWords, c.t[0])
 	for t := range 14 {
-		VMOVDQU32(Mem{Base: msg, Disp: 64 * t}, c.reg[t])
-		VPSHUFB(zt[0], c.reg[t], c.reg[t])
+		VMOVDQU32(Mem{Base: msg, Disp: row * t}, c.reg[t])
+		VPSHUFB(c.t[0], c.reg[t], c.reg[t])
 		c.w[t].at = c.reg[t]
 	}
 	c.w[14], c.w[15] = known(0), known(innerLength)
@@ -60,47 +78,45 @@ func avx512() {
 	for i, s := range c.s {
 		VPADDD_BCST(Mem{Base: key, Disp: keyInner + 4*i}, s, s)
 		c.w[i].at, c.w[8+i] = s, known(outerConstants[i])
-		c.reg[i], c.s[i] = s, zmm[8+i]
+		c.reg[i], c.s[i] = s, c.z[8+i]
 	}
 	c.head(key, keyOuter, keyOuterHead)
 	c.rounds(1, "outer")
 	for i, s := range c.s {
 		VPADDD_BCST(Mem{Base: key, Disp: keyOuter + 4*i}, s, s)
 	}
-	readOut16(dst, key, c.s)
-	ADDQ(U32(16*32), dst)
-	ADDQ(U32(16*64), msg)
+	c.readOut(dst, key)
+	ADDQ(U32(32*lanes), dst)
+	ADDQ(U32(64*lanes), msg)
 	DECQ(n)
 	JNZ(LabelRef("group"))
 	VZEROUPPER()
 	RET()
 
-	TEXT("compressAVX512", attr.NOSPLIT, "func(states, words *uint32)")
-	Doc("compressAVX512 is 16 plain compressions, for tests: word i of lane l is at 16*i+l.")
+	TEXT("compressAVX512"+suffix, attr.NOSPLIT, "func(states, words *uint32)")
+	Doc(fmt.Sprintf("compressAVX512%s is %d plain compressions, for tests: word i of lane l is at %[2]d*i+l.", suffix, lanes))
 	Pragma("noescape")
 	Load(Param("states"), dst)
 	Load(Param("words"), msg)
-	c = x16{k: RAX}
-	copy(c.s[:], zmm[:8])
-	copy(c.reg[:], zmm[8:24])
+	c = newEVEX(lanes)
 	for t := range 16 {
-		VMOVDQU32(Mem{Base: msg, Disp: 64 * t}, c.reg[t])
+		VMOVDQU32(Mem{Base: msg, Disp: row * t}, c.reg[t])
 		c.w[t].at = c.reg[t]
 	}
 	for i, s := range c.s {
-		VMOVDQU32(Mem{Base: dst, Disp: 64 * i}, s)
+		VMOVDQU32(Mem{Base: dst, Disp: row * i}, s)
 	}
 	c.rounds(0, "plain")
 	for i, s := range c.s {
-		VPADDD(Mem{Base: dst, Disp: 64 * i}, s, s)
-		VMOVDQU32(s, Mem{Base: dst, Disp: 64 * i})
+		VPADDD(Mem{Base: dst, Disp: row * i}, s, s)
+		VMOVDQU32(s, Mem{Base: dst, Disp: row * i})
 	}
 	VZEROUPPER()
 	RET()
 }
 
 // head is round 0 with a state that all lanes share.
-func (c *x16) head(key Register, state, head int) {
+func (c *evex) head(key Register, state, head int) {
 	for i := range 6 { // what becomes b..d and f, g; the last h is in the head already
 		if i != 3 {
 			VPBROADCASTD(Mem{Base: key, Disp: state + 4*i}, c.s[i])
@@ -113,7 +129,7 @@ func (c *x16) head(key Register, state, head int) {
 }
 
 // turn renames the registers for the next round: h is the new a, everything else moves down.
-func (c *x16) turn() {
+func (c *evex) turn() {
 	h := c.s[7]
 	copy(c.s[1:], c.s[:7])
 	c.s[0] = h
@@ -121,7 +137,7 @@ func (c *x16) turn() {
 
 // rounds does the rounds from the given one to 63. Words are known in the first 32 at most, so that the rest is
 // a loop of 16: it halves the code, which shares the first-level cache with the rest of a worker.
-func (c *x16) rounds(from int, name string) {
+func (c *evex) rounds(from int, name string) {
 	for t := from; t < 32; t++ {
 		c.round(t, nil)
 	}
@@ -142,7 +158,7 @@ type steps []func()
 
 // round is round t and, woven into it, the schedule of its word: rotations can only go to one of two ports on
 // Intel, so they must not come in bunches. That alone gains 3 per cent there.
-func (c *x16) round(t int, constant *Mem) {
+func (c *evex) round(t int, constant *Mem) {
 	var schedule steps
 	if t >= 16 {
 		schedule = c.schedule(t)
@@ -166,30 +182,30 @@ func (c *x16) round(t int, constant *Mem) {
 		VPADDD(w.at, h, h)
 	}
 	VPADDD(h, d, d)
-	VPADDD(zt[3], h, h)
-	VPADDD(zt[0], h, h)
+	VPADDD(c.t[3], h, h)
+	VPADDD(c.t[0], h, h)
 	c.turn()
 }
 
 // functions adds the sum and the choice of e, f, g to h, and leaves the sum and the majority of a, b, c in
-// zt[0] and zt[3]. Uses zt[0..3].
-func (c *x16) functions() steps {
+// t[0] and t[3]. Uses t[0..3].
+func (c *evex) functions() steps {
 	a, b, third, e, f, g, h := c.s[0], c.s[1], c.s[2], c.s[4], c.s[5], c.s[6], c.s[7]
 	return steps{
-		func() { VPRORD(U8(6), e, zt[0]) },
-		func() { VMOVDQA32(e, zt[3]) },
-		func() { VPTERNLOGD(U8(ternChoose), g, f, zt[3]) },
-		func() { VPRORD(U8(11), e, zt[1]) },
-		func() { VPADDD(zt[3], h, h) },
-		func() { VPRORD(U8(25), e, zt[2]) },
-		func() { VMOVDQA32(a, zt[3]) },
-		func() { VPTERNLOGD(U8(ternMajor), third, b, zt[3]) },
-		func() { VPTERNLOGD(U8(ternXor), zt[2], zt[1], zt[0]) },
-		func() { VPADDD(zt[0], h, h) },
-		func() { VPRORD(U8(2), a, zt[0]) },
-		func() { VPRORD(U8(13), a, zt[1]) },
-		func() { VPRORD(U8(22), a, zt[2]) },
-		func() { VPTERNLOGD(U8(ternXor), zt[2], zt[1], zt[0]) },
+		func() { VPRORD(U8(6), e, c.t[0]) },
+		func() { VMOVDQA32(e, c.t[3]) },
+		func() { VPTERNLOGD(U8(ternChoose), g, f, c.t[3]) },
+		func() { VPRORD(U8(11), e, c.t[1]) },
+		func() { VPADDD(c.t[3], h, h) },
+		func() { VPRORD(U8(25), e, c.t[2]) },
+		func() { VMOVDQA32(a, c.t[3]) },
+		func() { VPTERNLOGD(U8(ternMajor), third, b, c.t[3]) },
+		func() { VPTERNLOGD(U8(ternXor), c.t[2], c.t[1], c.t[0]) },
+		func() { VPADDD(c.t[0], h, h) },
+		func() { VPRORD(U8(2), a, c.t[0]) },
+		func() { VPRORD(U8(13), a, c.t[1]) },
+		func() { VPRORD(U8(22), a, c.t[2]) },
+		func() { VPTERNLOGD(U8(ternXor), c.t[2], c.t[1], c.t[0]) },
 	}
 }
 
@@ -204,8 +220,8 @@ func weave(a, b steps) {
 	}
 }
 
-// schedule makes w[t]. In both blocks it has a term that is not known for all t. Uses zt[4..7].
-func (c *x16) schedule(t int) (out steps) {
+// schedule makes w[t]. In both blocks it has a term that is not known for all t. Uses t[4..7].
+func (c *evex) schedule(t int) (out steps) {
 	s := split(&c.w, t)
 	var add []Op
 	for _, x := range []Op{s.w16, s.w7} {
@@ -219,13 +235,13 @@ func (c *x16) schedule(t int) (out steps) {
 		}
 		out = append(out,
 			func() { VPRORD(U8(r0), x, to) },
-			func() { VPRORD(U8(r1), x, zt[5]) },
-			func() { VPSRLD(U8(shift), x, zt[6]) },
-			func() { VPTERNLOGD(U8(ternXor), zt[6], zt[5], to) })
+			func() { VPRORD(U8(r1), x, c.t[5]) },
+			func() { VPSRLD(U8(shift), x, c.t[6]) },
+			func() { VPTERNLOGD(U8(ternXor), c.t[6], c.t[5], to) })
 		add = append(add, to)
 	}
-	sigma(s.w15, 7, 18, 3, zt[4])
-	sigma(s.w2, 17, 19, 10, zt[7])
+	sigma(s.w15, 7, 18, 3, c.t[4])
+	sigma(s.w2, 17, 19, 10, c.t[7])
 	dst, sum := c.reg[t&15], add[0]
 	if s.sum != 0 {
 		x, k := sum, fold(s.sum)
@@ -239,48 +255,4 @@ func (c *x16) schedule(t int) (out steps) {
 	}
 	c.w[t&15] = word{at: dst}
 	return out
-}
-
-// readOut16 turns 16 tags, word i of all of them in s[i], into 16 cookies in a row: byte 0 the epoch, then the
-// tag's first 31 bytes. Overwrites all scratch.
-func readOut16(dst, key Register, s [8]VecPhysical) {
-	VMOVDQU32(swapCookie, zt[0])
-	// Byte-swapped and rotated so that the byte that belongs into the next word is at its place there.
-	for _, r := range s {
-		VPSHUFB(zt[0], r, r)
-	}
-	VPBROADCASTD(Mem{Base: key, Disp: keyEpoch}, zt[1])
-	for i := 7; i >= 0; i-- {
-		from := zt[1]
-		if i > 0 {
-			from = s[i-1]
-		}
-		VPTERNLOGD_BCST(U8(ternMerge), fold(0xff), from, s[i])
-	}
-	// Four words of lane 4b+q side by side in block b of x[q]; x[4+q] holds the other four.
-	var x [8]VecPhysical
-	for half := range 2 {
-		r := s[4*half : 4*half+4]
-		u := zt[:4]
-		VPUNPCKLDQ(r[1], r[0], u[0])
-		VPUNPCKHDQ(r[1], r[0], u[1])
-		VPUNPCKLDQ(r[3], r[2], u[2])
-		VPUNPCKHDQ(r[3], r[2], u[3])
-		VPUNPCKLQDQ(u[2], u[0], r[0])
-		VPUNPCKHQDQ(u[2], u[0], r[1])
-		VPUNPCKLQDQ(u[3], u[1], r[2])
-		VPUNPCKHQDQ(u[3], u[1], r[3])
-		copy(x[4*half:], r)
-	}
-	VMOVDQU32(pairLow, zt[4])
-	VMOVDQU32(pairHigh, zt[5])
-	for q := range 4 {
-		VMOVDQA32(x[q], zt[6])
-		VPERMT2Q(x[4+q], zt[4], zt[6]) // blocks 0 and 1: lanes q and 4+q
-		VPERMT2Q(x[4+q], zt[5], x[q])  // blocks 2 and 3: lanes 8+q and 12+q
-		VMOVDQU32(zt[6].AsY(), Mem{Base: dst, Disp: 32 * q})
-		VEXTRACTI64X4(U8(1), zt[6], Mem{Base: dst, Disp: 32 * (4 + q)})
-		VMOVDQU32(x[q].AsY(), Mem{Base: dst, Disp: 32 * (8 + q)})
-		VEXTRACTI64X4(U8(1), x[q], Mem{Base: dst, Disp: 32 * (12 + q)})
-	}
 }

@@ -24,7 +24,8 @@ func main() {
 	case "avx2":
 		avx2()
 	case "avx512":
-		avx512()
+		avx512(16)
+		avx512(8)
 	default:
 		panic("no such kernel: " + *kernel)
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 4096 guesses,
-// and 4096 clients can have associations at the same time. Ephemeral ports allow some 28 000.
+// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses (two
+// choices under each of two secrets), and 4096 clients can have associations at the same time. Ephemeral ports
+// allow some 28 000.
 const DefaultPool = 4096
 
 // Watch times. A server is asked for a cookie every second, which is how a restart is noticed before a client
@@ -233,22 +234,26 @@ func (b *Backend) watch(ctx context.Context) {
 		// What is known stays: a server that serves one client at a time is as silent as a dead one.
 		return
 	}
+	c, ok := hello.HelloVerifyCookie(d)
+	c = bytes.Clone(c) // d lives until the prober's next question
 	refused := b.refused.Swap(false)
 	if b.Kind() != Harvest {
-		if refused {
-			b.reconsider(ctx)
+		if !refused {
+			return
 		}
-		return
+		// Should it be harvest from now on, then not with the cookies of an earlier life of the server.
+		b.forget()
+		if b.reconsider(ctx); b.Kind() != Harvest {
+			return
+		}
 	}
-	c, ok := hello.HelloVerifyCookie(d)
 	if !ok {
 		b.config.Log.Warn("back end answers a ClientHello without asking for a cookie", "backend", b.config.Server)
 		return
 	}
 	if first := b.known == nil; first || !bytes.Equal(c, b.known) {
-		b.known = bytes.Clone(c)
-		b.full.Store(false)
-		b.pool.forget()
+		b.forget()
+		b.known = c
 		b.harvest.Add(1)
 		if !first {
 			b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
@@ -256,6 +261,13 @@ func (b *Backend) watch(ctx context.Context) {
 		}
 	}
 	b.full.Store(b.pool.fill(ctx))
+}
+
+// forget makes all that was harvested unknown.
+func (b *Backend) forget() {
+	b.known = nil
+	b.full.Store(false)
+	b.pool.forget()
 }
 
 // reconsider probes a server that seems to have been restarted: it may need another mode now.

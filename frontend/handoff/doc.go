@@ -3,8 +3,8 @@
 //
 //   - trust: the server takes any cookie (its verify callback returns 1), so the guard issues its own.
 //   - harvest: the server's cookie depends on nothing but the peer's address, which is the guard's own socket.
-//     The guard asks for the cookie of each socket of a pool beforehand, picks a client's socket by a keyed
-//     hash of the handshake, and hands the client that socket's cookie; it then verifies at the server too.
+//     The guard asks for the cookie of each socket of a pool beforehand, picks a client's socket, one of two by
+//     a keyed hash of the handshake, and hands the client that socket's cookie; it then verifies at the server too.
 //   - native-hmac: the server computes the guard's own cookies from a shared secret. It must see the client's
 //     address for that, so this is for servers that the guard protects inline.
 //

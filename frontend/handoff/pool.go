@@ -27,6 +27,9 @@ type Pool struct {
 	cookies []atomic.Pointer[harvested] // nil: not known
 	known   atomic.Int32
 
+	promised []atomic.Uint32 // the turn at which a client was last given the port's cookie
+	turn     atomic.Uint32
+
 	question []byte // the ClientHello that asks for a cookie
 	poller   *udpbatch.Poller
 	batch    *udpbatch.Batch
@@ -44,7 +47,10 @@ const (
 
 // newPool opens size ports to server.
 func newPool(server netip.AddrPort, size int, question []byte) (*Pool, error) {
-	p := &Pool{cookies: make([]atomic.Pointer[harvested], size), question: question, queue: udpbatch.NewQueue(1)}
+	p := &Pool{
+		cookies: make([]atomic.Pointer[harvested], size), promised: make([]atomic.Uint32, size),
+		question: question, queue: udpbatch.NewQueue(1),
+	}
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
 		return nil, err

@@ -1,0 +1,108 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// Namespace is one of the lab's.
+type Namespace struct {
+	Name string // below /run/netns, for ip netns exec
+	h    netns.NsHandle
+	nl   *netlink.Handle
+}
+
+func newNamespace(name string) (*Namespace, error) {
+	n := &Namespace{Name: name}
+	err := onThread(func() error {
+		var err error
+		n.h, err = netns.NewNamed(name) // and the thread is in it
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make network namespace %s (needs CAP_SYS_ADMIN): %w", name, err)
+	}
+	if n.nl, err = netlink.NewHandleAt(n.h); err != nil {
+		return nil, errors.Join(fmt.Errorf("open netlink in %s: %w", name, err), n.remove())
+	}
+	lo, err := n.nl.LinkByName("lo")
+	if err == nil {
+		err = n.nl.LinkSetUp(lo)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("set lo up in %s: %w", name, err), n.remove())
+	}
+	return n, nil
+}
+
+// onThread runs f on a thread of its own, which ends with it: whatever namespace it is in then is nobody else's.
+func onThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		done <- f()
+	}()
+	return <-done
+}
+
+// Do runs f in the namespace: the sockets it opens and the processes it starts belong there. Goroutines that
+// it starts do not.
+func (n *Namespace) Do(f func() error) error {
+	return onThread(func() error {
+		if err := netns.Set(n.h); err != nil {
+			return fmt.Errorf("enter network namespace %s: %w", n.Name, err)
+		}
+		return f()
+	})
+}
+
+// Start starts a command in the namespace. The caller waits for it.
+func (n *Namespace) Start(cmd *exec.Cmd) error { return n.Do(cmd.Start) }
+
+// Run runs a command in the namespace; an error shows what the command printed.
+func (n *Namespace) Run(name string, args ...string) error {
+	var out []byte
+	err := n.Do(func() (err error) {
+		out, err = exec.Command(name, args...).CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s %v in %s: %w\n%s", name, args, n.Name, err, out)
+	}
+	return nil
+}
+
+// ListenUDP opens a UDP socket in the namespace.
+func (n *Namespace) ListenUDP(address string) (conn *net.UDPConn, err error) {
+	err = n.Do(func() error {
+		a, err := net.ResolveUDPAddr("udp", address)
+		if err != nil {
+			return err
+		}
+		conn, err = net.ListenUDP("udp", a)
+		return err
+	})
+	return conn, err
+}
+
+// Netlink is a handle in the namespace.
+func (n *Namespace) Netlink() *netlink.Handle { return n.nl }
+
+// sysctl writes a key below net/: /proc shows the namespace of who looks.
+func (n *Namespace) sysctl(key, value string) error {
+	return n.Do(func() error { return os.WriteFile("/proc/sys/net/"+key, []byte(value), 0) })
+}
+
+func (n *Namespace) remove() error {
+	if n.nl != nil {
+		n.nl.Close()
+	}
+	return errors.Join(n.h.Close(), netns.DeleteNamed(n.Name))
+}

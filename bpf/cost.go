@@ -1,0 +1,54 @@
+package bpf
+
+import (
+	"fmt"
+	"regexp"
+	"sort"
+
+	"github.com/cilium/ebpf"
+)
+
+// Cost is what a program takes.
+type Cost struct {
+	Program  string
+	Bytes    int    // of BPF instructions, after loading
+	Machine  int    // of machine code; 0 without a JIT
+	Verified uint32 // instructions that the verifier looked at; the kernel's limit is 1 000 000
+	Stack    string // bytes of each function; the deepest chain of calls has 512
+}
+
+var stackDepth = regexp.MustCompile(`stack depth (\S+)`)
+
+// Costs loads the programs once more and returns what each takes.
+func Costs() ([]Cost, error) {
+	spec, err := sized(&Options{MaxServices: 1, MaxFlows: 1024})
+	if err != nil {
+		return nil, err
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}})
+	if err != nil {
+		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
+	}
+	defer coll.Close()
+	var costs []Cost
+	for name, p := range coll.Programs {
+		info, err := p.Info()
+		if err != nil {
+			return nil, fmt.Errorf("ask for program %s: %w", name, err)
+		}
+		c := Cost{Program: name}
+		if m := stackDepth.FindStringSubmatch(p.VerifierLog); m != nil {
+			c.Stack = m[1]
+		}
+		if n, err := info.TranslatedSize(); err == nil {
+			c.Bytes = n
+		}
+		if n, err := info.JitedSize(); err == nil {
+			c.Machine = int(n)
+		}
+		c.Verified, _ = info.VerifiedInstructions()
+		costs = append(costs, c)
+	}
+	sort.Slice(costs, func(i, j int) bool { return costs[i].Program < costs[j].Program })
+	return costs, nil
+}

@@ -1,0 +1,172 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Level says how bad a finding is.
+type Level int
+
+// Levels.
+const (
+	Pass Level = iota
+	Warn       // works, but not as well as it could
+	Fail       // does not work
+)
+
+// String is the word that a report begins a line with.
+func (l Level) String() string { return name([]string{"PASS", "WARN", "FAIL"}, int(l)) }
+
+// Finding is the outcome of one probe.
+type Finding struct {
+	Name  string
+	Level Level
+	Text  string // what was found
+	Mend  string // one command or step that mends it; "" where nothing is to mend
+}
+
+// finding turns a probe's error into its outcome. since names the kernel that first has the feature.
+func finding(what string, err error, since string) Finding {
+	switch {
+	case err == nil:
+		return Finding{Name: what, Text: "available"}
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return Finding{what, Fail, "not in this kernel", "use Linux " + since + " or later"}
+	case errors.Is(err, unix.EPERM):
+		return Finding{what, Fail, "not permitted", "run as root, or: setcap cap_bpf,cap_net_admin,cap_perfmon+ep on the binary"}
+	}
+	return Finding{what, Fail, err.Error(), "report it: a probe should know this answer"}
+}
+
+// Probe asks the kernel, by doing each thing, for what the programs need. It changes nothing.
+func Probe() []Finding {
+	f := []Finding{
+		finding("XDP programs", features.HaveProgramType(ebpf.XDP), "5.18"),
+		finding("several buffers in XDP", features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), "5.18"),
+		finding("tc programs", features.HaveProgramType(ebpf.SchedCLS), "6.6"),
+		finding("tcx links", haveTCX(), "6.6"),
+		finding("reuseport programs", features.HaveProgramType(ebpf.SkReuseport), "4.19"),
+		finding("LRU maps", features.HaveMapType(ebpf.LRUHash), "4.10"),
+		finding("CPU maps", features.HaveMapType(ebpf.CPUMap), "4.15"),
+		finding("socket arrays", features.HaveMapType(ebpf.ReusePortSockArray), "4.19"),
+		finding("maps in user memory", features.HaveMapFlag(features.BPF_F_MMAPABLE), "5.5"),
+		probeJIT(),
+		probeFS(filepath.Dir(PinRoot)),
+		probeLoad(),
+	}
+	return f
+}
+
+// haveTCX asks for the programs on an interface that does not exist: a kernel without tcx does not get so far.
+func haveTCX() error {
+	_, err := link.QueryPrograms(link.QueryOptions{Target: 1<<31 - 1, Attach: ebpf.AttachTCXEgress})
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+func probeJIT() Finding {
+	const file = "/proc/sys/net/core/bpf_jit_enable"
+	b, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist): // kernels without the choice have it on
+		return Finding{Name: "JIT", Text: "built in"}
+	case err != nil:
+		return Finding{"JIT", Warn, err.Error(), ""}
+	case strings.TrimSpace(string(b)) == "0":
+		return Finding{"JIT", Warn, "off: programs run several times slower", "sysctl net.core.bpf_jit_enable=1"}
+	}
+	return Finding{Name: "JIT", Text: "on"}
+}
+
+func probeFS(dir string) Finding {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.BPF_FS_MAGIC {
+		return Finding{"bpffs", Fail, "none at " + dir, "mount -t bpf bpf " + dir}
+	}
+	if err := unix.Access(dir, unix.W_OK); err != nil {
+		return Finding{"bpffs", Warn, dir + " is not writable: nothing would be kept over a restart", "run as its owner"}
+	}
+	return Finding{Name: "bpffs", Text: "mounted at " + dir}
+}
+
+// probeLoad lets the verifier of this kernel have its say.
+func probeLoad() Finding {
+	g, err := Load(Options{MaxServices: 1, MaxFlows: 1024})
+	if err != nil {
+		return Finding{"programs", Fail, firstLine(err), "report it together with uname -r, if the lines above pass"}
+	}
+	defer g.Close()
+	return Finding{Name: "programs", Text: "load"}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// ProbeInterface looks at an interface of this network namespace: is it up, who is attached, do its queues
+// reach all CPUs. It changes nothing; whether the driver takes XDP shows only Attach.
+func ProbeInterface(iface string) []Finding {
+	dev, err := net.InterfaceByName(iface)
+	if err != nil {
+		return []Finding{{"interface", Fail, fmt.Sprintf("%s: %v", iface, err), "ip link"}}
+	}
+	f := []Finding{{Name: "interface", Text: iface + " is up"}}
+	if dev.Flags&net.FlagUp == 0 {
+		f[0] = Finding{"interface", Fail, iface + " is down", "ip link set " + iface + " up"}
+	}
+	f = append(f, probeDriver(dev), probeMTU(dev), probeQueues(dev))
+	a, err := Attached(dev.Index)
+	switch {
+	case err != nil:
+		f = append(f, Finding{"attached", Warn, firstLine(err), ""})
+	case a.XDP != 0:
+		f = append(f, Finding{"attached", Warn, fmt.Sprintf("XDP program %d is on %s", a.XDP, iface), fmt.Sprintf("bpftool prog show id %d tells whose it is; one of this guard's own is taken over", a.XDP)})
+	default:
+		f = append(f, Finding{Name: "attached", Text: "no XDP program"})
+	}
+	return f
+}
+
+func probeDriver(dev *net.Interface) Finding {
+	driver, err := os.Readlink("/sys/class/net/" + dev.Name + "/device/driver")
+	if err != nil {
+		return Finding{Name: "driver", Text: "virtual device"}
+	}
+	return Finding{Name: "driver", Text: filepath.Base(driver)}
+}
+
+// probeMTU warns above what fits a page beside the headroom and the skb's own data, which is what drivers
+// without several buffers can take (3498 bytes of MTU with virtio-net and most others).
+func probeMTU(dev *net.Interface) Finding {
+	const most = 3498
+	if dev.MTU > most {
+		return Finding{"MTU", Warn, fmt.Sprintf("%d: many drivers take XDP up to %d only", dev.MTU, most), fmt.Sprintf("ip link set %s mtu 1500", dev.Name)}
+	}
+	return Finding{Name: "MTU", Text: fmt.Sprint(dev.MTU)}
+}
+
+func probeQueues(dev *net.Interface) Finding {
+	queues, err := filepath.Glob("/sys/class/net/" + dev.Name + "/queues/rx-*")
+	cpus, cerr := ebpf.PossibleCPU()
+	if err != nil || cerr != nil || len(queues) == 0 {
+		return Finding{"queues", Warn, "cannot be counted here", ""}
+	}
+	if len(queues) < cpus {
+		return Finding{"queues", Warn, fmt.Sprintf("%d for %d CPUs: packets for the other CPUs' workers are moved in software", len(queues), cpus), fmt.Sprintf("ethtool -L %s combined %d, if the device has them", dev.Name, cpus)}
+	}
+	return Finding{Name: "queues", Text: fmt.Sprintf("%d for %d CPUs", len(queues), cpus)}
+}

@@ -1,0 +1,276 @@
+package bpf
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+)
+
+// worker answers ClientHellos from a socket of the guard's namespace, until the test ends.
+func worker(t *testing.T, l *lab.Lab, g *Guard, key ServiceKey, number int, address string) {
+	t.Helper()
+	var conn *net.UDPConn
+	if err := l.Guard.Do(func() error {
+		c := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+			return errors.Join(c.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			}), err)
+		}}
+		p, err := c.ListenPacket(context.Background(), "udp", address)
+		if err == nil {
+			conn = p.(*net.UDPConn)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = g.AddSocket(key, number, raw)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const budget = 16
+	credit := g.Credit(number)
+	credit.Refill(budget)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 2048)
+		for {
+			n, src, err := conn.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			var h hello.ClientHello
+			if hello.Parse(buf[:n], &h) == hello.OK {
+				c := testRing.Current().Issue(&cookie.Binding{Source: src.Addr().As16(), SourcePort: src.Port(), DestinationPort: key.Port, Version: h.Version, Random: h.Random})
+				conn.WriteToUDPAddrPort(buf[:hello.PutHelloVerify(buf[:n], c[:])], src)
+			}
+			credit.Refill(budget)
+		}
+	}()
+	t.Cleanup(func() { conn.Close(); <-done })
+}
+
+// ClientHellos reach a worker's socket, on the CPU that they came in on or moved to the worker's; its answers
+// leave with the server's port, and the server has its own port all the time.
+func TestWorkersAnswerInline(t *testing.T) {
+	for name, cpus := range map[string][]int{"moved": {1}, "at home": {0}} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			s := inline()
+			s.Answer = AnswerWorkers
+			g := guarding(t, s)
+			if err := g.SetWorkers(cpus); err != nil {
+				t.Skipf("needs two CPUs: %v", err)
+			}
+			// A CPU map takes a packet's bytes without what the sender left to the device.
+			if err := l.Client.Run("ethtool", "-K", lab.ToGuard, "tx", "off"); err != nil {
+				t.Skipf("needs ethtool: %v", err)
+			}
+			attach(t, l, g, lab.ToClient, ModeNative)
+			worker(t, l, g, s.ServiceKey, 0, "[::]:4444")
+			startServer(t, l, testSecret.Hex(), "5a")
+			for client, args := range clients {
+				for _, a := range []netip.Addr{lab.Guard4, lab.Guard6} {
+					before := counters(t, g)
+					c := dial(t, l.Client, append([]string{"taskset", "-c", "0"}, args(a, "4433")...))
+					if err := c.echo("by way of a worker"); err != nil {
+						t.Fatalf("%s: %v\n%s", client, err, moved(t, g, before))
+					}
+					now := counters(t, g)
+					if now.Verdict[Steered] == before.Verdict[Steered] || now.Socket[SocketSelected] == before.Socket[SocketSelected] ||
+						now.Egress[EgressRewritten] == before.Egress[EgressRewritten] || now.Verdict[Answered] != 0 {
+						t.Errorf("%s: %s", client, moved(t, g, before))
+					}
+					c.close()
+				}
+			}
+		})
+	}
+}
+
+// rawSocket sends frames from the client's interface.
+func rawSocket(t *testing.T, l *lab.Lab) (send func(*packet)) {
+	t.Helper()
+	from, err := l.Client.Netlink().LinkByName(lab.ToGuard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := l.Guard.Netlink().LinkByName(lab.ToClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fd int
+	if err := l.Client.Do(func() (err error) {
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	addr := &unix.SockaddrLinklayer{Ifindex: from.Attrs().Index}
+	return func(p *packet) {
+		copy(p.MACs[:], to.Attrs().HardwareAddr)
+		copy(p.MACs[6:], from.Attrs().HardwareAddr)
+		for {
+			err := unix.Sendto(fd, p.bytes(), 0, addr)
+			if err == nil {
+				return
+			}
+			if err != unix.ENOBUFS {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Of a flood of spoofed first ClientHellos, junk and wrong cookies nothing reaches the server's socket.
+func TestFloodLeavesNothing(t *testing.T) {
+	l := newLab(t)
+	g := guarding(t, inline())
+	attach(t, l, g, lab.ToClient, ModeNative)
+	server, err := l.Guard.ListenUDP("[::]:4433")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	send := rawSocket(t, l)
+	const flood = 100_000
+	r := rand.New(rand.NewPCG(1, 2))
+	wrong := hellotest.New()
+	wrong.Cookie = make([]byte, 32)
+	wrong.Cookie[0] = testRing.Current().Epoch()
+	payloads := [][]byte{firstHello, wrong.Bytes(), appData, alert, later, malformed, stun, nil}
+	for range flood {
+		p := newPacket(payloads[r.IntN(len(payloads))])
+		src := client4.Addr().As4()
+		binary.BigEndian.PutUint16(src[2:], uint16(r.Uint32()))
+		p.Src = netip.AddrPortFrom(netip.AddrFrom4(src), uint16(1+r.IntN(65535)))
+		p.Dst = netip.AddrPortFrom(lab.Guard4, 4433)
+		if r.IntN(2) == 0 {
+			src6 := lab.Client6.As16()
+			binary.BigEndian.PutUint32(src6[12:], r.Uint32())
+			p.Src = netip.AddrPortFrom(netip.AddrFrom16(src6), p.Src.Port())
+			p.Dst = netip.AddrPortFrom(lab.Guard6, 4433)
+		}
+		send(p)
+	}
+	// One that is right comes behind all of them on the same path.
+	last := newPacket(nil)
+	last.Src, last.Dst = netip.AddrPortFrom(lab.Client4, 999), netip.AddrPortFrom(lab.Guard4, 4433)
+	last.Payload = second(testRing.Current(), last.Src, 4433)
+	send(last)
+	buf := make([]byte, 2048)
+	server.SetReadDeadline(time.Now().Add(20 * time.Second))
+	n, src, err := server.ReadFromUDPAddrPort(buf)
+	if err != nil || src.Port() != 999 || string(buf[:n]) != string(last.Payload) {
+		t.Errorf("the server's first datagram: %x from %v, %v", buf[:n], src, err)
+	}
+	server.SetReadDeadline(time.Now())
+	if n, src, err := server.ReadFromUDPAddrPort(buf); err == nil {
+		t.Errorf("and one more: %x from %v", buf[:n], src)
+	}
+	c := counters(t, g)
+	var service uint64
+	for v, n := range c.Verdict {
+		if Verdict(v) != PassUnprotected {
+			service += n
+		}
+	}
+	if service != flood+1 || c.Verdict[Answered] == 0 {
+		t.Errorf("%d packets to the service, sent %d: %s", service, flood+1, fmt.Sprint(c.Verdict))
+	}
+	if flows, err := g.VerifiedFlows(); flows != 1 || err != nil {
+		t.Errorf("%d flows, %v: unverified sources got into the table", flows, err)
+	}
+}
+
+// Rotation ten times a second loses no client, whenever it comes.
+func TestRotationLosesNobody(t *testing.T) {
+	l := newLab(t)
+	g := guarding(t, inline())
+	attach(t, l, g, lab.ToClient, ModeNative)
+	startServer(t, l, "trust")
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ring := testRing
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for n := byte(1); ; n++ {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			case <-tick.C:
+			}
+			next, err := ring.Next(cookie.Secret{n, 0xee}, ring.Current().Epoch()+1)
+			if err == nil {
+				err = g.SetSecret(next.Current(), next.Previous())
+			}
+			if err != nil {
+				stopped <- err
+				return
+			}
+			ring = next
+		}
+	}()
+	var connected atomic.Int32
+	end := time.Now().Add(10 * time.Second)
+	one := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		c, err := open(ctx, l.Client, clients["openssl"](lab.Guard4, "4433"))
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		return c.echo("while the secret changes")
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				// A client that is kept waiting for two rotations gets a second HelloVerifyRequest, and OpenSSL's
+				// DTLSv1_listen takes no third ClientHello: it must start anew, which is expected once, not twice.
+				err := one()
+				if err != nil && time.Now().Before(end) {
+					err = one()
+				}
+				if err != nil {
+					t.Errorf("after %d clients: %v", connected.Load(), err)
+					return
+				}
+				connected.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if n := connected.Load(); n < 20 {
+		t.Errorf("only %d clients connected", n)
+	} else {
+		t.Logf("%d clients", n)
+	}
+}

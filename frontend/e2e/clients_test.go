@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+)
+
+// association is a client that has a server.
+type association interface {
+	// ping sends a line that begins with "ping" and waits for its echo.
+	ping(text string)
+	// close ends the association as the protocol has it, and checks that the client is content.
+	close()
+}
+
+// dialer starts a client towards addr. Its handshake is proved by the first ping.
+type dialer func(t *testing.T, addr netip.AddrPort) association
+
+// dtls10 makes OpenSSL 3 speak DTLS 1.0, whose SHA-1 signatures its default security level forbids.
+var dtls10 = []string{"-dtls1", "-cipher", "ALL:@SECLEVEL=0"}
+
+type opensslClient struct{ *program }
+
+// openssl is openssl s_client; without arguments it speaks DTLS 1.2.
+func openssl(args ...string) dialer {
+	return func(t *testing.T, addr netip.AddrPort) association { return dialOpenSSL(t, addr, args...) }
+}
+
+func dialOpenSSL(t *testing.T, addr netip.AddrPort, args ...string) *opensslClient {
+	t.Helper()
+	if len(args) == 0 {
+		args = []string{"-dtls1_2"}
+	}
+	return &opensslClient{start(t, "", "openssl", append([]string{"s_client", "-connect", addr.String()}, args...)...)}
+}
+
+func (c *opensslClient) ping(text string) { c.t.Helper(); c.say(text); c.expect(text + "\n") }
+func (c *opensslClient) close()           { c.t.Helper(); c.say("Q"); c.succeed() }
+
+type gnutlsClient struct{ *program }
+
+// gnutls is gnutls-cli.
+func gnutls(args ...string) dialer {
+	return func(t *testing.T, addr netip.AddrPort) association {
+		t.Helper()
+		args := append([]string{"--udp", "--insecure", "--port", strconv.Itoa(int(addr.Port())), addr.Addr().String()}, args...)
+		return &gnutlsClient{start(t, "", "gnutls-cli", args...)}
+	}
+}
+
+func (c *gnutlsClient) ping(text string) { c.t.Helper(); c.say(text); c.expect(text + "\n") }
+func (c *gnutlsClient) close()           { c.t.Helper(); c.closeInput(); c.succeed() }
+
+type pionClient struct {
+	t    *testing.T
+	conn *dtls.Conn
+}
+
+// pion is a client on github.com/pion/dtls.
+func pion(options ...dtls.ClientOption) dialer {
+	return func(t *testing.T, addr netip.AddrPort) association {
+		t.Helper()
+		options := append([]dtls.ClientOption{dtls.WithInsecureSkipVerify(true)}, options...)
+		conn, err := dtls.DialWithOptions("udp", net.UDPAddrFromAddrPort(addr), options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := conn.HandshakeContext(ctx); err != nil {
+			t.Fatalf("pion: handshake: %v", err)
+		}
+		return &pionClient{t, conn}
+	}
+}
+
+func (c *pionClient) ping(text string) {
+	c.t.Helper()
+	if _, err := c.conn.Write([]byte(text + "\n")); err != nil {
+		c.t.Fatalf("pion: write: %v", err)
+	}
+	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
+	var got strings.Builder
+	for b := make([]byte, 2048); !strings.HasSuffix(got.String(), text+"\n"); {
+		n, err := c.conn.Read(b)
+		if err != nil {
+			c.t.Fatalf("pion: read after %q: %v", got.String(), err)
+		}
+		got.Write(b[:n])
+	}
+}
+
+func (c *pionClient) close() {
+	c.t.Helper()
+	if err := c.conn.Close(); err != nil && err != io.EOF {
+		c.t.Errorf("pion: close: %v", err)
+	}
+}
+
+// sessions is a pion session store of one client.
+type sessions struct {
+	mu   sync.Mutex
+	list map[string]dtls.Session
+	hits int
+}
+
+func (s *sessions) Set(key []byte, v dtls.Session) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.list == nil {
+		s.list = make(map[string]dtls.Session)
+	}
+	s.list[string(key)] = v
+	return nil
+}
+
+func (s *sessions) Get(key []byte) (dtls.Session, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.list[string(key)]
+	if v.ID != nil {
+		s.hits++
+	}
+	return v, nil
+}
+
+func (s *sessions) Del(key []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.list, string(key))
+	return nil
+}

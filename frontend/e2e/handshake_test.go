@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"github.com/pion/dtls/v3"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+// TestFragmentedHellos: ClientHellos that do not fit one datagram are answered from their first fragment, and
+// with a good cookie all their fragments reach the server.
+func TestFragmentedHellos(t *testing.T) {
+	big := []string{"-dtls1_2", "-mtu", "256", "-alpn", "first-protocol,second-protocol,third-protocol,fourth-protocol"}
+	for name, c := range map[string]struct {
+		dial  dialer
+		start func(t *testing.T) *server
+	}{
+		"gnutls to gnutls-serv": {gnutls("--mtu", "128"), func(t *testing.T) *server { return gnutlsServer(t, address("127.0.0.1", freePort(t))) }},
+		"openssl to s_server":   {openssl(big...), func(t *testing.T) *server { return opensslServer(t, address("::1", freePort(t))) }},
+		"openssl to trust":      {openssl(big...), func(t *testing.T) *server { return echoServer(t, address("127.0.0.1", freePort(t)), "trust") }},
+		"pion to trust":         {pion(dtls.WithMTU(100)), func(t *testing.T) *server { return echoServer(t, address("127.0.0.1", freePort(t)), "trust") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := startGuard(t, c.start(t).addr)
+			p := startPath(t, g.addr, nil)
+			a := c.dial(t, p.addr)
+			a.ping("ping in pieces")
+			a.close()
+			later := p.seen(func(s *step) bool { return hello.Parse(s.data, new(hello.ClientHello)) == hello.LaterFragment })
+			if len(later) < 2 {
+				t.Errorf("%d later fragments of ClientHellos on the path, want those of two: this tests nothing", len(later))
+			}
+			if n := g.count(metrics.Dropped(hello.LaterFragment)); n == 0 {
+				t.Error("no later fragment of the first ClientHello was dropped, although its client had proved nothing")
+			}
+		})
+	}
+}
+
+// TestLossAndDuplication: what a network does to the cookie exchange, the client's retransmissions mend.
+func TestLossAndDuplication(t *testing.T) {
+	nth := func(want int, v verdict, is func(s *step) bool) func() func(s *step) verdict {
+		return func() func(s *step) verdict {
+			var n atomic.Int32
+			return func(s *step) verdict {
+				if is(s) && int(n.Add(1)) == want {
+					return v
+				}
+				return pass
+			}
+		}
+	}
+	first := func(s *step) bool { is, cookie := s.hello(); return is && !cookie }
+	again := func(s *step) bool { _, cookie := s.hello(); return cookie }
+	verify := func(s *step) bool { _, is := hello.HelloVerifyCookie(s.data); return is && !s.fromClient }
+	answer := func(s *step) bool { return !s.fromClient && !verify(s) }
+	for name, judge := range map[string]func() func(s *step) verdict{
+		"first hello lost":            nth(1, drop, first),
+		"first hello twice":           nth(1, twice, first),
+		"hello verify request lost":   nth(1, drop, verify),
+		"hello verify request twice":  nth(1, twice, verify),
+		"second hello lost":           nth(1, drop, again),
+		"second hello twice":          nth(1, twice, again),
+		"server's first answer lost":  nth(1, drop, answer),
+		"server's first answer twice": nth(1, twice, answer),
+		// Not all datagrams: s_server stalls on a duplicate of the finished message, with no guard, too.
+		"exchange twice": func() func(s *step) verdict {
+			return func(s *step) verdict {
+				if first(s) || again(s) || verify(s) {
+					return twice
+				}
+				return pass
+			}
+		},
+	} {
+		for client, dial := range map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()} {
+			t.Run(name+"/"+client, func(t *testing.T) {
+				t.Parallel()
+				s := opensslServer(t, address("127.0.0.1", freePort(t)))
+				g := startGuard(t, s.addr)
+				c := dial(t, startPath(t, g.addr, judge()).addr)
+				c.ping("ping over a bad path")
+				if n := g.count(metrics.Verified); n != 1 {
+					t.Errorf("%d flows were opened, want 1: a copy of the second ClientHello belongs to its flow", n)
+				}
+				if n := g.count(metrics.ServerVerify); n != 0 {
+					t.Errorf("%d HelloVerifyRequests came from the server", n)
+				}
+			})
+		}
+	}
+}
+
+// TestRotationBetweenHellos: the cookie is issued under one secret and comes back under another.
+func TestRotationBetweenHellos(t *testing.T) {
+	// rotating rotates n times when the first HelloVerifyRequest is on its way.
+	rotating := func(g *guard, n int) func(s *step) verdict {
+		return func(s *step) verdict {
+			if _, is := hello.HelloVerifyCookie(s.data); is && !s.fromClient && s.nth == 0 {
+				for range n {
+					if err := g.Rotate(); err != nil {
+						panic(err)
+					}
+				}
+			}
+			return pass
+		}
+	}
+	for client, dial := range map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()} {
+		t.Run("once/"+client, func(t *testing.T) {
+			t.Parallel()
+			g := startGuard(t, opensslServer(t, address("127.0.0.1", freePort(t))).addr)
+			c := dial(t, startPath(t, g.addr, rotating(g, 1)).addr)
+			c.ping("ping under the next secret")
+			c.close()
+			if n := g.count(metrics.WrongCookie); n != 0 {
+				t.Errorf("%d cookies of the previous secret were refused", n)
+			}
+		})
+	}
+	// The guard answers the expired cookie with another HelloVerifyRequest (RFC 6347 section 4.2.1), and the
+	// client returns that one's cookie. But the servers number their first message as if there had been one
+	// HelloVerifyRequest, so this handshake fails, and the client's next attempt must not.
+	for name, start := range map[string]func(t *testing.T) *server{
+		"s_server":    func(t *testing.T) *server { return opensslServer(t, address("127.0.0.1", freePort(t))) },
+		"gnutls-serv": func(t *testing.T) *server { return gnutlsServer(t, address("127.0.0.1", freePort(t))) },
+		"trust":       func(t *testing.T) *server { return echoServer(t, address("127.0.0.1", freePort(t)), "trust") },
+	} {
+		t.Run("twice/"+name, func(t *testing.T) {
+			t.Parallel()
+			g := startGuard(t, start(t).addr, func(c *frontend.Config) { c.HarvestPool = 4096 })
+			p := startPath(t, g.addr, rotating(g, 2))
+			late := dialOpenSSL(t, p.addr)
+			eventually(t, "a second HelloVerifyRequest", func() bool {
+				return len(p.seen(func(s *step) bool { _, is := hello.HelloVerifyCookie(s.data); return is && !s.fromClient })) == 2
+			})
+			if name == "gnutls-serv" { // it answers, so the client sees that it is wrong and says so
+				<-late.exited
+			}
+			late.stop()
+			c := openssl()(t, g.addr)
+			c.ping("ping by the second attempt")
+			c.close()
+		})
+	}
+}

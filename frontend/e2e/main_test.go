@@ -1,0 +1,138 @@
+// Package e2e has the tests that run the guard as it will be run: real clients on one side, real servers on
+// the other, and everything that must not get through in between. Traffic stays on loopback addresses.
+//
+// The clients and servers are OpenSSL's and GnuTLS's command line programs, Pion, and a small OpenSSL server
+// of several clients in testdata. A test whose program is missing says so and is skipped; where the
+// environment has CI=true it fails, because there the programs must be.
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+// patience is how long a test waits for what must happen. Loopback takes milliseconds; a retransmission takes
+// a second, the next one two more, and a busy machine whatever it likes.
+const patience = 20 * time.Second
+
+// hosts are the loopback addresses of both families.
+var hosts = []string{"127.0.0.1", "::1"}
+
+// need skips the test where a program is missing.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err == nil {
+			continue
+		}
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not installed, and CI must have it (apt-get install openssl gnutls-bin libssl-dev gcc)", p)
+		}
+		t.Skipf("%s is not installed (apt-get install openssl gnutls-bin libssl-dev gcc)", p)
+	}
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v in vain for this: %s", patience, what)
+		}
+	}
+}
+
+// nextPort runs below the ephemeral ports (ip_local_port_range begins at 32768), so that no guard's socket
+// takes a port between its choice and its server's start; test processes start at different places.
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(20000 + uint32(os.Getpid()*37%10000)) }
+
+// freePort returns a UDP port on which nothing listens, for a server that must be told.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	for range 1000 {
+		port := uint16(20000 + nextPort.Add(1)%12000)
+		if c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)}); err == nil {
+			c.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+func address(host string, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(host), port)
+}
+
+// guard is a running frontend.Server with one service.
+type guard struct {
+	*frontend.Server
+	addr netip.AddrPort
+	stop func() // waits until it has stopped
+}
+
+// startGuard starts a guard in front of backend, on the same loopback address. It has no rate limit, since all
+// clients of a test are one source, and a small pool.
+func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.Config)) *guard {
+	t.Helper()
+	c := frontend.Config{
+		Services:  []frontend.Service{{Listen: netip.AddrPortFrom(backend.Addr(), 0), Backend: backend}},
+		HelloRate: limit.Rate{PerSecond: -1}, HarvestPool: 256, Workers: 2,
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	s, err := frontend.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	g := &guard{Server: s, addr: s.Listening()[0]}
+	stopped := false
+	g.stop = func() {
+		cancel()
+		if !stopped {
+			stopped = true
+			if err := <-done; err != nil {
+				t.Errorf("guard: %v", err)
+			}
+		}
+	}
+	t.Cleanup(g.stop)
+	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
+	return g
+}
+
+// count is how often e happened so far.
+func (g *guard) count(e metrics.Event) uint64 { return g.Totals().Events[e] }
+
+// waitCount waits until e happened n times.
+func (g *guard) waitCount(t *testing.T, e metrics.Event, n uint64) {
+	t.Helper()
+	l := metrics.Labels[e]
+	eventually(t, l.Stage+" "+l.Outcome+" "+l.Reason, func() bool { return g.count(e) >= n })
+}
+
+// clientSum is the sum of the client stage's outcomes, which must be the number of datagrams received.
+func clientSum(t *metrics.Totals) (sum uint64) {
+	for e, n := range t.Events {
+		if metrics.Labels[e].Stage == "client" {
+			sum += n
+		}
+	}
+	return sum
+}

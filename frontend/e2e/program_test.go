@@ -1,0 +1,128 @@
+package e2e
+
+import (
+	"bytes"
+	"io"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// program is a client or server in a process of its own.
+type program struct {
+	t     *testing.T
+	name  string
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	echo  string // what lines begin with that are written back to the program
+
+	mu     sync.Mutex
+	output bytes.Buffer
+	line   []byte // of output, not ended yet
+
+	exited chan struct{}
+	err    error
+}
+
+// start runs a program whose standard input stays open until closeInput, or until the test ends, when it is
+// killed. echo, if not empty, is the beginning of the lines that are written back to the program.
+func start(t *testing.T, echo, name string, args ...string) *program {
+	t.Helper()
+	need(t, name)
+	p := &program{t: t, name: name, cmd: exec.Command(name, args...), echo: echo, exited: make(chan struct{})}
+	var err error
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.err = p.cmd.Wait(); close(p.exited) }()
+	t.Cleanup(func() {
+		p.stop()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", strings.Join(p.cmd.Args, " "), p.text())
+		}
+	})
+	return p
+}
+
+// Write takes what the program says.
+func (p *program) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	p.output.Write(b)
+	p.line = append(p.line, b...)
+	var back []byte
+	for {
+		end := bytes.IndexByte(p.line, '\n')
+		if end < 0 {
+			break
+		}
+		if p.echo != "" && bytes.HasPrefix(p.line, []byte(p.echo)) {
+			back = append(back, p.line[:end+1]...)
+		}
+		p.line = p.line[end+1:]
+	}
+	p.mu.Unlock()
+	if len(back) > 0 {
+		_, _ = p.stdin.Write(back) // a program that has gone shows in the test by its silence
+	}
+	return len(b), nil
+}
+
+func (p *program) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.String()
+}
+
+func (p *program) says(text string) bool { return strings.Contains(p.text(), text) }
+
+// expect waits until the program has said text.
+func (p *program) expect(text string) {
+	p.t.Helper()
+	for end := time.Now().Add(patience); !p.says(text); time.Sleep(2 * time.Millisecond) {
+		over := time.Now().After(end)
+		select {
+		case <-p.exited:
+			over = over || !p.says(text)
+		default:
+		}
+		if over {
+			p.t.Fatalf("%s did not say %q", p.name, text)
+		}
+	}
+}
+
+// say writes a line to the program.
+func (p *program) say(line string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.stdin, line+"\n"); err != nil {
+		p.t.Fatalf("tell %s %q: %v", p.name, line, err)
+	}
+}
+
+// closeInput lets the program see the end of its input.
+func (p *program) closeInput() { _ = p.stdin.Close() }
+
+// succeed waits for the program's end, which must be a good one.
+func (p *program) succeed() {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		p.t.Fatalf("%s does not end", p.name)
+	}
+	if p.err != nil {
+		p.t.Errorf("%s: %v", p.name, p.err)
+	}
+}
+
+// stop kills the program, if it runs, and waits for its end.
+func (p *program) stop() {
+	_ = p.cmd.Process.Kill()
+	<-p.exited
+}

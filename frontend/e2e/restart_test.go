@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// TestServerRestart: the guard notices that the server was restarted, and what comes next gets the new cookies.
+func TestServerRestart(t *testing.T) {
+	for name, startServer := range map[string]func(t *testing.T, addr netip.AddrPort) *server{
+		"s_server":    func(t *testing.T, addr netip.AddrPort) *server { return opensslServer(t, addr) },
+		"gnutls-serv": func(t *testing.T, addr netip.AddrPort) *server { return gnutlsServer(t, addr) },
+		"harvest":     func(t *testing.T, addr netip.AddrPort) *server { return echoServer(t, addr, "harvest") },
+		"trust":       func(t *testing.T, addr netip.AddrPort) *server { return echoServer(t, addr, "trust") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, address("127.0.0.1", freePort(t)))
+			g := startGuard(t, s.addr)
+			backend := func() (up bool, harvests uint64) {
+				b := g.Status().Services[0].Backend
+				return b.Up, b.Harvests
+			}
+			_, before := backend()
+			for _, text := range []string{"ping before", "ping between", "ping after"} {
+				c := openssl()(t, g.addr)
+				c.ping(text)
+				c.(*opensslClient).stop() // the server dies, too, so there is nobody to close with
+				s.stop()
+				eventually(t, "the guard sees that the server is gone", func() bool { up, _ := backend(); return !up })
+				s = startServer(t, s.addr)
+				eventually(t, "the guard is ready again", func() bool {
+					_, harvests := backend()
+					return g.Ready() == nil && (name == "trust" || harvests > before)
+				})
+				_, before = backend()
+			}
+		})
+	}
+}
+
+// TestServerChangesItsMind: a server that comes back with other cookies may need another hand-off.
+func TestServerChangesItsMind(t *testing.T) {
+	t.Parallel()
+	s := echoServer(t, address("127.0.0.1", freePort(t)), "harvest")
+	g := startGuard(t, s.addr)
+	for _, mode := range []string{"trust", "harvest", "trust"} {
+		s.stop()
+		s = echoServer(t, s.addr, mode)
+		// In trust the guard asks for no cookie that it could compare, so a client that is refused sets it right.
+		eventually(t, "the guard hands over by "+mode, func() bool {
+			c := dialOpenSSL(t, g.addr)
+			defer c.stop()
+			c.say("ping " + mode)
+			eventually(t, "the client gets through, or the guard changes its mind", func() bool {
+				return c.says("ping "+mode+"\n") || g.Status().Services[0].Backend.Handoff == mode
+			})
+			return g.Status().Services[0].Backend.Handoff == mode
+		})
+		c := openssl()(t, g.addr)
+		c.ping("ping by " + mode)
+		c.close()
+	}
+}
+
+// TestGuardRestart: the guard goes and comes back on its port, with a new secret and a new pool, while a client
+// is there. The client's association is lost, as with any proxy; it must not get stuck, nor any other.
+func TestGuardRestart(t *testing.T) {
+	for _, mode := range []string{"harvest", "trust"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)
+			g := startGuard(t, s.addr)
+			c := openssl()(t, g.addr)
+			c.ping("ping before")
+			g.stop()
+			again := startGuard(t, s.addr, func(c *frontend.Config) { c.Services[0].Listen = g.addr })
+			c.(*opensslClient).say("ping into the void")
+			eventually(t, "its record is dropped: it belongs to no flow", func() bool {
+				return again.Status().Packets["client"]["dropped/encrypted"] > 0
+			})
+			c.(*opensslClient).stop()
+			c = openssl()(t, g.addr)
+			c.ping("ping after")
+			c.close()
+		})
+	}
+	t.Run("between the hellos", func(t *testing.T) {
+		t.Parallel()
+		s := echoServer(t, address("127.0.0.1", freePort(t)), "harvest")
+		g := startGuard(t, s.addr)
+		restart := make(chan struct{})
+		p := startPath(t, g.addr, func(s *step) verdict {
+			if s.nth == 0 && !s.fromClient {
+				close(restart)
+				return drop // so that the client asks again, and finds another guard
+			}
+			return pass
+		})
+		c := dialOpenSSL(t, p.addr)
+		<-restart
+		g.stop()
+		startGuard(t, s.addr, func(c *frontend.Config) { c.Services[0].Listen = g.addr })
+		c.ping("ping through the second guard")
+		c.close()
+	})
+}
