@@ -2,12 +2,12 @@ package lab
 
 import "errors"
 
-// Bare takes the programs that pass all off the host's links, for who brings programs of their own.
-func (h *Host) Bare() error {
+// Bare takes the passing programs off, for who brings programs of their own.
+func (l *Lab) Bare() error {
 	var errs []error
-	for _, l := range h.pass {
-		errs = append(errs, l.Close())
+	for _, x := range l.links {
+		errs = append(errs, x.Close())
 	}
-	h.pass = nil
+	l.links = nil
 	return errors.Join(errs...)
 }

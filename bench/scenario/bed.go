@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -34,9 +35,12 @@ type Bed struct {
 	closers []func() error
 }
 
+// beds numbers them: their namespaces need names of their own.
+var beds atomic.Int32
+
 // newBed makes a lab, puts the subject into it and readies a flood of t.
 func newBed(s *Subject, t gen.Template) (*Bed, error) {
-	l, err := lab.New()
+	l, err := lab.New(fmt.Sprintf("bench%d", beds.Add(1)))
 	if err != nil {
 		return nil, err
 	}
@@ -67,12 +71,12 @@ func (b *Bed) Pin(pids ...int) error {
 }
 
 // Front is the interface that the flood comes in by.
-func (b *Bed) Front() string { return b.Lab.Guard.Devices[0] }
+func (*Bed) Front() string { return lab.ToClient }
 
 func (b *Bed) build(s *Subject, t gen.Template) error {
-	b.Service = netip.AddrPortFrom(b.Lab.Guard.Addresses[0], servicePort)
+	b.Service = netip.AddrPortFrom(lab.Guard4, servicePort)
 	b.flow.Destination, b.flow.Sources = b.Service, netip.MustParsePrefix(sources4)
-	if err := b.Lab.Client.Bare(); err != nil {
+	if err := b.Lab.Bare(); err != nil {
 		return err
 	}
 	if err := b.Lab.Guard.Do(b.guardSide); err != nil {
@@ -108,7 +112,7 @@ func (b *Bed) guardSide() error {
 	if err := errors.Join(queued(front.Name), whole(front.Name)); err != nil {
 		return err
 	}
-	client := b.Lab.Client.Addresses[0].AsSlice()
+	client := lab.Client4.AsSlice()
 	_, sources, err := net.ParseCIDR(sources4)
 	if err != nil {
 		return err
@@ -121,7 +125,7 @@ func (b *Bed) guardSide() error {
 
 // clientSide readies generator and counter, and takes the counting off the CPU under test.
 func (b *Bed) clientSide(s *Subject, t gen.Template) error {
-	near, err := interfaceNamed(b.Lab.Client.Devices[0])
+	near, err := interfaceNamed(lab.ToGuard)
 	if err != nil {
 		return err
 	}
@@ -157,7 +161,7 @@ func (b *Bed) neighbour() error {
 		}
 		return netlink.NeighSet(&netlink.Neigh{
 			LinkIndex: front.Index, State: netlink.NUD_PERMANENT,
-			IP: b.Lab.Client.Addresses[0].AsSlice(), HardwareAddr: b.flow.Interface.HardwareAddr,
+			IP: lab.Client4.AsSlice(), HardwareAddr: b.flow.Interface.HardwareAddr,
 		})
 	})
 }

@@ -19,7 +19,7 @@ import (
 // left fails the test if this process has left a network namespace.
 func left(t *testing.T) {
 	t.Helper()
-	names, err := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-%d-*", os.Getpid()))
+	names, err := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
 	if err != nil || len(names) > 0 {
 		t.Errorf("left over: %v %v", names, err)
 	}
@@ -110,7 +110,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	if _, err := newBed(s, firstHello(t)); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
-	names, _ := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-%d-*", os.Getpid()))
+	names, _ := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
 	if len(names) != 3 { // those of the bed above
 		t.Errorf("namespaces %v", names)
 	}
