@@ -31,6 +31,16 @@ var Servers = []Server{
 	{Name: "gnutls", Title: "GnuTLS gnutls_dtls_cookie_send", Libraries: []string{"gnutls"}, Package: "libgnutls28-dev", Answers: true},
 }
 
+// Find returns the server of that name, nil if there is none.
+func Find(name string) *Server {
+	for i := range Servers {
+		if Servers[i].Name == name {
+			return &Servers[i]
+		}
+	}
+	return nil
+}
+
 // Build compiles s into dir and returns the binary's path. An error says what to install.
 func (s *Server) Build(dir string) (string, error) {
 	source := s.Name + ".c"

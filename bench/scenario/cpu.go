@@ -80,13 +80,23 @@ func runtimes(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// pin confines threads to a CPU.
+// pin confines all threads of processes, and what they start, to a CPU.
 func pin(cpu int, pids ...int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
 	for _, pid := range pids {
-		if err := unix.SchedSetaffinity(pid, &set); err != nil {
-			return fmt.Errorf("confine thread %d to CPU %d: %w", pid, cpu, err)
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			return fmt.Errorf("confine process %d: %w", pid, err)
+		}
+		for _, t := range tasks {
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return err
+			}
+			if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("confine thread %d to CPU %d: %w", tid, cpu, err)
+			}
 		}
 	}
 	return nil
@@ -103,20 +113,5 @@ func urgent(pids ...int) error {
 	return nil
 }
 
-// PinSelf confines all threads of this process, and those that it starts, to the generator's CPU.
-func PinSelf() error {
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return err
-	}
-	for _, t := range tasks {
-		pid, err := strconv.Atoi(t.Name())
-		if err != nil {
-			return err
-		}
-		if err := pin(generatorCPU, pid); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
-		}
-	}
-	return nil
-}
+// PinSelf confines this process, and what it starts, to the generator's CPU.
+func PinSelf() error { return pin(generatorCPU, os.Getpid()) }

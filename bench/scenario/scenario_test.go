@@ -60,7 +60,7 @@ func TestSubjectsAnswer(t *testing.T) {
 	dir := t.TempDir()
 	for _, s := range []*Subject{
 		guardSubject("guard", guardOptions{services: 3, flows: 5}), swapSubject(),
-		serverSubject("openssl", dir), serverSubject("echo", dir), serverSubject("gnutls", dir),
+		serverSubject("openssl", dir), serverSubject("echo", dir), serverSubject("gnutls", dir), workersSubject(dir),
 	} {
 		t.Run(s.Name, func(t *testing.T) {
 			tp := firstHello(t)

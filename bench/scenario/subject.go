@@ -1,9 +1,9 @@
 package scenario
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
@@ -24,6 +25,11 @@ type Subject struct {
 	Start func(*Bed) error
 	// Handled is what counts of a run, per second: right answers, answers of any kind, or packets received.
 	Handled func(*Run) float64
+	// Rates to try, the best of which counts, with what comes out of the wire and not what a core could do;
+	// nil: all that the generator can.
+	Rates []float64
+	// Wall has what comes out of the wire count, in overload too.
+	Wall bool
 	// Skip says why it cannot be measured here; "": it can.
 	Skip string
 }
@@ -59,38 +65,42 @@ func attach(program func(device string) (func() error, error)) func(*Bed) error 
 
 // serverSubject is a server with sockets, compiled into dir.
 func serverSubject(name, dir string) *Subject {
-	for _, s := range peers.Servers {
-		if s.Name != name {
-			continue
-		}
-		subject := &Subject{Name: s.Title, At: gen.Stack, Handled: rightAnswers}
-		if !s.Answers {
-			subject.Handled = allAnswers
-		}
-		binary, err := s.Build(dir)
-		if err != nil {
-			subject.Skip = err.Error()
-		}
-		subject.Start = func(b *Bed) error {
-			return b.serve(exec.Command(binary, b.Service.Addr().String(), fmt.Sprint(b.Service.Port())), b.Service)
-		}
-		return subject
+	server := peers.Find(name)
+	s := &Subject{Name: server.Title, At: gen.Stack, Handled: rightAnswers}
+	if !server.Answers {
+		s.Handled = allAnswers
 	}
-	return &Subject{Name: name, Skip: "there is no such peer"}
+	binary, err := server.Build(dir)
+	if err != nil {
+		s.Skip = err.Error()
+	}
+	s.Start = func(b *Bed) error {
+		cmd := exec.Command(binary, b.Service.Addr().String(), fmt.Sprint(b.Service.Port()))
+		return b.serve(cmd, func() bool { return listens(cmd.Process.Pid, b.Service.Port()) })
+	}
+	return s
 }
 
-// serve starts a server in the guard's namespace, confines it, and waits until it listens at address.
-func (b *Bed) serve(cmd *exec.Cmd, address netip.AddrPort) error {
+// serve starts a server in the guard's namespace, waits until it is ready, and confines it.
+func (b *Bed) serve(cmd *exec.Cmd, ready func() bool) error {
 	if err := b.neighbour(); err != nil {
 		return err
 	}
-	var log strings.Builder
-	cmd.Stderr = &log
-	if err := b.Lab.Guard.Start(cmd); err != nil {
+	if err := b.start(b.Lab.Guard, cmd, ready); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	return b.Pin(cmd.Process.Pid)
+}
+
+// start starts a process in a namespace until the bed is closed, and waits until it is ready.
+func (b *Bed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) error {
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := where.Start(cmd); err != nil {
+		return fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
 	b.Defer(func() error {
 		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
@@ -98,16 +108,19 @@ func (b *Bed) serve(cmd *exec.Cmd, address netip.AddrPort) error {
 		<-ended
 		return nil
 	})
-	if err := b.Pin(cmd.Process.Pid); err != nil {
-		return err
-	}
 	const patience = 10 * time.Second // a daemon that probes a server and loads programs may take one or two
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if listens(cmd.Process.Pid, address.Port()) {
-			return nil
+	for end := time.After(patience); ; {
+		select {
+		case <-ended:
+			return fmt.Errorf("%s has ended: %s", filepath.Base(cmd.Path), log.String())
+		case <-end:
+			return fmt.Errorf("%s is not ready after %v", filepath.Base(cmd.Path), patience)
+		case <-time.After(10 * time.Millisecond):
+			if ready() {
+				return nil
+			}
 		}
 	}
-	return fmt.Errorf("%s does not listen at %v: %s", filepath.Base(cmd.Path), address, log.String())
 }
 
 // listens reports whether the network namespace of a process has a UDP socket of that port.

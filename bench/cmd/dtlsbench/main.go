@@ -72,25 +72,32 @@ func run() error {
 	return err
 }
 
-// choose finds the contests named; none with an error of none if only their names were asked for.
+// choose makes the contests named, all for no name, and none to print what there is.
 func choose(names, dir string) ([]*scenario.Contest, error) {
-	all, err := scenario.Contests(dir)
-	if err != nil || names == "" {
-		return all, err
-	}
 	if names == "list" {
-		for _, c := range all {
-			fmt.Printf("%-14s %s\n", c.Name, c.Title)
+		for _, e := range scenario.Entries {
+			fmt.Printf("%-14s %s\n", e.Name, e.Title)
 		}
 		return nil, nil
 	}
-	var chosen []*scenario.Contest
-	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(all, func(c *scenario.Contest) bool { return c.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("no scenario %q (-scenario list prints those there are)", name)
+	entries := scenario.Entries
+	if names != "" {
+		entries = nil
+		for name := range strings.SplitSeq(names, ",") {
+			i := slices.IndexFunc(scenario.Entries, func(e scenario.Entry) bool { return e.Name == name })
+			if i < 0 {
+				return nil, fmt.Errorf("no scenario %q (-scenario list prints those there are)", name)
+			}
+			entries = append(entries, scenario.Entries[i])
 		}
-		chosen = append(chosen, all[i])
+	}
+	var chosen []*scenario.Contest
+	for _, e := range entries {
+		c, err := e.Make(dir)
+		if err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, c)
 	}
 	return chosen, nil
 }
