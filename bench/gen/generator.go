@@ -138,7 +138,7 @@ func (g *Generator) Run(ctx context.Context) error {
 		return fmt.Errorf("start generator: %w", err)
 	}
 	// A call goes through its frames to the end; told to stop, it does so without sending them.
-	halt := context.AfterFunc(ctx, func() { g.objects.Stop.Set(uint32(1)) })
+	halt := context.AfterFunc(ctx, func() { _ = g.objects.Stop.Set(uint32(1)) })
 	defer halt()
 	errs := make([]error, callers)
 	var done sync.WaitGroup

@@ -19,8 +19,8 @@ func (b *Bed) checkAnswers(t gen.Template) error {
 		return err
 	}
 	for _, a := range answers {
-		question := b.flow.Datagram(&t, a.Peer)
-		want, err := rightAnswer(b, question, a)
+		asked := b.flow.Datagram(&t, a.Peer)
+		want, err := rightAnswer(b, asked, a)
 		if err != nil {
 			return err
 		}
@@ -32,9 +32,9 @@ func (b *Bed) checkAnswers(t gen.Template) error {
 }
 
 // rightAnswer is the guard's answer to a question, computed here.
-func rightAnswer(b *Bed, question []byte, a gen.Answer) ([]byte, error) {
+func rightAnswer(b *Bed, asked []byte, a gen.Answer) ([]byte, error) {
 	var h hello.ClientHello
-	if r := hello.Parse(question, &h); r != hello.OK {
+	if r := hello.Parse(asked, &h); r != hello.OK {
 		return nil, fmt.Errorf("%v was answered, and its datagram is no ClientHello: %v", a.Peer, r)
 	}
 	binding := cookie.Binding{
@@ -42,5 +42,5 @@ func rightAnswer(b *Bed, question []byte, a gen.Answer) ([]byte, error) {
 		DestinationPort: b.Service.Port(), Version: h.Version, Random: h.Random,
 	}
 	c := b.key.Issue(&binding)
-	return question[:hello.PutHelloVerify(question, c[:])], nil
+	return asked[:hello.PutHelloVerify(asked, c[:])], nil
 }

@@ -29,6 +29,8 @@ type Comparison struct {
 type Settings struct {
 	Window time.Duration // of one run
 	Rounds int           // runs of each subject
+	// Handshakes are those that clients try at each level of a flood.
+	Handshakes int
 	// Disturbed runs count too. For trying things out: the figures mean nothing.
 	KeepDisturbed bool
 	Progress      io.Writer
@@ -58,7 +60,9 @@ type Outcome struct {
 	Name   string  `json:"name"`
 	Title  string  `json:"title"`
 	Rows   []Row   `json:"rows"`
-	Ratios []Ratio `json:"ratios"`
+	Ratios []Ratio `json:"ratios,omitempty"`
+
+	Handshakes []Handshakes `json:"handshakes,omitempty"`
 }
 
 // Run holds the contest.

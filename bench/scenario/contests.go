@@ -9,20 +9,31 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
-// question is the ClientHello of the floods: of openssl s_client with DTLS 1.2, 205 bytes.
-const question = "openssl-dtls12:1"
-
 // junkSize is that of the question, so that only the content differs.
 const junkSize = 205
 
-// Entry is a contest that can be made. What it needs is compiled into dir.
+// Scenario can be run.
+type Scenario interface {
+	Run(*Settings) (*Outcome, error)
+}
+
+// Entry is a scenario that can be made: a contest, or a trial.
 type Entry struct {
 	Name, Title string
 	make        func(dir string) (subjects []*Subject, compare []Comparison, t gen.Template, err error)
+	trial       func(dir string) (*Trial, error)
 }
 
-// Make readies the contest.
-func (e *Entry) Make(dir string) (*Contest, error) {
+// Make readies the scenario. What it needs is compiled into dir.
+func (e *Entry) Make(dir string) (Scenario, error) {
+	if e.trial != nil {
+		t, err := e.trial(dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name, err)
+		}
+		t.Name, t.Title = e.Name, e.Title
+		return t, nil
+	}
 	subjects, compare, t, err := e.make(dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Name, err)
@@ -32,21 +43,22 @@ func (e *Entry) Make(dir string) (*Contest, error) {
 
 // Entries are all there are, in the order of the report. What is compared is promised in bench/README.md.
 var Entries = []Entry{
-	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", swapContest},
-	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", peersContest},
-	{"junk", "datagrams that are no DTLS, dropped", junkContest},
-	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", wrongCookieContest},
-	{"size", "answers with few and many services and verified flows", sizeContest},
-	{"workers", "ClientHellos answered by workers, in overload and at their peak", workersContest},
+	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", swapContest, nil},
+	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", peersContest, nil},
+	{"junk", "datagrams that are no DTLS, dropped", junkContest, nil},
+	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", wrongCookieContest, nil},
+	{"size", "answers with few and many services and verified flows", sizeContest, nil},
+	{"workers", "ClientHellos answered by workers, in overload and at their peak", workersContest, nil},
+	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", nil, inlineTrial},
 }
 
 func swapContest(string) ([]*Subject, []Comparison, gen.Template, error) {
-	t, err := gen.FirstHello(captured(question))
+	t, err := gen.FirstHello(question())
 	return []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, []Comparison{{0, 1, 0.26}}, t, err
 }
 
 func peersContest(dir string) ([]*Subject, []Comparison, gen.Template, error) {
-	t, err := gen.FirstHello(captured(question))
+	t, err := gen.FirstHello(question())
 	return []*Subject{
 		guardSubject("dtlsguard xdp", guardOptions{}),
 		serverSubject("openssl", dir), serverSubject("echo", dir), serverSubject("gnutls", dir),
@@ -61,12 +73,12 @@ func junkContest(string) ([]*Subject, []Comparison, gen.Template, error) {
 }
 
 func wrongCookieContest(string) ([]*Subject, []Comparison, gen.Template, error) {
-	t, err := gen.WithCookie(captured(question), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
+	t, err := gen.WithCookie(question(), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
 	return []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, []Comparison{{0, 1, 0}}, t, err
 }
 
 func sizeContest(string) ([]*Subject, []Comparison, gen.Template, error) {
-	t, err := gen.FirstHello(captured(question))
+	t, err := gen.FirstHello(question())
 	return []*Subject{
 		guardSubject("1 service, 10 flows", guardOptions{flows: 10}),
 		guardSubject("1024 services, 10 flows", guardOptions{services: 1023, flows: 10}),
@@ -78,7 +90,7 @@ func sizeContest(string) ([]*Subject, []Comparison, gen.Template, error) {
 var sweep = []float64{60e3, 80e3, 100e3, 115e3, 130e3, 145e3, 160e3, 180e3, 200e3, 230e3, 260e3, 300e3}
 
 func workersContest(dir string) ([]*Subject, []Comparison, gen.Template, error) {
-	t, err := gen.FirstHello(captured(question))
+	t, err := gen.FirstHello(question())
 	if err != nil {
 		return nil, nil, t, err
 	}
@@ -90,7 +102,9 @@ func workersContest(dir string) ([]*Subject, []Comparison, gen.Template, error) 
 	return []*Subject{over, peak, echo}, []Comparison{{0, 1, 0.90}, {1, 2, 0.90}}, t, nil
 }
 
-func captured(name string) []byte {
+// question is the ClientHello of the floods: of openssl s_client with DTLS 1.2, 205 bytes.
+func question() []byte {
+	const name = "openssl-dtls12:1"
 	for _, c := range hellotest.Captured() {
 		if c.Name == name {
 			return c.Datagram

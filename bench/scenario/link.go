@@ -29,11 +29,10 @@ const (
 // so sends what lies behind it, which newer commands refuse.
 type genl uint8
 
-// Len is the header's size.
+// Len and the other are what netlink wants of a part of a request: command, version 1, reserved bytes.
 func (genl) Len() int { return nl.SizeofGenlmsg }
 
-// Serialize gives command, version 1 and the reserved bytes.
-func (g genl) Serialize() []byte { return []byte{byte(g), 1, 0, 0} }
+func (g genl) Serialize() []byte { return []byte{byte(g), 1, 0, 0} } //nolint:misspell // the interface's name
 
 // threadedNAPI makes the packet processing of an interface threads of their own and returns them. Only so
 // can its cost be put on a CPU and be told from everything else there. Needs Linux 6.17.

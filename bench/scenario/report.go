@@ -86,6 +86,10 @@ func (r *Report) Print(w io.Writer) {
 
 func (o *Outcome) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s: %s\n", o.Name, o.Title)
+	if o.Handshakes != nil {
+		o.printHandshakes(w)
+		return
+	}
 	fmt.Fprintf(w, "  %-32s %10s %19s %9s %5s %8s\n", "", "M/s a core", "spread", "ns each", "busy", "runs")
 	for i := range o.Rows {
 		row := &o.Rows[i]
@@ -108,6 +112,15 @@ func (o *Outcome) print(w io.Writer) {
 			verdict = fmt.Sprintf(", want at least %.2f: %s", c.Want, map[bool]string{true: "yes", false: "NO"}[c.Ratio >= c.Want])
 		}
 		fmt.Fprintf(w, "  %s / %s: %.3f%s\n", c.A, c.B, c.Ratio, verdict)
+	}
+}
+
+func (o *Outcome) printHandshakes(w io.Writer) {
+	fmt.Fprintf(w, "  %-24s %-26s %9s %6s %14s %9s %9s %5s\n", "", "flood", "M/s", "lost", "succeeded", "p50", "p99", "busy")
+	for i := range o.Handshakes {
+		h := &o.Handshakes[i]
+		fmt.Fprintf(w, "  %-24s %-26s %9.3f %5.1f%% %6d of %4d %6.1f ms %6.1f ms %4.0f%%\n", h.Subject, h.Flood, h.Offered/1e6,
+			100*h.LinkLoss, h.Succeeded, h.Tried, h.P50, h.P99, 100*h.Busy)
 	}
 }
 

@@ -48,7 +48,7 @@ func bed(t *testing.T, s *Subject, tp gen.Template) *Bed {
 
 func firstHello(t *testing.T) gen.Template {
 	t.Helper()
-	tp, err := gen.FirstHello(captured(question))
+	tp, err := gen.FirstHello(question())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,5 +184,42 @@ func TestCPUTimeIsRead(t *testing.T) {
 	}
 	if _, err := runtimes([]int{1 << 30}); err == nil {
 		t.Error("run time of a process that is not there")
+	}
+}
+
+// Real clients get through to the real server, with the guard and without, while a small flood comes.
+func TestHandshakesSucceed(t *testing.T) {
+	trial, err := inlineTrial(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range trial.Subjects {
+		t.Run(s.Name, func(t *testing.T) {
+			b := bed(t, s, trial.Template)
+			h := Handshakes{Tried: 5}
+			if err := b.under(1000, func() error {
+				time.Sleep(settle)
+				b.handshakes(&h)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if h.Succeeded != h.Tried || h.P50 <= 0 || h.P99 < h.P50 {
+				t.Errorf("%+v", h)
+			}
+			answers, err := b.counter.Answers()
+			if err != nil || answers.Right == 0 {
+				t.Errorf("the flood's answers: %+v, %v", answers, err)
+			}
+		})
+	}
+}
+
+func TestAllScenariosCanBeMade(t *testing.T) {
+	dir := t.TempDir()
+	for _, e := range Entries {
+		if _, err := e.Make(dir); err != nil {
+			t.Error(err)
+		}
 	}
 }

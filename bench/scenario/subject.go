@@ -100,7 +100,10 @@ func (b *Bed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) erro
 		return fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
 	}
 	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
+	go func() {
+		_ = cmd.Wait() // that it ended is all that matters: it is killed, or the log says why
+		close(ended)
+	}()
 	b.Defer(func() error {
 		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err

@@ -30,6 +30,7 @@ func run() error {
 	results := flag.String("results", "bench/results", "directory for the results as JSON; empty: none")
 	flag.DurationVar(&s.Window, "window", 2*time.Second, "length of one run")
 	flag.IntVar(&s.Rounds, "rounds", 7, "runs of each subject, interleaved")
+	flag.IntVar(&s.Handshakes, "handshakes", 1000, "handshakes that clients try at each level of a flood")
 	flag.BoolVar(&s.KeepDisturbed, "keep-disturbed", false, "count disturbed runs too, to try things out")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -73,7 +74,7 @@ func run() error {
 }
 
 // choose makes the contests named, all for no name, and none to print what there is.
-func choose(names, dir string) ([]*scenario.Contest, error) {
+func choose(names, dir string) ([]scenario.Scenario, error) {
 	if names == "list" {
 		for _, e := range scenario.Entries {
 			fmt.Printf("%-14s %s\n", e.Name, e.Title)
@@ -91,7 +92,7 @@ func choose(names, dir string) ([]*scenario.Contest, error) {
 			entries = append(entries, scenario.Entries[i])
 		}
 	}
-	var chosen []*scenario.Contest
+	var chosen []scenario.Scenario
 	for _, e := range entries {
 		c, err := e.Make(dir)
 		if err != nil {
