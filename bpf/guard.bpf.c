@@ -15,7 +15,8 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const struct service *svc, const struct control *c)
 {
 	__s32 cpu;
-	__u32 worker = pick_worker(p, c, &cpu);
+	// One with a cookie may open a flow, or belong to one.
+	__u32 worker = pick_worker(p, c, svc->flags & SERVICE_PROXY && p->cookie_len, &cpu);
 	if (p->fragment)
 		return VERDICT_DROP_FRAGMENT; // the rest of the datagram would not be let through to complete it
 	if (!spend(worker))
@@ -171,7 +172,7 @@ static __always_inline void finish_service(struct packet *p, const struct servic
 		remember_trail(&trails, p);
 	struct control *c = control();
 	if (svc->flags & SERVICE_PROXY && c)
-		pick_worker(p, c, &p->cpu); // the same worker that got the ClientHello
+		pick_worker(p, c, 1, &p->cpu); // the one that got, or gets, the ClientHello with the cookie
 }
 
 // no_udp decides on what has no ports to look a service up by.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // need skips where the kernel or its rights cannot, and fails where it must.
@@ -192,4 +193,11 @@ func pinned(t *testing.T, f func()) {
 	}
 	defer unix.SchedSetaffinity(0, &old)
 	f()
+}
+
+// newBuilder has a hello with so many bytes of cipher suites and nothing behind.
+func newBuilder(suites int) *hellotest.Builder {
+	b := hellotest.New()
+	b.Tail = append(binary.BigEndian.AppendUint16(nil, uint16(suites)), make([]byte, suites)...)
+	return b
 }

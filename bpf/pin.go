@@ -98,6 +98,10 @@ func removePins(dir string) error {
 // Unload detaches what a process, dead or alive, has pinned in dir, and reports whether there was anything.
 func Unload(dir string) (bool, error) {
 	found := false
+	var fs unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(dir), &fs); err == nil && fs.Type != unix.BPF_FS_MAGIC {
+		return false, fmt.Errorf("unload: %s is on no bpffs: nothing is pinned there, and nothing was removed", filepath.Dir(dir))
+	}
 	for _, d := range []string{dir, dir + unfinished} {
 		if _, err := os.Stat(d); err == nil {
 			found = true

@@ -7,46 +7,94 @@
 // SHA-256 (FIPS 180-4) for a machine that has ten registers and no rotate. A word x is kept twice in 64 bits,
 // x | x << 32, so that each rotate is one shift whose low half is right. The upper halves of sums and of
 // rotated words are junk; a word is cut to 32 bits and doubled again once, when it is made.
+//
+// The rounds are written in assembly because their eight words, the next majority's b ^ c and one temporary
+// fill all registers: left to itself the compiler keeps some of them in memory, hoists what it likes and
+// spills the rest. Two things stay in C for the compiler to choose the 32-bit form of an addition, which cuts
+// the sum on the way. What it costs, against other ways to write it, is in the benchmark of this package.
 
-// twice doubles a word. The shift is hidden from the compiler, which would make the whole a multiplication.
-static __always_inline __u64 twice(__u32 x)
+// twice doubles a word by a multiplication: one instruction less than shift and or, one cycle more.
+static __always_inline __u64 twice(__u64 x)
 {
-	__u64 low, high;
-	asm volatile("" : "+w"(x)); // in this order: the scheduler would interleave rounds and spill them all
-	low = high = x;
-	asm("%0 <<= 32" : "+r"(high));
-	return low | high;
+	__u64 t;
+	asm volatile("%[t] = 0x100000001 ll; %[x] *= %[t]" : [x] "+r"(x), [t] "=&r"(t));
+	return x;
 }
 
-#define SIGMA(x, p, q, r) (((((x) >> ((r) - (q)) ^ (x)) >> ((q) - (p))) ^ (x)) >> (p))
-#define SIGMA0(x) SIGMA(x, 2, 13, 22)
-#define SIGMA1(x) SIGMA(x, 6, 11, 25)
-// The schedule's last terms are plain shifts, so they want the single word.
-#define GAMMA0(x) ((((x) >> 11 ^ (x)) >> 7) ^ ((__u32)(x) >> 3))
-#define GAMMA1(x) ((((x) >> 2 ^ (x)) >> 17) ^ ((__u32)(x) >> 10))
+// cut_shift is x >> n of the single word.
+static __always_inline __u64 cut_shift(__u64 x, const int n)
+{
+	__u32 t = x;
+	asm volatile("%0 >>= %1" : "+w"(t) : "i"(n));
+	return t;
+}
 
-#define ROUND(a, b, c, d, e, f, g, h, k, w)                              \
-	do {                                                             \
-		__u64 t = h + (k) + (w) + SIGMA1(e) + (((f ^ g) & e) ^ g); \
-		d = twice(d + t);                                        \
-		h = twice(t + SIGMA0(a) + (((a ^ b) & (b ^ c)) ^ b));      \
-	} while (0)
+// step is one round (section 6.2.2, step 3) without the renaming of the words: d and h become e and a. bc is
+// b ^ c of this round, then of the next: with it Maj(a, b, c) is ((a ^ b) & (b ^ c)) ^ b. Three rotations
+// share their shifts: Sigma1(x) is ((x >> 14 ^ x) >> 5 ^ x) >> 6. The new e is what the next round waits for,
+// so it is doubled by the shorter way.
+static __always_inline void step(__u64 a, __u64 b, __u64 *d, __u64 e, __u64 f, __u64 g, __u64 *h, __u64 *bc, __s32 k, __u64 w)
+{
+	__u64 nd, nh = *h, maj = *bc, t = w;
+	asm volatile("%[h] += %[t]; %[h] += %[k];"
+		     "%[t] = %[f]; %[t] ^= %[g]; %[t] &= %[e]; %[t] ^= %[g]; %[h] += %[t];"
+		     "%[t] = %[e]; %[t] >>= 14; %[t] ^= %[e]; %[t] >>= 5; %[t] ^= %[e]; %[t] >>= 6; %[h] += %[t]"
+		     : [t] "+r"(t), [h] "+r"(nh)
+		     : [e] "r"(e), [f] "r"(f), [g] "r"(g), [k] "i"(k));
+	nd = (__u32)(*d + nh);
+	asm volatile("%[t] = %[d]; %[t] <<= 32; %[d] |= %[t];"
+		     "%[t] = %[a]; %[t] ^= %[b]; %[m] &= %[t]; %[m] ^= %[b]; %[h] += %[m];"
+		     "%[m] = %[a]; %[m] >>= 9; %[m] ^= %[a]; %[m] >>= 11; %[m] ^= %[a]; %[m] >>= 2"
+		     : [t] "=&r"(t), [h] "+r"(nh), [m] "+r"(maj), [d] "+r"(nd)
+		     : [a] "r"(a), [b] "r"(b));
+	*h = twice((__u32)(nh + maj));
+	*d = nd;
+	*bc = t;
+}
 
-#define SCHEDULE(i) (w[(i) & 15] = twice(w[(i) & 15] + GAMMA0(w[((i) + 1) & 15]) + w[((i) + 9) & 15] + GAMMA1(w[((i) + 14) & 15])))
+// message doubles the i-th word of the block.
+static __always_inline __u64 message(const struct sha256 *s, __u64 *w, const int i)
+{
+	__u64 x = twice(s->w[i]);
+	asm volatile("*(u64 *)%[to] = %[x]" : [to] "=m"(w[i]) : [x] "r"(x));
+	return x;
+}
+
+// schedule makes the i-th word of the schedule (section 6.2.2, step 1) in the place of the one 16 before. The
+// sum waits in memory where its second half needs both free registers.
+static __always_inline __u64 schedule(__u64 *w, const int i)
+{
+	__u64 *to = &w[i & 15], x, t;
+	asm volatile("%[t] = *(u64 *)%[w1]; %[x] = %[t]; %[x] >>= 11; %[x] ^= %[t]; %[x] >>= 7"
+		     : [x] "=&r"(x), [t] "=&r"(t)
+		     : [w1] "m"(w[(i + 1) & 15]));
+	t = cut_shift(t, 3);
+	asm volatile("%[x] ^= %[t]; %[t] = *(u64 *)%[to]; %[x] += %[t]; %[t] = *(u64 *)%[w9]; %[x] += %[t]; *(u64 *)%[to] = %[x];"
+		     "%[t] = *(u64 *)%[w14]; %[x] = %[t]; %[x] >>= 2; %[x] ^= %[t]; %[x] >>= 17"
+		     : [x] "+r"(x), [t] "+r"(t), [to] "+m"(*to)
+		     : [w9] "m"(w[(i + 9) & 15]), [w14] "m"(w[(i + 14) & 15]));
+	t = cut_shift(t, 10);
+	asm volatile("%[x] ^= %[t]; %[t] = *(u64 *)%[to]" : [x] "+r"(x), [t] "+r"(t) : [to] "m"(*to));
+	x = twice((__u32)(x + t));
+	asm volatile("*(u64 *)%[to] = %[x]" : [to] "=m"(*to) : [x] "r"(x));
+	return x;
+}
+
+#define STEP(a, b, c, d, e, f, g, h, k, w) step(a, b, &d, e, f, g, &h, &bc, (__s32)(k), w)
+#define MESSAGE(i) message(s, w, i)
+#define SCHEDULE(i) schedule(w, i)
 
 #define EIGHT(i, W, k0, k1, k2, k3, k4, k5, k6, k7)              \
-	ROUND(a, b, c, d, e, f, g, h, k0, W((i) + 0));           \
-	ROUND(h, a, b, c, d, e, f, g, k1, W((i) + 1));           \
-	ROUND(g, h, a, b, c, d, e, f, k2, W((i) + 2));           \
-	ROUND(f, g, h, a, b, c, d, e, k3, W((i) + 3));           \
-	ROUND(e, f, g, h, a, b, c, d, k4, W((i) + 4));           \
-	ROUND(d, e, f, g, h, a, b, c, k5, W((i) + 5));           \
-	ROUND(c, d, e, f, g, h, a, b, k6, W((i) + 6));           \
-	ROUND(b, c, d, e, f, g, h, a, k7, W((i) + 7))
+	STEP(a, b, c, d, e, f, g, h, k0, W((i) + 0));            \
+	STEP(h, a, b, c, d, e, f, g, k1, W((i) + 1));            \
+	STEP(g, h, a, b, c, d, e, f, k2, W((i) + 2));            \
+	STEP(f, g, h, a, b, c, d, e, k3, W((i) + 3));            \
+	STEP(e, f, g, h, a, b, c, d, k4, W((i) + 4));            \
+	STEP(d, e, f, g, h, a, b, c, k5, W((i) + 5));            \
+	STEP(c, d, e, f, g, h, a, b, k6, W((i) + 6));            \
+	STEP(b, c, d, e, f, g, h, a, k7, W((i) + 7))
 
-#define MESSAGE(i) (w[i] = twice(s->w[i]))
-
-// compress is one compression of s->w into s->h. A global function: the verifier checks it once and not at
+// sha256_compress is one compression of s->w into s->h. A global function: the verifier checks it once and not at
 // each call, and for that it must return something.
 __noinline int sha256_compress(struct sha256 *s)
 {
@@ -54,7 +102,7 @@ __noinline int sha256_compress(struct sha256 *s)
 		return -1;
 	__u64 w[16];
 	__u64 a = twice(s->h[0]), b = twice(s->h[1]), c = twice(s->h[2]), d = twice(s->h[3]);
-	__u64 e = twice(s->h[4]), f = twice(s->h[5]), g = twice(s->h[6]), h = twice(s->h[7]);
+	__u64 e = twice(s->h[4]), f = twice(s->h[5]), g = twice(s->h[6]), h = twice(s->h[7]), bc = b ^ c;
 
 	EIGHT(0, MESSAGE, 0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5);
 	EIGHT(8, MESSAGE, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174);

@@ -2,9 +2,11 @@ package frontend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,10 +29,8 @@ type XDP struct {
 	PassWhenLost   bool      // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
 	Monitor        bool      // count verdicts, enforce nothing
+	Pin            string    // directory on a bpffs below which programs and maps outlive the process; "": they do not
 }
-
-// bpffs is where the kernel's pins live.
-const bpffs = "/sys/fs/bpf"
 
 // Times between a daemon and its programs.
 const (
@@ -54,11 +54,14 @@ type kernel struct {
 // openKernel loads the programs, or takes over what an earlier guard left in force; nothing is attached yet.
 func openKernel(c *Config) (*kernel, error) {
 	k := &kernel{config: &c.XDP, log: c.Log}
-	pin := bpf.PinDir(bpf.PinRoot, c.XDP.Interface)
-	var fs unix.Statfs_t
-	if unix.Statfs(bpffs, &fs) != nil || fs.Type != unix.BPF_FS_MAGIC {
-		pin = ""
-		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "mend", "mount -t bpf bpf "+bpffs)
+	pin := ""
+	switch {
+	case c.XDP.Pin == "":
+	case onBPFFS(c.XDP.Pin):
+		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
+	default:
+		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
+			"mend", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
 	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Pin: pin}); err != nil {
@@ -74,6 +77,16 @@ func openKernel(c *Config) (*kernel, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// onBPFFS reports whether dir is on a bpffs, or would be if it were made.
+func onBPFFS(dir string) bool {
+	var fs unix.Statfs_t
+	err := unix.Statfs(dir, &fs)
+	if errors.Is(err, unix.ENOENT) {
+		err = unix.Statfs(filepath.Dir(dir), &fs)
+	}
+	return err == nil && fs.Type == unix.BPF_FS_MAGIC
 }
 
 // setSecret brings a keyring to the programs.

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
 // XDPStatus is what the programs saw. The maps leave out what is 0.
@@ -14,6 +15,7 @@ type XDPStatus struct {
 	Mode      string                       `json:"mode"`
 	Flows     int                          `json:"flows"` // verified or established
 	Verdicts  map[string]uint64            `json:"verdicts"`
+	Reasons   map[string]uint64            `json:"reasons"` // what datagrams to services were
 	Cookies   map[string]uint64            `json:"cookies"`
 	Egress    map[string]uint64            `json:"egress"`
 	Services  map[string]map[string]uint64 `json:"services"` // verdicts of each
@@ -26,7 +28,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	}
 	st := &XDPStatus{
 		Interface: k.config.Interface, Mode: k.mode.String(),
-		Verdicts: named[bpf.Verdict](c.Verdict[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
+		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
 		Egress: named[bpf.EgressOutcome](c.Egress[:]), Services: make(map[string]map[string]uint64),
 	}
 	if st.Flows, err = k.guard.VerifiedFlows(); err != nil {

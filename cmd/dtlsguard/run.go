@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
@@ -71,6 +72,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.Float64Var(&f.answerRate, "answer-rate", 0, "XDP: answers a second and CPU, to protect the uplink (0: no limit)")
 	fl.StringVar(&f.onLoss, "on-daemon-loss", "drop", "XDP: ClientHellos that nobody answers, with this process dead: drop, pass")
 	fl.BoolVar(&c.XDP.KeepAttached, "keep-attached", false, "XDP: stay in force after SIGTERM, for the next start (end it with unload)")
+	fl.StringVar(&c.XDP.Pin, "pin", bpf.PinRoot, "XDP: directory on a bpffs where programs and flows outlive this process (off: they do not)")
 	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
 	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), harvest, trust, native-hmac")
 	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and 4 in so many forged cookies are right")

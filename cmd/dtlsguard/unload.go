@@ -9,7 +9,7 @@ import (
 )
 
 func newUnload() *cobra.Command {
-	var iface string
+	var iface, pin string
 	cmd := &cobra.Command{
 		Use: "unload", Short: "Take off the XDP programs that a dead guard left in force", Args: noArgs,
 		Example: "  dtlsguard unload --interface eth0",
@@ -17,7 +17,7 @@ func newUnload() *cobra.Command {
 			if iface == "" {
 				return usageError{fmt.Errorf("unload needs --interface")}
 			}
-			found, err := bpf.Unload(bpf.PinDir(bpf.PinRoot, iface))
+			found, err := bpf.Unload(bpf.PinDir(pin, iface))
 			if err != nil {
 				return err
 			}
@@ -30,5 +30,6 @@ func newUnload() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&iface, "interface", "", "where they are attached")
+	cmd.Flags().StringVar(&pin, "pin", bpf.PinRoot, "what run was given as --pin")
 	return cmd
 }

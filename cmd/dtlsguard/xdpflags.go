@@ -38,6 +38,12 @@ func (f *runFlags) completeXDP() (err error) {
 			f.unverified = "limit" // a server that was there before has clients that no guard has verified
 		}
 	}
+	if x.Pin == "off" {
+		x.Pin = ""
+	}
+	if x.KeepAttached && x.Pin == "" {
+		return usageError{fmt.Errorf("--keep-attached needs a --pin directory")}
+	}
 	if x.Mode, err = word("xdp-mode", f.xdpMode, xdpModes); err != nil {
 		return err
 	}

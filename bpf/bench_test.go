@@ -1,0 +1,91 @@
+package bpf
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+)
+
+// BenchmarkCookie is what a cookie costs in the kernel, against crypto/hmac with Reset on the same machine at
+// the same time: a ClientHello with a wrong cookie less one with none, both to a service that only monitors.
+func BenchmarkCookie(b *testing.B) {
+	s := inline()
+	s.Monitor = true
+	g := guarding(b, s)
+	wrong := hellotest.New()
+	wrong.Cookie = make([]byte, 32)
+	wrong.Cookie[0] = testRing.Current().Epoch()
+	const repeat = 20_000
+	kernel := func(p *packet) float64 {
+		_, d, err := g.progs.Guard.Benchmark(p.bytes(), repeat, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return float64(d.Nanoseconds())
+	}
+	h := hmac.New(sha256.New, testSecret[:])
+	var message [55]byte
+	var tag [32]byte
+	std := func() float64 {
+		start := time.Now()
+		for range repeat {
+			h.Reset()
+			h.Write(message[:])
+			h.Sum(tag[:0])
+		}
+		return float64(time.Since(start).Nanoseconds()) / repeat
+	}
+	var with, without, stds []float64
+	for b.Loop() { // interleaved, because the machine is never alone
+		with = append(with, kernel(newPacket(wrong.Bytes())))
+		without = append(without, kernel(newPacket(firstHello)))
+		stds = append(stds, std())
+	}
+	cost, base := median(with)-median(without), median(stds)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(cost, "ns/cookie")
+	b.ReportMetric(base, "ns/crypto-hmac")
+	b.ReportMetric(cost/base, "ratio")
+}
+
+// BenchmarkVerdict is the time of the program alone for packets that cost no hash, against a program that
+// does nothing.
+func BenchmarkVerdict(b *testing.B) {
+	g := guarding(b, inline())
+	empty, err := ebpf.NewProgram(emptyXDP())
+	need(b, err)
+	defer empty.Close()
+	for name, c := range map[string]struct {
+		prog *ebpf.Program
+		p    *packet
+	}{
+		"empty":       {empty, newPacket(malformed)},
+		"unprotected": {g.progs.Guard, with(newPacket(malformed), func(p *packet) { p.Protocol = 6 })},
+		"junk":        {g.progs.Guard, newPacket(malformed)},
+		"unverified":  {g.progs.Guard, newPacket(appData)},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var all []float64
+			for b.Loop() {
+				_, d, err := c.prog.Benchmark(c.p.bytes(), 20_000, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				all = append(all, float64(d.Nanoseconds()))
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(all), "ns/packet")
+		})
+	}
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}

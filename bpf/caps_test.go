@@ -1,0 +1,95 @@
+package bpf
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+)
+
+const asNobody = "DTLSGUARD_TEST_AS_NOBODY"
+
+// Four capabilities are enough for everything but the pins, whose directory has an owner; one less is not,
+// and the refusal names them.
+func TestCapabilities(t *testing.T) {
+	if os.Getenv(asNobody) != "" {
+		unprivileged(t)
+		return
+	}
+	l := newLab(t)
+	load(t, Options{})
+	all := []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_PERFMON}
+	for name, c := range map[string]struct {
+		caps []uintptr
+		want string
+	}{"enough": {all, "attached"}, "none": {nil, "refused"}} {
+		cmd := exec.Command(os.Args[0], "-test.run", "^TestCapabilities$")
+		cmd.Env = append(os.Environ(), asNobody+"="+c.want)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: c.caps}
+		cmd.Dir = "/"
+		cmd.Path = executable(t)
+		if err := l.Guard.Do(func() error { out, err := cmd.CombinedOutput(); t.Logf("%s:\n%s", name, out); return err }); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// executable is a copy of the test's binary that anybody may run.
+func executable(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "dtlsguard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	file := dir + "/test"
+	if err := os.WriteFile(file, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// unprivileged is the other process.
+func unprivileged(t *testing.T) {
+	if os.Getenv(asNobody) == "refused" {
+		if _, err := Load(Options{}); err == nil {
+			t.Error("loaded without a capability")
+		} else if want := "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"; !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q in it", err, want)
+		}
+		for _, f := range Probe() {
+			if f.Name == "programs" && f.Level != Fail {
+				t.Errorf("%+v", f)
+			}
+		}
+		return
+	}
+	g := guarding(t, inline())
+	if _, err := g.Attach(lab.ToClient, ModeNative); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.SetWorkers([]int{0}); err != nil {
+		t.Error(err)
+	}
+	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: 4444})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if err := g.Detach(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,100 @@
+package labtest
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+)
+
+// A server that computes the guard's cookies from a shared secret takes clients over, and keeps to it when the
+// secret is another one.
+func TestNativeHMAC(t *testing.T) {
+	for _, answer := range []string{"workers", "xdp"} {
+		t.Run(answer, func(t *testing.T) {
+			p := newPlace(t)
+			secrets := filepath.Join(t.TempDir(), "secrets")
+			first, second := p.secret(), p.secret()
+			// The server knows both; the guard goes from one to the other.
+			write(t, secrets, first+second)
+			servers := make([]*server, 0, 2)
+			for _, a := range public(p.Lab) {
+				servers = append(servers, startServer(t, p.Guard, a, secrets))
+			}
+			write(t, secrets, first)
+			g := p.run(append(inline(p.Lab), "--answer", answer, "--handoff", "native-hmac", "--secret-file", secrets)...)
+			before := g.status().Secret.Fingerprint
+			to := public(p.Lab)
+			t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
+			write(t, secrets, second)
+			g.signal(syscall.SIGHUP)
+			g.until("the new secret", func() bool { return g.status().Secret.Fingerprint != before })
+			t.Run("rotated", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
+			g.answered(answer == "xdp", 2*len(clients)*len(to))
+			for _, s := range servers {
+				if c := s.counts(); c.clients != uint64(2*len(clients)) {
+					t.Errorf("%+v, want %d clients", c, 2*len(clients))
+				}
+			}
+			g.stop()
+		})
+	}
+}
+
+// secret makes one, with the program.
+func (p *place) secret() string {
+	p.t.Helper()
+	return output(p.t, p.Guard, program(), "secret", "generate")
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Unmodified servers, whose cookies the guard harvests: only workers know them, and XDP steers to those.
+func TestHarvest(t *testing.T) {
+	need(t, "openssl", "gnutls-serv")
+	files, err := identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, command := range map[string]func(netip.AddrPort) []string{
+		"openssl": func(a netip.AddrPort) []string {
+			return []string{"openssl", "s_server", "-dtls1_2", "-listen", "-accept", a.String(), "-4", "-cert", files[0], "-key", files[1]}
+		},
+		"gnutls": func(a netip.AddrPort) []string {
+			return []string{"gnutls-serv", "--udp", "--echo", "--port", strconv.Itoa(int(a.Port())), "--x509certfile", files[0], "--x509keyfile", files[1]}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			to, from := public(p.Lab)[0], behind(p.Lab)[0]
+			argv := command(from)
+			srv := start(t, p.Server, argv[0], argv[1:]...)
+			g := p.run("--listen", to.String(), "--backend", from.String())
+			if h := g.status().Services[0].Backend.Handoff; h != "harvest" {
+				t.Fatalf("hand-off is %s", h)
+			}
+			newFlooder(t, p).send(1000)
+			c := gnutls()(t, p.Lab, to).(*commandClient)
+			if name == "openssl" { // it shows what comes, and sends what it reads
+				c.say("there")
+				srv.expect("there\n")
+				srv.say("and back")
+				c.expect("and back\n")
+			} else {
+				c.ping("there and back")
+			}
+			c.close()
+			if v := g.status().XDP.Verdicts; v["answered"] > 0 || v["steered"] == 0 || v["pass-flow"] == 0 {
+				t.Errorf("what became of packets to a service of which only workers know the cookies: %v", v)
+			}
+			g.stop()
+		})
+	}
+}

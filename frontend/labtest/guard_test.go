@@ -1,0 +1,178 @@
+package labtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// Ports of the tests: of services, and of servers behind a proxy.
+const (
+	servicePort = 4433
+	backendPort = 4434
+)
+
+// iface is the guard's interface towards clients.
+const iface = lab.ToClient
+
+// public are the guard's addresses towards clients, behind those of the server behind it: IPv4, IPv6.
+func public(l *lab.Lab) (a [2]netip.AddrPort) {
+	for i := range a {
+		a[i] = netip.AddrPortFrom([]netip.Addr{lab.Guard4, lab.Guard6}[i], servicePort)
+	}
+	return a
+}
+
+func behind(l *lab.Lab) (a [2]netip.AddrPort) {
+	for i := range a {
+		a[i] = netip.AddrPortFrom([]netip.Addr{lab.Server4, lab.Server6}[i], backendPort)
+	}
+	return a
+}
+
+// inline are the arguments that protect a server in the guard's host, proxy those for one in the server's host.
+func inline(l *lab.Lab) (args []string) {
+	for _, a := range public(l) {
+		args = append(args, "--protect", a.String())
+	}
+	return args
+}
+
+func proxy(l *lab.Lab) (args []string) {
+	for i, a := range public(l) {
+		args = append(args, "--listen", a.String(), "--backend", behind(l)[i].String())
+	}
+	return args
+}
+
+// place is where guards run one after the other: a network, and what one leaves for the next.
+type place struct {
+	*lab.Lab
+	t            *testing.T
+	control, pin string
+}
+
+var places atomic.Int32
+
+// newPlace makes a network for guards. Its test runs in parallel to others.
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	t.Parallel()
+	l := newLab(t)
+	// Paths of sockets are short, those of t.TempDir are not.
+	dir, err := os.MkdirTemp("", "labtest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return &place{l, t, filepath.Join(dir, "control"), fmt.Sprintf("%s/place%d", bpffs, places.Add(1))}
+}
+
+// arguments of run in this place. All clients of a test are one source, and so have no rate limit.
+func (p *place) arguments(args ...string) []string {
+	return append([]string{"run", "--interface", iface, "--hello-rate", "0", "--harvest-pool", "64", "--metrics-listen", "off",
+		"--control", p.control, "--pin", p.pin}, args...)
+}
+
+// guard is a running `dtlsguard run`.
+type guard struct {
+	*process
+	place *place
+}
+
+// run starts a guard and waits until it is ready.
+func (p *place) run(args ...string) *guard {
+	p.t.Helper()
+	g := &guard{start(p.t, p.Guard, program(), p.arguments(args...)...), p}
+	g.ready()
+	return g
+}
+
+func (g *guard) ready() {
+	g.t.Helper()
+	g.until("the guard is ready", func() bool {
+		s, err := g.ask()
+		return err == nil && s.Ready
+	})
+}
+
+func (g *guard) ask() (s frontend.Status, err error) {
+	body, err := frontend.Ask(g.t.Context(), g.place.control, "GET", "/status")
+	if err == nil {
+		err = json.Unmarshal(body, &s)
+	}
+	return s, err
+}
+
+// status is what the guard says of itself.
+func (g *guard) status() frontend.Status {
+	g.t.Helper()
+	s, err := g.ask()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+// signal sends a signal.
+func (g *guard) signal(s syscall.Signal) {
+	g.t.Helper()
+	if err := g.cmd.Process.Signal(s); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// stop ends the guard as systemd does, and checks that it is content.
+func (g *guard) stop() {
+	g.t.Helper()
+	g.signal(syscall.SIGTERM)
+	if status := g.end(); status != 0 {
+		g.t.Errorf("guard: exit status %d", status)
+	}
+}
+
+// attached lists what bpftool sees on the guard's interface: "" if nothing is.
+func (p *place) attached() string {
+	p.t.Helper()
+	need(p.t, "bpftool")
+	var lines []string
+	for line := range strings.Lines(output(p.t, p.Guard, "bpftool", "net", "show", "dev", iface)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, ":") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// pinned lists what is in the pin directory.
+func (p *place) pinned() (names []string) {
+	p.t.Helper()
+	entries, err := os.ReadDir(p.pin)
+	if err != nil && !os.IsNotExist(err) {
+		p.t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// free checks that nothing is attached and nothing pinned.
+func (p *place) free() {
+	p.t.Helper()
+	if a := p.attached(); a != "" {
+		p.t.Errorf("still attached: %s", a)
+	}
+	if names := p.pinned(); len(names) > 0 {
+		p.t.Errorf("still pinned: %v", names)
+	}
+}

@@ -1,0 +1,89 @@
+package labtest
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+)
+
+// clients of all kinds.
+var clients = map[string]dialer{
+	"openssl": openssl(), "gnutls": gnutls(), "pion": pion,
+	// ClientHellos in several handshake fragments.
+	"openssl-fragments": openssl("-mtu", "256"),
+	"gnutls-fragments":  gnutls("--mtu", "128"),
+}
+
+// shape is a way to stand in front of a server that trusts.
+type shape struct {
+	args func(*lab.Lab) []string
+	// serve starts the servers, one for each address.
+	serve func(*testing.T, *lab.Lab) []*server
+}
+
+var shapes = map[string]shape{
+	"inline": {inline, func(t *testing.T, l *lab.Lab) (s []*server) {
+		for _, a := range public(l) {
+			s = append(s, startServer(t, l.Guard, a, ""))
+		}
+		return s
+	}},
+	"proxy": {proxy, func(t *testing.T, l *lab.Lab) (s []*server) {
+		for _, a := range behind(l) {
+			s = append(s, startServer(t, l.Server, a, ""))
+		}
+		return s
+	}},
+}
+
+// reach lets a client of each kind talk to a server.
+func reach(t *testing.T, l *lab.Lab, to ...netip.AddrPort) {
+	t.Helper()
+	for name, dial := range clients {
+		for _, a := range to {
+			t.Run(name+"/"+a.Addr().String(), func(t *testing.T) {
+				t.Parallel()
+				c := dial(t, l, a)
+				c.ping("over " + name)
+				c.close()
+			})
+		}
+	}
+}
+
+// Clients of all kinds reach a server in every shape, whoever answers them.
+func TestClients(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"auto", "workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				g := p.run(append(s.args(p.Lab), "--answer", answer)...)
+				to := public(p.Lab)
+				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
+				g.answered(answer != "workers", len(clients)*len(to))
+				g.stop()
+				p.free()
+			})
+		}
+	}
+}
+
+// answered checks who answered n clients or more, that all of them were verified in the kernel, and that some
+// sent their ClientHellos in fragments.
+func (g *guard) answered(inKernel bool, n int) {
+	g.t.Helper()
+	x := g.status().XDP
+	by, not := "steered", "answered"
+	if inKernel {
+		by, not = not, by
+	}
+	v := x.Verdicts
+	if v[by] < uint64(n) || v[not] > 0 || v["pass-verified"] < uint64(n) {
+		g.t.Errorf("%d clients, none to be %s, and this is what became of their packets: %v", n, not, v)
+	}
+	if x.Reasons["later-fragment"] == 0 {
+		g.t.Errorf("no ClientHello was in fragments: %v", x.Reasons)
+	}
+}
