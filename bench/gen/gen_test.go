@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
@@ -36,7 +35,7 @@ func flow(to, from string) Flow {
 // refused skips for want of privileges, where that is allowed.
 func refused(t *testing.T, err error) {
 	t.Helper()
-	if errors.Is(err, unix.EPERM) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
+	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
 		t.Skip("needs root: ", err)
 	}
 	if err != nil {

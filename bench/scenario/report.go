@@ -90,7 +90,7 @@ func (o *Outcome) print(w io.Writer) {
 		o.printHandshakes(w)
 		return
 	}
-	fmt.Fprintf(w, "  %-32s %10s %19s %9s %5s %8s\n", "", "M/s a core", "spread", "ns each", "busy", "runs")
+	fmt.Fprintf(w, "  %-32s %10s %19s %8s %8s %5s %5s\n", "", "M/s a core", "spread", "ns each", "offered", "busy", "runs")
 	for i := range o.Rows {
 		row := &o.Rows[i]
 		switch {
@@ -99,8 +99,8 @@ func (o *Outcome) print(w io.Writer) {
 		case row.Median == 0:
 			fmt.Fprintf(w, "  %-32s disturbed: %d of %d runs are good\n", row.Subject, row.Valid, len(row.Runs))
 		default:
-			fmt.Fprintf(w, "  %-32s %10.3f %9.3f-%9.3f %9.0f %4.0f%% %5d/%d\n", row.Subject, row.Median/1e6,
-				row.Low/1e6, row.High/1e6, 1e9/row.Median, 100*row.busy(), row.Valid, len(row.Runs))
+			fmt.Fprintf(w, "  %-32s %10.3f %9.3f-%9.3f %8.0f %8.2f %4.0f%% %3d/%d\n", row.Subject, row.Median/1e6, row.Low/1e6, row.High/1e6,
+				1e9/row.Median, row.mean(func(r *Run) float64 { return r.Offered })/1e6, 100*row.mean(func(r *Run) float64 { return r.Busy }), row.Valid, len(row.Runs))
 		}
 	}
 	for _, c := range o.Ratios {
@@ -124,11 +124,11 @@ func (o *Outcome) printHandshakes(w io.Writer) {
 	}
 }
 
-// busy is the mean share of the CPU that the subject had.
-func (r *Row) busy() float64 {
+// mean is that of something over all runs.
+func (r *Row) mean(of func(*Run) float64) float64 {
 	var sum float64
 	for i := range r.Runs {
-		sum += r.Runs[i].Busy
+		sum += of(&r.Runs[i])
 	}
 	return sum / float64(len(r.Runs))
 }

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 )
 
@@ -31,7 +29,7 @@ func bed(t *testing.T, s *Subject, tp gen.Template) *Bed {
 		t.Skip(s.Skip)
 	}
 	b, err := newBed(s, tp)
-	if errors.Is(err, unix.EPERM) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
+	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
 		t.Skip("needs root: ", err)
 	}
 	if err != nil {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dtlsguard/dtlsguard/bench/scenario"
 )
 
@@ -54,7 +52,7 @@ func run() error {
 	report := scenario.NewReport(&s)
 	for _, c := range contests {
 		o, err := c.Run(&s)
-		if errors.Is(err, unix.EPERM) {
+		if errors.Is(err, os.ErrPermission) {
 			return fmt.Errorf("%w (needs root)", err)
 		}
 		if err != nil {
