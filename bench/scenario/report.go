@@ -22,6 +22,7 @@ type Report struct {
 	CPUs     int        `json:"cpus"`
 	Kernel   string     `json:"kernel"`
 	Commit   string     `json:"commit"`
+	Load     string     `json:"load"` // averages over 1, 5 and 15 minutes before the first run
 	Window   string     `json:"window"`
 	Rounds   int        `json:"rounds"`
 	Outcomes []*Outcome `json:"outcomes"`
@@ -39,9 +40,18 @@ func NewReport(s *Settings) *Report {
 		commit = []byte("unknown")
 	}
 	return &Report{
+		Load: loadAverages(),
 		Time: time.Now().UTC().Truncate(time.Second), Machine: cpuModel(), CPUs: runtime.NumCPU(), Kernel: kernel,
 		Commit: strings.TrimSpace(string(commit)), Window: s.Window.String(), Rounds: s.Rounds,
 	}
+}
+
+func loadAverages() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(b)); err == nil && len(f) > 3 {
+		return strings.Join(f[:3], " ")
+	}
+	return "unknown"
 }
 
 // cpuModel is the first one that /proc/cpuinfo names.
@@ -77,8 +87,8 @@ func (r *Report) Save(dir string) (string, error) {
 
 // Print writes r as text.
 func (r *Report) Print(w io.Writer) {
-	fmt.Fprintf(w, "%s, %d CPUs, Linux %s, commit %s\n%d runs of %s each, interleaved\n",
-		r.Machine, r.CPUs, r.Kernel, r.Commit, r.Rounds, r.Window)
+	fmt.Fprintf(w, "%s, %d CPUs, Linux %s, commit %s\n%d runs of %s each, interleaved; load before: %s\n",
+		r.Machine, r.CPUs, r.Kernel, r.Commit, r.Rounds, r.Window, r.Load)
 	for _, o := range r.Outcomes {
 		o.print(w)
 	}
