@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "helpers.h"
+
+// What these programs need beyond bpf/headers.
+
+static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
+
+// fold makes a checksum of a sum of 16-bit words that were added in wider ones (RFC 1071 section 2).
+static __always_inline __u16 fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}

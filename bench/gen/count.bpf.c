@@ -1,0 +1,96 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+
+// The other end of the flood: answers are counted, checked, a few kept, and dropped.
+
+#include "bench.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+const volatile __u16 ether_type; // these and the following in network order
+const volatile __u32 udp_at;
+const volatile __u32 dest_at;   // last 4 bytes of the destination address
+const volatile __u32 dest;      // those of the flood's sources, as far as they do not vary
+const volatile __u32 dest_mask; // which bits do not
+const volatile __u16 port;       // the service's
+
+#define SAMPLE 128       // bytes kept of an answer: a HelloVerifyRequest over IPv6 is 122 with its headers
+#define SAMPLES 64
+#define SAMPLE_EVERY 1009 // prime: samples must not step in time with batches
+
+struct count {
+	__u64 answers;
+	__u64 right; // HelloVerifyRequests with the record sequence number of their question
+	__u64 bytes;
+};
+
+struct sample {
+	__u32 length;
+	__u8 frame[SAMPLE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct count);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SAMPLES);
+	__type(key, __u32);
+	__type(value, struct sample);
+} samples SEC(".maps");
+
+// Positions in a datagram with a HelloVerifyRequest (RFC 6347 sections 4.1 and 4.2.2).
+enum { SEQ_AT = 10, TYPE_AT = 13, LEAST = 28, HANDSHAKE = 22, HELLO_VERIFY = 3 };
+
+static __always_inline void keep(void *data, void *end, __u64 n)
+{
+	__u32 slot = n / SAMPLE_EVERY % SAMPLES;
+	struct sample *s = bpf_map_lookup_elem(&samples, &slot);
+	if (!s)
+		return;
+	s->length = 0;
+	for (int i = 0; i < SAMPLE; i++) {
+		if (data + i + 1 > end)
+			break;
+		s->frame[i] = *(__u8 *)(data + i);
+		s->length = i + 1;
+	}
+}
+
+// seen counts the frame if it answers one of the flood's.
+static __always_inline int seen(void *data, void *end)
+{
+	if (data + udp_at + 8 + LEAST > end)
+		return 0;
+	struct udphdr *udp = data + udp_at;
+	struct ethhdr *eth = data;
+	if (eth->type != ether_type || (*(__u32 *)(data + dest_at) & dest_mask) != dest || udp->source != port)
+		return 0;
+	__u32 zero = 0;
+	struct count *c = bpf_map_lookup_elem(&counts, &zero);
+	if (!c)
+		return 0;
+	__u8 *d = (void *)(udp + 1);
+	c->bytes += end - data;
+	if (d[0] == HANDSHAKE && d[TYPE_AT] == HELLO_VERIFY && d[SEQ_AT] == (__u8)ntohs(udp->dest))
+		c->right++;
+	if (c->answers++ % SAMPLE_EVERY == 0)
+		keep(data, end, c->answers);
+	return 1;
+}
+
+SEC("xdp") int count_frames(struct xdp_md *ctx)
+{
+	return seen((void *)(long)ctx->data, (void *)(long)ctx->data_end) ? XDP_DROP : XDP_PASS;
+}
+
+SEC("tcx/ingress") int count_skbs(struct __sk_buff *skb)
+{
+	return seen((void *)(long)skb->data, (void *)(long)skb->data_end) ? TCX_DROP : TCX_NEXT;
+}

@@ -1,0 +1,183 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// The flood's sources, out of the lab's network of RFC 2544 and none of its hosts.
+const sources4 = "198.18.128.0/17"
+
+// servicePort is that of every service under test.
+const servicePort = 4433
+
+// Bed is one lab with something under test in its guard namespace and a flood that comes to it.
+type Bed struct {
+	Lab     *lab.Lab
+	Service netip.AddrPort
+
+	key     *cookie.Key // of the guard under test, if it is one
+	flow    gen.Flow
+	counter *gen.Counter
+	flood   *gen.Generator
+	tasks   []int // all that is under test
+	closers []func() error
+}
+
+// beds numbers them: their namespaces need names of their own.
+var beds atomic.Int32
+
+// newBed makes a lab, puts the subject into it and readies a flood of t.
+func newBed(s *Subject, t gen.Template) (*Bed, error) {
+	l, err := lab.New(fmt.Sprintf("bench%d", beds.Add(1)))
+	if err != nil {
+		return nil, err
+	}
+	b := &Bed{Lab: l, closers: []func() error{l.Close}}
+	if err := b.build(s, t); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Close ends all, last made first.
+func (b *Bed) Close() error {
+	var errs []error
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i]())
+	}
+	b.closers = nil
+	return errors.Join(errs...)
+}
+
+// Defer has f called when the bed is closed.
+func (b *Bed) Defer(f func() error) { b.closers = append(b.closers, f) }
+
+// Pin confines processes or threads to the CPU under test and has their time counted as its.
+func (b *Bed) Pin(pids ...int) error {
+	b.tasks = append(b.tasks, pids...)
+	return pin(subjectCPU, pids...)
+}
+
+// Front is the interface that the flood comes in by.
+func (*Bed) Front() string { return lab.ToClient }
+
+func (b *Bed) build(s *Subject, t gen.Template) error {
+	b.Service = netip.AddrPortFrom(lab.Guard4, servicePort)
+	b.flow.Destination, b.flow.Sources = b.Service, netip.MustParsePrefix(sources4)
+	if err := b.Lab.Bare(); err != nil {
+		return err
+	}
+	if err := b.Lab.Guard.Do(b.guardSide); err != nil {
+		return err
+	}
+	if err := b.Lab.Client.Do(func() error { return b.clientSide(s, t) }); err != nil {
+		return err
+	}
+	if err := s.Start(b); err != nil {
+		return fmt.Errorf("start %s: %w", s.Name, err)
+	}
+	// Last, as it is an XDP program that makes the NAPI.
+	return b.Lab.Guard.Do(func() error {
+		front, err := interfaceNamed(b.Front())
+		if err != nil {
+			return err
+		}
+		threads, err := threadedNAPI(front.Index)
+		if err != nil {
+			return err
+		}
+		return b.Pin(threads...)
+	})
+}
+
+// guardSide readies the guard's end: where sources are, and a ring for what is redirected to it.
+func (b *Bed) guardSide() error {
+	front, err := interfaceNamed(b.Front())
+	if err != nil {
+		return err
+	}
+	b.flow.Peer = front.HardwareAddr
+	if err := errors.Join(queued(front.Name), whole(front.Name)); err != nil {
+		return err
+	}
+	client := lab.Client4.AsSlice()
+	_, sources, err := net.ParseCIDR(sources4)
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{Dst: sources, Gw: client}); err != nil {
+		return fmt.Errorf("route to the flood's sources: %w", err)
+	}
+	return nil
+}
+
+// clientSide readies generator and counter, and takes the counting off the CPU under test.
+func (b *Bed) clientSide(s *Subject, t gen.Template) error {
+	near, err := interfaceNamed(lab.ToGuard)
+	if err != nil {
+		return err
+	}
+	b.flow.Interface = near
+	if err := queued(near.Name); err != nil {
+		return err
+	}
+	if b.counter, err = gen.Count(b.flow, s.At); err != nil {
+		return err
+	}
+	b.Defer(b.counter.Close)
+	threads, err := threadedNAPI(near.Index)
+	if err != nil {
+		return err
+	}
+	// Urgent, as the generator shares its CPU and would fill the ring while it has it.
+	if err := errors.Join(pin(generatorCPU, threads...), urgent(threads...)); err != nil {
+		return err
+	}
+	if b.flood, err = gen.New(b.flow, t, generatorCPU); err != nil {
+		return err
+	}
+	b.Defer(b.flood.Close)
+	return nil
+}
+
+// neighbour tells the guard where the client is, so that no answer waits for ARP.
+func (b *Bed) neighbour() error {
+	return b.Lab.Guard.Do(func() error {
+		front, err := interfaceNamed(b.Front())
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: front.Index, State: netlink.NUD_PERMANENT,
+			IP: lab.Client4.AsSlice(), HardwareAddr: b.flow.Interface.HardwareAddr,
+		})
+	})
+}
+
+// under runs f while the flood comes at rate, 0 for all that the generator can.
+func (b *Bed) under(rate float64, f func() error) error {
+	if err := b.flood.SetRate(rate); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.flood.Run(ctx) }()
+	err := f()
+	stop()
+	return errors.Join(err, <-ended)
+}
+
+// settle is how long a flood runs before it is looked at: the callers' first set-up, and queues that fill.
+const settle = 300 * time.Millisecond

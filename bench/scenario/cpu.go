@@ -1,0 +1,117 @@
+package scenario
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The CPUs: one makes packets and counts them, the other has all that is under test and nothing else.
+const (
+	generatorCPU = 0
+	subjectCPU   = 1
+)
+
+// tick is the unit of /proc/stat: 1/USER_HZ s, and USER_HZ is 100 on every architecture that Go runs on.
+const tick = 10 * time.Millisecond
+
+// cpuTime is what a CPU did since boot.
+type cpuTime struct{ busy, idle, steal time.Duration }
+
+func (c cpuTime) minus(o cpuTime) cpuTime {
+	return cpuTime{c.busy - o.busy, c.idle - o.idle, c.steal - o.steal}
+}
+
+// readCPU reads the time of one CPU from /proc/stat (proc_stat(5)).
+func readCPU(cpu int) (cpuTime, error) {
+	f, err := os.Open("/proc/stat")
+	if err != nil {
+		return cpuTime{}, err
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		fields := strings.Fields(s.Text())
+		if len(fields) < 9 || fields[0] != fmt.Sprintf("cpu%d", cpu) {
+			continue
+		}
+		var t [8]time.Duration // user nice system idle iowait irq softirq steal
+		for i := range t {
+			n, err := strconv.ParseUint(fields[1+i], 10, 64)
+			if err != nil {
+				return cpuTime{}, fmt.Errorf("/proc/stat: %w", err)
+			}
+			t[i] = time.Duration(n) * tick
+		}
+		return cpuTime{busy: t[0] + t[1] + t[2] + t[5] + t[6], idle: t[3] + t[4], steal: t[7]}, nil
+	}
+	return cpuTime{}, fmt.Errorf("/proc/stat has no CPU %d", cpu)
+}
+
+// runtimes adds the time that threads have run. A thread that has ended counts no more.
+func runtimes(pids []int) (time.Duration, error) {
+	var sum time.Duration
+	for _, pid := range pids {
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			return 0, fmt.Errorf("process under test has ended: %w", err)
+		}
+		for _, task := range tasks {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, task.Name()))
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return 0, err
+			}
+			first, _, _ := strings.Cut(string(b), " ") // time on a CPU, in ns
+			ns, err := strconv.ParseInt(first, 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("schedstat of %d: %w", pid, err)
+			}
+			sum += time.Duration(ns)
+		}
+	}
+	return sum, nil
+}
+
+// pin confines all threads of processes, and what they start, to a CPU.
+func pin(cpu int, pids ...int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	for _, pid := range pids {
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			return fmt.Errorf("confine process %d: %w", pid, err)
+		}
+		for _, t := range tasks {
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil {
+				return err
+			}
+			if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("confine thread %d to CPU %d: %w", tid, cpu, err)
+			}
+		}
+	}
+	return nil
+}
+
+// urgent lets threads run before all others of their CPU.
+func urgent(pids ...int) error {
+	for _, pid := range pids {
+		a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+		if err := unix.SchedSetAttr(pid, &a, 0); err != nil {
+			return fmt.Errorf("make thread %d urgent: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// PinSelf confines this process, and what it starts, to the generator's CPU.
+func PinSelf() error { return pin(generatorCPU, os.Getpid()) }

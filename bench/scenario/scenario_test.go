@@ -1,0 +1,223 @@
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/gen"
+)
+
+// left fails the test if this process has left a network namespace.
+func left(t *testing.T) {
+	t.Helper()
+	names, err := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
+	if err != nil || len(names) > 0 {
+		t.Errorf("left over: %v %v", names, err)
+	}
+}
+
+func bed(t *testing.T, s *Subject, tp gen.Template) *Bed {
+	t.Helper()
+	if s.Skip != "" {
+		t.Skip(s.Skip)
+	}
+	b, err := newBed(s, tp)
+	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
+		t.Skip("needs root: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		left(t)
+	})
+	return b
+}
+
+func firstHello(t *testing.T) gen.Template {
+	t.Helper()
+	tp, err := gen.FirstHello(question())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tp
+}
+
+// Each subject answers what its Handled counts, at a rate that any machine keeps up with.
+func TestSubjectsAnswer(t *testing.T) {
+	dir := t.TempDir()
+	for _, s := range []*Subject{
+		guardSubject("guard", guardOptions{services: 3, flows: 5}), swapSubject(),
+		serverSubject("openssl", dir), serverSubject("echo", dir), serverSubject("gnutls", dir), workersSubject(dir),
+	} {
+		t.Run(s.Name, func(t *testing.T) {
+			tp := firstHello(t)
+			b := bed(t, s, tp)
+			run, err := b.measure(20000, 300*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Handled(&run) == 0 || run.Received == 0 || run.Offered == 0 {
+				t.Errorf("nothing handled: %+v", run)
+			}
+			if err := b.checkAnswers(tp); err != nil {
+				t.Error(err)
+			}
+			answers, err := b.counter.Answers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.key != nil && (answers.All != answers.Right || answers.Bytes != 102*answers.All) {
+				t.Errorf("answers %+v", answers)
+			}
+		})
+	}
+}
+
+func TestDropsAreReceived(t *testing.T) {
+	junk, err := gen.Junk(junkSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Subject{guardSubject("guard", guardOptions{}), dropSubject()} {
+		t.Run(s.Name, func(t *testing.T) {
+			b := bed(t, s, junk)
+			run, err := b.measure(20000, 300*time.Millisecond)
+			if err != nil || run.Received == 0 || run.Answers != 0 {
+				t.Errorf("%+v, %v", run, err)
+			}
+		})
+	}
+}
+
+// A subject that does not start leaves nothing.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	bed(t, swapSubject(), firstHello(t)) // skips without privileges
+	broken := errors.New("broken")
+	s := &Subject{Name: "broken", Start: func(*Bed) error { return broken }}
+	if _, err := newBed(s, firstHello(t)); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+	names, _ := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
+	if len(names) != 3 { // those of the bed above
+		t.Errorf("namespaces %v", names)
+	}
+}
+
+func TestDisturbedRunsGiveNoFigure(t *testing.T) {
+	good, stolen := Run{Busy: 0.99, PerCore: 2e6}, Run{Busy: 0.7, Steal: 0.3, PerCore: 9e6}
+	for name, c := range map[string]struct {
+		runs   []Run
+		keep   bool
+		median float64
+	}{
+		"all good":          {[]Run{good, good, good}, false, 2e6},
+		"one of three":      {[]Run{good, stolen, good}, false, 2e6},
+		"two of three":      {[]Run{stolen, stolen, good}, false, 0},
+		"all, and kept":     {[]Run{stolen, stolen, stolen}, true, 9e6},
+		"even number":       {[]Run{good, {Busy: 0.99, PerCore: 3e6}}, false, 2.5e6},
+		"generator slow":    {[]Run{{Busy: 0.1, Idle: 0.9, PerCore: 1}}, false, 0},
+		"others on the CPU": {[]Run{{Busy: 0.8, Others: 0.2, PerCore: 1}}, false, 0},
+	} {
+		r := Row{Subject: name, Runs: c.runs}
+		for i := range r.Runs {
+			r.Runs[i].Disturbed = r.Runs[i].disturbed()
+		}
+		r.sum(&Settings{KeepDisturbed: c.keep})
+		if r.Median != c.median {
+			t.Errorf("%s: median %v, want %v", name, r.Median, c.median)
+		}
+	}
+}
+
+func TestReportSaysWhatIsMissing(t *testing.T) {
+	o := &Outcome{Name: "n", Title: "t", Rows: []Row{
+		{Subject: "a", Median: 2e6, Low: 1e6, High: 3e6, Runs: make([]Run, 3), Valid: 3},
+		{Subject: "b", Runs: make([]Run, 3), Valid: 1},
+		{Subject: "c", Skipped: "apt-get install it"},
+	}, Ratios: []Ratio{{A: "a", B: "d", Ratio: 0.5, Want: 0.6}, {A: "a", B: "b"}}}
+	var out bytes.Buffer
+	r := NewReport(&Settings{Window: time.Second, Rounds: 3, Progress: io.Discard})
+	r.Outcomes = []*Outcome{o}
+	r.Print(&out)
+	for _, want := range []string{"disturbed: 1 of 3 runs are good", "skipped: apt-get install it", "a / d: 0.500, want at least 0.60: NO", "2.000"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "a / b") {
+		t.Error("a ratio of what was not measured")
+	}
+	dir := t.TempDir()
+	if path, err := r.Save(dir); err != nil || filepath.Dir(path) != dir {
+		t.Errorf("saved as %q: %v", path, err)
+	}
+}
+
+func TestCPUTimeIsRead(t *testing.T) {
+	a, err := readCPU(subjectCPU)
+	if err != nil {
+		t.Skip(err) // one CPU
+	}
+	time.Sleep(50 * time.Millisecond)
+	b, err := readCPU(subjectCPU)
+	if d := b.minus(a); err != nil || d.busy+d.idle+d.steal <= 0 {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := readCPU(1 << 20); err == nil {
+		t.Error("read the time of a CPU that is not there")
+	}
+	if own, err := runtimes([]int{os.Getpid()}); err != nil || own <= 0 {
+		t.Errorf("own run time %v, %v", own, err)
+	}
+	if _, err := runtimes([]int{1 << 30}); err == nil {
+		t.Error("run time of a process that is not there")
+	}
+}
+
+// Real clients get through to the real server, with the guard and without, while a small flood comes.
+func TestHandshakesSucceed(t *testing.T) {
+	trial, err := inlineTrial(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range trial.Subjects {
+		t.Run(s.Name, func(t *testing.T) {
+			b := bed(t, s, trial.Template)
+			h := Handshakes{Tried: 5}
+			if err := b.under(1000, func() error {
+				time.Sleep(settle)
+				b.handshakes(&h)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if h.Succeeded != h.Tried || h.P50 <= 0 || h.P99 < h.P50 {
+				t.Errorf("%+v", h)
+			}
+			answers, err := b.counter.Answers()
+			if err != nil || answers.Right == 0 {
+				t.Errorf("the flood's answers: %+v, %v", answers, err)
+			}
+		})
+	}
+}
+
+func TestAllScenariosCanBeMade(t *testing.T) {
+	dir := t.TempDir()
+	for _, e := range Entries {
+		if _, err := e.Make(dir); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/peers"
+)
+
+// Subject is something that is put under a flood.
+type Subject struct {
+	Name string
+	// At is where its answers can be counted: in the driver for XDP, in the stack for sockets.
+	At gen.At
+	// Start puts it into the bed's guard namespace and has the bed stop it (Defer). Processes of it are
+	// confined with Pin; packet processing of the interface is by the bed.
+	Start func(*Bed) error
+	// Handled is what counts of a run, per second: right answers, answers of any kind, or packets received.
+	Handled func(*Run) float64
+	// Rates to try, the best of which counts, with what comes out of the wire and not what a core could do;
+	// nil: all that the generator can.
+	Rates []float64
+	// Wall has what comes out of the wire count, in overload too.
+	Wall bool
+	// Skip says why it cannot be measured here; "": it can.
+	Skip string
+}
+
+// What may count.
+func rightAnswers(r *Run) float64    { return r.Right }
+func allAnswers(r *Run) float64      { return r.Answers }
+func packetsReceived(r *Run) float64 { return r.Received }
+
+// swapSubject is the limit of answers in the driver. All that it receives counts, even what the way back had no
+// room for, so that the limit is not set too low.
+func swapSubject() *Subject {
+	return &Subject{Name: "bare XDP_TX swap", At: gen.Driver, Start: attach(peers.Swap), Handled: packetsReceived}
+}
+
+// dropSubject is the limit of drops in the driver.
+func dropSubject() *Subject {
+	return &Subject{Name: "bare XDP_DROP", At: gen.Driver, Start: attach(peers.Drop), Handled: packetsReceived}
+}
+
+func attach(program func(device string) (func() error, error)) func(*Bed) error {
+	return func(b *Bed) error {
+		return b.Lab.Guard.Do(func() error {
+			detach, err := program(b.Front())
+			if err != nil {
+				return err
+			}
+			b.Defer(detach)
+			return nil
+		})
+	}
+}
+
+// serverSubject is a server with sockets, compiled into dir.
+func serverSubject(name, dir string) *Subject {
+	server := peers.Find(name)
+	s := &Subject{Name: server.Title, At: gen.Stack, Handled: rightAnswers}
+	if !server.Answers {
+		s.Handled = allAnswers
+	}
+	binary, err := server.Build(dir)
+	if err != nil {
+		s.Skip = err.Error()
+	}
+	s.Start = func(b *Bed) error {
+		cmd := exec.Command(binary, b.Service.Addr().String(), fmt.Sprint(b.Service.Port()))
+		return b.serve(cmd, func() bool { return listens(cmd.Process.Pid, b.Service.Port()) })
+	}
+	return s
+}
+
+// serve starts a server in the guard's namespace, waits until it is ready, and confines it.
+func (b *Bed) serve(cmd *exec.Cmd, ready func() bool) error {
+	if err := b.neighbour(); err != nil {
+		return err
+	}
+	if err := b.start(b.Lab.Guard, cmd, ready); err != nil {
+		return err
+	}
+	return b.Pin(cmd.Process.Pid)
+}
+
+// start starts a process in a namespace until the bed is closed, and waits until it is ready.
+func (b *Bed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) error {
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := where.Start(cmd); err != nil {
+		return fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // that it ended is all that matters: it is killed, or the log says why
+		close(ended)
+	}()
+	b.Defer(func() error {
+		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		<-ended
+		return nil
+	})
+	const patience = 10 * time.Second // a daemon that probes a server and loads programs may take one or two
+	for end := time.After(patience); ; {
+		select {
+		case <-ended:
+			return fmt.Errorf("%s has ended: %s", filepath.Base(cmd.Path), log.String())
+		case <-end:
+			return fmt.Errorf("%s is not ready after %v", filepath.Base(cmd.Path), patience)
+		case <-time.After(10 * time.Millisecond):
+			if ready() {
+				return nil
+			}
+		}
+	}
+}
+
+// listens reports whether the network namespace of a process has a UDP socket of that port.
+func listens(pid int, port uint16) bool {
+	for _, file := range []string{"udp", "udp6"} {
+		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, file))
+		if err == nil && strings.Contains(string(table), fmt.Sprintf(":%04X ", port)) {
+			return true
+		}
+	}
+	return false
+}
