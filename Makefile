@@ -1,7 +1,8 @@
 # make build      the programs, in bin/
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests (installs the peers they talk to when root, else names the command)
-# make bench      the benchmarks
+# make bench      the benchmarks (bench/README.md); make bench-cookies those of the cookies alone
+# make info       what the XDP programs cost the kernel
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
@@ -15,10 +16,11 @@ BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for a server of our own.
 TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev
+BENCH_PACKAGES := clang-19 llvm-19 gcc libc6-dev libssl-dev libgnutls28-dev openssl
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-portable race vet lint generate bench check clean
+.PHONY: build demo test test-portable race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -52,8 +54,23 @@ generate:
 	.ci/need clang-19 llvm-19
 	$(GO) generate ./...
 
-bench:
-	$(GO) test -run '^$$' -bench . ./...
+# Compilers and libraries of the peers that the benchmarks compare with.
+bench-deps:
+	.ci/need $(BENCH_PACKAGES)
+
+# Everything, about 15 minutes: the workers' loop and the cookies, then packets, which needs root and two quiet CPUs.
+bench: bench-deps bench-cookies
+	$(GO) test -run '^$$' -bench Worker -count 5 ./frontend
+	$(GO) run ./bench/cmd/dtlsbench
+
+# Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
+bench-cookies:
+	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie; done | \
+		$(GO) run ./bench/cookieplot -svg cookie/cookies.svg
+
+# What the programs cost the kernel: instructions, those that the verifier looked at, stack.
+info:
+	$(GO) run ./bpf/info
 
 check: test test-portable lint vet race generate
 	git diff --exit-code

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -112,7 +113,7 @@ func (c *pionClient) ping(text string) {
 
 func (c *pionClient) close() {
 	c.t.Helper()
-	if err := c.conn.Close(); err != nil && err != io.EOF {
+	if err := c.conn.Close(); err != nil && !errors.Is(err, io.EOF) {
 		c.t.Errorf("pion: close: %v", err)
 	}
 }

@@ -149,7 +149,7 @@ func TestLargeMTU(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			p := newPlace(t)
 			// The other interface: the program that passes all at the client's end of the first has no such choice.
-			for host, dev := range map[*lab.Namespace]string{p.Guard: lab.ToServer, p.Lab.Server: lab.ToGuard} {
+			for host, dev := range map[*lab.Namespace]string{p.Guard: lab.ToServer, p.Server: lab.ToGuard} {
 				if err := host.Do(func() error {
 					l, err := netlink.LinkByName(dev)
 					if err != nil {
