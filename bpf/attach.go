@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -112,6 +113,9 @@ func attachHint(dev *net.Interface, err error) error {
 func hint(err error) error {
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) {
+		if strings.Contains(err.Error(), "!root") { // what the verifier says where only CAP_PERFMON is missing
+			return fmt.Errorf("%w (needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN, or root)", err)
+		}
 		return err // EACCES too, but for what the program does
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {

@@ -86,21 +86,39 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	return TCX_NEXT;
 }
 
-// select_worker gives a datagram to the socket of this CPU's worker, in the group of its service.
+// first_hello reports whether a datagram is a ClientHello without a cookie. XDP has seen to it that one is well
+// formed.
+static __always_inline int first_hello(const struct udphdr *udp, const void *end)
+{
+	const __u8 *d = (const void *)(udp + 1);
+	if (d + SESSION_ID_AT + 1 > (const __u8 *)end || d[0] != TYPE_HANDSHAKE || d[3] || d[4] || d[RECORD_HEADER] != MSG_CLIENT_HELLO)
+		return 0;
+	const __u8 *cookie_len = d + SESSION_ID_AT + 1 + (d[SESSION_ID_AT] & 63);
+	return cookie_len + 1 <= (const __u8 *)end && *cookie_len == 0;
+}
+
+// select_worker gives a datagram to a worker's socket, in the group of its service. A ClientHello without a
+// cookie goes to the worker of this CPU, so that it stays in its caches. All else goes by the hash of addresses
+// and ports where the worker keeps flows, in a proxy: a flow lives with one worker, and its packets do not always
+// come in by one CPU (a sender's thread on a veth, interrupts that are moved).
 SEC("sk_reuseport") int select_worker(struct sk_reuseport_md *ctx)
 {
 	struct udphdr *udp = ctx->data;
 	if ((void *)(udp + 1) > ctx->data_end)
 		return SK_PASS;
 	struct port_use *use = LOOKUP(ports, ntohs(udp->dest));
-	__u32 *worker = LOOKUP(cpu_workers, bpf_get_smp_processor_id());
-	if (!use || !worker)
+	__u32 *own = LOOKUP(cpu_workers, bpf_get_smp_processor_id());
+	struct control *c = control();
+	if (!use || !own || !c)
 		return SK_PASS;
 	__u32 service = use->workers_of ? use->workers_of : use->service, outcome = SOCKET_DEFAULT;
 	if (service == 0 || service == SHARED_PORT)
 		return SK_PASS;
-	__u32 index = (service - 1) * MAX_WORKERS + *worker - 1;
-	if (*worker && !bpf_sk_select_reuseport(ctx, &sockets, &index, 0))
+	__u32 worker = *own, n = c->workers;
+	if (n && !use->workers_of && !first_hello(udp, ctx->data_end))
+		worker = ctx->hash % n + 1;
+	__u32 index = (service - 1) * MAX_WORKERS + worker - 1;
+	if (worker && !bpf_sk_select_reuseport(ctx, &sockets, &index, 0))
 		outcome = SOCKET_SELECTED;
 	struct counters *count = counters(service - 1);
 	if (count)

@@ -15,8 +15,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const struct service *svc, const struct control *c)
 {
 	__s32 cpu;
-	// One with a cookie may open a flow, or belong to one.
-	__u32 worker = pick_worker(p, c, svc->flags & SERVICE_PROXY && p->cookie_len, &cpu);
+	__u32 worker = pick_worker(p, c, &cpu);
 	if (p->fragment)
 		return VERDICT_DROP_FRAGMENT; // the rest of the datagram would not be let through to complete it
 	if (!spend(worker))
@@ -163,16 +162,11 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 	return unknown(svc, index);
 }
 
-// finish_service does what passing means for the service's shape.
-static __always_inline void finish_service(struct packet *p, const struct service *svc, __u32 verdict)
+// finish_service lets the later fragments of a packet pass that passes itself.
+static __always_inline void finish_service(struct packet *p, __u32 verdict)
 {
-	if (verdict > VERDICT_PASS_LIMITED)
-		return;
-	if (p->fragment)
+	if (verdict <= VERDICT_PASS_LIMITED && p->fragment)
 		remember_trail(&trails, p);
-	struct control *c = control();
-	if (svc->flags & SERVICE_PROXY && c)
-		pick_worker(p, c, 1, &p->cpu); // the one that got, or gets, the ClientHello with the cookie
 }
 
 // no_udp decides on what has no ports to look a service up by.
@@ -234,7 +228,7 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;
 	if (svc)
-		finish_service(&p, svc, verdict);
+		finish_service(&p, verdict);
 	if (verdict == VERDICT_STEERED || verdict <= VERDICT_PASS_ERROR)
 		return go_to_cpu(p.cpu);
 	if (verdict == VERDICT_ANSWERED)

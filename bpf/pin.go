@@ -72,7 +72,10 @@ func (g *Guard) pinInto(dir string) error {
 	if err := os.RemoveAll(g.pin); err != nil {
 		return err
 	}
-	return os.Rename(dir, g.pin)
+	if err := os.Rename(dir, g.pin); err != nil {
+		return err
+	}
+	return g.hold()
 }
 
 // removePins removes a pin directory, and one that was being made. It detaches the links first: the kernel
@@ -208,7 +211,11 @@ func (g *Guard) openLinks(dev *net.Interface) (Mode, error) {
 	if xdp.XDP() == nil || tcx.TCX() == nil || int(xdp.XDP().Ifindex) != dev.Index || int(tcx.TCX().Ifindex) != dev.Index {
 		return ModeAuto, nil
 	}
-	return mode, nil
+	a, err := Attached(dev.Index)
+	if err == nil && a.XDP != uint32(xdp.Program) {
+		err = fmt.Errorf("they hold an interface of this name in another network namespace: give each its own --pin, or take them off with unload")
+	}
+	return mode, err
 }
 
 func (g *Guard) closeLinks() error {

@@ -163,7 +163,7 @@ func probeQueues(dev *net.Interface) Finding {
 	queues, err := filepath.Glob("/sys/class/net/" + dev.Name + "/queues/rx-*")
 	cpus, cerr := ebpf.PossibleCPU()
 	if err != nil || cerr != nil || len(queues) == 0 {
-		return Finding{"queues", Warn, "cannot be counted here", ""}
+		return Finding{Name: "queues", Text: "cannot be counted: /sys is of another network namespace"}
 	}
 	if len(queues) < cpus {
 		return Finding{"queues", Warn, fmt.Sprintf("%d for %d CPUs: packets for the other CPUs' workers are moved in software", len(queues), cpus), fmt.Sprintf("ethtool -L %s combined %d, if the device has them", dev.Name, cpus)}

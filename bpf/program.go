@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"sync"
 	"time"
 
@@ -39,7 +40,8 @@ type Guard struct {
 	named     map[string]*ebpf.Map // the maps again, by name
 
 	pin     string
-	adopted bool // the maps were pinned there
+	adopted bool     // the maps were pinned there
+	held    *os.File // the pin directory
 	xdp     link.Link
 	tcx     link.Link
 	mode    Mode
@@ -73,7 +75,11 @@ func Load(o Options) (*Guard, error) {
 		return nil, err
 	}
 	g := &Guard{pin: o.Pin, slots: make([]slot, o.MaxServices), nextID: 1}
-	if err := g.load(spec); err != nil {
+	err = g.hold()
+	if err == nil {
+		err = g.load(spec)
+	}
+	if err != nil {
 		g.Close()
 		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
 	}
@@ -172,6 +178,7 @@ func (g *Guard) Close() error {
 	}
 	g.mapped, g.control, g.credits = nil, nil, nil
 	errs = append(errs, g.closeLinks())
+	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())
 	return errors.Join(errs...)
 }

@@ -182,7 +182,7 @@ func TestSteering(t *testing.T) {
 		}
 		to := func(p *packet) *packet { p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 5684); return p }
 		before := c.Left()
-		check(t, g, "proxy", step{to(newPacket(appData)), xdpRedirect, "pass-flow reason:encrypted"})
+		check(t, g, "proxy: the socket is picked behind XDP", step{to(newPacket(appData)), xdpPass, "pass-flow reason:encrypted"})
 		if c.Left() != before {
 			t.Error("packets of verified flows cost credit")
 		}

@@ -14,21 +14,18 @@ static __always_inline int daemon_lost(const struct control *c)
 }
 
 // pick_worker returns a worker's number, and its CPU if the packet must be moved there, else -1 in *cpu. The
-// RX CPU's own worker is best, since the packet stays in its caches, but for what belongs to a flow of a proxy:
-// a flow lives with one worker, and a flow's packets do not always come in by one CPU (a sender's thread on a
-// veth, interrupts that are moved).
-static __always_inline __u32 pick_worker(const struct packet *p, const struct control *c, int of_flow, __s32 *cpu)
+// RX CPU's own worker is best: the packet stays in its caches.
+static __always_inline __u32 pick_worker(const struct packet *p, const struct control *c, __s32 *cpu)
 {
-	__u32 here = bpf_get_smp_processor_id();
-	__u32 *own = LOOKUP(cpu_workers, here);
+	__u32 *own = LOOKUP(cpu_workers, bpf_get_smp_processor_id());
 	*cpu = -1;
-	if (!of_flow && own && *own)
+	if (own && *own)
 		return *own - 1;
 	__u32 n = c->workers;
 	if (n == 0)
 		return 0;
 	__u32 worker = flow_hash(p) % n, *to = LOOKUP(worker_cpus, worker);
-	if (to && *to != here)
+	if (to)
 		*cpu = *to;
 	return worker;
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
@@ -29,6 +30,7 @@ type Config struct {
 	Handoff     handoff.Kind
 	HarvestPool int // ports a service; 0: handoff.DefaultPool
 
+	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way
 	SecretFile  string        // "": secrets of our own
 	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery
 
@@ -42,6 +44,8 @@ type Config struct {
 
 	Entropy io.Reader // nil: crypto/rand
 	Log     *slog.Logger
+
+	Shown map[string]any // flags of the program around the guard: Status shows them beside the guard's own
 }
 
 // Defaults.
@@ -96,6 +100,9 @@ func (c *Config) complete() error {
 	}
 	if c.HelloRate.PerSecond == 0 {
 		c.HelloRate = DefaultHelloRate
+	}
+	if c.Cookies == nil {
+		c.Cookies = cookie.Measured()
 	}
 	if c.Entropy == nil {
 		c.Entropy = rand.Reader

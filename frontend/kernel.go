@@ -47,6 +47,7 @@ const (
 type kernel struct {
 	config *XDP
 	guard  *bpf.Guard
+	ours   bool // what is attached is of this process
 	mode   bpf.Mode
 	log    *slog.Logger
 }
@@ -59,6 +60,8 @@ func openKernel(c *Config) (*kernel, error) {
 	case c.XDP.Pin == "":
 	case onBPFFS(c.XDP.Pin):
 		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
+	case c.XDP.KeepAttached:
+		return nil, fmt.Errorf("--keep-attached needs a bpffs, and --pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
 	default:
 		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"mend", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
@@ -149,10 +152,15 @@ func (k *kernel) attach(services []*service) error {
 			return err
 		}
 		for i, w := range v.workers {
-			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
-				return err
+			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
+			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
+			if v.inline {
+				if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
+					return err
+				}
 			}
 			credit := k.guard.Credit(i)
+			credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
 			w.kernel, w.credit = k, &credit
 		}
 	}
@@ -160,6 +168,7 @@ func (k *kernel) attach(services []*service) error {
 	if k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode); err != nil {
 		return err
 	}
+	k.ours = true
 	if k.mode == bpf.ModeGeneric {
 		for _, v := range services {
 			if err := k.protect(v, k.mode); err != nil {
@@ -245,12 +254,13 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 	}
 }
 
-// close takes the programs off, or leaves them in force if that was asked for and they are pinned.
+// close takes the programs off, or leaves them in force if that was asked for and they are pinned. What an earlier
+// guard left in force stays so if this one has not come to take it over.
 func (k *kernel) close() {
 	if k == nil {
 		return
 	}
-	if !k.config.KeepAttached {
+	if k.ours && !k.config.KeepAttached {
 		if err := k.guard.Detach(); err != nil {
 			k.log.Error("XDP could not be detached", "error", err, "mend", "dtlsguard unload --interface "+k.config.Interface)
 		}

@@ -18,6 +18,7 @@ type XDPStatus struct {
 	Reasons   map[string]uint64            `json:"reasons"` // what datagrams to services were
 	Cookies   map[string]uint64            `json:"cookies"`
 	Egress    map[string]uint64            `json:"egress"`
+	Sockets   map[string]uint64            `json:"sockets"`  // how datagrams found their worker
 	Services  map[string]map[string]uint64 `json:"services"` // verdicts of each
 }
 
@@ -29,7 +30,8 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	st := &XDPStatus{
 		Interface: k.config.Interface, Mode: k.mode.String(),
 		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
-		Egress: named[bpf.EgressOutcome](c.Egress[:]), Services: make(map[string]map[string]uint64),
+		Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
+		Services: make(map[string]map[string]uint64),
 	}
 	if st.Flows, err = k.guard.VerifiedFlows(); err != nil {
 		return nil, err

@@ -77,12 +77,12 @@ func (s *secrets) read() (*cookie.Keyring, error) {
 		return nil, fmt.Errorf("read the secret file: %w", err)
 	}
 	s.seen = info
-	if info.Mode().Perm()&0o077 != 0 {
-		s.log.Warn("secret file can be read by others", "file", s.file, "mend", "chmod 600 "+s.file)
-	}
 	list, err := ParseSecrets(f)
 	if err != nil {
 		return nil, fmt.Errorf("secret file %s: %w", s.file, err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		s.log.Warn("secret file can be read by others", "file", s.file, "mend", "chmod 600 "+s.file)
 	}
 	now := s.store.Load()
 	ring := now

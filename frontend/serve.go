@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,8 +60,11 @@ func OpenControl(path string) (*Door, error) {
 // Addr is where the door is.
 func (d *Door) Addr() net.Addr { return d.listener.Addr() }
 
-// Serve serves h until Close.
+// Serve serves h until Close. A nil Door serves nobody.
 func (d *Door) Serve(h http.Handler) {
+	if d == nil {
+		return
+	}
 	// 5 s is long for a local request, and short for one that means harm.
 	d.server = &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = d.server.Serve(d.listener) }()
@@ -72,6 +76,8 @@ func (d *Door) Close() {
 	case d == nil:
 	case d.server != nil:
 		_ = d.server.Close()
+		// The server knows the listener only once its goroutine runs; a socket file must go in any case.
+		fallthrough
 	default:
 		_ = d.listener.Close()
 	}
@@ -131,7 +137,7 @@ func Ask(ctx context.Context, socket, method, path string) ([]byte, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("the guard on %s refused: %s", socket, body)
+		err = fmt.Errorf("the guard on %s refused: %s", socket, bytes.TrimSpace(body))
 	}
 	return body, err
 }

@@ -43,6 +43,9 @@ type Server struct {
 	started  time.Time
 	quota    *relay.Quota
 	running  sync.WaitGroup
+
+	life   sync.RWMutex // held by who looks into what close gives back
+	closed bool
 }
 
 // New opens all that a guard needs, and probes the back ends. What fails is said in one line that names the
@@ -98,7 +101,7 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Mode {
 	if v.inline {
-		return handoff.NewTrust(size)
+		return handoff.NewTrust(v.config.Cookies, size)
 	}
 	return v.backend.Mode(size)
 }
@@ -114,7 +117,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 	}
 	v := s.newService(conns[0].Local())
 	v.backend, err = handoff.Open(ctx, handoff.Config{
-		Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Log: s.config.Log,
+		Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log,
 	})
 	if err != nil {
 		for _, c := range conns {
@@ -167,14 +170,28 @@ func (s *Server) employ(v *service, conns []*udpbatch.Conn) error {
 		}
 		v.workers = append(v.workers, w)
 	}
-	receive, send := conns[0].Buffers()
-	s.config.Log.Info("listening", "listen", v.listen, "socket", conns[0].Local(), "workers", len(conns),
-		"receive_buffer", receive, "send_buffer", send)
-	if receive < s.config.ReceiveBuffer {
-		s.config.Log.Warn("kernel granted a smaller receive buffer than asked for", "asked", s.config.ReceiveBuffer,
-			"granted", receive, "mend", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", s.config.ReceiveBuffer))
-	}
 	return nil
+}
+
+// announce says what a service is made of. Not before all services stand: what cannot start says only why.
+func (v *service) announce() {
+	log := v.config.Log.With("listen", v.listen)
+	if v.backend != nil {
+		st := v.backend.Status()
+		log.Info("serving", "backend", st.Server, "handoff", st.Handoff, "why", st.Why)
+	} else {
+		log.Info("serving", "handoff", v.handoff.String())
+	}
+	if len(v.workers) == 0 {
+		return
+	}
+	conn, asked := v.workers[0].conn, v.config.ReceiveBuffer
+	receive, send := conn.Buffers()
+	log.Info("listening", "socket", conn.Local(), "workers", len(v.workers), "receive_buffer", receive, "send_buffer", send)
+	if receive < asked {
+		log.Warn("kernel granted a smaller receive buffer than asked for", "asked", asked,
+			"granted", receive, "mend", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
+	}
 }
 
 // listen opens a socket for each worker. The first is opened alone, so that a port in use is seen: a group with
@@ -223,6 +240,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := make(chan struct{})
 	failed := make(chan error, 1)
 	for _, v := range s.services {
+		v.announce()
 		for _, w := range v.workers {
 			s.running.Go(func() {
 				if err := w.run(stop); err != nil {
@@ -260,8 +278,10 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) close() {
+	s.life.Lock()
+	defer s.life.Unlock()
+	s.closed = true
 	s.kernel.close() // first: no ClientHello must come to a worker that is gone
-	s.kernel = nil
 	for _, v := range s.services {
 		for _, w := range v.workers {
 			w.close()

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"maps"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,12 +38,14 @@ type ServiceStatus struct {
 
 // Status takes a snapshot.
 func (s *Server) Status() Status {
+	s.life.RLock() // a request may be under way while the guard stops
+	defer s.life.RUnlock()
 	t := s.Totals()
 	st := Status{
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true, Secret: s.secrets.status(),
 		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), Flags: s.config.flags(),
 	}
-	if s.kernel != nil {
+	if s.kernel != nil && !s.closed {
 		var err error
 		if st.XDP, err = s.kernel.status(s.services); err != nil {
 			s.config.Log.Error("counters of XDP could not be read", "error", err)
@@ -58,7 +61,7 @@ func (s *Server) Status() Status {
 		} else {
 			sv.Backend = v.backend.Status()
 		}
-		if len(v.workers) > 0 {
+		if len(v.workers) > 0 && !s.closed {
 			sv.ReceiveBuffer, sv.SendBuffer = v.workers[0].conn.Buffers()
 		}
 		st.Services = append(st.Services, sv)
@@ -107,15 +110,17 @@ func (s *Server) Gauges() metrics.Gauges {
 }
 
 func (c *Config) flags() map[string]any {
-	return map[string]any{
+	m := map[string]any{
 		"workers": c.Workers, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool,
-		"secret-file": c.SecretFile, "rotate-every": c.RotateEvery.String(),
+		"secret-file": c.SecretFile, "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(),
-		"hello-rate": c.HelloRate.PerSecond, "hello-burst": c.HelloRate.Burst,
+		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.XDP.Answer.String(),
 		"unverified": c.XDP.Unverified.String(), "unverified-rate": c.XDP.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "monitor": c.XDP.Monitor, "pin": c.XDP.Pin,
 	}
+	maps.Copy(m, c.Shown)
+	return m
 }

@@ -72,7 +72,7 @@ func load(t testing.TB, w *worker, client *udpbatch.Conn, d []byte, n int) {
 }
 
 var modes = map[string]func(*handoff.Backend) handoff.Mode{
-	"trust":   func(*handoff.Backend) handoff.Mode { return handoff.NewTrust(64) },
+	"trust":   func(*handoff.Backend) handoff.Mode { return handoff.NewTrust(cookie.Measured(), 64) },
 	"harvest": nil,
 }
 

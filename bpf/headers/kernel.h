@@ -45,6 +45,11 @@ struct __sk_buff {
 struct sk_reuseport_md {
 	void *data;
 	void *data_end;
+	__u32 len;
+	__u32 eth_protocol;
+	__u32 ip_protocol;
+	__u32 bind_inany;
+	__u32 hash; // of addresses and ports
 };
 
 struct ethhdr {

@@ -73,7 +73,7 @@ In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1
 		Args: cobra.ArbitraryArgs,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newRun(), newStatus(), newSecret(), newUnload(), newTop(), newDemo(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newDemo(), newVersion())
 	return root
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
@@ -28,7 +28,7 @@ type runFlags struct {
 	config            frontend.Config
 	listen, backend   []string
 	protect           []string
-	handoff           string
+	handoff, cookies  string
 	xdpMode, answer   string
 	unverified        string
 	unverifiedRate    float64
@@ -50,7 +50,7 @@ server. It needs no privileges, or with --interface those of XDP, which then sta
 run with --protect and --interface leaves the server on this host its port: XDP lets verified
 clients through to it, which it sees under their own addresses.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open.
 
 SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file again.`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
@@ -78,6 +78,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and 4 in so many forged cookies are right")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
+	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
 	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; the least recently used go first")
@@ -108,57 +109,72 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err := f.complete(ctx, stderr); err != nil {
 		return err
 	}
-	log := f.config.Log
-	server, err := frontend.New(ctx, f.config)
+	hup := make(chan os.Signal, 1) // from now on, or a SIGHUP during the start would kill
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	// The doors first: what can be said at once is said before the back end is asked, which may take seconds.
+	doors, err := f.openDoors()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer doors.close()
+	server, err := frontend.New(ctx, f.config)
+	if err != nil && ctx.Err() != nil {
+		return nil // told to stop before it could start, which is no failure
+	}
+	if err != nil {
+		return err
+	}
+	doors.serve(server)
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
-	closeDoors, err := f.openDoors(server)
-	if err != nil {
-		cancel()
-		return errors.Join(err, <-done)
-	}
-	defer closeDoors()
-	for _, a := range server.Listening() {
-		log.Info("serving", "listen", a)
+	if err := frontend.DropPrivileges(); err != nil {
+		f.config.Log.Warn("capabilities are kept", "error", err, "mend", "build with CGO_ENABLED=0")
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd is no error
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
 		case <-hup:
 			_ = server.Reload() // logged and counted; the old secret stays
 		case err := <-done:
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-			log.Info("stopped", "flows_ended", server.Flows())
+			f.config.Log.Info("stopped", "flows_ended", server.Flows())
 			return err
 		}
 	}
 }
 
-// openDoors serves metrics and control.
-func (f *runFlags) openDoors(server *frontend.Server) (closeAll func(), err error) {
-	var metrics, control *frontend.Door
+// doors are those that are not off.
+type doors struct{ metrics, control *frontend.Door }
+
+// openDoors takes the addresses of metrics and control; what comes to them waits until they serve.
+func (f *runFlags) openDoors() (d doors, err error) {
 	if f.metrics != "off" {
-		if metrics, err = frontend.OpenMetrics(f.metrics); err != nil {
-			return nil, err
+		if d.metrics, err = frontend.OpenMetrics(f.metrics); err != nil {
+			return d, err
 		}
-		metrics.Serve(server.MetricsHandler())
 	}
 	if f.control != "off" {
-		if control, err = frontend.OpenControl(f.control); err != nil {
-			metrics.Close()
-			return nil, err
+		if d.control, err = frontend.OpenControl(f.control); err != nil {
+			d.close()
+			return d, err
 		}
-		control.Serve(server.ControlHandler())
 	}
-	return func() { metrics.Close(); control.Close() }, nil
+	return d, nil
+}
+
+func (d doors) serve(server *frontend.Server) {
+	if d.metrics != nil {
+		d.metrics.Serve(server.MetricsHandler())
+	}
+	if d.control != nil {
+		d.control.Serve(server.ControlHandler())
+	}
+}
+
+func (d doors) close() {
+	d.metrics.Close()
+	d.control.Close()
 }
 
 // complete turns texts into values.
@@ -168,6 +184,9 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	if f.config.Handoff, err = handoff.ParseKind(f.handoff); err != nil {
 		return usageError{fmt.Errorf("--handoff: %w", err)}
+	}
+	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
+		return usageError{fmt.Errorf("--cookie-impl: %w", err)}
 	}
 	if err := f.completeXDP(); err != nil {
 		return err
@@ -194,6 +213,10 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 			return err
 		}
 		f.config.Services = append(f.config.Services, s)
+	}
+	f.config.Shown = map[string]any{
+		"listen": f.listen, "backend": f.backend, "protect": f.protect, "pass": f.pass,
+		"metrics-listen": f.metrics, "control": f.control, "log-format": f.logFormat, "log-level": f.logLvl,
 	}
 	return nil
 }

@@ -59,6 +59,7 @@ func named(m map[metrics.Event]uint64) map[metrics.Label]uint64 {
 
 // TestCounters: each kind of datagram moves its own counter, once, and no other of its stage.
 func TestCounters(t *testing.T) {
+	t.Parallel()
 	for mode, cookies := range backends {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -69,19 +70,28 @@ type pionClient struct {
 func pion(options ...dtls.ClientOption) dialer {
 	return func(t *testing.T, addr netip.AddrPort) association {
 		t.Helper()
-		options := append([]dtls.ClientOption{dtls.WithInsecureSkipVerify(true)}, options...)
-		conn, err := dtls.DialWithOptions("udp", net.UDPAddrFromAddrPort(addr), options...)
+		c, err := dialPion(t, addr, patience, options...)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("pion: %v", err)
 		}
-		t.Cleanup(func() { _ = conn.Close() })
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		if err := conn.HandshakeContext(ctx); err != nil {
-			t.Fatalf("pion: handshake: %v", err)
-		}
-		return &pionClient{t, conn}
+		return c
 	}
+}
+
+// dialPion returns a client that has done its handshake.
+func dialPion(t *testing.T, addr netip.AddrPort, within time.Duration, options ...dtls.ClientOption) (*pionClient, error) {
+	options = append([]dtls.ClientOption{dtls.WithInsecureSkipVerify(true)}, options...)
+	conn, err := dtls.DialWithOptions("udp", net.UDPAddrFromAddrPort(addr), options...)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	return &pionClient{t, conn}, nil
 }
 
 func (c *pionClient) ping(text string) {

@@ -69,6 +69,7 @@ func (f *flood) send(t *testing.T, n int) {
 
 // TestFloodStaysOutside: not one of thousands of bad datagrams reaches the server.
 func TestFloodStaysOutside(t *testing.T) {
+	t.Parallel()
 	for mode, cookies := range backends {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -104,6 +105,7 @@ func TestFloodStaysOutside(t *testing.T) {
 
 // TestClientsDuringFlood: real clients get through while a flood goes on, and only they do.
 func TestClientsDuringFlood(t *testing.T) {
+	t.Parallel()
 	for mode := range backends {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

@@ -152,6 +152,7 @@ func TestClosing(t *testing.T) {
 
 // TestRates: a source that proves its address may start only so many handshakes, and so may all together.
 func TestRates(t *testing.T) {
+	t.Parallel()
 	const burst = 5
 	slow := limit.Rate{PerSecond: 0.001, Burst: burst} // no second token within the test
 	for name, c := range map[string]struct {

@@ -10,6 +10,7 @@ import (
 // TestClientsAndServers is the main job: each client reaches each server through the guard, over both address
 // families, exchanges data in both directions and closes.
 func TestClientsAndServers(t *testing.T) {
+	t.Parallel()
 	clients := map[string]dialer{
 		"openssl": openssl(), "openssl-1.0": openssl(dtls10...), "gnutls": gnutls(), "pion": pion(),
 	}

@@ -9,6 +9,7 @@ import (
 
 // TestServerRestart: the guard notices that the server was restarted, and what comes next gets the new cookies.
 func TestServerRestart(t *testing.T) {
+	t.Parallel()
 	for name, startServer := range map[string]func(t *testing.T, addr netip.AddrPort) *server{
 		"s_server":    func(t *testing.T, addr netip.AddrPort) *server { return opensslServer(t, addr) },
 		"gnutls-serv": func(t *testing.T, addr netip.AddrPort) *server { return gnutlsServer(t, addr) },
@@ -68,6 +69,7 @@ func TestServerChangesItsMind(t *testing.T) {
 // TestGuardRestart: the guard goes and comes back on its port, with a new secret and a new pool, while a client
 // is there. The client's association is lost, as with any proxy; it must not get stuck, nor any other.
 func TestGuardRestart(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"harvest", "trust"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
@@ -106,4 +108,26 @@ func TestGuardRestart(t *testing.T) {
 		c.ping("ping through the second guard")
 		c.close()
 	})
+}
+
+// TestStatusWhileStopping: who asks a guard how it is while it stops gets an answer, and the guard stops.
+func TestStatusWhileStopping(t *testing.T) {
+	t.Parallel()
+	g := startGuard(t, startBackend(t, anyPort, byAddress).addr())
+	asked := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 1000 {
+			if s := g.Status(); len(s.Services) != 1 {
+				t.Errorf("%d services, want 1", len(s.Services))
+			}
+			if i == 10 {
+				close(asked)
+			}
+		}
+	}()
+	<-asked
+	g.stop()
+	<-done
 }

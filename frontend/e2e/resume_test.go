@@ -10,6 +10,7 @@ import (
 // TestResumption: a client comes back with the session it had, and the server knows it again, although the
 // guard gives it another port. OpenSSL resumes by ticket, Pion by session ID, GnuTLS by either.
 func TestResumption(t *testing.T) {
+	t.Parallel()
 	echo := func(mode string) func(*testing.T, string) *server {
 		return func(t *testing.T, host string) *server { return echoServer(t, address(host, freePort(t)), mode) }
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -29,10 +30,11 @@ const (
 
 // Config of a Backend.
 type Config struct {
-	Server netip.AddrPort
-	Kind   Kind
-	Pool   int // ports; 0: DefaultPool
-	Log    *slog.Logger
+	Server  netip.AddrPort
+	Kind    Kind
+	Pool    int          // ports; 0: DefaultPool
+	Cookies *cookie.Plan // nil: the fastest
+	Log     *slog.Logger
 }
 
 // Backend is a server and what is known of it.
@@ -70,6 +72,9 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	if c.Pool == 0 {
 		c.Pool = DefaultPool
 	}
+	if c.Cookies == nil {
+		c.Cookies = cookie.Measured()
+	}
 	b := &Backend{config: c, suspect: make(chan struct{}, 1)}
 	if err := b.open(ctx); err != nil {
 		b.Close()
@@ -89,6 +94,21 @@ func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
 		return Auto, fmt.Errorf("server %v: %w", server, err)
 	}
 	return Trust, nil
+}
+
+// ErrNoMode says that a server answers, but cannot be handed clients.
+var ErrNoMode = errors.New("no hand-off mode fits")
+
+// Probe asks a server what it is like, and says which mode fits it and why. If none does, the error is an ErrNoMode
+// that says what to do, and the traits are valid.
+func Probe(ctx context.Context, server netip.AddrPort) (t Traits, k Kind, why string, err error) {
+	if t, err = probeOnce(ctx, server); err != nil {
+		return t, Auto, "", err
+	}
+	if k, err = t.kind(); err != nil {
+		return t, Auto, "", fmt.Errorf("%w: %w", ErrNoMode, err)
+	}
+	return t, k, t.why(), nil
 }
 
 func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
@@ -123,6 +143,7 @@ func (b *Backend) open(ctx context.Context) error {
 	if b.pool, err = newPool(b.config.Server, b.config.Pool, question); err != nil {
 		return err
 	}
+	b.up.Store(true) // it has just answered; the watch says what changes
 	b.watch(ctx)
 	return ctx.Err()
 }
@@ -142,10 +163,9 @@ func (b *Backend) choose(ctx context.Context) error {
 		kind, err = b.config.Kind, nil
 	}
 	if err != nil {
-		return fmt.Errorf("no hand-off mode fits: %w", err)
+		return fmt.Errorf("%w: %w", ErrNoMode, err)
 	}
 	b.kind.Store(uint32(kind))
-	b.config.Log.Info("hand-off chosen", "backend", b.config.Server, "handoff", kind, "asked", b.config.Kind, "why", t.why())
 	return nil
 }
 
@@ -275,8 +295,11 @@ func (b *Backend) reconsider(ctx context.Context) {
 	if b.config.Kind != Auto {
 		return
 	}
+	was := b.Kind()
 	if err := b.choose(ctx); err != nil {
 		b.config.Log.Warn("back end could not be probed again; keeping the hand-off", "backend", b.config.Server, "error", err)
+	} else if kind := b.Kind(); kind != was {
+		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why())
 	}
 }
 

@@ -115,7 +115,7 @@ func TestModesJudge(t *testing.T) {
 	if !b.Ready() {
 		t.Fatal("not ready after Open")
 	}
-	for name, m := range map[string]Mode{"harvest": b.Mode(4), "trust": NewTrust(4)} {
+	for name, m := range map[string]Mode{"harvest": b.Mode(4), "trust": NewTrust(cookie.Measured(), 4)} {
 		t.Run(name, func(t *testing.T) {
 			k := keyring(t, 'a')
 			c := answer(t, m, k, newHello(1000))
@@ -230,7 +230,7 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keyring(t, 'a', 'b')
-	for name, m := range map[string]Mode{"harvest": b.Mode(8), "trust": NewTrust(8)} {
+	for name, m := range map[string]Mode{"harvest": b.Mode(8), "trust": NewTrust(cookie.Measured(), 8)} {
 		hs := make([]Hello, 8)
 		for i := range hs {
 			hs[i] = newHello(uint16(i))

@@ -27,8 +27,8 @@ type harvest struct {
 // among 50 once in 600 times. The price is that a forged cookie is right twice as often.
 const choices = 2
 
-func newHarvest(pool *Pool, size int) *harvest {
-	return &harvest{pool: pool, batch: cookie.NewBatch(size), previous: cookie.NewBatch(size), second: make([]int, 0, size)}
+func newHarvest(p *cookie.Plan, pool *Pool, size int) *harvest {
+	return &harvest{pool: pool, batch: p.NewBatch(size), previous: p.NewBatch(size), second: make([]int, 0, size)}
 }
 
 // Judge implements Mode.

@@ -62,8 +62,8 @@ type switching struct {
 // Mode makes a worker's own Mode, for batches of at most size hellos.
 func (b *Backend) Mode(size int) Mode {
 	s := &switching{backend: b}
-	s.modes[Trust] = NewTrust(size)
-	s.modes[Harvest] = newHarvest(b.pool, size)
+	s.modes[Trust] = NewTrust(b.config.Cookies, size)
+	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
 	return s
 }
 

@@ -5,8 +5,9 @@ import "github.com/dtlsguard/dtlsguard/cookie"
 // trust issues and verifies the guard's own cookies.
 type trust struct{ judge *cookie.Judge }
 
-// NewTrust makes the mode that issues and verifies cookies of the guard itself, for batches of at most size hellos.
-func NewTrust(size int) Mode { return &trust{cookie.NewJudge(size)} }
+// NewTrust makes the mode that issues and verifies cookies of the guard itself, computed by p, for batches of at
+// most size hellos.
+func NewTrust(p *cookie.Plan, size int) Mode { return &trust{p.NewJudge(size)} }
 
 // Judge implements Mode.
 func (t *trust) Judge(k *cookie.Keyring, hellos []Hello) {

@@ -34,11 +34,11 @@ type flooder struct {
 
 func newFlooder(t *testing.T, p *place) *flooder {
 	t.Helper()
-	f := &flooder{t: t, random: rand.New(rand.NewPCG(1, 2)), fd: -1, peers: public(p.Lab)}
+	f := &flooder{t: t, random: rand.New(rand.NewPCG(1, 2)), fd: -1, peers: public}
 	var guard net.HardwareAddr
 	err := p.Guard.Do(func() error {
 		for i, n := range spoofed {
-			via := []netip.Addr{lab.Client4, lab.Client6}[i].AsSlice()
+			via := [2]netip.Addr{lab.Client4, lab.Client6}[i].AsSlice()
 			if err := netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: n.Addr().AsSlice(), Mask: net.CIDRMask(n.Bits(), n.Addr().BitLen())}, Gw: via}); err != nil {
 				return err
 			}
@@ -152,7 +152,7 @@ func TestFloodStaysOut(t *testing.T) {
 			t.Run(name+"/"+answer, func(t *testing.T) {
 				p := newPlace(t)
 				servers := s.serve(t, p.Lab)
-				g := p.run(append(s.args(p.Lab), "--answer", answer, "--unverified", "drop")...)
+				g := p.run(append(s.args(), "--answer", answer, "--unverified", "drop")...)
 				before := servers[0].counts()
 				f := newFlooder(t, p)
 				for seen, sent := uint64(0), 0; seen < floodSize; {
@@ -169,7 +169,7 @@ func TestFloodStaysOut(t *testing.T) {
 						t.Errorf("datagrams at the server: %+v", c)
 					}
 				}
-				for _, a := range public(p.Lab) {
+				for _, a := range public {
 					c := gnutls()(t, p.Lab, a)
 					f.send(floodSize / 10) // during its handshake
 					c.ping("in a flood")

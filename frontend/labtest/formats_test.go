@@ -20,13 +20,13 @@ func TestNativeHMAC(t *testing.T) {
 			// The server knows both; the guard goes from one to the other.
 			write(t, secrets, first+second)
 			servers := make([]*server, 0, 2)
-			for _, a := range public(p.Lab) {
+			for _, a := range public {
 				servers = append(servers, startServer(t, p.Guard, a, secrets))
 			}
 			write(t, secrets, first)
-			g := p.run(append(inline(p.Lab), "--answer", answer, "--handoff", "native-hmac", "--secret-file", secrets)...)
+			g := p.run(append(inline(), "--answer", answer, "--handoff", "native-hmac", "--secret-file", secrets)...)
 			before := g.status().Secret.Fingerprint
-			to := public(p.Lab)
+			to := public
 			t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
 			write(t, secrets, second)
 			g.signal(syscall.SIGHUP)
@@ -73,7 +73,7 @@ func TestHarvest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
-			to, from := public(p.Lab)[0], behind(p.Lab)[0]
+			to, from := public[0], behind[0]
 			argv := command(from)
 			srv := start(t, p.Server, argv[0], argv[1:]...)
 			g := p.run("--listen", to.String(), "--backend", from.String())

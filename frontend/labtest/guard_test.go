@@ -1,11 +1,13 @@
 package labtest
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,32 +26,27 @@ const (
 // iface is the guard's interface towards clients.
 const iface = lab.ToClient
 
-// public are the guard's addresses towards clients, behind those of the server behind it: IPv4, IPv6.
-func public(l *lab.Lab) (a [2]netip.AddrPort) {
-	for i := range a {
-		a[i] = netip.AddrPortFrom([]netip.Addr{lab.Guard4, lab.Guard6}[i], servicePort)
-	}
-	return a
-}
+// Addresses of the guard towards clients, and of the server behind it: IPv4, IPv6.
+var (
+	public = addresses(servicePort, lab.Guard4, lab.Guard6)
+	behind = addresses(backendPort, lab.Server4, lab.Server6)
+)
 
-func behind(l *lab.Lab) (a [2]netip.AddrPort) {
-	for i := range a {
-		a[i] = netip.AddrPortFrom([]netip.Addr{lab.Server4, lab.Server6}[i], backendPort)
-	}
-	return a
+func addresses(port uint16, v4, v6 netip.Addr) [2]netip.AddrPort {
+	return [2]netip.AddrPort{netip.AddrPortFrom(v4, port), netip.AddrPortFrom(v6, port)}
 }
 
 // inline are the arguments that protect a server in the guard's host, proxy those for one in the server's host.
-func inline(l *lab.Lab) (args []string) {
-	for _, a := range public(l) {
+func inline() (args []string) {
+	for _, a := range public {
 		args = append(args, "--protect", a.String())
 	}
 	return args
 }
 
-func proxy(l *lab.Lab) (args []string) {
-	for i, a := range public(l) {
-		args = append(args, "--listen", a.String(), "--backend", behind(l)[i].String())
+func proxy() (args []string) {
+	for i, a := range public {
+		args = append(args, "--listen", a.String(), "--backend", behind[i].String())
 	}
 	return args
 }
@@ -67,14 +64,15 @@ var places atomic.Int32
 func newPlace(t *testing.T) *place {
 	t.Helper()
 	t.Parallel()
-	l := newLab(t)
+	n := places.Add(1)
+	l := newLab(t, strconv.Itoa(int(n)))
 	// Paths of sockets are short, those of t.TempDir are not.
 	dir, err := os.MkdirTemp("", "labtest-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	return &place{l, t, filepath.Join(dir, "control"), fmt.Sprintf("%s/place%d", bpffs, places.Add(1))}
+	return &place{l, t, filepath.Join(dir, "control"), fmt.Sprintf("%s/place%d", bpffs, n)}
 }
 
 // arguments of run in this place. All clients of a test are one source, and so have no rate limit.
@@ -93,6 +91,11 @@ type guard struct {
 func (p *place) run(args ...string) *guard {
 	p.t.Helper()
 	g := &guard{start(p.t, p.Guard, program(), p.arguments(args...)...), p}
+	p.t.Cleanup(func() { // before that of start
+		if s, err := g.ask(); err == nil && p.t.Failed() {
+			p.t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
+		}
+	})
 	g.ready()
 	return g
 }
@@ -106,7 +109,7 @@ func (g *guard) ready() {
 }
 
 func (g *guard) ask() (s frontend.Status, err error) {
-	body, err := frontend.Ask(g.t.Context(), g.place.control, "GET", "/status")
+	body, err := frontend.Ask(context.Background(), g.place.control, "GET", "/status")
 	if err == nil {
 		err = json.Unmarshal(body, &s)
 	}

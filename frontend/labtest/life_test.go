@@ -15,25 +15,25 @@ func (p *place) unload() string {
 // An association from before the guard survives its coming and its going: the server's own records vouch for it.
 func TestAttachCutsNobody(t *testing.T) {
 	p := newPlace(t)
-	to := public(p.Lab)[0]
+	to := public[0]
 	startServer(t, p.Guard, to, "")
 	s := openStream(t, p, to)
-	g := p.run(inline(p.Lab)[:2]...)
+	g := p.run(inline()[:2]...)
 	s.flows("after the guard's start")
 	if e := g.status().XDP.Egress; e["learned"] != 1 {
 		t.Errorf("one association was there, and this was learned at egress: %v", e)
 	}
 	g.stop()
 	p.free()
-	s.check()
+	s.check(2)
 }
 
 // With nothing let through that is not verified, an association goes on through all that can happen to a daemon.
 func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	p := newPlace(t)
-	to := public(p.Lab)[0]
+	to := public[0]
 	startServer(t, p.Guard, to, "")
-	args := append(inline(p.Lab)[:2], "--unverified", "drop")
+	args := append(inline()[:2], "--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, to)
 
@@ -62,22 +62,22 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	}
 	g.stop()
 	p.free()
-	s.check()
+	s.check(4)
 }
 
 // Programs that a dead daemon left are taken off by unload, and it is no error if there are none.
 func TestUnload(t *testing.T) {
 	p := newPlace(t)
-	to := public(p.Lab)[0]
+	to := public[0]
 	startServer(t, p.Guard, to, "")
-	g := p.run(inline(p.Lab)[:2]...)
+	g := p.run(inline()[:2]...)
 	s := openStream(t, p, to)
 	g.kill()
 	if said := p.unload(); said != iface+" is free\n" {
 		t.Errorf("unload says %q", said)
 	}
 	p.free()
-	s.check()
+	s.check(2)
 	if said := p.unload(); !strings.Contains(said, "nothing") {
 		t.Errorf("a second unload says %q", said)
 	}
@@ -86,13 +86,76 @@ func TestUnload(t *testing.T) {
 // A guard that does not pin goes without a trace, however it ends.
 func TestWithoutPins(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public(p.Lab)[0], "")
+	startServer(t, p.Guard, public[0], "")
 	p.pin = "off"
-	g := p.run(inline(p.Lab)[:2]...)
+	g := p.run(inline()[:2]...)
 	g.kill()
 	for end := time.Now().Add(patience); p.attached() != ""; {
 		if time.Now().After(end) {
 			t.Fatalf("still attached: %s", p.attached())
 		}
 	}
+}
+
+// Two hosts that share a bpffs, as containers may, and have an interface of the same name do not take over each
+// other's programs.
+func TestNeighboursPins(t *testing.T) {
+	p := newPlace(t)
+	g := p.run(append(inline()[:2], "--handoff", "trust")...)
+	neighbour := *p
+	neighbour.Lab, neighbour.control = newLab(t, "neighbour"), p.control+"2"
+	refused := func() {
+		neighbour.refusedBeside(neighbour.command(inline()[:2]...), exitRun, "another network namespace", "--pin")
+		if a := neighbour.attached(); a != "" {
+			t.Errorf("attached at the neighbour: %s", a)
+		}
+		if p.attached() == "" || len(p.pinned()) == 0 {
+			t.Error("the neighbour took the programs off")
+		}
+	}
+	refused()
+	g.kill()
+	refused()
+	p.unload()
+	p.free()
+}
+
+// A second guard on the same interface is turned away, and the first one goes on as if nothing had been.
+func TestSecondGuard(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Guard, public[0], "")
+	g := p.run(inline()[:2]...)
+	secret := g.status().Secret.Fingerprint
+	p.refusedBeside(p.command(inline()[:2]...), exitRun, "another dtlsguard answers there")
+	p.refusedBeside(p.command(append(inline()[:2], "--control", p.control+"2")...), exitRun, "another dtlsguard", "--pin")
+	newAsker(t, p, public[0]).until(guardCookie, "beside a second guard")
+	c := pion(t, p.Lab, public[0])
+	c.ping("beside a second guard")
+	c.close()
+	if now := g.status().Secret.Fingerprint; now != secret {
+		t.Error("the second guard changed the secret")
+	}
+	g.stop()
+	p.free()
+}
+
+// A start that fails leaves in force what a killed guard left, for the next one that does not.
+func TestFailedStart(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Guard, public[0], "")
+	args := append(inline()[:2], "--unverified", "drop")
+	g := p.run(args...)
+	s := openStream(t, p, public[0])
+	g.kill()
+	// Nobody is there to be protected at the second address.
+	p.refusedBeside(p.command(append(inline(), "--handoff", "auto")...), exitRun, public[1].String(), "start the server")
+	if p.attached() == "" {
+		t.Error("the start that failed took the programs off")
+	}
+	s.flows("after a start that failed")
+	g = p.run(args...)
+	s.flows("after one that did not")
+	g.stop()
+	p.free()
+	s.check(2)
 }

@@ -77,9 +77,9 @@ func TestDaemonLoss(t *testing.T) {
 		for name, s := range map[string]syscall.Signal{"hangs": syscall.SIGSTOP, "dies": syscall.SIGKILL} {
 			t.Run(loss+"/"+name, func(t *testing.T) {
 				p := newPlace(t)
-				to := public(p.Lab)[0]
+				to := public[0]
 				srv := startServer(t, p.Guard, to, "")
-				args := append(inline(p.Lab)[:2], "--answer", "xdp", "--on-daemon-loss", loss)
+				args := append(inline()[:2], "--answer", "xdp", "--on-daemon-loss", loss)
 				g := p.run(args...)
 				a := newAsker(t, p, to)
 				a.until(guardCookie, "at first")

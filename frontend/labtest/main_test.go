@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -120,12 +119,12 @@ func need(t *testing.T, names ...string) {
 }
 
 // newLab makes the network of a test.
-func newLab(t *testing.T) *lab.Lab {
+func newLab(t *testing.T, name string) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		require(t, "root", unix.EPERM)
 	}
-	l, err := lab.New(strings.ToLower(strings.NewReplacer("/", "-", "Test", "").Replace(t.Name())))
+	l, err := lab.New(name)
 	require(t, "network namespaces and XDP", err)
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {

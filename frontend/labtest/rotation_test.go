@@ -16,13 +16,13 @@ func TestRotation(t *testing.T) {
 			t.Run(name+"/"+answer, func(t *testing.T) {
 				p := newPlace(t)
 				s.serve(t, p.Lab)
-				g := p.run(append(s.args(p.Lab), "--answer", answer)...)
+				g := p.run(append(s.args(), "--answer", answer)...)
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
 				var running sync.WaitGroup
 				var mu sync.Mutex
 				done := 0
-				for _, to := range public(p.Lab) {
+				for _, to := range public {
 					running.Go(func() {
 						for ctx.Err() == nil {
 							deadline, cancel := context.WithTimeout(t.Context(), patience)

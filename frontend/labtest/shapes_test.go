@@ -17,20 +17,20 @@ var clients = map[string]dialer{
 
 // shape is a way to stand in front of a server that trusts.
 type shape struct {
-	args func(*lab.Lab) []string
+	args func() []string
 	// serve starts the servers, one for each address.
 	serve func(*testing.T, *lab.Lab) []*server
 }
 
 var shapes = map[string]shape{
 	"inline": {inline, func(t *testing.T, l *lab.Lab) (s []*server) {
-		for _, a := range public(l) {
+		for _, a := range public {
 			s = append(s, startServer(t, l.Guard, a, ""))
 		}
 		return s
 	}},
 	"proxy": {proxy, func(t *testing.T, l *lab.Lab) (s []*server) {
-		for _, a := range behind(l) {
+		for _, a := range behind {
 			s = append(s, startServer(t, l.Server, a, ""))
 		}
 		return s
@@ -59,8 +59,8 @@ func TestClients(t *testing.T) {
 			t.Run(name+"/"+answer, func(t *testing.T) {
 				p := newPlace(t)
 				s.serve(t, p.Lab)
-				g := p.run(append(s.args(p.Lab), "--answer", answer)...)
-				to := public(p.Lab)
+				g := p.run(append(s.args(), "--answer", answer)...)
+				to := public
 				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
 				g.answered(answer != "workers", len(clients)*len(to))
 				g.stop()
@@ -86,4 +86,54 @@ func (g *guard) answered(inKernel bool, n int) {
 	if x.Reasons["later-fragment"] == 0 {
 		g.t.Errorf("no ClientHello was in fragments: %v", x.Reasons)
 	}
+}
+
+// Nothing of an association is lost when its packets change CPU, whoever answered its ClientHello.
+func TestAssociationsChangeCPU(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				// A port that two services share has no choice of a socket by XDP: only one here.
+				args := s.args()
+				p.run(append(args[:len(args)/2], "--answer", answer)...)
+				st := openStream(t, p, public[0])
+				for range 10 {
+					st.flows("before its end")
+				}
+				st.check(0)
+			})
+		}
+	}
+}
+
+// Where the driver has no XDP, programs behind it serve the same clients.
+func TestGenericMode(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				g := p.run(append(s.args(), "--answer", answer, "--xdp-mode", "generic")...)
+				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, public[:]...) })
+				g.answered(answer == "xdp", len(clients)*len(public))
+				g.stop()
+				p.free()
+			})
+		}
+	}
+}
+
+// A guard that only watches lets a server's own answers through, and counts what it would have done.
+func TestMonitor(t *testing.T) {
+	p := newPlace(t)
+	srv := startServer(t, p.Guard, public[0], "")
+	g := p.run(append(inline()[:2], "--monitor")...)
+	newAsker(t, p, public[0]).until(serverCookie, "from the server itself")
+	if v := g.status().XDP.Verdicts; v["answered"] < 3 || srv.counts().received < 3 {
+		t.Errorf("what a monitor counts: %v; and the server: %+v", v, srv.counts())
+	}
+	g.stop()
+	p.free()
 }

@@ -1,0 +1,45 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse says that another process, alive, holds the pin directory.
+var ErrInUse = errors.New("another dtlsguard that is alive has its programs there")
+
+// hold takes the pin directory, if there is one, for this process until Close. It is a lock on the directory
+// itself: a process that ends, however, lets go of it.
+func (g *Guard) hold() error {
+	if g.pin == "" {
+		return nil
+	}
+	dir, err := os.Open(g.pin)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		dir.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("%w, on an interface of this name in this or in another network namespace: stop it, or give each its own --pin", ErrInUse)
+		}
+		return fmt.Errorf("take %s: %w", g.pin, err)
+	}
+	g.release()
+	g.held = dir
+	return nil
+}
+
+// release lets go of the pin directory.
+func (g *Guard) release() {
+	if g.held != nil {
+		g.held.Close()
+		g.held = nil
+	}
+}

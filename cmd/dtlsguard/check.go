@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+)
+
+// finding is one line of a report.
+type finding struct {
+	Level string `json:"level"` // PASS, WARN, FAIL
+	Name  string `json:"name"`
+	Text  string `json:"text"`
+	Mend  string `json:"mend,omitempty"` // one command or step
+}
+
+// report is what check has found.
+type report struct {
+	OK       bool            `json:"ok"` // nothing fails
+	Findings []finding       `json:"findings"`
+	Backend  *handoff.Traits `json:"backend,omitempty"`
+}
+
+func newCheck() *cobra.Command {
+	var iface, backend string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "check", Short: "Find out what this kernel, an interface and a back end can do", Args: noArgs,
+		Long: `check tries each thing that run would need, and changes nothing: PASS, WARN for what works less well
+than it could, FAIL for what does not work, each with the step that mends it.
+
+With --interface it attaches a program that passes everything and takes it off again, unless one is
+attached. Without, XDP is not needed, and what is missing for it is no failure. With --backend it asks
+a DTLS server for cookies, as run does. It exits 1 if something fails.`,
+		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r := report{OK: true}
+			r.host()
+			r.kernel(iface)
+			if backend != "" {
+				a, err := parseAddress(cmd.Context(), "--backend", backend)
+				if err != nil {
+					return err
+				}
+				t, kind, why, err := handoff.Probe(cmd.Context(), a)
+				r.backend(a.String(), t, kind, why, err)
+			}
+			if err := r.print(cmd.OutOrStdout(), asJSON); err != nil {
+				return err
+			}
+			if !r.OK {
+				return errors.New("not everything that is needed is there")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&iface, "interface", "", "where XDP would be attached")
+	cmd.Flags().StringVar(&backend, "backend", "", "a DTLS server `HOST:PORT`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return cmd
+}
+
+func (r *report) add(level bpf.Level, name, text, mend string) {
+	if level == bpf.Fail {
+		r.OK = false
+	}
+	r.Findings = append(r.Findings, finding{level.String(), name, text, mend})
+}
+
+// kernel adds what is for XDP. Without an interface nobody asks for it: then nothing of it fails.
+func (r *report) kernel(iface string) {
+	found := []bpf.Finding{capabilities()}
+	permitted := found[0].Level == bpf.Pass // else every probe fails, for no reason but that
+	if permitted {
+		found = append(found, bpf.Probe()...)
+	}
+	if permitted && iface != "" {
+		found = append(found, bpf.ProbeInterface(iface)...)
+		found = append(found, bpf.ProbeAttach(iface)...)
+	}
+	for _, f := range found {
+		if f.Level == bpf.Fail && iface == "" {
+			f.Level, f.Text = bpf.Warn, f.Text+" (for XDP)"
+		}
+		r.add(f.Level, f.Name, f.Text, f.Mend)
+	}
+}
+
+// backend adds what a server's prober has found out.
+func (r *report) backend(addr string, t handoff.Traits, kind handoff.Kind, why string, err error) {
+	name := "back end " + addr
+	switch {
+	case errors.Is(err, handoff.ErrNoMode):
+		r.add(bpf.Fail, name, err.Error(), "let its cookie-verify callback accept every cookie")
+	case err != nil:
+		r.add(bpf.Fail, name, err.Error(), "start the server")
+		return
+	default:
+		r.add(bpf.Pass, name, fmt.Sprintf("--handoff %v: %s", kind, why), "")
+	}
+	r.Backend = &t
+}
+
+func (r *report) print(w io.Writer, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(r)
+	}
+	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, f := range r.Findings {
+		line := f.Text
+		if f.Mend != "" {
+			line += "; mend: " + f.Mend
+		}
+		fmt.Fprintf(tab, "%s\t%s\t%s\n", f.Level, f.Name, line)
+	}
+	return tab.Flush()
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// host adds what every guard needs.
+func (r *report) host() {
+	r.add(bpf.Pass, "cookies", cookie.Measured().String(), "")
+	r.receiveBuffer()
+	r.openFiles()
+}
+
+func (r *report) receiveBuffer() {
+	const name, sysctl = "receive buffer", "net.core.rmem_max"
+	b, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+	if err != nil { // in a network namespace of its own it does not show, and the host's holds
+		r.add(bpf.Pass, name, sysctl+" does not show here", "")
+		return
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || most < frontend.DefaultReceiveBuffer {
+		r.add(bpf.Warn, name, fmt.Sprintf("%s is %d: without CAP_NET_ADMIN, bursts longer than that holds are lost", sysctl, most),
+			fmt.Sprintf("sysctl -w %s=%d", sysctl, frontend.DefaultReceiveBuffer))
+		return
+	}
+	r.add(bpf.Pass, name, fmt.Sprintf("%s is %d", sysctl, most), "")
+}
+
+// openFiles: a proxy has a socket for each verified flow.
+func (r *report) openFiles() {
+	const name = "open files"
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		r.add(bpf.Warn, name, err.Error(), "ulimit -n shows the limit")
+		return
+	}
+	const spare = 1024 // what is no flow: workers' sockets, maps, pollers, with room to spare
+	if l.Max < frontend.DefaultMaxFlows+spare {
+		r.add(bpf.Warn, name, fmt.Sprintf("at most %d: a proxy has one for each of its --max-flows, %d unless told otherwise", l.Max, frontend.DefaultMaxFlows),
+			fmt.Sprintf("ulimit -Hn %d (LimitNOFILE= of a systemd unit)", frontend.DefaultMaxFlows+spare))
+		return
+	}
+	r.add(bpf.Pass, name, fmt.Sprintf("at most %d", l.Max), "")
+}
+
+// needed are the capabilities that XDP takes.
+var needed = []struct {
+	bit  int
+	name string
+}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_PERFMON, "CAP_PERFMON"}}
+
+func capabilities() bpf.Finding {
+	const name = "capabilities"
+	var data [2]unix.CapUserData // of 32 each
+	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]); err != nil {
+		return bpf.Finding{Name: name, Level: bpf.Warn, Text: err.Error(), Mend: "run as root"}
+	}
+	var missing []string
+	for _, c := range needed {
+		if data[c.bit/32].Effective&(1<<(c.bit%32)) == 0 {
+			missing = append(missing, c.name)
+		}
+	}
+	if len(missing) > 0 {
+		return bpf.Finding{Name: name, Level: bpf.Fail, Text: "missing " + strings.Join(missing, ", "),
+			Mend: "run as root, or with AmbientCapabilities= in a systemd unit"}
+	}
+	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"}
+}

@@ -1,0 +1,32 @@
+package frontend
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// DropPrivileges gives up all capabilities of all threads, for good. Call it when all is open: what a guard does
+// after that, detaching its programs included, needs none. Files that it reads again must be readable to its
+// user. In a build with cgo the threads are not all Go's, and the error is ENOTSUP.
+func DropPrivileges() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData // of 32 capabilities each
+	if err := allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
+		return fmt.Errorf("forbid new privileges: %w", err)
+	}
+	if err := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0); err != nil {
+		return fmt.Errorf("drop capabilities: %w", err)
+	}
+	return nil
+}
+
+func allThreads(trap, a, b, c uintptr) error {
+	// The last three are zero, as prctl(2) wants them.
+	if _, _, errno := syscall.AllThreadsSyscall6(trap, a, b, c, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
