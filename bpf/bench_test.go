@@ -3,6 +3,8 @@ package bpf
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -88,4 +90,45 @@ func BenchmarkVerdict(b *testing.B) {
 func median(x []float64) float64 {
 	slices.Sort(x)
 	return x[len(x)/2]
+}
+
+// BenchmarkScale is the time for a packet of a verified flow, with few and with many services and flows.
+func BenchmarkScale(b *testing.B) {
+	for _, c := range []struct{ services, flows int }{{1, 10}, {1024, 10}, {1, 60_000}, {1024, 60_000}} {
+		b.Run(fmt.Sprintf("services=%d/flows=%d", c.services, c.flows), func(b *testing.B) {
+			g := load(b, Options{MaxServices: MaxServices, MaxFlows: 65536})
+			for i := range c.services {
+				// Half of them share the port, which is the longer way.
+				s := Service{ServiceKey: ServiceKey{netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 4433}}
+				if i%2 == 1 {
+					s.Port = uint16(5000 + i)
+				}
+				if i == 0 {
+					s.Address = server4.Addr()
+				}
+				if err := g.SetService(s); err != nil {
+					b.Fatal(err)
+				}
+			}
+			key := ServiceKey{server4.Addr(), 4433}
+			for i := range c.flows {
+				if err := g.AddFlow(key, netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(i >> 8), byte(i)}), 9)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := g.AddFlow(key, client4); err != nil {
+				b.Fatal(err)
+			}
+			var all []float64
+			for b.Loop() {
+				_, d, err := g.progs.Guard.Benchmark(newPacket(appData).bytes(), 20_000, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				all = append(all, float64(d.Nanoseconds()))
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(all), "ns/packet")
+		})
+	}
 }

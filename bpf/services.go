@@ -108,7 +108,7 @@ func (g *Guard) setService(s *Service) error {
 			return errors.Join(err, g.remove(i))
 		}
 	}
-	err := errors.Join(g.markAddresses(), g.setPort(s.Port))
+	err := errors.Join(g.markAddresses(s.ServiceKey), g.setPort(s.Port))
 	if old.used && old.workers != 0 && old.workers != s.WorkersPort {
 		err = errors.Join(err, g.setPort(old.workers))
 	}
@@ -164,35 +164,33 @@ func (g *Guard) setPort(port uint16) error {
 	return g.maps.Ports.Put(uint32(port), &use)
 }
 
-// markAddresses keeps a port-less entry for each address that has a service.
-func (g *Guard) markAddresses() error {
-	want := make(map[guardServiceKey]bool)
+// markAddresses makes the port-less entries for the addresses of k.
+func (g *Guard) markAddresses(k ServiceKey) error {
+	var errs []error
+	for _, a := range k.indexKeys() {
+		errs = append(errs, g.maps.ServiceIndex.Put(&guardServiceKey{Addr: words(a)}, uint32(0)))
+	}
+	return errors.Join(errs...)
+}
+
+// unmarkAddresses removes those that no service has any more.
+func (g *Guard) unmarkAddresses(k ServiceKey) error {
+	used := make(map[netip.Addr]bool)
 	for i := range g.slots {
 		if g.slots[i].used {
 			for _, a := range g.slots[i].key.indexKeys() {
-				want[guardServiceKey{Addr: words(a)}] = true
+				used[a] = true
 			}
 		}
 	}
-	var key guardServiceKey
-	var index uint32
-	var stale []guardServiceKey
-	it := g.maps.ServiceIndex.Iterate()
-	for it.Next(&key, &index) {
-		if key.Port != 0 {
+	var errs []error
+	for _, a := range k.indexKeys() {
+		if used[a] {
 			continue
 		}
-		if !want[key] {
-			stale = append(stale, key)
+		if err := g.maps.ServiceIndex.Delete(&guardServiceKey{Addr: words(a)}); !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, err)
 		}
-		delete(want, key)
-	}
-	errs := []error{it.Err()}
-	for _, k := range stale {
-		errs = append(errs, g.maps.ServiceIndex.Delete(&k))
-	}
-	for k := range want {
-		errs = append(errs, g.maps.ServiceIndex.Put(&k, uint32(0)))
 	}
 	return errors.Join(errs...)
 }
@@ -225,7 +223,7 @@ func (g *Guard) remove(i uint32) error {
 		}
 	}
 	// The id of an empty element stays, so that no later service is given it.
-	errs = append(errs, g.markAddresses(), g.maps.Services.Put(i, &guardService{Id: s.id}))
+	errs = append(errs, g.unmarkAddresses(s.key), g.maps.Services.Put(i, &guardService{Id: s.id}))
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,155 @@
+package bpf
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+)
+
+func TestCookies(t *testing.T) {
+	for name, p := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {
+		g := guarding(t, inline())
+		src := p(nil).Src
+		ch2 := second(testRing.Current(), src, 4433)
+		elsewhere := with(p(ch2), func(p *packet) { p.Src = netip.AddrPortFrom(p.Src.Addr(), 9) })
+		check(t, g, name,
+			step{p(appData), xdpDrop, "drop-unverified reason:encrypted"},
+			step{p(flip(ch2, 62)), xdpTx, "answered reason:hello cookie:wrong"},
+			step{p(flip(ch2, 61+31)), xdpTx, "answered reason:hello cookie:wrong"},
+			step{p(flip(ch2, 61)), xdpTx, "answered reason:hello cookie:expired"},
+			step{p(flip(ch2, 27)), xdpTx, "answered reason:hello cookie:wrong"},
+			step{elsewhere, xdpTx, "answered reason:hello cookie:wrong"},
+			step{p(ch2), xdpPass, valid},
+			step{p(appData), xdpPass, "pass-flow reason:encrypted"},
+			step{p(alert), xdpPass, "pass-flow reason:not-hello"},
+			step{p(later), xdpPass, "pass-flow reason:later-fragment"},
+			step{p(malformed), xdpDrop, "drop-malformed reason:truncated"},
+			step{p(stun), xdpDrop, "drop-unverified reason:not-dtls"},
+			step{p(firstHello), xdpTx, answered},
+			step{with(p(appData), func(p *packet) { p.Src = netip.AddrPortFrom(p.Src.Addr(), 9) }), xdpDrop, "drop-unverified reason:encrypted"},
+		)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	g := guarding(t, inline())
+	old := testRing
+	oldHello := newPacket(second(old.Current(), client4, 4433))
+	next, err := old.Next(cookie.Secret{9, 8, 7}, 0x5b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.SetSecret(next.Current(), next.Previous()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, g, "after one rotation", step{oldHello, xdpPass, valid},
+		step{newPacket(second(next.Current(), client4, 4433)), xdpPass, valid})
+	// Old epoch, wrong cookie: answered under the new key, which then opens the door.
+	before := counters(t, g)
+	wrong := newPacket(flip(oldHello.Payload, 70))
+	action, out := run(t, g, wrong.bytes())
+	_, _, d := udpOf(t, out, 0)
+	if c := wantCookie(next.Current(), client4, 4433, wrong.Payload); action != xdpTx || !bytes.Equal(d[28:], c[:]) {
+		t.Errorf("wrong cookie of the previous key: action %d, %s, answer %x", action, moved(t, g, before), d)
+	}
+	last, err := next.Next(cookie.Secret{4, 4, 3}, 0x5c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.SetSecret(last.Current(), last.Previous()); err != nil {
+		t.Fatal(err)
+	}
+	before = counters(t, g)
+	if action, _ := run(t, g, oldHello.bytes()); action != xdpTx {
+		t.Errorf("after two rotations: action %d, %s", action, moved(t, g, before))
+	}
+}
+
+func TestNoSecretNoAnswer(t *testing.T) {
+	g := load(t, Options{})
+	if err := g.SetService(inline()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, g, "no secret", step{newPacket(firstHello), xdpDrop, "drop-daemon-lost reason:hello cookie:none"},
+		step{newPacket(hellotestZeroCookie()), xdpDrop, "drop-daemon-lost reason:hello cookie:expired"})
+}
+
+// hellotestZeroCookie has a cookie that a keyring of zeroes would have to look at.
+func hellotestZeroCookie() []byte {
+	b := hellotest.New()
+	b.Cookie = make([]byte, 32)
+	return b.Bytes()
+}
+
+func TestUnverifiedPolicies(t *testing.T) {
+	s := inline()
+	s.Pass = ClassSTUN | ClassRTP
+	g := guarding(t, s)
+	quic, rtp := []byte{0xc0, 0}, []byte{0x80, 0}
+	check(t, g, "classes",
+		step{newPacket(stun), xdpPass, "pass-class reason:not-dtls"},
+		step{newPacket(rtp), xdpPass, "pass-class reason:not-dtls"},
+		step{newPacket(quic), xdpDrop, "drop-unverified reason:not-dtls"},
+		step{newPacket([]byte{17}), xdpDrop, "drop-unverified reason:not-dtls"},
+		step{newPacket([]byte{64}), xdpDrop, "drop-unverified reason:not-dtls"},
+		step{newPacket(nil), xdpDrop, "drop-unverified reason:not-dtls"})
+	s.Unverified = UnverifiedPass
+	g = guarding(t, s)
+	check(t, g, "pass",
+		step{newPacket(quic), xdpPass, "pass-unverified reason:not-dtls"},
+		step{newPacket(appData), xdpPass, "pass-unverified reason:encrypted"},
+		step{newPacket(later), xdpDrop, "drop-unverified reason:later-fragment"},
+		step{newPacket(firstHello), xdpTx, answered},
+		step{newPacket(malformed), xdpDrop, "drop-malformed reason:truncated"})
+	s.Unverified, s.UnverifiedRate = UnverifiedLimit, Rate{PerSecond: 0.01, Burst: 2}
+	g = guarding(t, s)
+	check(t, g, "limit",
+		step{newPacket(appData), xdpPass, "pass-limited reason:encrypted"},
+		step{newPacket(alert), xdpPass, "pass-limited reason:not-hello"},
+		step{newPacket(appData), xdpDrop, "drop-limited reason:encrypted"},
+		step{newPacket(second(testRing.Current(), client4, 4433)), xdpPass, valid},
+		step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
+}
+
+func TestRates(t *testing.T) {
+	from := func(p *packet, addr string) *packet {
+		p.Src = netip.AddrPortFrom(netip.MustParseAddr(addr), p.Src.Port())
+		p.Payload = second(testRing.Current(), p.Src, 4433)
+		return p
+	}
+	s := inline()
+	s.SourceRate = Rate{PerSecond: 0.01, Burst: 2}
+	g := guarding(t, s)
+	const over = "drop-source-rate reason:hello cookie:valid"
+	check(t, g, "per source",
+		step{from(newPacket(nil), "198.18.1.1"), xdpPass, valid}, step{from(newPacket(nil), "198.18.1.1"), xdpPass, valid},
+		step{from(newPacket(nil), "198.18.1.1"), xdpDrop, over},
+		step{from(newPacket(nil), "198.18.1.2"), xdpPass, valid},
+		step{from(newPacket6(nil), "2001:db8:5::1"), xdpPass, valid}, step{from(newPacket6(nil), "2001:db8:5::2"), xdpPass, valid},
+		step{from(newPacket6(nil), "2001:db8:5::3"), xdpDrop, over},
+		step{from(newPacket6(nil), "2001:db8:5:1::3"), xdpPass, valid})
+	s.SourceRate, s.ServiceRate = Rate{}, Rate{PerSecond: 0.01, Burst: 2}
+	g = guarding(t, s)
+	check(t, g, "per service",
+		step{from(newPacket(nil), "198.18.1.1"), xdpPass, valid}, step{from(newPacket(nil), "198.18.1.2"), xdpPass, valid},
+		step{from(newPacket(nil), "198.18.1.3"), xdpDrop, "drop-service-rate reason:hello cookie:valid"},
+		step{newPacket(firstHello), xdpTx, answered})
+	s.ServiceRate, s.AnswerRate = Rate{}, Rate{PerSecond: 1e-6, Burst: 1}
+	g = guarding(t, s)
+	pinned(t, func() {
+		check(t, g, "answers", step{newPacket(firstHello), xdpTx, answered},
+			step{newPacket(firstHello), xdpDrop, "drop-answer-rate reason:hello cookie:none"})
+	})
+}
+
+func TestMonitor(t *testing.T) {
+	s := inline()
+	s.Monitor = true
+	g := guarding(t, s)
+	check(t, g, "monitor", step{newPacket(firstHello), xdpPass, answered},
+		step{newPacket(malformed), xdpPass, "drop-malformed reason:truncated"},
+		step{newPacket(appData), xdpPass, "drop-unverified reason:encrypted"})
+}
