@@ -15,7 +15,9 @@ LDFLAGS := -X main.version=$(VERSION)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for a server of our own.
-TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev
+TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev iproute2 bpftool
+# One package after the other: those in the lab want the CPUs for themselves.
+TURNS := -p 1
 BENCH_PACKAGES := clang-19 llvm-19 gcc libc6-dev libssl-dev libgnutls28-dev openssl
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -31,7 +33,7 @@ demo: build
 
 test:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test ./...
+	$(GO) test $(TURNS) ./...
 
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:
@@ -42,7 +44,7 @@ test-portable:
 
 race:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test -race ./...
+	$(GO) test -race $(TURNS) ./...
 
 vet:
 	$(GO) vet ./...
