@@ -30,6 +30,7 @@ type Bed struct {
 	key     *cookie.Key // of the guard under test, if it is one
 	flow    gen.Flow
 	counter *gen.Counter
+	round   bool // answers go back
 	flood   *gen.Generator
 	tasks   []int // all that is under test
 	closers []func() error
@@ -132,7 +133,7 @@ func (b *Bed) clientSide(s *Subject, t gen.Template) error {
 	if err != nil {
 		return err
 	}
-	b.flow.Interface = near
+	b.flow.Interface, b.round = near, s.At == gen.Return
 	if err := queued(near.Name); err != nil {
 		return err
 	}
@@ -167,6 +168,14 @@ func (b *Bed) neighbour() error {
 			IP: lab.Client4.AsSlice(), HardwareAddr: b.flow.Interface.HardwareAddr,
 		})
 	})
+}
+
+// primed runs f after a flood has come and ended: what it left keeps going round.
+func (b *Bed) primed(f func() error) error {
+	if err := b.under(0, func() error { time.Sleep(settle); return nil }); err != nil {
+		return err
+	}
+	return f()
 }
 
 // under runs f while the flood comes at rate, 0 for all that the generator can.
