@@ -16,6 +16,9 @@ const volatile __u32 dest;      // those of the flood's sources, as far as they 
 const volatile __u32 dest_mask; // which bits do not
 const volatile __u16 port;       // the service's
 
+// IPv4 only: answers go back as they are, addresses and ports swapped, instead of being dropped.
+const volatile __u32 send_back;
+
 #define SAMPLE 128       // bytes kept of an answer: a HelloVerifyRequest over IPv6 is 122 with its headers
 #define SAMPLES 64
 #define SAMPLE_EVERY 1009 // prime: samples must not step in time with batches
@@ -85,9 +88,34 @@ static __always_inline int seen(void *data, void *end)
 	return 1;
 }
 
+static __always_inline int turn_round(void *data, void *end)
+{
+	struct ethhdr *eth = data;
+	struct iphdr *ip = data + sizeof(*eth);
+	struct udphdr *udp = (void *)(ip + 1);
+	if ((void *)(udp + 1) > end)
+		return XDP_DROP;
+#pragma unroll
+	for (int i = 0; i < 3; i++) {
+		__u16 t = eth->dst[i];
+		eth->dst[i] = eth->src[i];
+		eth->src[i] = t;
+	}
+	__u32 address = ip->saddr;
+	ip->saddr = ip->daddr;
+	ip->daddr = address;
+	__u16 source = udp->source;
+	udp->source = udp->dest;
+	udp->dest = source;
+	return XDP_TX;
+}
+
 SEC("xdp") int count_frames(struct xdp_md *ctx)
 {
-	return seen((void *)(long)ctx->data, (void *)(long)ctx->data_end) ? XDP_DROP : XDP_PASS;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (!seen(data, end))
+		return XDP_PASS;
+	return send_back ? turn_round(data, end) : XDP_DROP;
 }
 
 SEC("tcx/ingress") int count_skbs(struct __sk_buff *skb)

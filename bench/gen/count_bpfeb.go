@@ -39,6 +39,7 @@ const (
 	countVarDestMask     = "dest_mask"
 	countVarEtherType    = "ether_type"
 	countVarPort         = "port"
+	countVarSendBack     = "send_back"
 	countVarUdpAt        = "udp_at"
 )
 
@@ -105,6 +106,7 @@ type countVariableSpecs struct {
 	DestMask  *ebpf.VariableSpec `ebpf:"dest_mask"`
 	EtherType *ebpf.VariableSpec `ebpf:"ether_type"`
 	Port      *ebpf.VariableSpec `ebpf:"port"`
+	SendBack  *ebpf.VariableSpec `ebpf:"send_back"`
 	UdpAt     *ebpf.VariableSpec `ebpf:"udp_at"`
 }
 
@@ -148,6 +150,7 @@ type countVariables struct {
 	DestMask  *ebpf.Variable `ebpf:"dest_mask"`
 	EtherType *ebpf.Variable `ebpf:"ether_type"`
 	Port      *ebpf.Variable `ebpf:"port"`
+	SendBack  *ebpf.Variable `ebpf:"send_back"`
 	UdpAt     *ebpf.Variable `ebpf:"udp_at"`
 }
 

@@ -33,6 +33,9 @@ const (
 	Driver At = iota
 	// Stack counts in a tcx program: for answers of sockets.
 	Stack
+	// Return counts like Driver and sends every answer back. A program that answers anything then has as many
+	// packets as it can take, for the cost of a single flood of a few hundred. IPv4 only.
+	Return
 )
 
 // Counter counts a flow's answers on the flow's interface, and drops them.
@@ -67,6 +70,9 @@ func (c *Counter) attach(at At) error {
 		"dest":      binary.NativeEndian.Uint32(address[len(address)-4:]),
 		"dest_mask": ^networkOrder(c.flow.vary()),
 	}
+	if at == Return {
+		values["send_back"] = uint32(1)
+	}
 	for name, v := range values {
 		if err := spec.Variables[name].Set(v); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
@@ -76,7 +82,7 @@ func (c *Counter) attach(at At) error {
 		return err
 	}
 	index := c.flow.Interface.Index
-	if at == Driver {
+	if at != Stack {
 		c.link, err = link.AttachXDP(link.XDPOptions{Program: c.objects.CountFrames, Interface: index, Flags: link.XDPDriverMode})
 	} else {
 		c.link, err = link.AttachTCX(link.TCXOptions{Program: c.objects.CountSkbs, Interface: index, Attach: ebpf.AttachTCXIngress})

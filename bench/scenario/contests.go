@@ -54,7 +54,8 @@ var Entries = []Entry{
 
 func swapContest(string) ([]*Subject, []Comparison, gen.Template, error) {
 	t, err := gen.FirstHello(question())
-	return []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, []Comparison{{0, 1, 0.26}}, t, err
+	return []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
+		[]Comparison{{0, 1, 0.26}, {0, 2, 0}}, t, err
 }
 
 func peersContest(dir string) ([]*Subject, []Comparison, gen.Template, error) {

@@ -34,7 +34,7 @@ type Run struct {
 const (
 	mostSteal  = 0.01
 	mostOthers = 0.05
-	leastBusy  = 0.3 // below, what is measured is mostly falling asleep and waking up
+	leastBusy  = 0.2 // below, what is measured is mostly falling asleep and waking up
 )
 
 // reading is all counters at one time.
@@ -73,7 +73,11 @@ func (b *Bed) read() (r reading, err error) {
 // measure watches for a window while the flood comes.
 func (b *Bed) measure(rate float64, window time.Duration) (Run, error) {
 	var from, to reading
-	err := b.under(rate, func() (err error) {
+	during := func(f func() error) error { return b.under(rate, f) }
+	if b.round {
+		during = b.primed
+	}
+	err := during(func() (err error) {
 		time.Sleep(settle)
 		if from, err = b.read(); err != nil {
 			return err

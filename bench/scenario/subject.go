@@ -45,6 +45,13 @@ func swapSubject() *Subject {
 	return &Subject{Name: "bare XDP_TX swap", At: gen.Driver, Start: attach(peers.Swap), Handled: packetsReceived}
 }
 
+// roundSubject is the same with the same packets going to and fro: more than a generator can send and take back.
+func roundSubject() *Subject {
+	s := swapSubject()
+	s.Name, s.At = "bare XDP_TX swap, going round", gen.Return
+	return s
+}
+
 // dropSubject is the limit of drops in the driver.
 func dropSubject() *Subject {
 	return &Subject{Name: "bare XDP_DROP", At: gen.Driver, Start: attach(peers.Drop), Handled: packetsReceived}
