@@ -3,8 +3,8 @@ package labtest
 import (
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -69,18 +69,17 @@ const (
 )
 
 func TestBadInput(t *testing.T) {
-	one := inline()[:2:2]
 	for name, c := range map[string]struct {
 		args   []string
 		status int
 		want   []string
 	}{
-		"no such interface":           {append(one, "--interface", "nosuch0"), exitRun, []string{"nosuch0", "ip link"}},
-		"the same service twice":      {append(one, one...), exitUsage, []string{public[0].String(), "twice"}},
+		"no such interface":           {first("--interface", "nosuch0"), exitRun, []string{"nosuch0", "ip link"}},
+		"the same service twice":      {first(first()...), exitUsage, []string{public[0].String(), "twice"}},
 		"a service and its wildcards": {[]string{"--protect", ":4433", "--protect", "0.0.0.0:4433"}, exitRun, []string{"0.0.0.0:4433", "*:4433"}},
 		"too many services":           {append(many(1025), "--answer", "xdp"), exitRun, []string{"services map is full", "1024"}},
-		"xdp without an interface":    {append(one, "--interface", ""), exitUsage, []string{"--interface"}},
-		"no such pin directory":       {append(one, "--pin", "/proc/nowhere", "--keep-attached"), exitRun, []string{"/proc/nowhere", "bpffs"}},
+		"xdp without an interface":    {first("--interface", ""), exitUsage, []string{"--interface"}},
+		"no such pin directory":       {first("--pin", "/proc/nowhere", "--keep-attached"), exitRun, []string{"/proc/nowhere", "bpffs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -102,7 +101,7 @@ func many(n int) (args []string) {
 func TestInterfaceDown(t *testing.T) {
 	p := newPlace(t)
 	p.inGuard(netlink.LinkSetDown)
-	p.refused(p.command(append(inline()[:2], "--answer", "xdp")...), exitRun, "is down", "ip link set "+iface+" up")
+	p.refused(p.command(first("--answer", "xdp")...), exitRun, "is down", "ip link set "+iface+" up")
 	p.free()
 }
 
@@ -113,7 +112,7 @@ func TestInterfaceTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := p.attached()
-	p.refused(p.command(inline()[:2]...), exitRun, "another XDP program", "bpftool net show dev "+iface)
+	p.refused(p.command(first()...), exitRun, "another XDP program", "bpftool net show dev "+iface)
 	if after := p.attached(); before == "" || after != before {
 		t.Errorf("attached before: %q, and after: %q", before, after)
 	}
@@ -121,9 +120,7 @@ func TestInterfaceTaken(t *testing.T) {
 
 func TestNoPrivilege(t *testing.T) {
 	p := newPlace(t)
-	cmd := p.command(inline()[:2]...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	p.refused(cmd, exitRun, "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+	p.refused(p.ordinary(p.command(first()...)), exitRun, "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
 	p.free()
 }
 
@@ -139,9 +136,9 @@ func TestNoDriver(t *testing.T) {
 	}); err != nil {
 		require(t, "dummy interfaces", err)
 	}
-	args := append(inline()[:2:2], "--interface", "dummy0", "--handoff", "trust")
-	args = args[:len(args):len(args)]
-	p.refused(p.command(append(args, "--xdp-mode", "native")...), exitRun, "native", "generic")
+	args := first("--interface", "dummy0", "--handoff", "trust")
+
+	p.refused(p.command(slices.Concat(args, []string{"--xdp-mode", "native"})...), exitRun, "native", "generic")
 	g := p.run(args...)
 	g.expect("the driver has no XDP")
 	if x := g.status().XDP; x.Mode != "generic" {
@@ -158,7 +155,7 @@ func TestLargeMTU(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			p := newPlace(t)
 			// The other interface: the program that passes all at the client's end of the first has no such choice.
-			for host, dev := range map[*lab.Namespace]string{p.Guard: lab.ToServer, p.Lab.Server: lab.ToGuard} {
+			for host, dev := range map[*lab.Namespace]string{p.Guard: lab.ToServer, p.Server: lab.ToGuard} {
 				if err := host.Do(func() error {
 					l, err := netlink.LinkByName(dev)
 					if err != nil {
@@ -169,7 +166,7 @@ func TestLargeMTU(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			g := p.run(append(inline()[:2], "--handoff", "trust", "--interface", lab.ToServer, "--xdp-mode", mode)...)
+			g := p.run(first("--handoff", "trust", "--interface", lab.ToServer, "--xdp-mode", mode)...)
 			if x := g.status().XDP; x.Mode != mode {
 				t.Errorf("mode is %s", x.Mode)
 			}
