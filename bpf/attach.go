@@ -78,6 +78,7 @@ func (g *Guard) attachXDP(dev *net.Interface, mode Mode) (link.Link, Mode, error
 	}
 	var errs []error
 	for _, m := range modes {
+		var refused error // of the last program; the first one's is hardly ever another
 		for _, p := range []*ebpf.Program{g.frags, g.progs.Guard} {
 			l, err := link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: flags[m]})
 			if err == nil {
@@ -86,8 +87,9 @@ func (g *Guard) attachXDP(dev *net.Interface, mode Mode) (link.Link, Mode, error
 			if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EEXIST) {
 				return nil, 0, fmt.Errorf("another XDP program is attached (bpftool net show dev %s; ip link set dev %s xdp off removes one that no link holds): %w", dev.Name, dev.Name, err)
 			}
-			errs = append(errs, fmt.Errorf("XDP in %v mode: %w", m, attachHint(dev, err)))
+			refused = fmt.Errorf("XDP in %v mode: %w", m, attachHint(dev, err))
 		}
+		errs = append(errs, refused)
 	}
 	return nil, 0, errors.Join(errs...)
 }
