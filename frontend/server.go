@@ -284,6 +284,7 @@ func (s *Server) close() {
 	s.kernel.close() // first: no ClientHello must come to a worker that is gone
 	for _, v := range s.services {
 		for _, w := range v.workers {
+			w.kernel = nil // its flows end with the programs, or stay with them
 			w.close()
 		}
 		if v.backend != nil {

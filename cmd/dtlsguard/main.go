@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -41,12 +42,15 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, new(usageError)), errors.Is(err, frontend.ErrUsage):
-		fmt.Fprintf(stderr, "dtlsguard: %v (see dtlsguard --help)\n", err)
+		fmt.Fprintf(stderr, "dtlsguard: %s (see dtlsguard --help)\n", line(err))
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "dtlsguard: %v\n", err)
+	fmt.Fprintf(stderr, "dtlsguard: %s\n", line(err))
 	return exitRun
 }
+
+// line is an error in one line: joined ones have several.
+func line(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // usageError is a mistake on the command line.
 type usageError struct{ error }

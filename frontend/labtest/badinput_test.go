@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -69,18 +68,17 @@ const (
 )
 
 func TestBadInput(t *testing.T) {
-	one := inline()[:2:2]
 	for name, c := range map[string]struct {
 		args   []string
 		status int
 		want   []string
 	}{
-		"no such interface":           {append(one, "--interface", "nosuch0"), exitRun, []string{"nosuch0", "ip link"}},
-		"the same service twice":      {append(one, one...), exitUsage, []string{public[0].String(), "twice"}},
+		"no such interface":           {first("--interface", "nosuch0"), exitRun, []string{"nosuch0", "ip link"}},
+		"the same service twice":      {first(first()...), exitUsage, []string{public[0].String(), "twice"}},
 		"a service and its wildcards": {[]string{"--protect", ":4433", "--protect", "0.0.0.0:4433"}, exitRun, []string{"0.0.0.0:4433", "*:4433"}},
 		"too many services":           {append(many(1025), "--answer", "xdp"), exitRun, []string{"services map is full", "1024"}},
-		"xdp without an interface":    {append(one, "--interface", ""), exitUsage, []string{"--interface"}},
-		"no such pin directory":       {append(one, "--pin", "/proc/nowhere", "--keep-attached"), exitRun, []string{"/proc/nowhere", "bpffs"}},
+		"xdp without an interface":    {first("--interface", ""), exitUsage, []string{"--interface"}},
+		"no such pin directory":       {first("--pin", "/proc/nowhere", "--keep-attached"), exitRun, []string{"/proc/nowhere", "bpffs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -102,7 +100,7 @@ func many(n int) (args []string) {
 func TestInterfaceDown(t *testing.T) {
 	p := newPlace(t)
 	p.inGuard(netlink.LinkSetDown)
-	p.refused(p.command(append(inline()[:2], "--answer", "xdp")...), exitRun, "is down", "ip link set "+iface+" up")
+	p.refused(p.command(first("--answer", "xdp")...), exitRun, "is down", "ip link set "+iface+" up")
 	p.free()
 }
 
@@ -113,7 +111,7 @@ func TestInterfaceTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := p.attached()
-	p.refused(p.command(inline()[:2]...), exitRun, "another XDP program", "bpftool net show dev "+iface)
+	p.refused(p.command(first()...), exitRun, "another XDP program", "bpftool net show dev "+iface)
 	if after := p.attached(); before == "" || after != before {
 		t.Errorf("attached before: %q, and after: %q", before, after)
 	}
@@ -121,25 +119,21 @@ func TestInterfaceTaken(t *testing.T) {
 
 func TestNoPrivilege(t *testing.T) {
 	p := newPlace(t)
-	cmd := p.command(append(inline()[:2:2], "--control", "off")...) // the test's directory is root's
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	p.refused(cmd, exitRun, "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
+	p.refused(p.ordinary(p.command(first()...)), exitRun, "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
 	p.free()
 }
 
-// An interface whose driver has no XDP is refused natively, and served behind the driver with a warning.
+// An interface whose driver has no XDP, as the loopback has none, is refused natively, and served behind the driver
+// with a warning.
 func TestNoDriver(t *testing.T) {
 	p := newPlace(t)
-	args := append(inline()[:2:2], "--interface", "lo", "--handoff", "trust") // loopback's driver has none
-	args = args[:len(args):len(args)]
-	p.refused(p.command(append(args, "--xdp-mode", "native")...), exitRun, "native", "generic")
-	g := p.run(args...)
+	p.refused(p.command(first("--interface", "lo", "--xdp-mode", "native")...), exitRun, "native", "generic")
+	g := p.run(first("--interface", "lo", "--handoff", "trust")...)
 	g.expect("the driver has no XDP")
 	if x := g.status().XDP; x.Mode != "generic" {
 		t.Errorf("mode is %s", x.Mode)
 	}
 	g.stop()
-	p.free()
 }
 
 // An MTU of more than a page is no obstacle, in no mode: the program can take a packet in several buffers.
@@ -160,7 +154,7 @@ func TestLargeMTU(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			g := p.run(append(inline()[:2], "--handoff", "trust", "--interface", lab.ToServer, "--xdp-mode", mode)...)
+			g := p.run(first("--handoff", "trust", "--interface", lab.ToServer, "--xdp-mode", mode)...)
 			if x := g.status().XDP; x.Mode != mode {
 				t.Errorf("mode is %s", x.Mode)
 			}

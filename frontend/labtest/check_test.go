@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -66,7 +65,7 @@ func TestCheck(t *testing.T) {
 	}
 	p.free()
 
-	g := p.run(inline()[:2]...)
+	g := p.run(first()...)
 	if c := p.check(command("--interface", iface)); !c.says("WARN", "attached", "XDP program") || !c.says("PASS", "XDP mode", "native") {
 		t.Errorf("where a guard is attached: %+v", c)
 	}
@@ -76,27 +75,20 @@ func TestCheck(t *testing.T) {
 		t.Errorf("of nothing: %+v", c)
 	}
 
-	ordinary := command("--interface", iface)
-	ordinary.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	if c := p.check(ordinary); c.OK || !c.says("FAIL", "capabilities", "CAP_BPF") {
+	if c := p.check(p.ordinary(command("--interface", iface))); c.OK || !c.says("FAIL", "capabilities", "CAP_BPF") {
 		t.Errorf("without privileges, with an interface: %+v", c)
 	}
-	ordinary = command()
-	ordinary.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	if c := p.check(ordinary); !c.OK {
+	if c := p.check(p.ordinary(command())); !c.OK {
 		t.Errorf("without privileges, without an interface: %+v", c)
 	}
 }
-
-// nobody is an ordinary user.
-const nobody = 65534
 
 // Every implementation of cookies that this CPU has serves clients, and status names it.
 func TestCookieImplementations(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Guard, public[0], "")
 	for _, name := range cookie.Names() {
-		g := p.run(append(inline()[:2], "--answer", "workers", "--cookie-impl", name)...)
+		g := p.run(first("--answer", "workers", "--cookie-impl", name)...)
 		c := pion(t, p.Lab, public[0])
 		c.ping("with " + name)
 		c.close()

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -43,6 +44,9 @@ func inline() (args []string) {
 	}
 	return args
 }
+
+// first protects the server at the first address only, and adds args.
+func first(args ...string) []string { return slices.Concat(inline()[:2], args) }
 
 func proxy() (args []string) {
 	for i, a := range public {

@@ -18,7 +18,7 @@ func TestAttachCutsNobody(t *testing.T) {
 	to := public[0]
 	startServer(t, p.Guard, to, "")
 	s := openStream(t, p, to)
-	g := p.run(inline()[:2]...)
+	g := p.run(first()...)
 	s.flows("after the guard's start")
 	if e := g.status().XDP.Egress; e["learned"] != 1 {
 		t.Errorf("one association was there, and this was learned at egress: %v", e)
@@ -33,7 +33,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
 	startServer(t, p.Guard, to, "")
-	args := append(inline()[:2], "--unverified", "drop")
+	args := first("--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, to)
 
@@ -43,7 +43,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	}
 	s.flows("after kill -9")
 
-	g = p.run(append(args, "--keep-attached")...)
+	g = p.run(first("--unverified", "drop", "--keep-attached")...)
 	s.flows("after a restart")
 	if x := g.status().XDP; x.Flows == 0 || x.Verdicts["pass-verified"] != 1 {
 		t.Errorf("the new daemon did not adopt the old one's flows and counters: %+v", x)
@@ -70,7 +70,7 @@ func TestUnload(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
 	startServer(t, p.Guard, to, "")
-	g := p.run(inline()[:2]...)
+	g := p.run(first()...)
 	s := openStream(t, p, to)
 	g.kill()
 	if said := p.unload(); said != iface+" is free\n" {
@@ -88,7 +88,7 @@ func TestWithoutPins(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Guard, public[0], "")
 	p.pin = "off"
-	g := p.run(inline()[:2]...)
+	g := p.run(first()...)
 	g.kill()
 	for end := time.Now().Add(patience); p.attached() != ""; {
 		if time.Now().After(end) {
@@ -101,11 +101,11 @@ func TestWithoutPins(t *testing.T) {
 // other's programs.
 func TestNeighboursPins(t *testing.T) {
 	p := newPlace(t)
-	g := p.run(append(inline()[:2], "--handoff", "trust")...)
+	g := p.run(first("--handoff", "trust")...)
 	neighbour := *p
 	neighbour.Lab, neighbour.control = newLab(t, "neighbour"), p.control+"2"
 	refused := func() {
-		neighbour.refusedBeside(neighbour.command(inline()[:2]...), exitRun, "another network namespace", "--pin")
+		neighbour.refusedBeside(neighbour.command(first()...), exitRun, "another network namespace", "--pin")
 		if a := neighbour.attached(); a != "" {
 			t.Errorf("attached at the neighbour: %s", a)
 		}
@@ -124,10 +124,10 @@ func TestNeighboursPins(t *testing.T) {
 func TestSecondGuard(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Guard, public[0], "")
-	g := p.run(inline()[:2]...)
+	g := p.run(first()...)
 	secret := g.status().Secret.Fingerprint
-	p.refusedBeside(p.command(inline()[:2]...), exitRun, "another dtlsguard answers there")
-	p.refusedBeside(p.command(append(inline()[:2], "--control", p.control+"2")...), exitRun, "another dtlsguard", "--pin")
+	p.refusedBeside(p.command(first()...), exitRun, "another dtlsguard answers there")
+	p.refusedBeside(p.command(first("--control", p.control+"2")...), exitRun, "another dtlsguard", "--pin")
 	newAsker(t, p, public[0]).until(guardCookie, "beside a second guard")
 	c := pion(t, p.Lab, public[0])
 	c.ping("beside a second guard")
@@ -143,7 +143,7 @@ func TestSecondGuard(t *testing.T) {
 func TestFailedStart(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Guard, public[0], "")
-	args := append(inline()[:2], "--unverified", "drop")
+	args := first("--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, public[0])
 	g.kill()

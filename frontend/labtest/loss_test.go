@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -79,7 +80,7 @@ func TestDaemonLoss(t *testing.T) {
 				p := newPlace(t)
 				to := public[0]
 				srv := startServer(t, p.Guard, to, "")
-				args := append(inline()[:2], "--answer", "xdp", "--on-daemon-loss", loss)
+				args := first("--answer", "xdp", "--on-daemon-loss", loss)
 				g := p.run(args...)
 				a := newAsker(t, p, to)
 				a.until(guardCookie, "at first")
@@ -91,7 +92,7 @@ func TestDaemonLoss(t *testing.T) {
 				g.kill()
 
 				// The secret of this one is good for two seconds.
-				g = p.run(append(args, "--rotate-every", "1s")...)
+				g = p.run(slices.Concat(args, []string{"--rotate-every", "1s"})...)
 				a.until(guardCookie, "after a restart")
 				g.signal(s)
 				before := srv.counts().received

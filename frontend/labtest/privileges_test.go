@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// nobody is an ordinary user.
+const nobody = 65534
+
 // ordinary lets a command run as an ordinary user with these capabilities and no others.
 func (p *place) ordinary(cmd *exec.Cmd, capabilities ...uintptr) *exec.Cmd {
 	p.t.Helper()
@@ -44,7 +47,7 @@ func TestOrdinaryUser(t *testing.T) {
 		all = append(all, c.number)
 	}
 	for _, answer := range []string{"workers", "xdp"} {
-		g := &guard{startCmd(t, p.Guard, p.ordinary(exec.Command(program(), p.arguments(append(inline()[:2], "--answer", answer)...)...), all...)), p}
+		g := &guard{startCmd(t, p.Guard, p.ordinary(exec.Command(program(), p.arguments(first("--answer", answer)...)...), all...)), p}
 		g.ready()
 		g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
 		output(t, p.Guard, program(), "secret", "rotate", "--control", p.control)
@@ -93,7 +96,7 @@ func TestEachCapability(t *testing.T) {
 					others = append(others, c.number)
 				}
 			}
-			cmd := p.ordinary(p.command(inline()[:2]...), others...)
+			cmd := p.ordinary(p.command(first()...), others...)
 			if missing.refused != "" {
 				p.refused(cmd, exitRun, missing.refused, name)
 				p.free()

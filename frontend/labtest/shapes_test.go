@@ -129,7 +129,7 @@ func TestGenericMode(t *testing.T) {
 func TestMonitor(t *testing.T) {
 	p := newPlace(t)
 	srv := startServer(t, p.Guard, public[0], "")
-	g := p.run(append(inline()[:2], "--monitor")...)
+	g := p.run(first("--monitor")...)
 	newAsker(t, p, public[0]).until(serverCookie, "from the server itself")
 	if v := g.status().XDP.Verdicts; v["answered"] < 3 || srv.counts().received < 3 {
 		t.Errorf("what a monitor counts: %v; and the server: %+v", v, srv.counts())
