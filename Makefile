@@ -14,8 +14,9 @@ LDFLAGS := -X main.version=$(VERSION)
 # The programs without cgo: one static file, and privileges can be dropped on all threads.
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-# The peers that tests talk to: clients and servers, and a compiler with OpenSSL for a server of our own.
-TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev iproute2 bpftool
+# The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
+# tools that show what is attached. clang sees to it that the programs' objects are those of the source.
+TEST_PACKAGES := openssl gnutls-bin gcc libc6-dev libssl-dev iproute2 util-linux ethtool bpftool clang-19 llvm-19
 # One package after the other: those in the lab want the CPUs for themselves.
 TURNS := -p 1
 BENCH_PACKAGES := clang-19 llvm-19 gcc libc6-dev libssl-dev libgnutls28-dev openssl
