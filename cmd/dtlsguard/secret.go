@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"os"
 
@@ -39,13 +38,9 @@ func newFingerprint() *cobra.Command {
 		Use: "fingerprint", Short: "Name a secret without showing it", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
-				body, err := frontend.Ask(cmd.Context(), control, "GET", "/status")
+				s, err := askStatus(cmd.Context(), control)
 				if err != nil {
 					return err
-				}
-				var s frontend.Status
-				if err := json.Unmarshal(body, &s); err != nil {
-					return fmt.Errorf("read the guard's answer: %w", err)
 				}
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), s.Secret.Fingerprint)
 				return err
@@ -75,13 +70,9 @@ func newRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate", Short: "Make the running guard draw a new secret now", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := frontend.Ask(cmd.Context(), control, "POST", "/rotate")
+			s, err := ask[frontend.SecretStatus](cmd.Context(), control, "POST", "/rotate")
 			if err != nil {
 				return err
-			}
-			var s frontend.SecretStatus
-			if err := json.Unmarshal(body, &s); err != nil {
-				return fmt.Errorf("read the guard's answer: %w", err)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "epoch %d, fingerprint %s\n", s.Epoch, s.Fingerprint)
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,25 +21,39 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show what the running guard sees", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := frontend.Ask(cmd.Context(), control, "GET", "/status")
+			s, err := askStatus(cmd.Context(), control)
 			if err != nil {
 				return err
-			}
-			var s frontend.Status
-			if err := json.Unmarshal(body, &s); err != nil {
-				return fmt.Errorf("read the guard's answer: %w", err)
 			}
 			if asJSON {
 				out := json.NewEncoder(cmd.OutOrStdout())
 				out.SetIndent("", "  ")
 				return out.Encode(s)
 			}
-			return printStatus(cmd.OutOrStdout(), &s)
+			return printStatus(cmd.OutOrStdout(), s)
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: all of it, every flag's value included")
 	return cmd
+}
+
+// askStatus gets a running guard's status.
+func askStatus(ctx context.Context, control string) (*frontend.Status, error) {
+	return ask[frontend.Status](ctx, control, "GET", "/status")
+}
+
+// ask sends a request to a running guard and reads the answer.
+func ask[T any](ctx context.Context, control, method, path string) (*T, error) {
+	body, err := frontend.Ask(ctx, control, method, path)
+	if err != nil {
+		return nil, err
+	}
+	answer := new(T)
+	if err := json.Unmarshal(body, answer); err != nil {
+		return nil, fmt.Errorf("read the guard's answer: %w", err)
+	}
+	return answer, nil
 }
 
 // stages of a datagram's way, in its order.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-
-	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
 func newTop() *cobra.Command {
@@ -45,15 +42,11 @@ type top struct {
 }
 
 func (t *top) look(ctx context.Context) (sample, error) {
-	body, err := frontend.Ask(ctx, t.control, "GET", "/status")
+	s, err := askStatus(ctx, t.control)
 	if err != nil {
 		return sample{}, err
 	}
-	s := sample{at: time.Now(), cpus: readCPUs()}
-	if err := json.Unmarshal(body, &s.Status); err != nil {
-		return s, fmt.Errorf("read the guard's answer: %w", err)
-	}
-	return s, nil
+	return sample{Status: *s, at: time.Now(), cpus: readCPUs()}, nil
 }
 
 // frame waits for the next interval and draws it.
