@@ -15,8 +15,8 @@ type Template struct {
 }
 
 // Positions in a datagram with a ClientHello (RFC 6347 sections 4.1 and 4.2.2). Those that the generator writes to are
-// even, as a checksum adds 16-bit words: of the sequence number the last of 6 bytes, the only one that GnuTLS copies,
-// of the random 1 to 8 of 32.
+// even, as a checksum adds 16-bit words: of the sequence number the last of 6 bytes, of the
+// random 1 to 8 of 32.
 const (
 	recordLengthAt = 11
 	messageAt      = 14 // length of the message, three bytes

@@ -21,14 +21,14 @@ type Server struct {
 	Title     string
 	Libraries []string
 	Package   string // of Debian, which has the libraries' headers
-	Answers   bool   // with HelloVerifyRequests; else it sends anything back
+	Answers   bool   // with HelloVerifyRequests that have their question's record sequence number
 }
 
 // Servers are all there are. The first is the limit of what a server with sockets can do.
 var Servers = []Server{
 	{Name: "echo", Title: "C recvmmsg/sendmmsg echo", Package: "libc6-dev"},
 	{Name: "openssl", Title: "OpenSSL DTLSv1_listen", Libraries: []string{"ssl", "crypto"}, Package: "libssl-dev", Answers: true},
-	{Name: "gnutls", Title: "GnuTLS gnutls_dtls_cookie_send", Libraries: []string{"gnutls"}, Package: "libgnutls28-dev", Answers: true},
+	{Name: "gnutls", Title: "GnuTLS gnutls_dtls_cookie_send", Libraries: []string{"gnutls"}, Package: "libgnutls28-dev"}, // its record sequence number is 0, whatever the question's
 }
 
 // Find returns the server of that name, nil if there is none.

@@ -87,8 +87,8 @@ func sizeContest(string) ([]*Subject, []Comparison, gen.Template, error) {
 	}, []Comparison{{1, 0, 0.90}, {2, 0, 0.90}}, t, err
 }
 
-// sweep are the rates that a peak is looked for among: sockets peak below 0.3 M/s.
-var sweep = []float64{60e3, 80e3, 100e3, 115e3, 130e3, 145e3, 160e3, 180e3, 200e3, 230e3, 260e3, 300e3}
+// sweep are the rates that a peak is looked for among: sockets peak below 0.4 M/s.
+var sweep = []float64{60e3, 80e3, 100e3, 115e3, 130e3, 145e3, 160e3, 180e3, 200e3, 230e3, 260e3, 300e3, 340e3, 380e3, 430e3}
 
 func workersContest(dir string) ([]*Subject, []Comparison, gen.Template, error) {
 	t, err := gen.FirstHello(question())

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// handshakeClients are at it at the same time: enough that one that waits for a retransmission keeps few others up.
-	handshakeClients = 16
+	// handshakeClients are at it at the same time: one that waits for a retransmission should not keep all others
+	// up, and many would measure how they wait for each other.
+	handshakeClients = 4
 	// handshakePatience sees retransmissions after 1, 3 and 7 s (RFC 6347 section 4.2.4.1), and an answer to the last.
 	handshakePatience = 8 * time.Second
 )

@@ -28,7 +28,6 @@ int main(int argc, char **argv)
 		return 2;
 	here.sin_port = htons(atoi(argv[2]));
 	int s = socket(AF_INET, SOCK_DGRAM, 0);
-	int size = 8 << 20; setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	int room = 8 << 20; // for the datagrams of some slices of the CPU: the default of 208 KB holds 50 from a driver's pages
 	setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	if (s < 0 || bind(s, (struct sockaddr *)&here, sizeof(here))) {

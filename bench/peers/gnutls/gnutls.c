@@ -32,6 +32,9 @@ int main(int argc, char **argv)
 	if (argc != 3 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1)
 		return 2;
 	here.sin_port = htons(atoi(argv[2]));
+	if (gnutls_global_init() < 0 || gnutls_key_generate(&key, GNUTLS_COOKIE_KEY_SIZE) < 0)
+		return 1;
+	// Only now: who listens is ready.
 	struct peer p = {.socket = socket(AF_INET, SOCK_DGRAM, 0)};
 	int room = 8 << 20; // for the datagrams of some slices of the CPU: the default of 208 KB holds 50 from a driver's pages
 	setsockopt(p.socket, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
@@ -39,8 +42,6 @@ int main(int argc, char **argv)
 		perror("bind");
 		return 1;
 	}
-	if (gnutls_global_init() < 0 || gnutls_key_generate(&key, GNUTLS_COOKIE_KEY_SIZE) < 0)
-		return 1;
 	for (;;) {
 		gnutls_dtls_prestate_st state = {};
 		p.size = sizeof(p.address);

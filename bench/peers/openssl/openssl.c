@@ -47,19 +47,19 @@ int main(int argc, char **argv)
 	if (argc != 3 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1)
 		return 2;
 	here.sin_port = htons(atoi(argv[2]));
+	SSL_CTX *ctx = SSL_CTX_new(DTLS_server_method());
+	if (!ctx || RAND_bytes(secret, sizeof(secret)) != 1)
+		return 1;
+	SSL_CTX_set_cookie_generate_cb(ctx, generate);
+	SSL_CTX_set_cookie_verify_cb(ctx, verify);
+	// Only now: who listens is ready.
 	int s = socket(AF_INET, SOCK_DGRAM, 0);
-	int size = 8 << 20; setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	int room = 8 << 20; // for the datagrams of some slices of the CPU: the default of 208 KB holds 50 from a driver's pages
 	setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
 	if (s < 0 || bind(s, (struct sockaddr *)&here, sizeof(here))) {
 		perror("bind");
 		return 1;
 	}
-	SSL_CTX *ctx = SSL_CTX_new(DTLS_server_method());
-	if (!ctx || RAND_bytes(secret, sizeof(secret)) != 1)
-		return 1;
-	SSL_CTX_set_cookie_generate_cb(ctx, generate);
-	SSL_CTX_set_cookie_verify_cb(ctx, verify);
 	SSL *ssl = SSL_new(ctx);
 	BIO *bio = BIO_new_dgram(s, BIO_NOCLOSE);
 	BIO_ADDR *client = BIO_ADDR_new();
