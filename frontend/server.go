@@ -197,7 +197,7 @@ func (v *service) announce() {
 // listen opens a socket for each worker. The first is opened alone, so that a port in use is seen: a group with
 // SO_REUSEPORT would let another program of this user in, and half the clients would be served by it.
 func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
-	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer}
+	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer, SendBuffer: c.ReceiveBuffer} // an answer for each question
 	alone, err := udpbatch.Listen(addr, options)
 	if err != nil {
 		return nil, err

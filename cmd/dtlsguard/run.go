@@ -86,7 +86,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.Float64Var(&c.HelloRate.PerSecond, "hello-rate", frontend.DefaultHelloRate.PerSecond, "verified ClientHellos a second from one source, /32 or /64 (0: no limit)")
 	fl.IntVar(&c.HelloRate.Burst, "hello-burst", frontend.DefaultHelloRate.Burst, "... and how many at once")
 	fl.Float64Var(&c.BackendHelloRate.PerSecond, "backend-hello-rate", 0, "verified ClientHellos a second for one service (0: no limit)")
-	fl.IntVar(&c.ReceiveBuffer, "receive-buffer", frontend.DefaultReceiveBuffer, "bytes of each worker's socket buffer")
+	fl.IntVar(&c.ReceiveBuffer, "receive-buffer", frontend.DefaultReceiveBuffer, "bytes of each worker's socket buffer, for either direction")
 	fl.StringVar(&f.metrics, "metrics-listen", frontend.DefaultMetrics, "Prometheus /metrics, /healthz, /readyz (off: none)")
 	fl.StringVar(&f.control, "control", defaultControl(), "unix socket for status and secret (off: none)")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
