@@ -116,11 +116,10 @@ func (g *Guard) beat() {
 	atomic.StoreUint64(&g.control.Heartbeat, now)
 }
 
-// monotonic is the clock that the programs read, in ns.
+// monotonic is the clock that the programs read, in ns. Every kernel knows it; were it to fail, 0 is a heartbeat
+// long past, and the programs would do what they do when the daemon is lost.
 func monotonic() uint64 {
 	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		panic(err) // the clock id is known to every kernel
-	}
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	return uint64(t.Nano())
 }
