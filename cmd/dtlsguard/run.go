@@ -56,7 +56,12 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
   dtlsguard run --protect 192.0.2.7:4433 --interface eth0
   dtlsguard run --listen 192.0.2.7:5684 --backend 127.0.0.1:5685 --listen [2001:db8::7]:5684 --backend [::1]:5685`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.ErrOrStderr()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := refuseWithoutXDP(cmd.Flags()); err != nil {
+				return err
+			}
+			return f.run(cmd.Context(), cmd.ErrOrStderr())
+		},
 	}
 	fl := cmd.Flags()
 	fl.SortFlags = false

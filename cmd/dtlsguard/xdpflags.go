@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
@@ -27,6 +29,22 @@ func word[V any](flag, value string, words map[string]V) (V, error) {
 		return v, usageError{fmt.Errorf("--%s %q: want %s", flag, value, strings.Join(slices.Sorted(maps.Keys(words)), ", "))}
 	}
 	return v, nil
+}
+
+// xdpFlags do nothing without XDP. Who gives one believes that something is enforced, or that nothing is.
+var xdpFlags = []string{"xdp-mode", "answer", "unverified", "unverified-rate", "pass", "answer-rate", "on-daemon-loss", "keep-attached", "pin", "monitor"}
+
+// refuseWithoutXDP refuses a flag that would do nothing.
+func refuseWithoutXDP(flags *pflag.FlagSet) error {
+	if flags.Changed("interface") {
+		return nil
+	}
+	for _, name := range xdpFlags {
+		if flags.Changed(name) {
+			return usageError{fmt.Errorf("--%s is done by XDP: give --interface, the one that clients come in by", name)}
+		}
+	}
+	return nil
 }
 
 // completeXDP turns the texts of XDP's flags into values.
