@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// wolfSSL: a session takes one datagram after the other until a ClientHello has the right cookie, which the
-// library says by a callback. Cookies depend on the sender's address and on the ClientHello.
+// wolfSSL: a session looks at a datagram, and says by a callback that a ClientHello has the right cookie. Cookies
+// depend on the sender's address and on the ClientHello. Each datagram gets a new session: one that has seen the
+// record sequence number of another client refuses smaller ones, its replay window being for one.
 
 #include "peer.h"
 
@@ -85,21 +86,19 @@ int main(int argc, char **argv)
 	wolfSSL_CTX_SetIORecv(context, receive);
 	wolfSSL_CTX_SetIOSend(context, transmit);
 	peer_listen();
-	for (struct peer *p = ready();;) {
+	for (;;) {
+		struct peer *p = ready();
 		WOLFSSL *ssl = p->session;
 		peer_next(p);
 		wolfSSL_dtls_set_peer(ssl, &p->address, p->size);
 		verified = 0;
-		int r = wolfSSL_accept(ssl), again = wolfSSL_get_error(ssl, r) == WOLFSSL_ERROR_WANT_READ;
+		int r = wolfSSL_accept(ssl);
 		p->length = 0;
-		if (again && !verified)
-			continue;
-		if (again) {
+		if (verified && wolfSSL_get_error(ssl, r) == WOLFSSL_ERROR_WANT_READ) {
 			peer_employ(p, serve);
-		} else { // it cannot be used any more
-			wolfSSL_free(ssl);
-			peer_free(p);
+			continue;
 		}
-		p = ready();
+		wolfSSL_free(ssl);
+		peer_free(p);
 	}
 }
