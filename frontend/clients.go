@@ -162,7 +162,7 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 // port gets the port that a verified client's flow goes through, nil if there is none to be had.
 func (w *worker) port(h *handoff.Hello) *relay.Port {
 	if h.Port == nil {
-		port, err := relay.OpenPort(w.service.backend.Server(), false)
+		port, err := relay.OpenPort(w.service.backend.Server(), nil)
 		if err != nil {
 			return nil
 		}

@@ -32,8 +32,9 @@ const (
 type Config struct {
 	Server  netip.AddrPort
 	Kind    Kind
-	Pool    int          // ports; 0: DefaultPool
-	Cookies *cookie.Plan // nil: the fastest
+	Pool    int                  // ports; 0: DefaultPool
+	Table   func(size int) Table // makes the memory of the pool; nil: NewTable
+	Cookies *cookie.Plan         // nil: the fastest
 	Log     *slog.Logger
 }
 
@@ -74,6 +75,9 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	if c.Cookies == nil {
 		c.Cookies = cookie.Measured()
+	}
+	if c.Table == nil {
+		c.Table = NewTable
 	}
 	b := &Backend{config: c, suspect: make(chan struct{}, 1)}
 	if err := b.open(ctx); err != nil {
@@ -140,7 +144,7 @@ func (b *Backend) open(ctx context.Context) error {
 		return err
 	}
 	question := (&hello.Probe{}).Append(nil)
-	if b.pool, err = newPool(b.config.Server, b.config.Pool, question); err != nil {
+	if b.pool, err = newPool(b.config.Server, b.config.Table(b.config.Pool), question); err != nil {
 		return err
 	}
 	b.up.Store(true) // it has just answered; the watch says what changes

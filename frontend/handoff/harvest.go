@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
 // harvest gives a client the server's own cookie for one of the ports that the client's handshake is mapped to.
@@ -50,7 +51,7 @@ func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
 			m.second = append(m.second, i)
 		}
 		if len(ports) > 0 {
-			h.Length = copy(h.Answer[:], m.promise(ports, turn-uint32(i)).bytes())
+			h.Length = m.promise(ports, turn-uint32(i)).get(&h.Answer)
 		}
 	}
 	// The server's cookie does not say which of the guard's secrets mapped it, so what the current one does
@@ -71,28 +72,26 @@ func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
 // judge looks for the one of ports whose cookie h has.
 func (m *harvest) judge(h *Hello, ports []int) {
 	for _, at := range ports {
-		c := m.pool.cookies[at].Load()
-		if c != nil && subtle.ConstantTimeCompare(h.Cookie, c.bytes()) == 1 {
+		var c [hello.MaxCookie]byte
+		n := m.pool.slots[at].get(&c)
+		if n > 0 && subtle.ConstantTimeCompare(h.Cookie, c[:n]) == 1 {
 			h.Verified, h.Port = true, m.pool.ports[at]
 		}
 	}
 }
 
-// promise returns the cookie of the one of ports that was promised longest ago, and notes the promise. It is no
+// promise returns the slot of the one of ports that was promised longest ago, and notes the promise. It is no
 // more than a hint: nothing depends on it but how seldom two handshakes get the same port, and under a flood
 // it says nothing.
-func (m *harvest) promise(ports []int, turn uint32) *harvested {
-	best := ports[0]
+func (m *harvest) promise(ports []int, turn uint32) *Slot {
+	best := &m.pool.slots[ports[0]]
 	for _, at := range ports[1:] {
-		if int32(m.pool.promised[at].Load()-m.pool.promised[best].Load()) < 0 { // turns wrap
-			best = at
+		if s := &m.pool.slots[at]; int32(s.promised.Load()-best.promised.Load()) < 0 { // turns wrap
+			best = s
 		}
 	}
-	m.pool.promised[best].Store(turn)
-	if c := m.pool.cookies[best].Load(); c != nil {
-		return c
-	}
-	return &harvested{} // the server was restarted just now
+	best.promised.Store(turn)
+	return best
 }
 
 // longestWalk bounds the search for free ports. In a pool that is half in use it takes eight steps on average;
@@ -108,7 +107,7 @@ func (m *harvest) candidates(b *cookie.Batch, lane int) []int {
 	at := int(binary.BigEndian.Uint64(tag[1:]) % uint64(len(m.pool.ports)))
 	n := 0
 	for range min(longestWalk, len(m.pool.ports)) {
-		if m.pool.cookies[at].Load() != nil && m.pool.ports[at].Free() {
+		if m.pool.slots[at].usable() {
 			m.found[n] = at
 			if n++; n == choices {
 				break

@@ -12,23 +12,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// harvested is a server's cookie for one port.
-type harvested struct {
-	cookie [hello.MaxCookie]byte
-	length uint8
-}
-
-func (c *harvested) bytes() []byte { return c.cookie[:c.length] }
-
 // Pool is a number of ports to one server, and the cookie that the server gives each. Ports are taken by
 // workers and by the one goroutine that harvests; cookies are written by that goroutine alone.
 type Pool struct {
-	ports   []*relay.Port
-	cookies []atomic.Pointer[harvested] // nil: not known
-	known   atomic.Int32
-
-	promised []atomic.Uint32 // the turn at which a client was last given the port's cookie
-	turn     atomic.Uint32
+	ports []*relay.Port
+	slots []Slot // of the ports, in their order
+	turn  *atomic.Uint32
+	known atomic.Int32
 
 	question []byte // the ClientHello that asks for a cookie
 	poller   *udpbatch.Poller
@@ -45,12 +35,9 @@ const (
 	attempts   = 3
 )
 
-// newPool opens size ports to server.
-func newPool(server netip.AddrPort, size int, question []byte) (*Pool, error) {
-	p := &Pool{
-		cookies: make([]atomic.Pointer[harvested], size), promised: make([]atomic.Uint32, size),
-		question: question, queue: udpbatch.NewQueue(1),
-	}
+// newPool opens a port to server for each slot of t, which must be empty.
+func newPool(server netip.AddrPort, t Table, question []byte) (*Pool, error) {
+	p := &Pool{slots: t.Slots, turn: t.Turn, question: question, queue: udpbatch.NewQueue(1)}
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
 		return nil, err
@@ -59,11 +46,11 @@ func newPool(server netip.AddrPort, size int, question []byte) (*Pool, error) {
 		p.poller.Close()
 		return nil, err
 	}
-	for i := range size {
-		port, err := relay.OpenPort(server, true)
+	for i := range p.slots {
+		port, err := relay.OpenPort(server, &p.slots[i].taken)
 		if err != nil {
 			p.close()
-			return nil, fmt.Errorf("port %d of the harvest pool of %d (--harvest-pool): %w", i+1, size, err)
+			return nil, fmt.Errorf("port %d of the harvest pool of %d (--harvest-pool): %w", i+1, len(p.slots), err)
 		}
 		p.ports = append(p.ports, port)
 	}
@@ -81,8 +68,8 @@ func (p *Pool) close() {
 
 // forget makes all cookies unknown, as after a restart of the server.
 func (p *Pool) forget() {
-	for i := range p.cookies {
-		p.cookies[i].Store(nil)
+	for i := range p.slots {
+		p.slots[i].forget()
 	}
 	p.known.Store(0)
 }
@@ -92,7 +79,7 @@ func (p *Pool) forget() {
 func (p *Pool) fill(ctx context.Context) bool {
 	var missing []int
 	for i := range p.ports {
-		if p.cookies[i].Load() == nil && p.ports[i].Free() {
+		if !p.slots[i].known() && p.ports[i].Free() {
 			missing = append(missing, i)
 		}
 	}
@@ -160,9 +147,7 @@ func (p *Pool) answered(i int) bool {
 	for s := range n {
 		c, ok := hello.HelloVerifyCookie(p.batch.Datagram(s))
 		if ok && len(c) > 0 && len(c) <= hello.MaxCookie {
-			h := &harvested{length: uint8(len(c))}
-			copy(h.cookie[:], c)
-			if p.cookies[i].Swap(h) == nil {
+			if p.slots[i].set(c) {
 				p.known.Add(1)
 			}
 			return true

@@ -10,31 +10,30 @@ import (
 // Port is a connected socket towards a server: as the server sees it, a client's address.
 type Port struct {
 	*udpbatch.Conn
-	pooled bool
-	taken  atomic.Bool
+	taken *atomic.Uint32 // 1: somebody has it; nil: it is its one flow's
 }
 
-// OpenPort opens a port to server. A pooled port outlives its flows: Release makes it free for the next one.
-// One that is not is closed by Release.
-func OpenPort(server netip.AddrPort, pooled bool) (*Port, error) {
+// OpenPort opens a port to server. With a word of a pool's memory in taken, which is to be 0, it outlives its
+// flows: Acquire sets the word, Release makes the port free for the next one. Without, Release closes it.
+func OpenPort(server netip.AddrPort, taken *atomic.Uint32) (*Port, error) {
 	c, err := udpbatch.Dial(server)
 	if err != nil {
 		return nil, err
 	}
-	return &Port{Conn: c, pooled: pooled}, nil
+	return &Port{Conn: c, taken: taken}, nil
 }
 
-// Acquire takes the port, if nobody has it.
-func (p *Port) Acquire() bool { return !p.taken.Load() && p.taken.CompareAndSwap(false, true) }
+// Acquire takes a port of a pool, if nobody has it.
+func (p *Port) Acquire() bool { return p.taken.Load() == 0 && p.taken.CompareAndSwap(0, 1) }
 
-// Free reports whether nobody has the port.
-func (p *Port) Free() bool { return !p.taken.Load() }
+// Free reports whether nobody has the port of a pool.
+func (p *Port) Free() bool { return p.taken.Load() == 0 }
 
 // Release gives the port back.
 func (p *Port) Release() {
-	if !p.pooled {
+	if p.taken == nil {
 		p.Close()
 		return
 	}
-	p.taken.Store(false)
+	p.taken.Store(0)
 }
