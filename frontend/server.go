@@ -107,7 +107,7 @@ func (v *service) mode(size int) handoff.Mode {
 }
 
 // ownCookies reports whether the service's cookies are of the guard's own format.
-func (v *service) ownCookies() bool { return v.inline || v.backend.Kind() == handoff.Trust }
+func (v *service) ownCookies() bool { return v.inline || v.backend.Kind().OwnCookies() }
 
 // openProxy opens the sockets of a service, then its back end, then makes its workers.
 func (s *Server) openProxy(ctx context.Context, sv Service) error {
