@@ -16,6 +16,8 @@ import (
 const (
 	// brief is the patience with a server that has answered before, where silence is an answer, too: three attempts.
 	brief = 500 * time.Millisecond
+	// patient is the same where a wrong conclusion from it would do harm.
+	patient = 1500 * time.Millisecond
 	// aging is how long a cookie must be kept to see whether it depends on the time: the clocks in cookies count
 	// seconds.
 	aging = 1100 * time.Millisecond
@@ -45,7 +47,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration, known *Trait
 		}
 	}()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.later, q.state, q.binding, q.age, q.shapes, q.foreign, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.age, q.shapes, q.foreign, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -78,20 +80,17 @@ func (q *probing) begin(patience time.Duration) error {
 	return nil
 }
 
-// later asks for DTLS 1.3.
-func (q *probing) later() error {
-	a, err := q.fresh(q.question(hello.Probe{Offer13: true}))
-	q.traits.DTLS13 = a.hello && a.version == hello.DTLS13
-	return err
-}
-
-// state asks the same again.
+// state asks the same again. It goes first: an alert is for servers that keep who asks, and gnutls-serv, which does
+// not, takes whatever is no ClientHello for a client, and sees no other until that one has timed out.
 func (q *probing) state() error {
 	t := &q.traits
 	if !t.AsksCookie {
 		return nil
 	}
-	a, err := q.again(q.first, q.asked)
+	a, err := q.insist(q.ctx, q.first, patient, q.asked)
+	if errors.Is(err, ErrNoAnswer) {
+		err = nil
+	}
 	if t.Stateless = a.cookie != nil; !t.Stateless && err == nil {
 		q.callOff(q.first)
 		a, err = q.again(q.first, q.asked)
@@ -105,6 +104,13 @@ func (q *probing) state() error {
 		t.Steady, t.Timed = a.is(q.cookie), a.is(q.cookie)
 	}
 	q.release(q.first)
+	return err
+}
+
+// later asks for DTLS 1.3.
+func (q *probing) later() error {
+	a, err := q.fresh(q.question(hello.Probe{Offer13: true}))
+	q.traits.DTLS13 = a.hello && a.version == hello.DTLS13
 	return err
 }
 
@@ -188,9 +194,14 @@ func (q *probing) shapes() error {
 			t.Versions = append(t.Versions, versionName(v))
 		}
 	}
-	const cut = 60 // behind the cookie of a first ClientHello, inside its suites or extensions
+	// A server that keeps nothing answers the first fragment or none, and gnutls-serv takes the second for a client.
+	const cut = 60 // behind the cookie of a first ClientHello, in its suites or extensions
 	f := hello.Fragments(q.question(hello.Probe{}), cut)
-	a, err := q.fresh(f[0], f[1])
+	question := f[:1]
+	if !t.Stateless {
+		question = f[:]
+	}
+	a, err := q.fresh(question...)
 	t.Fragments = a.cookie != nil
 	return err
 }
@@ -291,7 +302,7 @@ func (q *probing) fresh(question ...[]byte) (reply, error) {
 
 // release has a server that keeps who asks forget c.
 func (q *probing) release(c *udpbatch.Conn) {
-	if !q.traits.Stateless {
+	if q.traits.AsksCookie && !q.traits.Stateless {
 		q.callOff(c)
 	}
 }
