@@ -115,10 +115,7 @@ func (v *service) kind() handoff.Kind {
 }
 
 // ownCookies reports whether the service's cookies are of the guard's own format, over the client's address.
-func (v *service) ownCookies() bool {
-	k := v.kind()
-	return k == handoff.Trust || v.inline && k == handoff.NativeHMAC
-}
+func (v *service) ownCookies() bool { return v.kind().OwnCookies(v.inline) }
 
 // openProxy opens the sockets of a service, then its back end, then makes its workers.
 func (s *Server) openProxy(ctx context.Context, sv Service) error {
