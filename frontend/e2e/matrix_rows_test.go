@@ -156,12 +156,12 @@ var rows = []row{
 	{
 		server: "coap-server-openssl", library: "libcoap", mode: "auto", becomes: "harvest",
 		config: "`coap-server-openssl -p 5683 -h HINT -k KEY`; DTLS on port 5684",
-		start:  coapWith("openssl"), clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
+		start:  coapWith("openssl"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
 	},
 	{
 		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
 		config: "`coap-server-gnutls -p 5683 -h HINT -k KEY`; DTLS on port 5684",
-		start:  coapWith("gnutls"), clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
+		start:  coapWith("gnutls"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
 	},
 	{
 		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",

@@ -33,6 +33,7 @@ type row struct {
 
 	start   func(t *testing.T, addr netip.AddrPort, secretFile string) *server
 	single  bool // it serves one client per start
+	pool    int  // --harvest-pool; 0: any
 	secret  bool // guard and server share a --secret-file
 	clients []string
 	hosts   []string // nil: IPv4 alone
@@ -103,6 +104,9 @@ func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 		t.Fatal(err)
 	}
 	c.Handoff, c.SecretFile = kind, secretFile
+	if r.pool > 0 {
+		c.HarvestPool = r.pool
+	}
 }
 
 // refuse has the guard say why it does not stand in front of the server.
@@ -133,6 +137,17 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 	if got := g.Status().Services[0].Backend.Handoff; got != r.handoff() {
 		t.Errorf("hand-off %s, want %s", got, r.handoff())
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			counts := make(map[string]uint64)
+			for e, n := range g.Totals().Events {
+				if l := metrics.Labels[e]; n > 0 {
+					counts[l.Stage+" "+l.Outcome+" "+l.Reason] = n
+				}
+			}
+			t.Logf("guard: %+v, %v", g.Status().Services[0].Backend, counts)
+		}
+	})
 	t.Run("clients", func(t *testing.T) { // ends when all have
 		for _, name := range clients {
 			t.Run(name, func(t *testing.T) {
