@@ -117,7 +117,7 @@ func (v *service) kind() handoff.Kind {
 // ownCookies reports whether the service's cookies are of the guard's own format, over the client's address.
 func (v *service) ownCookies() bool {
 	k := v.kind()
-	return k == handoff.Trust || v.inline && k == handoff.NativeHMAC
+	return k.OwnCookies() || v.inline && k == handoff.NativeHMAC
 }
 
 // openProxy opens the sockets of a service, then its back end, then makes its workers.
