@@ -137,12 +137,27 @@ func TestRates(t *testing.T) {
 		step{from(newPacket(nil), "198.18.1.1"), xdpPass, valid}, step{from(newPacket(nil), "198.18.1.2"), xdpPass, valid},
 		step{from(newPacket(nil), "198.18.1.3"), xdpDrop, "drop-service-rate reason:hello cookie:valid"},
 		step{newPacket(firstHello), xdpTx, answered})
-	s.ServiceRate, s.AnswerRate = Rate{}, Rate{PerSecond: 1e-6, Burst: 1}
-	g = guarding(t, s)
+}
+
+// Answers of a CPU are limited over all services, because what is protected is the uplink that they share.
+func TestAnswerRate(t *testing.T) {
+	other := inline()
+	other.Port, other.WorkersPort = 5684, 5685
+	g := guarding(t, inline(), other)
+	if err := g.SetPolicy(Policy{AnswerRate: Rate{PerSecond: 1e-6, Burst: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	toOther := with(newPacket(firstHello), func(p *packet) { p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 5684) })
+	const over = "drop-answer-rate reason:hello cookie:none"
 	pinned(t, func() {
-		check(t, g, "answers", step{newPacket(firstHello), xdpTx, answered},
-			step{newPacket(firstHello), xdpDrop, "drop-answer-rate reason:hello cookie:none"})
+		check(t, g, "two answers", step{newPacket(firstHello), xdpTx, answered}, step{toOther, xdpTx, answered},
+			step{newPacket(firstHello), xdpDrop, over}, step{toOther, xdpDrop, over},
+			step{newPacket(second(testRing.Current(), client4, 4433)), xdpPass, valid})
 	})
+	if err := g.SetPolicy(Policy{}); err != nil {
+		t.Fatal(err)
+	}
+	check(t, g, "no limit", step{newPacket(firstHello), xdpTx, answered})
 }
 
 func TestMonitor(t *testing.T) {

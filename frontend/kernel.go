@@ -25,7 +25,7 @@ type XDP struct {
 	Unverified     bpf.Unverified
 	UnverifiedRate bpf.Rate  // for UnverifiedLimit
 	Pass           bpf.Class // protocols that share the port and are let through
-	AnswerRate     bpf.Rate  // answers of one CPU in the kernel; zero: no limit
+	AnswerRate     bpf.Rate  // answers of one CPU in the kernel, to all services together; zero: no limit
 	PassWhenLost   bool      // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
 	Monitor        bool      // count verdicts, enforce nothing
@@ -73,7 +73,7 @@ func openKernel(c *Config) (*kernel, error) {
 	err = k.guard.SetPolicy(bpf.Policy{
 		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
-		PassWhenLost:   c.XDP.PassWhenLost,
+		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 	})
 	if err != nil {
 		k.guard.Close()
@@ -111,7 +111,7 @@ func (k *kernel) protect(v *service, mode bpf.Mode) error {
 	c := v.config
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate, AnswerRate: k.config.AnswerRate,
+		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
 		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
 		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
 	}
