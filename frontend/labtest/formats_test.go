@@ -56,8 +56,9 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// Unmodified servers, whose cookies the guard harvests: only workers know them, and XDP steers to those.
-func TestHarvest(t *testing.T) {
+// Unmodified servers of others, whose cookies the guard harvests: the kernel answers for them. Generic mode leaves
+// it to the workers.
+func TestHarvestPrograms(t *testing.T) {
 	need(t, "openssl", "gnutls-serv")
 	files, err := identity()
 	if err != nil {
@@ -71,30 +72,71 @@ func TestHarvest(t *testing.T) {
 			return []string{"gnutls-serv", "--udp", "--echo", "--port", strconv.Itoa(int(a.Port())), "--x509certfile", files[0], "--x509keyfile", files[1]}
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		for _, mode := range []string{"native", "generic"} {
+			t.Run(name+"/"+mode, func(t *testing.T) {
+				p := newPlace(t)
+				to, from := public[0], behind[0]
+				argv := command(from)
+				srv := start(t, p.Server, argv[0], argv[1:]...)
+				g := p.run("--listen", to.String(), "--backend", from.String(), "--xdp-mode", mode)
+				if h := g.status().Services[0].Backend.Handoff; h != "harvest" {
+					t.Fatalf("hand-off is %s", h)
+				}
+				newFlooder(t, p).send(1000)
+				c := gnutls()(t, p.Lab, to).(*commandClient)
+				if name == "openssl" { // it shows what comes, and sends what it reads
+					c.say("there")
+					srv.expect("there\n")
+					srv.say("and back")
+					c.expect("and back\n")
+				} else {
+					c.ping("there and back")
+				}
+				c.close()
+				v := g.status().XDP.Verdicts
+				if native := mode == "native"; native != (v["answered"] > 0) || native != (v["steered"] == 0) || v["pass-verified"] == 0 || v["pass-flow"] == 0 {
+					t.Errorf("what became of packets to a service with harvested cookies: %v", v)
+				}
+				g.stop()
+			})
+		}
+	}
+}
+
+// Clients of all kinds reach an unmodified server of many clients, whoever answers, and a flood does not: in the
+// kernel it ends, with the server's own cookies.
+func TestHarvest(t *testing.T) {
+	for _, answer := range []string{"auto", "workers", "xdp"} {
+		t.Run(answer, func(t *testing.T) {
 			p := newPlace(t)
-			to, from := public[0], behind[0]
-			argv := command(from)
-			srv := start(t, p.Server, argv[0], argv[1:]...)
-			g := p.run("--listen", to.String(), "--backend", from.String())
-			if h := g.status().Services[0].Backend.Handoff; h != "harvest" {
-				t.Fatalf("hand-off is %s", h)
+			var servers []*server
+			for _, a := range behind {
+				servers = append(servers, startServer(t, p.Server, a, byAddress))
 			}
-			newFlooder(t, p).send(1000)
-			c := gnutls()(t, p.Lab, to).(*commandClient)
-			if name == "openssl" { // it shows what comes, and sends what it reads
-				c.say("there")
-				srv.expect("there\n")
-				srv.say("and back")
-				c.expect("and back\n")
-			} else {
-				c.ping("there and back")
+			g := p.run(append(proxy(), "--answer", answer)...)
+			for _, s := range g.status().Services {
+				if s.Backend.Handoff != "harvest" {
+					t.Fatalf("hand-off is %s", s.Backend.Handoff)
+				}
 			}
-			c.close()
-			if v := g.status().XDP.Verdicts; v["answered"] > 0 || v["steered"] == 0 || v["pass-flow"] == 0 {
-				t.Errorf("what became of packets to a service of which only workers know the cookies: %v", v)
+			f := newFlooder(t, p)
+			for sent := 0; packets(g) < floodSize; sent += floodSize / 10 {
+				if sent > 20*floodSize {
+					t.Fatalf("the programs have seen %d of %d datagrams", packets(g), sent)
+				}
+				f.send(floodSize / 10)
 			}
+			to := public
+			t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
+			g.answered(answer != "workers", len(clients)*len(to))
+			for _, s := range servers {
+				if c := s.counts(); c.flood > 0 || c.clients != uint64(len(clients)) {
+					t.Errorf("datagrams at the server: %+v, want %d clients and nothing of the flood", c, len(clients))
+				}
+			}
+			t.Log(g.status().XDP.Verdicts, g.status().XDP.Cookies, g.status().Packets)
 			g.stop()
+			p.free()
 		})
 	}
 }

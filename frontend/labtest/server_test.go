@@ -58,6 +58,9 @@ var compiled = sync.OnceValues(func() (string, error) {
 // server is the server in testdata.
 type server struct{ *process }
 
+// byAddress, for a secret file, makes a server's cookies its own, of the client's address and port: harvestable.
+const byAddress = "address"
+
 // startServer starts one that trusts, or with a secret file one that verifies the guard's cookies.
 func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
 	t.Helper()
