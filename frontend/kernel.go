@@ -121,6 +121,8 @@ func (v *service) format() bpf.Format {
 	switch k := v.kind(); {
 	case k == handoff.Trust, k == handoff.NativeHMAC && v.inline:
 		return bpf.FormatV1
+	case k == handoff.NativeQt && v.inline:
+		return bpf.FormatQt
 	case k == handoff.Harvest && v.slots.Memory != nil:
 		return bpf.FormatHarvest
 	}

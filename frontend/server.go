@@ -102,7 +102,7 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Mode {
 	if v.inline {
-		return handoff.NewTrust(v.config.Cookies, size)
+		return handoff.NewInline(v.handoff, v.listen, v.config.Cookies, size)
 	}
 	return v.backend.Mode(size)
 }
