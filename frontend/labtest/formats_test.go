@@ -1,12 +1,19 @@
 package labtest
 
 import (
+	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
 // A server that computes the guard's cookies from a shared secret takes clients over, and keeps to it when the
@@ -41,6 +48,48 @@ func TestNativeHMAC(t *testing.T) {
 			g.stop()
 		})
 	}
+}
+
+// A Qt server whose verifier has the guard's secret takes clients over, inline, and the kernel makes its cookies.
+func TestNativeQt(t *testing.T) {
+	qt := peers.Find("qt")
+	path, err := qt.Build(t.TempDir())
+	require(t, "Qt", err)
+	files, err := identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range []string{"auto", "workers", "xdp"} {
+		t.Run(answer, func(t *testing.T) {
+			p := newPlace(t)
+			secrets := filepath.Join(t.TempDir(), "secrets")
+			write(t, secrets, p.secret())
+			for _, a := range public {
+				s := start(t, p.Guard, path, peers.Arguments(a, peers.Identity{Certificate: files[0], Key: files[1]}, secrets)...)
+				s.until("Qt listens", func() bool { return inUse(t, p.Guard, a) })
+			}
+			g := p.run(append(inline(), "--answer", answer, "--handoff", "native-qt", "--secret-file", secrets)...)
+			newFlooder(t, p).send(1000)
+			to := public
+			t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
+			g.answered(answer != "workers", len(clients)*len(to))
+			g.stop()
+			p.free()
+		})
+	}
+}
+
+// inUse reports whether a UDP address of h is somebody's.
+func inUse(t *testing.T, h *lab.Namespace, a netip.AddrPort) bool {
+	t.Helper()
+	err := h.Do(func() error {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(a))
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	})
+	return errors.Is(err, unix.EADDRINUSE)
 }
 
 // secret makes one, with the program.
