@@ -27,7 +27,7 @@ static __always_inline void fill_message(struct sha256 *s, const struct packet *
 }
 
 // fill_message_qt writes what Qt's QDtlsClientVerifier hashes: the port and an IPv4 address with their low bytes
-// first, an IPv6 address as it is (qtbase 6.4, qdtls_openssl.cpp).
+// first, an IPv6 address as it is (testdata/qtcookies.txt).
 static __always_inline void fill_message_qt(struct sha256 *s, const struct packet *p)
 {
 	__u32 port = __builtin_bswap16(p->sport) << 16;

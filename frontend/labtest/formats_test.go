@@ -79,6 +79,22 @@ func TestNativeQt(t *testing.T) {
 	}
 }
 
+// Formulas that only workers know are theirs under auto, and a refusal if the kernel is asked for by name.
+func TestFormulaOfWorkers(t *testing.T) {
+	p := newPlace(t)
+	secrets := filepath.Join(t.TempDir(), "secrets")
+	write(t, secrets, p.secret())
+	args := first("--handoff", "native-wolfssl", "--secret-file", secrets)
+	p.refused(p.command(append(args, "--answer", "xdp")...), exitUsage, "--answer xdp", "native-wolfssl", "leave --answer out")
+	p.free()
+	g := p.run(args...)
+	newAsker(t, p, public[0]).until(guardCookie, "from a worker")
+	if v := g.status().XDP.Verdicts; v["answered"] > 0 || v["steered"] == 0 {
+		t.Errorf("what became of ClientHellos: %v", v)
+	}
+	g.stop()
+}
+
 // inUse reports whether a UDP address of h is somebody's.
 func inUse(t *testing.T, h *lab.Namespace, a netip.AddrPort) bool {
 	t.Helper()
