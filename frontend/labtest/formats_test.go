@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -204,4 +205,32 @@ func TestHarvest(t *testing.T) {
 			p.free()
 		})
 	}
+}
+
+// A guard that takes over from one that was killed has sockets of its own, and gives their cookies.
+func TestHarvestAfterKill(t *testing.T) {
+	p := newPlace(t)
+	srv := startServer(t, p.Server, behind[0], byAddress)
+	for i := range 2 {
+		g := p.run(proxy()[:4]...)
+		c := gnutls()(t, p.Lab, public[0])
+		c.ping("there and back")
+		if v := g.status().XDP.Verdicts; v["answered"] < uint64(i+1) || v["steered"] > 0 {
+			t.Errorf("guard %d: %v", i, v)
+		}
+		if names := p.pinned(); len(names) == 0 || slices.Contains(names, "harvested") {
+			t.Errorf("guard %d: pinned: %v", i, names)
+		}
+		if i == 0 {
+			g.signal(syscall.SIGKILL)
+			g.end()
+			continue
+		}
+		c.close()
+		g.stop()
+	}
+	if c := srv.counts(); c.clients != 2 {
+		t.Errorf("%+v, want 2 clients", c)
+	}
+	p.free()
 }
