@@ -159,6 +159,10 @@ enum class {
 	CLASS_RTP = 1 << 4,  // 128..191
 };
 
-enum { SERVICE_MONITOR = 1 << 0, SERVICE_PROXY = 1 << 1 };
+enum {
+	SERVICE_MONITOR = 1 << 0,
+	SERVICE_PROXY = 1 << 1,
+	SERVICE_FLOW_HELLOS = 1 << 2, // ClientHellos with a cookie are for workers to judge, once there is a flow
+};
 enum { ANY_IPV4 = 1 << 0, ANY_IPV6 = 1 << 1 };
 enum { SHARED_PORT = 0xffffffff }; // several services on one port

@@ -157,8 +157,7 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 	if (reason == REASON_OK) {
 		__u32 cookie = COOKIE_NONE;
 		if (p->cookie_len) {
-			// A flow has taken its harvested cookie away: a worker knows whether the client just repeats itself.
-			if (svc->format == FORMAT_HARVEST && known_flow(p->saddr, p->sport, svc->id)) {
+			if (svc->flags & SERVICE_FLOW_HELLOS && known_flow(p->saddr, p->sport, svc->id)) {
 				count->cookie[COOKIE_FOREIGN]++;
 				return VERDICT_PASS_FLOW;
 			}

@@ -111,8 +111,12 @@ type Service struct {
 	Unverified  Unverified
 	Format      Format
 	Slots       Slots // FormatHarvest
-	Pass        Class // let through whatever Unverified says
-	Monitor     bool  // count, enforce nothing
+	// FlowHellos: ClientHellos with a cookie go to workers as soon as there is a flow, because it may be one that only
+	// they know: the server's own after the guard's. With FormatHarvest it is always so: the flow has taken its
+	// cookie's port, and a worker knows whether the client just repeats itself.
+	FlowHellos bool
+	Pass       Class // let through whatever Unverified says
+	Monitor    bool  // count, enforce nothing
 
 	SourceRate     Rate // verified ClientHellos per source prefix, /32 or /64
 	ServiceRate    Rate // verified ClientHellos, all
@@ -160,6 +164,9 @@ func (s *Service) encode(id uint32) guardService {
 	}
 	if s.Proxy {
 		e.Flags |= flagProxy
+	}
+	if s.FlowHellos || s.Format == FormatHarvest {
+		e.Flags |= flagHellos
 	}
 	switch {
 	case !s.Address.IsValid():

@@ -119,7 +119,7 @@ func (k *kernel) table(v *service, size int) handoff.Table {
 // format says how far the programs know the cookies of the hand-off that v needs at the moment.
 func (v *service) format() bpf.Format {
 	switch k := v.kind(); {
-	case k == handoff.Trust, k == handoff.NativeHMAC && v.inline:
+	case k.OwnCookies(v.inline), k == handoff.DoubleHVR:
 		return bpf.FormatV1
 	case k == handoff.NativeQt && v.inline:
 		return bpf.FormatQt
@@ -134,7 +134,8 @@ func (k *kernel) protect(v *service, mode bpf.Mode) error {
 	c := v.config
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Format: v.format(), Slots: v.slots, Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
+		Format: v.format(), Slots: v.slots, FlowHellos: v.kind() == handoff.DoubleHVR,
+		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
 		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
 		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
 	}
@@ -252,9 +253,9 @@ func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a
 // restart with another way to be handed clients.
 func (k *kernel) beat(ctx context.Context, services []*service) {
-	formats := make([]bpf.Format, len(services))
+	kinds := make([]handoff.Kind, len(services))
 	for i, v := range services {
-		formats[i] = v.format()
+		kinds[i] = v.kind()
 	}
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
@@ -266,8 +267,8 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 		}
 		k.guard.Heartbeat()
 		for i, v := range services {
-			if now := v.format(); now != formats[i] {
-				formats[i] = now
+			if now := v.kind(); now != kinds[i] {
+				kinds[i] = now
 				if err := k.protect(v, k.mode); err != nil {
 					k.log.Error("XDP could not follow the back end", "listen", v.listen, "error", err)
 				}

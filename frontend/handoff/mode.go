@@ -40,10 +40,12 @@ const (
 	NativeQt
 	NativeWolfSSL
 	NativeGnuTLS
+	Replay
+	DoubleHVR
 	kindLen
 )
 
-var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "native-qt", "native-wolfssl", "native-gnutls"}
+var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "native-qt", "native-wolfssl", "native-gnutls", "replay", "double-hvr"}
 
 // String is the name as given to --handoff.
 func (k Kind) String() string { return kindNames[k] }
@@ -71,16 +73,37 @@ func ParseKind(s string) (Kind, error) {
 	return 0, fmt.Errorf("no hand-off mode is called %q: there are %s", s, strings.Join(kindNames[:], ", "))
 }
 
+// OwnCookies reports whether the mode's cookies are the guard's own, over the client's address, and all that a client
+// needs of it, so that others than workers can issue and verify them.
+func (k Kind) OwnCookies(inline bool) bool {
+	return k == Trust || k == Replay || inline && k == NativeHMAC
+}
+
+// preluding is a Mode whose flows begin with a prelude.
+type preluding interface{ prelude() relay.Prelude }
+
+// PreludeOf makes the prelude of a flow for a client that m has just verified; nil if it needs none.
+func PreludeOf(m Mode) relay.Prelude {
+	if p, ok := m.(preluding); ok {
+		return p.prelude()
+	}
+	return nil
+}
+
 // switching is a worker's Mode: the one that the server needs at the moment.
 type switching struct {
 	backend *Backend
 	modes   [kindLen]Mode
+	judged  Mode // that judged last
 }
 
 // Mode makes a worker's own Mode, for batches of at most size hellos.
 func (b *Backend) Mode(size int) Mode {
 	s := &switching{backend: b}
-	s.modes[Trust] = NewTrust(b.config.Cookies, size)
+	own := NewTrust(b.config.Cookies, size)
+	s.modes[Trust] = own
+	s.modes[Replay] = replay{own}
+	s.modes[DoubleHVR] = doubleHVR{own}
 	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
 	for k := range kindLen {
 		if k.Native() {
@@ -103,6 +126,9 @@ func NewInline(kind Kind, server netip.AddrPort, p *cookie.Plan, size int) Mode 
 // Judge implements Mode.
 func (s *switching) Judge(k *cookie.Keyring, hellos []Hello) {
 	if len(hellos) > 0 {
-		s.modes[s.backend.Kind()].Judge(k, hellos)
+		s.judged = s.modes[s.backend.Kind()]
+		s.judged.Judge(k, hellos)
 	}
 }
+
+func (s *switching) prelude() relay.Prelude { return PreludeOf(s.judged) }

@@ -7,6 +7,7 @@ import "encoding/binary"
 const (
 	recordHeader    = 13 // type 1, version 2, epoch 2, sequence number 6, length 2
 	handshakeHeader = 12 // type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3
+	messageSeqAt    = recordHeader + 4
 	bodyAt          = recordHeader + handshakeHeader
 	randomAt        = bodyAt + 2    // after client_version
 	sessionIDAt     = randomAt + 32 // length byte of session_id
