@@ -68,6 +68,24 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// A verified client may be asked again by the server itself: its answer to that is for a worker.
+func TestFlowHellos(t *testing.T) {
+	s := inline()
+	s.FlowHellos = true
+	g := guarding(t, s)
+	servers := hellotest.New()
+	servers.Cookie, servers.MessageSeq = bytes.Repeat([]byte{7}, 20), 2
+	own := newPacket(second(testRing.Current(), client4, 4433))
+	const toWorker = "pass-flow reason:hello cookie:foreign"
+	check(t, g, "flow hellos",
+		step{newPacket(servers.Bytes()), xdpTx, "answered reason:hello cookie:foreign"},
+		step{own, xdpPass, valid},
+		step{newPacket(servers.Bytes()), xdpPass, toWorker},
+		step{own, xdpPass, toWorker},
+		step{newPacket(firstHello), xdpTx, answered},
+		step{with(newPacket(servers.Bytes()), func(p *packet) { p.Src = netip.AddrPortFrom(p.Src.Addr(), 9) }), xdpTx, "answered reason:hello cookie:foreign"})
+}
+
 func TestNoSecretNoAnswer(t *testing.T) {
 	g := load(t, Options{})
 	if err := g.SetService(inline()); err != nil {

@@ -56,7 +56,7 @@ func TestNativeQt(t *testing.T) {
 	qt := peers.Find("qt")
 	path, err := qt.Build(t.TempDir())
 	require(t, "Qt", err)
-	files, err := identity()
+	id, err := identity()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestNativeQt(t *testing.T) {
 			secrets := filepath.Join(t.TempDir(), "secrets")
 			write(t, secrets, p.secret())
 			for _, a := range public {
-				s := start(t, p.Guard, path, peers.Arguments(a, peers.Identity{Certificate: files[0], Key: files[1]}, secrets)...)
+				s := start(t, p.Guard, path, peers.Arguments(a, id, secrets)...)
 				s.until("Qt listens", func() bool { return inUse(t, p.Guard, a) })
 			}
 			g := p.run(append(inline(), "--answer", answer, "--handoff", "native-qt", "--secret-file", secrets)...)
@@ -94,6 +94,42 @@ func TestFormulaOfWorkers(t *testing.T) {
 		t.Errorf("what became of ClientHellos: %v", v)
 	}
 	g.stop()
+}
+
+// Servers that ask a verified client once more themselves, and those that must be asked first: the kernel gives the
+// guard's cookies for them, and leaves to workers what a client says to the server's own.
+func TestServersAskAgain(t *testing.T) {
+	id, err := identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ server, cookies, handoff string }{
+		{"mbedtls", "", "double-hvr"}, {"wolfssl", "", "double-hvr"}, {"openssl-accept", "trust", "replay"},
+	} {
+		t.Run(c.server, func(t *testing.T) {
+			p := newPlace(t)
+			path, err := peers.Find(c.server).Build(t.TempDir())
+			require(t, c.server, err)
+			for _, a := range behind {
+				s := start(t, p.Server, path, peers.Arguments(a, id, c.cookies)...)
+				s.until("it listens", func() bool { return inUse(t, p.Server, a) })
+			}
+			g := p.run(append(proxy(), "--handoff", c.handoff)...)
+			newFlooder(t, p).send(1000)
+			for _, to := range public {
+				for name, dial := range map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion} {
+					c := dial(t, p.Lab, to)
+					c.ping("over " + name)
+					c.close()
+				}
+			}
+			v := g.status().XDP.Verdicts
+			if v["answered"] < 6 || v["steered"] > 0 || v["pass-verified"] < 6 {
+				t.Errorf("six clients, and this is what became of their packets: %v", v)
+			}
+			g.stop()
+		})
+	}
 }
 
 // inUse reports whether a UDP address of h is somebody's.
@@ -126,16 +162,16 @@ func write(t *testing.T, file, text string) {
 // it to the workers.
 func TestHarvestPrograms(t *testing.T) {
 	need(t, "openssl", "gnutls-serv")
-	files, err := identity()
+	id, err := identity()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, command := range map[string]func(netip.AddrPort) []string{
 		"openssl": func(a netip.AddrPort) []string {
-			return []string{"openssl", "s_server", "-dtls1_2", "-listen", "-accept", a.String(), "-4", "-cert", files[0], "-key", files[1]}
+			return []string{"openssl", "s_server", "-dtls1_2", "-listen", "-accept", a.String(), "-4", "-cert", id.Certificate, "-key", id.Key}
 		},
 		"gnutls": func(a netip.AddrPort) []string {
-			return []string{"gnutls-serv", "--udp", "--echo", "--port", strconv.Itoa(int(a.Port())), "--x509certfile", files[0], "--x509keyfile", files[1]}
+			return []string{"gnutls-serv", "--udp", "--echo", "--port", strconv.Itoa(int(a.Port())), "--x509certfile", id.Certificate, "--x509keyfile", id.Key}
 		},
 	} {
 		for _, mode := range []string{"native", "generic"} {
