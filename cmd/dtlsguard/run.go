@@ -74,7 +74,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&f.unverified, "unverified", "", "XDP: packets of unknown flows: drop, pass, limit (proxy: drop, inline: limit)")
 	fl.Float64Var(&f.unverifiedRate, "unverified-rate", 1000, "packets a second that limit lets through for a service")
 	fl.StringSliceVar(&f.pass, "pass", nil, "XDP: protocols that share the port and pass: stun, zrtp, turn, quic, rtp")
-	fl.Float64Var(&f.answerRate, "answer-rate", 0, "XDP: answers a second and CPU, to protect the uplink (0: no limit)")
+	fl.Float64Var(&f.answerRate, "answer-rate", 0, "XDP: answers of the kernel a second and CPU, of all services, to protect the uplink (0: no limit)")
 	fl.StringVar(&f.onLoss, "on-daemon-loss", "drop", "XDP: ClientHellos that nobody answers, with this process dead: drop, pass")
 	fl.BoolVar(&c.XDP.KeepAttached, "keep-attached", false, "XDP: stay in force after SIGTERM, for the next start (end it with unload)")
 	fl.StringVar(&c.XDP.Pin, "pin", bpf.PinRoot, "XDP: directory on a bpffs where programs and flows outlive this process (off: they do not)")
