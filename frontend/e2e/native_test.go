@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
@@ -38,32 +35,6 @@ func writeSecrets(t *testing.T, name string, secrets ...cookie.Secret) {
 	}
 }
 
-// builtPeers has a function for each of bench/peers' programs that builds it once.
-var builtPeers sync.Map
-
-// peerServer starts one of the servers of bench/peers, with the cookies of a secret file.
-func peerServer(t *testing.T, name string, addr netip.AddrPort, cookies string) *server {
-	t.Helper()
-	build, _ := builtPeers.LoadOrStore(name, sync.OnceValues(func() (string, error) {
-		dir, err := os.MkdirTemp(shared, name)
-		if err != nil {
-			return "", err
-		}
-		return peers.Find(name).Build(dir)
-	}))
-	binary, err := build.(func() (string, error))()
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key := certFiles(t)
-	p := start(t, "", binary, peers.Arguments(addr, peers.Identity{Certificate: cert, Key: key}, cookies)...)
-	awaitServer(t, p, addr)
-	return &server{program: p, addr: addr, closed: "closed"}
-}
-
 // TestNativeModes: each client reaches servers that share their cookies' secret with the guard, over both address
 // families; the server gets one ClientHello from each, and takes it.
 func TestNativeModes(t *testing.T) {
@@ -76,7 +47,7 @@ func TestNativeModes(t *testing.T) {
 			t.Run(name+"/"+host, func(t *testing.T) {
 				t.Parallel()
 				secrets := secretFile(t, cookie.Secret{1, 2, 3}, cookie.Secret{4, 5, 6})
-				s := peerServer(t, name, address(host, freePort(t)), secrets)
+				s := peerServer(t, address(host, freePort(t)), name, secrets)
 				g := startGuard(t, s.addr, func(c *frontend.Config) { c.Handoff, c.SecretFile = kind, secrets })
 				for client, dial := range clients {
 					c := dial(t, g.addr)
