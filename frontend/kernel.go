@@ -13,7 +13,6 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -122,7 +121,7 @@ func (k *kernel) protect(v *service, mode bpf.Mode) error {
 	case !v.ownCookies(): // only workers know the server's
 		if k.config.Answer == bpf.AnswerXDP {
 			return fmt.Errorf("%w: --answer xdp needs cookies of the guard's own, and %v is handed over by %v: leave --answer out, or see to it that --handoff trust can be used",
-				ErrUsage, v.listen, handoff.Harvest)
+				ErrUsage, v.listen, v.kind())
 		}
 		s.Format, s.Answer = bpf.FormatWorkers, bpf.AnswerWorkers
 	case k.config.Answer == bpf.AnswerAuto && mode == bpf.ModeNative:

@@ -101,13 +101,24 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Mode {
 	if v.inline {
-		return handoff.NewTrust(v.config.Cookies, size)
+		return handoff.NewInline(v.handoff, v.listen, v.config.Cookies, size)
 	}
 	return v.backend.Mode(size)
 }
 
-// ownCookies reports whether the service's cookies are of the guard's own format.
-func (v *service) ownCookies() bool { return v.inline || v.backend.Kind().OwnCookies() }
+// kind is how clients are handed over at the moment.
+func (v *service) kind() handoff.Kind {
+	if v.inline {
+		return v.handoff
+	}
+	return v.backend.Kind()
+}
+
+// ownCookies reports whether the service's cookies are of the guard's own format, over the client's address.
+func (v *service) ownCookies() bool {
+	k := v.kind()
+	return k.OwnCookies() || v.inline && k == handoff.NativeHMAC
+}
 
 // openProxy opens the sockets of a service, then its back end, then makes its workers.
 func (s *Server) openProxy(ctx context.Context, sv Service) error {

@@ -1,34 +1,37 @@
 package peers
 
 import (
-	"embed"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
+	"net/netip"
+	"strconv"
 )
 
-// The sources are in the program, so that it can be run anywhere a C compiler is.
-//
-//go:embed echo openssl gnutls
-var sources embed.FS
-
-// Server is a small server in C. It takes the address and port to listen at as its two arguments.
+// Server is a small server.
 type Server struct {
-	Name      string // of its directory, source and binary
-	Title     string
-	Libraries []string
-	Package   string // of Debian, which has the libraries' headers
-	Answers   bool   // with HelloVerifyRequests that have their question's record sequence number
+	Program
+	Answers bool // with HelloVerifyRequests that have their question's record sequence number
 }
 
-// Servers are all there are. The first is the limit of what a server with sockets can do.
+// Servers are all there are. The first is the limit of what a server with sockets can do; it answers, but serves
+// nobody. What a server's cookies can be is said at the head of its source.
 var Servers = []Server{
-	{Name: "echo", Title: "C recvmmsg/sendmmsg echo", Package: "libc6-dev"},
-	{Name: "openssl", Title: "OpenSSL DTLSv1_listen", Libraries: []string{"ssl", "crypto"}, Package: "libssl-dev", Answers: true},
-	{Name: "gnutls", Title: "GnuTLS gnutls_dtls_cookie_send", Libraries: []string{"gnutls"}, Package: "libgnutls28-dev"}, // its record sequence number is 0, whatever the question's
+	{Program: Program{Name: "echo", Title: "C recvmmsg/sendmmsg echo", Source: "echo/echo.c", Package: "libc6-dev"}},
+	{Program{"openssl", "OpenSSL DTLSv1_listen", "openssl/openssl.c", []string{"-lssl", "-lcrypto"}, "libssl-dev"}, true},
+	{Program{"openssl-accept", "OpenSSL SSL_accept", "openssl/accept.c", []string{"-lssl", "-lcrypto"}, "libssl-dev"}, false},
+	{Program{"gnutls", "GnuTLS gnutls_dtls_cookie_send", "gnutls/gnutls.c", []string{"-lgnutls"}, "libgnutls28-dev"}, false}, // its record sequence number is 0, whatever the question's
+	{Program{"mbedtls", "Mbed TLS", "mbedtls/mbedtls.c", []string{"-lmbedtls", "-lmbedx509", "-lmbedcrypto"}, "libmbedtls-dev"}, true},
+	{Program{"wolfssl", "wolfSSL", "wolfssl/wolfssl.c", []string{"-lwolfssl"}, "libwolfssl-dev"}, true},
+	{Program{"qt", "Qt QDtlsClientVerifier", "qt/qt.cc", []string{"Qt6Network"}, "g++ pkg-config qt6-base-dev"}, true},
+	{Program{"pion", "Pion", "pion/main.go", nil, "golang"}, false},
+}
+
+// Arguments are what a server is to be started with. cookies is what they are to be, "" for the server's own: the
+// head of each source says what there is; a path (with a slash) is a file with a secret as dtlsguard's.
+func Arguments(at netip.AddrPort, id Identity, cookies string) []string {
+	args := []string{at.Addr().String(), strconv.Itoa(int(at.Port())), id.Certificate, id.Key}
+	if cookies != "" {
+		args = append(args, cookies)
+	}
+	return args
 }
 
 // Find returns the server of that name, nil if there is none.
@@ -39,31 +42,4 @@ func Find(name string) *Server {
 		}
 	}
 	return nil
-}
-
-// Build compiles s into dir and returns the binary's path. An error says what to install.
-func (s *Server) Build(dir string) (string, error) {
-	source := s.Name + ".c"
-	text, err := sources.ReadFile(s.Name + "/" + source)
-	if err != nil {
-		return "", fmt.Errorf("source of %s: %w", s.Title, err)
-	}
-	source = filepath.Join(dir, source)
-	if err := os.WriteFile(source, text, 0o600); err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, s.Name)
-	args := []string{"-O2", "-o", binary, source}
-	for _, l := range s.Libraries {
-		args = append(args, "-l"+l)
-	}
-	out, err := exec.Command("cc", args...).CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return "", errors.New("no C compiler: apt-get install gcc libc6-dev")
-	}
-	if err != nil {
-		first, _, _ := strings.Cut(string(out), "\n")
-		return "", fmt.Errorf("does not compile (apt-get install %s): %s", s.Package, first)
-	}
-	return binary, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -35,6 +36,11 @@ func workersSubject(dir string) *Subject {
 		s.Skip = err.Error()
 		return s
 	}
+	id, err := peers.NewIdentity(dir)
+	if err != nil {
+		s.Skip = err.Error()
+		return s
+	}
 	binary, err := buildDaemon(dir)
 	if err != nil {
 		s.Skip = err.Error()
@@ -42,7 +48,7 @@ func workersSubject(dir string) *Subject {
 	}
 	s.Start = func(b *Bed) error {
 		// The daemon wants to see a server; nothing of a flood comes to it.
-		backend := exec.Command(server, lab.Server4.String(), fmt.Sprint(servicePort))
+		backend := exec.Command(server, peers.Arguments(netip.AddrPortFrom(lab.Server4, servicePort), id, "")...)
 		if err := b.start(b.Lab.Server, backend, func() bool { return listens(backend.Process.Pid, servicePort) }); err != nil {
 			return err
 		}

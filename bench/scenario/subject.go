@@ -81,8 +81,12 @@ func serverSubject(name, dir string) *Subject {
 	if err != nil {
 		s.Skip = err.Error()
 	}
+	id, err := peers.NewIdentity(dir)
+	if err != nil {
+		s.Skip = err.Error()
+	}
 	s.Start = func(b *Bed) error {
-		cmd := exec.Command(binary, b.Service.Addr().String(), fmt.Sprint(b.Service.Port()))
+		cmd := exec.Command(binary, peers.Arguments(b.Service, id, "")...)
 		return b.serve(cmd, func() bool { return listens(cmd.Process.Pid, b.Service.Port()) })
 	}
 	return s

@@ -37,8 +37,8 @@ func SlotsOf(memory []byte) []Slot {
 	return unsafe.Slice((*Slot)(unsafe.Pointer(unsafe.SliceData(memory))), len(memory)/int(unsafe.Sizeof(Slot{})))
 }
 
-// usable reports whether a client can be given the cookie now: it is known, and nobody has the port.
-func (s *Slot) usable() bool { return s.known() && s.taken.Load() == 0 }
+// usable reports whether a client can be given the cookie now: it is known, or computed, and nobody has the port.
+func (s *Slot) usable(computed bool) bool { return (computed || s.known()) && s.taken.Load() == 0 }
 
 func (s *Slot) known() bool { return s.length.Load() != 0 }
 

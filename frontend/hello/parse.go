@@ -34,6 +34,7 @@ type ClientHello struct {
 	Random  *[32]byte
 	Cookie  []byte // empty in a first ClientHello
 	Version uint16 // client_version
+	Body    []byte // the message's body, as far as it is in this datagram
 }
 
 // Parse reads the first record of datagram d into h and says what it is. h is filled only if that is OK.
@@ -135,6 +136,7 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 	h.Version = version
 	h.Random = (*[32]byte)(d[randomAt:])
 	h.Cookie = d[cookieAt+1 : suitesAt]
+	h.Body = d[bodyAt:]
 	return OK
 }
 

@@ -4,7 +4,7 @@
 // The limit of sockets: recvmmsg and sendmmsg and nothing between them. Every datagram goes back, cut to the
 // length of a HelloVerifyRequest.
 //
-// usage: echo ADDRESS PORT
+// usage: echo ADDRESS PORT; what follows is for servers that need it
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,7 +24,7 @@ int main(int argc, char **argv)
 	struct mmsghdr questions[BATCH] = {}, answers[BATCH] = {};
 	struct sockaddr_in here = {.sin_family = AF_INET};
 
-	if (argc != 3 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1)
+	if (argc < 3 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1)
 		return 2;
 	here.sin_port = htons(atoi(argv[2]));
 	int s = socket(AF_INET, SOCK_DGRAM, 0);

@@ -1,53 +1,83 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// GnuTLS as its manual's DTLS server example has it: look at a datagram, verify or send a cookie, take it off.
-//
-// usage: gnutls ADDRESS PORT
+// GnuTLS as its manual's DTLS server example has it: look at a datagram, verify its cookie or send one. What the
+// cookie depends on is the sender's address, as recvfrom(2) gives it.
 
-#include <arpa/inet.h>
+#include "peer.h"
+
 #include <gnutls/dtls.h>
 #include <gnutls/gnutls.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
 
-struct peer {
-	int socket;
-	struct sockaddr_in address;
-	socklen_t size;
-};
+static gnutls_certificate_credentials_t credentials;
 
-static ssize_t push(gnutls_transport_ptr_t p, const void *data, size_t size)
+static ssize_t push(gnutls_transport_ptr_t p, const void *data, size_t size) { return peer_send(p, data, size); }
+
+static ssize_t pull(gnutls_transport_ptr_t p, void *to, size_t size) { return peer_receive(p, to, size, PEER_PATIENCE); }
+
+static int pull_timeout(gnutls_transport_ptr_t p, unsigned ms) { return peer_wait(p, ms > PEER_PATIENCE ? PEER_PATIENCE : (int)ms); }
+
+static void *serve(void *arg)
 {
-	struct peer *to = p;
-	return sendto(to->socket, data, size, 0, (struct sockaddr *)&to->address, to->size);
+	struct peer *p = arg;
+	gnutls_session_t session = p->session;
+	char data[PEER_DATAGRAM];
+	ssize_t n;
+	int r;
+
+	while ((r = gnutls_handshake(session)) < 0 && !gnutls_error_is_fatal(r))
+		;
+	if (r == 0) {
+		puts("accepted");
+		while ((n = gnutls_record_recv(session, data, sizeof(data))) > 0)
+			gnutls_record_send(session, data, n);
+		if (n == 0)
+			puts("closed");
+		gnutls_bye(session, GNUTLS_SHUT_WR);
+	} else {
+		fprintf(stderr, "handshake: %s\n", gnutls_strerror(r));
+	}
+	gnutls_deinit(session);
+	peer_free(p);
+	return NULL;
+}
+
+// begin starts an association with who has shown its cookie.
+static void begin(struct peer *p, gnutls_dtls_prestate_st *state)
+{
+	gnutls_session_t session;
+	if (gnutls_init(&session, GNUTLS_SERVER | GNUTLS_DATAGRAM) < 0 || gnutls_set_default_priority(session) < 0 ||
+	    gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, credentials) < 0)
+		peer_die("session");
+	gnutls_dtls_prestate_set(session, state);
+	gnutls_dtls_set_mtu(session, PEER_MTU);
+	gnutls_transport_set_ptr(session, p);
+	gnutls_transport_set_push_function(session, push);
+	gnutls_transport_set_pull_function(session, pull);
+	gnutls_transport_set_pull_timeout_function(session, pull_timeout);
+	p->session = session;
+	peer_employ(p, serve);
 }
 
 int main(int argc, char **argv)
 {
-	static char data[2048];
-	struct sockaddr_in here = {.sin_family = AF_INET};
-	gnutls_datum_t key;
-	if (argc != 3 || inet_pton(AF_INET, argv[1], &here.sin_addr) != 1)
-		return 2;
-	here.sin_port = htons(atoi(argv[2]));
-	if (gnutls_global_init() < 0 || gnutls_key_generate(&key, GNUTLS_COOKIE_KEY_SIZE) < 0)
+	unsigned char secret[PEER_SECRET];
+	gnutls_datum_t key = {secret, sizeof(secret)};
+	peer_read_arguments(argc, argv);
+	peer_secret(secret);
+	if (gnutls_global_init() < 0 || gnutls_certificate_allocate_credentials(&credentials) < 0)
 		return 1;
-	// Only now: who listens is ready.
-	struct peer p = {.socket = socket(AF_INET, SOCK_DGRAM, 0)};
-	int room = 8 << 20; // for the datagrams of some slices of the CPU: the default of 208 KB holds 50 from a driver's pages
-	setsockopt(p.socket, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
-	if (p.socket < 0 || bind(p.socket, (struct sockaddr *)&here, sizeof(here))) {
-		perror("bind");
-		return 1;
-	}
-	for (;;) {
-		gnutls_dtls_prestate_st state = {};
-		p.size = sizeof(p.address);
-		ssize_t n = recvfrom(p.socket, data, sizeof(data), MSG_PEEK, (struct sockaddr *)&p.address, &p.size);
-		if (n > 0 && gnutls_dtls_cookie_verify(&key, &p.address, p.size, data, n, &state) < 0)
-			gnutls_dtls_cookie_send(&key, &p.address, p.size, &state, &p, push);
-		recv(p.socket, data, sizeof(data), 0);
+	if (gnutls_certificate_set_x509_key_file(credentials, peer_server.certificate, peer_server.key, GNUTLS_X509_FMT_PEM) < 0)
+		peer_die(peer_server.certificate);
+	peer_listen();
+	for (struct peer *p = peer_new();;) {
+		gnutls_dtls_prestate_st state = {0};
+		peer_next(p);
+		if (gnutls_dtls_cookie_verify(&key, &p->address, p->size, p->datagram, p->length, &state) < 0) {
+			gnutls_dtls_cookie_send(&key, &p->address, p->size, &state, p, push);
+		} else {
+			begin(p, &state);
+			p = peer_new();
+		}
 	}
 }

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The dtlsguard Authors
+
+// What the servers have in common. One socket listens. A client that has shown its cookie gets a socket of its
+// own, bound to the same port and connected to it, and a thread that sends back what it says.
+//
+//	SERVER ADDRESS PORT CERTIFICATE KEY [COOKIES]
+//
+// COOKIES is a word that the server's own head explains, or a file whose first line is a secret of 64 hexadecimal
+// digits, as dtlsguard's --secret-file has them; without, the secret is random. A server that listens is ready.
+
+#ifndef PEER_H
+#define PEER_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PEER_SECRET 32	     // bytes
+#define PEER_DATAGRAM 2048   // longer than any of a handshake
+#define PEER_PATIENCE 30000  // ms that a client may be silent
+#define PEER_MTU 1400	     // where a library wants to be told
+
+static struct {
+	struct sockaddr_storage address;
+	socklen_t size;
+	const char *certificate, *key, *cookies;
+	int fd; // listens
+} peer_server;
+
+// struct peer is a client, verified or not.
+struct peer {
+	int fd; // of its own; -1: it is not verified
+	struct sockaddr_storage address;
+	socklen_t size;
+	unsigned char datagram[PEER_DATAGRAM]; // what came and was not read yet
+	ssize_t length;
+	void *session; // for the server's use
+};
+
+static inline void peer_die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+// peer_read_arguments reads the command line.
+static inline void peer_read_arguments(int argc, char **argv)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&peer_server.address;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&peer_server.address;
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: %s ADDRESS PORT CERTIFICATE KEY [COOKIES]\n", argv[0]);
+		exit(2);
+	}
+	if (inet_pton(AF_INET, argv[1], &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		peer_server.size = sizeof(*v4);
+	} else if (inet_pton(AF_INET6, argv[1], &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		peer_server.size = sizeof(*v6);
+	} else {
+		fprintf(stderr, "%s is not an address\n", argv[1]);
+		exit(2);
+	}
+	v4->sin_port = htons(atoi(argv[2])); // sin6_port is at the same place
+	peer_server.certificate = argv[3];
+	peer_server.key = argv[4];
+	peer_server.cookies = argc > 5 ? argv[5] : "";
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+// peer_asked reports whether COOKIES is word.
+static inline int peer_asked(const char *word) { return !strcmp(peer_server.cookies, word); }
+
+// peer_secret is the one in the file COOKIES, or random where COOKIES is no file.
+static inline void peer_secret(unsigned char secret[PEER_SECRET])
+{
+	FILE *f = strchr(peer_server.cookies, '/') ? fopen(peer_server.cookies, "r") : NULL;
+	if (!f && strchr(peer_server.cookies, '/'))
+		peer_die(peer_server.cookies);
+	for (int i = 0; i < PEER_SECRET; i++)
+		if (f ? fscanf(f, "%2hhx", &secret[i]) != 1 : getrandom(&secret[i], 1, 0) != 1)
+			peer_die("64 hexadecimal digits");
+	if (f)
+		fclose(f);
+}
+
+// peer_socket opens a socket at the server's address. The kernel prefers the one that is connected to a datagram's
+// sender.
+static inline int peer_socket(void)
+{
+	int on = 1, fd = socket(peer_server.address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+	    bind(fd, (struct sockaddr *)&peer_server.address, peer_server.size))
+		peer_die("bind");
+	return fd;
+}
+
+// peer_listen opens the socket that listens. It comes last: who listens is ready.
+static inline void peer_listen(void)
+{
+	int room = 8 << 20; // for the datagrams of some slices of the CPU: the default of 208 KB holds 50 from a driver's pages
+	peer_server.fd = peer_socket();
+	setsockopt(peer_server.fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)); // the unprivileged have what they have
+}
+
+static inline struct peer *peer_new(void)
+{
+	struct peer *p = calloc(1, sizeof(*p));
+	if (!p)
+		peer_die("memory");
+	p->fd = -1;
+	return p;
+}
+
+// peer_next waits for a datagram of anybody who has no socket of his own.
+static inline void peer_next(struct peer *p)
+{
+	do {
+		p->size = sizeof(p->address);
+		p->length = recvfrom(peer_server.fd, p->datagram, sizeof(p->datagram), 0, (struct sockaddr *)&p->address, &p->size);
+	} while (p->length <= 0);
+}
+
+// peer_wait waits for something to receive. 0: there is nothing within ms.
+static inline int peer_wait(struct peer *p, int ms)
+{
+	struct pollfd on = {.fd = p->fd, .events = POLLIN};
+	return p->length > 0 ? 1 : p->fd < 0 ? 0 : poll(&on, 1, ms) > 0;
+}
+
+// peer_receive is recv(2), and returns -1 with EAGAIN after ms. A client without a socket has one datagram.
+static inline ssize_t peer_receive(struct peer *p, void *to, size_t size, int ms)
+{
+	ssize_t n = p->length;
+	if (!peer_wait(p, ms)) {
+		errno = EAGAIN;
+		return -1;
+	}
+	if (n <= 0)
+		return recv(p->fd, to, size, 0);
+	n = (size_t)n < size ? n : (ssize_t)size;
+	memcpy(to, p->datagram, n);
+	p->length = 0;
+	return n;
+}
+
+static inline ssize_t peer_send(struct peer *p, const void *data, size_t size)
+{
+	if (p->fd >= 0)
+		return send(p->fd, data, size, 0);
+	return sendto(peer_server.fd, data, size, 0, (struct sockaddr *)&p->address, p->size);
+}
+
+// peer_connect gives a client its socket.
+static inline void peer_connect(struct peer *p)
+{
+	char junk[1];
+	p->fd = peer_socket();
+	if (connect(p->fd, (struct sockaddr *)&p->address, p->size))
+		peer_die("connect");
+	// What others sent between bind and connect came here; they will send it again.
+	while (recv(p->fd, junk, sizeof(junk), MSG_DONTWAIT) >= 0)
+		;
+}
+
+// peer_start starts a thread that runs serve(p).
+static inline void peer_start(struct peer *p, void *(*serve)(void *))
+{
+	pthread_t thread;
+	if (pthread_create(&thread, NULL, serve, p) || pthread_detach(thread))
+		peer_die("thread");
+}
+
+// peer_employ gives a client its socket and a thread that runs serve(p).
+static inline void peer_employ(struct peer *p, void *(*serve)(void *))
+{
+	peer_connect(p);
+	peer_start(p, serve);
+}
+
+static inline void peer_free(struct peer *p)
+{
+	if (p->fd >= 0)
+		close(p->fd);
+	free(p);
+}
+
+#endif
