@@ -129,8 +129,8 @@ func (c *Config) complete() error {
 		return usage("--idle-timeout %v: want 1s or more", c.IdleTimeout)
 	case c.MaxFlows < 1:
 		return usage("--max-flows %d: want 1 or more", c.MaxFlows)
-	case c.HarvestPool < 1 || c.HarvestPool > 28000:
-		return usage("--harvest-pool %d: want 1 to 28000, the ephemeral ports of one address", c.HarvestPool)
+	case c.HarvestPool < 1:
+		return usage("--harvest-pool %d: want 1 or more", c.HarvestPool)
 	}
 	seen := make(map[netip.AddrPort]bool)
 	for _, a := range c.Protect {
@@ -145,6 +145,9 @@ func (c *Config) complete() error {
 			return usage("--listen %v is not an address and port", s.Listen)
 		case !s.Backend.IsValid() || s.Backend.Port() == 0 || s.Backend.Addr().IsUnspecified():
 			return usage("--backend %v is not the address and port of a server", s.Backend)
+		case c.HarvestPool > handoff.PortsPerAddress*handoff.SourcesOf(s.Backend.Addr()):
+			return usage("--harvest-pool %d: at most %d towards %v: %d ephemeral ports of each address that the guard can have there (eight on IPv4 loopback)",
+				c.HarvestPool, handoff.PortsPerAddress*handoff.SourcesOf(s.Backend.Addr()), s.Backend.Addr(), handoff.PortsPerAddress)
 		case seen[s.Listen]:
 			return usage("--listen %v is given twice", s.Listen)
 		case s.Listen == s.Backend:

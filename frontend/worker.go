@@ -45,6 +45,7 @@ type worker struct {
 	counts metrics.Counters
 	now    int64 // nanoseconds since the server started; read once per batch
 	swept  int64
+	heard  bool // a server said something since then
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -57,6 +58,7 @@ const burst = 4
 // sweepEvery is how often idle flows are looked for.
 const sweepEvery = time.Second
 
+// newWorker makes a worker on conn, which is its own from now on, and closed if this fails.
 func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
@@ -69,6 +71,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	}
 	var err error
 	if w.poller, err = udpbatch.NewPoller(256); err != nil {
+		conn.Close()
 		return nil, err
 	}
 	if w.in, err = udpbatch.NewBatch(size); err == nil {
@@ -147,6 +150,10 @@ func (w *worker) sweep() {
 	for f := w.flows.Expired(w.now); f != nil; f = w.flows.Expired(w.now) {
 		w.end(f)
 	}
+	if w.heard {
+		w.heard = false
+		w.service.backend.Heard()
+	}
 	// 3 s: after the client's first two retransmissions (1 s and 2 s, RFC 6347 section 4.2.4.1).
 	if w.flows.Silent(w.now - int64(3*time.Second)) {
 		w.service.backend.Suspect(handoff.Unanswered)
@@ -169,6 +176,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	first := w.back.Len()
 	n, err := f.Port.Recv(w.back)
+	w.heard = w.heard || n > 0
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
 		w.service.backend.Suspect(handoff.Unanswered)

@@ -26,6 +26,8 @@ type report struct {
 	OK       bool            `json:"ok"` // nothing fails
 	Findings []finding       `json:"findings"`
 	Backend  *handoff.Traits `json:"backend,omitempty"`
+	Handoff  string          `json:"handoff,omitempty"` // that fits the back end
+	Why      string          `json:"why,omitempty"`
 }
 
 func newCheck() *cobra.Command {
@@ -96,16 +98,23 @@ func (r *report) kernel(iface string) {
 // backend adds what a server's prober has found out.
 func (r *report) backend(addr string, t handoff.Traits, kind handoff.Kind, why string, err error) {
 	name := "back end " + addr
+	var misfit *handoff.Misfit
 	switch {
-	case errors.Is(err, handoff.ErrNoMode):
-		r.add(bpf.Fail, name, err.Error(), "let its cookie-verify callback accept every cookie")
+	case errors.As(err, &misfit):
+		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason, misfit.Mend)
 	case err != nil:
 		r.add(bpf.Fail, name, err.Error(), "start the server")
 		return
 	default:
 		r.add(bpf.Pass, name, fmt.Sprintf("--handoff %v: %s", kind, why), "")
 	}
-	r.Backend = &t
+	for _, l := range t.Lines() {
+		r.add(bpf.Pass, l[0], l[1], "")
+	}
+	r.Backend, r.Why = &t, why
+	if err == nil {
+		r.Handoff = kind.String()
+	}
 }
 
 func (r *report) print(w io.Writer, asJSON bool) error {

@@ -1,7 +1,6 @@
 package handoff
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,13 +19,8 @@ import (
 // allow some 28 000.
 const DefaultPool = 4096
 
-// Watch times. A server is asked for a cookie every second, which is how a restart is noticed before a client
-// notices it; every 100 ms while something is wrong.
-const (
-	patience      = 3 * time.Second // for a server that is just starting
-	watchEvery    = time.Second
-	watchTroubled = 100 * time.Millisecond
-)
+// patience is for a server that is just starting.
+const patience = 3 * time.Second
 
 // Config of a Backend.
 type Config struct {
@@ -52,6 +46,9 @@ type Backend struct {
 	traits  atomic.Pointer[Traits]
 	suspect chan struct{}
 	refused atomic.Bool // the server refused a cookie
+	heard   atomic.Bool // it said something to a client
+	quiet   time.Time   // since when it has said nothing; zero: it has answered the last question
+	filled  time.Time   // when all cookies were asked for
 }
 
 // Status of a back end, for people and metrics.
@@ -91,7 +88,9 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 // cannot be harvested, so it must trust the guard's. Errors say what to do.
 func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
 	t, err := probeOnce(ctx, server)
-	if err == nil && !t.Trusts {
+	if err == nil && t.DTLS13 {
+		_, err = t.kind()
+	} else if err == nil && !t.Trusts {
 		err = errors.New("it refuses cookies that are not its own: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or let it compute the guard's from a shared secret and say --handoff native-hmac --secret-file FILE")
 	}
 	if err != nil {
@@ -140,30 +139,32 @@ func (b *Backend) open(ctx context.Context) error {
 	if b.canary, err = udpbatch.Dial(b.config.Server); err != nil {
 		return err
 	}
-	if err := b.choose(ctx); err != nil {
+	if err := b.choose(ctx, nil); err != nil {
 		return err
 	}
 	question := (&hello.Probe{}).Append(nil)
 	if b.pool, err = newPool(b.config.Server, b.config.Table(b.config.Pool), question); err != nil {
 		return err
 	}
+	b.pool.counts.Store(b.traits.Load().counts())
 	b.up.Store(true) // it has just answered; the watch says what changes
 	b.watch(ctx)
 	return ctx.Err()
 }
 
-// choose probes and sets the mode.
-func (b *Backend) choose(ctx context.Context) error {
-	t, err := b.prober.probe(ctx, patience, b.traits.Load())
+// choose probes and sets the mode. known is what an earlier probe has found out, nil if all is to be asked.
+func (b *Backend) choose(ctx context.Context, known *Traits) error {
+	t, err := b.prober.probe(ctx, patience, known)
 	if err != nil {
 		return noAnswer(err)
 	}
 	b.traits.Store(&t)
 	kind, err := t.kind()
-	if b.config.Kind != Auto {
-		if b.config.Kind == Harvest && (err != nil || !t.Stateless) {
-			return fmt.Errorf("hand-off harvest does not fit: %w", err)
-		}
+	switch reason := t.unharvestable(); {
+	case t.DTLS13 || b.config.Kind == Auto:
+	case b.config.Kind == Harvest && reason != "":
+		err = &Misfit{reason, "use --handoff auto, which says what fits"}
+	default:
 		kind, err = b.config.Kind, nil
 	}
 	if err != nil {
@@ -193,117 +194,6 @@ func (b *Backend) Status() Status {
 		s.Pool, s.Known, s.Harvests = len(b.pool.ports), int(b.pool.known.Load()), b.harvest.Load()
 	}
 	return s
-}
-
-// Suspicion is what makes the watch look at once.
-type Suspicion bool
-
-// What a server can do with a verified client that makes it suspect.
-const (
-	// Unanswered: it was silent, sent an alert, or nothing listens there.
-	Unanswered Suspicion = false
-	// Refused: it answered with a HelloVerifyRequest, so the cookie it got was not right.
-	Refused Suspicion = true
-)
-
-// Suspect tells the watch that the server did not take a verified client up. Never blocks.
-func (b *Backend) Suspect(s Suspicion) {
-	if s == Refused {
-		b.refused.Store(true)
-	}
-	select {
-	case b.suspect <- struct{}{}:
-	default:
-	}
-}
-
-// Run watches the server until ctx ends.
-func (b *Backend) Run(ctx context.Context) {
-	for {
-		wait := watchEvery
-		if !b.Ready() {
-			wait = watchTroubled
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		case <-b.suspect:
-			timer.Stop()
-		}
-		b.watch(ctx)
-		if ctx.Err() == nil {
-			// Suspicions come as fast as clients do; the server is asked ten times a second at most.
-			select {
-			case <-ctx.Done():
-			case <-time.After(watchTroubled):
-			}
-		}
-	}
-}
-
-// watch asks for the canary's cookie. Another cookie than before is a restarted server: all are harvested again.
-func (b *Backend) watch(ctx context.Context) {
-	a, err := b.prober.ask(ctx, b.canary, answerTime, b.pool.question)
-	if ctx.Err() != nil {
-		return
-	}
-	was := b.up.Swap(err == nil)
-	if was != (err == nil) {
-		b.config.Log.Info("back end", "backend", b.config.Server, "up", err == nil, "error", err)
-	}
-	if err != nil {
-		// What is known stays: a server that serves one client at a time is as silent as a dead one.
-		return
-	}
-	c, ok := a.cookie, a.cookie != nil
-	refused := b.refused.Swap(false)
-	if b.Kind() != Harvest {
-		if !refused {
-			return
-		}
-		// Should it be harvest from now on, then not with the cookies of an earlier life of the server.
-		b.forget()
-		if b.reconsider(ctx); b.Kind() != Harvest {
-			return
-		}
-	}
-	if !ok {
-		b.config.Log.Warn("back end answers a ClientHello without asking for a cookie", "backend", b.config.Server)
-		return
-	}
-	if first := b.known == nil; first || !bytes.Equal(c, b.known) {
-		b.forget()
-		b.known = c
-		b.harvest.Add(1)
-		if !first {
-			b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
-			b.reconsider(ctx)
-		}
-	}
-	b.full.Store(b.pool.fill(ctx))
-}
-
-// forget makes all that was harvested unknown.
-func (b *Backend) forget() {
-	b.known = nil
-	b.full.Store(false)
-	b.pool.forget()
-}
-
-// reconsider probes a server that seems to have been restarted: it may need another mode now.
-func (b *Backend) reconsider(ctx context.Context) {
-	if b.config.Kind != Auto {
-		return
-	}
-	was := b.Kind()
-	if err := b.choose(ctx); err != nil {
-		b.config.Log.Warn("back end could not be probed again; keeping the hand-off", "backend", b.config.Server, "error", err)
-	} else if kind := b.Kind(); kind != was {
-		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why(kind))
-	}
 }
 
 // Close gives all sockets back. No worker may use the backend's modes any more.

@@ -6,17 +6,19 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 // harvest gives a client the server's own cookie for one of the ports that the client's handshake is mapped to.
 //
 // Who forges a source address must guess which ports those are: the map is keyed by the guard's secret, and of
-// as many guesses as the pool has ports, [choices] are right under each of the keyring's two secrets.
+// as many guesses as the pool has ports, [choices] are right; for [graceTime] after a rotation twice as many.
 type harvest struct {
 	pool     *Pool
 	batch    *cookie.Batch
 	previous *cookie.Batch
 	second   []int
+	grace    grace
 	computed bool         // any free port will do: its cookie is computed
 	found    [choices]int // what candidates returned last
 }
@@ -57,14 +59,15 @@ func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
 	}
 	// The server's cookie does not say which of the guard's secrets mapped it, so what the current one does
 	// not explain is tried under the previous one.
-	if len(m.second) == 0 || k.Previous() == nil {
+	previous := m.grace.previous(k, len(m.second) > 0)
+	if previous == nil {
 		return
 	}
 	m.previous.Reset(len(m.second))
 	for _, i := range m.second {
 		m.previous.Add(&hellos[i].Binding)
 	}
-	m.previous.Sum(k.Previous())
+	m.previous.Sum(previous)
 	for lane, i := range m.second {
 		m.judge(&hellos[i], m.candidates(m.previous, lane))
 	}
@@ -119,4 +122,13 @@ func (m *harvest) candidates(b *cookie.Batch, lane int) []int {
 		}
 	}
 	return m.found[:n]
+}
+
+// prelude implements preluding: a server that counts from the first ClientHello has forgotten the one that asked for
+// the cookie.
+func (m *harvest) prelude() relay.Prelude {
+	if m.pool.counts.Load() {
+		return new(replaying)
+	}
+	return nil
 }

@@ -21,7 +21,8 @@ type Pool struct {
 	turn  *atomic.Uint32
 	known atomic.Int32
 
-	question []byte // the ClientHello that asks for a cookie
+	counts   atomic.Bool // the server keeps who asks, and is told to forget
+	question []byte      // the ClientHello that asks for a cookie
 	poller   *udpbatch.Poller
 	batch    *udpbatch.Batch
 	queue    *udpbatch.Queue
@@ -48,7 +49,7 @@ func newPool(server netip.AddrPort, t Table, question []byte) (*Pool, error) {
 		return nil, err
 	}
 	for i := range p.slots {
-		port, err := relay.OpenPort(server, &p.slots[i].taken)
+		port, err := relay.OpenPortFrom(sourceOf(i, server.Addr()), server, &p.slots[i].taken)
 		if err != nil {
 			p.close()
 			return nil, fmt.Errorf("port %d of the harvest pool of %d (--harvest-pool): %w", i+1, len(p.slots), err)
@@ -57,6 +58,28 @@ func newPool(server netip.AddrPort, t Table, question []byte) (*Pool, error) {
 		p.seen = append(p.seen, udpbatch.Endpoint{IP: port.Local().Addr().As16(), Port: port.Local().Port()})
 	}
 	return p, nil
+}
+
+// PortsPerAddress is how many ports a pool has from one source address: the ephemeral ones (ip_local_port_range) are
+// 28 232 unless told otherwise.
+const PortsPerAddress = 28000
+
+// SourcesOf is the number of addresses that a pool towards server can have ports from: on loopback every address of
+// 127.0.0.0/8 is this host's, and eight of them make more ports than a process has files.
+func SourcesOf(server netip.Addr) int {
+	if loopback4(server) {
+		return 8
+	}
+	return 1
+}
+
+// sourceOf is the address that port i has; the kernel's choice for the first ones.
+func sourceOf(i int, server netip.Addr) netip.AddrPort {
+	n := i / PortsPerAddress
+	if n == 0 || !loopback4(server) {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n)}), 0)
 }
 
 // close closes the ports; no worker may use them any more.
@@ -85,6 +108,25 @@ func (p *Pool) fill(ctx context.Context) bool {
 			missing = append(missing, i)
 		}
 	}
+	return p.askAll(ctx, missing)
+}
+
+// refresh asks for all cookies again. Those of ports in use are forgotten, for they may be too old when the port is
+// free; fill asks for them then.
+func (p *Pool) refresh(ctx context.Context) {
+	var all []int
+	for i := range p.ports {
+		if p.ports[i].Free() {
+			all = append(all, i)
+		} else if p.slots[i].known() {
+			p.slots[i].forget()
+			p.known.Add(-1)
+		}
+	}
+	p.askAll(ctx, all)
+}
+
+func (p *Pool) askAll(ctx context.Context, missing []int) bool {
 	complete := true
 	for len(missing) > 0 && ctx.Err() == nil {
 		n := min(window, len(missing))
@@ -129,6 +171,7 @@ func (p *Pool) ask(which []int) (got int) {
 			}
 			for e := range n {
 				if i := p.poller.Event(e).A; p.answered(int(i)) {
+					p.release(p.ports[i].Conn)
 					p.poller.Remove(p.ports[i].FD())
 					delete(waiting, i)
 					got++
@@ -137,6 +180,14 @@ func (p *Pool) ask(which []int) (got int) {
 		}
 	}
 	return got
+}
+
+// release has a server that keeps who asks forget c, so that harvesting leaves nothing there.
+func (p *Pool) release(c *udpbatch.Conn) {
+	if p.counts.Load() {
+		p.queue.Add(goodbye, nil)
+		_, _ = c.Send(p.queue)
+	}
 }
 
 // answered reads port i and reports whether its cookie came.

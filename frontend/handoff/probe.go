@@ -29,6 +29,7 @@ const (
 type probing struct {
 	*prober
 	ctx    context.Context
+	known  *Traits // by an earlier probe; nil: there was none
 	traits Traits
 	conns  []*udpbatch.Conn
 	first  *udpbatch.Conn // who asked first, the question, the cookie, and when
@@ -40,7 +41,7 @@ type probing struct {
 // probe finds out the server's traits. known is what an earlier probe has found out, if there was one: what takes long
 // to see is taken from there.
 func (p *prober) probe(ctx context.Context, patience time.Duration, known *Traits) (Traits, error) {
-	q := &probing{prober: p, ctx: ctx}
+	q := &probing{prober: p, ctx: ctx, known: known}
 	defer func() {
 		for _, c := range q.conns {
 			c.Close()
@@ -56,7 +57,6 @@ func (p *prober) probe(ctx context.Context, patience time.Duration, known *Trait
 		}
 		err = step()
 	}
-	_ = known
 	return q.traits, err
 }
 
@@ -160,6 +160,10 @@ func (q *probing) age() error {
 	t := &q.traits
 	if !t.AsksCookie || !t.Steady || t.unharvestable() != "" {
 		return nil // it matters only where it can be harvested
+	}
+	if q.known != nil {
+		t.Timed, t.OldTaken = q.known.Timed, q.known.OldTaken
+		return nil
 	}
 	select {
 	case <-q.ctx.Done():

@@ -17,6 +17,9 @@ import (
 // ErrNoAnswer says that the server sent nothing back to a ClientHello.
 var ErrNoAnswer = errors.New("no answer")
 
+// errRefused says besides that nothing listens there.
+var errRefused = fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
+
 // prober asks one server from sockets of its own.
 type prober struct {
 	server netip.AddrPort
@@ -109,7 +112,7 @@ func (p *prober) ask(ctx context.Context, c *udpbatch.Conn, wait time.Duration, 
 
 func refusal(err error) error {
 	if errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
+		return errRefused
 	}
 	return err
 }

@@ -1,7 +1,6 @@
 package handoff
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -32,6 +31,14 @@ type Traits struct {
 	DTLS13    bool     `json:"dtls13"`    // negotiates DTLS 1.3
 }
 
+// Misfit says why a server cannot be handed clients, and what mends that.
+type Misfit struct{ Reason, Mend string }
+
+func (m *Misfit) Error() string { return m.Reason + ": " + m.Mend }
+
+// counts reports whether the server takes a client up only from its first ClientHello on, as OpenSSL's SSL_accept does.
+func (t *Traits) counts() bool { return t.AsksCookie && !t.Stateless }
+
 // trustMend is the way out for servers whose own cookies are of no use.
 const trustMend = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
 
@@ -39,11 +46,11 @@ const trustMend = "let its cookie-verify callback accept every cookie (reachable
 func (t *Traits) kind() (Kind, error) {
 	switch {
 	case t.DTLS13:
-		return Auto, errors.New("it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3): limit it to DTLS 1.2")
+		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)", "limit it to DTLS 1.2"}
 	case t.Trusts:
 		return Trust, nil
 	case !t.AsksCookie:
-		return Auto, errors.New("it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first: switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)")
+		return Auto, &Misfit{"it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first", "switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)"}
 	case t.Replays:
 		return Replay, nil
 	case t.unharvestable() == "":
@@ -51,7 +58,7 @@ func (t *Traits) kind() (Kind, error) {
 	case t.SecondVerify:
 		return DoubleHVR, nil
 	}
-	return Auto, fmt.Errorf("%s, and it does not take a second cookie exchange: %s", t.unharvestable(), trustMend)
+	return Auto, &Misfit{t.unharvestable() + ", and it does not take a second cookie exchange", trustMend}
 }
 
 // unharvestable says why the server's cookies cannot be harvested; "" if they can.

@@ -16,7 +16,12 @@ type Port struct {
 // OpenPort opens a port to server. With a word of a pool's memory in taken, which is to be 0, it outlives its
 // flows: Acquire sets the word, Release makes the port free for the next one. Without, Release closes it.
 func OpenPort(server netip.AddrPort, taken *atomic.Uint32) (*Port, error) {
-	c, err := udpbatch.Dial(server)
+	return OpenPortFrom(netip.AddrPort{}, server, taken)
+}
+
+// OpenPortFrom opens a port whose source is local; the zero local leaves it to the kernel.
+func OpenPortFrom(local, server netip.AddrPort, taken *atomic.Uint32) (*Port, error) {
+	c, err := udpbatch.DialFrom(local, server)
 	if err != nil {
 		return nil, err
 	}
