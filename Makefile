@@ -18,7 +18,7 @@ BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev g++ pkg-config qt6-base-dev
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
 # tools that show what is attached. clang sees to it that the programs' objects are those of the source.
-TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19
+TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng
 # One package after the other: those in the lab want the CPUs for themselves. And anew each time: what a test that
 # builds and runs other programs depends on, the cache of results does not know.
 TURNS := -p 1 -count=1

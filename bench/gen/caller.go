@@ -25,12 +25,12 @@ func (g *Generator) send(ctx context.Context) error {
 		return fmt.Errorf("generator: enter network namespace: %w", err)
 	}
 	var cpus unix.CPUSet
-	cpus.Set(g.cpu)
+	cpus.Set(g.options.CPU)
 	if err := unix.SchedSetaffinity(0, &cpus); err != nil {
-		return fmt.Errorf("generator: run on CPU %d: %w", g.cpu, err)
+		return fmt.Errorf("generator: run on CPU %d: %w", g.options.CPU, err)
 	}
 	for ctx.Err() == nil {
-		o := ebpf.RunOptions{Data: g.input, Repeat: repeat, BatchSize: batchSize, Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES}
+		o := ebpf.RunOptions{Data: g.input, Repeat: repeat, BatchSize: g.options.Batch, Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES}
 		if _, err := g.objects.Flood.Run(&o); err != nil {
 			return fmt.Errorf("generator: run BPF program with live frames (since Linux 5.18): %w", err)
 		}

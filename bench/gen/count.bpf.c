@@ -48,8 +48,22 @@ struct {
 	__type(value, struct sample);
 } samples SEC(".maps");
 
-// Positions in a datagram with a HelloVerifyRequest (RFC 6347 sections 4.1 and 4.2.2).
-enum { SEQ_AT = 10, TYPE_AT = 13, LEAST = 28, HANDSHAKE = 22, HELLO_VERIFY = 3 };
+// The least of a HelloVerifyRequest, two headers, server_version and the cookie's length (RFC 6347 sections 4.1 and 4.2.2).
+#define LEAST 28
+
+// right says whether a datagram of length bytes is a HelloVerifyRequest, the lengths in it agree, and it has the
+// record sequence number of its question, the last byte of which is seq.
+static __always_inline int right(const __u8 *d, __u32 length, __u8 seq)
+{
+	enum { HANDSHAKE = 22, HELLO_VERIFY = 3 };
+	const __u8 message = length - 25, fd = 0xfd, ff = 0xff;
+	return length <= LEAST + 255 && d[0] == HANDSHAKE && d[1] == 0xfe && (d[2] == ff || d[2] == fd) &&
+	       !(d[3] | d[4] | d[5] | d[6] | d[7] | d[8] | d[9]) && d[10] == seq && // epoch and record sequence number
+	       (d[11] << 8 | d[12]) == length - 13 && d[13] == HELLO_VERIFY &&
+	       !(d[14] | d[17] | d[19] | d[20] | d[21] | d[22]) && d[18] <= 1 && // message_seq, and it is no fragment
+	       (d[15] << 8 | d[16]) == length - 25 && d[23] == d[15] && d[24] == message &&
+	       d[25] == 0xfe && (d[26] == ff || d[26] == fd) && d[27] == length - LEAST;
+}
 
 static __always_inline void keep(void *data, void *end, __u64 n)
 {
@@ -81,7 +95,7 @@ static __always_inline int seen(void *data, void *end)
 		return 0;
 	__u8 *d = (void *)(udp + 1);
 	c->bytes += end - data;
-	if (d[0] == HANDSHAKE && d[TYPE_AT] == HELLO_VERIFY && d[SEQ_AT] == (__u8)ntohs(udp->dest))
+	if (right(d, ntohs(udp->len) - sizeof(*udp), ntohs(udp->dest)))
 		c->right++;
 	if (c->answers++ % SAMPLE_EVERY == 0)
 		keep(data, end, c->answers);

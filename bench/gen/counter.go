@@ -8,12 +8,14 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
 // Answers are what came back to a flood's sources.
 type Answers struct {
 	All   uint64 // datagrams from the service
-	Right uint64 // those of them that are HelloVerifyRequests with the last byte of their question's record sequence number
+	Right uint64 // those of them that are HelloVerifyRequests, whole, with their question's record sequence number
 	Bytes uint64 // of frames, all
 }
 
@@ -47,7 +49,7 @@ type Counter struct {
 
 // Count attaches a counter. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
 func Count(f Flow, at At) (*Counter, error) {
-	if err := f.check(); err != nil {
+	if err := f.Check(); err != nil {
 		return nil, fmt.Errorf("count answers: %w", err)
 	}
 	c := &Counter{flow: f}
@@ -62,13 +64,13 @@ func (c *Counter) attach(at At) error {
 	if err != nil {
 		return err
 	}
-	l := c.flow.layout()
+	l := c.flow.Layout()
 	address := c.flow.Sources.Masked().Addr().AsSlice()
 	values := map[string]any{
-		"ether_type": networkOrder16(l.etherType), "port": networkOrder16(c.flow.Destination.Port()),
-		"udp_at": uint32(l.udpAt), "dest_at": uint32(l.destAt),
+		"ether_type": traffic.NetworkOrder16(l.EtherType), "port": traffic.NetworkOrder16(c.flow.Destination.Port()),
+		"udp_at": uint32(l.UDPAt), "dest_at": uint32(l.DestAt),
 		"dest":      binary.NativeEndian.Uint32(address[len(address)-4:]),
-		"dest_mask": ^networkOrder(c.flow.vary()),
+		"dest_mask": ^traffic.NetworkOrder(c.flow.Vary()),
 	}
 	if at == Return {
 		values["send_back"] = uint32(1)
@@ -129,10 +131,11 @@ func (c *Counter) Samples() (all []Answer, err error) {
 }
 
 func (c *Counter) answer(frame []byte) Answer {
-	l := c.flow.layout()
+	l := c.flow.Layout()
 	size := len(c.flow.Destination.Addr().AsSlice())
-	peer, _ := netip.AddrFromSlice(frame[l.destAt+4-size : l.destAt+4])
-	port := binary.BigEndian.Uint16(frame[l.udpAt+2:])
-	end := l.udpAt + int(binary.BigEndian.Uint16(frame[l.udpAt+4:]))
-	return Answer{netip.AddrPortFrom(peer, port), append([]byte(nil), frame[l.udpAt+udpHeader:min(end, len(frame))]...)}
+	peer, _ := netip.AddrFromSlice(frame[l.DestAt+4-size : l.DestAt+4])
+	port := binary.BigEndian.Uint16(frame[l.UDPAt+2:])
+	payload := l.PayloadAt()
+	end := l.UDPAt + int(binary.BigEndian.Uint16(frame[l.UDPAt+4:]))
+	return Answer{netip.AddrPortFrom(peer, port), append([]byte(nil), frame[payload:min(end, len(frame))]...)}
 }

@@ -13,34 +13,54 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type floodTemplate struct {
+	_        structs.HostLayout
+	Length   uint32
+	SeqAt    uint32
+	RandomAt uint32
+	IpSum    uint32
+	UdpSum   uint32
+	Next     uint32
+	Question uint32
+	Unused   uint32
+	Frame    [192]uint64
+}
+
 type floodThread struct {
-	_     structs.HostLayout
-	State uint64
-	Next  uint64
-	Sent  uint64
+	_         structs.HostLayout
+	State     uint64
+	Next      uint64
+	Sent      uint64
+	Questions uint64
+	Last      uint64
+	Follow    uint64
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	floodMapTemplates  = "templates"
 	floodMapThreads    = "threads"
 	floodProgFlood     = "flood"
 	floodVarBurst      = "burst"
 	floodVarCheckAt    = "check_at"
-	floodVarFrame      = "frame"
+	floodVarFirstPort  = "first_port"
+	floodVarFollows    = "follows"
 	floodVarInterval   = "interval"
-	floodVarIpSum      = "ip_sum"
+	floodVarItems      = "items"
+	floodVarLimit      = "limit"
+	floodVarOnly       = "only"
 	floodVarOut        = "out"
 	floodVarPortAt     = "port_at"
-	floodVarRandomAt   = "random_at"
-	floodVarSeqAt      = "seq_at"
-	floodVarSlack      = "slack"
+	floodVarPorts      = "ports"
+	floodVarRoom       = "room"
+	floodVarSingle     = "single"
 	floodVarSourceAt   = "source_at"
+	floodVarSourceBase = "source_base"
 	floodVarSourceMask = "source_mask"
 	floodVarStop       = "stop"
-	floodVarUdpSum     = "udp_sum"
-	floodVarWords      = "words"
+	floodVarUntil      = "until"
 )
 
 // loadFlood returns the embedded CollectionSpec for flood.
@@ -92,7 +112,8 @@ type floodProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type floodMapSpecs struct {
-	Threads *ebpf.MapSpec `ebpf:"threads"`
+	Templates *ebpf.MapSpec `ebpf:"templates"`
+	Threads   *ebpf.MapSpec `ebpf:"threads"`
 }
 
 // floodVariableSpecs contains global variables before they are loaded into the kernel.
@@ -101,19 +122,22 @@ type floodMapSpecs struct {
 type floodVariableSpecs struct {
 	Burst      *ebpf.VariableSpec `ebpf:"burst"`
 	CheckAt    *ebpf.VariableSpec `ebpf:"check_at"`
-	Frame      *ebpf.VariableSpec `ebpf:"frame"`
+	FirstPort  *ebpf.VariableSpec `ebpf:"first_port"`
+	Follows    *ebpf.VariableSpec `ebpf:"follows"`
 	Interval   *ebpf.VariableSpec `ebpf:"interval"`
-	IpSum      *ebpf.VariableSpec `ebpf:"ip_sum"`
+	Items      *ebpf.VariableSpec `ebpf:"items"`
+	Limit      *ebpf.VariableSpec `ebpf:"limit"`
+	Only       *ebpf.VariableSpec `ebpf:"only"`
 	Out        *ebpf.VariableSpec `ebpf:"out"`
 	PortAt     *ebpf.VariableSpec `ebpf:"port_at"`
-	RandomAt   *ebpf.VariableSpec `ebpf:"random_at"`
-	SeqAt      *ebpf.VariableSpec `ebpf:"seq_at"`
-	Slack      *ebpf.VariableSpec `ebpf:"slack"`
+	Ports      *ebpf.VariableSpec `ebpf:"ports"`
+	Room       *ebpf.VariableSpec `ebpf:"room"`
+	Single     *ebpf.VariableSpec `ebpf:"single"`
 	SourceAt   *ebpf.VariableSpec `ebpf:"source_at"`
+	SourceBase *ebpf.VariableSpec `ebpf:"source_base"`
 	SourceMask *ebpf.VariableSpec `ebpf:"source_mask"`
 	Stop       *ebpf.VariableSpec `ebpf:"stop"`
-	UdpSum     *ebpf.VariableSpec `ebpf:"udp_sum"`
-	Words      *ebpf.VariableSpec `ebpf:"words"`
+	Until      *ebpf.VariableSpec `ebpf:"until"`
 }
 
 // floodObjects contains all objects after they have been loaded into the kernel.
@@ -136,11 +160,13 @@ func (o *floodObjects) Close() error {
 //
 // It can be passed to loadFloodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type floodMaps struct {
-	Threads *ebpf.Map `ebpf:"threads"`
+	Templates *ebpf.Map `ebpf:"templates"`
+	Threads   *ebpf.Map `ebpf:"threads"`
 }
 
 func (m *floodMaps) Close() error {
 	return _FloodClose(
+		m.Templates,
 		m.Threads,
 	)
 }
@@ -151,19 +177,22 @@ func (m *floodMaps) Close() error {
 type floodVariables struct {
 	Burst      *ebpf.Variable `ebpf:"burst"`
 	CheckAt    *ebpf.Variable `ebpf:"check_at"`
-	Frame      *ebpf.Variable `ebpf:"frame"`
+	FirstPort  *ebpf.Variable `ebpf:"first_port"`
+	Follows    *ebpf.Variable `ebpf:"follows"`
 	Interval   *ebpf.Variable `ebpf:"interval"`
-	IpSum      *ebpf.Variable `ebpf:"ip_sum"`
+	Items      *ebpf.Variable `ebpf:"items"`
+	Limit      *ebpf.Variable `ebpf:"limit"`
+	Only       *ebpf.Variable `ebpf:"only"`
 	Out        *ebpf.Variable `ebpf:"out"`
 	PortAt     *ebpf.Variable `ebpf:"port_at"`
-	RandomAt   *ebpf.Variable `ebpf:"random_at"`
-	SeqAt      *ebpf.Variable `ebpf:"seq_at"`
-	Slack      *ebpf.Variable `ebpf:"slack"`
+	Ports      *ebpf.Variable `ebpf:"ports"`
+	Room       *ebpf.Variable `ebpf:"room"`
+	Single     *ebpf.Variable `ebpf:"single"`
 	SourceAt   *ebpf.Variable `ebpf:"source_at"`
+	SourceBase *ebpf.Variable `ebpf:"source_base"`
 	SourceMask *ebpf.Variable `ebpf:"source_mask"`
 	Stop       *ebpf.Variable `ebpf:"stop"`
-	UdpSum     *ebpf.Variable `ebpf:"udp_sum"`
-	Words      *ebpf.Variable `ebpf:"words"`
+	Until      *ebpf.Variable `ebpf:"until"`
 }
 
 // floodPrograms contains all programs after they have been loaded into the kernel.

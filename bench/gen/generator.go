@@ -2,14 +2,19 @@ package gen
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
 const (
@@ -27,51 +32,77 @@ const (
 	catchUp = 5 * time.Millisecond
 )
 
-// Generator sends frames of one flow and template.
+// MaxBatch is the most frames that the kernel makes at a time (TEST_XDP_MAX_BATCH).
+const MaxBatch = 256
+
+// Options of a generator.
+type Options struct {
+	CPU     int           // to run on
+	Batch   uint32        // frames between two looks at whether another thread should have the CPU; 0: 128
+	CatchUp time.Duration // how much of its rate a generator that was kept off its CPU makes good; 0: 5 ms
+	Limit   uint64        // frames in all; 0: none
+}
+
+// Generator sends frames of one flow.
 type Generator struct {
 	objects floodObjects
 	input   []byte
-	cpu     int
+	options Options
 	ns      int // handle of the network namespace to send from
 }
 
-// New makes a generator that runs on one CPU. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
+// New makes a generator of one template that runs on one CPU. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
 func New(f Flow, t Template, cpu int) (*Generator, error) {
-	if err := f.check(); err != nil {
+	return NewMix(f, traffic.Single(t), Options{CPU: cpu})
+}
+
+// NewMix makes a generator of several templates.
+func NewMix(f Flow, m traffic.Mix, o Options) (*Generator, error) {
+	if err := errors.Join(f.Check(), m.Check()); err != nil {
 		return nil, fmt.Errorf("generator: %w", err)
+	}
+	if o.Batch == 0 {
+		o.Batch = batchSize
+	}
+	if o.CatchUp == 0 {
+		o.CatchUp = catchUp
+	}
+	if o.Limit == 0 {
+		o.Limit = math.MaxUint64
 	}
 	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("generator: open network namespace: %w", err)
 	}
-	g := &Generator{cpu: cpu, ns: ns}
-	if err := g.load(&f, &t); err != nil {
+	g := &Generator{options: o, ns: ns}
+	if err := g.load(&f, m); err != nil {
 		return nil, errors.Join(fmt.Errorf("generator: load BPF program: %w", err), g.Close())
 	}
 	return g, nil
 }
 
-func (g *Generator) load(f *Flow, t *Template) error {
+func (g *Generator) load(f *Flow, m traffic.Mix) error {
 	spec, err := loadFlood()
 	if err != nil {
 		return err
 	}
-	frame, l := f.frame(t), f.layout()
-	ip, udp := f.sums(frame)
-	g.input = make([]byte, len(frame)+slack)
-	var words [maxFrame]byte
-	copy(words[:], frame)
-	at := func(udpPayload int) uint32 {
-		if udpPayload == 0 {
-			return 0
-		}
-		return uint32(l.udpAt + udpHeader + udpPayload)
-	}
+	templates, longest, follows := lay(f, m)
+	g.input = make([]byte, longest+slack)
+	l := f.Layout()
+	var until [traffic.MaxItems]uint32
+	copy(until[:], m.Thresholds())
+	address := f.Sources.Masked().Addr().AsSlice()
+	first, ports := f.Ports.Range()
 	values := map[string]any{
-		"frame": words, "words": uint32(len(frame)+7) / 8, "slack": uint32(slack),
-		"source_at": uint32(l.sourceAt), "port_at": uint32(l.udpAt), "check_at": uint32(l.checkAt),
-		"seq_at": at(t.seqAt), "random_at": at(t.randomAt), "source_mask": networkOrder(f.vary()),
-		"ip_sum": ip, "udp_sum": udp, "out": uint32(f.Interface.Index), "burst": uint64(catchUp),
+		"items": uint32(len(m)), "until": until, "follows": follows,
+		"source_at": uint32(l.SourceAt), "port_at": uint32(l.UDPAt), "check_at": uint32(l.CheckAt),
+		"source_mask": traffic.NetworkOrder(f.Vary()), "source_base": binary.NativeEndian.Uint32(address[len(address)-4:]),
+		"first_port": uint32(first), "ports": uint32(ports), "out": uint32(f.Interface.Index),
+		"room":  uint32(len(g.input)),
+		"burst": uint64(g.options.CatchUp), "limit": g.options.Limit,
+	}
+	if len(templates) == 1 {
+		values["single"], values["only"] = uint32(1), templates[0]
 	}
 	for name, v := range values {
 		if err := spec.Variables[name].Set(v); err != nil {
@@ -81,7 +112,46 @@ func (g *Generator) load(f *Flow, t *Template) error {
 	if err := spec.LoadAndAssign(&g.objects, nil); err != nil {
 		return err
 	}
+	for i := range templates {
+		if err := g.objects.Templates.Put(uint32(i), &templates[i]); err != nil {
+			return err
+		}
+	}
 	return g.objects.Threads.Put(uint32(0), seeds())
+}
+
+// lay puts the first templates of all items in a row, and those that follow behind them.
+func lay(f *Flow, m traffic.Mix) (all []floodTemplate, longest int, follows uint32) {
+	add := func(t *traffic.Template) *floodTemplate {
+		frame, at := f.Skeleton(t), f.Layout().PayloadAt()
+		longest = max(longest, len(frame))
+		c := floodTemplate{Length: uint32(len(frame))}
+		if t.SeqAt != 0 {
+			c.SeqAt = uint32(at + t.SeqAt)
+		}
+		if t.RandomAt != 0 {
+			c.RandomAt = uint32(at + t.RandomAt)
+		}
+		if t.Question {
+			c.Question = 1
+		}
+		c.IpSum, c.UdpSum = f.Sums(frame)
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&c.Frame)), traffic.MaxFrame), frame)
+		all = append(all, c)
+		return &all[len(all)-1]
+	}
+	for i := range m {
+		add(&m[i].Templates[0])
+	}
+	for i := range m {
+		before := i
+		for j := range m[i].Templates[1:] {
+			add(&m[i].Templates[1+j])
+			all[before].Next, follows = uint32(len(all)-1), 1
+			before = len(all) - 1
+		}
+	}
+	return all, longest, follows
 }
 
 // seeds starts the random numbers of each CPU somewhere.
@@ -102,7 +172,7 @@ func (g *Generator) Close() error {
 func (g *Generator) SetRate(frames float64) error {
 	var each uint64
 	if frames > 0 {
-		each = max(1, uint64(float64(time.Second)/frames))
+		each = max(1, uint64(math.Round(float64(time.Second)/frames)))
 	}
 	if err := g.objects.Interval.Set(each); err != nil {
 		return fmt.Errorf("set rate of generator: %w", err)
@@ -112,15 +182,21 @@ func (g *Generator) SetRate(frames float64) error {
 
 // Sent is the number of frames made so far, whether or not the link took them.
 func (g *Generator) Sent() (uint64, error) {
+	sent, _, err := g.Counts()
+	return sent, err
+}
+
+// Counts are the frames made so far, and those of them that must be answered.
+func (g *Generator) Counts() (sent, questions uint64, err error) {
 	var threads []floodThread
 	if err := g.objects.Threads.Lookup(uint32(0), &threads); err != nil {
-		return 0, fmt.Errorf("read generator's counters: %w", err)
+		return 0, 0, fmt.Errorf("read generator's counters: %w", err)
 	}
-	var sent uint64
 	for i := range threads {
 		sent += threads[i].Sent
+		questions += threads[i].Questions
 	}
-	return sent, nil
+	return sent, questions, nil
 }
 
 // Frame makes one frame and does not send it.

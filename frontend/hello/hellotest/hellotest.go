@@ -14,7 +14,8 @@ import (
 )
 
 // captured holds first datagrams of real clients, one per line in hex, retransmissions included: openssl
-// s_client 3.0, gnutls-cli 3.7 (whole, and --mtu 200: two fragments), coap-client 4.3 (OpenSSL, GnuTLS).
+// s_client 3.0 (openssl-large: with ALPN names as long as a post-quantum key share, two fragments), gnutls-cli 3.7
+// (whole, and --mtu 200: two fragments), coap-client 4.3 (OpenSSL, GnuTLS), Mbed TLS 2.28, Pion 3.1.
 //
 //go:embed captured/*.hex
 var captured embed.FS

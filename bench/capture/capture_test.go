@@ -1,0 +1,130 @@
+package capture
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+const packets = 60
+
+// players play a file into an interface.
+var players = map[string]struct {
+	write func(*os.File, *traffic.Flow, traffic.Mix) error
+	args  func(file, device string) []string
+}{
+	"tcpreplay": {
+		func(w *os.File, f *traffic.Flow, m traffic.Mix) error { return Pcap(w, f, m, packets, 1000) },
+		func(file, device string) []string { return []string{"-q", "-i", device, file} },
+	},
+	"trafgen": {
+		func(w *os.File, f *traffic.Flow, m traffic.Mix) error { return Trafgen(w, f, m, packets) },
+		func(file, device string) []string {
+			return []string{"--in", file, "--out", device, "-n", "60", "-P", "1", "--no-sock-mem", "--notouch-irq", "--no-cpu-stats"}
+		},
+	},
+}
+
+// What the players send arrives at a socket, so the kernel found all lengths and checksums right, and is what the mix
+// says of its source.
+func TestPlayersPlayIt(t *testing.T) {
+	l, err := lab.New("capture")
+	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
+		t.Skip("needs root: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	mix, err := traffic.ParseMix("hello=3,large,junk,record,dtls10,wrong-cookie", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range players {
+		for _, to := range []netip.Addr{lab.Guard4, lab.Guard6} {
+			t.Run(name+" to "+to.String(), func(t *testing.T) { play(t, l, name, to, mix) })
+		}
+	}
+}
+
+func play(t *testing.T, l *lab.Lab, name string, to netip.Addr, mix traffic.Mix) {
+	tool, err := exec.LookPath(name)
+	if err != nil {
+		t.Skip("not installed: ", err)
+	}
+	f := &traffic.Flow{Destination: netip.AddrPortFrom(to, 4433), Sources: netip.MustParsePrefix("198.18.0.128/25")}
+	if to.Is6() {
+		f.Sources = netip.MustParsePrefix("2001:2:0:1::8000:0/112")
+	}
+	near, err := l.Client.Netlink().LinkByName(lab.ToGuard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := l.Guard.Netlink().LinkByName(lab.ToClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Interface = &net.Interface{HardwareAddr: near.Attrs().HardwareAddr}
+	f.Peer = far.Attrs().HardwareAddr
+	server, err := l.Guard.ListenUDP(f.Destination.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	file, err := os.Create(filepath.Join(t.TempDir(), "flood"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(players[name].write(file, f, mix), file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Client.Run(tool, players[name].args(file.Name(), lab.ToGuard)...); err != nil {
+		t.Fatal(err)
+	}
+	b, hellos := make([]byte, 2048), 0
+	for i := range packets {
+		if err := server.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		n, from, err := server.ReadFromUDPAddrPort(b)
+		if err != nil {
+			t.Fatalf("after %d: %v", i, err)
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		found := false
+		for _, tp := range mix.Of(from).Templates {
+			found = found || string(f.Datagram(&tp, from)) == string(b[:n])
+		}
+		if !found {
+			t.Fatalf("from %v: % x", from, b[:n])
+		}
+		if hello.Parse(b[:n], new(hello.ClientHello)) == hello.OK {
+			hellos++
+		}
+	}
+	if hellos == 0 || hellos == packets {
+		t.Errorf("%d ClientHellos of %d", hellos, packets)
+	}
+}
+
+func TestRead(t *testing.T) {
+	d := traffic.Captured("openssl-dtls12:1")
+	for text, want := range map[string]int{string(d): 1, "16fe\n16ff\n": 2, "": 0, "letter": 0} {
+		file := filepath.Join(t.TempDir(), "hello")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := Read(file); len(all) != want || (err == nil) != (want > 0) {
+			t.Errorf("%.10q: %d datagrams, %v", text, len(all), err)
+		}
+	}
+}
