@@ -5,8 +5,9 @@
 //   - harvest: the server's cookie depends on nothing but the peer's address, which is the guard's own socket.
 //     The guard asks for the cookie of each socket of a pool beforehand, picks a client's socket, one of two by
 //     a keyed hash of the handshake, and hands the client that socket's cookie; it then verifies at the server too.
-//   - native-hmac: the server computes the guard's own cookies from a shared secret. It must see the client's
-//     address for that, so this is for servers that the guard protects inline.
+//   - native-hmac, native-qt, native-wolfssl, native-gnutls: the guard computes the cookie that the server itself would
+//     give, from a secret that both have: over the client's address inline, in a proxy over the one of the guard's
+//     port, to which a client is mapped as for harvest.
 //
 // A [Backend] is one server: probed when opened, watched by Run for as long as it serves. Each worker has a
 // [Mode] of its own, made by Backend.Mode, with scratch memory that is not for concurrent use. Another way to

@@ -9,7 +9,9 @@ import (
 // newQt makes the formula of Qt's QDtlsClientVerifier with QCryptographicHash::Sha256 as the hash of its
 // GeneratorParameters, checked against Qt 6.4.2: HMAC-SHA256 over
 //
-//	port (2, little-endian) | IPv4 address (4, little-endian), v4-mapped ones too, or IPv6 address (16)
+//	port (2, little-endian) | IPv4 address (4, little-endian) or IPv6 address (16)
+//
+// A socket bound to QHostAddress::Any sees IPv4 clients v4-mapped, for which this is not the formula.
 func newQt() formula {
 	return &macFormula{hash: sha256.New, length: sha256.Size, message: func(m []byte, q *question) ([]byte, bool) {
 		m = binary.LittleEndian.AppendUint16(m, q.seen.Port)
