@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -36,6 +37,7 @@ type row struct {
 	pool    int  // --harvest-pool; 0: any
 	secret  bool // guard and server share a --secret-file
 	clients []string
+	fails   []string // clients that cannot, and end with an error
 	hosts   []string // nil: IPv4 alone
 	refused string   // what the guard says when it does not start; "": it does
 }
@@ -159,6 +161,19 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 			})
 		}
 	})
+	for _, name := range r.fails {
+		c, ok := matrixClients[name].dial(t, g.addr).(interface{ self() *program })
+		if !ok {
+			t.Fatalf("%s is no program", name)
+		}
+		select {
+		case <-c.self().exited:
+		case <-time.After(patience):
+		}
+		if c.self().stop(); c.self().err == nil || c.self().says("ping") {
+			t.Errorf("%s is served, and the matrix says that it cannot be", name)
+		}
+	}
 	if n := g.count(metrics.Verified); n < uint64(len(clients)) {
 		t.Errorf("%d verified ClientHellos of %d clients", n, len(clients))
 	}
