@@ -1,6 +1,7 @@
 # make build      the programs, in bin/
 # make demo       a real server, the guard, real clients and a flood, on loopback
-# make test       all tests (installs the peers they talk to when root, else names the command)
+# make test       all tests but the matrix (installs the peers they talk to when root, else names the command)
+# make test-matrix  every client against every server of the README's matrix; UPDATE=-update writes it anew
 # make bench      the benchmarks (bench/README.md); make bench-cookies those of the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-portable  the cookies without assembly, and on arm64 by emulation
@@ -19,6 +20,8 @@ PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolf
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
 # tools that show what is attached. clang sees to it that the programs' objects are those of the source.
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng
+# Programs that only the matrix talks to.
+MATRIX_PACKAGES := coturn libcoap3-bin
 # One package after the other: those in the lab want the CPUs for themselves. And anew each time: what a test that
 # builds and runs other programs depends on, the cache of results does not know.
 TURNS := -p 1 -count=1
@@ -26,7 +29,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-portable race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-matrix test-portable race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -38,6 +41,11 @@ demo: build
 test:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test $(TURNS) ./...
+
+# Every client against every server, through the guard; the README's matrix is held to it.
+test-matrix:
+	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
+	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./frontend/e2e -matrix $(UPDATE)
 
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:
@@ -78,7 +86,7 @@ bench-cookies:
 info:
 	$(GO) run ./bpf/info
 
-check: test test-portable lint vet race generate
+check: test test-matrix test-portable lint vet race generate
 	git diff --exit-code
 
 clean:

@@ -26,8 +26,12 @@ var matrixClients = map[string]struct {
 
 var (
 	five = []string{"openssl", "gnutls", "mbedtls", "wolfssl", "pion"}
+	four = []string{"openssl", "gnutls", "mbedtls", "pion"}
 	v6   = []string{"::1"}
 )
+
+// noSecond is what double-hvr asks of clients.
+const noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
 
 // starter starts a row's server.
 type starter = func(t *testing.T, addr netip.AddrPort, secretFile string) *server
@@ -39,17 +43,8 @@ func peer(name, cookies string) starter {
 		if secretFile != "" {
 			cookies = secretFile
 		}
-		return peerServer(t, addr, name, cookies)
+		return startPeer(t, addr, name, cookies)
 	}
-}
-
-// plainServer is openssl s_server without -listen.
-func plainServer(t *testing.T, addr netip.AddrPort, _ string) *server {
-	t.Helper()
-	cert, key := certFiles(t)
-	p := start(t, "ping", "openssl", "s_server", "-dtls1_2", "-accept", addr.String(), "-cert", cert, "-key", key)
-	awaitListener(t, p, addr)
-	return &server{program: p, addr: addr}
 }
 
 func coapWith(library string) starter {
@@ -70,12 +65,6 @@ var rows = []row{
 			return opensslServer(t, addr)
 		},
 		single: true, clients: five, hosts: v6,
-	},
-	{
-		server: "openssl s_server without -listen", library: "OpenSSL", mode: "auto",
-		config: "`openssl s_server -dtls1_2 -accept 4434 ...`", start: plainServer,
-		refused: "starts a handshake without asking for a cookie",
-		limits:  "has no cookie exchange, and takes no ClientHello that begins with one: start it with `-listen`",
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
@@ -106,7 +95,8 @@ var rows = []row{
 	{
 		server: "gnutls-serv", library: "GnuTLS", mode: "auto", becomes: "harvest",
 		config: "`gnutls-serv --udp --port 4434 --x509certfile cert.pem --x509keyfile key.pem`",
-		limits: "serves one client at a time, with or without a guard",
+		limits: "serves one client at a time, with or without a guard; on a busy machine a handshake can hang, if the guard's question for a cookie comes in the middle of it",
+		quiet:  true,
 		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
 			t.Helper()
 			return gnutlsServer(t, addr)
@@ -124,19 +114,19 @@ var rows = []row{
 		start:  peer("gnutls", ""), clients: five, hosts: v6,
 	},
 	{
-		server: "Mbed TLS", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
-		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address and port as transport id",
-		start:  peer("mbedtls", ""), clients: five, hosts: v6,
+		server: "Mbed TLS", library: "Mbed TLS", mode: "double-hvr",
+		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address and port as transport id; `--handoff double-hvr`",
+		start:  peer("mbedtls", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, limits: noSecond,
 	},
 	{
 		server: "Mbed TLS, address without port", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
 		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address as transport id, as the library's sample server has it",
-		start:  peer("mbedtls", "host"), clients: five,
+		start:  peer("mbedtls", "host"), clients: four, fails: []string{"wolfssl"}, limits: noSecond,
 	},
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "double-hvr",
 		config: "`wolfSSL_DTLS_SetCookieSecret` with a secret of its own",
-		start:  peer("wolfssl", ""), clients: five, hosts: v6,
+		start:  peer("wolfssl", ""), clients: four, fails: []string{"wolfssl"}, limits: noSecond, hosts: v6,
 	},
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "native-wolfssl", secret: true,
@@ -161,7 +151,8 @@ var rows = []row{
 	{
 		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
 		config: "`coap-server-gnutls -p 5683 -h HINT -k KEY`; DTLS on port 5684",
-		start:  coapWith("gnutls"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
+		start:  coapWith("gnutls"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"},
+		limits: "no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
 	},
 	{
 		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",

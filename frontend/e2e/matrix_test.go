@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -33,9 +34,11 @@ type row struct {
 
 	start   func(t *testing.T, addr netip.AddrPort, secretFile string) *server
 	single  bool // it serves one client per start
+	quiet   bool // it is run before all others, by itself
 	pool    int  // --harvest-pool; 0: any
 	secret  bool // guard and server share a --secret-file
 	clients []string
+	fails   []string // clients that cannot, and end with an error
 	hosts   []string // nil: IPv4 alone
 	refused string   // what the guard says when it does not start; "": it does
 }
@@ -61,11 +64,18 @@ func TestMatrix(t *testing.T) {
 	for i := range rows {
 		r := &rows[i]
 		t.Run(strings.ReplaceAll(r.server+" "+r.handoff(), " ", "_"), func(t *testing.T) {
-			t.Parallel()
+			r.parallel(t)
 			for _, host := range slices.Concat([]string{hosts[0]}, r.hosts) {
-				t.Run(host, func(t *testing.T) { t.Parallel(); r.run(t, host) })
+				t.Run(host, func(t *testing.T) { r.parallel(t); r.run(t, host) })
 			}
 		})
+	}
+}
+
+// parallel lets the row run beside others, if it may.
+func (r *row) parallel(t *testing.T) {
+	if !r.quiet {
+		t.Parallel()
 	}
 }
 
@@ -75,7 +85,7 @@ func (r *row) run(t *testing.T, host string) {
 		r.refuse(t, host)
 	case r.single:
 		for _, c := range r.clients {
-			t.Run(c, func(t *testing.T) { t.Parallel(); r.converse(t, host, c) })
+			t.Run(c, func(t *testing.T) { r.parallel(t); r.converse(t, host, c) })
 		}
 	default:
 		r.converse(t, host, r.clients...)
@@ -159,6 +169,19 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 			})
 		}
 	})
+	for _, name := range r.fails {
+		c, ok := matrixClients[name].dial(t, g.addr).(interface{ self() *program })
+		if !ok {
+			t.Fatalf("%s is no program", name)
+		}
+		select {
+		case <-c.self().exited:
+		case <-time.After(patience):
+		}
+		if c.self().stop(); c.self().err == nil || c.self().says("ping") {
+			t.Errorf("%s is served, and the matrix says that it cannot be", name)
+		}
+	}
 	if n := g.count(metrics.Verified); n < uint64(len(clients)) {
 		t.Errorf("%d verified ClientHellos of %d clients", n, len(clients))
 	}

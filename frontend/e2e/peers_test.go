@@ -49,8 +49,8 @@ func build(t *testing.T, p *peers.Program) string {
 	return binary
 }
 
-// peerServer starts a server of bench/peers. cookies are what it is told they shall be.
-func peerServer(t *testing.T, addr netip.AddrPort, name, cookies string) *server {
+// startPeer starts a server of bench/peers. cookies are what it is told they shall be.
+func startPeer(t *testing.T, addr netip.AddrPort, name, cookies string) *server {
 	t.Helper()
 	s := peers.Find(name)
 	cert, key := certFiles(t)
