@@ -47,7 +47,7 @@ func TestNativeModes(t *testing.T) {
 			t.Run(name+"/"+host, func(t *testing.T) {
 				t.Parallel()
 				secrets := secretFile(t, cookie.Secret{1, 2, 3}, cookie.Secret{4, 5, 6})
-				s := peerServer(t, address(host, freePort(t)), name, secrets)
+				s := startPeer(t, address(host, freePort(t)), name, secrets)
 				g := startGuard(t, s.addr, func(c *frontend.Config) { c.Handoff, c.SecretFile = kind, secrets })
 				for client, dial := range clients {
 					c := dial(t, g.addr)
