@@ -33,6 +33,7 @@ type Bed struct {
 	round   bool             // answers go back
 	floods  []*gen.Generator // one for each CPU that they run on
 	cpus    []int            // of what is under test
+	shared  bool             // and of the generator
 	tasks   []int            // all that is under test
 	daemon  int              // process of the guard under test, if it is one
 	closers []func() error
@@ -82,8 +83,8 @@ func (b *Bed) build(s *Subject, t *gen.Template) error {
 		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
 	}
 	b.flow.Destination, b.flow.Sources = b.Service, netip.MustParsePrefix(sources4)
-	if b.cpus = s.Shared; b.cpus == nil {
-		b.cpus = []int{subjectCPU}
+	if b.cpus, b.shared = s.Shared, true; b.cpus == nil {
+		b.cpus, b.shared = []int{subjectCPU}, false
 	}
 	if err := b.Lab.Bare(); err != nil {
 		return err
@@ -101,9 +102,12 @@ func (b *Bed) build(s *Subject, t *gen.Template) error {
 	return b.Lab.Guard.Do(func() error { return b.own(b.Front(), s) })
 }
 
-// own takes the packet processing of an interface of the guard's to the CPUs under test: with as many queues as
-// CPUs each to one, as a frame goes into the queue that has the number of its sender's CPU.
+// own takes the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
+// CPUs needs no threads for that: a frame goes into the queue of its sender's CPU, and is processed there.
 func (b *Bed) own(device string, s *Subject) error {
+	if s.Shared != nil {
+		return nil
+	}
 	i, err := interfaceNamed(device)
 	if err != nil {
 		return err
@@ -112,16 +116,7 @@ func (b *Bed) own(device string, s *Subject) error {
 	if err != nil {
 		return err
 	}
-	if s.Shared == nil {
-		return b.Pin(threads...)
-	}
-	for queue, thread := range threads {
-		b.tasks = append(b.tasks, thread)
-		if err := pin([]int{queue}, thread); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.Pin(threads...)
 }
 
 // guardSide readies the guard's end: where sources are, and a ring for what is redirected to it.
@@ -131,7 +126,7 @@ func (b *Bed) guardSide(s *Subject) error {
 		return err
 	}
 	b.flow.Peer = front.HardwareAddr
-	if err := errors.Join(queued(front.Name), whole(front.Name), spreadOut(front.Name, s)); err != nil {
+	if err := errors.Join(spreadOut(front.Name, s), queued(front.Name), whole(front.Name)); err != nil {
 		return err
 	}
 	client := lab.Client4.AsSlice()
@@ -155,31 +150,26 @@ func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 		return err
 	}
 	b.flow.Interface, b.round = near, s.At == gen.Return
-	if err := errors.Join(queued(near.Name), spreadOut(near.Name, s)); err != nil {
+	if err := errors.Join(spreadOut(near.Name, s), queued(near.Name)); err != nil {
 		return err
 	}
 	if t == nil {
-		return quietNAPI(near.Index)
+		// With an XDP program, as only then what the guard sends by XDP_TX is taken at once.
+		return errors.Join(b.Lab.PassXDP(b.Lab.Client, near.Name), quietNAPI(near.Index))
 	}
 	if b.counter, err = gen.Count(b.flow, s.At); err != nil {
 		return err
 	}
 	b.Defer(b.counter.Close)
-	threads, err := polledNAPI(near.Index, counterPoll)
-	if err != nil {
-		return err
-	}
 	generators := s.Shared
-	if generators == nil {
+	if s.Shared == nil {
 		generators = []int{generatorCPU}
-	}
-	for queue, thread := range threads {
-		cpu := generatorCPU
-		if s.Shared != nil {
-			cpu = queue
+		threads, err := polledNAPI(near.Index, counterPoll)
+		if err != nil {
+			return err
 		}
 		// Urgent, as the generator shares its CPU and would fill the ring while it has it.
-		if err := errors.Join(pin([]int{cpu}, thread), urgent(thread)); err != nil {
+		if err := errors.Join(pin(generators, threads...), urgent(threads...)); err != nil {
 			return err
 		}
 	}

@@ -2,11 +2,9 @@ package scenario
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net"
-	"slices"
 	"time"
 	"unsafe"
 
@@ -75,8 +73,6 @@ func setNAPI(index int, every time.Duration) ([]int, error) {
 	if napis, err = listNAPI(family.ID, index); err != nil {
 		return nil, err
 	}
-	// Their numbers are given in the order of the queues.
-	slices.SortFunc(napis, func(a, b map[uint16]uint32) int { return cmp.Compare(a[napiID], b[napiID]) })
 	var pids []int
 	for _, n := range napis {
 		if n[napiPID] == 0 {

@@ -91,11 +91,15 @@ func (b *Bed) difference(from, to *reading) result.Run {
 	per := func(n uint64) float64 { return float64(n) / wall.Seconds() }
 	cpu := to.cpu.minus(from.cpu)
 	share := func(d time.Duration) float64 { return max(0, d.Seconds()/wall.Seconds()/float64(len(b.cpus))) }
+	busy := to.tasks - from.tasks
+	if b.shared { // packets are processed in nobody's name
+		busy = cpu.busy
+	}
 	return result.Run{
 		Seconds: wall.Seconds(), Offered: per(to.sent - from.sent), Received: per(to.received - from.received),
 		Answers: per(to.answers.All - from.answers.All), Right: per(to.answers.Right - from.answers.Right),
-		Busy: share(to.tasks - from.tasks),
-		Idle: share(cpu.idle), Steal: share(cpu.steal), Others: share(cpu.busy - (to.tasks - from.tasks)),
+		Busy: share(busy),
+		Idle: share(cpu.idle), Steal: share(cpu.steal), Others: share(cpu.busy - busy),
 	}
 }
 
