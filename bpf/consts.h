@@ -37,8 +37,9 @@ enum {
 	MAX_SESSION_ID = 32,
 	MAX_MESSAGE = 1 << 14,
 	LEAST_REST = 2 + 2 + 1 + 1,   // one cipher suite, one compression method, a length each
-	HELLO_VERIFY = BODY_AT + 2 + 1 + 32, // a HelloVerifyRequest with a cookie of 32 bytes
-	COOKIE_SIZE = 32,
+	COOKIE_SIZE = 32,                             // of the guard's own, and the longest that all clients take
+	HELLO_VERIFY_HEAD = BODY_AT + 2 + 1,          // of a HelloVerifyRequest, before its cookie
+	HELLO_VERIFY = HELLO_VERIFY_HEAD + COOKIE_SIZE, // the longest
 
 	TYPE_HANDSHAKE = 22,
 	TYPE_CID = 25,
@@ -102,6 +103,7 @@ enum verdict {
 	VERDICT_DROP_SERVICE_RATE, // valid cookie, too many for the service
 	VERDICT_DROP_NO_CREDIT,   // more than its worker can take
 	VERDICT_DROP_ANSWER_OFF,  // the service answers no ClientHello
+	VERDICT_DROP_NO_COOKIE,   // no harvested one is free for it
 	VERDICT_DROP_ANSWER_RATE, // more answers than the uplink is given
 	VERDICT_DROP_BAD_SOURCE,  // nobody could be answered there
 	VERDICT_DROP_BAD_IP,      // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
@@ -120,7 +122,7 @@ enum cookie_state {
 	COOKIE_VALID,
 	COOKIE_WRONG,
 	COOKIE_EXPIRED, // made under no secret of the moment
-	COOKIE_FOREIGN, // not 32 bytes long, or of a format that workers know
+	COOKIE_FOREIGN, // of a length that none of the service has, or for a worker to judge
 	COOKIE_LEN,
 };
 
@@ -143,7 +145,10 @@ enum socket {
 
 enum answer { ANSWER_DROP, ANSWER_WORKERS, ANSWER_XDP, ANSWER_AUTO, ANSWER_LEN };
 enum unverified { UNVERIFIED_DROP, UNVERIFIED_PASS, UNVERIFIED_LIMIT, UNVERIFIED_LEN };
-enum format { FORMAT_V1, FORMAT_WORKERS, FORMAT_LEN };
+enum format { FORMAT_V1, FORMAT_QT, FORMAT_HARVEST, FORMAT_WORKERS, FORMAT_LEN };
+
+// How a tag finds its harvested cookies: the numbers of package handoff, which says why.
+enum harvest { HARVEST_CHOICES = 2, HARVEST_WALK = 64 };
 
 // Classes of first bytes that are not DTLS (RFC 7983 section 7, RFC 9443).
 enum class {
@@ -154,6 +159,10 @@ enum class {
 	CLASS_RTP = 1 << 4,  // 128..191
 };
 
-enum { SERVICE_MONITOR = 1 << 0, SERVICE_PROXY = 1 << 1 };
+enum {
+	SERVICE_MONITOR = 1 << 0,
+	SERVICE_PROXY = 1 << 1,
+	SERVICE_FLOW_HELLOS = 1 << 2, // ClientHellos with a cookie are for workers to judge, once there is a flow
+};
 enum { ANY_IPV4 = 1 << 0, ANY_IPV6 = 1 << 1 };
 enum { SHARED_PORT = 0xffffffff }; // several services on one port

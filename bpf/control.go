@@ -23,6 +23,11 @@ func (g *Guard) mapMemory() error {
 	if err != nil {
 		return err
 	}
+	slots, err := g.mmap(g.maps.Harvested, int(g.maps.Harvested.MaxEntries())*slotSize)
+	if err != nil {
+		return err
+	}
+	g.slotMemory = slots[:int(g.maps.Harvested.MaxEntries())*slotSize] // the mapping is whole pages
 	g.control = (*guardControl)(unsafe.Pointer(&control[0]))
 	g.credits = unsafe.Slice((*guardCredit)(unsafe.Pointer(&credits[0])), MaxWorkers)
 	return nil
@@ -75,6 +80,7 @@ type Policy struct {
 	HeartbeatLimit time.Duration // a daemon silent for so long is lost; 0: never
 	SecretLifetime time.Duration // without a new heartbeat the kernel answers for so long; 0: without end
 	PassWhenLost   bool          // ClientHellos that nobody answers go to the server, else they are dropped
+	AnswerRate     Rate          // answers of one CPU in the kernel, to all services together
 }
 
 // SetPolicy puts p in force.
@@ -88,6 +94,9 @@ func (g *Guard) SetPolicy(p Policy) error {
 	if p.PassWhenLost {
 		pass = 1
 	}
+	cost, full := p.AnswerRate.gcra()
+	atomic.StoreUint64(&g.control.AnswerBurst, full)
+	atomic.StoreUint64(&g.control.AnswerCost, cost)
 	atomic.StoreUint64(&g.control.Idle, uint64(p.IdleTimeout))
 	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
 	atomic.StoreUint32(&g.control.PassWhenLost, pass)

@@ -6,6 +6,7 @@
 #include "parse.h"
 #include "services.h"
 #include "steer.h"
+#include "harvest.h"
 #include "reply.h"
 #include "egress.h"
 
@@ -33,24 +34,25 @@ static __always_inline int lost(const struct control *c)
 	return c->pass_when_lost ? VERDICT_PASS_DAEMON_LOST : VERDICT_DROP_DAEMON_LOST;
 }
 
-// answer_here sends the HelloVerifyRequest. s holds the tag under the current key if have is set.
+// answer_here sends the HelloVerifyRequest.
 static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, const void *d, const struct service *svc,
-				       __u32 index, const struct control *c, const struct keyring *ring, struct sha256 *s, int have)
+				       struct control *c, const struct keyring *ring, struct work *w)
 {
 	if (!c->has_secret || (c->secret_until && bpf_ktime_get_coarse_ns() > c->secret_until))
 		return lost(c);
-	if (svc->answer_cost) {
-		__u64 *bucket = LOOKUP(answer_buckets, index);
-		if (bucket && !take(bucket, bpf_ktime_get_ns(), svc->answer_cost, svc->answer_burst))
+	if (c->answer_cost) {
+		__u64 *bucket = LOOKUP(answer_bucket, 0);
+		if (bucket && !take(bucket, bpf_ktime_get_ns(), c->answer_cost, c->answer_burst))
 			return VERDICT_DROP_ANSWER_RATE;
 	}
 	if (svc->flags & SERVICE_MONITOR)
 		return VERDICT_ANSWERED;
-	if (!have) {
-		fill_message(s, p, d + RANDOM_AT);
-		hmac_sha256(s, &ring->current);
-	}
-	return reply(ctx, p, d, s, ring->current.epoch);
+	if (!p->made)
+		make_cookie(&w->hash, p, d, svc, &ring->current);
+	__u32 length = likely(svc->format != FORMAT_HARVEST) ? COOKIE_SIZE : promise(w, svc, c);
+	if (length == 0 || length > COOKIE_SIZE)
+		return VERDICT_DROP_NO_COOKIE;
+	return reply(ctx, p, d, &w->hash, length);
 }
 
 // verified lets a client with a valid cookie through, and remembers it.
@@ -67,45 +69,44 @@ static __always_inline int verified(struct packet *p, const struct service *svc,
 	return VERDICT_PASS_VERIFIED;
 }
 
-// check_cookie says what the cookie of the ClientHello in d is. It sets have if s holds the tag under the
-// current key afterwards.
-static __always_inline enum cookie_state check_cookie(const struct packet *p, const void *d, const void *end, const struct service *svc,
-						      const struct keyring *ring, struct sha256 *s, int *have)
+// check_cookie says what the cookie of a ClientHello that has one is. A valid one of format v1 says under which key
+// it was made. Any other is tried under the previous key first: if it is wrong, the cookie under the current one
+// is then at hand for the answer.
+__noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 {
-	const void *cookie = d + (p->cookie_at & MAX_OFFSET);
-	if (p->cookie_len == 0)
-		return COOKIE_NONE;
-	if (p->cookie_len != COOKIE_SIZE || svc->format != FORMAT_V1 || cookie + COOKIE_SIZE > end)
+	struct service *svc = LOOKUP(services, index);
+	struct work *w = LOOKUP(scratch, 0);
+	struct control *c = control();
+	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
+	if (!p || !svc || !w || !ring)
 		return COOKIE_FOREIGN;
-	__u32 epoch = *(__u8 *)cookie;
-	const struct key *k = &ring->current;
-	if (!k->valid || epoch != k->epoch)
-		k = &ring->previous;
-	if (!k->valid || epoch != k->epoch)
-		return COOKIE_EXPIRED;
-	fill_message(s, p, d + RANDOM_AT);
-	hmac_sha256(s, k);
-	*have = k == &ring->current;
-	return cookie_differs(s, epoch, cookie) ? COOKIE_WRONG : COOKIE_VALID;
+	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	if (svc->format == FORMAT_WORKERS || d + RANDOM_AT + 32 > (void *)(long)ctx->data_end || take_given(ctx, p, svc, w))
+		return COOKIE_FOREIGN;
+	enum cookie_state state = COOKIE_EXPIRED;
+	for (int i = 0; i < 2; i++) {
+		const struct key *k = i ? &ring->current : &ring->previous;
+		if (!k->valid || (svc->format == FORMAT_V1 && k->epoch != *(__u8 *)w->given))
+			continue;
+		make_cookie(&w->hash, p, d, svc, k);
+		p->made = i;
+		if (svc->format == FORMAT_HARVEST ? given_is_found(w, svc, p->cookie_len) : given_is_made(w))
+			return COOKIE_VALID;
+		state = COOKIE_WRONG;
+	}
+	return state;
 }
 
 // client_hello decides on a ClientHello: by its cookie, and else by who answers.
-__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index)
+__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, __u32 cookie)
 {
 	struct service *svc = LOOKUP(services, index);
-	struct counters *count = counters(index);
-	struct sha256 *s = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions
+	struct work *w = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions
 	struct control *c = control();
 	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
-	if (!p || !svc || !count || !s || !ring)
+	if (!p || !svc || !w || !ring)
 		return VERDICT_PASS_ERROR;
-	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr), *end = (void *)(long)ctx->data_end;
-	if (d + RANDOM_AT + 32 > end)
-		return VERDICT_PASS_ERROR;
-	int have = 0;
-	enum cookie_state state = check_cookie(p, d, end, svc, ring, s, &have);
-	count->cookie[state]++;
-	if (state == COOKIE_VALID)
+	if (cookie == COOKIE_VALID)
 		return verified(p, svc, index);
 	if (unanswerable(p))
 		return VERDICT_DROP_BAD_SOURCE;
@@ -116,11 +117,11 @@ __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index)
 		if (svc->answer == ANSWER_WORKERS || v == VERDICT_STEERED || v == VERDICT_PASS_ERROR)
 			return v;
 		// what no worker takes is answered here; nothing was written yet
-		d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
-		if (d + RANDOM_AT + 32 > (void *)(long)ctx->data_end)
-			return VERDICT_PASS_ERROR;
 	}
-	return answer_here(ctx, p, d, svc, index, c, ring, s, have);
+	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	if (d + RANDOM_AT + 32 > (void *)(long)ctx->data_end)
+		return VERDICT_PASS_ERROR;
+	return answer_here(ctx, p, d, svc, c, ring, w);
 }
 
 // unknown applies the service's policy to what needs a flow and has none.
@@ -153,8 +154,19 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 			return VERDICT_PASS_CLASS;
 		return unknown(svc, index);
 	}
-	if (reason == REASON_OK)
-		return client_hello(ctx, p, index);
+	if (reason == REASON_OK) {
+		__u32 cookie = COOKIE_NONE;
+		if (p->cookie_len) {
+			if (svc->flags & SERVICE_FLOW_HELLOS && known_flow(p->saddr, p->sport, svc->id)) {
+				count->cookie[COOKIE_FOREIGN]++;
+				return VERDICT_PASS_FLOW;
+			}
+			cookie = check_cookie(ctx, p, index);
+		}
+		if (cookie < COOKIE_LEN)
+			count->cookie[cookie]++;
+		return client_hello(ctx, p, index, cookie);
+	}
 	if (known_flow(p->saddr, p->sport, svc->id))
 		return VERDICT_PASS_FLOW;
 	if (reason == REASON_LATER_FRAGMENT)

@@ -23,11 +23,15 @@ type guardControl struct {
 	HasSecret      uint32
 	PassWhenLost   uint32
 	Workers        uint32
+	AnswerCost     uint64
+	AnswerBurst    uint64
+	Turn           uint32
+	_              [60]byte
 }
 
 type guardCounters struct {
 	_       structs.HostLayout
-	Verdict [27]uint64
+	Verdict [28]uint64
 	Reason  [12]uint64
 	Cookie  [5]uint64
 	Egress  [5]uint64
@@ -92,6 +96,8 @@ type guardService struct {
 	Format          uint8
 	Flags           uint8
 	Pass            uint32
+	FirstSlot       uint32
+	Slots           uint32
 	Pad             uint32
 	SourceCost      uint64
 	SourceBurst     uint64
@@ -99,8 +105,6 @@ type guardService struct {
 	ServiceBurst    uint64
 	UnverifiedCost  uint64
 	UnverifiedBurst uint64
-	AnswerCost      uint64
-	AnswerBurst     uint64
 }
 
 type guardServiceKey struct {
@@ -109,17 +113,27 @@ type guardServiceKey struct {
 	Port uint32
 }
 
+type guardSlot struct {
+	_        structs.HostLayout
+	Cookie   [8]uint32
+	Length   uint32
+	Taken    uint32
+	Promised uint32
+	Pad      [5]uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	guardMapAnswerBuckets  = "answer_buckets"
+	guardMapAnswerBucket   = "answer_bucket"
 	guardMapControls       = "controls"
 	guardMapCounts         = "counts"
 	guardMapCpuWorkers     = "cpu_workers"
 	guardMapCpus           = "cpus"
 	guardMapCredits        = "credits"
 	guardMapFlows          = "flows"
+	guardMapHarvested      = "harvested"
 	guardMapKeyrings       = "keyrings"
 	guardMapOpenTrails     = "open_trails"
 	guardMapPorts          = "ports"
@@ -190,13 +204,14 @@ type guardProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardMapSpecs struct {
-	AnswerBuckets *ebpf.MapSpec `ebpf:"answer_buckets"`
+	AnswerBucket  *ebpf.MapSpec `ebpf:"answer_bucket"`
 	Controls      *ebpf.MapSpec `ebpf:"controls"`
 	Counts        *ebpf.MapSpec `ebpf:"counts"`
 	CpuWorkers    *ebpf.MapSpec `ebpf:"cpu_workers"`
 	Cpus          *ebpf.MapSpec `ebpf:"cpus"`
 	Credits       *ebpf.MapSpec `ebpf:"credits"`
 	Flows         *ebpf.MapSpec `ebpf:"flows"`
+	Harvested     *ebpf.MapSpec `ebpf:"harvested"`
 	Keyrings      *ebpf.MapSpec `ebpf:"keyrings"`
 	OpenTrails    *ebpf.MapSpec `ebpf:"open_trails"`
 	Ports         *ebpf.MapSpec `ebpf:"ports"`
@@ -239,13 +254,14 @@ func (o *guardObjects) Close() error {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardMaps struct {
-	AnswerBuckets *ebpf.Map `ebpf:"answer_buckets"`
+	AnswerBucket  *ebpf.Map `ebpf:"answer_bucket"`
 	Controls      *ebpf.Map `ebpf:"controls"`
 	Counts        *ebpf.Map `ebpf:"counts"`
 	CpuWorkers    *ebpf.Map `ebpf:"cpu_workers"`
 	Cpus          *ebpf.Map `ebpf:"cpus"`
 	Credits       *ebpf.Map `ebpf:"credits"`
 	Flows         *ebpf.Map `ebpf:"flows"`
+	Harvested     *ebpf.Map `ebpf:"harvested"`
 	Keyrings      *ebpf.Map `ebpf:"keyrings"`
 	OpenTrails    *ebpf.Map `ebpf:"open_trails"`
 	Ports         *ebpf.Map `ebpf:"ports"`
@@ -261,13 +277,14 @@ type guardMaps struct {
 
 func (m *guardMaps) Close() error {
 	return _GuardClose(
-		m.AnswerBuckets,
+		m.AnswerBucket,
 		m.Controls,
 		m.Counts,
 		m.CpuWorkers,
 		m.Cpus,
 		m.Credits,
 		m.Flows,
+		m.Harvested,
 		m.Keyrings,
 		m.OpenTrails,
 		m.Ports,

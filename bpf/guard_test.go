@@ -35,8 +35,10 @@ func need(t testing.TB, err error) {
 }
 
 var (
-	testSecret = cookie.Secret{1, 2, 3, 4, 5, 6, 7, 8, 9}
-	testRing   = cookie.NewKeyring(testSecret, 0x5a)
+	testSecret  = cookie.Secret{1, 2, 3, 4, 5, 6, 7, 8, 9}
+	testRing    = cookie.NewKeyring(testSecret, 0x5a)
+	otherSecret = cookie.Secret{1, 1, 2, 3, 5}
+	straySecret = cookie.Secret{7, 7, 8}
 )
 
 func load(t testing.TB, o Options) *Guard {
@@ -137,11 +139,17 @@ func counters(t testing.TB, g *Guard) Counters {
 
 // wantCookie is what package cookie gives for the ClientHello in d.
 func wantCookie(key *cookie.Key, src netip.AddrPort, port uint16, d []byte) [32]byte {
+	b := bindingOf(src, port, d)
+	return key.Issue(&b)
+}
+
+// bindingOf is what a cookie for the ClientHello in d can be bound to.
+func bindingOf(src netip.AddrPort, port uint16, d []byte) cookie.Binding {
 	var h hello.ClientHello
 	if r := hello.Parse(d, &h); r != hello.OK {
 		panic(r)
 	}
-	return key.Issue(&cookie.Binding{Source: src.Addr().As16(), SourcePort: src.Port(), DestinationPort: port, Version: h.Version, Random: h.Random})
+	return cookie.Binding{Source: src.Addr().As16(), SourcePort: src.Port(), DestinationPort: port, Version: h.Version, Random: h.Random}
 }
 
 // udpOf takes a frame apart, checking every length and checksum on the way.

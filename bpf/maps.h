@@ -128,18 +128,29 @@ struct {
 	__type(value, __u64);
 } source_buckets SEC(".maps");
 
+// One for the answers of a CPU to all services: what it protects is the uplink that they share.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1024); // *
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u64);
-} answer_buckets SEC(".maps");
+} answer_bucket SEC(".maps");
+
+// The ports of all services whose cookies are harvested; each has a part of it. Mapped into the daemon's memory,
+// and not kept when it ends: the ports end with it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); // *
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct slot);
+} harvested SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct sha256);
+	__type(value, struct work);
 } scratch SEC(".maps");
 
 volatile const __u32 no_service_index = 1024; // element of counts for packets of no service
@@ -156,6 +167,7 @@ volatile const struct {
 	enum unverified unverified;
 	enum format format;
 	enum class class;
+	enum harvest harvest;
 } enums = {};
 
 #define LOOKUP(map, index)                                  \

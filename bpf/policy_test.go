@@ -68,6 +68,24 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// A verified client may be asked again by the server itself: its answer to that is for a worker.
+func TestFlowHellos(t *testing.T) {
+	s := inline()
+	s.FlowHellos = true
+	g := guarding(t, s)
+	servers := hellotest.New()
+	servers.Cookie, servers.MessageSeq = bytes.Repeat([]byte{7}, 20), 2
+	own := newPacket(second(testRing.Current(), client4, 4433))
+	const toWorker = "pass-flow reason:hello cookie:foreign"
+	check(t, g, "flow hellos",
+		step{newPacket(servers.Bytes()), xdpTx, "answered reason:hello cookie:foreign"},
+		step{own, xdpPass, valid},
+		step{newPacket(servers.Bytes()), xdpPass, toWorker},
+		step{own, xdpPass, toWorker},
+		step{newPacket(firstHello), xdpTx, answered},
+		step{with(newPacket(servers.Bytes()), func(p *packet) { p.Src = netip.AddrPortFrom(p.Src.Addr(), 9) }), xdpTx, "answered reason:hello cookie:foreign"})
+}
+
 func TestNoSecretNoAnswer(t *testing.T) {
 	g := load(t, Options{})
 	if err := g.SetService(inline()); err != nil {
@@ -137,12 +155,27 @@ func TestRates(t *testing.T) {
 		step{from(newPacket(nil), "198.18.1.1"), xdpPass, valid}, step{from(newPacket(nil), "198.18.1.2"), xdpPass, valid},
 		step{from(newPacket(nil), "198.18.1.3"), xdpDrop, "drop-service-rate reason:hello cookie:valid"},
 		step{newPacket(firstHello), xdpTx, answered})
-	s.ServiceRate, s.AnswerRate = Rate{}, Rate{PerSecond: 1e-6, Burst: 1}
-	g = guarding(t, s)
+}
+
+// Answers of a CPU are limited over all services, because what is protected is the uplink that they share.
+func TestAnswerRate(t *testing.T) {
+	other := inline()
+	other.Port, other.WorkersPort = 5684, 5685
+	g := guarding(t, inline(), other)
+	if err := g.SetPolicy(Policy{AnswerRate: Rate{PerSecond: 1e-6, Burst: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	toOther := with(newPacket(firstHello), func(p *packet) { p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 5684) })
+	const over = "drop-answer-rate reason:hello cookie:none"
 	pinned(t, func() {
-		check(t, g, "answers", step{newPacket(firstHello), xdpTx, answered},
-			step{newPacket(firstHello), xdpDrop, "drop-answer-rate reason:hello cookie:none"})
+		check(t, g, "two answers", step{newPacket(firstHello), xdpTx, answered}, step{toOther, xdpTx, answered},
+			step{newPacket(firstHello), xdpDrop, over}, step{toOther, xdpDrop, over},
+			step{newPacket(second(testRing.Current(), client4, 4433)), xdpPass, valid})
 	})
+	if err := g.SetPolicy(Policy{}); err != nil {
+		t.Fatal(err)
+	}
+	check(t, g, "no limit", step{newPacket(firstHello), xdpTx, answered})
 }
 
 func TestMonitor(t *testing.T) {

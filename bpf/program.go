@@ -26,6 +26,7 @@ const (
 type Options struct {
 	MaxServices int    // at most MaxServices, which 0 stands for
 	MaxFlows    int    // verified and established flows kept, least recently used go first; 0: 65536
+	Slots       int    // for harvested cookies, of all services together; see Guard.NewSlots
 	Pin         string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
 }
 
@@ -49,6 +50,8 @@ type Guard struct {
 	control *guardControl
 	credits []guardCredit
 	mapped  [][]byte
+
+	slotMemory []byte // of slots that nobody has taken
 
 	lifetime time.Duration // Policy.SecretLifetime
 
@@ -100,10 +103,10 @@ func sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapServices].MaxEntries = services
 	m[guardMapServiceIndex].MaxEntries = 4 * services // two wildcards and their port-less markers each
 	m[guardMapServiceStates].MaxEntries = services
-	m[guardMapAnswerBuckets].MaxEntries = services
 	m[guardMapCounts].MaxEntries = services + 1
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows)
+	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
 	var seed [8]byte
 	rand.Read(seed[:]) // crashes rather than fail
@@ -176,7 +179,7 @@ func (g *Guard) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits = nil, nil, nil
+	g.mapped, g.control, g.credits, g.slotMemory = nil, nil, nil, nil
 	errs = append(errs, g.closeLinks())
 	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())

@@ -4,46 +4,8 @@
 
 #include "checksum.h"
 #include "hello.h"
-#include "maps.h"
-#include "sha256.h"
 
-// The answer: cookie and HelloVerifyRequest.
-
-// fill_message writes the message of cookie format v1 as one padded block (see package cookie).
-static __always_inline void fill_message(struct sha256 *s, const struct packet *p, const void *random)
-{
-	__u32 s0 = ntohl(p->saddr[0]), s1 = ntohl(p->saddr[1]), s2 = ntohl(p->saddr[2]), s3 = ntohl(p->saddr[3]);
-	s->w[0] = 0x01 << 24 | s0 >> 8;
-	s->w[1] = s0 << 24 | s1 >> 8;
-	s->w[2] = s1 << 24 | s2 >> 8;
-	s->w[3] = s2 << 24 | s3 >> 8;
-	s->w[4] = s3 << 24 | (__u32)p->sport << 8 | p->dport >> 8;
-	s->w[5] = (__u32)p->dport << 24 | (__u32)p->version << 8 | *(__u8 *)random;
-#pragma unroll
-	for (int i = 0; i < 7; i++)
-		s->w[6 + i] = be32(random + 1 + 4 * i);
-	s->w[13] = be32(random + 28) << 8 | 0x80; // the last three bytes and the padding bit
-	s->w[14] = 0;
-	s->w[15] = (64 + 55) * 8; // bits, the key pad before the message counted
-}
-
-// cookie_word is the i-th word of the cookie of tag s->h: the tag moved by one byte, behind the epoch.
-static __always_inline __u32 cookie_word(const struct sha256 *s, __u32 epoch, int i)
-{
-	return (i ? s->h[i - 1] : epoch) << 24 | s->h[i] >> 8;
-}
-
-// cookie_differs compares without a branch on the contents.
-static __always_inline __u32 cookie_differs(const struct sha256 *s, __u32 epoch, const void *cookie)
-{
-	__u32 d = 0;
-#pragma unroll
-	for (int i = 0; i < COOKIE_SIZE / 4; i++) {
-		d |= cookie_word(s, epoch, i) ^ be32(cookie + 4 * i);
-		asm volatile("" : "+w"(d)); // else the compiler makes a chain of branches of it
-	}
-	return d;
-}
+// The answer: a HelloVerifyRequest.
 
 // An answer that could hurt somebody who did not ask: a group, this host itself, port 0, which no reply can
 // come from. The link layer's group bit catches directed broadcasts, whose mask is not known here.
@@ -72,9 +34,10 @@ static __always_inline void swap_macs(struct ethhdr *eth)
 	}
 }
 
-static __always_inline void put_ipv4(__u32 *ip, const struct packet *p)
+static __always_inline void put_ipv4(__u32 *ip, const struct packet *p, __u32 len)
 {
-	const __u32 w0 = htonl(0x45000000 | (20 + 8 + HELLO_VERIFY)), df = htonl(0x4000), w2 = htonl(FRESH_TTL << 24 | IPPROTO_UDP << 16);
+	const __u32 df = htonl(0x4000), w2 = htonl(FRESH_TTL << 24 | IPPROTO_UDP << 16);
+	__u32 w0 = htonl(0x45000000 | (20 + 8 + len));
 	__u64 sum = (__u64)w0 + df + w2 + p->saddr[3] + p->daddr[3];
 	ip[0] = w0; // no options: those of the question were not for its answer
 	ip[1] = df; // an atomic datagram needs no id (RFC 6864 section 4.1)
@@ -84,10 +47,10 @@ static __always_inline void put_ipv4(__u32 *ip, const struct packet *p)
 	ip[4] = p->saddr[3];
 }
 
-static __always_inline void put_ipv6(__u32 *ip, const struct packet *p)
+static __always_inline void put_ipv6(__u32 *ip, const struct packet *p, __u32 len)
 {
 	ip[0] = htonl(0x60000000);
-	ip[1] = htonl((8 + HELLO_VERIFY) << 16 | IPPROTO_UDP << 8 | FRESH_TTL);
+	ip[1] = htonl((8 + len) << 16 | IPPROTO_UDP << 8 | FRESH_TTL);
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		ip[2 + i] = p->daddr[i];
@@ -95,11 +58,12 @@ static __always_inline void put_ipv6(__u32 *ip, const struct packet *p)
 	}
 }
 
-// put_udp writes header and payload, and the checksum over both and the pseudo header. question holds the
-// three words of the ClientHello that the answer repeats: record sequence number and message_seq.
-static __always_inline void put_udp(__u32 *udp, const struct packet *p, const __u32 *question, const struct sha256 *s, __u32 epoch)
+// put_udp writes header and payload of len bytes, and the checksum over both and the pseudo header. question holds
+// the three words of the ClientHello that the answer repeats: record sequence number and message_seq. Of a shorter
+// cookie all 32 bytes are written: zeroes are nothing to the checksum, and cut off later.
+static __always_inline void put_udp(__u32 *udp, const struct packet *p, const __u32 *question, const struct sha256 *s, __u32 len)
 {
-	const __u32 body = 2 + 1 + COOKIE_SIZE;
+	__u32 body = len - BODY_AT, size = htonl((8 + len) << 16);
 	__u32 ports = htonl((__u32)p->dport << 16 | p->sport), *d = udp + 2;
 	__u64 sum = 0;
 #pragma unroll
@@ -111,23 +75,24 @@ static __always_inline void put_udp(__u32 *udp, const struct packet *p, const __
 	d[3] = htonl((HANDSHAKE_HEADER + body) << 24 | MSG_HELLO_VERIFY << 16);
 	d[4] = htonl(body << 24) | (question[2] & htonl(0x00ffff00));
 	d[5] = 0;
-	d[6] = htonl(body << 24 | VERSION_DTLS10 << 8 | COOKIE_SIZE);
+	d[6] = htonl(body << 24 | VERSION_DTLS10 << 8 | (len - HELLO_VERIFY_HEAD));
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
-		__u32 c = htonl(cookie_word(s, epoch, i));
+		__u32 c = htonl(s->h[i]);
 		d[7 + i] = c;
 		sum += c;
 	}
 	sum += (__u64)d[0] + d[1] + d[2] + d[3] + d[4] + d[6];
-	sum += (__u64)ports + htonl((8 + HELLO_VERIFY) << 16) + htonl(IPPROTO_UDP) + htonl(8 + HELLO_VERIFY);
+	sum += (__u64)ports + size + htonl(IPPROTO_UDP) + htonl(8 + len);
 	__u16 check = ~fold(sum);
 	udp[0] = ports;
-	udp[1] = htonl((8 + HELLO_VERIFY) << 16);
+	udp[1] = size;
 	((__u16 *)udp)[3] = check ? check : 0xffff; // 0 would mean that there is none (RFC 768)
 }
 
-// reply turns the frame into its answer, with the cookie of tag s->h. d is the datagram, for its fixed part.
-static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, const void *d, const struct sha256 *s, __u32 epoch)
+// reply turns the frame into its answer, with the cookie of the given length in s->h, zeroes behind its end. d is
+// the datagram, for its fixed part.
+static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, const void *d, const struct sha256 *s, __u32 cookie)
 {
 	__u32 question[3] = {*(__u32 *)(d + 4), *(__u32 *)(d + 8), *(__u32 *)(d + 16)};
 	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
@@ -143,9 +108,11 @@ static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, con
 		return VERDICT_ABORTED;
 	swap_macs(data);
 	if (p->v6)
-		put_ipv6(ip, p);
+		put_ipv6(ip, p, HELLO_VERIFY_HEAD + cookie);
 	else
-		put_ipv4(ip, p);
-	put_udp(udp, p, question, s, epoch);
+		put_ipv4(ip, p, HELLO_VERIFY_HEAD + cookie);
+	put_udp(udp, p, question, s, HELLO_VERIFY_HEAD + cookie);
+	if (unlikely(cookie < COOKIE_SIZE) && bpf_xdp_adjust_tail(ctx, (int)cookie - COOKIE_SIZE))
+		return VERDICT_ABORTED;
 	return VERDICT_ANSWERED;
 }

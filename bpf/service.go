@@ -46,11 +46,13 @@ type Format uint8
 // Cookie formats.
 const (
 	FormatV1      Format = iota // package cookie's: the kernel can
+	FormatQt                    // those of Qt's QDtlsClientVerifier with SHA-256: the kernel can
+	FormatHarvest               // a server's own, from the table of harvested cookies: the kernel can, in a proxy
 	FormatWorkers               // any other: workers can, so Answer must be AnswerWorkers
 	formatLen
 )
 
-var formatNames = [formatLen]string{"v1", "workers"}
+var formatNames = [formatLen]string{"v1", "qt", "harvest", "workers"}
 
 // String is the word used in metrics.
 func (f Format) String() string { return name(formatNames[:], int(f)) }
@@ -108,13 +110,17 @@ type Service struct {
 	Answer      Answer
 	Unverified  Unverified
 	Format      Format
-	Pass        Class // let through whatever Unverified says
-	Monitor     bool  // count, enforce nothing
+	Slots       Slots // FormatHarvest
+	// FlowHellos: ClientHellos with a cookie go to workers as soon as there is a flow, because it may be one that only
+	// they know: the server's own after the guard's. With FormatHarvest it is always so: the flow has taken its
+	// cookie's port, and a worker knows whether the client just repeats itself.
+	FlowHellos bool
+	Pass       Class // let through whatever Unverified says
+	Monitor    bool  // count, enforce nothing
 
 	SourceRate     Rate // verified ClientHellos per source prefix, /32 or /64
 	ServiceRate    Rate // verified ClientHellos, all
 	UnverifiedRate Rate // for UnverifiedLimit
-	AnswerRate     Rate // answers of one CPU in the kernel
 }
 
 // Reasons to refuse a service that callers may want to tell apart.
@@ -134,6 +140,8 @@ func (s *Service) check() error {
 		return errors.New("address must be plain IPv4 or IPv6, without a zone")
 	case s.Format == FormatWorkers && s.Answer != AnswerWorkers:
 		return errors.New("only workers know this cookie format, so they must answer")
+	case s.Format == FormatHarvest && (!s.Proxy || s.Slots.number == 0):
+		return errors.New("harvested cookies need the slots of a proxy's ports")
 	case s.Unverified == UnverifiedLimit && s.UnverifiedRate.PerSecond <= 0:
 		return errors.New("limit for unverified packets needs a rate above 0")
 	case s.Proxy && s.WorkersPort != 0:
@@ -150,11 +158,15 @@ func (s *Service) check() error {
 func (s *Service) encode(id uint32) guardService {
 	e := guardService{Id: id, Port: s.Port, WorkersPort: s.WorkersPort, Answer: uint8(s.Answer),
 		Unverified: uint8(s.Unverified), Format: uint8(s.Format), Pass: uint32(s.Pass)}
+	e.FirstSlot, e.Slots = s.Slots.first, s.Slots.number
 	if s.Monitor {
 		e.Flags |= flagMonitor
 	}
 	if s.Proxy {
 		e.Flags |= flagProxy
+	}
+	if s.FlowHellos || s.Format == FormatHarvest {
+		e.Flags |= flagHellos
 	}
 	switch {
 	case !s.Address.IsValid():
@@ -169,6 +181,5 @@ func (s *Service) encode(id uint32) guardService {
 	e.SourceCost, e.SourceBurst = s.SourceRate.gcra()
 	e.ServiceCost, e.ServiceBurst = s.ServiceRate.gcra()
 	e.UnverifiedCost, e.UnverifiedBurst = s.UnverifiedRate.gcra()
-	e.AnswerCost, e.AnswerBurst = s.AnswerRate.gcra()
 	return e
 }

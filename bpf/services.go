@@ -13,6 +13,7 @@ import (
 const (
 	flagMonitor = 1 << 0
 	flagProxy   = 1 << 1
+	flagHellos  = 1 << 2
 	anyIPv4     = 1 << 0
 	anyIPv6     = 1 << 1
 	sharedPort  = 0xffffffff

@@ -18,12 +18,14 @@ struct service {
 	__u8 format;
 	__u8 flags;
 	__u32 pass; // classes let through
+	// Its part of the table of harvested cookies.
+	__u32 first_slot;
+	__u32 slots;
 	__u32 pad;
 	// Rates as a token costs and a full bucket holds, in ns (generic cell rate algorithm). A cost of 0: no limit.
 	__u64 source_cost, source_burst;         // verified ClientHellos per prefix
 	__u64 service_cost, service_burst;       // verified ClientHellos, all
 	__u64 unverified_cost, unverified_burst; // packets of unknown flows
-	__u64 answer_cost, answer_burst;         // answers of one CPU
 };
 
 // What a port is used for: number of the service in the services map plus 1, SHARED_PORT, or 0 for nothing.
@@ -61,6 +63,24 @@ struct sha256 {
 	__u32 w[16];
 };
 
+// What a ClientHello is worked on with: too much for the stack.
+struct work {
+	struct sha256 hash;
+	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
+	__u32 found[HARVEST_CHOICES]; // slots
+};
+
+// One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
+// the daemon and its workers while the programs read. A cookie that is read while it is replaced can be a mixture;
+// it is no cookie of the server's, and costs its client one more exchange.
+struct slot {
+	__u32 cookie[COOKIE_SIZE / 4]; // as it lies in a packet, zeroes behind its end
+	__u32 length;                  // bytes; 0: not known
+	__u32 taken;                   // 1: a flow has the port
+	__u32 promised;                // the turn at which a client was last given the cookie
+	__u32 pad[5];                  // a cache line each
+};
+
 // One secret: SHA-256 states after the two key pads of RFC 2104.
 struct key {
 	__u32 inner[8];
@@ -84,6 +104,9 @@ struct control {
 	__u32 has_secret;
 	__u32 pass_when_lost;
 	__u32 workers; // how many there are
+	__u64 answer_cost, answer_burst; // of one CPU, as in a service
+	// Of promises of harvested cookies. A cache line apart, because each promise writes it.
+	__u32 turn __attribute__((aligned(64)));
 };
 
 // Credit of one worker: what it may still be given is granted - spent. Each side writes its own cache line.
@@ -126,4 +149,5 @@ struct packet {
 	__u8 mapped;   // IPv6 with an address that maps an IPv4 one
 	__u8 group;    // from or to a multicast or broadcast MAC address
 	__u8 fragment; // a first fragment: its payload ends early
+	__u8 made;     // the work area holds the cookie under the current key
 };

@@ -23,6 +23,7 @@ const (
 	DropServiceRate
 	DropNoCredit
 	DropAnswerOff
+	DropNoCookie
 	DropAnswerRate
 	DropBadSource
 	DropBadIP
@@ -41,7 +42,7 @@ var verdictNames = [VerdictLen]string{
 	"pass-unprotected", "pass-flow", "pass-verified", "pass-class", "pass-unverified", "pass-limited",
 	"pass-fragment", "pass-daemon-lost", "pass-error", "answered", "steered",
 	"drop-malformed", "drop-unverified", "drop-limited", "drop-source-rate", "drop-service-rate",
-	"drop-no-credit", "drop-answer-off", "drop-answer-rate", "drop-bad-source", "drop-bad-ip", "drop-fragment",
+	"drop-no-credit", "drop-answer-off", "drop-no-cookie", "drop-answer-rate", "drop-bad-source", "drop-bad-ip", "drop-fragment",
 	"drop-extensions", "drop-workers-port", "drop-daemon-lost", "drop-nonlinear", "aborted",
 }
 

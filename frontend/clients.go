@@ -5,6 +5,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // fromClients serves what has arrived, up to a burst of full batches.
@@ -147,6 +148,7 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		return
 	}
 	f := w.flows.Open(route, port, &h.ClientHello, w.now)
+	f.Prelude = handoff.PreludeOf(w.mode)
 	if w.poller.Add(port.FD(), f.Event()) != nil {
 		w.flows.Close(f)
 		w.counts.Count(metrics.NoPort)
@@ -175,8 +177,14 @@ func (w *worker) port(h *handoff.Hello) *relay.Port {
 	return h.Port
 }
 
-// forward queues a slot for f's server.
+// forward queues a slot for f's server, or lets the flow's prelude have it.
 func (w *worker) forward(f *relay.Flow, slot int) {
+	if f.Prelude != nil && f.State == relay.Opening {
+		f.Prelude.Client(w.in.Datagram(slot), w.prelude)
+		w.sendOff(f, w.prelude)
+		w.flows.Touch(f, f.State, w.now)
+		return
+	}
 	s := int32(slot)
 	w.next[s] = -1
 	if f.Pending[0] < 0 {
@@ -222,8 +230,16 @@ func (w *worker) sendTo(f *relay.Flow) {
 		w.forwards.Add(w.in.Datagram(int(s)), nil)
 	}
 	f.Pending = [2]int32{-1, -1}
-	n := w.forwards.Len()
-	sent, err := f.Port.Send(w.forwards)
+	w.sendOff(f, w.forwards)
+}
+
+// sendOff sends a queue to f's server.
+func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
+	n := q.Len()
+	if n == 0 {
+		return
+	}
+	sent, err := f.Port.Send(q)
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)
 	if err != nil {

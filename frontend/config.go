@@ -117,10 +117,8 @@ func (c *Config) complete() error {
 		return usage("--protect is done by XDP: give --interface, the one that clients come in by")
 	case len(c.Protect) > 0 && c.Handoff == handoff.Harvest:
 		return usage("--handoff harvest needs a socket between guard and server: use --listen and --backend, or --handoff trust")
-	case len(c.Services) > 0 && c.Handoff == handoff.NativeHMAC:
-		return usage("--handoff native-hmac needs a server that sees the clients' addresses: use --protect and --interface")
-	case c.Handoff == handoff.NativeHMAC && c.SecretFile == "":
-		return usage("--handoff native-hmac needs the --secret-file that the server reads, too")
+	case c.Handoff.Native() && c.SecretFile == "":
+		return usage("--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", c.Handoff)
 	case c.Workers < 0 || c.Workers > 1024:
 		return usage("--workers %d: want 1 to 1024", c.Workers)
 	case c.Batch < 1 || c.Batch > MaxBatch:

@@ -25,7 +25,7 @@ type XDP struct {
 	Unverified     bpf.Unverified
 	UnverifiedRate bpf.Rate  // for UnverifiedLimit
 	Pass           bpf.Class // protocols that share the port and are let through
-	AnswerRate     bpf.Rate  // answers of one CPU in the kernel; zero: no limit
+	AnswerRate     bpf.Rate  // answers of one CPU in the kernel, to all services together; zero: no limit
 	PassWhenLost   bool      // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
 	Monitor        bool      // count verdicts, enforce nothing
@@ -67,13 +67,13 @@ func openKernel(c *Config) (*kernel, error) {
 			"mend", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * c.HarvestPool, Pin: pin}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
 		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
-		PassWhenLost:   c.XDP.PassWhenLost,
+		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 	})
 	if err != nil {
 		k.guard.Close()
@@ -106,12 +106,36 @@ func (v *service) key() bpf.ServiceKey {
 	return k
 }
 
+// table makes the memory of v's pool, where the programs read it.
+func (k *kernel) table(v *service, size int) handoff.Table {
+	var err error
+	if v.slots, err = k.guard.NewSlots(size); err != nil {
+		k.log.Warn("XDP cannot give harvested cookies: workers will", "listen", v.listen, "error", err)
+		return handoff.NewTable(size)
+	}
+	return handoff.Table{Slots: handoff.SlotsOf(v.slots.Memory), Turn: v.slots.Turn}
+}
+
+// format says how far the programs know the cookies of the hand-off that v needs at the moment.
+func (v *service) format() bpf.Format {
+	switch k := v.kind(); {
+	case k.OwnCookies(v.inline), k == handoff.DoubleHVR:
+		return bpf.FormatV1
+	case k == handoff.NativeQt && v.inline:
+		return bpf.FormatQt
+	case k == handoff.Harvest && v.slots.Memory != nil:
+		return bpf.FormatHarvest
+	}
+	return bpf.FormatWorkers
+}
+
 // protect tells the programs of a service, as if they were attached in the given mode.
 func (k *kernel) protect(v *service, mode bpf.Mode) error {
 	c := v.config
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate, AnswerRate: k.config.AnswerRate,
+		Format: v.format(), Slots: v.slots, FlowHellos: v.kind() == handoff.DoubleHVR,
+		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
 		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
 		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
 	}
@@ -119,12 +143,11 @@ func (k *kernel) protect(v *service, mode bpf.Mode) error {
 		s.WorkersPort = v.workers[0].conn.Local().Port()
 	}
 	switch {
-	case !v.ownCookies(): // only workers know the server's
-		if k.config.Answer == bpf.AnswerXDP {
-			return fmt.Errorf("%w: --answer xdp needs cookies of the guard's own, and %v is handed over by %v: leave --answer out, or see to it that --handoff trust can be used",
-				ErrUsage, v.listen, handoff.Harvest)
-		}
-		s.Format, s.Answer = bpf.FormatWorkers, bpf.AnswerWorkers
+	case s.Format == bpf.FormatWorkers && k.config.Answer == bpf.AnswerXDP:
+		return fmt.Errorf("%w: --answer xdp needs cookies that the kernel can make, and only workers can make those of %v, which %v is handed over by: leave --answer out, or see to it that --handoff trust can be used",
+			ErrUsage, v.kind(), v.listen)
+	case s.Format == bpf.FormatWorkers:
+		s.Answer = bpf.AnswerWorkers
 	case k.config.Answer == bpf.AnswerAuto && mode == bpf.ModeNative:
 		s.Answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)
 	}
@@ -230,9 +253,9 @@ func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a
 // restart with another way to be handed clients.
 func (k *kernel) beat(ctx context.Context, services []*service) {
-	own := make([]bool, len(services))
+	kinds := make([]handoff.Kind, len(services))
 	for i, v := range services {
-		own[i] = v.ownCookies()
+		kinds[i] = v.kind()
 	}
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
@@ -244,8 +267,8 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 		}
 		k.guard.Heartbeat()
 		for i, v := range services {
-			if now := v.ownCookies(); now != own[i] {
-				own[i] = now
+			if now := v.kind(); now != kinds[i] {
+				kinds[i] = now
 				if err := k.protect(v, k.mode); err != nil {
 					k.log.Error("XDP could not follow the back end", "listen", v.listen, "error", err)
 				}
@@ -254,16 +277,21 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 	}
 }
 
-// close takes the programs off, or leaves them in force if that was asked for and they are pinned. What an earlier
+// detach takes the programs off, or leaves them in force if that was asked for and they are pinned. What an earlier
 // guard left in force stays so if this one has not come to take it over.
+func (k *kernel) detach() {
+	if k == nil || !k.ours || k.config.KeepAttached {
+		return
+	}
+	if err := k.guard.Detach(); err != nil {
+		k.log.Error("XDP could not be detached", "error", err, "mend", "dtlsguard unload --interface "+k.config.Interface)
+	}
+}
+
+// close gives back what the daemon holds of the programs, their memory included.
 func (k *kernel) close() {
 	if k == nil {
 		return
-	}
-	if k.ours && !k.config.KeepAttached {
-		if err := k.guard.Detach(); err != nil {
-			k.log.Error("XDP could not be detached", "error", err, "mend", "dtlsguard unload --interface "+k.config.Interface)
-		}
 	}
 	if err := k.guard.Close(); err != nil {
 		k.log.Error("XDP could not be closed", "error", err)

@@ -1,14 +1,12 @@
 package frontend
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,7 +63,8 @@ func (s *secrets) install(k *cookie.Keyring) error {
 	return nil
 }
 
-// read makes a keyring of the secret file. A file without a second line keeps the secret of before as previous.
+// read makes a keyring of the secret file, whose second line, if there is one, is a secret to be honoured beside the
+// first: the one before, or the one to come.
 func (s *secrets) read() (*cookie.Keyring, error) {
 	f, err := os.Open(s.file)
 	if err != nil {
@@ -77,58 +76,36 @@ func (s *secrets) read() (*cookie.Keyring, error) {
 		return nil, fmt.Errorf("read the secret file: %w", err)
 	}
 	s.seen = info
-	list, err := ParseSecrets(f)
+	list, err := cookie.ParseSecrets(f)
 	if err != nil {
 		return nil, fmt.Errorf("secret file %s: %w", s.file, err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		s.log.Warn("secret file can be read by others", "file", s.file, "mend", "chmod 600 "+s.file)
 	}
-	now := s.store.Load()
-	ring := now
-	if len(list) > 1 {
-		ring = cookie.NewKeyring(list[1], list[1].SharedEpoch())
-	}
-	if ring == nil {
-		return cookie.NewKeyring(list[0], list[0].SharedEpoch()), nil
-	}
-	if now != nil && now.Current().Fingerprint() == list[0].Fingerprint() {
-		return now, nil
-	}
-	ring, err = ring.Next(list[0], list[0].SharedEpoch())
-	if errors.Is(err, cookie.ErrEpochCollision) {
-		err = fmt.Errorf("%w, which happens once in 256: generate another", err)
-	}
+	ring, err := s.next(list)
 	if err != nil {
 		return nil, fmt.Errorf("secret file %s: %w", s.file, err)
 	}
 	return ring, nil
 }
 
-// ParseSecrets reads secrets of 64 hexadecimal digits, one a line, the current one first. Empty lines and lines
-// that start with # are skipped. There is at least one in the result; an error names the line.
-func ParseSecrets(r io.Reader) ([]cookie.Secret, error) {
-	var list []cookie.Secret
-	in := bufio.NewScanner(io.LimitReader(r, 1<<16)) // a page of secrets is plenty
-	for n := 1; in.Scan(); n++ {
-		text := strings.TrimSpace(in.Text())
-		if text == "" || text[0] == '#' {
-			continue
-		}
-		s, err := cookie.ParseSecret(text)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w (make one: dtlsguard secret generate)", n, err)
-		}
-		list = append(list, s)
+// next is the keyring of a list of shared secrets: the one in force, if it holds them already.
+func (s *secrets) next(list []cookie.Secret) (*cookie.Keyring, error) {
+	now := s.store.Load()
+	switch {
+	case now == nil:
+		return cookie.Shared(list)
+	case is(now.Current(), &list[0]) && (len(list) == 1 || is(now.Previous(), &list[1])):
+		return now, nil
+	case len(list) == 1: // the secret of before is still honoured
+		return now.NextShared(list[0])
 	}
-	if err := in.Err(); err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, errors.New("no secret in it (make one: dtlsguard secret generate)")
-	}
-	return list, nil
+	return cookie.Shared(list)
 }
+
+// is reports whether k, which may be nil, is of secret s.
+func is(k *cookie.Key, s *cookie.Secret) bool { return k != nil && k.Fingerprint() == s.Fingerprint() }
 
 // errNoRotation is what a guard with a secret file says to a request to rotate by itself.
 var errNoRotation = errors.New("the secret comes from a file: write a new one there, it is read again within a second")

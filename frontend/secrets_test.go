@@ -146,6 +146,18 @@ func TestSecretFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(three, one)
+	// A secret is staged, so that all honour it, before it is the one that issues cookies.
+	for _, lines := range [][2]string{{three, two}, {two, three}} {
+		writeFile(t, file, lines[0]+"\n"+lines[1]+"\n")
+		if err := s.reload(); err != nil {
+			t.Fatal(err)
+		}
+		expect(lines[0], lines[1])
+	}
+	rotations := s.status().Rotations
+	if err := s.reload(); err != nil || s.status().Rotations != rotations {
+		t.Errorf("the same file again: %v, %d rotations after %d", err, s.status().Rotations, rotations)
+	}
 	if err := s.rotate(); err == nil {
 		t.Error("a guard with a secret file rotates by itself")
 	}

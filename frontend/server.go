@@ -31,6 +31,7 @@ type service struct {
 	all     limit.Bucket
 	quota   *relay.Quota
 	clock   func() int64 // nanoseconds since the server was made
+	slots   bpf.Slots    // of its pool, where the programs can read them
 	workers []*worker
 }
 
@@ -101,13 +102,18 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Mode {
 	if v.inline {
-		return handoff.NewTrust(v.config.Cookies, size)
+		return handoff.NewInline(v.handoff, v.listen, v.config.Cookies, size)
 	}
 	return v.backend.Mode(size)
 }
 
-// ownCookies reports whether the service's cookies are of the guard's own format.
-func (v *service) ownCookies() bool { return v.inline || v.backend.Kind() == handoff.Trust }
+// kind is how clients are handed over at the moment.
+func (v *service) kind() handoff.Kind {
+	if v.inline {
+		return v.handoff
+	}
+	return v.backend.Kind()
+}
 
 // openProxy opens the sockets of a service, then its back end, then makes its workers.
 func (s *Server) openProxy(ctx context.Context, sv Service) error {
@@ -116,9 +122,11 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		return err
 	}
 	v := s.newService(conns[0].Local())
-	v.backend, err = handoff.Open(ctx, handoff.Config{
-		Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log,
-	})
+	c := handoff.Config{Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log}
+	if s.kernel != nil {
+		c.Table = func(size int) handoff.Table { return s.kernel.table(v, size) }
+	}
+	v.backend, err = handoff.Open(ctx, c)
 	if err != nil {
 		for _, c := range conns {
 			c.Close()
@@ -281,7 +289,7 @@ func (s *Server) close() {
 	s.life.Lock()
 	defer s.life.Unlock()
 	s.closed = true
-	s.kernel.close() // first: no ClientHello must come to a worker that is gone
+	s.kernel.detach() // first: no ClientHello must come to a worker that is gone
 	for _, v := range s.services {
 		for _, w := range v.workers {
 			w.kernel = nil // its flows end with the programs, or stay with them
@@ -291,6 +299,7 @@ func (s *Server) close() {
 			v.backend.Close()
 		}
 	}
+	s.kernel.close() // last: the ports of pools are marked in its memory
 }
 
 // Reload reads the secret file again; an error is logged too, and leaves the old secret in force. Without a

@@ -33,6 +33,8 @@ type worker struct {
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
 
+	prelude *udpbatch.Queue // what a flow's prelude has for the server
+
 	back    *udpbatch.Batch // from the server
 	returns *udpbatch.Queue
 
@@ -62,8 +64,8 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		what: make([]hello.Reason, size), hellos: make([]handoff.Hello, 0, size),
 		answers: udpbatch.NewQueue(size), mode: s.mode(size),
 		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
-		returns: udpbatch.NewQueue(size),
-		flows:   relay.NewTable(s.quota, s.config.IdleTimeout),
+		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size),
+		flows: relay.NewTable(s.quota, s.config.IdleTimeout),
 	}
 	var err error
 	if w.poller, err = udpbatch.NewPoller(256); err != nil {
@@ -174,14 +176,18 @@ func (w *worker) fromServer(f *relay.Flow) {
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
 		if c, ok := hello.HelloVerifyCookie(d); ok {
-			w.counts.Count(metrics.ServerVerify)
-			// A late copy of an answer to the guard's own question carries the cookie that the flow has.
-			if f.State == relay.Opening && string(c) != string(f.Cookie()) {
+			switch w.verify(f, d, c) {
+			case relay.Deliver:
+				w.flows.Touch(f, f.State, w.now)
+				continue
+			case relay.Refusal:
+				w.counts.Count(metrics.ServerVerify)
 				w.queueReturns(first, i, f)
 				w.service.backend.Suspect(handoff.Refused)
 				w.end(f) // so that the client's next ClientHello is judged anew
 				return
 			}
+			w.counts.Count(metrics.ServerVerify)
 			w.queueReturns(first, i, f)
 			first = i + 1
 			continue
@@ -192,6 +198,20 @@ func (w *worker) fromServer(f *relay.Flow) {
 		w.flows.Touch(f, after(f.State, d, relay.Established), w.now)
 	}
 	w.queueReturns(first, w.back.Len(), f)
+}
+
+// verify says what becomes of d, a HelloVerifyRequest with cookie c from f's server.
+func (w *worker) verify(f *relay.Flow, d, c []byte) relay.Verdict {
+	switch {
+	case f.State != relay.Opening || f.Prelude == nil && string(c) == string(f.Cookie()):
+		// A late copy, of an answer to the guard's own question or to a ClientHello of the client's.
+		return relay.Swallow
+	case f.Prelude == nil:
+		return relay.Refusal
+	}
+	v := f.Prelude.Verify(d, w.prelude)
+	w.sendOff(f, w.prelude)
+	return v
 }
 
 // queueReturns queues slots from..to of back for f's client.

@@ -47,8 +47,7 @@ func (p *Program) Build(dir string) (string, error) {
 
 // compile is the command for C and C++.
 func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
-	const header = "common/peer.h"
-	for _, name := range []string{header, p.Source} {
+	for _, name := range []string{"common/peer.h", "common/client.h", p.Source} {
 		text, err := sources.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("source of %s: %w", p.Title, err)

@@ -50,7 +50,7 @@ func newFingerprint() *cobra.Command {
 				return err
 			}
 			defer f.Close()
-			list, err := frontend.ParseSecrets(f)
+			list, err := cookie.ParseSecrets(f)
 			if err != nil {
 				return fmt.Errorf("secret file %s: %w", file, err)
 			}

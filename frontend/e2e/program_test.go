@@ -79,6 +79,9 @@ func (p *program) text() string {
 	return p.output.String()
 }
 
+// self is the program in what embeds it.
+func (p *program) self() *program { return p }
+
 func (p *program) says(text string) bool { return strings.Contains(p.text(), text) }
 
 // expect waits until the program has said text.

@@ -112,7 +112,7 @@ func Probe(ctx context.Context, server netip.AddrPort) (t Traits, k Kind, why st
 	if k, err = t.kind(); err != nil {
 		return t, Auto, "", fmt.Errorf("%w: %w", ErrNoMode, err)
 	}
-	return t, k, t.why(), nil
+	return t, k, t.why(k), nil
 }
 
 func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
@@ -121,7 +121,7 @@ func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
 		return Traits{}, err
 	}
 	defer p.close()
-	t, err := p.probe(ctx, patience)
+	t, err := p.probe(ctx, patience, nil)
 	if err != nil {
 		err = noAnswer(err)
 	}
@@ -154,7 +154,7 @@ func (b *Backend) open(ctx context.Context) error {
 
 // choose probes and sets the mode.
 func (b *Backend) choose(ctx context.Context) error {
-	t, err := b.prober.probe(ctx, patience)
+	t, err := b.prober.probe(ctx, patience, b.traits.Load())
 	if err != nil {
 		return noAnswer(err)
 	}
@@ -186,7 +186,7 @@ func (b *Backend) Ready() bool { return b.up.Load() && (b.Kind() != Harvest || b
 func (b *Backend) Status() Status {
 	t := b.traits.Load()
 	s := Status{
-		Server: b.config.Server.String(), Handoff: b.Kind().String(), Why: t.why(),
+		Server: b.config.Server.String(), Handoff: b.Kind().String(), Why: t.why(b.Kind()),
 		Up: b.up.Load(), Ready: b.Ready(), Traits: t,
 	}
 	if b.Kind() == Harvest {
@@ -246,7 +246,7 @@ func (b *Backend) Run(ctx context.Context) {
 
 // watch asks for the canary's cookie. Another cookie than before is a restarted server: all are harvested again.
 func (b *Backend) watch(ctx context.Context) {
-	d, err := b.prober.ask(ctx, b.canary, b.pool.question, answerTime)
+	a, err := b.prober.ask(ctx, b.canary, answerTime, b.pool.question)
 	if ctx.Err() != nil {
 		return
 	}
@@ -258,8 +258,7 @@ func (b *Backend) watch(ctx context.Context) {
 		// What is known stays: a server that serves one client at a time is as silent as a dead one.
 		return
 	}
-	c, ok := hello.HelloVerifyCookie(d)
-	c = bytes.Clone(c) // d lives until the prober's next question
+	c, ok := a.cookie, a.cookie != nil
 	refused := b.refused.Swap(false)
 	if b.Kind() != Harvest {
 		if !refused {
@@ -303,7 +302,7 @@ func (b *Backend) reconsider(ctx context.Context) {
 	if err := b.choose(ctx); err != nil {
 		b.config.Log.Warn("back end could not be probed again; keeping the hand-off", "backend", b.config.Server, "error", err)
 	} else if kind := b.Kind(); kind != was {
-		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why())
+		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why(kind))
 	}
 }
 

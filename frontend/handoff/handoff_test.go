@@ -32,10 +32,17 @@ func TestAutoFindsTheMode(t *testing.T) {
 		{"cookie of address and port", func(*handofftest.Server) {}, Harvest, ""},
 		{"any cookie", func(s *handofftest.Server) { s.Trusting = true }, Trust, ""},
 		{"any cookie, bound to the random", func(s *handofftest.Server) { s.Trusting, s.ByRandom = true, true }, Trust, ""},
-		{"cookie of the random", func(s *handofftest.Server) { s.ByRandom = true }, Auto, "depend on more than"},
-		{"cookie without the port", func(s *handofftest.Server) { s.ByPort = false }, Auto, "do not depend on the client's port"},
-		{"cookie of 64", func(s *handofftest.Server) { s.Length = 64 }, Auto, "more than the 32"},
+		{"any cookie, behind a hello", func(s *handofftest.Server) { s.Trusting, s.Counts = true, true }, Replay, ""},
+		{"counts from the first hello", func(s *handofftest.Server) { s.Counts = true }, Harvest, ""},
+		{"cookie of the random", func(s *handofftest.Server) { s.ByRandom = true }, DoubleHVR, ""},
+		{"cookie without the port", func(s *handofftest.Server) { s.ByPort = false }, DoubleHVR, ""},
+		{"cookie of the random, once", func(s *handofftest.Server) { s.ByRandom, s.Once = true, true }, Auto, "depend on more than"},
+		{"cookie without the port, once", func(s *handofftest.Server) { s.ByPort, s.Once = false, true }, Auto, "do not depend on the client's port"},
+		{"cookie of 64, once", func(s *handofftest.Server) { s.Length, s.Once = 64, true }, Auto, "more than the 32"},
+		{"cookie of the random, behind a hello", func(s *handofftest.Server) { s.ByRandom, s.Counts = true, true }, Auto, "depend on more than"},
 		{"no cookies", func(s *handofftest.Server) { s.NoCookies = true }, Auto, "without asking for a cookie"},
+		{"DTLS 1.3", func(s *handofftest.Server) { s.DTLS13 = true }, Auto, "limit it to DTLS 1.2"},
+		{"any cookie and DTLS 1.3", func(s *handofftest.Server) { s.Trusting, s.DTLS13 = true, true }, Auto, "limit it to DTLS 1.2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -160,9 +167,9 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 	}
 	defer v.Port.Release()
 	q := hello.Probe{Cookie: c, MessageSeq: 1}
-	got, err := b.prober.ask(t.Context(), v.Port.Conn, q.Append(nil), 5*time.Second)
-	if err != nil || got[13] != 2 {
-		t.Errorf("the server does not take it: %x, %v", got, err)
+	got, err := b.prober.ask(t.Context(), v.Port.Conn, 5*time.Second, q.Append(nil))
+	if err != nil || !got.hello {
+		t.Errorf("the server does not take it: %+v, %v", got, err)
 	}
 }
 

@@ -17,6 +17,7 @@ type harvest struct {
 	batch    *cookie.Batch
 	previous *cookie.Batch
 	second   []int
+	computed bool         // any free port will do: its cookie is computed
 	found    [choices]int // what candidates returned last
 }
 
@@ -51,7 +52,7 @@ func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
 			m.second = append(m.second, i)
 		}
 		if len(ports) > 0 {
-			h.Length = m.promise(ports, turn-uint32(i)).get(&h.Answer)
+			h.Length = m.pool.slots[m.promise(ports, turn-uint32(i))].get(&h.Answer)
 		}
 	}
 	// The server's cookie does not say which of the guard's secrets mapped it, so what the current one does
@@ -80,17 +81,17 @@ func (m *harvest) judge(h *Hello, ports []int) {
 	}
 }
 
-// promise returns the slot of the one of ports that was promised longest ago, and notes the promise. It is no
+// promise returns the one of ports that was promised longest ago, and notes the promise. It is no
 // more than a hint: nothing depends on it but how seldom two handshakes get the same port, and under a flood
 // it says nothing.
-func (m *harvest) promise(ports []int, turn uint32) *Slot {
-	best := &m.pool.slots[ports[0]]
+func (m *harvest) promise(ports []int, turn uint32) int {
+	best := ports[0]
 	for _, at := range ports[1:] {
-		if s := &m.pool.slots[at]; int32(s.promised.Load()-best.promised.Load()) < 0 { // turns wrap
-			best = s
+		if int32(m.pool.slots[at].promised.Load()-m.pool.slots[best].promised.Load()) < 0 { // turns wrap
+			best = at
 		}
 	}
-	best.promised.Store(turn)
+	m.pool.slots[best].promised.Store(turn)
 	return best
 }
 
@@ -107,7 +108,7 @@ func (m *harvest) candidates(b *cookie.Batch, lane int) []int {
 	at := int(binary.BigEndian.Uint64(tag[1:]) % uint64(len(m.pool.ports)))
 	n := 0
 	for range min(longestWalk, len(m.pool.ports)) {
-		if m.pool.slots[at].usable() {
+		if m.pool.slots[at].usable(m.computed) {
 			m.found[n] = at
 			if n++; n == choices {
 				break

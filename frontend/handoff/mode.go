@@ -2,6 +2,8 @@ package handoff
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -35,13 +37,31 @@ const (
 	Harvest
 	Trust
 	NativeHMAC
+	NativeQt
+	NativeWolfSSL
+	NativeGnuTLS
+	Replay
+	DoubleHVR
 	kindLen
 )
 
-var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac"}
+var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "native-qt", "native-wolfssl", "native-gnutls", "replay", "double-hvr"}
 
 // String is the name as given to --handoff.
 func (k Kind) String() string { return kindNames[k] }
+
+// Native reports whether the cookies are those that the server itself computes, from a secret that it shares with
+// the guard.
+func (k Kind) Native() bool {
+	switch k {
+	case NativeHMAC, NativeQt, NativeWolfSSL, NativeGnuTLS:
+		return true
+	}
+	return false
+}
+
+// Names are those of all modes, auto first.
+func Names() []string { return kindNames[:] }
 
 // ParseKind reads the name of a mode.
 func ParseKind(s string) (Kind, error) {
@@ -50,26 +70,65 @@ func ParseKind(s string) (Kind, error) {
 			return Kind(k), nil
 		}
 	}
-	return 0, fmt.Errorf("no hand-off mode is called %q: there are auto, harvest, trust and native-hmac", s)
+	return 0, fmt.Errorf("no hand-off mode is called %q: there are %s", s, strings.Join(kindNames[:], ", "))
+}
+
+// OwnCookies reports whether the mode's cookies are the guard's own, over the client's address, and all that a client
+// needs of it, so that others than workers can issue and verify them.
+func (k Kind) OwnCookies(inline bool) bool {
+	return k == Trust || k == Replay || inline && k == NativeHMAC
+}
+
+// preluding is a Mode whose flows begin with a prelude.
+type preluding interface{ prelude() relay.Prelude }
+
+// PreludeOf makes the prelude of a flow for a client that m has just verified; nil if it needs none.
+func PreludeOf(m Mode) relay.Prelude {
+	if p, ok := m.(preluding); ok {
+		return p.prelude()
+	}
+	return nil
 }
 
 // switching is a worker's Mode: the one that the server needs at the moment.
 type switching struct {
 	backend *Backend
 	modes   [kindLen]Mode
+	judged  Mode // that judged last
 }
 
 // Mode makes a worker's own Mode, for batches of at most size hellos.
 func (b *Backend) Mode(size int) Mode {
 	s := &switching{backend: b}
-	s.modes[Trust] = NewTrust(b.config.Cookies, size)
+	own := NewTrust(b.config.Cookies, size)
+	s.modes[Trust] = own
+	s.modes[Replay] = replay{own}
+	s.modes[DoubleHVR] = doubleHVR{own}
 	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
+	for k := range kindLen {
+		if k.Native() {
+			f := newFormula(k, b.config.Server, false, b.config.Cookies, size*choices)
+			s.modes[k] = newNative(f, b.config.Cookies, b.pool, size)
+		}
+	}
 	return s
+}
+
+// NewInline makes the mode for a server that the guard protects inline, for batches of at most size hellos: such a
+// server sees the clients' own addresses.
+func NewInline(kind Kind, server netip.AddrPort, p *cookie.Plan, size int) Mode {
+	if !kind.Native() || kind == NativeHMAC {
+		return NewTrust(p, size)
+	}
+	return newNative(newFormula(kind, server, false, p, size), p, nil, size)
 }
 
 // Judge implements Mode.
 func (s *switching) Judge(k *cookie.Keyring, hellos []Hello) {
 	if len(hellos) > 0 {
-		s.modes[s.backend.Kind()].Judge(k, hellos)
+		s.judged = s.modes[s.backend.Kind()]
+		s.judged.Judge(k, hellos)
 	}
 }
+
+func (s *switching) prelude() relay.Prelude { return PreludeOf(s.judged) }

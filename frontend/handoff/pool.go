@@ -16,7 +16,8 @@ import (
 // workers and by the one goroutine that harvests; cookies are written by that goroutine alone.
 type Pool struct {
 	ports []*relay.Port
-	slots []Slot // of the ports, in their order
+	seen  []udpbatch.Endpoint // whom the server sees behind each
+	slots []Slot              // of the ports, in their order
 	turn  *atomic.Uint32
 	known atomic.Int32
 
@@ -53,6 +54,7 @@ func newPool(server netip.AddrPort, t Table, question []byte) (*Pool, error) {
 			return nil, fmt.Errorf("port %d of the harvest pool of %d (--harvest-pool): %w", i+1, len(p.slots), err)
 		}
 		p.ports = append(p.ports, port)
+		p.seen = append(p.seen, udpbatch.Endpoint{IP: port.Local().Addr().As16(), Port: port.Local().Port()})
 	}
 	return p, nil
 }

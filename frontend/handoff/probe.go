@@ -5,198 +5,304 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/netip"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Traits is what probing found out about a server.
-type Traits struct {
-	Stateless    bool `json:"stateless"`     // answers a first ClientHello with a HelloVerifyRequest
-	CookieLength int  `json:"cookie_length"` // bytes
-	Steady       bool `json:"steady"`        // the same cookie for the same ClientHello twice
-	PerPort      bool `json:"per_port"`      // another cookie for another source port
-	PerRandom    bool `json:"per_random"`    // another cookie for another random
-	Trusts       bool `json:"trusts"`        // takes a ClientHello with any cookie
-	Seq          int  `json:"hello_verify_message_seq"`
+// Times of probing.
+const (
+	// brief is the patience with a server that has answered before, where silence is an answer, too: three attempts.
+	brief = 500 * time.Millisecond
+	// patient is the same where a wrong conclusion from it would do harm.
+	patient = 1500 * time.Millisecond
+	// aging is how long a cookie must be kept to see whether it depends on the time: the clocks in cookies count
+	// seconds.
+	aging = 1100 * time.Millisecond
+)
+
+// probing is the questions that are put to a server, each from addresses that have not asked before where that
+// matters. Their traces at the server are handshakes that are called off at once: one where cookies are taken that
+// are not the server's, or end with time, and one for a server that begins without a cookie.
+type probing struct {
+	*prober
+	ctx    context.Context
+	traits Traits
+	conns  []*udpbatch.Conn
+	first  *udpbatch.Conn // who asked first, the question, the cookie, and when
+	asked  []byte
+	cookie []byte
+	when   time.Time
 }
 
-// kind picks the mode that fits, or says why none does.
-func (t *Traits) kind() (Kind, error) {
-	switch {
-	case t.Trusts:
-		return Trust, nil
-	case !t.Stateless:
-		return Auto, errors.New("it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first: switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)")
-	case t.CookieLength > hello.MaxCookie:
-		return Auto, fmt.Errorf("its cookies are %d bytes, more than the %d that clients accept", t.CookieLength, hello.MaxCookie)
-	case !t.Steady || t.PerRandom:
-		return Auto, errors.New("its cookies depend on more than the client's address, so they cannot be harvested: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust")
-	case !t.PerPort:
-		return Auto, errors.New("its cookies do not depend on the client's port, so a harvested one would fit every client: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust")
-	}
-	return Harvest, nil
-}
-
-// why says in a few words what the choice of kind rests on.
-func (t *Traits) why() string {
-	if t.Trusts {
-		return "the server accepts any cookie"
-	}
-	return fmt.Sprintf("the server's %d-byte cookies depend on the client's address and port alone", t.CookieLength)
-}
-
-// ErrNoAnswer says that the server sent nothing back to a ClientHello.
-var ErrNoAnswer = errors.New("no answer")
-
-// prober asks one server from sockets of its own.
-type prober struct {
-	server netip.AddrPort
-	poller *udpbatch.Poller
-	batch  *udpbatch.Batch
-	queue  *udpbatch.Queue
-}
-
-func newProber(server netip.AddrPort) (*prober, error) {
-	p := &prober{server: server, queue: udpbatch.NewQueue(1)}
-	var err error
-	if p.poller, err = udpbatch.NewPoller(1); err != nil {
-		return nil, err
-	}
-	if p.batch, err = udpbatch.NewBatch(4); err != nil {
-		p.poller.Close()
-		return nil, err
-	}
-	return p, nil
-}
-
-func (p *prober) close() {
-	p.batch.Close()
-	p.poller.Close()
-}
-
-// ask sends question from c and returns the first datagram that comes back within wait: a part of the
-// prober's memory until the next call.
-func (p *prober) ask(ctx context.Context, c *udpbatch.Conn, question []byte, wait time.Duration) ([]byte, error) {
-	if err := p.poller.Add(c.FD(), udpbatch.Event{}); err != nil {
-		return nil, err
-	}
-	defer p.poller.Remove(c.FD())
-	p.queue.Add(question, nil)
-	if _, err := c.Send(p.queue); err != nil {
-		return nil, refusal(err)
-	}
-	for end := time.Now().Add(wait); ; {
-		left := time.Until(end)
-		if left <= 0 {
-			return nil, ErrNoAnswer
+// probe finds out the server's traits. known is what an earlier probe has found out, if there was one: what takes long
+// to see is taken from there.
+func (p *prober) probe(ctx context.Context, patience time.Duration, known *Traits) (Traits, error) {
+	q := &probing{prober: p, ctx: ctx}
+	defer func() {
+		for _, c := range q.conns {
+			c.Close()
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	}()
+	err := q.begin(patience)
+	for _, step := range []func() error{q.state, q.later, q.binding, q.age, q.shapes, q.foreign, q.second} {
+		if err == nil {
+			err = ctx.Err()
 		}
-		if _, _, err := p.poller.Wait(int(min(left, 50*time.Millisecond).Milliseconds()) + 1); err != nil {
-			return nil, err
-		}
-		p.batch.Reset()
-		n, err := c.Recv(p.batch)
 		if err != nil {
-			return nil, refusal(err)
+			return q.traits, err
 		}
-		if n > 0 {
-			return p.batch.Datagram(n - 1), nil
-		}
+		err = step()
 	}
+	_ = known
+	return q.traits, err
 }
 
-func refusal(err error) error {
-	if errors.Is(err, unix.ECONNREFUSED) {
-		return fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
+// begin asks for a cookie.
+func (q *probing) begin(patience time.Duration) error {
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	q.first, q.asked, q.when = c, q.question(hello.Probe{}), time.Now()
+	a, err := q.insist(q.ctx, c, patience, q.asked)
+	if err != nil {
+		return err
+	}
+	q.cookie = a.cookie
+	q.traits.AsksCookie, q.traits.CookieLength, q.traits.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
+	if a.hello {
+		q.traits.Versions = append(q.traits.Versions, versionName(hello.DTLS12))
+		q.callOff(c)
+	}
+	return nil
+}
+
+// state asks the same again. It goes first: an alert is for servers that keep who asks, and gnutls-serv, which does
+// not, takes whatever is no ClientHello for a client, and sees no other until that one has timed out.
+func (q *probing) state() error {
+	t := &q.traits
+	if !t.AsksCookie {
+		return nil
+	}
+	a, err := q.insist(q.ctx, q.first, patient, q.asked)
+	if errors.Is(err, ErrNoAnswer) {
+		err = nil
+	}
+	if t.Stateless = a.cookie != nil; !t.Stateless && err == nil {
+		q.callOff(q.first)
+		a, err = q.again(q.first, q.asked)
+		t.Forgets = a.cookie != nil
+	}
+	if t.Steady = a.is(q.cookie); !t.Steady && err == nil {
+		// The clock may have struck in between: once more.
+		q.cookie, q.when = a.cookie, time.Now()
+		q.release(q.first)
+		a, err = q.again(q.first, q.asked)
+		t.Steady, t.Timed = a.is(q.cookie), a.is(q.cookie)
+	}
+	q.release(q.first)
+	return err
+}
+
+// later asks for DTLS 1.3.
+func (q *probing) later() error {
+	a, err := q.fresh(q.question(hello.Probe{Offer13: true}))
+	q.traits.DTLS13 = a.hello && a.version == hello.DTLS13
+	return err
+}
+
+// binding asks with another random, with another version, and from another port and address.
+func (q *probing) binding() error {
+	t := &q.traits
+	if !t.AsksCookie || !t.Stateless && !t.Forgets {
+		return nil
+	}
+	differs := func(c *udpbatch.Conn, question []byte) (bool, error) {
+		a, err := q.again(c, question)
+		q.release(c)
+		return a.cookie != nil && !a.is(q.cookie), err
+	}
+	var err error
+	if t.PerHello, err = differs(q.first, q.question(hello.Probe{})); err != nil {
+		return err
+	}
+	if !t.PerHello {
+		if t.PerHello, err = differs(q.first, q.question(hello.Probe{Version: hello.DTLS10})); err != nil {
+			return err
+		}
+	}
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	if t.PerPort, err = differs(c, q.asked); err != nil || !loopback4(q.server.Addr()) {
+		return err
+	}
+	local := q.first.Local()
+	if c, err = q.from(netip.AddrPortFrom(secondLoopback, local.Port())); err != nil {
+		return nil // the port is another's there: then this stays unknown
+	}
+	address, err := differs(c, q.asked)
+	t.PerAddress = &address
+	return err
+}
+
+// secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
+var secondLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 2})
+
+func loopback4(a netip.Addr) bool { return a.Is4() && a.IsLoopback() }
+
+// age asks again when the clock has moved on, and whether the old cookie still passes.
+func (q *probing) age() error {
+	t := &q.traits
+	if !t.AsksCookie || !t.Steady || t.unharvestable() != "" {
+		return nil // it matters only where it can be harvested
+	}
+	select {
+	case <-q.ctx.Done():
+		return q.ctx.Err()
+	case <-time.After(time.Until(q.when.Add(aging))):
+	}
+	a, err := q.again(q.first, q.asked)
+	if t.Timed = a.cookie != nil && !a.is(q.cookie); !t.Timed || err != nil {
+		q.release(q.first)
+		return err
+	}
+	a, err = q.again(q.first, q.question(hello.Probe{Cookie: q.cookie, MessageSeq: 1, RecordSeq: 1}))
+	if t.OldTaken = a.hello; a.hello {
+		q.callOff(q.first)
+	}
+	q.release(q.first)
+	return err
+}
+
+// shapes asks in other versions and in fragments.
+func (q *probing) shapes() error {
+	t := &q.traits
+	if !t.AsksCookie {
+		return nil
+	}
+	for _, v := range []uint16{hello.DTLS10, hello.DTLS12} {
+		a, err := q.fresh(q.question(hello.Probe{Version: v}))
+		if err != nil {
+			return err
+		}
+		if a.cookie != nil {
+			t.Versions = append(t.Versions, versionName(v))
+		}
+	}
+	// A server that keeps nothing answers the first fragment or none, and gnutls-serv takes the second for a client.
+	const cut = 60 // behind the cookie of a first ClientHello, in its suites or extensions
+	f := hello.Fragments(q.question(hello.Probe{}), cut)
+	question := f[:1]
+	if !t.Stateless {
+		question = f[:]
+	}
+	a, err := q.fresh(question...)
+	t.Fragments = a.cookie != nil
+	return err
+}
+
+func versionName(v uint16) string {
+	if v == hello.DTLS10 {
+		return "DTLS 1.0"
+	}
+	return "DTLS 1.2"
+}
+
+// foreign shows a cookie that the server never gave, at first sight and after its own question.
+func (q *probing) foreign() error {
+	t := &q.traits
+	foreign := hello.Probe{Cookie: bytes.Repeat([]byte{0x5a}, max(1, min(len(q.cookie), hello.MaxCookie))), MessageSeq: 1, RecordSeq: 1}
+	if !t.AsksCookie {
+		return nil
+	}
+	a, err := q.fresh(q.question(foreign))
+	if t.Trusts = a.hello; t.Trusts || err != nil || t.Stateless {
+		return err
+	}
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	if a, err = q.again(c, q.question(hello.Probe{})); err == nil && a.cookie != nil {
+		a, err = q.again(c, q.question(foreign))
+		t.Replays = a.hello
+		q.callOff(c)
 	}
 	return err
 }
 
-// insist asks until there is an answer, for at most patience.
-func (p *prober) insist(ctx context.Context, c *udpbatch.Conn, question []byte, patience time.Duration) ([]byte, error) {
-	wait := 100 * time.Millisecond
-	for end := time.Now().Add(patience); ; wait = min(2*wait, time.Second) {
-		began := time.Now()
-		d, err := p.ask(ctx, c, question, wait)
-		if err == nil || time.Until(end) <= 0 || ctx.Err() != nil {
-			return d, err
-		}
-		select { // a refusal comes at once: do not spin on it
-		case <-ctx.Done():
-		case <-time.After(wait - time.Since(began)):
-		}
+// second plays what double-hvr does, if nothing else fits.
+func (q *probing) second() error {
+	t := &q.traits
+	if !t.Stateless || t.Trusts || t.unharvestable() == "" {
+		return nil
 	}
-}
-
-// probe finds out the server's traits. Its only trace at the server: where any cookie is accepted, one
-// handshake that is called off at once.
-func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, error) {
-	var t Traits
-	var conns [3]*udpbatch.Conn
-	for i := range conns {
-		c, err := udpbatch.Dial(p.server)
-		if err != nil {
-			return t, err
-		}
-		defer c.Close()
-		conns[i] = c
-	}
-	question := func(seq uint16, random byte, cookie []byte) []byte {
-		q := hello.Probe{Cookie: cookie, MessageSeq: seq, RecordSeq: uint32(seq)}
-		_, _ = rand.Read(q.Random[:]) // any bytes will do: crypto/rand never fails, and this is no secret
-		q.Random[0] = random
-		return q.Append(nil)
-	}
-	first := question(0, 1, nil)
-	d, err := p.insist(ctx, conns[0], first, patience)
+	c, err := q.from(netip.AddrPort{})
 	if err != nil {
-		return t, err
+		return err
 	}
-	c, ok := hello.HelloVerifyCookie(d)
-	if !ok {
-		return t, nil
+	h := hello.Probe{Cookie: bytes.Repeat([]byte{0x5a}, hello.MaxCookie), MessageSeq: 1, RecordSeq: 1}
+	_, _ = rand.Read(h.Random[:])
+	a, err := q.again(c, h.Append(nil))
+	if err != nil || len(a.cookie) == 0 {
+		return err
 	}
-	known := bytes.Clone(c)
-	t.Stateless, t.CookieLength, t.Seq = true, len(c), int(d[17])<<8|int(d[18])
-	same := func(conn *udpbatch.Conn, q []byte) (bool, error) {
-		d, err := p.insist(ctx, conn, q, patience)
-		if err != nil {
-			return false, err
-		}
-		c, ok := hello.HelloVerifyCookie(d)
-		return ok && bytes.Equal(c, known), nil
+	h.Cookie, h.MessageSeq, h.RecordSeq = a.cookie, 2, 2
+	if a, err = q.again(c, h.Append(nil)); a.hello {
+		q.callOff(c)
+		t.SecondVerify = a.sequence.Message == 2 || a.version == 0
 	}
-	var random, port bool
-	if t.Steady, err = same(conns[0], first); err != nil {
-		return t, err
-	}
-	if random, err = same(conns[0], question(0, 2, nil)); err != nil {
-		return t, err
-	}
-	if port, err = same(conns[1], first); err != nil {
-		return t, err
-	}
-	t.PerRandom, t.PerPort = !random, !port
-	foreign := bytes.Repeat([]byte{0x5a}, max(1, min(len(known), hello.MaxCookie)))
-	if d, err := p.ask(ctx, conns[2], question(1, 3, foreign), 500*time.Millisecond); err == nil {
-		const serverHello = 2
-		if t.Trusts = len(d) > 13 && d[0] == 22 && d[13] == serverHello; t.Trusts {
-			p.callOff(conns[2])
-		}
-	}
-	return t, nil
+	return err
 }
 
-// callOff ends a handshake with a fatal user_canceled alert (RFC 5246 section 7.2).
-func (p *prober) callOff(c *udpbatch.Conn) {
-	p.queue.Add([]byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 2, 90}, nil)
-	_, _ = c.Send(p.queue)
+// from opens a socket to the server.
+func (q *probing) from(local netip.AddrPort) (*udpbatch.Conn, error) {
+	c, err := udpbatch.DialFrom(local, q.server)
+	if err == nil {
+		q.conns = append(q.conns, c)
+	}
+	return c, err
+}
+
+// question makes h a datagram, with a random of its own: any bytes will do, crypto/rand never fails, and this is no
+// secret.
+func (q *probing) question(h hello.Probe) []byte {
+	_, _ = rand.Read(h.Random[:])
+	return h.Append(nil)
+}
+
+// again asks a server that has answered before; silence is the empty reply.
+func (q *probing) again(c *udpbatch.Conn, question ...[]byte) (reply, error) {
+	a, err := q.insist(q.ctx, c, brief, question...)
+	if errors.Is(err, ErrNoAnswer) {
+		err = nil
+	}
+	return a, err
+}
+
+// fresh asks from an address that has not asked before, and leaves nothing there.
+func (q *probing) fresh(question ...[]byte) (reply, error) {
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return reply{}, err
+	}
+	a, err := q.again(c, question...)
+	if a.hello {
+		q.callOff(c)
+	} else {
+		q.release(c)
+	}
+	return a, err
+}
+
+// release has a server that keeps who asks forget c.
+func (q *probing) release(c *udpbatch.Conn) {
+	if q.traits.AsksCookie && !q.traits.Stateless {
+		q.callOff(c)
+	}
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // Slot is what is known of one port of a pool: the cookie that the server gives it, whether somebody has it, and
-// when its cookie was last promised to a client. It is 64 bytes, a cache line, and laid out as struct harvested of
-// the XDP programs, which look into the same memory where they answer.
+// when its cookie was last promised to a client. It is 64 bytes, a cache line, and laid out as struct slot of the
+// XDP programs, which look into the same memory where they answer.
 //
 // Cookies are written by the one goroutine that harvests, and read by workers and programs at the same time. Who
 // reads one while it is replaced may get a mixture, which is no cookie of the server: that client gets another
@@ -37,8 +37,8 @@ func SlotsOf(memory []byte) []Slot {
 	return unsafe.Slice((*Slot)(unsafe.Pointer(unsafe.SliceData(memory))), len(memory)/int(unsafe.Sizeof(Slot{})))
 }
 
-// usable reports whether a client can be given the cookie now: it is known, and nobody has the port.
-func (s *Slot) usable() bool { return s.known() && s.taken.Load() == 0 }
+// usable reports whether a client can be given the cookie now: it is known, or computed, and nobody has the port.
+func (s *Slot) usable(computed bool) bool { return (computed || s.known()) && s.taken.Load() == 0 }
 
 func (s *Slot) known() bool { return s.length.Load() != 0 }
 

@@ -7,6 +7,7 @@ import "encoding/binary"
 const (
 	recordHeader    = 13 // type 1, version 2, epoch 2, sequence number 6, length 2
 	handshakeHeader = 12 // type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3
+	messageSeqAt    = recordHeader + 4
 	bodyAt          = recordHeader + handshakeHeader
 	randomAt        = bodyAt + 2    // after client_version
 	sessionIDAt     = randomAt + 32 // length byte of session_id
@@ -33,6 +34,7 @@ type ClientHello struct {
 	Random  *[32]byte
 	Cookie  []byte // empty in a first ClientHello
 	Version uint16 // client_version
+	Body    []byte // the message's body, as far as it is in this datagram
 }
 
 // Parse reads the first record of datagram d into h and says what it is. h is filled only if that is OK.
@@ -134,6 +136,7 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 	h.Version = version
 	h.Random = (*[32]byte)(d[randomAt:])
 	h.Cookie = d[cookieAt+1 : suitesAt]
+	h.Body = d[bodyAt:]
 	return OK
 }
 

@@ -1,5 +1,7 @@
 package hello
 
+import "encoding/binary"
+
 // MaxCookie is the longest cookie that clients of this protocol accept: GnuTLS, wolfSSL, NSS and tinydtls
 // refuse 33 bytes, although RFC 6347 allows 255.
 const MaxCookie = 32
@@ -46,4 +48,23 @@ func HelloVerifyCookie(d []byte) ([]byte, bool) {
 		return nil, false
 	}
 	return d[verifyOverhead : verifyOverhead+n], true
+}
+
+// Sequence is where a handshake message stands: in its records, and in its handshake.
+type Sequence struct {
+	Record  uint64 // 48 bits
+	Message uint16
+}
+
+// SequenceOf reads the numbers of d, a ClientHello that Parse found OK or a HelloVerifyRequest.
+func SequenceOf(d []byte) Sequence {
+	be := binary.BigEndian
+	return Sequence{be.Uint64(d[3:]) & (1<<48 - 1), be.Uint16(d[messageSeqAt:])}
+}
+
+// Put writes the numbers into d, which must be one of those.
+func (s Sequence) Put(d []byte) {
+	be := binary.BigEndian
+	be.PutUint64(d[3:], s.Record&(1<<48-1)) // the epoch in front is 0
+	be.PutUint16(d[messageSeqAt:], s.Message)
 }

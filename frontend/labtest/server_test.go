@@ -1,13 +1,7 @@
 package labtest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,34 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
 // identity makes the servers' certificate and key, once for all tests.
-var identity = sync.OnceValues(func() (files [2]string, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return files, err
-	}
-	template := x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
-	cert, err := x509.CreateCertificate(rand.Reader, &template, &template, &key.PublicKey, key)
-	if err != nil {
-		return files, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return files, err
-	}
-	for i, b := range []pem.Block{{Type: "CERTIFICATE", Bytes: cert}, {Type: "PRIVATE KEY", Bytes: private}} {
-		files[i] = filepath.Join(os.Getenv(built), strings.ReplaceAll(strings.ToLower(b.Type), " ", "-")+".pem")
-		if err := os.WriteFile(files[i], pem.EncodeToMemory(&b), 0o600); err != nil {
-			return files, err
-		}
-	}
-	return files, nil
-})
+var identity = sync.OnceValues(func() (peers.Identity, error) { return peers.NewIdentity(os.Getenv(built)) })
 
 // compiled is the path of the server in testdata.
 var compiled = sync.OnceValues(func() (string, error) {
@@ -58,19 +31,22 @@ var compiled = sync.OnceValues(func() (string, error) {
 // server is the server in testdata.
 type server struct{ *process }
 
+// byAddress, for a secret file, makes a server's cookies its own, of the client's address and port: harvestable.
+const byAddress = "address"
+
 // startServer starts one that trusts, or with a secret file one that verifies the guard's cookies.
 func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
 	t.Helper()
 	path, err := compiled()
 	require(t, "a C compiler and OpenSSL (apt-get install gcc libc6-dev libssl-dev)", err)
-	files, err := identity()
+	id, err := identity()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if secretFile == "" {
 		secretFile = "trust"
 	}
-	s := &server{start(t, h, path, at.Addr().String(), strconv.Itoa(int(at.Port())), files[0], files[1], secretFile)}
+	s := &server{start(t, h, path, at.Addr().String(), strconv.Itoa(int(at.Port())), id.Certificate, id.Key, secretFile)}
 	s.expect("ready\n")
 	return s
 }

@@ -29,6 +29,8 @@ type Flow struct {
 	Port   *Port
 	State  State
 
+	Prelude Prelude // what becomes of datagrams while Opening; nil: they pass
+
 	Born    int64 // time of the ClientHello
 	noticed bool  // Silent reported it
 
@@ -48,9 +50,10 @@ type Flow struct {
 // Event names the flow to a Poller; Table.At finds it again.
 func (f *Flow) Event() udpbatch.Event { return udpbatch.Event{A: f.id, B: f.generation} }
 
-// Repeats reports whether h is a retransmission of the ClientHello that opened f.
+// Repeats reports whether h is a retransmission of the ClientHello that opened f. With a prelude it may carry another
+// cookie, the server's: its random, which nobody but the client's peer has seen, is enough.
 func (f *Flow) Repeats(h *hello.ClientHello) bool {
-	return *h.Random == f.random && bytes.Equal(h.Cookie, f.cookie[:f.length])
+	return *h.Random == f.random && (f.Prelude != nil || bytes.Equal(h.Cookie, f.cookie[:f.length]))
 }
 
 // Cookie is the cookie that opened f.

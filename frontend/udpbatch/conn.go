@@ -43,10 +43,20 @@ func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 }
 
 // Dial opens a socket connected to peer, from a local port that the kernel chooses.
-func Dial(peer netip.AddrPort) (*Conn, error) {
+func Dial(peer netip.AddrPort) (*Conn, error) { return DialFrom(netip.AddrPort{}, peer) }
+
+// DialFrom opens a socket connected to peer, from local, whose port may be 0. The zero local leaves the choice of
+// both to the kernel.
+func DialFrom(local, peer netip.AddrPort) (*Conn, error) {
 	c, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("open a socket to %v: %w", peer, err)
+	}
+	if local.IsValid() {
+		if err := unix.Bind(c.fd, sockaddr(local)); err != nil {
+			c.Close()
+			return nil, fmt.Errorf("open a socket from %v to %v: %w", local, peer, hint(err))
+		}
 	}
 	if err := unix.Connect(c.fd, sockaddr(peer)); err != nil {
 		c.Close()

@@ -25,11 +25,17 @@ type Server struct {
 	Trusting  bool   // any cookie passes
 	NoCookies bool   // a ClientHello passes without
 	Silent    bool   // says nothing at all
+	Clock     int    // cookies depend on it; 0: they do not
+	Lifetime  int    // ... and pass for so long
+	Once      bool   // takes no ClientHello behind the second
+	Counts    bool   // keeps each address from its first ClientHello on, until an alert comes, like OpenSSL's SSL_accept
+	DTLS13    bool   // chooses DTLS 1.3 where it is offered
 
 	conn  *net.UDPConn
 	first int      // ClientHellos without a cookie
 	taken [][]byte // ClientHellos that passed
 	other [][]byte
+	known map[netip.AddrPort]bool // with Counts
 }
 
 // Start starts a server on loopback whose cookies are like those of most: 20 bytes, bound to the peer's address
@@ -92,11 +98,40 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 	var h hello.ClientHello
 	if hello.Parse(d, &h) != hello.OK {
 		s.other = append(s.other, bytes.Clone(d))
+		if hello.IsAlert(d) {
+			delete(s.known, from)
+		}
 		return nil
 	}
-	if len(h.Cookie) == 0 {
+	if s.DTLS13 && bytes.Contains(d, []byte{0, 43, 0, 5, 4, 0xfe, 0xfc}) {
+		return helloRetryRequest
+	}
+	first, message := len(h.Cookie) == 0, hello.SequenceOf(d).Message
+	if s.Once && message > 1 || s.Counts && s.known[from] == first {
+		return nil
+	}
+	if s.known == nil {
+		s.known = make(map[netip.AddrPort]bool)
+	}
+	s.known[from] = true
+	if first {
 		s.first++
 	}
+	if s.NoCookies || !first && (s.Trusting || s.right(from, &h)) {
+		s.taken = append(s.taken, bytes.Clone(d))
+		a := []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+		a[18] = byte(message)
+		return a
+	}
+	cookie := s.cookie(from, &h, s.Clock)
+	answer := []byte{22, 0xfe, 0xff, 0, 0}
+	answer = append(answer, d[5:11]...)
+	answer = append(answer, 0, byte(15+len(cookie)), 3, 0, 0, byte(3+len(cookie)), 0, 0, 0, 0, 0, 0, 0, byte(3+len(cookie)))
+	return append(append(answer, 0xfe, 0xff, byte(len(cookie))), cookie...)
+}
+
+// cookie is the one for a client's ClientHello at a time.
+func (s *Server) cookie(from netip.AddrPort, h *hello.ClientHello, clock int) []byte {
 	mac := hmac.New(sha256.New, []byte(s.Key))
 	if s.ByPort {
 		fmt.Fprint(mac, from)
@@ -104,13 +139,27 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 	if s.ByRandom {
 		mac.Write(h.Random[:])
 	}
-	cookie := append(mac.Sum(nil), make([]byte, 255)...)[:s.Length]
-	if s.NoCookies || len(h.Cookie) > 0 && (s.Trusting || bytes.Equal(cookie, h.Cookie)) {
-		s.taken = append(s.taken, bytes.Clone(d))
-		return []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}
-	}
-	answer := []byte{22, 0xfe, 0xff, 0, 0}
-	answer = append(answer, d[5:11]...)
-	answer = append(answer, 0, byte(15+len(cookie)), 3, 0, 0, byte(3+len(cookie)), 0, 0, 0, 0, 0, 0, 0, byte(3+len(cookie)))
-	return append(append(answer, 0xfe, 0xff, byte(len(cookie))), cookie...)
+	fmt.Fprint(mac, clock)
+	return append(mac.Sum(nil), make([]byte, 255)...)[:s.Length]
 }
+
+func (s *Server) right(from netip.AddrPort, h *hello.ClientHello) bool {
+	for age := range s.Lifetime + 1 {
+		if bytes.Equal(h.Cookie, s.cookie(from, h, s.Clock-age)) {
+			return true
+		}
+	}
+	return false
+}
+
+// helloRetryRequest is one of DTLS 1.3 (RFC 9147 section 5.3, RFC 8446 section 4.1.4): a ServerHello whose random is
+// the SHA-256 of "HelloRetryRequest", with TLS_AES_128_GCM_SHA256, supported_versions and a cookie.
+var helloRetryRequest = func() []byte {
+	random := sha256.Sum256([]byte("HelloRetryRequest"))
+	body := append([]byte{0xfe, 0xfd}, random[:]...)
+	body = append(body, 0, 0x13, 0x01, 0, 0, 14)
+	body = append(body, 0, 43, 0, 2, 0xfe, 0xfc, 0, 44, 0, 4, 0, 2, 1, 2)
+	n := byte(len(body))
+	d := append([]byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12 + n}, 2, 0, 0, n, 0, 0, 0, 0, 0, 0, 0, n)
+	return append(d, body...)
+}()

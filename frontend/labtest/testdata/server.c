@@ -4,6 +4,7 @@
 // A DTLS server for tests: any number of clients, a thread each, and what a client sends comes back.
 //
 //	server ADDRESS PORT CERTIFICATE KEY trust        its verify callback takes every cookie
+//	server ADDRESS PORT CERTIFICATE KEY address      its cookies are its own, of the client's address and port
 //	server ADDRESS PORT CERTIFICATE KEY SECRETFILE   it verifies cookies of format v1 (package cookie) itself,
 //	                                                 with the secrets of dtlsguard's --secret-file
 //
@@ -14,6 +15,7 @@
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/hmac.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,12 +27,12 @@
 
 // The mark is the session_id of a flood's ClientHellos, and stands at the same place in its junk.
 static const char mark[] = "dtlsguard flood!";
-enum { MARK_AT = 60, HEAD = 64, MAX_SECRETS = 8 };
+enum { MARK_AT = 60, HEAD = 64, MAX_SECRETS = 8, OWN_COOKIE = 20 };
 
 static struct {
 	unsigned char key[32], epoch;
 } secrets[MAX_SECRETS];
-static int secret_count, trust;
+static int secret_count, trust, by_address;
 
 static struct sockaddr_storage address;
 static socklen_t address_len;
@@ -85,6 +87,19 @@ static void mapped(BIO *bio, unsigned char to[18])
 	BIO_ADDR_free(peer);
 }
 
+// own_cookie makes a cookie of the client's address and port, under a key that nobody else has.
+static void own_cookie(SSL *ssl, unsigned char *tag)
+{
+	static unsigned char key[32];
+	static int drawn;
+	unsigned char m[18];
+	unsigned int n;
+	if (!drawn++ && RAND_bytes(key, sizeof(key)) != 1)
+		die("key");
+	mapped(SSL_get_rbio(ssl), m);
+	HMAC(EVP_sha256(), key, sizeof(key), m, sizeof(m), tag, &n);
+}
+
 // verify computes the cookie that dtlsguard gave, from what is in front of this server's own eyes.
 static int verify(SSL *ssl, const unsigned char *cookie, unsigned int len)
 {
@@ -93,6 +108,10 @@ static int verify(SSL *ssl, const unsigned char *cookie, unsigned int len)
 	unsigned int n;
 	if (trust)
 		return 1;
+	if (by_address) {
+		own_cookie(ssl, tag);
+		return len == OWN_COOKIE && !CRYPTO_memcmp(cookie, tag, len);
+	}
 	if (len != 32)
 		return 0;
 	mapped(SSL_get_rbio(ssl), m + 1);
@@ -106,10 +125,15 @@ static int verify(SSL *ssl, const unsigned char *cookie, unsigned int len)
 	return 0;
 }
 
-// generate answers who comes past the guard; the guard's prober is the only one in a test.
+// generate answers who comes past the guard; the guard itself is the only one in a test.
 static int generate(SSL *ssl, unsigned char *cookie, unsigned int *len)
 {
-	(void)ssl;
+	unsigned char tag[32];
+	if (by_address) {
+		own_cookie(ssl, tag);
+		memcpy(cookie, tag, *len = OWN_COOKIE);
+		return 1;
+	}
 	memset(cookie, 7, *len = 16);
 	return 1;
 }
@@ -249,7 +273,8 @@ int main(int argc, char **argv)
 		return 2;
 	parse_address(argv[1], atoi(argv[2]));
 	trust = !strcmp(argv[5], "trust");
-	if (!trust)
+	by_address = !strcmp(argv[5], "address");
+	if (!trust && !by_address)
 		read_secrets(argv[5]);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	SSL_CTX *ctx = SSL_CTX_new(DTLS_server_method());

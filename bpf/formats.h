@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "hello.h"
+#include "maps.h"
+#include "sha256.h"
+
+// Cookies: what each format computes of a ClientHello, and whether one that came is right.
+
+// fill_message writes the message of cookie format v1 as one padded block (see package cookie).
+static __always_inline void fill_message(struct sha256 *s, const struct packet *p, const void *random)
+{
+	__u32 s0 = ntohl(p->saddr[0]), s1 = ntohl(p->saddr[1]), s2 = ntohl(p->saddr[2]), s3 = ntohl(p->saddr[3]);
+	s->w[0] = 0x01 << 24 | s0 >> 8;
+	s->w[1] = s0 << 24 | s1 >> 8;
+	s->w[2] = s1 << 24 | s2 >> 8;
+	s->w[3] = s2 << 24 | s3 >> 8;
+	s->w[4] = s3 << 24 | (__u32)p->sport << 8 | p->dport >> 8;
+	s->w[5] = (__u32)p->dport << 24 | (__u32)p->version << 8 | *(__u8 *)random;
+#pragma unroll
+	for (int i = 0; i < 7; i++)
+		s->w[6 + i] = be32(random + 1 + 4 * i);
+	s->w[13] = be32(random + 28) << 8 | 0x80; // the last three bytes and the padding bit
+	s->w[14] = 0;
+	s->w[15] = (64 + 55) * 8; // bits, the key pad before the message counted
+}
+
+// fill_message_qt writes what Qt's QDtlsClientVerifier hashes: the port and an IPv4 address with their low bytes
+// first, an IPv6 address as it is (testdata/qtcookies.txt).
+static __always_inline void fill_message_qt(struct sha256 *s, const struct packet *p)
+{
+	__u32 port = __builtin_bswap16(p->sport) << 16;
+	__builtin_memset(s->w, 0, sizeof(s->w));
+	if (!p->v6) {
+		__u32 address = __builtin_bswap32(ntohl(p->saddr[3]));
+		s->w[0] = port | address >> 16;
+		s->w[1] = address << 16 | 0x8000; // the padding bit behind 6 bytes
+		s->w[15] = (64 + 6) * 8;
+		return;
+	}
+	__u32 s0 = ntohl(p->saddr[0]), s1 = ntohl(p->saddr[1]), s2 = ntohl(p->saddr[2]), s3 = ntohl(p->saddr[3]);
+	s->w[0] = port | s0 >> 16;
+	s->w[1] = s0 << 16 | s1 >> 16;
+	s->w[2] = s1 << 16 | s2 >> 16;
+	s->w[3] = s2 << 16 | s3 >> 16;
+	s->w[4] = s3 << 16 | 0x8000;
+	s->w[15] = (64 + 18) * 8;
+}
+
+// put_epoch makes a tag a cookie of format v1: the tag moved by one byte, behind the epoch.
+static __always_inline void put_epoch(struct sha256 *s, __u32 epoch)
+{
+#pragma unroll
+	for (int i = COOKIE_SIZE / 4 - 1; i >= 0; i--)
+		s->h[i] = (i ? s->h[i - 1] : epoch) << 24 | s->h[i] >> 8;
+}
+
+// make_cookie leaves the cookie of the ClientHello in d under k in s->h: of format v1, unless the service has
+// another that is computed.
+static __always_inline void make_cookie(struct sha256 *s, const struct packet *p, const void *d, const struct service *svc, const struct key *k)
+{
+	if (unlikely(svc->format == FORMAT_QT)) {
+		fill_message_qt(s, p);
+		hmac_sha256(s, k);
+		return;
+	}
+	fill_message(s, p, d + RANDOM_AT);
+	hmac_sha256(s, k);
+	put_epoch(s, k->epoch);
+}
+
+// take_given copies the cookie of a ClientHello into w->given, and returns 0, or -1 if it is of a length that none of
+// the service has, or not here.
+static __always_inline int take_given(struct xdp_md *ctx, const struct packet *p, const struct service *svc, struct work *w)
+{
+	__u32 at = p->l4 + sizeof(struct udphdr) + p->cookie_at, length = p->cookie_len;
+	if (svc->format != FORMAT_HARVEST && length != COOKIE_SIZE)
+		return -1;
+	__builtin_memset(w->given, 0, sizeof(w->given));
+	asm volatile("" : "+w"(length)); // else the compiler checks another register than it hands over
+	if (length == 0 || length > COOKIE_SIZE)
+		return -1;
+	return bpf_xdp_load_bytes(ctx, at, w->given, length) ? -1 : 0;
+}
+
+// differs adds the difference of two words to d, without a branch on the contents.
+static __always_inline __u32 differs(__u32 d, __u32 a, __u32 b)
+{
+	d |= a ^ b;
+	asm volatile("" : "+w"(d)); // else the compiler makes a chain of branches of it
+	return d;
+}
+
+// given_is_made reports whether the cookie that came is the one that was made.
+static __always_inline int given_is_made(const struct work *w)
+{
+	__u32 d = 0;
+#pragma unroll
+	for (int i = 0; i < COOKIE_SIZE / 4; i++)
+		d = differs(d, w->given[i], htonl(w->hash.h[i]));
+	return d == 0;
+}

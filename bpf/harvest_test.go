@@ -1,0 +1,263 @@
+package bpf
+
+import (
+	"bytes"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"unsafe"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+)
+
+// harvested is a service of harvested cookies on both sides: the programs, and a worker's mode over the same slots.
+type harvested struct {
+	*Guard
+	ring   *cookie.Keyring
+	mode   handoff.Mode
+	memory []byte
+	slots  []guardSlot
+}
+
+// harvesting makes one with a pool of n ports, after another service's slots, after one rotation.
+func harvesting(t testing.TB, n int) *harvested {
+	t.Helper()
+	g := load(t, Options{Slots: n + 3})
+	if _, err := g.NewSlots(3); err != nil {
+		t.Fatal(err)
+	}
+	s, err := g.NewSlots(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := handoff.Open(t.Context(), handoff.Config{
+		Server: handofftest.Start(t).Addr(), Kind: handoff.Harvest, Pool: n, Log: slog.New(slog.DiscardHandler),
+		Table: func(int) handoff.Table { return handoff.Table{Slots: handoff.SlotsOf(s.Memory), Turn: s.Turn} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close) // before that of load
+	ring, err := testRing.Next(otherSecret, 0x5b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.SetSecret(ring.Current(), ring.Previous()); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.SetService(Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Slots: s}); err != nil {
+		t.Fatal(err)
+	}
+	return &harvested{g, ring, b.Mode(1), s.Memory, unsafe.Slice((*guardSlot)(unsafe.Pointer(&s.Memory[0])), n)}
+}
+
+// shuffle gives the slots cookies of all lengths that the server could have, and lets some be unknown, some taken.
+func (h *harvested) shuffle(r *rand.Rand, unusable int) {
+	for i := range h.slots {
+		s := &h.slots[i]
+		*s = guardSlot{Promised: r.Uint32N(100)}
+		if r.IntN(100) >= unusable {
+			s.Length = 1 + r.Uint32N(32)
+		}
+		if r.IntN(100) < unusable {
+			s.Taken = 1
+		}
+		c := unsafe.Slice((*byte)(unsafe.Pointer(&s.Cookie)), 32)
+		for j := range s.Length {
+			c[j] = byte(r.Uint32())
+		}
+	}
+}
+
+// judge is what a worker makes of the ClientHello in d.
+func (h *harvested) judge(src netip.AddrPort, d []byte) *handoff.Hello {
+	var hellos [1]handoff.Hello
+	j := &hellos[0]
+	if r := hello.Parse(d, &j.ClientHello); r != hello.OK {
+		panic(r)
+	}
+	j.Binding = bindingOf(src, 4433, d)
+	h.mode.Judge(h.ring, hellos[:])
+	return j
+}
+
+// sent is what comes back for p: the datagram, nil if none.
+func (h *harvested) sent(t *testing.T, p *packet) (uint32, []byte) {
+	t.Helper()
+	action, out := run(t, h.Guard, p.bytes())
+	if action != xdpTx {
+		return action, nil
+	}
+	src, dst, d := udpOf(t, out, len(p.VLANs))
+	if src != p.Dst || dst != p.Src {
+		t.Errorf("answered from %v to %v", src, dst)
+	}
+	return action, d
+}
+
+// answers is what a worker sends back for d with the cookie that j has.
+func answers(d []byte, j *handoff.Hello) []byte {
+	if j.Length == 0 {
+		return nil
+	}
+	q := bytes.Clone(d)
+	return q[:hello.PutHelloVerify(q, j.Answer[:j.Length])]
+}
+
+// The kernel and a worker give the same cookie of the same table, take the same ones, and leave the same promises.
+func TestHarvestAgreesWithWorkers(t *testing.T) {
+	for _, size := range []int{1, 2, 3, 64, 100, 257} {
+		h := harvesting(t, size)
+		turn := &h.control.Turn
+		r := rand.New(rand.NewPCG(7, uint64(size)))
+		given, none, taken, refused := 0, 0, 0, 0
+		for i := range 4000 {
+			if i%50 == 0 {
+				h.shuffle(r, []int{0, 10, 50, 90}[r.IntN(4)])
+			}
+			p := newPacket(nil)
+			if i%2 == 1 {
+				p = newPacket6(nil)
+			}
+			p.Src = netip.AddrPortFrom(p.Src.Addr(), uint16(1+r.IntN(60000)))
+			b := hellotest.New()
+			for j := range b.Random {
+				b.Random[j] = byte(r.Uint32())
+			}
+			d := b.Bytes()
+			p.Payload = d
+			table, began := bytes.Clone(h.memory), *turn
+			action, got := h.sent(t, p)
+			after, ended := bytes.Clone(h.memory), *turn
+			copy(h.memory, table)
+			*turn = began
+			j := h.judge(p.Src, d)
+			want := answers(d, j)
+			if !bytes.Equal(got, want) || (want == nil) != (action == xdpDrop) {
+				t.Fatalf("pool of %d, hello %d: action %d, answer %x, a worker's %x", size, i, action, got, want)
+			}
+			if want == nil {
+				none++
+				continue
+			}
+			given++
+			if !bytes.Equal(h.memory, after) || *turn != ended {
+				t.Fatalf("pool of %d, hello %d: another promise than a worker makes, or turn %d and not %d", size, i, ended, *turn)
+			}
+			// The cookie of the answer, of another slot, or wrong; under the secret of before every other time.
+			b.Cookie, b.MessageSeq = bytes.Clone(j.Answer[:j.Length]), 1
+			switch r.IntN(4) {
+			case 0:
+				s := &h.slots[r.IntN(size)]
+				b.Cookie = bytes.Clone(unsafe.Slice((*byte)(unsafe.Pointer(&s.Cookie)), 32)[:max(1, s.Length)])
+			case 1:
+				b.Cookie[r.IntN(len(b.Cookie))] ^= 1 << r.IntN(8)
+			case 2:
+				b.Cookie = append(b.Cookie, 0)
+			}
+			p.Payload = b.Bytes()
+			action, _ = h.sent(t, p)
+			verified := h.judge(p.Src, p.Payload).Verified
+			if verified != (action == xdpPass) {
+				t.Fatalf("pool of %d, hello %d: cookie %x: action %d, a worker's verdict %v", size, i, b.Cookie, action, verified)
+			}
+			if verified {
+				taken++
+				if err := h.DeleteFlow(ServiceKey{Port: 4433}, p.Src); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				refused++
+			}
+		}
+		if given < 400 || none == 0 && size < 4 || taken < 100 || refused < 100 {
+			t.Errorf("pool of %d: too few of a kind: %d answered, %d not, %d cookies taken, %d refused", size, given, none, taken, refused)
+		}
+	}
+}
+
+func TestHarvest(t *testing.T) {
+	h := harvesting(t, 5)
+	g := h.Guard
+	const foreign, wrong = "reason:hello cookie:foreign", "reason:hello cookie:wrong"
+	hello := func(c []byte) *packet {
+		b := hellotest.New()
+		b.Cookie = c
+		return newPacket(b.Bytes())
+	}
+	// Only one slot is usable, so that everybody is mapped to it.
+	set := func(c []byte, taken uint32) {
+		for i := range h.slots {
+			h.slots[i] = guardSlot{}
+		}
+		h.slots[3] = guardSlot{Length: uint32(len(c)), Taken: taken}
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&h.slots[3].Cookie)), 32), c)
+	}
+	cookie32 := bytes.Repeat([]byte{0xc0}, 32)
+	for _, n := range []int{1, 16, 20, 31, 32} {
+		c := cookie32[:n]
+		set(c, 0)
+		for name, p := range map[string]*packet{
+			"IPv4": newPacket(firstHello), "IPv6": newPacket6(firstHello), "padded": with(newPacket(firstHello), func(p *packet) { p.Padding = 30 }),
+			"VLAN": with(newPacket6(firstHello), func(p *packet) { p.VLANs = []uint16{0x88a8, 0x8100} }),
+		} {
+			before := counters(t, g)
+			_, d := h.sent(t, p)
+			q := bytes.Clone(p.Payload)
+			if want := q[:putAnswer(q, c)]; !bytes.Equal(d, want) || moved(t, g, before) != answered {
+				t.Errorf("%s, cookie of %d: %s, answer\n%x, want\n%x", name, n, moved(t, g, before), d, want)
+			}
+		}
+		check(t, g, "its own cookie", step{hello(c), xdpPass, valid}, step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
+		// The worker opens the flow: the port is taken, and the client may say the same again.
+		set(c, 1)
+		check(t, g, "repeated", step{hello(c), xdpPass, "pass-flow " + foreign}, step{hello(flip(c, 0)), xdpPass, "pass-flow " + foreign})
+		if err := g.DeleteFlow(ServiceKey{Port: 4433}, client4); err != nil {
+			t.Fatal(err)
+		}
+		check(t, g, "no free slot", step{hello(c), xdpDrop, "drop-no-cookie " + wrong}, step{newPacket(firstHello), xdpDrop, "drop-no-cookie reason:hello cookie:none"})
+	}
+	set(cookie32[:16], 0)
+	for _, c := range [][]byte{flip(cookie32[:16], 0), flip(cookie32[:16], 15), cookie32[:15], cookie32[:17], cookie32, make([]byte, 16)} {
+		before := counters(t, g)
+		if action, _ := h.sent(t, hello(c)); action != xdpTx || moved(t, g, before) != "answered "+wrong {
+			t.Errorf("cookie %x: action %d, %s", c, action, moved(t, g, before))
+		}
+	}
+	before := counters(t, g)
+	if action, _ := h.sent(t, hello(append(cookie32, 0))); action != xdpTx || moved(t, g, before) != "answered "+foreign {
+		t.Errorf("cookie of 33 bytes: action %d, %s", action, moved(t, g, before))
+	}
+	set(nil, 0)
+	check(t, g, "nothing harvested", step{newPacket(firstHello), xdpDrop, "drop-no-cookie reason:hello cookie:none"})
+}
+
+var putAnswer = hello.PutHelloVerify
+
+func TestSlots(t *testing.T) {
+	g := load(t, Options{Slots: 100})
+	a, err := g.NewSlots(60)
+	if err != nil || len(a.Memory) != 60*64 {
+		t.Fatal(len(a.Memory), err)
+	}
+	if _, err := g.NewSlots(41); err == nil {
+		t.Error("41 slots of the 40 that are left")
+	}
+	b, err := g.NewSlots(40)
+	if err != nil || b.first != 60 {
+		t.Fatal(b.first, err)
+	}
+	for _, s := range []Service{
+		{ServiceKey: ServiceKey{Port: 1}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest},
+		{ServiceKey: ServiceKey{Port: 1}, Answer: AnswerXDP, Format: FormatHarvest, Slots: a},
+	} {
+		if err := g.SetService(s); err == nil {
+			t.Errorf("taken: %+v", s)
+		}
+	}
+}

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+// examples are the programs of cookie/examples, built as their heads say.
+var examples = sync.OnceValues(func() (dir string, err error) {
+	for _, c := range [][]string{
+		{"cc", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(shared, "example-openssl"), "../../cookie/examples/openssl/server.c", "-lssl", "-lcrypto", "-lpthread"},
+		{"go", "build", "-o", filepath.Join(shared, "example-gate"), "../../cookie/examples/gate"},
+	} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build the examples (apt-get install gcc libc6-dev libssl-dev): %w\n%s", err, out)
+		}
+	}
+	return shared, nil
+})
+
+func example(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := examples()
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "example-"+name)
+}
+
+// opensslExample starts the example that verifies the guard's cookies in OpenSSL's callbacks.
+func opensslExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
+	t.Helper()
+	cert, key := certFiles(t)
+	p := start(t, "", example(t, "openssl"), addr.Addr().String(), strconv.Itoa(int(addr.Port())), cert, key, secrets)
+	awaitServer(t, p, addr)
+	return &server{program: p, addr: addr, closed: "closed"}
+}
+
+// gateExample starts the example that verifies the guard's cookies in Go, in front of a server that takes any.
+func gateExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
+	t.Helper()
+	behind := echoServer(t, netip.AddrPortFrom(addr.Addr(), freePort(t)), "trust")
+	p := start(t, "", example(t, "gate"), "-listen", addr.String(), "-server", behind.addr.String(), "-secret-file", secrets)
+	awaitServer(t, p, addr)
+	return &server{program: p, addr: addr}
+}
+
+func drawSecret(t *testing.T) cookie.Secret {
+	t.Helper()
+	s, err := cookie.NewSecret(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var exampleServers = map[string]func(*testing.T, netip.AddrPort, string) *server{"openssl": opensslExample, "gate": gateExample}
+
+// TestExamples: clients reach servers that verify the guard's cookies themselves, which refuse who has another secret.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	clients := map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()}
+	for name, serve := range exampleServers {
+		for _, host := range hosts {
+			t.Run(name+"/"+host, func(t *testing.T) {
+				t.Parallel()
+				secrets := secretFile(t, drawSecret(t))
+				s := serve(t, address(host, freePort(t)), secrets)
+				native := func(c *frontend.Config) { c.Handoff, c.SecretFile = handoff.NativeHMAC, secrets }
+				g := startGuard(t, s.addr, native)
+				for client, dial := range clients {
+					c := dial(t, g.addr)
+					c.ping("ping of " + client)
+					c.close()
+				}
+				if s.closed != "" {
+					s.expect(s.closed)
+				}
+				if n := g.count(metrics.ServerVerify); n != 0 {
+					t.Errorf("the server sent %d HelloVerifyRequests to verified clients", n)
+				}
+				g.stop()
+				secrets = secretFile(t, drawSecret(t))
+				other := startGuard(t, s.addr, native)
+				if _, err := dialPion(t, other.addr, patience/10); err == nil {
+					t.Error("a guard with another secret hands clients over")
+				}
+				if other.count(metrics.ServerVerify) == 0 {
+					t.Error("the server did not refuse the other guard's cookie")
+				}
+			})
+		}
+	}
+}
+
+// TestSharedSecretRotates: the secret file is replaced while clients come, and not one of them notices.
+func TestSharedSecretRotates(t *testing.T) {
+	t.Parallel()
+	const rotations, atOnce = 4, 3
+	for name, serve := range exampleServers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := drawSecret(t)
+			secrets := secretFile(t, now)
+			s := serve(t, address("127.0.0.1", freePort(t)), secrets)
+			g := startGuard(t, s.addr, func(c *frontend.Config) {
+				// Ports of clients that have gone stay theirs for a while: more than there are clients, so that none has to
+				// take a port that was free when it came and is taken when it returns.
+				c.Handoff, c.SecretFile, c.HarvestPool = handoff.NativeHMAC, secrets, handoff.DefaultPool
+			})
+			ctx, stop := context.WithCancel(t.Context())
+			var served [atOnce]atomic.Int64 // clients of each row
+			var rows sync.WaitGroup
+			for i := range served {
+				rows.Go(func() {
+					for ctx.Err() == nil {
+						c, err := dialPion(t, g.addr, patience)
+						if err != nil {
+							t.Errorf("client after %d others: %v", served[i].Load(), err)
+							stop()
+							return
+						}
+						c.ping("ping")
+						c.close()
+						served[i].Add(1)
+					}
+				})
+			}
+			for range rotations {
+				next := drawSecret(t)
+				for next.SharedEpoch() == now.SharedEpoch() { // refused, once in 256
+					next = drawSecret(t)
+				}
+				writeSecrets(t, secrets, next, now)
+				now = next
+				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secret.Fingerprint == now.Fingerprint() })
+				// A client that is kept waiting for two rotations must start anew: let all go that came before this one.
+				for i := range served {
+					n := served[i].Load() + 2
+					eventually(t, "clients come under the new secret", func() bool { return ctx.Err() != nil || served[i].Load() >= n })
+				}
+			}
+			stop()
+			rows.Wait()
+			if server, guard := g.count(metrics.ServerVerify), g.count(metrics.WrongCookie); server+guard != 0 {
+				t.Errorf("the server refused %d cookies and the guard %d", server, guard)
+			}
+		})
+	}
+}

@@ -1,0 +1,168 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+var (
+	matrix = flag.Bool("matrix", false, "run every client against every server: make test-matrix")
+	update = flag.Bool("update", false, "with -matrix: write the README's matrix anew")
+)
+
+// row is a server, in a configuration, behind the guard in a mode: a line of the README's matrix.
+type row struct {
+	server  string // its name for people
+	library string // whose version is shown: a key of versions
+	config  string // of both, to the letter
+	mode    string // --handoff: auto unless it must be told
+	becomes string // what auto finds, if mode is auto
+	limits  string // what does not work, and why
+
+	start   func(t *testing.T, addr netip.AddrPort, secretFile string) *server
+	single  bool // it serves one client per start
+	pool    int  // --harvest-pool; 0: any
+	secret  bool // guard and server share a --secret-file
+	clients []string
+	hosts   []string // nil: IPv4 alone
+	refused string   // what the guard says when it does not start; "": it does
+}
+
+// handoff is the mode that clients get.
+func (r *row) handoff() string {
+	if r.becomes != "" {
+		return r.becomes
+	}
+	return r.mode
+}
+
+// TestMatrix runs every pair of client and server of the README's matrix, and holds the README to it.
+func TestMatrix(t *testing.T) {
+	if !*matrix {
+		t.Skip("run by make test-matrix: it needs servers that other tests do not")
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			checkReadme(t)
+		}
+	})
+	for i := range rows {
+		r := &rows[i]
+		t.Run(strings.ReplaceAll(r.server+" "+r.handoff(), " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			for _, host := range slices.Concat([]string{hosts[0]}, r.hosts) {
+				t.Run(host, func(t *testing.T) { t.Parallel(); r.run(t, host) })
+			}
+		})
+	}
+}
+
+func (r *row) run(t *testing.T, host string) {
+	switch {
+	case r.refused != "":
+		r.refuse(t, host)
+	case r.single:
+		for _, c := range r.clients {
+			t.Run(c, func(t *testing.T) { t.Parallel(); r.converse(t, host, c) })
+		}
+	default:
+		r.converse(t, host, r.clients...)
+	}
+}
+
+// secrets writes a --secret-file, if guard and server share one.
+func (r *row) secrets(t *testing.T) string {
+	t.Helper()
+	if !r.secret {
+		return ""
+	}
+	const line = "5f8c1e0a92d7b3466e21c9f05ad3874b1d60e8f7a2394cb5de0718f46b9a2c53\n"
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// config is that of a guard in front of the row's server.
+func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
+	t.Helper()
+	kind, err := handoff.ParseKind(r.mode)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Handoff, c.SecretFile = kind, secretFile
+	if r.pool > 0 {
+		c.HarvestPool = r.pool
+	}
+}
+
+// refuse has the guard say why it does not stand in front of the server.
+func (r *row) refuse(t *testing.T, host string) {
+	s := r.start(t, address(host, freePort(t)), r.secrets(t))
+	c := frontend.Config{
+		Services:  []frontend.Service{{Listen: address(host, 0), Backend: s.addr}},
+		HelloRate: limit.Rate{PerSecond: -1}, Cookies: cookie.Measured(),
+	}
+	r.configure(t, &c, "")
+	g, err := frontend.New(t.Context(), c)
+	if err == nil {
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = g.Run(over)
+		t.Fatalf("the guard stands in front of %s", r.server)
+	}
+	if !strings.Contains(err.Error(), r.refused) {
+		t.Errorf("the guard says %q, want %q", err, r.refused)
+	}
+}
+
+// converse starts the server and a guard, and has clients talk to it at the same time.
+func (r *row) converse(t *testing.T, host string, clients ...string) {
+	secretFile := r.secrets(t)
+	s := r.start(t, address(host, freePort(t)), secretFile)
+	g := startGuard(t, s.addr, func(c *frontend.Config) { r.configure(t, c, secretFile) })
+	if got := g.Status().Services[0].Backend.Handoff; got != r.handoff() {
+		t.Errorf("hand-off %s, want %s", got, r.handoff())
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			counts := make(map[string]uint64)
+			for e, n := range g.Totals().Events {
+				if l := metrics.Labels[e]; n > 0 {
+					counts[l.Stage+" "+l.Outcome+" "+l.Reason] = n
+				}
+			}
+			t.Logf("guard: %+v, %v", g.Status().Services[0].Backend, counts)
+		}
+	})
+	t.Run("clients", func(t *testing.T) { // ends when all have
+		for _, name := range clients {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c := matrixClients[name].dial(t, g.addr)
+				c.ping("ping one " + name)
+				c.ping("ping two " + name)
+				c.close()
+			})
+		}
+	})
+	if n := g.count(metrics.Verified); n < uint64(len(clients)) {
+		t.Errorf("%d verified ClientHellos of %d clients", n, len(clients))
+	}
+	if s.closed != "" {
+		eventually(t, "all clients have said goodbye", func() bool { return strings.Count(s.text(), s.closed) >= len(clients) })
+	}
+}

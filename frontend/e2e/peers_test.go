@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/peers"
+)
+
+// builds are the programs of bench/peers that tests have asked for, compiled once each.
+var builds struct {
+	mu   sync.Mutex
+	made map[string]func() (string, error)
+}
+
+// build compiles a program of bench/peers.
+func build(t *testing.T, p *peers.Program) string {
+	t.Helper()
+	need(t, "cc")
+	builds.mu.Lock()
+	if builds.made == nil {
+		builds.made = make(map[string]func() (string, error))
+	}
+	once := builds.made[p.Name]
+	if once == nil {
+		once = sync.OnceValues(func() (string, error) {
+			dir := filepath.Join(shared, p.Name+".d")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				return "", err
+			}
+			return p.Build(dir)
+		})
+		builds.made[p.Name] = once
+	}
+	builds.mu.Unlock()
+	binary, err := once()
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return binary
+}
+
+// peerServer starts a server of bench/peers. cookies are what it is told they shall be.
+func peerServer(t *testing.T, addr netip.AddrPort, name, cookies string) *server {
+	t.Helper()
+	s := peers.Find(name)
+	cert, key := certFiles(t)
+	p := start(t, "", build(t, &s.Program), peers.Arguments(addr, peers.Identity{Certificate: cert, Key: key}, cookies)...)
+	awaitListener(t, p, addr)
+	return &server{program: p, addr: addr, closed: "closed"}
+}
+
+// peerClient is a client of bench/peers.
+func peerClient(name string) dialer {
+	return func(t *testing.T, addr netip.AddrPort) association {
+		t.Helper()
+		c := peers.FindClient(name)
+		return &gnutlsClient{start(t, "", build(t, c), addr.Addr().String(), strconv.Itoa(int(addr.Port())))}
+	}
+}
+
+// awaitListener waits until something is bound to the server's port: some servers take up a handshake with all who
+// ask them, so they are not asked.
+func awaitListener(t *testing.T, p *program, addr netip.AddrPort) {
+	t.Helper()
+	mark := ":" + strings.ToUpper(strconv.FormatUint(uint64(addr.Port()), 16)) + " "
+	eventually(t, p.name+" listens", func() bool {
+		select {
+		case <-p.exited:
+			t.Fatalf("%s ended as soon as it was started", p.name)
+		default:
+		}
+		for _, file := range []string{"/proc/net/udp", "/proc/net/udp6"} {
+			if table, err := os.ReadFile(file); err == nil && strings.Contains(string(table), mark) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// coapServer starts libcoap's example server, built for a library. Its DTLS port is the one above that it is given.
+func coapServer(t *testing.T, addr netip.AddrPort, library string) *server {
+	t.Helper()
+	p := start(t, "", "coap-server-"+library, "-A", addr.Addr().String(), "-p", strconv.Itoa(int(addr.Port())-1), "-d", "10", "-h", "coap", "-k", coapKey)
+	awaitListener(t, p, addr)
+	return &server{program: p, addr: addr}
+}
+
+// coapKey is the pre-shared key of coap-server and its clients.
+const coapKey = "a key for tests"
+
+// coapClient is libcoap's: a program that asks one thing, each time in an association of its own.
+type coapClient struct {
+	t       *testing.T
+	addr    netip.AddrPort
+	library string
+}
+
+func coap(library string) dialer {
+	return func(t *testing.T, addr netip.AddrPort) association { return &coapClient{t, addr, library} }
+}
+
+// ping puts text into a resource of the client's own, and gets it back.
+func (c *coapClient) ping(text string) {
+	c.t.Helper()
+	need(c.t, "coap-client-"+c.library)
+	uri := "coaps://" + c.addr.String() + "/" + c.library
+	c.ask("-m", "put", "-e", text, uri)
+	if got := c.ask("-m", "get", uri); !strings.Contains(got, text) {
+		c.t.Errorf("coap-client-%s put %q and got %q", c.library, text, got)
+	}
+}
+
+// ask runs the program, which ends by itself.
+func (c *coapClient) ask(args ...string) string {
+	c.t.Helper()
+	args = append([]string{"-B", strconv.Itoa(int(patience.Seconds())), "-u", "me", "-k", coapKey}, args...)
+	out, err := exec.CommandContext(c.t.Context(), "coap-client-"+c.library, args...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "4.") || strings.Contains(string(out), "ERR") {
+		c.t.Fatalf("coap-client-%s %s: %v\n%s", c.library, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (*coapClient) close() {}

@@ -1,0 +1,84 @@
+package handoff
+
+import (
+	"hash"
+	"net/netip"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// question is a ClientHello as the server sees it, and the cookie that the server gives it.
+type question struct {
+	*Hello
+	seen   udpbatch.Endpoint     // whom the server sees: the client, or the guard's port to the server
+	port   *relay.Port           // that port; nil: seen is the client itself
+	answer bool                  // cookie is the one to give the client, should its own be none
+	cookie [hello.MaxCookie]byte // what the formula found
+	length int                   // of cookie; 0: it cannot be known from this datagram
+}
+
+// formula computes cookies as a kind of server does. Not for concurrent use.
+type formula interface {
+	// compute finds the cookies of questions under k. It allocates only when k is a new one.
+	compute(k *cookie.Key, questions []question)
+}
+
+// newFormula makes the formula of a native kind of mode for the server at address, for at most size questions at a
+// time. mapped says that the server's socket is of IPv6 and sees IPv4 clients under v4-mapped addresses.
+func newFormula(kind Kind, server netip.AddrPort, mapped bool, p *cookie.Plan, size int) formula {
+	switch kind {
+	case NativeQt:
+		return newQt()
+	case NativeWolfSSL:
+		return newWolfSSL(mapped)
+	case NativeGnuTLS:
+		return newGnuTLS(mapped)
+	}
+	return newV1(p, server.Port(), size)
+}
+
+// macFormula is an HMAC over some message.
+type macFormula struct {
+	hash    func() hash.Hash
+	length  int                                             // of the cookie; the rest of the HMAC is cut off
+	message func(m []byte, q *question) (_ []byte, ok bool) // appends what the HMAC is over; not ok: not all of it is there
+
+	keyed [2]struct { // the keys of a keyring, last made first
+		key *cookie.Key
+		mac hash.Hash
+	}
+	buffer []byte // grows to the longest message seen
+	sum    []byte
+}
+
+func (f *macFormula) compute(k *cookie.Key, questions []question) {
+	mac := f.under(k)
+	for i := range questions {
+		q := &questions[i]
+		m, ok := f.message(f.buffer[:0], q)
+		f.buffer = m
+		q.length = 0
+		if !ok {
+			continue
+		}
+		mac.Reset()
+		mac.Write(m)
+		f.sum = mac.Sum(f.sum[:0])
+		q.length = copy(q.cookie[:f.length], f.sum)
+	}
+}
+
+// under returns the HMAC for k.
+func (f *macFormula) under(k *cookie.Key) hash.Hash {
+	for i := range f.keyed {
+		if f.keyed[i].key == k {
+			return f.keyed[i].mac
+		}
+	}
+	f.keyed[1] = f.keyed[0]
+	f.keyed[0].key, f.keyed[0].mac = k, k.HMAC(f.hash)
+	return f.keyed[0].mac
+}

@@ -1,0 +1,25 @@
+package handoff
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
+
+// newWolfSSL makes the formula of wolfSSL for DTLS up to 1.2 (wolfSSL_DTLS_SetCookieSecret), checked against wolfSSL
+// 5.5.4: HMAC-SHA256 over
+//
+//	sockaddr | client_version (2) | random (32) | session_id | cipher_suites | compression_methods
+//
+// the last three without their lengths. Of a ClientHello in fragments the first must reach to the end of the
+// compression methods; the client's extensions, which are what makes ClientHellos long, come after that.
+func newWolfSSL(mapped bool) formula {
+	return &macFormula{hash: sha256.New, length: sha256.Size, message: func(m []byte, q *question) ([]byte, bool) {
+		session, suites, methods, ok := q.Offer()
+		m = appendSockaddr(m, &q.seen, mapped)
+		m = binary.BigEndian.AppendUint16(m, q.Version)
+		m = append(m, q.Random[:]...)
+		m = append(m, session...)
+		m = append(m, suites...)
+		return append(m, methods...), ok
+	}}
+}

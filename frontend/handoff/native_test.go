@@ -1,0 +1,153 @@
+package handoff
+
+import (
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+)
+
+// whole is newHello with the rest of a ClientHello.
+func whole(t *testing.T, port uint16) Hello {
+	t.Helper()
+	h := newHello(port)
+	d := hellotest.New()
+	d.Random[0], d.Random[1] = byte(port>>8), byte(port)
+	if r := hello.Parse(d.Bytes(), &h.ClientHello); r != hello.OK {
+		t.Fatal(r)
+	}
+	h.Binding.Random = h.Random
+	return h
+}
+
+// natives are the native modes, for servers in front of which the guard is a proxy and for those that it protects
+// inline.
+func natives(t *testing.T, pool, size int) (proxy, inline map[Kind]Mode) {
+	t.Helper()
+	s := handofftest.Start(t)
+	proxy, inline = make(map[Kind]Mode), make(map[Kind]Mode)
+	for kind := range kindLen {
+		if kind.Native() {
+			b, err := openBackend(t, s, kind, pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proxy[kind], inline[kind] = b.Mode(size), NewInline(kind, s.Addr(), cookie.Measured(), size)
+		}
+	}
+	if len(proxy) != 4 {
+		t.Fatalf("%d native modes", len(proxy))
+	}
+	return proxy, inline
+}
+
+// The cookie that was given is accepted, from that client alone, and outlives one rotation.
+func TestNativeJudges(t *testing.T) {
+	const pool = 64
+	proxy, inline := natives(t, pool, 4)
+	check := func(t *testing.T, m Mode, most int) {
+		k := keyring(t, 'a')
+		c := answer(t, m, k, whole(t, 1000))
+		v := verdict(m, k, whole(t, 1000), c)
+		if !v.Verified || (v.Port == nil) != (most == 0) {
+			t.Fatalf("its own cookie is judged %+v", v)
+		}
+		if v := verdict(m, k, whole(t, 1000), append([]byte{^c[0]}, c[1:]...)); v.Verified || v.Length == 0 {
+			t.Errorf("a wrong cookie is judged %+v", v)
+		}
+		if !verdict(m, keyring(t, 'a', 'b'), whole(t, 1000), c).Verified {
+			t.Error("refused after one rotation")
+		}
+		if v := verdict(m, keyring(t, 'a', 'b', 'c'), whole(t, 1000), c); v.Verified || v.Length == 0 {
+			t.Errorf("after two rotations judged %+v", v)
+		}
+		accepted := 0
+		for port := range uint16(500) {
+			h := whole(t, 1000)
+			h.Binding.SourcePort = 2000 + port
+			if verdict(m, k, h, c).Verified {
+				accepted++
+			}
+		}
+		if accepted > most {
+			t.Errorf("cookie of another client accepted %d of 500 times", accepted)
+		}
+	}
+	// In a proxy each client may take choices ports of the pool: 16 of 500 expected, 45 is 7 deviations off.
+	for kind, m := range proxy {
+		t.Run(kind.String()+" proxy", func(t *testing.T) { check(t, m, 45) })
+	}
+	for kind, m := range inline {
+		t.Run(kind.String()+" inline", func(t *testing.T) { check(t, m, 0) })
+	}
+}
+
+// In a proxy the cookie is the one for the port that the verdict names, because that is whom the server sees.
+func TestNativeSeesThePort(t *testing.T) {
+	proxy, inline := natives(t, 16, 1)
+	k := keyring(t, 'a')
+	for kind, m := range proxy {
+		c := answer(t, m, k, whole(t, 7))
+		v := verdict(m, k, whole(t, 7), c)
+		if !v.Verified {
+			t.Fatalf("%v: %+v", kind, v)
+		}
+		seen := whole(t, 7)
+		seen.Binding.Source, seen.Binding.SourcePort = v.Port.Local().Addr().As16(), v.Port.Local().Port()
+		seen.Binding.DestinationPort = m.(*switching).backend.Server().Port()
+		if !verdict(inline[kind], k, seen, c).Verified {
+			t.Errorf("%v: cookie %x is not the one of port %v", kind, c, v.Port.Local())
+		}
+	}
+}
+
+// Clients that are mapped to a port in use get the next free one; when none is left, nothing.
+func TestNativeResolvesCollisions(t *testing.T) {
+	proxy, _ := natives(t, 8, 1)
+	m, k := proxy[NativeQt], keyring(t, 'a')
+	for i := range uint16(8) {
+		v := verdict(m, k, whole(t, i), answer(t, m, k, whole(t, i)))
+		if !v.Verified || !v.Port.Acquire() {
+			t.Fatalf("client %d: %+v", i, v)
+		}
+		defer v.Port.Release()
+	}
+	if v := verdict(m, k, whole(t, 100), nil); v.Length != 0 || v.Verified {
+		t.Errorf("with all ports in use judged %+v", v)
+	}
+}
+
+// A ClientHello whose first fragment ends before the compression methods has no cookie of wolfSSL's yet.
+func TestNativeNeedsTheFirstFragment(t *testing.T) {
+	_, inline := natives(t, 1, 1)
+	d := hellotest.New()
+	d.FragmentLength = 2 + 32 + 2 + 2 // ends behind the length of the suites
+	h := newHello(1)
+	if r := hello.Parse(d.Bytes(), &h.ClientHello); r != hello.OK {
+		t.Fatal(r)
+	}
+	for kind, m := range inline {
+		if v := verdict(m, keyring(t, 'a'), h, nil); v.Verified || (v.Length == 0) != (kind == NativeWolfSSL) {
+			t.Errorf("%v judges it %+v", kind, v)
+		}
+	}
+}
+
+func TestNativeDoesNotAllocate(t *testing.T) {
+	proxy, inline := natives(t, 64, 8)
+	k := keyring(t, 'a', 'b')
+	hs := make([]Hello, 8)
+	for i := range hs {
+		hs[i] = whole(t, uint16(i))
+		hs[i].Cookie = make([]byte, 16*(i%3))
+	}
+	for _, modes := range []map[Kind]Mode{proxy, inline} {
+		for kind, m := range modes {
+			if n := testing.AllocsPerRun(50, func() { m.Judge(k, hs) }); n != 0 {
+				t.Errorf("%v: %v allocations a batch", kind, n)
+			}
+		}
+	}
+}

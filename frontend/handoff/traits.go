@@ -1,0 +1,131 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// Traits is what probing found out about a server.
+type Traits struct {
+	AsksCookie   bool `json:"asks_cookie"`   // answers a first ClientHello with a HelloVerifyRequest
+	Stateless    bool `json:"stateless"`     // ... each time: it keeps nothing of who asks
+	Forgets      bool `json:"forgets"`       // if not stateless: it forgets a client that calls off
+	CookieLength int  `json:"cookie_length"` // bytes
+	Seq          int  `json:"hello_verify_message_seq"`
+
+	Steady     bool  `json:"steady"`                // the same cookie for the same ClientHello at once
+	Timed      bool  `json:"timed"`                 // another one a second later
+	OldTaken   bool  `json:"old_cookie_taken"`      // if timed: the one of a second ago still passes
+	PerAddress *bool `json:"per_address,omitempty"` // another for another address; known of servers on loopback
+	PerPort    bool  `json:"per_port"`              // another for another port
+	PerHello   bool  `json:"per_hello"`             // another for another random, or another version and other suites
+
+	Trusts       bool `json:"trusts"`        // takes any cookie, in the first ClientHello it sees
+	Replays      bool `json:"replays"`       // takes any cookie, after a ClientHello without
+	SecondVerify bool `json:"second_verify"` // answers a wrong cookie with its own, and takes that in message 2
+
+	Fragments bool     `json:"fragments"` // takes a ClientHello in two fragments
+	Versions  []string `json:"versions"`  // of DTLS, that it answers a ClientHello of
+	DTLS13    bool     `json:"dtls13"`    // negotiates DTLS 1.3
+}
+
+// trustMend is the way out for servers whose own cookies are of no use.
+const trustMend = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
+
+// kind picks the mode that fits, or says why none does and how to mend that.
+func (t *Traits) kind() (Kind, error) {
+	switch {
+	case t.DTLS13:
+		return Auto, errors.New("it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3): limit it to DTLS 1.2")
+	case t.Trusts:
+		return Trust, nil
+	case !t.AsksCookie:
+		return Auto, errors.New("it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first: switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)")
+	case t.Replays:
+		return Replay, nil
+	case t.unharvestable() == "":
+		return Harvest, nil
+	case t.SecondVerify:
+		return DoubleHVR, nil
+	}
+	return Auto, fmt.Errorf("%s, and it does not take a second cookie exchange: %s", t.unharvestable(), trustMend)
+}
+
+// unharvestable says why the server's cookies cannot be harvested; "" if they can.
+func (t *Traits) unharvestable() string {
+	switch {
+	case t.CookieLength > hello.MaxCookie:
+		return fmt.Sprintf("its cookies are %d bytes, more than the %d that clients accept", t.CookieLength, hello.MaxCookie)
+	case !t.Stateless && !t.Forgets:
+		return "it keeps each address that asks for a cookie, even one that calls off"
+	case !t.Steady:
+		return "its cookies are new each time"
+	case t.PerHello:
+		return "its cookies depend on more than the client's address, so they cannot be harvested"
+	case !t.PerPort:
+		return "its cookies do not depend on the client's port, so a harvested one would fit every client"
+	case t.Timed && !t.OldTaken:
+		return "its cookies die within a second"
+	}
+	return ""
+}
+
+// why says in a few words what the choice of kind k rests on.
+func (t *Traits) why(k Kind) string {
+	switch k {
+	case Trust:
+		return "the server accepts any cookie"
+	case Replay:
+		return "the server accepts any cookie, once it has seen a ClientHello without one"
+	case DoubleHVR:
+		return t.unharvestable() + "; it takes a second cookie exchange"
+	case Harvest:
+		why := fmt.Sprintf("the server's %d-byte cookies depend on the client's address and port alone", t.CookieLength)
+		if t.Timed {
+			why += ", and on the time"
+		}
+		if !t.Stateless {
+			why += "; it counts from the first ClientHello, so one goes in front of each client's"
+		}
+		return why
+	}
+	return "asked for"
+}
+
+// Lines describes the traits for people, one name and one finding each.
+func (t *Traits) Lines() [][2]string {
+	yes := func(b bool, yes, no string) string {
+		if b {
+			return yes
+		}
+		return no
+	}
+	lines := [][2]string{
+		{"cookie exchange", yes(!t.AsksCookie, "none", yes(t.Stateless, "stateless", "keeps each address that asks"+yes(t.Forgets, ", until it calls off", "")))},
+		{"versions", strings.Join(t.Versions, ", ") + yes(t.DTLS13, " and DTLS 1.3", "")},
+	}
+	if !t.AsksCookie {
+		return lines
+	}
+	var bound []string
+	for _, b := range []struct {
+		is   bool
+		what string
+	}{
+		{t.PerAddress != nil && *t.PerAddress, "address"}, {t.PerPort, "port"}, {t.PerHello, "ClientHello"}, {t.Timed, "time"}, {!t.Steady, "chance"},
+	} {
+		if b.is {
+			bound = append(bound, b.what)
+		}
+	}
+	return append(lines, [][2]string{
+		{"cookie", fmt.Sprintf("%d bytes, message_seq %d, bound to %s%s", t.CookieLength, t.Seq, strings.Join(bound, ", "),
+			yes(t.PerAddress == nil, " (address: not known, it is not on loopback)", ""))},
+		{"lifetime", yes(t.Timed, yes(t.OldTaken, "limited, a second at least", "below a second"), "no limit seen")},
+		{"foreign cookies", yes(t.Trusts, "accepted", yes(t.Replays, "accepted after a ClientHello without", "refused"))},
+		{"fragments", yes(t.Fragments, "taken", "not taken")},
+	}...)
+}
