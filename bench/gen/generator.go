@@ -122,7 +122,7 @@ func (g *Generator) load(f *Flow, m traffic.Mix) error {
 
 // lay puts the first templates of all items in a row, and those that follow behind them.
 func lay(f *Flow, m traffic.Mix) (all []floodTemplate, longest int, follows uint32) {
-	add := func(t *traffic.Template) *floodTemplate {
+	add := func(t *traffic.Template) {
 		frame, at := f.Skeleton(t), f.Layout().PayloadAt()
 		longest = max(longest, len(frame))
 		c := floodTemplate{Length: uint32(len(frame))}
@@ -138,7 +138,6 @@ func lay(f *Flow, m traffic.Mix) (all []floodTemplate, longest int, follows uint
 		c.IpSum, c.UdpSum = f.Sums(frame)
 		copy(unsafe.Slice((*byte)(unsafe.Pointer(&c.Frame)), traffic.MaxFrame), frame)
 		all = append(all, c)
-		return &all[len(all)-1]
 	}
 	for i := range m {
 		add(&m[i].Templates[0])

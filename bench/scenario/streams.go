@@ -75,7 +75,7 @@ func (t *Streams) Run(s *Settings) (*result.Outcome, error) {
 	for i, p := range t.Paths {
 		for j, size := range streamSizes {
 			r := result.Stream{Subject: p.Name, Size: size, Skipped: p.Skip, Offered: streamRate}
-			summarize(&r, samples[i*len(streamSizes)+j], s.KeepDisturbed)
+			summarise(&r, samples[i*len(streamSizes)+j], s.KeepDisturbed)
 			o.Streams = append(o.Streams, r)
 		}
 	}
@@ -136,8 +136,8 @@ func (b *Bed) sample(c *callers, size int, window time.Duration) (m sample, err 
 	return m, nil
 }
 
-// summarize fills in what the undisturbed samples say.
-func summarize(r *result.Stream, all []sample, keep bool) {
+// summarise fills in what the undisturbed samples say.
+func summarise(r *result.Stream, all []sample, keep bool) {
 	r.Rounds = len(all)
 	var rate, perCore, p50, p99, p999, every []float64
 	for i := range all {

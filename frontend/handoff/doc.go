@@ -8,6 +8,9 @@
 //   - native-hmac, native-qt, native-wolfssl, native-gnutls: the guard computes the cookie that the server itself would
 //     give, from a secret that both have: over the client's address inline, in a proxy over the one of the guard's
 //     port, to which a client is mapped as for harvest.
+//   - replay: the server wants a first ClientHello without a cookie from each peer, then takes any cookie. The guard
+//     sends one of its own in front of the client's, and swallows the answer.
+//   - double-hvr: the guard issues its own cookie, then the server asks the verified client for its own.
 //
 // A [Backend] is one server: probed when opened, watched by Run for as long as it serves. Each worker has a
 // [Mode] of its own, made by Backend.Mode, with scratch memory that is not for concurrent use. Another way to

@@ -37,11 +37,10 @@ func main() {
 		log.Print("usage: pion ADDRESS PORT CERTIFICATE KEY")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1:]); err != nil {
-		log.Fatal(err)
-	}
+	log.Fatal(run(os.Args[1:]))
 }
 
+// run serves until something fails.
 func run(args []string) error {
 	address, err := net.ResolveUDPAddr("udp", net.JoinHostPort(args[0], args[1]))
 	if err != nil {
