@@ -49,7 +49,7 @@ func table(version func(library string) string) string {
 	for i := range rows {
 		r := &rows[i]
 		mode := "`" + r.handoff() + "`"
-		if r.refused != "" {
+		if len(r.clients) == 0 {
 			mode = "none"
 		}
 		var titles []string
