@@ -153,7 +153,7 @@ var rows = []row{
 	{
 		server: "coturn", library: "coturn", mode: "replay",
 		config: "`turnserver --tls-listening-port 5349 --cert cert.pem --pkey key.pem --no-tls --no-tcp`",
-		limits: "a cookie belongs to the connection that the first ClientHello opened, and is refused behind another: neither `harvest` (which `auto` may find, since a server without other clients gives the same cookie again) nor `replay`; give it a port of its own",
+		limits: "coturn 4.6 derives a cookie from the connection that the first ClientHello opened, and refuses it behind another: neither `harvest` (which `auto` may find, since a server without other clients gives the same cookie again) nor `replay`; leave it without the guard. Later versions have one secret for all connections, and were not tried",
 		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
 			t.Helper()
 			return turnServer(t, addr)
