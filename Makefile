@@ -25,7 +25,7 @@ MATRIX_PACKAGES := coturn libcoap3-bin
 # One package after the other: those in the lab want the CPUs for themselves. And anew each time: what a test that
 # builds and runs other programs depends on, the cache of results does not know.
 TURNS := -p 1 -count=1
-BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES)
+BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) nginx-light libnginx-mod-stream
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 

@@ -30,17 +30,20 @@ type Bed struct {
 	key     *cookie.Key // of the guard under test, if it is one
 	flow    gen.Flow
 	counter *gen.Counter
-	round   bool // answers go back
-	flood   *gen.Generator
-	tasks   []int // all that is under test
+	round   bool             // answers go back
+	floods  []*gen.Generator // one for each CPU that they run on
+	cpus    []int            // of what is under test
+	shared  bool             // and of the generator
+	tasks   []int            // all that is under test
+	daemon  int              // process of the guard under test, if it is one
 	closers []func() error
 }
 
 // beds numbers them: their namespaces need names of their own.
 var beds atomic.Int32
 
-// newBed makes a lab, puts the subject into it and readies a flood of t.
-func newBed(s *Subject, t gen.Template) (*Bed, error) {
+// newBed makes a lab, puts the subject into it and readies a flood of t; nil: there will be none.
+func newBed(s *Subject, t *gen.Template) (*Bed, error) {
 	l, err := lab.New(fmt.Sprintf("bench%d", beds.Add(1)))
 	if err != nil {
 		return nil, err
@@ -65,22 +68,28 @@ func (b *Bed) Close() error {
 // Defer has f called when the bed is closed.
 func (b *Bed) Defer(f func() error) { b.closers = append(b.closers, f) }
 
-// Pin confines processes or threads to the CPU under test and has their time counted as its.
+// Pin confines processes or threads to the CPUs under test and has their time counted as theirs.
 func (b *Bed) Pin(pids ...int) error {
 	b.tasks = append(b.tasks, pids...)
-	return pin(subjectCPU, pids...)
+	return pin(b.cpus, pids...)
 }
 
 // Front is the interface that the flood comes in by.
 func (*Bed) Front() string { return lab.ToClient }
 
-func (b *Bed) build(s *Subject, t gen.Template) error {
+func (b *Bed) build(s *Subject, t *gen.Template) error {
 	b.Service = netip.AddrPortFrom(lab.Guard4, servicePort)
+	if s.Beyond {
+		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
+	}
 	b.flow.Destination, b.flow.Sources = b.Service, netip.MustParsePrefix(sources4)
+	if b.cpus, b.shared = s.Shared, true; b.cpus == nil {
+		b.cpus, b.shared = []int{subjectCPU}, false
+	}
 	if err := b.Lab.Bare(); err != nil {
 		return err
 	}
-	if err := b.Lab.Guard.Do(b.guardSide); err != nil {
+	if err := b.Lab.Guard.Do(func() error { return b.guardSide(s) }); err != nil {
 		return err
 	}
 	if err := b.Lab.Client.Do(func() error { return b.clientSide(s, t) }); err != nil {
@@ -90,27 +99,34 @@ func (b *Bed) build(s *Subject, t gen.Template) error {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}
 	// Last, as it is an XDP program that makes the NAPI.
-	return b.Lab.Guard.Do(func() error {
-		front, err := interfaceNamed(b.Front())
-		if err != nil {
-			return err
-		}
-		threads, err := threadedNAPI(front.Index)
-		if err != nil {
-			return err
-		}
-		return b.Pin(threads...)
-	})
+	return b.Lab.Guard.Do(func() error { return b.own(b.Front(), s) })
+}
+
+// own takes the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
+// CPUs needs no threads for that: a frame goes into the queue of its sender's CPU, and is processed there.
+func (b *Bed) own(device string, s *Subject) error {
+	if s.Shared != nil {
+		return nil
+	}
+	i, err := interfaceNamed(device)
+	if err != nil {
+		return err
+	}
+	threads, err := threadedNAPI(i.Index)
+	if err != nil {
+		return err
+	}
+	return b.Pin(threads...)
 }
 
 // guardSide readies the guard's end: where sources are, and a ring for what is redirected to it.
-func (b *Bed) guardSide() error {
+func (b *Bed) guardSide(s *Subject) error {
 	front, err := interfaceNamed(b.Front())
 	if err != nil {
 		return err
 	}
 	b.flow.Peer = front.HardwareAddr
-	if err := errors.Join(queued(front.Name), whole(front.Name)); err != nil {
+	if err := errors.Join(spreadOut(front.Name, s), queued(front.Name), whole(front.Name)); err != nil {
 		return err
 	}
 	client := lab.Client4.AsSlice()
@@ -128,32 +144,61 @@ func (b *Bed) guardSide() error {
 const counterPoll = 20 * time.Microsecond
 
 // clientSide readies generator and counter, and takes the counting off the CPU under test.
-func (b *Bed) clientSide(s *Subject, t gen.Template) error {
+func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 	near, err := interfaceNamed(lab.ToGuard)
 	if err != nil {
 		return err
 	}
 	b.flow.Interface, b.round = near, s.At == gen.Return
-	if err := queued(near.Name); err != nil {
+	if err := errors.Join(spreadOut(near.Name, s), queued(near.Name)); err != nil {
 		return err
+	}
+	if t == nil {
+		// With an XDP program, as only then what the guard sends by XDP_TX is taken at once.
+		return errors.Join(b.Lab.PassXDP(b.Lab.Client, near.Name), quietNAPI(near.Index))
 	}
 	if b.counter, err = gen.Count(b.flow, s.At); err != nil {
 		return err
 	}
 	b.Defer(b.counter.Close)
-	threads, err := polledNAPI(near.Index, counterPoll)
+	generators := s.Shared
+	if s.Shared == nil {
+		generators = []int{generatorCPU}
+		threads, err := polledNAPI(near.Index, counterPoll)
+		if err != nil {
+			return err
+		}
+		// Urgent, as the generator shares its CPU and would fill the ring while it has it.
+		if err := errors.Join(pin(generators, threads...), urgent(threads...)); err != nil {
+			return err
+		}
+	}
+	for _, cpu := range generators {
+		g, err := gen.New(b.flow, *t, cpu)
+		if err != nil {
+			return err
+		}
+		b.Defer(g.Close)
+		b.floods = append(b.floods, g)
+	}
+	return nil
+}
+
+// quietNAPI takes the packet processing of an interface to the generator's CPU.
+func quietNAPI(index int) error {
+	threads, err := threadedNAPI(index)
 	if err != nil {
 		return err
 	}
-	// Urgent, as the generator shares its CPU and would fill the ring while it has it.
-	if err := errors.Join(pin(generatorCPU, threads...), urgent(threads...)); err != nil {
-		return err
+	return pin([]int{generatorCPU}, threads...)
+}
+
+// spreadOut gives an interface a queue for each of the machine's first CPUs, if the subject shares them.
+func spreadOut(device string, s *Subject) error {
+	if s.Shared == nil {
+		return nil
 	}
-	if b.flood, err = gen.New(b.flow, t, generatorCPU); err != nil {
-		return err
-	}
-	b.Defer(b.flood.Close)
-	return nil
+	return setQueues(device, subjectCPU+1)
 }
 
 // neighbour tells the guard where the client is, so that no answer waits for ARP.
@@ -178,17 +223,25 @@ func (b *Bed) primed(f func() error) error {
 	return f()
 }
 
-// under runs f while the flood comes at rate, 0 for all that the generator can.
+// under runs f while the flood comes at rate, 0 for all that the generators can.
 func (b *Bed) under(rate float64, f func() error) error {
-	if err := b.flood.SetRate(rate); err != nil {
-		return err
-	}
 	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.flood.Run(ctx) }()
-	err := f()
+	defer stop()
+	ended := make(chan error, len(b.floods))
+	for _, g := range b.floods {
+		if err := g.SetRate(rate / float64(len(b.floods))); err != nil {
+			return err
+		}
+	}
+	for _, g := range b.floods {
+		go func() { ended <- g.Run(ctx) }()
+	}
+	errs := []error{f()}
 	stop()
-	return errors.Join(err, <-ended)
+	for range b.floods {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
 }
 
 // settle is how long a flood runs before it is looked at: the callers' first set-up, and queues that fill.

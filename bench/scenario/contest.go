@@ -3,18 +3,17 @@ package scenario
 import (
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 // Contest puts subjects under the same flood, in turn, several times over.
 type Contest struct {
 	Name     string
 	Title    string
-	Template gen.Template
+	Template gen.Template // of the flood, for subjects that have none of their own
 	Subjects []*Subject
 	Compare  []Comparison
 }
@@ -25,51 +24,21 @@ type Comparison struct {
 	Want float64 // at least; 0: nothing is promised
 }
 
-// Settings of all contests.
-type Settings struct {
-	Window time.Duration // of one run
-	Rounds int           // runs of each subject
-	// Handshakes are those that clients try at each level of a flood.
-	Handshakes int
-	// Disturbed runs count too. For trying things out: the figures mean nothing.
-	KeepDisturbed bool
-	Progress      io.Writer
-}
-
-// Row is what a contest found of a subject.
-type Row struct {
-	Subject string  `json:"subject"`
-	Median  float64 `json:"median"` // handled per second of CPU time
-	Low     float64 `json:"low"`
-	High    float64 `json:"high"`
-	Runs    []Run   `json:"runs"`
-	Skipped string  `json:"skipped,omitempty"`
-	Valid   int     `json:"valid"` // undisturbed runs
-}
-
-// Ratio is what became of a comparison.
-type Ratio struct {
-	A     string  `json:"a"`
-	B     string  `json:"b"`
-	Ratio float64 `json:"ratio"`
-	Want  float64 `json:"want,omitempty"`
-}
-
-// Outcome of a contest.
-type Outcome struct {
-	Name   string  `json:"name"`
-	Title  string  `json:"title"`
-	Rows   []Row   `json:"rows"`
-	Ratios []Ratio `json:"ratios,omitempty"`
-
-	Handshakes []Handshakes `json:"handshakes,omitempty"`
+// Estimate is about how long the contest takes.
+func (c *Contest) Estimate(s *Settings) (all time.Duration) {
+	for _, subject := range c.Subjects {
+		if subject.Skip == "" {
+			all += setUp + s.Window + time.Duration(len(subject.Rates))*(settle+s.Window/lookShare)
+		}
+	}
+	return all * time.Duration(s.Rounds)
 }
 
 // Run holds the contest.
-func (c *Contest) Run(s *Settings) (*Outcome, error) {
-	o := &Outcome{Name: c.Name, Title: c.Title, Rows: make([]Row, len(c.Subjects))}
+func (c *Contest) Run(s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: c.Name, Title: c.Title, Rows: make([]result.Row, len(c.Subjects))}
 	for i, subject := range c.Subjects {
-		o.Rows[i] = Row{Subject: subject.Name, Skipped: subject.Skip}
+		o.Rows[i] = result.Row{Subject: subject.Name, Skipped: subject.Skip}
 	}
 	// Interleaved, so that what changes with time changes for all.
 	for round := range s.Rounds {
@@ -82,15 +51,15 @@ func (c *Contest) Run(s *Settings) (*Outcome, error) {
 				return nil, fmt.Errorf("%s, %s: %w", c.Name, subject.Name, err)
 			}
 			o.Rows[i].Runs = append(o.Rows[i].Runs, run)
-			fmt.Fprintf(s.Progress, "%s %d/%d %s: %s\n", c.Name, round+1, s.Rounds, subject.Name, run.line())
+			fmt.Fprintf(s.Progress, "%s %d/%d %s: %s\n", c.Name, round+1, s.Rounds, subject.Name, line(&run))
 		}
 	}
 	for i := range o.Rows {
-		o.Rows[i].sum(s)
+		o.Rows[i].Sum(s.KeepDisturbed)
 	}
 	for _, p := range c.Compare {
 		a, b := &o.Rows[p.A], &o.Rows[p.B]
-		r := Ratio{A: a.Subject, B: b.Subject, Want: p.Want}
+		r := result.Ratio{A: a.Subject, B: b.Subject, Want: p.Want}
 		if a.Median > 0 && b.Median > 0 {
 			r.Ratio = a.Median / b.Median
 		}
@@ -99,14 +68,21 @@ func (c *Contest) Run(s *Settings) (*Outcome, error) {
 	return o, nil
 }
 
+// lookShare of a window is what a look at each rate takes: a rough one suffices to find the peak.
+const lookShare = 4
+
 // once makes a bed, has one run in it, and checks the answers.
-func (c *Contest) once(s *Subject, settings *Settings) (run Run, err error) {
-	b, err := newBed(s, c.Template)
+func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err error) {
+	t := c.Template
+	if s.Template != nil {
+		t = *s.Template
+	}
+	b, err := newBed(s, &t)
 	if err != nil {
 		return run, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	best, err := b.best(s, settings.Window/4) // a rough look suffices to find the peak
+	best, err := b.best(s, settings.Window/lookShare)
 	if err != nil {
 		return run, err
 	}
@@ -117,8 +93,8 @@ func (c *Contest) once(s *Subject, settings *Settings) (run Run, err error) {
 	if s.Rates == nil && !s.Wall {
 		run.PerCore /= max(run.Busy, 1e-9)
 	}
-	run.Disturbed = run.disturbed()
-	return run, b.checkAnswers(c.Template)
+	run.Disturbed = disturbances(s, &run)
+	return run, b.checkAnswers(t)
 }
 
 // best finds the rate at which the subject handles most.
@@ -134,24 +110,4 @@ func (b *Bed) best(s *Subject, window time.Duration) (rate float64, err error) {
 		}
 	}
 	return rate, nil
-}
-
-// sum fills in median and spread of the runs that count. Where more than half of them were disturbed there is
-// no figure.
-func (r *Row) sum(s *Settings) {
-	var rates []float64
-	for i := range r.Runs {
-		if r.Runs[i].Disturbed == nil {
-			r.Valid++
-		}
-		if r.Runs[i].Disturbed == nil || s.KeepDisturbed {
-			rates = append(rates, r.Runs[i].PerCore)
-		}
-	}
-	if len(rates) == 0 || 2*len(rates) < len(r.Runs) {
-		return
-	}
-	slices.Sort(rates)
-	n := len(rates)
-	r.Median, r.Low, r.High = (rates[(n-1)/2]+rates[n/2])/2, rates[0], rates[n-1]
 }

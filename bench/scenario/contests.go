@@ -2,9 +2,13 @@ package scenario
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
@@ -12,95 +16,126 @@ import (
 // junkSize is that of the question, so that only the content differs.
 const junkSize = 205
 
-// Scenario can be run.
-type Scenario interface {
-	Run(*Settings) (*Outcome, error)
-}
-
-// Entry is a scenario that can be made: a contest, or a trial.
-type Entry struct {
-	Name, Title string
-	make        func(dir string) (subjects []*Subject, compare []Comparison, t gen.Template, err error)
-	trial       func(dir string) (*Trial, error)
-}
-
-// Make readies the scenario. What it needs is compiled into dir.
-func (e *Entry) Make(dir string) (Scenario, error) {
-	if e.trial != nil {
-		t, err := e.trial(dir)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", e.Name, err)
-		}
-		t.Name, t.Title = e.Name, e.Title
-		return t, nil
-	}
-	subjects, compare, t, err := e.make(dir)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", e.Name, err)
-	}
-	return &Contest{Name: e.Name, Title: e.Title, Template: t, Subjects: subjects, Compare: compare}, nil
-}
-
-// Entries are all there are, in the order of the report. What is compared is promised in bench/README.md.
-var Entries = []Entry{
-	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", swapContest, nil},
-	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", peersContest, nil},
-	{"junk", "datagrams that are no DTLS, dropped", junkContest, nil},
-	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", wrongCookieContest, nil},
-	{"size", "answers with few and many services and verified flows", sizeContest, nil},
-	{"workers", "ClientHellos answered by workers, in overload and at their peak", workersContest, nil},
-	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", nil, inlineTrial},
-}
-
-func swapContest(string) ([]*Subject, []Comparison, gen.Template, error) {
+func swapContest(string) (*Contest, error) {
 	t, err := gen.FirstHello(question())
-	return []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
-		[]Comparison{{0, 1, 0.26}, {0, 2, 0}}, t, err
+	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
+		Compare: []Comparison{{0, 1, 0.26}, {0, 2, 0}}}, err
 }
 
-func peersContest(dir string) ([]*Subject, []Comparison, gen.Template, error) {
+// peersContest has the guard first and then every server there is.
+func peersContest(dir string) (*Contest, error) {
 	t, err := gen.FirstHello(question())
-	return []*Subject{
-		guardSubject("dtlsguard xdp", guardOptions{}),
-		serverSubject("openssl", dir), serverSubject("echo", dir), serverSubject("gnutls", dir),
-	}, []Comparison{{0, 1, 18}, {0, 2, 13}, {0, 3, 0}}, t, err
+	c := &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{})}}
+	promised := map[string]float64{"openssl": 18, "echo": 13}
+	for i := range peers.Servers {
+		name := peers.Servers[i].Name
+		c.Subjects = append(c.Subjects, serverSubject(name, dir))
+		c.Compare = append(c.Compare, Comparison{0, i + 1, promised[name]})
+	}
+	return c, err
 }
 
-func junkContest(string) ([]*Subject, []Comparison, gen.Template, error) {
+func junkContest(string) (*Contest, error) {
 	t, err := gen.Junk(junkSize)
 	guard := guardSubject("dtlsguard xdp", guardOptions{})
 	guard.Handled = packetsReceived
-	return []*Subject{guard, dropSubject()}, []Comparison{{0, 1, 0.90}}, t, err
+	return &Contest{Template: t, Subjects: []*Subject{guard, dropSubject()}, Compare: []Comparison{{0, 1, 0.90}}}, err
 }
 
-func wrongCookieContest(string) ([]*Subject, []Comparison, gen.Template, error) {
+func wrongCookieContest(string) (*Contest, error) {
 	t, err := gen.WithCookie(question(), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
-	return []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, []Comparison{{0, 1, 0}}, t, err
+	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, Compare: []Comparison{{0, 1, 0}}}, err
 }
 
-func sizeContest(string) ([]*Subject, []Comparison, gen.Template, error) {
+func sizeContest(string) (*Contest, error) {
 	t, err := gen.FirstHello(question())
-	return []*Subject{
+	return &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("1 service, 10 flows", guardOptions{flows: 10}),
 		guardSubject("1024 services, 10 flows", guardOptions{services: 1023, flows: 10}),
 		guardSubject("1 service, 60000 flows", guardOptions{flows: 60000}),
-	}, []Comparison{{1, 0, 0.90}, {2, 0, 0.90}}, t, err
+	}, Compare: []Comparison{{1, 0, 0.90}, {2, 0, 0.90}}}, err
+}
+
+// framesContest is of ClientHellos as short as can be, as they are, and padded.
+func framesContest(string) (*Contest, error) {
+	c := &Contest{}
+	for _, size := range result.Sizes {
+		d := padded(size)
+		if size == len(question()) {
+			d = question()
+		}
+		t, err := gen.FirstHello(d)
+		if err != nil {
+			return nil, fmt.Errorf("ClientHello of %d bytes: %w", size, err)
+		}
+		s := guardSubject(fmt.Sprintf("%d bytes", size), guardOptions{})
+		s.Template = &t
+		if len(c.Subjects) > 0 {
+			c.Compare = append(c.Compare, Comparison{len(c.Subjects), 0, 0})
+		}
+		c.Subjects = append(c.Subjects, s)
+	}
+	return c, nil
+}
+
+// padded is a ClientHello of size bytes: the shortest, with an extension that pads it (RFC 7685).
+func padded(size int) []byte {
+	const padding = 21
+	b := hellotest.New()
+	if room := size - len(b.Bytes()) - 6; room >= 0 { // 6: lengths of all extensions and of this, and its type
+		be := binary.BigEndian
+		b.Tail = be.AppendUint16(be.AppendUint16(be.AppendUint16(b.Tail, uint16(4+room)), padding), uint16(room))
+		b.Tail = append(b.Tail, make([]byte, room)...)
+	}
+	return b.Bytes()
+}
+
+// pathsContest is of all ways that an answer can take.
+func pathsContest(dir string) (*Contest, error) {
+	t, err := gen.FirstHello(question())
+	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.ModeGeneric})
+	generic.At = gen.Stack // of a program that has only skbs, answers are skbs
+	c := &Contest{Template: t, Subjects: []*Subject{
+		guardSubject("xdp, native", guardOptions{}), generic,
+		workersSubject("workers behind XDP", dir, true), workersSubject("workers alone", dir, false),
+	}}
+	for i := range c.Subjects[1:] {
+		c.Compare = append(c.Compare, Comparison{0, i + 1, 0})
+	}
+	return c, err
 }
 
 // sweep are the rates that a peak is looked for among: sockets peak below 0.4 M/s.
-var sweep = []float64{60e3, 80e3, 100e3, 115e3, 130e3, 145e3, 160e3, 180e3, 200e3, 230e3, 260e3, 300e3, 340e3, 380e3, 430e3}
+var sweep = []float64{60e3, 80e3, 100e3, 120e3, 140e3, 160e3, 190e3, 220e3, 260e3, 310e3, 370e3, 430e3}
 
-func workersContest(dir string) ([]*Subject, []Comparison, gen.Template, error) {
+func workersContest(dir string) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	if err != nil {
-		return nil, nil, t, err
+		return nil, err
 	}
-	over, peak := workersSubject(dir), workersSubject(dir)
-	over.Name, over.Wall = over.Name+", overload", true
-	peak.Name, peak.Rates = peak.Name+", peak", sweep
-	echo := serverSubject("echo", dir)
-	echo.Name, echo.Rates = echo.Name+", peak", sweep
-	return []*Subject{over, peak, echo}, []Comparison{{0, 1, 0.90}, {1, 2, 0.90}}, t, nil
+	const workers = "dtlsguard workers"
+	over, peak := workersSubject(workers+", overload", dir, true), workersSubject(workers+", peak", dir, true)
+	alone, echo := workersSubject(workers+" without XDP, peak", dir, false), serverSubject("echo", dir)
+	echo.Name += ", peak"
+	over.Wall = true
+	for _, s := range []*Subject{peak, alone, echo} {
+		s.Rates = sweep
+	}
+	return &Contest{Template: t, Subjects: []*Subject{over, peak, alone, echo}, Compare: []Comparison{{0, 1, 0.90}, {1, 3, 0.90}, {2, 3, 0}}}, nil
+}
+
+// scalingContest has everything, the generator and the counter too, on one CPU, and then on two.
+func scalingContest(dir string) (*Contest, error) {
+	t, err := gen.FirstHello(question())
+	c := &Contest{Template: t, Subjects: []*Subject{
+		guardSubject("xdp, 1 CPU", guardOptions{}), guardSubject("xdp, 2 CPUs", guardOptions{}),
+		workersSubject("workers, 1 CPU", dir, true), workersSubject("workers, 2 CPUs", dir, true),
+	}, Compare: []Comparison{{1, 0, 0}, {3, 2, 0}}}
+	for i, s := range c.Subjects {
+		s.Wall = true
+		s.Shared = [][]int{{subjectCPU}, {generatorCPU, subjectCPU}}[i%2]
+	}
+	return c, err
 }
 
 // question is the ClientHello of the floods: of openssl s_client with DTLS 1.2, 205 bytes.

@@ -28,6 +28,10 @@ func (c cpuTime) minus(o cpuTime) cpuTime {
 	return cpuTime{c.busy - o.busy, c.idle - o.idle, c.steal - o.steal}
 }
 
+func (c cpuTime) plus(o cpuTime) cpuTime {
+	return cpuTime{c.busy + o.busy, c.idle + o.idle, c.steal + o.steal}
+}
+
 // readCPU reads the time of one CPU from /proc/stat (proc_stat(5)).
 func readCPU(cpu int) (cpuTime, error) {
 	f, err := os.Open("/proc/stat")
@@ -80,10 +84,12 @@ func runtimes(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// pin confines all threads of processes, and what they start, to a CPU.
-func pin(cpu int, pids ...int) error {
+// pin confines all threads of processes, and what they start, to some CPUs.
+func pin(cpus []int, pids ...int) error {
 	var set unix.CPUSet
-	set.Set(cpu)
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
 	for _, pid := range pids {
 		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
@@ -95,7 +101,7 @@ func pin(cpu int, pids ...int) error {
 				return err
 			}
 			if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("confine thread %d to CPU %d: %w", tid, cpu, err)
+				return fmt.Errorf("confine thread %d to CPU %v: %w", tid, cpus, err)
 			}
 		}
 	}
@@ -114,4 +120,4 @@ func urgent(pids ...int) error {
 }
 
 // PinSelf confines this process, and what it starts, to the generator's CPU.
-func PinSelf() error { return pin(generatorCPU, os.Getpid()) }
+func PinSelf() error { return pin([]int{generatorCPU}, os.Getpid()) }

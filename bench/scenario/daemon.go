@@ -28,15 +28,10 @@ func buildDaemon(dir string) (string, error) {
 // metricsPort is where a daemon in the guard's namespace says that it is ready.
 const metricsPort = 9477
 
-// workersSubject is the daemon as a proxy behind its XDP program, with one worker.
-func workersSubject(dir string) *Subject {
-	s := &Subject{Name: "dtlsguard workers", At: gen.Stack, Handled: rightAnswers}
+// workersSubject is the daemon as a proxy, with a worker for each CPU under test, behind its XDP program or alone.
+func workersSubject(name, dir string, xdp bool) *Subject {
+	s := &Subject{Name: name, At: gen.Stack, Handled: rightAnswers}
 	server, err := peers.Find("openssl").Build(dir)
-	if err != nil {
-		s.Skip = err.Error()
-		return s
-	}
-	id, err := peers.NewIdentity(dir)
 	if err != nil {
 		s.Skip = err.Error()
 		return s
@@ -46,20 +41,39 @@ func workersSubject(dir string) *Subject {
 		s.Skip = err.Error()
 		return s
 	}
+	id, err := peers.NewIdentity(dir)
+	if err != nil {
+		s.Skip = err.Error()
+		return s
+	}
 	s.Start = func(b *Bed) error {
 		// The daemon wants to see a server; nothing of a flood comes to it.
-		backend := exec.Command(server, peers.Arguments(netip.AddrPortFrom(lab.Server4, servicePort), id, "")...)
+		at := netip.AddrPortFrom(lab.Server4, servicePort)
+		backend := exec.Command(server, peers.Arguments(at, id, "")...)
 		if err := b.start(b.Lab.Server, backend, func() bool { return listens(backend.Process.Pid, servicePort) }); err != nil {
 			return err
 		}
-		// Confined from its first thread on: it sees to it where its workers are.
-		cmd := exec.Command("taskset", "-c", fmt.Sprint(subjectCPU), binary, "run",
-			"--listen", b.Service.String(), "--backend", fmt.Sprintf("%v:%d", lab.Server4, servicePort),
-			"--interface", b.Front(), "--xdp-mode", "native", "--answer", "workers", "--handoff", "trust",
-			"--workers", "1", "--metrics-listen", fmt.Sprintf("127.0.0.1:%d", metricsPort), "--control", "off")
-		return b.serve(cmd, b.daemonReady)
+		return b.proxy(binary, at, xdp)
 	}
 	return s
+}
+
+// proxy starts the daemon as a proxy before a server.
+func (b *Bed) proxy(binary string, server netip.AddrPort, xdp bool, more ...string) error {
+	cpus := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.cpus), " ", ","), "[]")
+	// Confined from its first thread on: it sees to it where its workers are.
+	args := []string{"-c", cpus, binary, "run",
+		"--listen", b.Service.String(), "--backend", server.String(), "--handoff", "trust",
+		"--workers", fmt.Sprint(len(b.cpus)), "--metrics-listen", fmt.Sprintf("127.0.0.1:%d", metricsPort), "--control", "off"}
+	if xdp {
+		args = append(args, "--interface", b.Front(), "--xdp-mode", "native", "--answer", "workers", "--pin", "off")
+	}
+	cmd := exec.Command("taskset", append(args, more...)...)
+	if err := b.serve(cmd, b.daemonReady); err != nil {
+		return err
+	}
+	b.daemon = cmd.Process.Pid
+	return nil
 }
 
 // daemonReady asks the daemon in the guard's namespace.

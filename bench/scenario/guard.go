@@ -12,8 +12,9 @@ import (
 
 // guardOptions are what differs between guards under test.
 type guardOptions struct {
-	services int // at this address, beside the flooded one
-	flows    int // verified ones of the flooded service
+	services int      // at this address, beside the flooded one
+	flows    int      // verified ones of the flooded service
+	mode     bpf.Mode // how it is attached; ModeAuto: native, and nothing else will do
 }
 
 // guardSubject is the guard's XDP program that answers by itself.
@@ -42,9 +43,12 @@ func startGuard(b *Bed, o guardOptions) error {
 		return err
 	}
 	b.key = ring.Current()
+	if o.mode == bpf.ModeAuto {
+		o.mode = bpf.ModeNative
+	}
 	return b.Lab.Guard.Do(func() error {
-		mode, err := g.Attach(b.Front(), bpf.ModeNative)
-		if err == nil && mode != bpf.ModeNative {
+		mode, err := g.Attach(b.Front(), o.mode)
+		if err == nil && mode != o.mode {
 			err = fmt.Errorf("attached in %v mode", mode)
 		}
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 const (
@@ -29,29 +30,30 @@ type Trial struct {
 	Subjects    []*Subject
 }
 
-// Handshakes is what became of them.
-type Handshakes struct {
-	Subject   string  `json:"subject"`
-	Flood     string  `json:"flood"`     // how much, in words
-	Offered   float64 `json:"offered"`   // frames a second
-	LinkLoss  float64 `json:"link_loss"` // share of them that the link had no room for: clients lose as many
-	Busy      float64 `json:"busy"`      // share of the CPU
-	Tried     int     `json:"tried"`
-	Succeeded int     `json:"succeeded"`
-	P50, P99  float64 // ms, of those that succeeded
-}
-
 // level is a flood's rate as a share of what the guard can answer; beyond 1 the link is the first to lose.
 type level struct {
 	name  string
 	share float64
 }
 
-var levels = []level{{"none", 0}, {"half of the guard's rate", 0.5}, {"the guard's rate", 1}, {"all of the generator's", -1}}
+var levels = []level{{"none", 0}, {"a quarter of the guard's rate", 0.25}, {"half of the guard's rate", 0.5}, {"the guard's rate", 1}, {"all of the generator's", -1}}
+
+// handshakesEach is about what handshakes take that wait for a flood.
+const handshakesEach = 10 * time.Millisecond
+
+// Estimate is about how long the trial takes.
+func (t *Trial) Estimate(s *Settings) (all time.Duration) {
+	for _, subject := range t.Subjects {
+		if subject.Skip == "" {
+			all += setUp + time.Duration(s.Handshakes)*handshakesEach
+		}
+	}
+	return all*time.Duration(len(levels)) + setUp + s.Window
+}
 
 // Run tries each subject at each level.
-func (t *Trial) Run(s *Settings) (*Outcome, error) {
-	o := &Outcome{Name: t.Name, Title: t.Title}
+func (t *Trial) Run(s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: t.Name, Title: t.Title}
 	most, err := t.mostAnswers(s)
 	if err != nil {
 		return nil, err
@@ -59,7 +61,7 @@ func (t *Trial) Run(s *Settings) (*Outcome, error) {
 	for _, l := range levels {
 		for _, subject := range t.Subjects {
 			if subject.Skip != "" {
-				o.Rows = append(o.Rows, Row{Subject: subject.Name, Skipped: subject.Skip})
+				o.Rows = append(o.Rows, result.Row{Subject: subject.Name, Skipped: subject.Skip})
 				continue
 			}
 			h, err := t.try(subject, l, most, s.Handshakes)
@@ -75,7 +77,7 @@ func (t *Trial) Run(s *Settings) (*Outcome, error) {
 
 // mostAnswers is how many answers a second the guard gives here.
 func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
-	b, err := newBed(guardSubject("guard", guardOptions{}), t.Template)
+	b, err := newBed(guardSubject("guard", guardOptions{}), &t.Template)
 	if err != nil {
 		return 0, err
 	}
@@ -84,13 +86,13 @@ func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
 	return run.Right, err
 }
 
-func (t *Trial) try(subject *Subject, l level, most float64, tries int) (h *Handshakes, err error) {
-	b, err := newBed(subject, t.Template)
+func (t *Trial) try(subject *Subject, l level, most float64, tries int) (h *result.Handshakes, err error) {
+	b, err := newBed(subject, &t.Template)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	h = &Handshakes{Subject: subject.Name, Flood: l.name, Tried: tries}
+	h = &result.Handshakes{Subject: subject.Name, Flood: l.name, Tried: tries}
 	if l.share == 0 {
 		b.handshakes(h)
 		return h, nil
@@ -105,13 +107,13 @@ func (t *Trial) try(subject *Subject, l level, most float64, tries int) (h *Hand
 		to, err = b.read()
 		return err
 	})
-	run := difference(&from, &to)
+	run := b.difference(&from, &to)
 	h.Offered, h.Busy, h.LinkLoss = run.Offered, run.Busy, max(0, 1-run.Received/run.Offered)
 	return h, err
 }
 
 // handshakes fills in what became of h.Tried of them.
-func (b *Bed) handshakes(h *Handshakes) {
+func (b *Bed) handshakes(h *result.Handshakes) {
 	turns := make(chan struct{}, handshakeClients)
 	var mu sync.Mutex
 	var took []float64

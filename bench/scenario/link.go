@@ -114,13 +114,17 @@ func listNAPI(family uint16, index int) ([]map[uint16]uint32, error) {
 
 // Requests of include/uapi/linux/ethtool.h.
 const (
-	ethtoolSetTSO     = 0x1f
-	ethtoolSetGRO     = 0x2c
-	ethtoolStrings    = 0x1b
-	ethtoolStats      = 0x1d
-	ethtoolStringSets = 1 // ETH_SS_STATS
-	ethtoolStringSize = 32
-	ethtoolMostStats  = 256 // a veth has some 20 for each queue
+	ethtoolSetTSO      = 0x1f
+	ethtoolSetGRO      = 0x2c
+	ethtoolSetChannels = 0x3d
+	ethtoolChannels    = 36 // size of struct ethtool_channels, and where its fields are
+	rxChannels         = 20
+	txChannels         = 24
+	ethtoolStrings     = 0x1b
+	ethtoolStats       = 0x1d
+	ethtoolStringSets  = 1 // ETH_SS_STATS
+	ethtoolStringSize  = 32
+	ethtoolMostStats   = 256 // a veth has some 20 for each queue
 )
 
 // ethtool makes an ioctl. data begins with the request's number and is no Go pointer's home but this call's.
@@ -147,6 +151,18 @@ func setFeature(device string, request, on uint32) error {
 	b := binary.NativeEndian.AppendUint32(nil, request)
 	if err := ethtool(device, binary.NativeEndian.AppendUint32(b, on)); err != nil {
 		return fmt.Errorf("set feature %#x of %s: %w", request, device, err)
+	}
+	return nil
+}
+
+// setQueues gives each end of a veth that this is done to so many queues to receive from and to send to.
+func setQueues(device string, n uint32) error {
+	b := make([]byte, ethtoolChannels)
+	binary.NativeEndian.PutUint32(b, ethtoolSetChannels)
+	binary.NativeEndian.PutUint32(b[rxChannels:], n)
+	binary.NativeEndian.PutUint32(b[txChannels:], n)
+	if err := ethtool(device, b); err != nil {
+		return fmt.Errorf("set %s to %d queues: %w", device, n, err)
 	}
 	return nil
 }

@@ -6,27 +6,8 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/result"
 )
-
-// Run is what was measured of one subject in one window. Rates are per second.
-type Run struct {
-	Seconds  float64 `json:"seconds"`
-	Offered  float64 `json:"offered"`  // frames that the generator sent
-	Received float64 `json:"received"` // of them, what the link had room for
-	Answers  float64 `json:"answers"`
-	Right    float64 `json:"right"` // answers that are HelloVerifyRequests for their question
-	// Shares of the CPU under test.
-	Busy   float64 `json:"busy"` // what is under test
-	Idle   float64 `json:"idle"`
-	Steal  float64 `json:"steal"`
-	Others float64 `json:"others"` // neither idle, nor stolen, nor of what is under test
-	// PerCore is what the subject handled in a second of CPU time: its rate, if it had the CPU to itself
-	// and more to do than it can. So the generator need not be able to do that, and what others take does
-	// not count as the subject's.
-	PerCore float64 `json:"per_core"`
-	// Disturbed says why the rates are not to be believed.
-	Disturbed []string `json:"disturbed,omitempty"`
-}
 
 // What a window may lose before it is called disturbed. /proc/stat counts in 10 ms, which is 0.5 % of a window
 // of 2 s, and each share is a difference of two such counts. What others take does not count as the subject's,
@@ -48,11 +29,17 @@ type reading struct {
 }
 
 func (b *Bed) read() (r reading, err error) {
-	if r.sent, err = b.flood.Sent(); err != nil {
-		return r, err
+	for _, g := range b.floods {
+		n, err := g.Sent()
+		if err != nil {
+			return r, err
+		}
+		r.sent += n
 	}
-	if r.answers, err = b.counter.Answers(); err != nil {
-		return r, err
+	if b.counter != nil {
+		if r.answers, err = b.counter.Answers(); err != nil {
+			return r, err
+		}
 	}
 	err = b.Lab.Guard.Do(func() error {
 		var err error
@@ -65,13 +52,19 @@ func (b *Bed) read() (r reading, err error) {
 	if r.tasks, err = runtimes(b.tasks); err != nil {
 		return r, err
 	}
-	r.cpu, err = readCPU(subjectCPU)
+	for _, cpu := range b.cpus {
+		t, err := readCPU(cpu)
+		if err != nil {
+			return r, err
+		}
+		r.cpu = r.cpu.plus(t)
+	}
 	r.at = time.Now()
 	return r, err
 }
 
 // measure watches for a window while the flood comes.
-func (b *Bed) measure(rate float64, window time.Duration) (Run, error) {
+func (b *Bed) measure(rate float64, window time.Duration) (result.Run, error) {
 	var from, to reading
 	during := func(f func() error) error { return b.under(rate, f) }
 	if b.round {
@@ -87,45 +80,63 @@ func (b *Bed) measure(rate float64, window time.Duration) (Run, error) {
 		return err
 	})
 	if err != nil {
-		return Run{}, err
+		return result.Run{}, err
 	}
-	return difference(&from, &to), nil
+	return b.difference(&from, &to), nil
 }
 
-func difference(from, to *reading) Run {
+// difference is what was between two readings. Shares are of all CPUs under test.
+func (b *Bed) difference(from, to *reading) result.Run {
 	wall := to.at.Sub(from.at)
 	per := func(n uint64) float64 { return float64(n) / wall.Seconds() }
 	cpu := to.cpu.minus(from.cpu)
-	share := func(d time.Duration) float64 { return max(0, d.Seconds()/wall.Seconds()) }
-	return Run{
+	share := func(d time.Duration) float64 { return max(0, d.Seconds()/wall.Seconds()/float64(len(b.cpus))) }
+	busy := to.tasks - from.tasks
+	if b.shared { // packets are processed in nobody's name
+		busy = cpu.busy
+	}
+	return result.Run{
 		Seconds: wall.Seconds(), Offered: per(to.sent - from.sent), Received: per(to.received - from.received),
 		Answers: per(to.answers.All - from.answers.All), Right: per(to.answers.Right - from.answers.Right),
-		Busy: share(to.tasks - from.tasks),
-		Idle: share(cpu.idle), Steal: share(cpu.steal), Others: share(cpu.busy - (to.tasks - from.tasks)),
+		Busy: share(busy),
+		Idle: share(cpu.idle), Steal: share(cpu.steal), Others: share(cpu.busy - busy),
 	}
 }
 
-// disturbed says why r does not show what one CPU can do.
-func (r *Run) disturbed() (why []string) {
-	add := func(format string, a ...any) { why = append(why, fmt.Sprintf(format, a...)) }
-	if r.Steal > mostSteal {
-		add("%.1f %% of the CPU stolen", 100*r.Steal)
+// disturbances say why r does not show what one CPU can do.
+func disturbances(s *Subject, r *result.Run) []string {
+	if s.Shared != nil { // the generator is one of the others, and takes what the subject leaves
+		return stolen(r)
 	}
-	if r.Others > mostOthers {
-		add("%.1f %% of the CPU used by others", 100*r.Others)
-	}
+	why := intrusions(r)
 	if r.Busy < leastBusy {
-		add("CPU used for %.1f %% only: the generator was too slow", 100*r.Busy)
+		why = append(why, fmt.Sprintf("CPU used for %.1f %% only: the generator was too slow", 100*r.Busy))
+	}
+	return why
+}
+
+// intrusions say who else had the CPU under test.
+func intrusions(r *result.Run) []string {
+	why := stolen(r)
+	if r.Others > mostOthers {
+		why = append(why, fmt.Sprintf("%.1f %% of the CPU used by others", 100*r.Others))
+	}
+	return why
+}
+
+func stolen(r *result.Run) (why []string) {
+	if r.Steal > mostSteal {
+		why = append(why, fmt.Sprintf("%.1f %% of the CPU stolen", 100*r.Steal))
 	}
 	return why
 }
 
 // line is r for a progress display.
-func (r *Run) line() string {
-	line := fmt.Sprintf("%.3f M/s a core; offered %.2f, received %.2f, answers %.3f M/s; busy %.0f %%, idle %.0f %%",
+func line(r *result.Run) string {
+	text := fmt.Sprintf("%.3f M/s a core; offered %.2f, received %.2f, answers %.3f M/s; busy %.0f %%, idle %.0f %%",
 		r.PerCore/1e6, r.Offered/1e6, r.Received/1e6, r.Answers/1e6, 100*r.Busy, 100*r.Idle)
 	if r.Disturbed != nil {
-		line += "; DISTURBED: " + strings.Join(r.Disturbed, ", ")
+		text += "; DISTURBED: " + strings.Join(r.Disturbed, ", ")
 	}
-	return line
+	return text
 }

@@ -1,17 +1,16 @@
 package scenario
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
 // left fails the test if this process has left a network namespace.
@@ -23,7 +22,7 @@ func left(t *testing.T) {
 	}
 }
 
-func bed(t *testing.T, s *Subject, tp gen.Template) *Bed {
+func bed(t *testing.T, s *Subject, tp *gen.Template) *Bed {
 	t.Helper()
 	if s.Skip != "" {
 		t.Skip(s.Skip)
@@ -58,11 +57,16 @@ func TestSubjectsAnswer(t *testing.T) {
 	dir := t.TempDir()
 	for _, s := range []*Subject{
 		guardSubject("guard", guardOptions{services: 3, flows: 5}), swapSubject(), roundSubject(),
-		serverSubject("openssl", dir), serverSubject("echo", dir), serverSubject("gnutls", dir), workersSubject(dir),
+		serverSubject("openssl", dir), serverSubject("echo", dir), serverSubject("gnutls", dir),
+		workersSubject("workers", dir, true), workersSubject("workers alone", dir, false),
+		guardSubject("generic", guardOptions{mode: bpf.ModeGeneric}),
 	} {
+		if s.Name == "generic" {
+			s.At = gen.Stack
+		}
 		t.Run(s.Name, func(t *testing.T) {
 			tp := firstHello(t)
-			b := bed(t, s, tp)
+			b := bed(t, s, &tp)
 			run, err := b.measure(20000, 300*time.Millisecond)
 			if err != nil {
 				t.Fatal(err)
@@ -91,7 +95,7 @@ func TestDropsAreReceived(t *testing.T) {
 	}
 	for _, s := range []*Subject{guardSubject("guard", guardOptions{}), dropSubject()} {
 		t.Run(s.Name, func(t *testing.T) {
-			b := bed(t, s, junk)
+			b := bed(t, s, &junk)
 			run, err := b.measure(20000, 300*time.Millisecond)
 			if err != nil || run.Received == 0 || run.Answers != 0 {
 				t.Errorf("%+v, %v", run, err)
@@ -102,10 +106,11 @@ func TestDropsAreReceived(t *testing.T) {
 
 // A subject that does not start leaves nothing.
 func TestFailedStartLeavesNothing(t *testing.T) {
-	bed(t, swapSubject(), firstHello(t)) // skips without privileges
+	tp := firstHello(t)
+	bed(t, swapSubject(), &tp) // skips without privileges
 	broken := errors.New("broken")
 	s := &Subject{Name: "broken", Start: func(*Bed) error { return broken }}
-	if _, err := newBed(s, firstHello(t)); !errors.Is(err, broken) {
+	if _, err := newBed(s, &tp); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
 	names, _ := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
@@ -114,53 +119,19 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestDisturbedRunsGiveNoFigure(t *testing.T) {
-	good, stolen := Run{Busy: 0.99, PerCore: 2e6}, Run{Busy: 0.7, Steal: 0.3, PerCore: 9e6}
+func TestDisturbances(t *testing.T) {
 	for name, c := range map[string]struct {
-		runs   []Run
-		keep   bool
-		median float64
+		run  result.Run
+		good bool
 	}{
-		"all good":          {[]Run{good, good, good}, false, 2e6},
-		"one of three":      {[]Run{good, stolen, good}, false, 2e6},
-		"two of three":      {[]Run{stolen, stolen, good}, false, 0},
-		"all, and kept":     {[]Run{stolen, stolen, stolen}, true, 9e6},
-		"even number":       {[]Run{good, {Busy: 0.99, PerCore: 3e6}}, false, 2.5e6},
-		"generator slow":    {[]Run{{Busy: 0.1, Idle: 0.9, PerCore: 1}}, false, 0},
-		"others on the CPU": {[]Run{{Busy: 0.8, Others: 0.2, PerCore: 1}}, false, 0},
+		"good":              {result.Run{Busy: 0.99}, true},
+		"stolen":            {result.Run{Busy: 0.7, Steal: 0.3}, false},
+		"generator slow":    {result.Run{Busy: 0.1, Idle: 0.9}, false},
+		"others on the CPU": {result.Run{Busy: 0.8, Others: 0.2}, false},
 	} {
-		r := Row{Subject: name, Runs: c.runs}
-		for i := range r.Runs {
-			r.Runs[i].Disturbed = r.Runs[i].disturbed()
+		if why := disturbances(&Subject{}, &c.run); (why == nil) != c.good {
+			t.Errorf("%s: %v", name, why)
 		}
-		r.sum(&Settings{KeepDisturbed: c.keep})
-		if r.Median != c.median {
-			t.Errorf("%s: median %v, want %v", name, r.Median, c.median)
-		}
-	}
-}
-
-func TestReportSaysWhatIsMissing(t *testing.T) {
-	o := &Outcome{Name: "n", Title: "t", Rows: []Row{
-		{Subject: "a", Median: 2e6, Low: 1e6, High: 3e6, Runs: make([]Run, 3), Valid: 3},
-		{Subject: "b", Runs: make([]Run, 3), Valid: 1},
-		{Subject: "c", Skipped: "apt-get install it"},
-	}, Ratios: []Ratio{{A: "a", B: "d", Ratio: 0.5, Want: 0.6}, {A: "a", B: "b"}}}
-	var out bytes.Buffer
-	r := NewReport(&Settings{Window: time.Second, Rounds: 3, Progress: io.Discard})
-	r.Outcomes = []*Outcome{o}
-	r.Print(&out)
-	for _, want := range []string{"disturbed: 1 of 3 runs are good", "skipped: apt-get install it", "a / d: 0.500, want at least 0.60: NO", "2.000"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, out.String())
-		}
-	}
-	if strings.Contains(out.String(), "a / b") {
-		t.Error("a ratio of what was not measured")
-	}
-	dir := t.TempDir()
-	if path, err := r.Save(dir); err != nil || filepath.Dir(path) != dir {
-		t.Errorf("saved as %q: %v", path, err)
 	}
 }
 
@@ -193,8 +164,8 @@ func TestHandshakesSucceed(t *testing.T) {
 	}
 	for _, s := range trial.Subjects {
 		t.Run(s.Name, func(t *testing.T) {
-			b := bed(t, s, trial.Template)
-			h := Handshakes{Tried: 5}
+			b := bed(t, s, &trial.Template)
+			h := result.Handshakes{Tried: 5}
 			if err := b.under(1000, func() error {
 				time.Sleep(settle)
 				b.handshakes(&h)

@@ -13,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 // Subject is something that is put under a flood.
@@ -24,20 +25,27 @@ type Subject struct {
 	// confined with Pin; packet processing of the interface is by the bed.
 	Start func(*Bed) error
 	// Handled is what counts of a run, per second: right answers, answers of any kind, or packets received.
-	Handled func(*Run) float64
+	Handled func(*result.Run) float64
 	// Rates to try, the best of which counts, with what comes out of the wire and not what a core could do;
 	// nil: all that the generator can.
 	Rates []float64
 	// Wall has what comes out of the wire count, in overload too.
 	Wall bool
+	// Template of the flood, if it is another than the contest's.
+	Template *gen.Template
+	// Shared are the CPUs that the subject has together with the generator, one queue of the link for each; nil: it
+	// has the CPU under test for itself.
+	Shared []int
+	// Beyond: the service is in the server's namespace, and the guard's is on the way to it.
+	Beyond bool
 	// Skip says why it cannot be measured here; "": it can.
 	Skip string
 }
 
 // What may count.
-func rightAnswers(r *Run) float64    { return r.Right }
-func allAnswers(r *Run) float64      { return r.Answers }
-func packetsReceived(r *Run) float64 { return r.Received }
+func rightAnswers(r *result.Run) float64    { return r.Right }
+func allAnswers(r *result.Run) float64      { return r.Answers }
+func packetsReceived(r *result.Run) float64 { return r.Received }
 
 // swapSubject is the limit of answers in the driver. All that it receives counts, even what the way back had no
 // room for, so that the limit is not set too low.

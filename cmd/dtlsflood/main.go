@@ -7,13 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
 func main() {
@@ -63,13 +67,21 @@ type options struct {
 	rate        float64
 	duration    time.Duration
 	sources     string
-	kind        string
+	ports       string
+	mix         string
 	hello       string
+	threads     int
+	count       uint64
+	batch       uint32
 	cpu         int
+	file        string
+	ndr         float64
 	json        bool
 	mine        bool
 
-	target netip.AddrPort
+	target   netip.AddrPort
+	traffic  traffic.Mix
+	ownHello [][]byte
 }
 
 func newCommand() *cobra.Command {
@@ -80,9 +92,18 @@ func newCommand() *cobra.Command {
 checks that the answers are HelloVerifyRequests to them.
 
   sendmmsg  from sockets, sources 127.0.0.0/8: no privileges, loopback only
-  xdp       from the kernel, any sources: millions a second, needs root and -i`,
+  xdp       from the kernel, any sources: millions a second, needs root and -i
+  pcap      not at all: it writes FILE for tcpreplay and TRex, and FILE.trafgen for trafgen
+
+Where others have a letter for a thing it is the same here: -i, -d, -m, -p, -t, -n as in the samples of pktgen, -Q, -b, -F
+as in kxdpgun; but -n is all datagrams, not each thread's.
+
+What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
+` + kinds(),
 		Example: `  dtlsflood -d 127.0.0.1 -p 4433 -Q 100000
-  dtlsflood --engine xdp -i veth0 -d 198.18.0.1 --duration 30s --json`,
+  dtlsflood -i veth0 -d 198.18.0.1 --mix hello=8,large,junk=1 --duration 30s --json
+  dtlsflood -i veth0 -d 198.18.0.1 --ndr 0.001 --duration 2s    # highest rate with at most 0.1 % unanswered
+  dtlsflood --engine pcap --write flood.pcap -d 198.18.0.1 -n 10000`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -97,18 +118,33 @@ checks that the answers are HelloVerifyRequests to them.
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	fl := cmd.Flags()
 	fl.SortFlags = false
-	fl.StringVar(&o.engine, "engine", "", "sendmmsg or xdp (sendmmsg, and xdp with -i)")
+	fl.StringVar(&o.engine, "engine", "", "sendmmsg, xdp or pcap (sendmmsg, and xdp with -i)")
 	fl.StringVarP(&o.destination, "destination", "d", "", "the service's `ADDRESS`")
 	fl.Uint16VarP(&o.port, "port", "p", 4433, "the service's UDP port")
 	fl.StringVarP(&o.iface, "interface", "i", "", "xdp: interface to send from, which must be on the service's network")
 	fl.StringVarP(&o.mac, "mac", "m", "", "xdp: the service's or the router's Ethernet address (its neighbour entry's)")
-	fl.StringVar(&o.sources, "src-cidr", "", "xdp: source `PREFIX` (198.18.128.0/17, 2001:2:0:8000::/96)")
+	fl.StringVar(&o.sources, "src-cidr", "", "xdp, pcap: source `PREFIX` (198.18.128.0/17, 2001:2:0:8000::/96)")
 	fl.Float64VarP(&o.rate, "rate", "Q", 0, "datagrams a second (0: all that is possible)")
 	fl.DurationVar(&o.duration, "duration", 10*time.Second, "how long")
-	fl.StringVar(&o.kind, "kind", "hello", "what to send: hello, wrong-cookie, junk")
-	fl.StringVar(&o.hello, "hello", "", "xdp: `FILE` with the ClientHello datagram to send, binary (openssl s_client's)")
-	fl.IntVarP(&o.cpu, "cpu", "t", 0, "xdp: CPU to send on")
+	fl.StringVar(&o.ports, "src-ports", "", "xdp, pcap: source ports `FIRST-LAST` (16384-49151)")
+	fl.StringVar(&o.mix, "mix", "hello", "what to send: `NAME=WEIGHT,...`, see above (sendmmsg: hello, wrong-cookie, junk)")
+	fl.StringVar(&o.hello, "hello", "", "xdp, pcap: `FILE` with the ClientHello to send: binary, or in hex, one fragment a line")
+	fl.IntVarP(&o.threads, "threads", "t", 1, "xdp: CPUs to send on")
+	fl.IntVarP(&o.cpu, "affinity", "F", 0, "xdp: the first of these CPUs")
+	fl.Uint64VarP(&o.count, "count", "n", 0, "datagrams in all (0: until --duration is over; pcap: 10000)")
+	fl.Uint32VarP(&o.batch, "batch", "b", 0, "xdp: frames the kernel makes at a time (128, at most 256)")
+	fl.StringVarP(&o.file, "write", "w", "", "pcap: `FILE` to write")
+	fl.Float64Var(&o.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
 	fl.BoolVar(&o.json, "json", false, "a line of JSON each second")
 	fl.BoolVar(&o.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
 	return cmd
+}
+
+// kinds lists what can be sent.
+func kinds() string {
+	var text string
+	for _, name := range slices.Sorted(maps.Keys(traffic.Kinds)) {
+		text += fmt.Sprintf("  %-13s %s\n", name, traffic.Kinds[name])
+	}
+	return text
 }

@@ -58,7 +58,7 @@ func TestFloodOnLoopback(t *testing.T) {
 	}{
 		"answered":       {[]string{"-p", right}, exitOK, "of them right "},
 		"answered wrong": {[]string{"-p", wrong, "-Q", "500"}, exitRun, "none of them a HelloVerifyRequest"},
-		"junk":           {[]string{"-p", wrong, "--kind", "junk"}, exitOK, "answers"},
+		"junk":           {[]string{"-p", wrong, "--mix", "junk"}, exitOK, "answers"},
 		"nobody there":   {[]string{"-p", "9", "-Q", "500"}, exitRun, "no answer at all from 127.0.0.1:9"},
 		"too fast":       {[]string{"-p", right, "-Q", "1e12"}, exitRun, "the rate was not reached"},
 	} {
@@ -82,10 +82,17 @@ func TestMistakesAreSaid(t *testing.T) {
 		{"-d 127.0.0.1 -p 0", "want the address and port"},
 		{"-d name", "want the address and port"},
 		{"-d 127.0.0.1 more", `unexpected argument "more"`},
-		{"-d 127.0.0.1 --engine pigeon", "want sendmmsg or xdp"},
-		{"-d 127.0.0.1 --kind letter", "want hello, wrong-cookie or junk"},
+		{"-d 127.0.0.1 --engine pigeon", "want sendmmsg, xdp or pcap"},
+		{"-d 127.0.0.1 --mix letter", "want one of"},
+		{"-d 127.0.0.1 --mix hello=0", "want a weight"},
+		{"-d 127.0.0.1 --mix pion", "engine sendmmsg sends"},
+		{"-d 224.0.0.1 -i lo", "address of one service"},
+		{"-d 127.0.0.1 --ndr 2", "want a share"},
+		{"-d 127.0.0.1 --engine pcap", "go together"},
+		{"-d 127.0.0.1 -i lo -b 1000", "at most 256"},
+		{"-d 2001:db8::1 -i lo", "not on a network of lo"},
 		{"-d 127.0.0.1 --duration 0s", "want more"},
-		{"-d 127.0.0.1 --hello x", "are for --engine xdp"},
+		{"-d 127.0.0.1 -t 2", "are for --engine xdp"},
 		{"-d 192.0.2.1", "127.0.0.0/8 only"},
 		{"-d ::1", "127.0.0.0/8 only"},
 		{"-d 192.0.2.1 --engine xdp", "needs -i INTERFACE"},
@@ -93,7 +100,7 @@ func TestMistakesAreSaid(t *testing.T) {
 		{"-d 192.0.2.1 -i none", "no such network interface"},
 		{"-d 127.0.0.1 -i lo -m pink", "invalid MAC address"},
 		{"-d 127.0.0.1 -i lo --src-cidr all", "--src-cidr"},
-		{"-d 127.0.0.1 -i lo -m 02:00:00:00:00:01 --hello " + file, "it is no ClientHello"},
+		{"-d 127.0.0.1 -i lo -m 02:00:00:00:00:01 --hello " + file, "no datagram in hex"},
 	} {
 		code, _, stderr := runFlood(t, strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(stderr, c.want) {
@@ -121,7 +128,7 @@ func TestFloodOfTheKernel(t *testing.T) {
 	var stdout, stderr string
 	err = l.Client.Do(func() error {
 		code, stdout, stderr = runFlood(t, "-i", lab.ToGuard, "-d", lab.Guard4.String(), "-m", mac,
-			"-Q", "20000", "--duration", "2500ms", "--json")
+			"--mix", "hello=4,large,pion,dtls10", "-Q", "20000", "--duration", "2500ms", "--json")
 		return nil
 	})
 	slow := strings.Contains(stderr, "the rate was not reached") && !strings.Contains(stderr, "answer") // a busy machine
@@ -168,4 +175,36 @@ func protect(t *testing.T, l *lab.Lab) string {
 		t.Fatal(err)
 	}
 	return dev.Attrs().HardwareAddr.String()
+}
+
+func TestPcapNeedsNothing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "flood.pcap")
+	code, stdout, stderr := runFlood(t, "--engine", "pcap", "--write", file, "-d", "2001:2::1", "-n", "50", "--mix", "large,junk")
+	if code != exitOK {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	for _, f := range []string{file, file + ".trafgen"} {
+		if i, err := os.Stat(f); err != nil || i.Size() < 1000 {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+}
+
+func TestNonDropRate(t *testing.T) {
+	port := answerer(t, verify)
+	code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "-Q", "200", "--duration", "300ms", "--ndr", "0.5")
+	if code != exitRun || !strings.Contains(stderr, "the generator, not the service") || !strings.Contains(stdout, "trial: 200 asked for") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	n := 0
+	half := answerer(t, func(d []byte) []byte { // answers every second question at any rate
+		if n++; n%2 == 0 {
+			return nil
+		}
+		return verify(d)
+	})
+	code, stdout, stderr = runFlood(t, "-d", "127.0.0.1", "-p", half, "-Q", "200", "--duration", "100ms", "--ndr", "0.1")
+	if code != exitRun || !strings.Contains(stderr, "none was found") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
 }

@@ -9,10 +9,14 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/capture"
+	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
-// counts of a flood so far. Right is of Answers, Unsent not of Sent.
-type counts struct{ Sent, Unsent, Answers, Right uint64 }
+// counts of a flood so far. Right is of Answers, Questions of Sent, Unsent not.
+type counts struct{ Sent, Questions, Unsent, Answers, Right uint64 }
 
 // engine is a way to send. run sends until ctx ends; counts may be called meanwhile.
 type engine interface {
@@ -24,6 +28,12 @@ type engine interface {
 func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := o.complete(); err != nil {
 		return err
+	}
+	if o.engine == "pcap" {
+		return o.write(stdout)
+	}
+	if o.ndr > 0 {
+		return o.search(ctx, stdout)
 	}
 	e, err := o.open()
 	if err != nil {
@@ -46,21 +56,43 @@ func (o *options) complete() error {
 			o.engine = "xdp"
 		}
 	}
+	if err := o.compose(); err != nil {
+		return err
+	}
 	switch {
-	case o.engine != "sendmmsg" && o.engine != "xdp":
-		return usage("--engine %q: want sendmmsg or xdp", o.engine)
-	case o.kind != "hello" && o.kind != "wrong-cookie" && o.kind != "junk":
-		return usage("--kind %q: want hello, wrong-cookie or junk", o.kind)
+	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
+		return usage("--engine %q: want sendmmsg, xdp or pcap", o.engine)
+	case o.target.Addr().IsMulticast() || o.target.Addr().IsUnspecified():
+		return usage("-d %v: want the address of one service", address)
+	case o.threads < 1 || o.cpu < 0 || o.batch > gen.MaxBatch:
+		return usage("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, gen.MaxBatch)
+	case o.ndr < 0 || o.ndr >= 1:
+		return usage("--ndr %v: want a share from 0 to 1, such as 0.001", o.ndr)
+	case (o.engine == "pcap") != (o.file != ""):
+		return usage("--engine pcap and --write FILE go together")
 	case o.duration <= 0 || o.rate < 0:
 		return usage("--duration %v, -Q %v: want more", o.duration, o.rate)
-	case o.engine == "sendmmsg" && (o.iface != "" || o.mac != "" || o.sources != "" || o.hello != ""):
-		return usage("-i, -m, --src-cidr and --hello are for --engine xdp")
+	case o.engine == "sendmmsg" && (o.iface != "" || o.mac != "" || o.sources != "" || o.ports != "" || o.hello != "" || o.threads != 1 || o.cpu != 0 || o.batch != 0 || o.count != 0):
+		return usage("-i, -m, -n, -t, -F, -b, --src-cidr, --src-ports and --hello are for --engine xdp")
 	case o.engine == "sendmmsg" && (o.target.Addr().Is6() || !o.target.Addr().IsLoopback()):
 		return usage("engine sendmmsg sends to 127.0.0.0/8 only, not to %v (--engine xdp -i INTERFACE)", address)
 	case o.engine == "xdp" && o.iface == "":
 		return usage("engine xdp needs -i INTERFACE")
 	case o.engine == "xdp" && !o.mine:
 		return o.near()
+	}
+	return nil
+}
+
+// compose makes the mix.
+func (o *options) compose() (err error) {
+	if o.hello != "" {
+		if o.ownHello, err = capture.Read(o.hello); err != nil {
+			return usage("--hello: %w", err)
+		}
+	}
+	if o.traffic, err = traffic.ParseMix(o.mix, o.ownHello); err != nil {
+		return usage("--%w", err)
 	}
 	return nil
 }
@@ -83,8 +115,12 @@ func (o *options) near() error {
 	return usage("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", o.target.Addr(), o.iface)
 }
 
+// countLook is how often it is looked whether all of -n is sent.
+const countLook = 20 * time.Millisecond
+
 // flood sends for the time asked for and reports each second and in the end.
 func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer) error {
+	interrupted := ctx
 	ctx, cancel := context.WithTimeout(ctx, o.duration)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -95,8 +131,14 @@ func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer)
 	var before counts
 	seconds := time.NewTicker(time.Second)
 	defer seconds.Stop()
+	look := time.NewTicker(countLook)
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			if now, err := e.counts(); err != nil || o.count != 0 && now.Sent >= o.count {
+				cancel() // if it cannot be read now, the end says so
+			}
 		case err := <-ended:
 			if err != nil {
 				return err
@@ -107,7 +149,11 @@ func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer)
 				return err
 			}
 			o.sum(all, took, stdout)
-			return errors.Join(o.slow(all.minus(before), min(took, o.duration)-settled), o.wrong(all))
+			slow := o.slow(all.minus(before), min(took, o.duration)-settled)
+			if ended := o.count != 0 && all.Sent >= o.count; ended || settled == 0 && interrupted.Err() != nil {
+				slow = nil // there is no time to judge by
+			}
+			return errors.Join(slow, o.wrong(all))
 		case <-seconds.C:
 			now, err := e.counts()
 			if err != nil {
@@ -122,7 +168,7 @@ func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer)
 }
 
 func (c counts) minus(o counts) counts {
-	return counts{c.Sent - o.Sent, c.Unsent - o.Unsent, c.Answers - o.Answers, c.Right - o.Right}
+	return counts{c.Sent - o.Sent, c.Questions - o.Questions, c.Unsent - o.Unsent, c.Answers - o.Answers, c.Right - o.Right}
 }
 
 // report writes what the last second was like: for programs to stdout, for people to stderr.
@@ -165,7 +211,7 @@ func (o *options) wrong(c counts) error {
 	switch {
 	case c.Sent == 0:
 		return errors.New("nothing was sent")
-	case o.kind == "junk":
+	case o.traffic.Questions() == 0:
 		return nil // nobody should answer that
 	case c.Answers == 0:
 		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target)

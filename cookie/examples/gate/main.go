@@ -117,6 +117,7 @@ func (g *gate) open(client netip.AddrPort) *net.UDPConn {
 	return to
 }
 
+// run serves until something fails.
 func run() error {
 	g := &gate{clients: make(map[netip.AddrPort]*net.UDPConn)}
 	listen := flag.String("listen", "127.0.0.1:4434", "`address` that dtlsguard hands clients over to")
@@ -147,7 +148,5 @@ func run() error {
 }
 
 func main() {
-	if err := run(); err != nil {
-		log.Fatal(err)
-	}
+	log.Fatal(run())
 }

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestBadInputSaysHowToMendIt(t *testing.T) {
+	for args, want := range map[string]string{
+		"mesure":                    "run, report or compare",
+		"run -scenario swpa":        "-scenario list",
+		"run -rounds 0":             "at least 1 round",
+		"run extra":                 "no flags",
+		"compare a.json":            "two files",
+		"compare no.json no.json":   "no.json",
+		"report":                    "one file",
+		"report -clock -1 any.json": "GHz",
+	} {
+		if err := command(strings.Fields(args), &strings.Builder{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+}
+
+func TestReportOfAStoredRun(t *testing.T) {
+	text, err := os.ReadFile("../../results/2026-11-25-xeon-2cpu.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir() + "/r.json"
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := command([]string{"report", path}, &out); err != nil || !strings.Contains(out.String(), "bare XDP_TX swap") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if _, err := os.Stat(strings.TrimSuffix(path, ".json") + ".html"); err != nil {
+		t.Error(err)
+	}
+	if err := command([]string{"compare", path, path}, &out); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/dtlsguard/dtlsguard/bench/report"
+	"github.com/dtlsguard/dtlsguard/bench/result"
+)
+
+// writeReport writes the page of a file of results, and its figures into a README.
+func writeReport(args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("report", flag.ContinueOnError)
+	readme := flags.String("readme", "", "Markdown `file` to write the figures to, between its two lines that mark them")
+	clock := flags.Float64("clock", 0, "GHz to project to (default: the clock of the machine measured)")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("report: want one file of results: dtlsbench report [flags] RESULTS.json")
+	}
+	if *clock < 0 {
+		return fmt.Errorf("report: -clock %v: want GHz, such as 3.5", *clock)
+	}
+	path := flags.Arg(0)
+	r, err := result.Load(path)
+	if err != nil {
+		return err
+	}
+	if *clock > 0 && r.Clock == 0 {
+		return fmt.Errorf("report: -clock: %s does not say at what clock it was measured", path)
+	}
+	r.ProjectTo = *clock
+	if err := writePage(r, path, out); err != nil {
+		return err
+	}
+	if *readme != "" {
+		source, err := linkTo(path, *readme)
+		if err != nil {
+			return err
+		}
+		return r.UpdateReadme(*readme, source)
+	}
+	r.Print(out)
+	return nil
+}
+
+// writePage writes the page beside the results.
+func writePage(r *result.Report, results string, out io.Writer) error {
+	page := strings.TrimSuffix(results, ".json") + ".html"
+	if err := report.WriteFile(page, r); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "page:", page)
+	return nil
+}
+
+// linkTo is path as seen from where a file is.
+func linkTo(path, from string) (string, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	directory, err := filepath.Abs(filepath.Dir(from))
+	if err != nil {
+		return "", err
+	}
+	link, err := filepath.Rel(directory, absolute)
+	return filepath.ToSlash(link), err
+}
+
+// compare prints what became of the figures of one file in another.
+func compare(args []string, out io.Writer) error {
+	if len(args) != 2 {
+		return errors.New("compare: want two files of results: dtlsbench compare A.json B.json")
+	}
+	a, err := result.Load(args[0])
+	if err != nil {
+		return err
+	}
+	b, err := result.Load(args[1])
+	if err != nil {
+		return err
+	}
+	return result.Compare(out, a, b)
+}

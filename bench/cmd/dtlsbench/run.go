@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/scenario"
+)
+
+// run measures.
+func run(args []string, out io.Writer) error {
+	s := scenario.Settings{Progress: os.Stderr}
+	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	names := flags.String("scenario", "", "which to run, separated by commas (default: all; list: print their names)")
+	results := flags.String("results", "bench/results", "directory for the results as JSON and as a page; empty: none")
+	flags.DurationVar(&s.Window, "window", time.Second, "length of one run")
+	flags.IntVar(&s.Rounds, "rounds", 5, "runs of each subject, interleaved")
+	flags.IntVar(&s.Handshakes, "handshakes", 1000, "handshakes that clients try at each level of a flood")
+	flags.BoolVar(&s.KeepDisturbed, "keep-disturbed", false, "count disturbed runs too, to try things out")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("arguments that are no flags: %q", flags.Args())
+	}
+	if *names == "list" {
+		for _, e := range scenario.Entries {
+			fmt.Fprintf(out, "%-14s %s\n", e.Name, e.Title)
+		}
+		return nil
+	}
+	entries, err := choose(*names)
+	if err != nil {
+		return err
+	}
+	if err := able(&s); err != nil {
+		return err
+	}
+	report, err := measure(entries, &s)
+	if err != nil {
+		return err
+	}
+	report.Print(out)
+	if *results == "" {
+		return nil
+	}
+	path, err := report.Save(*results)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\nsaved as", path)
+	return writePage(report, path, out)
+}
+
+// choose finds the scenarios named; all for no name.
+func choose(names string) ([]scenario.Entry, error) {
+	if names == "" {
+		return scenario.Entries, nil
+	}
+	var entries []scenario.Entry
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(scenario.Entries, func(e scenario.Entry) bool { return e.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no scenario %q (-scenario list prints those there are)", name)
+		}
+		entries = append(entries, scenario.Entries[i])
+	}
+	return entries, nil
+}
+
+// able says what is missing before anything is built.
+func able(s *scenario.Settings) error {
+	const shortest = 10 * time.Millisecond // of which /proc/stat counts
+	switch {
+	case s.Rounds < 1 || s.Handshakes < 1 || s.Window < shortest:
+		return fmt.Errorf("want at least 1 round, 1 handshake and a window of %v", shortest)
+	case runtime.NumCPU() < 2:
+		return errors.New("needs two CPUs: one for the generator, one for what is measured")
+	case os.Geteuid() != 0:
+		return errors.New("needs root, as it makes network namespaces and loads BPF programs (dtlsflood --engine sendmmsg does not)")
+	}
+	return nil
+}
+
+// measure runs one scenario after the other.
+func measure(entries []scenario.Entry, s *scenario.Settings) (*result.Report, error) {
+	dir, err := os.MkdirTemp("", "dtlsbench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := scenario.PinSelf(); err != nil {
+		return nil, err
+	}
+	report := scenario.NewReport(s)
+	var all []scenario.Scenario
+	var left time.Duration
+	for i := range entries {
+		c, err := entries[i].Make(dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+		left += c.Estimate(s)
+	}
+	for i, c := range all {
+		fmt.Fprintf(s.Progress, "== scenario %d of %d: %s; about %v left\n", i+1, len(all), entries[i].Name, left.Round(10*time.Second))
+		o, err := c.Run(s)
+		if err != nil {
+			return nil, err
+		}
+		left -= c.Estimate(s)
+		report.Outcomes = append(report.Outcomes, o)
+	}
+	return report, nil
+}

@@ -1,0 +1,80 @@
+package report
+
+import (
+	"html/template"
+	"slices"
+	"strings"
+
+	"github.com/dtlsguard/dtlsguard/bench/plot"
+	"github.com/dtlsguard/dtlsguard/bench/result"
+)
+
+// drawings are those that r has figures for.
+func drawings(r *result.Report) (all []template.HTML) {
+	add := func(draw func(*strings.Builder)) {
+		var b strings.Builder
+		draw(&b)
+		all = append(all, template.HTML(b.String())) //nolint:gosec // package plot escapes
+	}
+	for _, o := range r.Outcomes {
+		switch {
+		case slices.Contains([]string{"peers", "paths"}, o.Name):
+			if b := answers(o); len(b.Bars) > 0 {
+				add(func(s *strings.Builder) { b.SVG(s) })
+			}
+		case len(o.Handshakes) > 0:
+			success, waits := handshakes(o)
+			add(func(s *strings.Builder) { success.SVG(s) })
+			add(func(s *strings.Builder) { waits.SVG(s) })
+		}
+		for _, size := range sizes(o) {
+			if c := latency(o, size); len(c.Lines) > 0 {
+				add(func(s *strings.Builder) { c.SVG(s) })
+			}
+			if b := throughput(o, size); len(b.Bars) > 0 {
+				add(func(s *strings.Builder) { b.SVG(s) })
+			}
+		}
+	}
+	return all
+}
+
+// answers draws a contest's rows.
+func answers(o *result.Outcome) *plot.Bars {
+	b := &plot.Bars{Title: o.Name + ": " + o.Title, Unit: "answers a second and core"}
+	for i := range o.Rows {
+		if r := &o.Rows[i]; r.Median > 0 {
+			b.Bars = append(b.Bars, plot.Bar{Name: r.Subject, Value: r.Median, Low: r.Low, High: r.High})
+		}
+	}
+	return b
+}
+
+// handshakes draws the share that succeeded and the p99 against the flood's rate.
+func handshakes(o *result.Outcome) (success, waits *plot.Chart) {
+	success = &plot.Chart{Title: "Handshakes of real clients that succeed during a flood", Y: plot.Axis{Label: "succeeded, %", To: 100, Ticks: plot.Ticks(100)}}
+	waits = &plot.Chart{Title: "99th percentile of the time a handshake takes during a flood", Y: plot.Axis{Label: "ms"}}
+	most, slowest := 0.0, 0.0
+	for i := range o.Handshakes {
+		h := &o.Handshakes[i]
+		most, slowest = max(most, h.Offered), max(slowest, h.P99)
+		add(success, h.Subject, h.Offered, 100*float64(h.Succeeded)/float64(max(1, h.Tried)))
+		add(waits, h.Subject, h.Offered, h.P99)
+	}
+	waits.Y.Ticks = plot.Ticks(slowest)
+	waits.Y.To = waits.Y.Ticks[len(waits.Y.Ticks)-1]
+	x := plot.Axis{Label: "ClientHellos of the flood a second", Ticks: plot.Ticks(most)}
+	x.To = x.Ticks[len(x.Ticks)-1]
+	success.X, waits.X = x, x
+	return success, waits
+}
+
+// add adds a point to the line of that name.
+func add(c *plot.Chart, name string, x, y float64) {
+	i := slices.IndexFunc(c.Lines, func(l plot.Line) bool { return l.Name == name })
+	if i < 0 {
+		i = len(c.Lines)
+		c.Lines = append(c.Lines, plot.Line{Name: name})
+	}
+	c.Lines[i].Points = append(c.Lines[i].Points, [2]float64{x, y})
+}

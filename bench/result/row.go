@@ -1,0 +1,67 @@
+package result
+
+// Row is what a contest found of a subject: handled per second of CPU time.
+type Row struct {
+	Subject string `json:"subject"`
+	Spread
+	Runs    []Run  `json:"runs"`
+	Skipped string `json:"skipped,omitempty"` // why it could not be measured
+	Valid   int    `json:"valid"`             // undisturbed runs
+}
+
+// Run is what was measured of one subject in one window. Rates are per second.
+type Run struct {
+	Seconds  float64 `json:"seconds"`
+	Offered  float64 `json:"offered"`  // frames that the generator sent
+	Received float64 `json:"received"` // of them, what the link had room for
+	Answers  float64 `json:"answers"`
+	Right    float64 `json:"right"` // answers that are HelloVerifyRequests for their question
+	// Shares of the CPU under test.
+	Busy   float64 `json:"busy"` // what is under test
+	Idle   float64 `json:"idle"`
+	Steal  float64 `json:"steal"`
+	Others float64 `json:"others"` // neither idle, nor stolen, nor of what is under test
+	// PerCore is what the subject handled in a second of CPU time: its rate, if it had the CPU to itself
+	// and more to do than it can. So the generator need not be able to do that, and what others take does
+	// not count as the subject's.
+	PerCore float64 `json:"per_core"`
+	// Disturbed says why the rates are not to be believed.
+	Disturbed []string `json:"disturbed,omitempty"`
+}
+
+// Ratio is that of two rows' medians; 0 if one of them is missing.
+type Ratio struct {
+	A     string  `json:"a"`
+	B     string  `json:"b"`
+	Ratio float64 `json:"ratio"`
+	Want  float64 `json:"want,omitempty"` // at least; 0: nothing is promised
+}
+
+// Sum fills in median and spread of the runs that count: the undisturbed ones, or with keep all. Where more than
+// half of them were disturbed there is no figure.
+func (r *Row) Sum(keep bool) {
+	var rates []float64
+	for i := range r.Runs {
+		if r.Runs[i].Disturbed == nil {
+			r.Valid++
+		}
+		if r.Runs[i].Disturbed == nil || keep {
+			rates = append(rates, r.Runs[i].PerCore)
+		}
+	}
+	if 2*len(rates) >= len(r.Runs) {
+		r.Spread = SpreadOf(rates)
+	}
+}
+
+// Mean is that of something over all runs.
+func (r *Row) Mean(of func(*Run) float64) float64 {
+	var sum float64
+	for i := range r.Runs {
+		sum += of(&r.Runs[i])
+	}
+	return sum / float64(max(1, len(r.Runs)))
+}
+
+// nanoseconds that one takes.
+func (s Spread) nanoseconds() float64 { return 1e9 / s.Median }

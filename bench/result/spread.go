@@ -1,0 +1,20 @@
+package result
+
+import "slices"
+
+// Spread is the median of several runs, and the least and the greatest of them.
+type Spread struct {
+	Median float64 `json:"median"`
+	Low    float64 `json:"low"`
+	High   float64 `json:"high"`
+}
+
+// SpreadOf sorts values. That of none is 0.
+func SpreadOf(values []float64) Spread {
+	n := len(values)
+	if n == 0 {
+		return Spread{}
+	}
+	slices.Sort(values)
+	return Spread{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
+}

@@ -1,0 +1,36 @@
+package result
+
+// Stream is what a path did to established flows: requests with records of epoch 1 and their echoes, of Size bytes
+// of UDP payload each.
+type Stream struct {
+	Subject string `json:"subject"`
+	Size    int    `json:"size"`
+	Skipped string `json:"skipped,omitempty"`
+	Valid   int    `json:"valid"` // undisturbed rounds
+	Rounds  int    `json:"rounds"`
+
+	// As many as it goes: round trips a second, and a second of CPU time of the path; each is two packets.
+	Rate    Spread  `json:"rate"`
+	PerCore Spread  `json:"per_core"`
+	Busy    float64 `json:"busy"` // share of the CPU under test meanwhile
+
+	// At a moderate rate: latencies in us, of a round trip.
+	Offered float64 `json:"offered"` // round trips a second
+	P50     Spread  `json:"p50"`
+	P99     Spread  `json:"p99"`
+	P999    Spread  `json:"p999"`
+	Lost    float64 `json:"lost"` // share
+	// Curve are the latencies at the quantiles of CurveAt, all rounds together.
+	Curve []float64 `json:"curve,omitempty"`
+}
+
+// CurveAt are the quantiles of a latency curve.
+var CurveAt = []float64{0, .01, .05, .1, .2, .3, .4, .5, .6, .7, .8, .9, .95, .98, .99, .995, .998, .999, .9995, 1}
+
+// Quantile of sorted values; 0 of none.
+func Quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
+}

@@ -1,0 +1,115 @@
+package result
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Table is figures in rows: the first column, and those of Left, are words.
+type Table struct {
+	Title string
+	Head  []string
+	Left  int // columns of words beyond the first
+	Rows  [][]string
+	Notes []string // lines below
+}
+
+func (t *Table) add(cells ...string) { t.Rows = append(t.Rows, cells) }
+
+func (t *Table) note(format string, a ...any) { t.Notes = append(t.Notes, fmt.Sprintf(format, a...)) }
+
+// Print writes t as text. A row of fewer cells than the head ends in words: why there are no figures.
+func (t *Table) Print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s\n", t.Title)
+	widths := make([]int, len(t.Head))
+	for _, row := range append([][]string{t.Head}, t.Rows...) {
+		for i, c := range row {
+			if !t.Why(row, i) {
+				widths[i] = max(widths[i], utf8.RuneCountInString(c))
+			}
+		}
+	}
+	for _, row := range append([][]string{t.Head}, t.Rows...) {
+		fmt.Fprintln(w, strings.TrimRight(t.line(row, widths), " "))
+	}
+	for _, n := range t.Notes {
+		fmt.Fprintf(w, "  %s\n", n)
+	}
+}
+
+func (t *Table) line(row []string, widths []int) string {
+	var b strings.Builder
+	for i, c := range row {
+		pad := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(c)))
+		if t.Words(i) || t.Why(row, i) {
+			b.WriteString("  " + c + pad)
+		} else {
+			b.WriteString("  " + pad + c)
+		}
+	}
+	return b.String()
+}
+
+// Words says whether column i is words, which stand at the left.
+func (t *Table) Words(i int) bool { return i <= t.Left }
+
+// Why says whether cell i of a row is words in place of the figures that are missing.
+func (t *Table) Why(row []string, i int) bool { return len(row) < len(t.Head) && i+1 == len(row) }
+
+// Span is how many columns the last cell of such a row takes.
+func (t *Table) Span(row []string) int { return len(t.Head) - len(row) + 1 }
+
+// Tables are those of an outcome.
+func (o *Outcome) Tables() []Table {
+	var all []Table
+	for _, t := range []Table{o.rows(), o.handshakes(), o.streams(), o.latencies(), o.memory(), o.maps()} {
+		if len(t.Rows) > 0 {
+			all = append(all, t)
+		}
+	}
+	for i := range all {
+		all[i].Title = strings.TrimSuffix(fmt.Sprintf("%s: %s; %s", o.Name, o.Title, all[i].Title), "; ")
+	}
+	return all
+}
+
+func (o *Outcome) rows() Table {
+	t := Table{Head: []string{"", "M/s a core", "spread", "ns each", "offered", "busy", "runs"}}
+	for i := range o.Rows {
+		row := &o.Rows[i]
+		switch {
+		case row.Skipped != "":
+			t.add(row.Subject, "skipped: "+row.Skipped)
+		case row.Median == 0:
+			t.add(row.Subject, fmt.Sprintf("disturbed: %d of %d runs are good%s", row.Valid, len(row.Runs), row.why()))
+		default:
+			t.add(row.Subject, mega(row.Median), mega(row.Low)+"-"+mega(row.High), fmt.Sprintf("%.0f", row.nanoseconds()),
+				fmt.Sprintf("%.2f", row.Mean(func(r *Run) float64 { return r.Offered })/1e6),
+				percent(row.Mean(func(r *Run) float64 { return r.Busy })), fmt.Sprintf("%d/%d", row.Valid, len(row.Runs)))
+		}
+	}
+	for _, c := range o.Ratios {
+		switch {
+		case c.Ratio == 0:
+		case c.Want > 0:
+			t.note("%s / %s: %.3f, want at least %.2f: %s", c.A, c.B, c.Ratio, c.Want, map[bool]string{true: "yes", false: "NO"}[c.Ratio >= c.Want])
+		default:
+			t.note("%s / %s: %.3f", c.A, c.B, c.Ratio)
+		}
+	}
+	return t
+}
+
+// why tells what disturbed the first run that was.
+func (r *Row) why() string {
+	if i := slices.IndexFunc(r.Runs, func(r Run) bool { return len(r.Disturbed) > 0 }); i >= 0 {
+		return " (" + r.Runs[i].Disturbed[0] + ")"
+	}
+	return ""
+}
+
+func mega(v float64) string    { return fmt.Sprintf("%.3f", v/1e6) }
+func percent(v float64) string { return fmt.Sprintf("%.0f%%", 100*v) }

@@ -1,0 +1,196 @@
+package scenario
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/result"
+)
+
+// Holdings looks at the memory of a daemon in several states, one after the other.
+type Holdings struct {
+	Name, Title string
+	Template    gen.Template
+	Daemon      *Subject
+}
+
+// heldFlows are so many verified flows that a daemon is given: some, and nearly all that it takes.
+var heldFlows = []int{10000, 60000}
+
+func memory(e *Entry, dir string) (Scenario, error) {
+	t, err := gen.FirstHello(question())
+	daemon := proxyPath("dtlsguard proxy behind XDP", dir, true)
+	return &Holdings{e.Name, e.Title, t, daemon}, err
+}
+
+// Estimate is about how long it takes.
+func (h *Holdings) Estimate(s *Settings) time.Duration {
+	const flowsEach = 100 * time.Microsecond
+	all := setUp + s.Window
+	if n := len(heldFlows); h.Daemon.Skip == "" {
+		all += time.Duration(heldFlows[n-1]) * flowsEach
+	}
+	return all
+}
+
+// Run looks once in each state: there is little chance in it.
+func (h *Holdings) Run(s *Settings) (o *result.Outcome, err error) {
+	o = &result.Outcome{Name: h.Name, Title: h.Title}
+	if h.Daemon.Skip != "" {
+		o.Memory = []result.Memory{{Subject: h.Daemon.Name, Skipped: h.Daemon.Skip}}
+		return o, nil
+	}
+	flows, tooMany := affordable(heldFlows)
+	b, err := newBed(h.Daemon, &h.Template)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", h.Name, err)
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	look := func(state string) error {
+		m, err := b.held(h.Daemon.Name + ", " + state)
+		if err == nil {
+			o.Memory = append(o.Memory, m)
+			fmt.Fprintf(s.Progress, "%s %s: %d KiB resident, %d KiB of maps\n", h.Name, m.Subject, m.Resident>>10, m.MapBytes()>>10)
+		}
+		return err
+	}
+	if err := look("idle"); err != nil {
+		return nil, err
+	}
+	if err := b.under(0, func() error {
+		time.Sleep(settle + s.Window)
+		return look("during a flood")
+	}); err != nil {
+		return nil, err
+	}
+	if err := b.withFlows(flows, func(n int) error { return look(withFlows(n)) }); err != nil {
+		return nil, fmt.Errorf("%s: %w", h.Name, err)
+	}
+	for _, n := range heldFlows[len(flows):] {
+		o.Memory = append(o.Memory, result.Memory{Subject: h.Daemon.Name + ", " + withFlows(n), Skipped: tooMany.Error()})
+	}
+	return o, nil
+}
+
+func withFlows(n int) string { return fmt.Sprintf("%d verified flows", n) }
+
+// affordable are those numbers of flows, ascending, for which a process here may have a socket each, and why not the
+// rest. It raises the limit where it may.
+func affordable(numbers []int) ([]int, error) {
+	const others = 1000 // files of a daemon that are no flow's
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, fmt.Errorf("read limit of open files: %w", err)
+	}
+	for i, n := range numbers {
+		want := unix.Rlimit{Cur: limit.Cur, Max: uint64(n + others)}
+		if want.Max <= limit.Max {
+			continue
+		}
+		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &want, nil); err != nil {
+			return numbers[:i], fmt.Errorf("needs a limit of %d open files, and that is %d here: %w", want.Max, limit.Max, err)
+		}
+		limit = want
+	}
+	return numbers, nil
+}
+
+// held is what the daemon has now.
+func (b *Bed) held(state string) (m result.Memory, err error) {
+	m.Subject = state
+	if m.Resident, err = resident(b.daemon); err != nil {
+		return m, err
+	}
+	m.Maps, err = mapsOf(b.daemon)
+	return m, err
+}
+
+// resident is the memory of a process that is in RAM, in bytes.
+func resident(pid int) (uint64, error) {
+	value, err := field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSuffix(value, " kB"), 10, 64)
+	return n << 10, err
+}
+
+// field is the value of a line of a file of /proc; "" if there is no such line.
+func field(path, key string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		if name, value, ok := strings.Cut(s.Text(), ":"); ok && name == key {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", s.Err()
+}
+
+// mapsOf are the BPF maps that a process has open, largest first, each once.
+func mapsOf(pid int) (all []result.MapSize, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	for _, f := range files {
+		id, err := field(f, "map_id")
+		if errors.Is(err, fs.ErrNotExist) || (err == nil && (id == "" || seen[id])) {
+			continue // closed meanwhile, no map, or known
+		}
+		if err != nil {
+			return nil, err
+		}
+		seen[id] = true
+		m, err := mapSize(f, id)
+		if err != nil {
+			return nil, fmt.Errorf("map %s: %w", id, err)
+		}
+		all = append(all, m)
+	}
+	slices.SortStableFunc(all, func(a, b result.MapSize) int { return int(b.Bytes>>4) - int(a.Bytes>>4) })
+	return all, nil
+}
+
+// mapSize reads that of one map from what /proc says of a descriptor.
+func mapSize(fdinfo, id string) (m result.MapSize, err error) {
+	bytes, err := field(fdinfo, "memlock")
+	if err != nil {
+		return m, err
+	}
+	if m.Bytes, err = strconv.ParseUint(bytes, 10, 64); err != nil {
+		return m, err
+	}
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return m, err
+	}
+	handle, err := ebpf.NewMapFromID(ebpf.MapID(n))
+	if err != nil {
+		return m, err
+	}
+	defer handle.Close()
+	info, err := handle.Info()
+	if err != nil {
+		return m, err
+	}
+	m.Name = info.Name
+	return m, nil
+}

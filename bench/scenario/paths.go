@@ -1,0 +1,87 @@
+package scenario
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/lab"
+)
+
+// streamServer is the server beyond the guard's namespace.
+var streamServer = netip.AddrPortFrom(lab.Server4, servicePort)
+
+// path is a way to the server, which start puts up in the guard's namespace.
+func path(name string, beyond bool, start func(*Bed) error) *Subject {
+	s := &Subject{Name: name, At: gen.Stack, Beyond: beyond}
+	s.Start = func(b *Bed) error {
+		if err := b.serverSide(s); err != nil {
+			return err
+		}
+		return start(b)
+	}
+	return s
+}
+
+// routePath is the kernel's forwarding and nothing else.
+func routePath() *Subject {
+	return path("no guard", true, func(*Bed) error { return nil })
+}
+
+// inlinePath is that with the guard's program before it.
+func inlinePath() *Subject {
+	return path("dtlsguard inline", true, func(b *Bed) error { return startGuard(b, guardOptions{}) })
+}
+
+// proxyPath is the daemon as a proxy with one worker.
+func proxyPath(name, dir string, xdp bool) *Subject {
+	binary, err := buildDaemon(dir)
+	s := path(name, false, func(b *Bed) error { return b.proxy(binary, streamServer, xdp, "--hello-rate", "0") })
+	if err != nil {
+		s.Skip = err.Error()
+	}
+	return s
+}
+
+// nginxModules is where Debian has them.
+const nginxModules = "/usr/lib/nginx/modules"
+
+// nginxConfig relays each client's datagrams to the server from a socket of the client's own.
+const nginxConfig = `load_module %s/ngx_stream_module.so;
+daemon off;
+master_process off;
+pid %s/nginx.pid;
+error_log stderr error;
+events { worker_connections 4096; }
+stream {
+	server {
+		listen %v udp rcvbuf=4m sndbuf=4m;
+		proxy_pass %v;
+		proxy_timeout 60s;
+	}
+}
+`
+
+// nginxPath is nginx's UDP proxy with one process.
+func nginxPath(dir string) *Subject {
+	binary, err := exec.LookPath("nginx")
+	if err == nil {
+		_, err = os.Stat(filepath.Join(nginxModules, "ngx_stream_module.so"))
+	}
+	s := path("nginx UDP stream proxy", false, func(b *Bed) error {
+		config := filepath.Join(dir, "nginx.conf")
+		text := fmt.Sprintf(nginxConfig, nginxModules, dir, b.Service, streamServer)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			return err
+		}
+		cmd := exec.Command(binary, "-p", dir, "-e", "stderr", "-c", config)
+		return b.serve(cmd, func() bool { return listens(cmd.Process.Pid, b.Service.Port()) })
+	})
+	if err != nil {
+		s.Skip = fmt.Sprintf("no nginx with its stream module (apt-get install nginx-light libnginx-mod-stream): %v", err)
+	}
+	return s
+}

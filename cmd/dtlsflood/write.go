@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/dtlsguard/dtlsguard/bench/capture"
+)
+
+const (
+	defaultFrames = 10000
+	// defaultPace is that of a file which is given none: players have a flag for another.
+	defaultPace = 10000
+	// trafgenPackets are enough to tell many sources from few; it compiles each.
+	trafgenPackets = 1000
+)
+
+// write is engine pcap: FILE for tcpreplay and TRex, FILE.trafgen for trafgen.
+func (o *options) write(stdout io.Writer) error {
+	f, err := o.flow()
+	if err != nil {
+		return err
+	}
+	n, rate := int(o.count), o.rate
+	if n == 0 {
+		n = defaultFrames
+	}
+	if rate == 0 {
+		rate = defaultPace
+	}
+	err = errors.Join(
+		create(o.file, func(w io.Writer) error { return capture.Pcap(w, f, o.traffic, n, rate) }),
+		create(o.file+".trafgen", func(w io.Writer) error { return capture.Trafgen(w, f, o.traffic, min(n, trafgenPackets)) }))
+	if err == nil {
+		fmt.Fprintf(stdout, "wrote %s and %s.trafgen, to %v at %v\n", o.file, o.file, f.Destination, f.Peer)
+	}
+	return err
+}
+
+func create(file string, write func(io.Writer) error) error {
+	w, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(w), w.Close())
+}
