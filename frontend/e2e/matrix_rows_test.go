@@ -141,12 +141,12 @@ var rows = []row{
 	},
 	{
 		server: "coap-server-openssl", library: "libcoap", mode: "auto", becomes: "harvest",
-		config: "`coap-server-openssl -p 5683 -h HINT -k KEY`; DTLS on port 5684",
+		config: "`coap-server-openssl -p 5683 -h HINT -k KEY`; DTLS on port 5684; `--harvest-pool 64`: the library keeps 100 unfinished handshakes",
 		start:  coapWith("openssl"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
 	},
 	{
 		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
-		config: "`coap-server-gnutls -p 5683 -h HINT -k KEY`; DTLS on port 5684",
+		config: "`coap-server-gnutls -p 5683 -h HINT -k KEY`; DTLS on port 5684; `--harvest-pool 64`: the library keeps 100 unfinished handshakes",
 		start:  coapWith("gnutls"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"},
 		limits: "no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
 	},

@@ -37,9 +37,7 @@ func main() {
 		log.Print("usage: pion ADDRESS PORT CERTIFICATE KEY")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1:]); err != nil {
-		log.Fatal(err)
-	}
+	log.Fatal(run(os.Args[1:])) // it serves until it cannot
 }
 
 func run(args []string) error {
