@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -26,12 +25,11 @@ var packages = map[string]string{
 // version is what is installed of a library, without what a distribution adds.
 func version(library string) string {
 	if library == "Pion" {
-		info, _ := debug.ReadBuildInfo()
-		for _, m := range info.Deps {
-			if m.Path == "github.com/pion/dtls/v3" {
-				return strings.TrimPrefix(m.Version, "v")
-			}
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/pion/dtls/v3").Output()
+		if err != nil {
+			return "?"
 		}
+		return strings.TrimPrefix(strings.TrimSpace(string(out)), "v")
 	}
 	out, err := exec.Command("dpkg-query", "-W", "-f", "${source:Upstream-Version}", packages[library]).Output()
 	if err != nil {
@@ -49,7 +47,7 @@ func table(version func(library string) string) string {
 	for i := range rows {
 		r := &rows[i]
 		mode := "`" + r.handoff() + "`"
-		if r.refused != "" {
+		if len(r.clients) == 0 {
 			mode = "none"
 		}
 		var titles []string

@@ -18,10 +18,6 @@ var matrixClients = map[string]struct {
 	"pion":         {"Pion", "Pion", pion()},
 	"coap-openssl": {"coap-client-openssl", "libcoap", coap("openssl")},
 	"coap-gnutls":  {"coap-client-gnutls", "libcoap", coap("gnutls")},
-	"stun-openssl": {"openssl s_client", "OpenSSL", stun(openssl())},
-	"stun-mbedtls": {"Mbed TLS", "Mbed TLS", stun(peerClient("mbedtls-client"))},
-	"stun-wolfssl": {"wolfSSL", "wolfSSL", stun(peerClient("wolfssl-client"))},
-	"stun-pion":    {"Pion", "Pion", stun(pion())},
 }
 
 var (
@@ -145,23 +141,24 @@ var rows = []row{
 	},
 	{
 		server: "coap-server-openssl", library: "libcoap", mode: "auto", becomes: "harvest",
-		config: "`coap-server-openssl -p 5683 -h HINT -k KEY`; DTLS on port 5684",
+		config: "`coap-server-openssl -p 5683 -h HINT -k KEY`; DTLS on port 5684; `--harvest-pool 64`: the library keeps 100 unfinished handshakes",
 		start:  coapWith("openssl"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
 	},
 	{
 		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
-		config: "`coap-server-gnutls -p 5683 -h HINT -k KEY`; DTLS on port 5684",
+		config: "`coap-server-gnutls -p 5683 -h HINT -k KEY`; DTLS on port 5684; `--harvest-pool 64`: the library keeps 100 unfinished handshakes",
 		start:  coapWith("gnutls"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"},
 		limits: "no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
 	},
 	{
-		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",
+		server: "coturn", library: "coturn", mode: "replay",
 		config: "`turnserver --tls-listening-port 5349 --cert cert.pem --pkey key.pem --no-tls --no-tcp`",
+		limits: "coturn 4.6 derives a cookie from the connection that the first ClientHello opened, and refuses it behind another: neither `harvest` (which `auto` may find, since a server without other clients gives the same cookie again) nor `replay`; leave it without the guard. Later versions have one secret for all connections, and were not tried",
 		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
 			t.Helper()
 			return turnServer(t, addr)
 		},
-		clients: []string{"stun-openssl", "stun-mbedtls", "stun-wolfssl", "stun-pion"},
+		fails: []string{"openssl", "mbedtls", "wolfssl"},
 	},
 	{
 		server: "Pion", library: "Pion", mode: "auto", config: "`dtls.Listen`", start: peer("pion", ""),

@@ -37,7 +37,7 @@ func main() {
 		log.Print("usage: pion ADDRESS PORT CERTIFICATE KEY")
 		os.Exit(2)
 	}
-	log.Fatal(run(os.Args[1:]))
+	log.Fatal(run(os.Args[1:])) // it serves until it cannot
 }
 
 // run serves until something fails.
