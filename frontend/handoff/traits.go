@@ -64,6 +64,8 @@ func (t *Traits) kind() (Kind, error) {
 // unharvestable says why the server's cookies cannot be harvested; "" if they can.
 func (t *Traits) unharvestable() string {
 	switch {
+	case !t.AsksCookie:
+		return "it starts a handshake without asking for a cookie"
 	case t.CookieLength > hello.MaxCookie:
 		return fmt.Sprintf("its cookies are %d bytes, more than the %d that clients accept", t.CookieLength, hello.MaxCookie)
 	case !t.Stateless && !t.Forgets:
