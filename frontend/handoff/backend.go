@@ -41,7 +41,7 @@ type Backend struct {
 	known   []byte // the canary's cookie
 	kind    atomic.Uint32
 	up      atomic.Bool
-	full    atomic.Bool // harvest: no cookie is missing for want of an answer
+	full    atomic.Bool // harvest: enough cookies are known
 	harvest atomic.Uint64
 	traits  atomic.Pointer[Traits]
 	suspect chan struct{}

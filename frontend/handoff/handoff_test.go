@@ -193,6 +193,23 @@ func TestHarvestResolvesCollisions(t *testing.T) {
 	}
 }
 
+// A server that still has an association with one of the pool's ports is silent on it; the others serve.
+func TestSilentPortIsSpared(t *testing.T) {
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Harvest, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Change(func(s *handofftest.Server) { s.Deaf = b.pool.ports[3].Local().Port() })
+	b.forget()
+	if b.Ready() {
+		t.Error("ready without cookies")
+	}
+	if b.watch(t.Context()); !b.Ready() || b.Status().Known != 31 {
+		t.Errorf("ready %v with %d of 32 cookies known", b.Ready(), b.Status().Known)
+	}
+}
+
 // A server that restarts gives new cookies; the watch notices by itself.
 func TestRestartIsNoticed(t *testing.T) {
 	s := handofftest.Start(t)

@@ -99,16 +99,26 @@ func (p *Pool) forget() {
 	p.known.Store(0)
 }
 
-// fill asks for the cookies that are not known, of ports that are free, and reports whether the server
-// answered all it was asked. It stops at the first window that gets no answer at all.
+// spare is the share of the ports, one in so many, that a pool can do without. A server that still has an association
+// with an earlier guard on a port, or with a client that vanished, is silent on it until it forgets: of the ephemeral
+// ports of one address a pool of 4096 takes one in seven, and may well get such a port.
+const spare = 16
+
+// fill asks for the cookies that are not known, of ports that are free, and reports whether the pool can serve: whether
+// no more than the spare ones are still missing. It stops at the first window that gets no answer at all.
 func (p *Pool) fill(ctx context.Context) bool {
-	var missing []int
+	p.askAll(ctx, p.missing())
+	return len(p.missing()) <= max(1, len(p.ports)/spare) && p.known.Load() > 0
+}
+
+// missing are the ports that are free and whose cookie is not known.
+func (p *Pool) missing() (list []int) {
 	for i := range p.ports {
 		if !p.slots[i].known() && p.ports[i].Free() {
-			missing = append(missing, i)
+			list = append(list, i)
 		}
 	}
-	return p.askAll(ctx, missing)
+	return list
 }
 
 // refresh asks for all cookies again. Those of ports in use are forgotten, for they may be too old when the port is
@@ -126,18 +136,14 @@ func (p *Pool) refresh(ctx context.Context) {
 	p.askAll(ctx, all)
 }
 
-func (p *Pool) askAll(ctx context.Context, missing []int) bool {
-	complete := true
+func (p *Pool) askAll(ctx context.Context, missing []int) {
 	for len(missing) > 0 && ctx.Err() == nil {
 		n := min(window, len(missing))
-		got := p.ask(missing[:n])
-		complete = complete && got == n
-		if got == 0 {
-			return false
+		if p.ask(missing[:n]) == 0 {
+			return
 		}
 		missing = missing[n:]
 	}
-	return complete
 }
 
 // ask harvests a window of ports and returns how many answered.

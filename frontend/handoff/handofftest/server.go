@@ -25,6 +25,7 @@ type Server struct {
 	Trusting  bool   // any cookie passes
 	NoCookies bool   // a ClientHello passes without
 	Silent    bool   // says nothing at all
+	Deaf      uint16 // says nothing to this port
 	Clock     int    // cookies depend on it; 0: they do not
 	Lifetime  int    // ... and pass for so long
 	Once      bool   // takes no ClientHello behind the second
@@ -92,7 +93,7 @@ func (s *Server) serve() {
 func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 	s.Lock()
 	defer s.Unlock()
-	if s.Silent {
+	if s.Silent || s.Deaf == from.Port() {
 		return nil
 	}
 	var h hello.ClientHello
