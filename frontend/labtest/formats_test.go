@@ -1,17 +1,15 @@
 package labtest
 
 import (
-	"errors"
-	"net"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
@@ -135,14 +133,16 @@ func TestServersAskAgain(t *testing.T) {
 // inUse reports whether a UDP address of h is somebody's.
 func inUse(t *testing.T, h *lab.Namespace, a netip.AddrPort) bool {
 	t.Helper()
-	err := h.Do(func() error {
-		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(a))
-		if err == nil {
-			err = c.Close()
-		}
+	table := "/proc/thread-self/net/udp"
+	if a.Addr().Is6() {
+		table += "6"
+	}
+	var sockets []byte
+	err := h.Do(func() (err error) {
+		sockets, err = os.ReadFile(table)
 		return err
 	})
-	return errors.Is(err, unix.EADDRINUSE)
+	return err == nil && strings.Contains(string(sockets), fmt.Sprintf(":%04X ", a.Port()))
 }
 
 // secret makes one, with the program.
