@@ -53,6 +53,8 @@ type Flood struct {
 	in     *udpbatch.Batch
 	random *rand.PCG
 	key    uint64
+	// lengths of the questions, by their message_seq.
+	lengths [2]int
 
 	sent, unsent, right, wrong atomic.Uint64
 	elapsed                    atomic.Int64
@@ -73,6 +75,7 @@ func New(c Config) (*Flood, error) {
 	f := &Flood{
 		target: route.Peer(), rate: c.Rate, queue: udpbatch.NewQueue(batch),
 		random: rand.NewPCG(rand.Uint64(), rand.Uint64()), key: rand.Uint64(),
+		lengths: [2]int{len(template(FirstHello)), len(template(WrongCookie))},
 	}
 	for len(f.slots) < batch { // whole rounds of the kinds
 		for _, k := range c.Kinds {
@@ -183,5 +186,5 @@ func (f *Flood) check() {
 // answers reports whether d, which came along r, is from the target and what it must be.
 func (f *Flood) answers(r *udpbatch.Route, d []byte) bool {
 	local, ok := r.Local()
-	return ok && r.Peer() == f.target && right(d, binary.BigEndian.Uint32(local[12:]), f.key)
+	return ok && r.Peer() == f.target && right(d, binary.BigEndian.Uint32(local[12:]), f.key, &f.lengths)
 }

@@ -51,24 +51,28 @@ func TestDatagrams(t *testing.T) {
 // An answer of the guard is right, and none that differs from it in any byte before the cookie is.
 func TestRight(t *testing.T) {
 	const key = 7
+	lengths := [2]int{1000, 1000}
 	for _, k := range []Kind{FirstHello, WrongCookie} {
 		s := newSlot(k, anywhere)
 		s.refresh(rand.NewPCG(1, 2), key)
 		local, _ := s.route.Local()
 		ip := binary.BigEndian.Uint32(local[12:])
 		d := s.d[:hello.PutHelloVerify(s.d, make([]byte, 20))]
-		if !right(d, ip, key) {
+		if !right(d, ip, key, &lengths) {
 			t.Fatalf("kind %d: the answer %x counts as wrong", k, d)
 		}
 		for i := range len(d) - 20 {
 			d[i] ^= 1
-			if right(d, ip, key) {
+			if right(d, ip, key, &lengths) {
 				t.Errorf("kind %d: an answer with byte %d changed counts as right", k, i)
 			}
 			d[i] ^= 1
 		}
-		if right(d, ip+1, key) || right(d, ip, key+1) || right(d[:len(d)-1], ip, key) || right(nil, ip, key) {
+		if right(d, ip+1, key, &lengths) || right(d, ip, key+1, &lengths) || right(d[:len(d)-1], ip, key, &lengths) || right(nil, ip, key, &lengths) {
 			t.Errorf("kind %d: an answer for another address, of another flood, or cut short, counts as right", k)
+		}
+		if right(d, ip, key, &[2]int{len(d) - 1, len(d) - 1}) {
+			t.Errorf("kind %d: an answer longer than its question counts as right", k)
 		}
 	}
 }

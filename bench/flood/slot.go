@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
+	"github.com/dtlsguard/dtlsguard/bench/answer"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -57,30 +58,16 @@ func put48(b []byte, v uint64) {
 	binary.BigEndian.PutUint32(b[2:], uint32(v))
 }
 
-func get48(b []byte) uint64 {
-	return uint64(binary.BigEndian.Uint16(b))<<32 | uint64(binary.BigEndian.Uint32(b[2:]))
-}
-
-// maxCookie is what clients accept at most, and so the longest that may be in an answer.
-const maxCookie = 32
-
-// right reports whether d is the HelloVerifyRequest that a ClientHello from ip must get. It is deliberately
-// not the guard's own parser: an error there must not hide here.
-func right(d []byte, ip uint32, key uint64) bool {
-	const cookieAt = bodyAt + 3 // after server_version and the length byte
-	if len(d) <= cookieAt || len(d) > cookieAt+maxCookie {
+// right reports whether d is the HelloVerifyRequest that a ClientHello from ip must get. lengths are those of the
+// questions, by their message_seq.
+func right(d []byte, ip uint32, key uint64, lengths *[2]int) bool {
+	if len(d) < bodyAt {
 		return false
 	}
-	be := binary.BigEndian
-	const dtls10, helloVerify = 0xfeff, 3
-	mseq := be.Uint16(d[mseqAt:])
-	body := len(d) - bodyAt
-	return d[0] == 22 && be.Uint16(d[1:]) == dtls10 && be.Uint16(d[3:]) == 0 && // handshake, version, epoch 0
-		mseq <= 1 && get48(d[rseqAt:]) == sequence(ip, key, byte(mseq)) &&
-		int(be.Uint16(d[recordLenAt:])) == len(d)-recordHeader &&
-		d[messageTypeAt] == helloVerify &&
-		get24(d[messageLenAt:]) == body && get24(d[offsetAt:]) == 0 && get24(d[fragmentLenAt:]) == body &&
-		be.Uint16(d[bodyAt:]) == dtls10 && int(d[cookieAt-1]) == len(d)-cookieAt
+	mseq := binary.BigEndian.Uint16(d[mseqAt:])
+	if int(mseq) >= len(lengths) {
+		return false
+	}
+	_, fault := answer.Check(d, answer.Question{Length: lengths[mseq], RecordSeq: sequence(ip, key, byte(mseq)), MessageSeq: mseq})
+	return fault == answer.None
 }
-
-func get24(b []byte) int { return int(b[0])<<16 | int(binary.BigEndian.Uint16(b[1:])) }
