@@ -76,6 +76,8 @@ type options struct {
 	cpu         int
 	file        string
 	ndr         float64
+	sample      float64
+	giveBack    int
 	json        bool
 	mine        bool
 
@@ -135,6 +137,8 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 	fl.Uint32VarP(&o.batch, "batch", "b", 0, "xdp: frames the kernel makes at a time (128, at most 256)")
 	fl.StringVarP(&o.file, "write", "w", "", "pcap: `FILE` to write")
 	fl.Float64Var(&o.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
+	fl.Float64Var(&o.sample, "sample", 100, "clients a second beside the flood whose answers are timed and compared (0: none)")
+	fl.IntVar(&o.giveBack, "return", 10, "one in `N` of them returns its cookie (0: none)")
 	fl.BoolVar(&o.json, "json", false, "a line of JSON each second")
 	fl.BoolVar(&o.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
 	return cmd

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -16,21 +15,22 @@ const leastQuestions = 10
 
 // search finds the highest rate with a loss below the bound (RFC 2544 section 26.1): first all that can be sent, or
 // -Q, then halving between what held and what did not. Each trial takes --duration.
-func (o *options) search(ctx context.Context, stdout io.Writer) error {
+func (o *options) search(ctx context.Context, report *reporter) error {
 	if o.traffic.Questions() == 0 || o.count != 0 {
 		return usage("--ndr needs a mix with questions, and no -n")
 	}
-	sent, loss, err := o.trial(ctx, o.rate, stdout)
+	sent, loss, err := o.trial(ctx, o.rate, report)
 	if err != nil {
 		return err
 	}
 	if loss <= o.ndr {
+		report.rate(sent, o.ndr, "generator")
 		return fmt.Errorf("non-drop rate: at least %.0f a second; the generator, not the service, is the limit", sent)
 	}
 	low, high := 0.0, sent
 	for high-low > precision*high && high*o.duration.Seconds() > leastQuestions && ctx.Err() == nil {
 		rate := (low + high) / 2
-		sent, loss, err := o.trial(ctx, rate, stdout)
+		sent, loss, err := o.trial(ctx, rate, report)
 		switch {
 		case err != nil:
 			return err
@@ -43,13 +43,13 @@ func (o *options) search(ctx context.Context, stdout io.Writer) error {
 	if low == 0 || ctx.Err() != nil {
 		return errors.New("non-drop rate: none was found")
 	}
-	fmt.Fprintf(stdout, "non-drop rate: %.0f a second with at most %g lost\n", low, o.ndr)
+	report.rate(low, o.ndr, "service")
 	return nil
 }
 
 // trial floods at a rate for the duration, and returns the rate that came of it and the share of questions without a
 // right answer.
-func (o *options) trial(ctx context.Context, rate float64, stdout io.Writer) (sent, loss float64, err error) {
+func (o *options) trial(ctx context.Context, rate float64, report *reporter) (sent, loss float64, err error) {
 	at := *o
 	at.rate = rate
 	e, err := at.open()
@@ -73,6 +73,6 @@ func (o *options) trial(ctx context.Context, rate float64, stdout io.Writer) (se
 	}
 	loss = max(0, 1-float64(c.Right)/float64(c.Questions))
 	sent = float64(c.Sent) / took.Seconds()
-	fmt.Fprintf(stdout, "trial: %.0f asked for, %.0f a second sent, %.4f lost\n", rate, sent, loss)
+	report.trial(rate, sent, loss)
 	return sent, loss, nil
 }
