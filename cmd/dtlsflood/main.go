@@ -81,6 +81,7 @@ type options struct {
 	json        bool
 	mine        bool
 
+	even     bool // without bursts, at the price of the rate
 	target   netip.AddrPort
 	traffic  traffic.Mix
 	ownHello [][]byte

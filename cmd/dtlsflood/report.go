@@ -186,19 +186,23 @@ func (r *reporter) trial(asked, sent, lost float64) {
 	}{"trial", asked, sent, lost})
 }
 
-// rate tells what a search found: a rate with at most lost of the questions unanswered, which the service or the generator
-// is the limit of.
-func (r *reporter) rate(found, lost float64, limit string) {
-	if !r.json {
-		if limit == "service" {
-			fmt.Fprintf(r.stdout, "non-drop rate: %.0f a second with at most %g lost\n", found, lost)
-		}
-		return
+// found tells what a search found: a rate with at most lost of the questions unanswered, and the lowest one that was too
+// much. Where none was, the generator is the limit.
+func (r *reporter) found(rate, tooMuch, lost float64) {
+	limit := "service"
+	if tooMuch == 0 {
+		limit = "generator"
 	}
-	r.encode(struct {
-		Type  string  `json:"type"`
-		Rate  float64 `json:"rate"`
-		Lost  float64 `json:"lost"`
-		Limit string  `json:"limit"`
-	}{"ndr", found, lost, limit})
+	switch {
+	case r.json:
+		r.encode(struct {
+			Type    string  `json:"type"`
+			Rate    float64 `json:"rate"`     // a second
+			TooMuch float64 `json:"too_much"` // a second; 0: there was none
+			Lost    float64 `json:"lost"`     // share of the questions that may be
+			Limit   string  `json:"limit"`
+		}{"ndr", rate, tooMuch, lost, limit})
+	case tooMuch != 0:
+		fmt.Fprintf(r.stdout, "non-drop rate: %.0f a second with at most %g lost; %.0f were too many\n", rate, lost, tooMuch)
+	}
 }

@@ -159,16 +159,17 @@ func (o *options) flood(ctx context.Context, e engine, c clients, report *report
 			if ended := o.count != 0 && all.Sent >= o.count; ended || settled == 0 && interrupted.Err() != nil {
 				slow = nil // there is no time to judge by
 			}
-			return errors.Join(slow, o.wrong(all))
+			return errors.Join(slow, o.wrong(all), o.outrun(all))
 		case <-seconds.C:
 			now, err := e.counts()
 			if err != nil {
 				return err
 			}
+			at := time.Since(began)
 			since, _ := c.take()
-			report.second(time.Since(began), now.minus(last), since)
+			report.second(at, now.minus(last), since)
 			if last = now; settled == 0 {
-				before, settled = now, time.Since(began)
+				before, settled = now, at
 			}
 		}
 	}
@@ -199,4 +200,15 @@ func (o *options) wrong(c counts) error {
 		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest that its question would have", c.Answers)
 	}
 	return nil
+}
+
+// outrun says if a flood of all that can be sent has not come to the service's limit: what the service can do is not known
+// then. A loss below one in outrunLoss is the machine's.
+func (o *options) outrun(c counts) error {
+	const outrunLoss = 1000
+	if o.rate != 0 || o.count != 0 || c.Questions == 0 || (c.Questions-min(c.Right, c.Questions))*outrunLoss > c.Questions {
+		return nil
+	}
+	return fmt.Errorf("the generator is slower than the service, which answered %d of %d questions: its limit is not known. "+
+		"Ask for a rate with -Q, or for more with --engine xdp and -t", c.Right, c.Questions)
 }
