@@ -102,9 +102,10 @@ Where others have a letter for a thing it is the same here: -i, -d, -m, -p, -t, 
 as in kxdpgun; but -n is all datagrams, not each thread's.
 
 What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
-` + kinds(),
+` + kinds() + replies,
 		Example: `  dtlsflood -d 127.0.0.1 -p 4433 -Q 100000
   dtlsflood -i veth0 -d 198.18.0.1 --mix hello=8,large,junk=1 --duration 30s --json
+  dtlsflood -d 127.0.0.1 -p 4433 -Q 1000 --sample 500 --return 1     # are clients served, and how fast?
   dtlsflood -i veth0 -d 198.18.0.1 --ndr 0.001 --duration 2s    # highest rate with at most 0.1 % unanswered
   dtlsflood --engine pcap --write flood.pcap -d 198.18.0.1 -n 10000`,
 		SilenceErrors: true, SilenceUsage: true,
@@ -140,7 +141,7 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 	fl.Float64Var(&o.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
 	fl.Float64Var(&o.sample, "sample", 100, "clients a second beside the flood whose answers are timed and compared (0: none)")
 	fl.IntVar(&o.giveBack, "return", 10, "one in `N` of them returns its cookie (0: none)")
-	fl.BoolVar(&o.json, "json", false, "a line of JSON each second")
+	fl.BoolVar(&o.json, "json", false, "a line of JSON each second, and one of the whole")
 	fl.BoolVar(&o.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
 	return cmd
 }
