@@ -2,6 +2,7 @@ package sample
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -138,9 +139,11 @@ func respond(t *testing.T, f func(d []byte, h *hello.ClientHello) []byte) netip.
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
+// serverHello is the beginning of one.
+var serverHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
 // What a server does with a cookie that was returned.
 func TestJudgement(t *testing.T) {
-	serverHello := []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	alert := []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40}
 	for name, c := range map[string]struct {
 		after  uint16 // this message_seq, the server takes the client
@@ -171,6 +174,106 @@ func TestJudgement(t *testing.T) {
 			c.events[Compared], c.events[Changed] = -1, -1
 			want(t, run(t, target, 3, 1), c.events)
 		})
+	}
+}
+
+// A client's datagrams are what RFC 6347 sections 4.1 and 4.2.2 want of one handshake: record numbers that go up, the message
+// numbers of its ClientHellos, one random, the cookie that it was given, and an alert in the end.
+func TestHandshakeOfAClient(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	target := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	s, err := New(Config{Target: target, Source: loopback(), Rate: 1e-3, Return: 1, Hello: traffic.Captured("gnutls:1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	var random []byte
+	b := make([]byte, 2048)
+	for i, message := range []uint16{0, 0, 1, 2} {
+		n, peer, err := conn.ReadFromUDPAddrPort(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel() // there is one, and it goes on to its end
+		var h hello.ClientHello
+		if r := hello.Parse(b[:n], &h); r != hello.OK {
+			t.Fatalf("datagram %d: %v", i, r)
+		}
+		if random == nil {
+			random = append(random, h.Random[:]...)
+		}
+		cookie := []byte{1, 2, 3, byte(max(1, i))}
+		if seq := hello.SequenceOf(b[:n]); seq != (hello.Sequence{Record: uint64(i), Message: message}) || string(random) != string(h.Random[:]) {
+			t.Errorf("datagram %d: %+v, random %x", i, seq, *h.Random)
+		}
+		if given := []byte{1, 2, 3, byte(max(1, i-1))}; message > 0 && string(h.Cookie) != string(given) || message == 0 && len(h.Cookie) > 0 {
+			t.Errorf("datagram %d: cookie %x, want %x", i, h.Cookie, given)
+		}
+		answer := b[:hello.PutHelloVerify(b[:n], cookie)]
+		if message == 2 {
+			answer = serverHello
+		}
+		if _, err := conn.WriteToUDPAddrPort(answer, peer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, _, err := conn.ReadFromUDPAddrPort(b)
+	if err != nil || !hello.IsAlert(b[:n]) || hello.SequenceOf(append(b[:n], make([]byte, 8)...)).Record <= 3 {
+		t.Errorf("in the end: %x, %v", b[:n], err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	_, all := s.Take()
+	want(t, all, map[Event]int{Compared: 1, Same: 1, Accepted: 1, AskedTwice: 1})
+}
+
+// A server that takes its time is slow.
+func TestLatency(t *testing.T) {
+	t.Parallel()
+	const think = 20 * time.Millisecond
+	target := respond(t, func(d []byte, _ *hello.ClientHello) []byte {
+		time.Sleep(think)
+		return d[:hello.PutHelloVerify(d, []byte{1})]
+	})
+	if l := run(t, target, 3, 0).Latency; l.P50 < think*99/100 || l.Answers < 6 {
+		t.Errorf("latency %+v of a server that waits for %v", l, think)
+	}
+}
+
+// The time of an answer is that of its arrival, not of a look at it.
+func TestArrival(t *testing.T) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c, err := dial(netip.MustParseAddr("127.0.0.1"), conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var b [room]byte
+	if _, _, err := receive(c, b[:]); !errors.Is(err, errNothing) {
+		t.Fatalf("before anything was sent: %v", err)
+	}
+	before := time.Now()
+	if _, err := conn.WriteToUDPAddrPort([]byte("answer"), c.Local()); err != nil {
+		t.Fatal(err)
+	}
+	there := time.Now() // loopback delivers before it returns
+	d, at, err := receive(c, b[:])
+	if err != nil || string(d) != "answer" || at.Before(before.Round(0)) || at.After(there.Round(0)) {
+		t.Errorf("%q, %v, at %v, was there from %v to %v", d, err, at, before, there)
 	}
 }
 
