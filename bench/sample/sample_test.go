@@ -186,6 +186,9 @@ func TestHandshakeOfAClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	target := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	s, err := New(Config{Target: target, Source: loopback(), Rate: 1e-3, Return: 1, Hello: traffic.Captured("gnutls:1")})
 	if err != nil {
