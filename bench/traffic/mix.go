@@ -30,26 +30,32 @@ const (
 
 // Of is the item that source sends.
 func (m Mix) Of(source netip.AddrPort) *Item {
-	x := uint32(spreadOf(source) >> 32)
-	for i, until := range m.Thresholds() {
-		if x < until {
+	x, total, sum := uint32(spreadOf(source)>>32), m.total(), 0
+	for i := range m[:len(m)-1] {
+		if sum += m[i].Weight; x < threshold(sum, total) {
 			return &m[i]
 		}
 	}
 	return &m[len(m)-1]
 }
 
+func (m Mix) total() (weight int) {
+	for i := range m {
+		weight += m[i].Weight
+	}
+	return weight
+}
+
+// threshold is where the share of the first items ends, of which the weights make sum of total.
+func threshold(sum, total int) uint32 { return uint32(min(uint64(sum)<<32/uint64(total), 1<<32-1)) }
+
 // Thresholds are one for each item but the last: the sources of which the upper half of the spread is below it, and
 // not below the one before, send that item.
 func (m Mix) Thresholds() []uint32 {
-	total := 0
-	for _, i := range m {
-		total += i.Weight
-	}
 	until, sum := make([]uint32, 0, len(m)), 0
 	for _, i := range m[:len(m)-1] {
 		sum += i.Weight
-		until = append(until, uint32(min(uint64(sum)<<32/uint64(total), 1<<32-1)))
+		until = append(until, threshold(sum, m.total()))
 	}
 	return until
 }
