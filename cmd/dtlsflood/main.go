@@ -95,9 +95,8 @@ checks that the answers are HelloVerifyRequests to them.
   sendmmsg  without -i from sockets to loopback: no privileges; sources out of 127.0.0.0/8, or ports of ::1
             with -i in frames from a packet socket: any sources, needs root
   xdp       in frames from the kernel: any sources, millions a second, needs root and -i
-  pcap      not at all: it writes FILE for tcpreplay and TRex, and FILE.trafgen for trafgen. tcpreplay 4.4 and
-            trafgen 0.6 play them in a test; TRex was not tried (classic pcap, one packet after the other as its
-            stateless push_remote takes them, is what its manual asks for)
+  pcap      not at all: it writes FILE, a classic pcap, for tcpreplay and TRex, and FILE.trafgen for trafgen.
+            tcpreplay 4.4 and trafgen 0.6 play them in a test, each frame arrives; TRex itself was not tried
 
 Where sources are forged, the service's host must have a route for them to this one, or nothing is seen of the answers:
 ip route add 198.18.128.0/17 via THIS-HOST. Never to be sent to: broadcast and multicast addresses.

@@ -70,7 +70,7 @@ func crowd(a netip.Addr, networks []netip.Prefix) string {
 // last is the address of an IPv4 network that has all bits of the host set.
 func last(n netip.Prefix) netip.Addr {
 	b := n.Addr().As4()
-	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|1<<(32-n.Bits())-1)
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|(1<<(32-n.Bits())-1))
 	return netip.AddrFrom4(b)
 }
 
