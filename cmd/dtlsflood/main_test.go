@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,20 +174,18 @@ func protect(t *testing.T, l *lab.Lab) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := bpf.Service{ServiceKey: bpf.ServiceKey{Address: lab.Guard4, Port: 4433}, Answer: bpf.AnswerXDP}
-	err = errors.Join(g.SetSecret(cookie.NewKeyring(secret, 7).Current(), nil), g.SetService(service),
+	err = errors.Join(g.SetSecret(cookie.NewKeyring(secret, 7).Current(), nil),
 		l.Guard.Do(func() error {
 			_, err := g.Attach(lab.ToClient, bpf.ModeNative)
 			return err
 		}))
+	for _, a := range []netip.Addr{lab.Guard4, lab.Guard6} {
+		err = errors.Join(err, g.SetService(bpf.Service{ServiceKey: bpf.ServiceKey{Address: a, Port: 4433}, Answer: bpf.AnswerXDP}))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	dev, err := l.Guard.Netlink().LinkByName(lab.ToClient)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dev.Attrs().HardwareAddr.String()
+	return toClient(t, l)
 }
 
 func TestPcapNeedsNothing(t *testing.T) {
