@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
@@ -168,7 +170,7 @@ func TestInterfaceMistakes(t *testing.T) {
 		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-ports 9-3", "the smaller first", exitUsage},
 		{guard + "198.18.0.77", "ping it first", exitRun},
 		{guard + "198.18.1.2 --i-own-this-network", "Ethernet address of 198.18.0.1 is not known", exitRun},
-		{"-i lo -d 198.18.0.1 --i-own-this-network -m 02:00:00:00:00:01", "want an Ethernet interface", exitUsage},
+		{"-i lo -d 198.18.0.1 --i-own-this-network -m 02:00:00:00:00:01", "loopback is reached without -i", exitUsage},
 	} {
 		code, _, stderr := inClient(t, l, strings.Fields(c.args)...)
 		if code != c.code || !strings.Contains(stderr, c.want) {
@@ -180,5 +182,28 @@ func TestInterfaceMistakes(t *testing.T) {
 	}
 	if code, _, stderr := inClient(t, l, strings.Fields(guard+"198.18.0.1")...); code != exitRun || !strings.Contains(stderr, "ip link set "+lab.ToGuard+" up") {
 		t.Errorf("an interface that is down: exit %d, %s", code, stderr)
+	}
+}
+
+// Without privileges the engines that need them say so, and what does not need them.
+func TestUnprivileged(t *testing.T) {
+	l := newLab(t, "unprivileged")
+	for _, engine := range []string{"xdp", "sendmmsg"} {
+		var code int
+		var stderr string
+		// The thread ends with Do, and what it has given up with it.
+		if err := l.Client.Do(func() error {
+			none := [2]unix.CapUserData{}
+			if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+				return err
+			}
+			code, _, stderr = runFlood(t, "--engine", engine, "-i", lab.ToGuard, "-d", lab.Guard4.String(), "-m", "02:00:00:00:00:01")
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if code != exitRun || !strings.Contains(stderr, "root") || !strings.Contains(stderr, "loopback") {
+			t.Errorf("%s: exit %d, %s", engine, code, stderr)
+		}
 	}
 }

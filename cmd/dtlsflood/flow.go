@@ -87,6 +87,10 @@ func device(name string) (*net.Interface, error) {
 	if err != nil {
 		return nil, usage("-i %s: %w (ip link lists those there are)", name, err)
 	}
+	const ethernet = 6
+	if len(dev.HardwareAddr) != ethernet {
+		return nil, usage("-i %s: frames go by Ethernet, and it has no address of that; loopback is reached without -i", name)
+	}
 	if dev.Flags&net.FlagUp == 0 {
 		return nil, fmt.Errorf("-i %s: it is down (ip link set %s up)", name, name)
 	}

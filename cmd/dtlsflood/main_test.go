@@ -111,8 +111,8 @@ func TestMistakesAreSaid(t *testing.T) {
 		{"-d 192.0.2.1 --i-own-this-network", "127.0.0.0/8 and ::1 only"},
 		{"-d 127.0.0.1 --engine xdp", "needs -i INTERFACE"},
 		{"-d 127.0.0.1 -i lo", "leave out -i"},
-		{"-d 192.0.2.1 -i lo", "not on a network of lo"},
-		{"-d 2001:db8::1 -i lo --engine sendmmsg", "not on a network of lo"},
+		{"-d 192.0.2.1 -i lo", "loopback is reached without -i"},
+		{"-d 2001:db8::1 -i lo --engine sendmmsg", "loopback is reached without -i"},
 		{"-d 192.0.2.1 -i none", "no such network interface"},
 	} {
 		code, _, stderr := runFlood(t, strings.Fields(c.args)...)
