@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/answer"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
@@ -184,9 +185,21 @@ func (f *Flood) send(n int) {
 
 // check counts an answer.
 func (f *Flood) check(source netip.AddrPort, d []byte) {
-	if right(d, traffic.Sequence(source)) {
+	if f.answers(source, d) {
 		f.right.Add(1)
 	} else {
 		f.wrong.Add(1)
 	}
+}
+
+// answers reports whether d is what the question of source must get.
+func (f *Flood) answers(source netip.AddrPort, d []byte) bool {
+	t := &f.mix.Of(source).Templates[0] // only a first datagram is a question
+	if !t.Question {
+		return false
+	}
+	_, fault := answer.Check(d, answer.Question{
+		Length: len(t.Bytes), RecordSeq: uint64(traffic.Sequence(source)), MessageSeq: uint16(t.Bytes[traffic.MessageSeqAt+1]),
+	})
+	return fault == answer.None
 }

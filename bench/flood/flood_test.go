@@ -14,27 +14,41 @@ import (
 )
 
 // An answer of the guard is right, and none that differs from it in any byte before the cookie is.
-func TestRight(t *testing.T) {
-	source := netip.MustParseAddrPort("127.64.0.1:513")
-	seq := traffic.Sequence(source)
-	for _, item := range mix(t, "hello,wrong-cookie") {
+func TestAnswers(t *testing.T) {
+	f := &Flood{mix: mix(t, "hello,wrong-cookie,junk")}
+	seen := make(map[string]bool)
+	for port := range uint16(64) {
+		source := netip.AddrPortFrom(netip.MustParseAddr("127.64.0.1"), 512+port)
+		item := f.mix.Of(source)
+		seen[item.Name] = true
 		d := item.Templates[0].Append(nil, source)
-		d = d[:hello.PutHelloVerify(d, make([]byte, 20))]
-		if !right(d, seq) {
+		if item.Name == "junk" {
+			if f.answers(source, verify(mix(t, "hello")[0].Templates[0].Append(nil, source))) {
+				t.Error("an answer to junk counts as right")
+			}
+			continue
+		}
+		d = verify(d)
+		if !f.answers(source, d) {
 			t.Fatalf("%s: the answer %x counts as wrong", item.Name, d)
 		}
 		for i := range len(d) - 20 {
-			d[i] ^= 1
-			if right(d, seq) && i != mseqAt+1 { // message_seq may be 0 or 1
+			if d[i] ^= 1; f.answers(source, d) {
 				t.Errorf("%s: an answer with byte %d changed counts as right", item.Name, i)
 			}
 			d[i] ^= 1
 		}
-		if right(d, seq+1) || right(d[:len(d)-1], seq) || right(nil, seq) {
-			t.Errorf("%s: an answer to another source, or cut short, counts as right", item.Name)
+		if f.answers(source, d[:len(d)-1]) || f.answers(source, nil) {
+			t.Errorf("%s: an answer cut short counts as right", item.Name)
 		}
 	}
+	if len(seen) != 3 {
+		t.Errorf("sources sent only %v", seen)
+	}
 }
+
+// verify makes the answer to a ClientHello.
+func verify(d []byte) []byte { return d[:hello.PutHelloVerify(d, make([]byte, 20))] }
 
 func mix(t *testing.T, text string) traffic.Mix {
 	t.Helper()
@@ -82,7 +96,7 @@ func serve(c *net.UDPConn, m traffic.Mix) outcome {
 		n = hello.PutHelloVerify(b[:n], make([]byte, 32))
 		if o.answered%3 == 0 {
 			o.bad++
-			b[rseqAt+5] ^= 1
+			b[10] ^= 1 // the record sequence number's last byte
 		}
 		_, _ = c.WriteToUDPAddrPort(b[:n], from)
 	}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,25 +13,8 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bpf"
 )
-
-// newLab makes a lab, or skips where it may.
-func newLab(t *testing.T, label string) *lab.Lab {
-	t.Helper()
-	l, err := lab.New(label)
-	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
-		t.Skip("needs root: ", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
-}
 
 // inClient runs a command line in the client's namespace.
 func inClient(t *testing.T, l *lab.Lab, args ...string) (code int, stdout, stderr string) {
@@ -84,7 +65,7 @@ func TestEveryKindArrives(t *testing.T) {
 				}
 				// Nobody answers, which it says in the end.
 				code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToGuard, "-d", to.String(), "-m", toClient(t, l),
-					"--mix", mix, "-n", fmt.Sprint(n), "-Q", "1000", "--src-ports", "1000-1999", "--duration", "20s")
+					"--mix", mix, "-n", fmt.Sprint(n), "-Q", "1000", "--src-ports", "1000-1999", "--duration", "20s", "--sample", "0")
 				if code != exitRun || !strings.Contains(stderr, "no answer at all") {
 					t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 				}
@@ -126,7 +107,7 @@ func checkArrived(t *testing.T, server *net.UDPConn, mix traffic.Mix, sources ne
 // A guard in the kernel answers the questions of both engines over both families, and the answers are right.
 func TestGuardAnswersBothEngines(t *testing.T) {
 	l := newLab(t, "answers")
-	mac := protect(t, l)
+	mac := protect(t, l, bpf.Policy{})
 	for _, engine := range []string{"xdp", "sendmmsg"} {
 		if engine == "sendmmsg" { // whose answers a veth delivers only if this end has a program; xdp brings its own
 			if err := l.PassXDP(l.Client, lab.ToGuard); err != nil {
@@ -135,13 +116,11 @@ func TestGuardAnswersBothEngines(t *testing.T) {
 		}
 		for _, to := range []netip.Addr{lab.Guard4, lab.Guard6} {
 			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToGuard, "-d", to.String(), "-m", mac,
-				"--mix", "hello=4,large,wrong-cookie,dtls10,junk", "-Q", "2000", "-n", "1000")
-			var answers, right int
-			if _, counts, ok := strings.Cut(stdout, "\nanswers "); ok {
-				_, _ = fmt.Sscanf(counts, "%d, of them right %d", &answers, &right)
-			}
-			// Seven of nine datagrams are questions.
-			if code != exitOK || answers != right || right < 700 || right > 860 {
+				"--mix", "hello=4,large,wrong-cookie,dtls10,junk", "-Q", "2000", "-n", "1000", "--sample", "0", "--json")
+			all := lines(t, stdout)
+			sum := all[len(all)-1]
+			// Seven of nine datagrams are questions, by chance some more or fewer; what a busy machine loses is little.
+			if code != exitOK || sum.Questions < 700 || sum.Questions > 860 || sum.Right < sum.Questions*98/100 || sum.Right != sum.Answers {
 				t.Errorf("%s to %v: exit %d\n%s%s", engine, to, code, stdout, stderr)
 			}
 		}

@@ -100,9 +100,13 @@ func (o *options) openXDP() (engine, error) {
 	}
 	x := &xdp{counter: counter}
 	pace := traffic.Pace{Rate: o.rate, Limit: o.count}
+	late := catchUp
+	if o.even {
+		late = 0 // the generator's own
+	}
 	for i := range o.threads {
 		share := pace.Split(o.threads, i)
-		g, err := gen.NewMix(*f, o.traffic, gen.Options{CPU: o.cpu + i, Batch: o.batch, Limit: share.Limit, CatchUp: catchUp})
+		g, err := gen.NewMix(*f, o.traffic, gen.Options{CPU: o.cpu + i, Batch: o.batch, Limit: share.Limit, CatchUp: late})
 		if err != nil {
 			return nil, errors.Join(rooted(err), x.close())
 		}

@@ -20,6 +20,8 @@ var only = []struct {
 	{"write", []string{"pcap"}, "what is sent can be caught with tcpdump"},
 	{"duration", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "-n says how many go into a file"},
 	{"json", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "nothing is sent, so there is nothing to report"},
+	{"sample", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "nothing is sent, so nobody answers"},
+	{"return", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "nothing is sent, so nobody answers"},
 	{"ndr", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "nothing is sent, so nothing is lost"},
 }
 

@@ -76,10 +76,13 @@ type options struct {
 	cpu         int
 	file        string
 	ndr         float64
+	sample      float64
+	giveBack    int
 	json        bool
 	mine        bool
 	given       func(flag string) bool // on the command line
 
+	even     bool // without bursts, at the price of the rate
 	target   netip.AddrPort
 	traffic  traffic.Mix
 	ownHello [][]byte
@@ -142,6 +145,8 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 	fl.Uint32VarP(&o.batch, "batch", "b", 0, "datagrams made at a time (xdp 128, sendmmsg 64, at most 256)")
 	fl.StringVarP(&o.file, "write", "w", "", "pcap: `FILE` to write")
 	fl.Float64Var(&o.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
+	fl.Float64Var(&o.sample, "sample", 100, "clients a second beside the flood whose answers are timed and compared (0: none)")
+	fl.IntVar(&o.giveBack, "return", 10, "one in `N` of them returns its cookie (0: none)")
 	fl.BoolVar(&o.json, "json", false, "a line of JSON each second")
 	fl.BoolVar(&o.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
 	return cmd

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,14 +31,18 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return o.write(stdout)
 	}
 	if o.ndr > 0 {
-		return o.search(ctx, stdout)
+		return o.search(ctx, newReporter(stdout, stderr, o.json))
 	}
-	e, err := o.open()
+	c, err := o.openClients()
 	if err != nil {
 		return err
 	}
-	err = o.flood(ctx, e, stdout, stderr)
-	return errors.Join(err, e.close())
+	e, err := o.open()
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	err = o.flood(ctx, e, c, newReporter(stdout, stderr, o.json))
+	return errors.Join(err, e.close(), c.close())
 }
 
 // complete checks the flags, fills in those that follow from others, and refuses targets that may be strangers'.
@@ -70,6 +73,8 @@ func (o *options) complete() error {
 		return usage("--duration %v, -Q %v: want more", o.duration, o.rate)
 	case o.engine == "pcap" && o.file == "":
 		return usage("engine pcap needs --write FILE")
+	case o.sample < 0 || o.giveBack < 0:
+		return usage("--sample %v, --return %d: want clients a second, and one in how many; 0 for none", o.sample, o.giveBack)
 	}
 	if err := o.fits(); err != nil {
 		return err
@@ -93,14 +98,15 @@ func (o *options) compose() (err error) {
 // countLook is how often it is looked whether all of -n is sent.
 const countLook = 20 * time.Millisecond
 
-// flood sends for the time asked for and reports each second and in the end.
-func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer) error {
+// flood sends for the time asked for, with the sampled clients beside it, and reports each second and in the end.
+func (o *options) flood(ctx context.Context, e engine, c clients, report *reporter) error {
 	interrupted := ctx
 	ctx, cancel := context.WithTimeout(ctx, o.duration)
 	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- e.run(ctx) }()
+	ended, sampled := make(chan error, 1), make(chan error, 1)
 	began, last := time.Now(), counts{}
+	go func() { ended <- e.run(ctx) }()
+	go func() { sampled <- c.run(ctx) }()
 	// The rate is judged from the first second's end on: setting up takes a part of that second.
 	var settled time.Duration
 	var before counts
@@ -115,28 +121,30 @@ func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer)
 				cancel() // if it cannot be read now, the end says so
 			}
 		case err := <-ended:
-			if err != nil {
+			took := min(time.Since(began), o.duration) // behind that, only answers are waited for
+			cancel()
+			all, unread := e.counts()
+			if err := errors.Join(err, <-sampled, unread); err != nil {
+				report.clear()
 				return err
 			}
-			took := time.Since(began)
-			all, err := e.counts()
-			if err != nil {
-				return err
-			}
-			o.sum(all, took, stdout)
-			slow := o.slow(all.minus(before), min(took, o.duration)-settled)
+			_, became := c.take()
+			report.summary(took, all, became)
+			slow := o.slow(all.minus(before), took-settled)
 			if ended := o.count != 0 && all.Sent >= o.count; ended || settled == 0 && interrupted.Err() != nil {
 				slow = nil // there is no time to judge by
 			}
-			return errors.Join(slow, o.wrong(all))
+			return errors.Join(slow, o.wrong(all), o.outrun(all))
 		case <-seconds.C:
 			now, err := e.counts()
 			if err != nil {
 				return err
 			}
-			o.report(now.minus(last), time.Since(began), stdout, stderr)
+			at := time.Since(began)
+			since, _ := c.take()
+			report.second(at, now.minus(last), since)
 			if last = now; settled == 0 {
-				before, settled = now, time.Since(began)
+				before, settled = now, at
 			}
 		}
 	}
@@ -144,33 +152,6 @@ func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer)
 
 func (c counts) minus(o counts) counts {
 	return counts{c.Sent - o.Sent, c.Questions - o.Questions, c.Unsent - o.Unsent, c.Answers - o.Answers, c.Right - o.Right}
-}
-
-// report writes what the last second was like: for programs to stdout, for people to stderr.
-func (o *options) report(c counts, at time.Duration, stdout, stderr io.Writer) {
-	if !o.json {
-		fmt.Fprintf(stderr, "%4.0f s  sent %.3f M/s  answers %.3f M/s  right %.3f M/s\n",
-			at.Seconds(), float64(c.Sent)/1e6, float64(c.Answers)/1e6, float64(c.Right)/1e6)
-		return
-	}
-	line, err := json.Marshal(struct {
-		Seconds float64 `json:"seconds"`
-		Sent    uint64  `json:"sent"`
-		Unsent  uint64  `json:"unsent"`
-		Answers uint64  `json:"answers"`
-		Right   uint64  `json:"right"`
-	}{at.Seconds(), c.Sent, c.Unsent, c.Answers, c.Right})
-	if err == nil { // numbers can always be written
-		fmt.Fprintf(stdout, "%s\n", line)
-	}
-}
-
-// sum writes what it was in all.
-func (o *options) sum(c counts, took time.Duration, stdout io.Writer) {
-	if !o.json {
-		fmt.Fprintf(stdout, "sent %d in %.1f s (%.3f M/s), %d not taken by the system\nanswers %d, of them right %d\n",
-			c.Sent, took.Seconds(), float64(c.Sent)/took.Seconds()/1e6, c.Unsent, c.Answers, c.Right)
-	}
 }
 
 // slow says if less than 98 % of what was asked for was sent in that time.
@@ -194,4 +175,15 @@ func (o *options) wrong(c counts) error {
 		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest that its question would have", c.Answers)
 	}
 	return nil
+}
+
+// outrun says if a flood of all that can be sent has not come to the service's limit: what the service can do is not known
+// then. A loss below one in outrunLoss is the machine's.
+func (o *options) outrun(c counts) error {
+	const outrunLoss = 1000
+	if o.rate != 0 || o.count != 0 || c.Questions == 0 || (c.Questions-min(c.Right, c.Questions))*outrunLoss > c.Questions {
+		return nil
+	}
+	return fmt.Errorf("the generator is slower than the service, which answered %d of %d questions: its limit is not known. "+
+		"Ask for a rate with -Q, or for more with --engine xdp and -t", c.Right, c.Questions)
 }

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
+)
+
+// What a run is judged by.
+func TestJudgement(t *testing.T) {
+	mix := func(text string) traffic.Mix {
+		m, err := traffic.ParseMix(text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	for name, c := range map[string]struct {
+		mix   string
+		rate  float64
+		count uint64
+		got   counts
+		want  string // "" for a run that went as asked
+	}{
+		"all answered at a rate":      {"hello", 1000, 0, counts{Sent: 1000, Questions: 1000, Answers: 1000, Right: 1000}, ""},
+		"just within 2 %":             {"hello", 1000, 0, counts{Sent: 980, Questions: 980, Answers: 980, Right: 980}, ""},
+		"too slow":                    {"hello", 1000, 0, counts{Sent: 979, Questions: 979, Answers: 979, Right: 979}, "the rate was not reached"},
+		"the service lost some":       {"hello", 0, 0, counts{Sent: 5000, Questions: 5000, Answers: 4900, Right: 4900}, ""},
+		"the service lost none":       {"hello", 0, 0, counts{Sent: 5000, Questions: 5000, Answers: 5000, Right: 5000}, "slower than the service"},
+		"the machine lost one":        {"hello", 0, 0, counts{Sent: 5000, Questions: 5000, Answers: 4996, Right: 4996}, "slower than the service"},
+		"all of a number answered":    {"hello", 0, 10, counts{Sent: 10, Questions: 10, Answers: 10, Right: 10}, ""},
+		"no answer":                   {"hello", 0, 0, counts{Sent: 5000, Questions: 5000}, "no answer at all"},
+		"no right answer":             {"hello", 0, 0, counts{Sent: 5000, Questions: 5000, Answers: 5000}, "none of them a HelloVerifyRequest"},
+		"nothing sent":                {"hello", 0, 0, counts{Unsent: 5}, "nothing was sent"},
+		"junk is not to be answered":  {"junk", 0, 0, counts{Sent: 5000}, ""},
+		"fast enough, but no answers": {"hello", 1000, 0, counts{Sent: 1000, Questions: 1000}, "no answer at all"},
+	} {
+		o := options{rate: c.rate, count: c.count, traffic: mix(c.mix), target: netip.MustParseAddrPort("127.0.0.1:4433")}
+		var said []string
+		for _, err := range []error{o.slow(c.got, time.Second), o.wrong(c.got), o.outrun(c.got)} {
+			if err != nil {
+				said = append(said, err.Error())
+			}
+		}
+		if all := strings.Join(said, "\n"); (all == "") != (c.want == "") || !strings.Contains(all, c.want) {
+			t.Errorf("%s: %q, want %q", name, all, c.want)
+		}
+	}
+}
