@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +18,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // Caught with netsniff-ng on loopback, whole conversations with openssl s_server -listen: openssl s_client 3.0, and
@@ -75,6 +79,39 @@ func TestReadCapturesWithoutHello(t *testing.T) {
 		if all, err := Read(c.file); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %d datagrams, %v, want %q", name, len(all), err, c.want)
 		}
+	}
+}
+
+// Fragments are put together whatever is sent again in between, and by whom.
+func TestFragments(t *testing.T) {
+	f := &traffic.Flow{
+		Interface: &net.Interface{HardwareAddr: make([]byte, 6)}, Peer: make([]byte, 6),
+		Destination: netip.MustParseAddrPort("198.18.0.1:4433"), Sources: netip.MustParsePrefix("198.18.128.0/17"),
+	}
+	fragment := func(offset, length int) []byte {
+		b := hellotest.New()
+		b.Tail = append(b.Tail, make([]byte, 300)...)
+		b.FragmentOffset, b.FragmentLength = offset, length
+		return b.Bytes()
+	}
+	whole := len(fragment(0, -1)) - 25 // behind the headers
+	parts := [][]byte{fragment(0, 100), fragment(100, 150), fragment(250, whole-250)}
+	client, other := netip.MustParseAddrPort("198.18.128.1:1000"), netip.MustParseAddrPort("198.18.128.2:1000")
+	sent := [][]byte{nil, parts[1]}
+	from := []netip.AddrPort{client, client}
+	for _, i := range []int{0, 0, 2, 1, 1, 2} {
+		sent, from = append(sent, parts[i], parts[i]), append(from, client, other)
+	}
+	next := 0
+	got, err := firstHello(func() ([]byte, layers.LinkType, error) {
+		if next == len(sent) {
+			return nil, 0, io.EOF
+		}
+		next++
+		return f.Envelope().Append(nil, from[next-1], sent[next-1]), layers.LinkTypeEthernet, nil
+	})
+	if err != nil || !slices.EqualFunc(got, parts, bytes.Equal) {
+		t.Errorf("%x, %v, want %x", got, err, parts)
 	}
 }
 

@@ -63,6 +63,7 @@ func mix(t *testing.T, text string) traffic.Mix {
 type outcome struct {
 	seen                     map[string]int // by the item's name
 	strange                  [][]byte       // what no item's source sends
+	later                    int            // fragments of those seen, the first of a ClientHello left out
 	questions, answered, bad uint64
 	sources                  map[netip.Addr]bool
 	ports                    map[uint16]bool
@@ -85,6 +86,9 @@ func serve(c *net.UDPConn, m traffic.Mix) outcome {
 			continue
 		}
 		o.seen[item.Name]++
+		if i > 0 {
+			o.later++
+		}
 		if !item.Templates[i].Question {
 			continue
 		}
@@ -142,6 +146,9 @@ func TestRun(t *testing.T) {
 					t.Errorf("no %s arrived", item.Name)
 				}
 			}
+			if firsts := o.seen["large"] - o.later; firsts < o.later || firsts > o.later+1 { // the last may have been cut off
+				t.Errorf("%d first fragments and %d second ones", firsts, o.later)
+			}
 			if sum != limit || len(o.strange) != 0 || o.questions != got.Questions {
 				t.Errorf("of %d, %d arrived, and %d that were not sent so; questions: %d sent, %d arrived", limit, sum, len(o.strange), got.Questions, o.questions)
 			}
@@ -168,7 +175,7 @@ func TestSources(t *testing.T) {
 		Destination: c.LocalAddr().(*net.UDPAddr).AddrPort(), Sources: netip.MustParsePrefix("127.7.7.0/30"),
 		Ports: traffic.Ports{First: 20011, Last: 20013},
 	}
-	f, err := New(Config{Flow: flow, Pace: traffic.Pace{Rate: 2000, Limit: 100}, Batch: 3})
+	f, err := New(Config{Flow: flow, Pace: traffic.Pace{Limit: 100}, Batch: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +187,9 @@ func TestSources(t *testing.T) {
 	}
 	c.Close()
 	o := <-done
+	if sent := f.Counts().Sent; sent != 100 {
+		t.Errorf("sent %d", sent)
+	}
 	if len(o.sources) != 4 || len(o.ports) != 3 || len(o.strange) != 0 {
 		t.Errorf("%v, %v, %d strange ones", o.sources, o.ports, len(o.strange))
 	}
