@@ -63,7 +63,7 @@ func (s *Sample) start() error {
 	if err := s.poller.Add(conn.FD(), udpbatch.Event{A: int32(slot)}); err != nil {
 		return errors.Join(err, conn.Close())
 	}
-	c := &client{conn: conn, hello: slices.Clone(s.config.Hello), returns: s.config.Return > 0 && s.started%uint64(s.config.Return) == 0}
+	c := &client{conn: conn, hello: slices.Clone(s.config.Hello), returns: s.returns()}
 	for i := randomAt; i < randomEnd; i++ {
 		c.hello[i] = byte(rand.Uint32())
 	}
@@ -73,6 +73,13 @@ func (s *Sample) start() error {
 	s.underWay++
 	c.ask(c.hello, asked)
 	return nil
+}
+
+// returns says whether the client that starts now will return its cookie. Those that do not go first: a server that serves
+// one client only shows so that it answers.
+func (s *Sample) returns() bool {
+	n := uint64(s.config.Return)
+	return n > 0 && s.started%n == n-1
 }
 
 // ask sends a ClientHello. What cannot be sent is lost like any other datagram: the client gives up in time.

@@ -66,7 +66,7 @@ func want(t *testing.T, r Report, events map[Event]int) {
 		case w == -1:
 			w = n
 		case w == -2:
-			w = (n + 1) / 2
+			w = n / 2
 		}
 		if got := int(r.Events[e]); got != w {
 			t.Errorf("%s: %d, want %d, of %d clients", Names[e], got, w, n)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/sample"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
@@ -40,7 +41,7 @@ func TestJudgement(t *testing.T) {
 	} {
 		o := options{rate: c.rate, count: c.count, traffic: mix(c.mix), target: netip.MustParseAddrPort("127.0.0.1:4433")}
 		var said []string
-		for _, err := range []error{o.slow(c.got, time.Second), o.wrong(c.got), o.outrun(c.got)} {
+		for _, err := range []error{o.slow(c.got, time.Second), o.wrong(c.got, nil), o.outrun(c.got)} {
 			if err != nil {
 				said = append(said, err.Error())
 			}
@@ -48,5 +49,11 @@ func TestJudgement(t *testing.T) {
 		if all := strings.Join(said, "\n"); (all == "") != (c.want == "") || !strings.Contains(all, c.want) {
 			t.Errorf("%s: %q, want %q", name, all, c.want)
 		}
+	}
+	taken := new(sample.Report)
+	taken.Events[sample.Accepted] = 1
+	o := options{traffic: mix("hello")}
+	if err := o.wrong(counts{Sent: 9, Questions: 9}, taken); err == nil || !strings.Contains(err.Error(), "try --return 0") {
+		t.Errorf("a server that is busy with a sampled client: %v", err)
 	}
 }

@@ -25,7 +25,7 @@ func (o *options) search(ctx context.Context, report *reporter) error {
 	}
 	c, high, err := o.trial(ctx, o.rate, report)
 	if err == nil {
-		err = o.wrong(c)
+		err = o.wrong(c, nil)
 	}
 	if err != nil {
 		return err

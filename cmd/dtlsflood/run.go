@@ -10,6 +10,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/capture"
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/sample"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
@@ -134,7 +135,7 @@ func (o *options) flood(ctx context.Context, e engine, c clients, report *report
 			if ended := o.count != 0 && all.Sent >= o.count; ended || settled == 0 && interrupted.Err() != nil {
 				slow = nil // there is no time to judge by
 			}
-			return errors.Join(slow, o.wrong(all), o.outrun(all))
+			return errors.Join(slow, o.wrong(all, became), o.outrun(all))
 		case <-seconds.C:
 			now, err := e.counts()
 			if err != nil {
@@ -162,13 +163,15 @@ func (o *options) slow(c counts, in time.Duration) error {
 	return nil
 }
 
-// wrong says if the answers are not what they should be.
-func (o *options) wrong(c counts) error {
+// wrong says if the answers are not what they should be. s is what became of sampled clients, nil if there are none.
+func (o *options) wrong(c counts, s *sample.Report) error {
 	switch {
 	case c.Sent == 0:
 		return errors.New("nothing was sent")
 	case o.traffic.Questions() == 0:
 		return nil // nobody should answer that
+	case c.Right == 0 && s != nil && s.Events[sample.Accepted] > 0:
+		return fmt.Errorf("no right answer, but a sampled client was taken up: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
 	case c.Answers == 0:
 		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target)
 	case c.Right == 0:
