@@ -51,7 +51,7 @@ func TestFloodOnLoopback(t *testing.T) {
 		code int
 		want string
 	}{
-		"answered":       {[]string{"-p", right, "-Q", "500"}, exitOK, "of them right "},
+		"answered":       {[]string{"-p", right, "-Q", "500", "-n", "100"}, exitOK, "of them right "},
 		"answered wrong": {[]string{"-p", wrong, "-Q", "500"}, exitRun, "none of them a HelloVerifyRequest"},
 		"junk":           {[]string{"-p", wrong, "--mix", "junk"}, exitOK, "answers"},
 		"nobody there":   {[]string{"-p", "9", "-Q", "500"}, exitRun, "no answer at all from 127.0.0.1:9"},
