@@ -81,20 +81,18 @@ func protect(t *testing.T, l *lab.Lab, p bpf.Policy) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	service := bpf.Service{ServiceKey: bpf.ServiceKey{Address: lab.Guard4, Port: 4433}, Answer: bpf.AnswerXDP}
-	err = errors.Join(g.SetPolicy(p), g.SetSecret(cookie.NewKeyring(secret, 7).Current(), nil), g.SetService(service),
+	err = errors.Join(g.SetPolicy(p), g.SetSecret(cookie.NewKeyring(secret, 7).Current(), nil),
 		l.Guard.Do(func() error {
 			_, err := g.Attach(lab.ToClient, bpf.ModeNative)
 			return err
 		}))
+	for _, a := range []netip.Addr{lab.Guard4, lab.Guard6} {
+		err = errors.Join(err, g.SetService(bpf.Service{ServiceKey: bpf.ServiceKey{Address: a, Port: 4433}, Answer: bpf.AnswerXDP}))
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	dev, err := l.Guard.Netlink().LinkByName(lab.ToClient)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dev.Attrs().HardwareAddr.String()
+	return toClient(t, l)
 }
 
 // The kernel's engine keeps its rate, the guard's answers come back and are right, and clients beside it are served like

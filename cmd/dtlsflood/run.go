@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"time"
 
@@ -53,7 +52,8 @@ func (o *options) complete() error {
 	if err != nil || o.port == 0 {
 		return usage("-d %q -p %d: want the address and port of the service", o.destination, o.port)
 	}
-	o.target = netip.AddrPortFrom(address.Unmap(), o.port)
+	// A zone says which interface a link-local address is on, as -i does.
+	o.target = netip.AddrPortFrom(address.Unmap().WithZone(""), o.port)
 	if o.engine == "" {
 		o.engine = "sendmmsg"
 		if o.iface != "" {
@@ -66,28 +66,21 @@ func (o *options) complete() error {
 	switch {
 	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
 		return usage("--engine %q: want sendmmsg, xdp or pcap", o.engine)
-	case o.target.Addr().IsMulticast() || o.target.Addr().IsUnspecified():
-		return usage("-d %v: want the address of one service", address)
 	case o.threads < 1 || o.cpu < 0 || o.batch > gen.MaxBatch:
 		return usage("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, gen.MaxBatch)
 	case o.ndr < 0 || o.ndr >= 1:
 		return usage("--ndr %v: want a share from 0 to 1, such as 0.001", o.ndr)
-	case (o.engine == "pcap") != (o.file != ""):
-		return usage("--engine pcap and --write FILE go together")
 	case o.duration <= 0 || o.rate < 0:
 		return usage("--duration %v, -Q %v: want more", o.duration, o.rate)
+	case o.engine == "pcap" && o.file == "":
+		return usage("engine pcap needs --write FILE")
 	case o.sample < 0 || o.giveBack < 0:
 		return usage("--sample %v, --return %d: want clients a second, and one in how many; 0 for none", o.sample, o.giveBack)
-	case o.engine == "sendmmsg" && (o.iface != "" || o.mac != "" || o.sources != "" || o.ports != "" || o.hello != "" || o.threads != 1 || o.cpu != 0 || o.batch != 0 || o.count != 0):
-		return usage("-i, -m, -n, -t, -F, -b, --src-cidr, --src-ports and --hello are for --engine xdp")
-	case o.engine == "sendmmsg" && (o.target.Addr().Is6() || !o.target.Addr().IsLoopback()):
-		return usage("engine sendmmsg sends to 127.0.0.0/8 only, not to %v (--engine xdp -i INTERFACE)", address)
-	case o.engine == "xdp" && o.iface == "":
-		return usage("engine xdp needs -i INTERFACE")
-	case o.engine == "xdp" && !o.mine:
-		return o.near()
 	}
-	return nil
+	if err := o.fits(); err != nil {
+		return err
+	}
+	return o.reach()
 }
 
 // compose makes the mix.
@@ -101,24 +94,6 @@ func (o *options) compose() (err error) {
 		return usage("--%w", err)
 	}
 	return nil
-}
-
-// near refuses a target that is not on the network of the interface.
-func (o *options) near() error {
-	dev, err := net.InterfaceByName(o.iface)
-	if err != nil {
-		return usage("-i %s: %w", o.iface, err)
-	}
-	addresses, err := dev.Addrs()
-	if err != nil {
-		return fmt.Errorf("addresses of %s: %w", o.iface, err)
-	}
-	for _, a := range addresses {
-		if p, ok := a.(*net.IPNet); ok && p.Contains(o.target.Addr().AsSlice()) {
-			return nil
-		}
-	}
-	return usage("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", o.target.Addr(), o.iface)
 }
 
 // countLook is how often it is looked whether all of -n is sent.
