@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 
 	"github.com/dtlsguard/dtlsguard/bench/sample"
@@ -45,28 +44,41 @@ func (o *options) clientSource() (func() netip.Addr, error) {
 	case target.IsLoopback():
 		return func() netip.Addr { return target }, nil
 	}
-	dev, err := net.InterfaceByName(o.iface)
+	own, err := o.ownAddresses()
 	if err != nil {
-		return nil, usage("-i %s: %w", o.iface, err)
-	}
-	all, err := dev.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("addresses of %s: %w", o.iface, err)
-	}
-	var own []netip.Addr
-	for _, a := range all {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() == target.Is4() && !p.Addr().IsLinkLocalUnicast() {
-			own = append(own, p.Addr())
-		}
-	}
-	if own == nil {
-		return nil, usage("%s has no address for sampled clients to reach %v from (--sample 0 does without)", o.iface, target)
+		return nil, err
 	}
 	next := 0
 	return func() netip.Addr {
 		next++
 		return own[next%len(own)]
 	}, nil
+}
+
+// ownAddresses are those of the interface that reach the target, and are no sources of the flood: what comes back to them is
+// the engine's.
+func (o *options) ownAddresses() (own []netip.Addr, err error) {
+	dev, err := device(o.iface)
+	if err != nil {
+		return nil, err
+	}
+	all, err := dev.Addrs()
+	if err != nil {
+		return nil, fmt.Errorf("addresses of %s: %w", o.iface, err)
+	}
+	f := traffic.Flow{Destination: o.target}
+	if err := o.from(&f); err != nil {
+		return nil, err
+	}
+	for _, p := range prefixes(all) {
+		if a := p.Addr(); a.Is4() == o.target.Addr().Is4() && !a.IsLinkLocalUnicast() && !f.Sources.Contains(a) {
+			own = append(own, a)
+		}
+	}
+	if own == nil {
+		return nil, usage("%s has no address for sampled clients to reach %v from that is not in %v, the flood's sources (--sample 0 does without)", o.iface, o.target, f.Sources)
+	}
+	return own, nil
 }
 
 func (c clients) run(ctx context.Context) error {

@@ -106,6 +106,7 @@ func (o *options) flood(ctx context.Context, e engine, c clients, report *report
 	defer cancel()
 	ended, sampled := make(chan error, 1), make(chan error, 1)
 	began, last := time.Now(), counts{}
+	took := o.duration // of sending; behind that, only answers are waited for
 	go func() { ended <- e.run(ctx) }()
 	go func() { sampled <- c.run(ctx) }()
 	// The rate is judged from the first second's end on: setting up takes a part of that second.
@@ -119,10 +120,11 @@ func (o *options) flood(ctx context.Context, e engine, c clients, report *report
 		select {
 		case <-look.C:
 			if now, err := e.counts(); err != nil || o.count != 0 && now.Sent >= o.count {
+				took = min(took, time.Since(began))
 				cancel() // if it cannot be read now, the end says so
 			}
 		case err := <-ended:
-			took := min(time.Since(began), o.duration) // behind that, only answers are waited for
+			took = min(took, time.Since(began))
 			cancel()
 			all, unread := e.counts()
 			if err := errors.Join(err, <-sampled, unread); err != nil {
@@ -139,7 +141,8 @@ func (o *options) flood(ctx context.Context, e engine, c clients, report *report
 		case <-seconds.C:
 			now, err := e.counts()
 			if err != nil {
-				return err
+				cancel()
+				return errors.Join(err, <-ended, <-sampled)
 			}
 			at := time.Since(began)
 			since, _ := c.take()
