@@ -50,7 +50,7 @@ __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 {
 	if (!p)
 		return PARSED_OTHER;
-	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p);
+	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p, 0);
 }
 
 // egress learns from what services send, and gives workers' answers the service's port. It lets all pass.
