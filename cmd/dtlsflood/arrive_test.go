@@ -145,7 +145,7 @@ func TestInterfaceMistakes(t *testing.T) {
 		{guard + "198.18.0.1 -m pink", "invalid MAC address", exitUsage},
 		{guard + "198.18.0.1 -m ff:ff:ff:ff:ff:ff", "address of a group", exitUsage},
 		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-cidr 2001:2::/96", "destination's family", exitUsage},
-		{guard + "2001:2:0:1::1 -m 02:00:00:00:00:01 --src-cidr 2001:2::/32", "want at least /96", exitUsage},
+		{guard + "2001:2:0:1::1 -m 02:00:00:00:00:01 --src-cidr 2001:db8::/32", "want at least /96", exitUsage},
 		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-ports 9-3", "the smaller first", exitUsage},
 		{guard + "198.18.0.77", "ping it first", exitRun},
 		{guard + "198.18.1.2 --i-own-this-network", "Ethernet address of 198.18.0.1 is not known", exitRun},
