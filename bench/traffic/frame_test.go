@@ -75,10 +75,11 @@ func TestFrames(t *testing.T) {
 				}
 			}
 		}
+		const text = "an answer that needs no padding"
 		back := *f
 		back.Destination = f.Source(Spread)
-		answer := serialized(t, &back, f.Destination, []byte("answer"))
-		if source, d, ok := f.Answer(answer); !ok || source != back.Destination || string(d) != "answer" {
+		answer := serialized(t, &back, f.Destination, []byte(text))
+		if source, d, ok := f.Answer(answer); !ok || source != back.Destination || string(d) != text {
 			t.Errorf("an answer to %v was taken apart into %v, %q", back.Destination, source, d)
 		}
 		for n := range answer {
