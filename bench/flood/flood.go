@@ -38,12 +38,13 @@ const (
 
 // Counts of a flood. Right + Wrong is all that came back.
 type Counts struct {
-	Sent      uint64        // datagrams that the kernel took
-	Questions uint64        // those of them that must be answered; an estimate if there are Unsent
-	Unsent    uint64        // those it did not take
-	Right     uint64        // HelloVerifyRequests that answer a ClientHello of ours as they must
-	Wrong     uint64        // anything else that came back
-	Elapsed   time.Duration // time of sending
+	Sent      uint64                  // datagrams that the kernel took
+	Questions uint64                  // those of them that must be answered; an estimate if there are Unsent
+	Unsent    uint64                  // those it did not take
+	Right     uint64                  // HelloVerifyRequests that answer a ClientHello of ours as they must
+	Wrong     uint64                  // anything else that came back
+	Faults    [answer.FaultLen]uint64 // of Wrong, what is wrong
+	Elapsed   time.Duration           // time of sending
 }
 
 // Flood is a generator.
@@ -57,8 +58,9 @@ type Flood struct {
 	from     netip.AddrPort     // whose it is
 	rest     []traffic.Template // that the same source has still to send
 
-	sent, questions, unsent, right, wrong atomic.Uint64
-	elapsed                               atomic.Int64
+	sent, questions, unsent atomic.Uint64
+	answers                 [answer.FaultLen]atomic.Uint64 // by what is wrong with them
+	elapsed                 atomic.Int64
 }
 
 // complete fills in what is left out.
@@ -117,8 +119,12 @@ func (f *Flood) Close() error { return f.carrier.close() }
 // Counts is a snapshot.
 func (f *Flood) Counts() Counts {
 	c := Counts{
-		Sent: f.sent.Load(), Questions: f.questions.Load(), Unsent: f.unsent.Load(), Right: f.right.Load(), Wrong: f.wrong.Load(),
+		Sent: f.sent.Load(), Questions: f.questions.Load(), Unsent: f.unsent.Load(), Right: f.answers[answer.None].Load(),
 		Elapsed: time.Duration(f.elapsed.Load()),
+	}
+	for fault := answer.None + 1; fault < answer.FaultLen; fault++ {
+		c.Faults[fault] = f.answers[fault].Load()
+		c.Wrong += c.Faults[fault]
 	}
 	if all := c.Sent + c.Unsent; c.Unsent != 0 { // which of them the kernel did not take is not known
 		c.Questions = uint64(float64(c.Questions) * float64(c.Sent) / float64(all))
@@ -184,22 +190,16 @@ func (f *Flood) send(n int) {
 }
 
 // check counts an answer.
-func (f *Flood) check(source netip.AddrPort, d []byte) {
-	if f.answers(source, d) {
-		f.right.Add(1)
-	} else {
-		f.wrong.Add(1)
-	}
-}
+func (f *Flood) check(source netip.AddrPort, d []byte) { f.answers[f.judge(source, d)].Add(1) }
 
-// answers reports whether d is what the question of source must get.
-func (f *Flood) answers(source netip.AddrPort, d []byte) bool {
+// judge says what is wrong with d as what the question of source gets.
+func (f *Flood) judge(source netip.AddrPort, d []byte) answer.Fault {
 	t := &f.mix.Of(source).Templates[0] // only a first datagram is a question
 	if !t.Question {
-		return false
+		return answer.Kind
 	}
 	_, fault := answer.Check(d, answer.Question{
 		Length: len(t.Bytes), RecordSeq: uint64(traffic.Sequence(source)), MessageSeq: uint16(t.Bytes[traffic.MessageSeqAt+1]),
 	})
-	return fault == answer.None
+	return fault
 }

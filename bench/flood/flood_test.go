@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/answer"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
@@ -23,22 +24,22 @@ func TestAnswers(t *testing.T) {
 		seen[item.Name] = true
 		d := item.Templates[0].Append(nil, source)
 		if item.Name == "junk" {
-			if f.answers(source, verify(mix(t, "hello")[0].Templates[0].Append(nil, source))) {
+			if f.judge(source, verify(mix(t, "hello")[0].Templates[0].Append(nil, source))) == answer.None {
 				t.Error("an answer to junk counts as right")
 			}
 			continue
 		}
 		d = verify(d)
-		if !f.answers(source, d) {
+		if f.judge(source, d) != answer.None {
 			t.Fatalf("%s: the answer %x counts as wrong", item.Name, d)
 		}
 		for i := range len(d) - 20 {
-			if d[i] ^= 1; f.answers(source, d) {
+			if d[i] ^= 1; f.judge(source, d) == answer.None {
 				t.Errorf("%s: an answer with byte %d changed counts as right", item.Name, i)
 			}
 			d[i] ^= 1
 		}
-		if f.answers(source, d[:len(d)-1]) || f.answers(source, nil) {
+		if f.judge(source, d[:len(d)-1]) != answer.Lengths || f.judge(source, nil) != answer.Kind {
 			t.Errorf("%s: an answer cut short counts as right", item.Name)
 		}
 	}
@@ -111,7 +112,7 @@ const all = "hello=4,gnutls,mbedtls,pion,large,dtls10,wrong-cookie=2,junk=2,reco
 
 // Every kind of datagram reaches a service that spoils every third answer, from as many sources as there are.
 func TestRun(t *testing.T) {
-	for at, least := range map[string]struct{ sources, ports int }{"127.0.0.1": {400, ports4}, "::1": {1, 150}} {
+	for at, least := range map[string]struct{ sources, ports int }{"127.0.0.1": {160, ports4}, "::1": {1, 90}} {
 		t.Run(at, func(t *testing.T) {
 			c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(at)})
 			if err != nil && at == "::1" {
@@ -124,8 +125,9 @@ func TestRun(t *testing.T) {
 			m := mix(t, all)
 			done := make(chan outcome, 1)
 			go func() { done <- serve(c, m) }()
-			// All of it fits the listener's socket buffer, so little is lost however busy the machine is.
-			const rate, limit = 2000, 500
+			// All of it fits the listener's socket buffer, 208 KiB, so nothing is lost however busy the machine is: the
+			// kernel counts 768 bytes for most, and 2304 for a long one.
+			const rate, limit = 1000, 200
 			f, err := New(Config{Flow: traffic.Flow{Destination: c.LocalAddr().(*net.UDPAddr).AddrPort()}, Mix: m, Pace: traffic.Pace{Rate: rate, Limit: limit}})
 			if err != nil {
 				t.Fatal(err)

@@ -40,7 +40,7 @@ func (s sendmmsg) close() error                  { return s.Close() }
 
 func (s sendmmsg) counts() (counts, error) {
 	c := s.Counts()
-	return counts{c.Sent, c.Questions, c.Unsent, c.Right + c.Wrong, c.Right}, nil
+	return counts{c.Sent, c.Questions, c.Unsent, c.Right + c.Wrong, c.Right, c.Faults}, nil
 }
 
 // xdp is engine xdp.

@@ -18,7 +18,9 @@ the same again, and one in --return of them returns its cookie, and a second one
             or a guard that harvests has two for each client
   accepted  the server goes on with its handshake (the client then calls it off with an alert); asked_twice: those of them
             that had to return a second cookie; refused: it asked once more, sent an alert, or nobody listens; silent: neither
-  faults    what is wrong with answers to them: kind, lengths, cookie, version, record_seq, message_seq, length
+
+What is wrong with an answer is told by name: kind (no HelloVerifyRequest), lengths, cookie, version, record_seq,
+message_seq, length (an amplifier). GnuTLS, Pion and OpenSSL's SSL_accept (not DTLSv1_listen) do not copy record_seq.
 
 A guard lets through --hello-rate cookies a second and source address: with -i, more clients that return theirs are silent.
 A server that serves one client at a time (openssl s_server, gnutls-serv) needs --return 0.

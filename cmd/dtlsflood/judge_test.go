@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/answer"
 	"github.com/dtlsguard/dtlsguard/bench/sample"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
@@ -35,6 +36,8 @@ func TestJudgement(t *testing.T) {
 		"all of a number answered":    {"hello", 0, 10, counts{Sent: 10, Questions: 10, Answers: 10, Right: 10}, ""},
 		"no answer":                   {"hello", 0, 0, counts{Sent: 5000, Questions: 5000}, "no answer at all"},
 		"no right answer":             {"hello", 0, 0, counts{Sent: 5000, Questions: 5000, Answers: 5000}, "none of them a HelloVerifyRequest"},
+		"own record numbers":          {"hello", 9, 9, counts{Sent: 9, Questions: 9, Answers: 9, Faults: [answer.FaultLen]uint64{answer.RecordSeq: 9}}, "GnuTLS, Pion"},
+		"other faults":                {"hello", 9, 9, counts{Sent: 9, Questions: 9, Answers: 9, Faults: [answer.FaultLen]uint64{answer.RecordSeq: 8, answer.Length: 1}}, "(record_seq 8, length 1)"},
 		"nothing sent":                {"hello", 0, 0, counts{Unsent: 5}, "nothing was sent"},
 		"junk is not to be answered":  {"junk", 0, 0, counts{Sent: 5000}, ""},
 		"fast enough, but no answers": {"hello", 1000, 0, counts{Sent: 1000, Questions: 1000}, "no answer at all"},

@@ -104,7 +104,7 @@ func TestFloodOfFrames(t *testing.T) {
 			}, func(all told) {
 				c := all.Clients
 				if n := c["clients"]; n == 0 || c["same"] != n || c["accepted"] != n || c["compared"] != n || c["shared"]+c["wrong"] != 0 {
-					t.Errorf("sampled clients: %v, faults %v", c, all.Faults)
+					t.Errorf("sampled clients: %v, faults %v", c, all.Wrong)
 				}
 				if l := all.Latency; l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max {
 					t.Errorf("latency %+v", *l)

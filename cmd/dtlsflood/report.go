@@ -39,8 +39,9 @@ type line struct {
 	Questions uint64            `json:"questions"` // of those sent
 	Answers   uint64            `json:"answers"`
 	Right     uint64            `json:"right"`
+	Faults    map[string]uint64 `json:"faults,omitempty"`  // of the other answers; not of engine xdp
 	Clients   map[string]uint64 `json:"clients,omitempty"` // the sampled ones
-	Faults    map[string]uint64 `json:"faults,omitempty"`  // of answers to them
+	Wrong     map[string]uint64 `json:"client_faults,omitempty"`
 	Latency   *latency          `json:"latency_us,omitempty"`
 }
 
@@ -96,7 +97,7 @@ func (r *reporter) summary(took time.Duration, c counts, s *sample.Report) {
 		return
 	}
 	fmt.Fprintf(r.stdout, "sent %d in %.1f s (%s), %d not taken by the system\n", c.Sent, took.Seconds(), perSecond(float64(c.Sent)/took.Seconds()), c.Unsent)
-	fmt.Fprintf(r.stdout, "answers %d, of them right %d; %s of %d questions\n", c.Answers, c.Right, percent(c.Right, c.Questions), c.Questions)
+	fmt.Fprintf(r.stdout, "answers %d, of them right %d%s; %s of %d questions\n", c.Answers, c.Right, faults(c.Faults), percent(c.Right, c.Questions), c.Questions)
 	if s != nil {
 		r.clients(s)
 	}
@@ -105,7 +106,7 @@ func (r *reporter) summary(took time.Duration, c counts, s *sample.Report) {
 // clients tells what became of the sampled clients.
 func (r *reporter) clients(s *sample.Report) {
 	e := &s.Events
-	fmt.Fprintf(r.stdout, "sampled clients %d: %d unanswered, %d answers wrong%s\n", e[sample.Clients], e[sample.Unanswered], e[sample.Wrong], faults(s))
+	fmt.Fprintf(r.stdout, "sampled clients %d: %d unanswered, %d answers wrong%s\n", e[sample.Clients], e[sample.Unanswered], e[sample.Wrong], faults(s.Faults))
 	l := s.Latency
 	fmt.Fprintf(r.stdout, "  latency of %d answers: p50 %s, p99 %s, p99.9 %s, longest %s\n", l.Answers, ms(l.P50), ms(l.P99), ms(l.P999), ms(l.Max))
 	fmt.Fprintf(r.stdout, "  cookies of %d sources: %d had been another source's; asked again: %d the same, %d another, %d without an answer\n",
@@ -115,9 +116,9 @@ func (r *reporter) clients(s *sample.Report) {
 }
 
 // faults is what was wrong, in brackets.
-func faults(s *sample.Report) string {
+func faults(counts [answer.FaultLen]uint64) string {
 	var all []string
-	for f, n := range s.Faults {
+	for f, n := range counts {
 		if n > 0 {
 			all = append(all, fmt.Sprintf("%v %d", answer.Fault(f), n))
 		}
@@ -130,20 +131,27 @@ func faults(s *sample.Report) string {
 
 func (r *reporter) line(kind string, at time.Duration, c counts, s *sample.Report) {
 	l := line{Type: kind, Seconds: at.Seconds(), Sent: c.Sent, Unsent: c.Unsent, Questions: c.Questions, Answers: c.Answers, Right: c.Right}
+	l.Faults = named(c.Faults)
 	if s != nil {
-		l.Clients, l.Faults = make(map[string]uint64), make(map[string]uint64)
+		l.Clients, l.Wrong = make(map[string]uint64), named(s.Faults)
 		for e, n := range s.Events {
 			l.Clients[sample.Names[e]] = n
-		}
-		for f, n := range s.Faults {
-			if n > 0 {
-				l.Faults[answer.Names[f]] = n
-			}
 		}
 		t := s.Latency
 		l.Latency = &latency{t.Answers, t.P50.Microseconds(), t.P99.Microseconds(), t.P999.Microseconds(), t.Max.Microseconds()}
 	}
 	r.encode(l)
+}
+
+// named are the faults that there were.
+func named(counts [answer.FaultLen]uint64) map[string]uint64 {
+	all := make(map[string]uint64)
+	for f, n := range counts {
+		if n > 0 {
+			all[answer.Names[f]] = n
+		}
+	}
+	return all
 }
 
 // encode writes a line of JSON.

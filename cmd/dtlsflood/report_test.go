@@ -52,7 +52,9 @@ func someReport() *sample.Report {
 	return r
 }
 
-var someCounts = counts{Sent: 20000, Questions: 16000, Unsent: 7, Answers: 15000, Right: 14000}
+var someCounts = counts{
+	Sent: 20000, Questions: 16000, Unsent: 7, Answers: 15000, Right: 14000, Faults: [answer.FaultLen]uint64{answer.Cookie: 1000},
+}
 
 // People at a terminal see one line that changes, and nothing of it stays.
 func TestTerminal(t *testing.T) {
@@ -84,7 +86,7 @@ func TestPlain(t *testing.T) {
 	}
 	for _, want := range []string{
 		"sent 20000 in 2.0 s (10.0 k/s), 7 not taken by the system\n",
-		"answers 15000, of them right 14000; 87.50 % of 16000 questions\n",
+		"answers 15000, of them right 14000 (cookie 1000); 87.50 % of 16000 questions\n",
 		"sampled clients 10: 11 unanswered, 12 answers wrong (record_seq 3, length 4)\n",
 		"latency of 7 answers: p50 0.123 ms, p99 4.000 ms, p99.9 5.000 ms, longest 6.000 ms\n",
 		"cookies of 13 sources: 14 had been another source's; asked again: 15 the same, 16 another, 17 without an answer\n",
@@ -120,8 +122,8 @@ func TestJSON(t *testing.T) {
 			t.Errorf("event %d, %q: %d", e, name, l.Clients[name])
 		}
 	}
-	if l.Faults["record_seq"] != 3 || l.Faults["length"] != 4 || len(l.Faults) != 2 {
-		t.Errorf("faults %v", l.Faults)
+	if l.Wrong["record_seq"] != 3 || l.Wrong["length"] != 4 || len(l.Wrong) != 2 || l.Faults["cookie"] != 1000 || len(l.Faults) != 1 {
+		t.Errorf("faults %v, of clients %v", l.Faults, l.Wrong)
 	}
 	if *l.Latency != (latency{7, 123, 4000, 5000, 6000}) {
 		t.Errorf("latency %+v", *l.Latency)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/answer"
 	"github.com/dtlsguard/dtlsguard/bench/capture"
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bench/sample"
@@ -15,7 +16,10 @@ import (
 )
 
 // counts of a flood so far. Right is of Answers, Questions of Sent, Unsent not.
-type counts struct{ Sent, Questions, Unsent, Answers, Right uint64 }
+type counts struct {
+	Sent, Questions, Unsent, Answers, Right uint64
+	Faults                                  [answer.FaultLen]uint64 // of the other answers; engine xdp counts them, no more
+}
 
 // engine is a way to send. run sends until ctx ends; counts may be called meanwhile.
 type engine interface {
@@ -34,13 +38,13 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if o.ndr > 0 {
 		return o.search(ctx, newReporter(stdout, stderr, o.json))
 	}
-	c, err := o.openClients()
+	e, err := o.open()
 	if err != nil {
 		return err
 	}
-	e, err := o.open()
+	c, err := o.openClients()
 	if err != nil {
-		return errors.Join(err, c.close())
+		return errors.Join(err, e.close())
 	}
 	err = o.flood(ctx, e, c, newReporter(stdout, stderr, o.json))
 	return errors.Join(err, e.close(), c.close())
@@ -155,7 +159,15 @@ func (o *options) flood(ctx context.Context, e engine, c clients, report *report
 }
 
 func (c counts) minus(o counts) counts {
-	return counts{c.Sent - o.Sent, c.Questions - o.Questions, c.Unsent - o.Unsent, c.Answers - o.Answers, c.Right - o.Right}
+	c.Sent -= o.Sent
+	c.Questions -= o.Questions
+	c.Unsent -= o.Unsent
+	c.Answers -= o.Answers
+	c.Right -= o.Right
+	for f := range c.Faults {
+		c.Faults[f] -= o.Faults[f]
+	}
+	return c
 }
 
 // slow says if less than 98 % of what was asked for was sent in that time.
@@ -177,8 +189,11 @@ func (o *options) wrong(c counts, s *sample.Report) error {
 		return fmt.Errorf("no right answer, but a sampled client was taken up: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
 	case c.Answers == 0:
 		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target)
+	case c.Right == 0 && c.Faults[answer.RecordSeq] == c.Answers:
+		return fmt.Errorf("%d HelloVerifyRequests, all with another record sequence number than their questions' "+
+			"(RFC 6347 section 4.2.1 wants that): GnuTLS, Pion and OpenSSL's SSL_accept count their own", c.Answers)
 	case c.Right == 0:
-		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest that its question would have", c.Answers)
+		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest that its question would have%s", c.Answers, faults(c.Faults))
 	}
 	return nil
 }

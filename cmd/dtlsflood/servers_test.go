@@ -28,8 +28,8 @@ func served(t *testing.T, at netip.AddrPort, check func(all told)) {
 	}
 	c := last.Clients
 	n := c["clients"]
-	if n < 10 || c["compared"] != n || c["accepted"] != n/2 || len(last.Faults) != 0 {
-		t.Errorf("sampled clients: %v, faults %v", c, last.Faults)
+	if n < 10 || c["compared"] != n || c["accepted"] != n/2 || len(last.Wrong) != 0 {
+		t.Errorf("sampled clients: %v, faults %v", c, last.Wrong)
 	}
 	if last.Latency.Answers != 2*n || last.Latency.P50 <= 0 || last.Latency.P50 > last.Latency.P999 {
 		t.Errorf("latency %+v of %d clients", *last.Latency, n)
