@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
@@ -32,8 +33,8 @@ func testMix(t *testing.T, text string) Mix {
 
 const everyKind = "hello,gnutls,mbedtls,pion,large,dtls10,wrong-cookie,junk,record"
 
-// serialized is the frame as another library makes it.
-func serialized(t *testing.T, f *Flow, source netip.AddrPort, datagram []byte) []byte {
+// built is the frame as another library makes it.
+func built(t *testing.T, f *Flow, source netip.AddrPort, datagram []byte) []byte {
 	t.Helper()
 	eth := &layers.Ethernet{SrcMAC: f.Interface.HardwareAddr, DstMAC: f.Peer, EthernetType: layers.EthernetTypeIPv4}
 	udp := &layers.UDP{SrcPort: layers.UDPPort(source.Port()), DstPort: layers.UDPPort(f.Destination.Port())}
@@ -69,7 +70,7 @@ func TestFrames(t *testing.T) {
 				for i := range item.Templates {
 					d := item.Templates[i].Append(nil, source)
 					frame := envelope.Append(nil, source, d)
-					if want := serialized(t, f, source, d); !bytes.Equal(frame, want) {
+					if want := built(t, f, source, d); !bytes.Equal(frame, want) {
 						t.Fatalf("%s from %v\n got % x\nwant % x", item.Name, source, frame, want)
 					}
 				}
@@ -78,7 +79,7 @@ func TestFrames(t *testing.T) {
 		const text = "an answer that needs no padding"
 		back := *f
 		back.Destination = f.Source(Spread)
-		answer := serialized(t, &back, f.Destination, []byte(text))
+		answer := built(t, &back, f.Destination, []byte(text))
 		if source, d, ok := f.Answer(answer); !ok || source != back.Destination || string(d) != text {
 			t.Errorf("an answer to %v was taken apart into %v, %q", back.Destination, source, d)
 		}
@@ -86,6 +87,33 @@ func TestFrames(t *testing.T) {
 			if _, d, ok := f.Answer(answer[:n]); ok {
 				t.Errorf("%d bytes of an answer hold %q", n, d)
 			}
+		}
+	}
+}
+
+// A checksum of 0 would stand for none, and is sent as its complement (RFC 768, RFC 8200 section 8.1).
+func TestChecksumOfZero(t *testing.T) {
+	junk, err := Junk(12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range testFlows {
+		envelope, at := f.Envelope(), f.Layout().UDPAt+6
+		var d, frame []byte
+		complements := 0
+		for random := uint64(1); random < 1<<20; random++ { // 16 of them by chance
+			source := f.Source(random * Spread)
+			d = junk.Append(d[:0], source)
+			frame = envelope.Append(frame[:0], source, d)
+			switch binary.BigEndian.Uint16(frame[at:]) {
+			case 0:
+				t.Fatalf("from %v without a checksum", source)
+			case 0xffff:
+				complements++
+			}
+		}
+		if complements == 0 {
+			t.Errorf("to %v: no checksum of 0 came up", f.Destination)
 		}
 	}
 }
