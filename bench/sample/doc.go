@@ -6,7 +6,6 @@
 // beside any generator. Arrivals have the kernel's time stamps: a machine that is busy with the flood makes no slow
 // server of a fast one.
 //
-// A [Sample] is made by [New], runs once, in [Sample.Run], and is gone when that returns. [Sample.Take] may be called
-// at any time from anywhere. Sockets are opened while it runs, in the network namespace of the thread that is
-// running then.
+// A [Sample] is made by [New], runs once, in [Sample.Run], and is closed by [Sample.Close] after that. It keeps to the
+// network namespace of the thread that New was called on. [Sample.Take] may be called at any time from anywhere.
 package sample

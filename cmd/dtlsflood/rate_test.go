@@ -41,7 +41,7 @@ func holdsRate(t *testing.T, rate float64, flood func(args ...string) (code int,
 	const tries = 4
 	var seen []float64
 	for range tries {
-		code, stdout, stderr := flood("-Q", strconv.Itoa(int(rate)), "--duration", "4500ms", "--json")
+		code, stdout, stderr := flood("-Q", strconv.Itoa(int(rate)), "--duration", "3300ms", "--json")
 		if code != exitOK && !strings.Contains(stderr, "the rate was not reached") {
 			t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 		}

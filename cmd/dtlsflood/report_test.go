@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -128,4 +130,33 @@ func TestJSON(t *testing.T) {
 	if *l.Latency != (latency{7, 123, 4000, 5000, 6000}) {
 		t.Errorf("latency %+v", *l.Latency)
 	}
+}
+
+// Who is interrupted says what it was until then, and has not been too slow.
+func TestInterrupted(t *testing.T) {
+	port := answerer(t, verify)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	out := &watched{Buffer: &stdout, line: func() { // in the second second
+		time.AfterFunc(300*time.Millisecond, cancel)
+	}}
+	code := Main(ctx, []string{"-d", "127.0.0.1", "-p", port, "-Q", "500", "--duration", "1h", "--json"}, out, &stderr)
+	all := lines(t, stdout.String())
+	last := all[len(all)-1]
+	if code != exitOK || last.Type != "summary" || last.Sent < all[0].Sent || last.Seconds > 3600 {
+		t.Errorf("exit %d\n%s%s", code, stdout.String(), stderr.String())
+	}
+}
+
+// watched calls line with the first line that is written.
+type watched struct {
+	*bytes.Buffer
+	line func()
+	once sync.Once
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	w.once.Do(w.line)
+	return w.Buffer.Write(b)
 }

@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
-	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/answer"
 	"github.com/dtlsguard/dtlsguard/bench/capture"
 	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/sample"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
@@ -46,7 +43,8 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return errors.Join(err, e.close())
 	}
-	err = o.flood(ctx, e, c, newReporter(stdout, stderr, o.json))
+	f := course{options: o, engine: e, clients: c, report: newReporter(stdout, stderr, o.json)}
+	err = f.run(ctx)
 	return errors.Join(err, e.close(), c.close())
 }
 
@@ -100,64 +98,6 @@ func (o *options) compose() (err error) {
 	return nil
 }
 
-// countLook is how often it is looked whether all of -n is sent.
-const countLook = 20 * time.Millisecond
-
-// flood sends for the time asked for, with the sampled clients beside it, and reports each second and in the end.
-func (o *options) flood(ctx context.Context, e engine, c clients, report *reporter) error {
-	interrupted := ctx
-	ctx, cancel := context.WithTimeout(ctx, o.duration)
-	defer cancel()
-	ended, sampled := make(chan error, 1), make(chan error, 1)
-	began, last := time.Now(), counts{}
-	took := o.duration // of sending; behind that, only answers are waited for
-	go func() { ended <- e.run(ctx) }()
-	go func() { sampled <- c.run(ctx) }()
-	// The rate is judged from the first second's end on: setting up takes a part of that second.
-	var settled time.Duration
-	var before counts
-	seconds := time.NewTicker(time.Second)
-	defer seconds.Stop()
-	look := time.NewTicker(countLook)
-	defer look.Stop()
-	for {
-		select {
-		case <-look.C:
-			if now, err := e.counts(); err != nil || o.count != 0 && now.Sent >= o.count {
-				took = min(took, time.Since(began))
-				cancel() // if it cannot be read now, the end says so
-			}
-		case err := <-ended:
-			took = min(took, time.Since(began))
-			cancel()
-			all, unread := e.counts()
-			if err := errors.Join(err, <-sampled, unread); err != nil {
-				report.clear()
-				return err
-			}
-			_, became := c.take()
-			report.summary(took, all, became)
-			slow := o.slow(all.minus(before), took-settled)
-			if ended := o.count != 0 && all.Sent >= o.count; ended || settled == 0 && interrupted.Err() != nil {
-				slow = nil // there is no time to judge by
-			}
-			return errors.Join(slow, o.wrong(all, became), o.outrun(all))
-		case <-seconds.C:
-			now, err := e.counts()
-			if err != nil {
-				cancel()
-				return errors.Join(err, <-ended, <-sampled)
-			}
-			at := time.Since(began)
-			since, _ := c.take()
-			report.second(at, now.minus(last), since)
-			if last = now; settled == 0 {
-				before, settled = now, at
-			}
-		}
-	}
-}
-
 func (c counts) minus(o counts) counts {
 	c.Sent -= o.Sent
 	c.Questions -= o.Questions
@@ -168,43 +108,4 @@ func (c counts) minus(o counts) counts {
 		c.Faults[f] -= o.Faults[f]
 	}
 	return c
-}
-
-// slow says if less than 98 % of what was asked for was sent in that time.
-func (o *options) slow(c counts, in time.Duration) error {
-	if want := o.rate * in.Seconds(); float64(c.Sent) < 0.98*want {
-		return fmt.Errorf("the rate was not reached: %d sent in %v, %.0f wanted", c.Sent, in.Round(time.Millisecond), want)
-	}
-	return nil
-}
-
-// wrong says if the answers are not what they should be. s is what became of sampled clients, nil if there are none.
-func (o *options) wrong(c counts, s *sample.Report) error {
-	switch {
-	case c.Sent == 0:
-		return errors.New("nothing was sent")
-	case o.traffic.Questions() == 0:
-		return nil // nobody should answer that
-	case c.Right == 0 && s != nil && s.Events[sample.Accepted] > 0:
-		return fmt.Errorf("no right answer, but a sampled client was taken up: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
-	case c.Answers == 0:
-		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target)
-	case c.Right == 0 && c.Faults[answer.RecordSeq] == c.Answers:
-		return fmt.Errorf("%d HelloVerifyRequests, all with another record sequence number than their questions' "+
-			"(RFC 6347 section 4.2.1 wants that): GnuTLS, Pion and OpenSSL's SSL_accept count their own", c.Answers)
-	case c.Right == 0:
-		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest that its question would have%s", c.Answers, faults(c.Faults))
-	}
-	return nil
-}
-
-// outrun says if a flood of all that can be sent has not come to the service's limit: what the service can do is not known
-// then. A loss below one in outrunLoss is the machine's.
-func (o *options) outrun(c counts) error {
-	const outrunLoss = 1000
-	if o.rate != 0 || o.count != 0 || c.Questions == 0 || (c.Questions-min(c.Right, c.Questions))*outrunLoss > c.Questions {
-		return nil
-	}
-	return fmt.Errorf("the generator is slower than the service, which answered %d of %d questions: its limit is not known. "+
-		"Ask for a rate with -Q, or for more with --engine xdp and -t", c.Right, c.Questions)
 }
