@@ -38,7 +38,7 @@ static __always_inline int lost(const struct control *c)
 static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, const void *d, const struct service *svc,
 				       struct control *c, const struct keyring *ring, struct work *w)
 {
-	if (!c->has_secret || (c->secret_until && bpf_ktime_get_coarse_ns() > c->secret_until))
+	if (!c->has_secret || (c->secret_until && coarse_now() > c->secret_until))
 		return lost(c);
 	if (c->answer_cost) {
 		__u64 *bucket = LOOKUP(answer_bucket, 0);

@@ -119,12 +119,9 @@ static __always_inline __u64 schedule(__u64 *w, const int i)
 	return x;
 }
 
-// sha256_compress is one compression of s->w into s->h. A global function: the verifier checks it once and not at
-// each call, and for that it must return something.
-__noinline int sha256_compress(struct sha256 *s)
+// compress is one compression of s->w into s->h.
+static __always_inline void compress(struct sha256 *s)
 {
-	if (!s)
-		return -1;
 	__u64 w[16], h[4] = {s->h[7], s->h[6], s->h[5], s->h[4]}; // h of the first four rounds
 	struct words v = {.b = s->h[1], .c = s->h[2], .d = s->h[3], .f = s->h[5], .g = s->h[6]};
 	const __u32 *k = round_constants;
@@ -148,18 +145,30 @@ __noinline int sha256_compress(struct sha256 *s)
 	}
 	s->h[0] += v.a, s->h[1] += v.b, s->h[2] += v.c, s->h[3] += v.d;
 	s->h[4] += v.e, s->h[5] += v.f, s->h[6] += v.g, s->h[7] += h[0];
-	return 0;
 }
 
-// hmac_sha256 leaves the tag of the one-block message in s->w, padded already, in s->h.
-static __always_inline void hmac_sha256(struct sha256 *s, const struct key *k)
+// outer_block makes the state in s->h the message of the outer hash.
+static __always_inline void outer_block(struct sha256 *s)
 {
-	__builtin_memcpy(s->h, k->inner, sizeof(s->h));
-	sha256_compress(s);
 	__builtin_memcpy(s->w, s->h, sizeof(s->h));
 	s->w[8] = 0x80000000; // RFC 6234 section 4.1: a one bit, zeroes, the length with the key pad's 64 bytes
 	s->w[9] = s->w[10] = s->w[11] = s->w[12] = s->w[13] = s->w[14] = 0;
 	s->w[15] = (64 + 32) * 8;
-	__builtin_memcpy(s->h, k->outer, sizeof(s->h));
-	sha256_compress(s);
+}
+
+// hmac_sha256 leaves the tag of the one-block message in s->w, padded already, in s->h. A global function: the verifier
+// checks it once and not at each call, and for that it must return something. Both hashes are one loop, because calls
+// and machine code cost (see above).
+__noinline int hmac_sha256(struct sha256 *s, const struct key *k)
+{
+	if (!s || !k)
+		return -1;
+#pragma nounroll
+	for (int outer = 0; outer < 2; outer++) {
+		if (outer)
+			outer_block(s);
+		__builtin_memcpy(s->h, outer ? k->outer : k->inner, sizeof(s->h));
+		compress(s);
+	}
+	return 0;
 }

@@ -151,4 +151,5 @@ struct work {
 	struct sha256 hash;
 	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
 	__u32 found[HARVEST_CHOICES]; // slots
+	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };
