@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/peers"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
@@ -145,7 +149,7 @@ func TestInterfaceMistakes(t *testing.T) {
 		{guard + "198.18.0.1 -m pink", "invalid MAC address", exitUsage},
 		{guard + "198.18.0.1 -m ff:ff:ff:ff:ff:ff", "address of a group", exitUsage},
 		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-cidr 2001:2::/96", "destination's family", exitUsage},
-		{guard + "2001:2:0:1::1 -m 02:00:00:00:00:01 --src-cidr 2001:2::/32", "want at least /96", exitUsage},
+		{guard + "2001:2:0:1::1 -m 02:00:00:00:00:01 --src-cidr 2001:db8::/32", "want at least /96", exitUsage},
 		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-ports 9-3", "the smaller first", exitUsage},
 		{guard + "198.18.0.77", "ping it first", exitRun},
 		{guard + "198.18.1.2 --i-own-this-network", "Ethernet address of 198.18.0.1 is not known", exitRun},
@@ -183,6 +187,57 @@ func TestUnprivileged(t *testing.T) {
 		}
 		if code != exitRun || !strings.Contains(stderr, "root") || !strings.Contains(stderr, "loopback") {
 			t.Errorf("%s: exit %d, %s", engine, code, stderr)
+		}
+	}
+}
+
+// A real server answers forged sources, once its host has a route for them to this one.
+func TestServerAnswersForgedSources(t *testing.T) {
+	l := newLab(t, "forged")
+	id, err := peers.NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := peers.Find("openssl").Build(t.TempDir())
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A veth takes redirected frames if the other end has a program. At this end xdp has its own.
+	if err := errors.Join(l.Bare(), l.PassXDP(l.Guard, lab.ToClient)); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range [][]string{{"-4", "198.18.128.0/17", lab.Client4.String()}, {"-6", "2001:2:0:8000::/96", lab.Client6.String()}} {
+		if err := l.Guard.Run("ip", r[0], "route", "add", r[1], "via", r[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, to := range []netip.Addr{lab.Guard4, lab.Guard6} {
+		cmd := exec.Command(program, peers.Arguments(netip.AddrPortFrom(to, 4433), id, "")...)
+		cmd.Stderr = t.Output()
+		if err := l.Guard.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		within(t, "the server listens", func() bool {
+			taken, err := l.Guard.ListenUDP(netip.AddrPortFrom(to, 4433).String())
+			if err == nil {
+				taken.Close()
+			}
+			return err != nil
+		})
+		for _, engine := range []string{"sendmmsg", "xdp"} {
+			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToGuard, "-d", to.String(), "-m", toClient(t, l),
+				"-Q", "500", "-n", "300", "--sample", "0", "--json")
+			all := lines(t, stdout)
+			if sum := all[len(all)-1]; code != exitOK || sum.Right < sum.Questions*9/10 || sum.Right != sum.Answers {
+				t.Errorf("%s to %v: exit %d\n%s%s", engine, to, code, stdout, stderr)
+			}
 		}
 	}
 }

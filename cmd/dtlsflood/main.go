@@ -95,7 +95,7 @@ func newCommand() *cobra.Command {
 		Long: `dtlsflood sends real ClientHellos, each from another source, to a service of your own, and
 checks that the answers are HelloVerifyRequests to them.
 
-  sendmmsg  without -i from sockets to loopback: no privileges; sources out of 127.0.0.0/8, or ports of ::1
+  sendmmsg  without -i from sockets to loopback: no privileges; sources out of 127.0.0.0/8, or 256 ports of ::1
             with -i in frames from a packet socket: any sources, needs root
   xdp       in frames from the kernel: any sources, millions a second, needs root and -i
   pcap      not at all: it writes FILE, a classic pcap, for tcpreplay and TRex, and FILE.trafgen for trafgen.

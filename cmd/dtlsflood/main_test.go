@@ -5,9 +5,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/capture"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -112,6 +115,36 @@ func TestMistakesAreSaid(t *testing.T) {
 		code, _, stderr := runFlood(t, strings.Fields(c.args)...)
 		if code != exitUsage || !strings.Contains(stderr, c.want) {
 			t.Errorf("%q: exit %d, %s, want %q", c.args, code, stderr, c.want)
+		}
+	}
+}
+
+// A captured ClientHello is what is sent, fragments and all.
+func TestOwnHello(t *testing.T) {
+	for file, n := range map[string]int{"openssl.pcap": 1, "gnutls-fragments.pcap": 2} {
+		own, err := capture.Read("../../bench/capture/testdata/" + file)
+		if err != nil || len(own) != n {
+			t.Fatal(len(own), err)
+		}
+		var strange atomic.Int32
+		port := answerer(t, func(d []byte) []byte {
+			first := slices.Clone(own[0])
+			if len(d) == len(first) { // a record sequence number and a random of the source's
+				copy(first[5:11], d[5:11])
+				copy(first[27:59], d[27:59])
+			}
+			if string(d) != string(first) && string(d) != string(own[n-1]) {
+				strange.Add(1)
+			}
+			if hello.Parse(d, new(hello.ClientHello)) != hello.OK {
+				return nil
+			}
+			return verify(d)
+		})
+		code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "--hello", "../../bench/capture/testdata/"+file, "-Q", "500", "-n", "100", "--sample", "0", "--json")
+		all := lines(t, stdout)
+		if sum := all[len(all)-1]; code != exitOK || sum.Questions != uint64(100/n) || sum.Right != sum.Questions || strange.Load() != 0 {
+			t.Errorf("%s: exit %d, %d datagrams are not of it\n%s%s", file, code, strange.Load(), stdout, stderr)
 		}
 	}
 }
