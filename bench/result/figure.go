@@ -32,7 +32,7 @@ func (o *Outcome) figures() (all []Figure) {
 		h := &o.Handshakes[i]
 		subject := h.Subject + ", flood: " + h.Flood
 		all = append(all,
-			Figure{Subject: subject, What: "succeeded", Spread: one(float64(h.Succeeded) / float64(max(1, h.Tried))), Better: 1},
+			Figure{Subject: subject, What: "succeeded", Spread: one(h.Share()), Better: 1},
 			Figure{Subject: subject, What: "p99 ms", Spread: one(h.P99), Better: -1})
 	}
 	for i := range o.Streams {
@@ -45,6 +45,9 @@ func (o *Outcome) figures() (all []Figure) {
 			Figure{Subject: subject, What: "a second", Spread: s.Rate, Better: 1}, Figure{Subject: subject, What: "a second of CPU", Spread: s.PerCore, Better: 1},
 			Figure{Subject: subject, What: "p50 us", Spread: s.P50, Better: -1}, Figure{Subject: subject, What: "p99 us", Spread: s.P99, Better: -1},
 			Figure{Subject: subject, What: "p99.9 us", Spread: s.P999, Better: -1})
+	}
+	for i := range o.Costs {
+		all = append(all, Figure{Subject: o.Costs[i].Subject, What: "ns", Spread: o.Costs[i].Spread, Better: -1})
 	}
 	for i := range o.Memory {
 		m := &o.Memory[i]

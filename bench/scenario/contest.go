@@ -94,11 +94,17 @@ func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err erro
 		run.PerCore /= max(run.Busy, 1e-9)
 	}
 	run.Disturbed = disturbances(s, &run)
+	if run.PerCore == 0 {
+		run.Disturbed = append(run.Disturbed, silence(&run))
+	}
 	return run, b.checkAnswers(t)
 }
 
 // best finds the rate at which the subject handles most.
 func (b *Bed) best(s *Subject, window time.Duration) (rate float64, err error) {
+	if len(s.Rates) == 1 {
+		return s.Rates[0], nil
+	}
 	var most float64
 	for _, r := range s.Rates {
 		run, err := b.measure(r, window)

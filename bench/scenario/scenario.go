@@ -45,6 +45,7 @@ var Entries = []Entry{
 	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", contest(swapContest)},
 	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", contest(peersContest)},
 	{"paths", "ClientHellos answered in each way that the guard has, in overload", contest(pathsContest)},
+	{"formats", "ClientHellos answered in the kernel by the daemon, by kind of cookie", contest(formatsContest)},
 	{"workers", "ClientHellos answered by workers, in overload and at their peak", contest(workersContest)},
 	{"junk", "datagrams that are no DTLS, dropped", contest(junkContest)},
 	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", contest(wrongCookieContest)},
@@ -54,6 +55,7 @@ var Entries = []Entry{
 	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", trial(inlineTrial)},
 	{"streams", "established flows through the guard, nginx and neither", streams},
 	{"memory", "what the daemon holds", memory},
+	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
 }
 
 func contest(ready func(dir string) (*Contest, error)) func(*Entry, string) (Scenario, error) {

@@ -191,5 +191,5 @@ func (b *Bed) serverSide(p *Subject) error {
 	if err := b.Lab.Client.Do(func() error { return whole(lab.ToGuard) }); err != nil {
 		return err
 	}
-	return b.echo()
+	return b.echo(b.Lab.Server, streamServer)
 }

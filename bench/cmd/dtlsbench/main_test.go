@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestBadInputSaysHowToMendIt(t *testing.T) {
@@ -41,5 +42,14 @@ func TestReportOfAStoredRun(t *testing.T) {
 	}
 	if err := command([]string{"compare", path, path}, &out); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestEstimateIsCorrected(t *testing.T) {
+	if got := corrected(time.Minute, 0, 0); got != time.Minute {
+		t.Errorf("at the start: %v", got)
+	}
+	if got := corrected(time.Minute, 10*time.Second, 20*time.Second); got != 2*time.Minute {
+		t.Errorf("after twice the time expected: %v", got)
 	}
 }
