@@ -8,6 +8,9 @@ func (r *Report) Missing() (all []string) {
 		all = append(all, fmt.Sprintf("%s, %s: %s", o.Name, subject, why))
 	}
 	for _, o := range r.Outcomes {
+		if o.Failed != "" {
+			all = append(all, o.Failed)
+		}
 		for i := range o.Rows {
 			if row := &o.Rows[i]; row.Skipped == "" && row.Median == 0 {
 				add(o, row.Subject, row.missing())

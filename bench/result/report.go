@@ -90,6 +90,7 @@ func (r *Report) Find(name string) *Outcome {
 type Outcome struct {
 	Name   string  `json:"name"`
 	Title  string  `json:"title"`
+	Failed string  `json:"failed,omitempty"` // why there is nothing of it
 	Rows   []Row   `json:"rows"`
 	Ratios []Ratio `json:"ratios,omitempty"`
 

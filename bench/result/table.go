@@ -70,6 +70,9 @@ func (o *Outcome) Tables() []Table {
 			all = append(all, t)
 		}
 	}
+	if o.Failed != "" {
+		all = append(all, Table{Notes: []string{"failed: " + o.Failed}})
+	}
 	for i := range all {
 		all[i].Title = strings.TrimSuffix(fmt.Sprintf("%s: %s; %s", o.Name, o.Title, all[i].Title), "; ")
 	}

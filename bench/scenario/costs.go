@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -39,10 +40,13 @@ func (c *Costs) Estimate(s *Settings) time.Duration {
 const benchShare = 4
 
 // Run runs them all. The packages are found from the directory of the module.
-func (c *Costs) Run(s *Settings) (*result.Outcome, error) {
+func (c *Costs) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	values := make([][]float64, len(costs))
 	for round := range s.Rounds {
 		for _, path := range []string{"frontend", "bpf"} {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			out, err := benchmarks(path, s.Window/benchShare)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.Name, err)

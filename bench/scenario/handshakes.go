@@ -75,7 +75,7 @@ func (t *Trial) Estimate(s *Settings) (all time.Duration) {
 }
 
 // Run tries each subject at each level.
-func (t *Trial) Run(s *Settings) (*result.Outcome, error) {
+func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: t.Name, Title: t.Title}
 	for _, subject := range t.Subjects {
 		if subject.Skip != "" {
@@ -91,6 +91,9 @@ func (t *Trial) Run(s *Settings) (*result.Outcome, error) {
 	}
 	for _, l := range t.Levels {
 		for i, subject := range t.Subjects {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
 			h, err := t.try(subject, l, most, s.Handshakes)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", t.Name, subject.Name, err)

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -64,12 +65,15 @@ func (h *Holdings) Estimate(s *Settings) (all time.Duration) {
 }
 
 // Run looks once in each state: there is little chance in it.
-func (h *Holdings) Run(s *Settings) (*result.Outcome, error) {
+func (h *Holdings) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: h.Name, Title: h.Title}
 	for _, d := range h.Daemons {
 		if d.Skip != "" {
 			o.Memory = append(o.Memory, result.Memory{Subject: d.Name, Skipped: d.Skip})
 			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
 		if err := h.look(o, d, s); err != nil {
 			return nil, fmt.Errorf("%s, %s: %w", h.Name, d.Name, err)

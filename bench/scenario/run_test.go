@@ -50,7 +50,7 @@ func TestScenarios(t *testing.T) {
 			if c.Estimate(s) <= 0 {
 				t.Error("it takes no time")
 			}
-			o, err := c.Run(s)
+			o, err := c.Run(t.Context(), s)
 			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
 				t.Skip("needs root: ", err)
 			}

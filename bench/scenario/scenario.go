@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -19,9 +20,10 @@ type Settings struct {
 	Progress      io.Writer
 }
 
-// Scenario can be run, and knows about how long that takes.
+// Scenario can be run, and knows about how long that takes. When its context ends it stops after the run of that time,
+// and leaves nothing.
 type Scenario interface {
-	Run(*Settings) (*result.Outcome, error)
+	Run(context.Context, *Settings) (*result.Outcome, error)
 	Estimate(*Settings) time.Duration
 }
 

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,12 +53,15 @@ type sample struct {
 }
 
 // Run measures each path.
-func (t *Streams) Run(s *Settings) (*result.Outcome, error) {
+func (t *Streams) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	samples := make([][]sample, len(t.Paths)*len(streamSizes))
 	for round := range s.Rounds {
 		for i, p := range t.Paths {
 			if p.Skip != "" {
 				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
 			}
 			found, err := t.once(p, s)
 			if err != nil {

@@ -29,6 +29,8 @@ type Subject struct {
 	// Rates to try, the best of which counts, with what comes out of the wire and not what a core could do;
 	// nil: all that the generator can.
 	Rates []float64
+	tried bool // and peak is the one that was best the last time
+	peak  int
 	// Wall has what comes out of the wire count, in overload too.
 	Wall bool
 	// Template of the flood, if it is another than the contest's.

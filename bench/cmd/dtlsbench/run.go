@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/result"
@@ -46,7 +49,11 @@ func run(args []string, out io.Writer) error {
 	if err := able(&s); err != nil {
 		return err
 	}
-	report, err := measure(entries, &s)
+	// A second signal ends it at once, and leaves its namespaces to the next run, which removes them.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	report, err := measure(ctx, entries, &s)
 	if err != nil {
 		return err
 	}
@@ -106,7 +113,7 @@ func able(s *scenario.Settings) error {
 }
 
 // measure runs one scenario after the other.
-func measure(entries []scenario.Entry, s *scenario.Settings) (*result.Report, error) {
+func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings) (*result.Report, error) {
 	dir, err := os.MkdirTemp("", "dtlsbench-")
 	if err != nil {
 		return nil, err
@@ -130,9 +137,13 @@ func measure(entries []scenario.Entry, s *scenario.Settings) (*result.Report, er
 	for i, c := range all {
 		fmt.Fprintf(s.Progress, "== scenario %d of %d: %s; %v gone, about %v left\n", i+1, len(all), entries[i].Name,
 			time.Since(began).Round(time.Second), corrected(left, expected, time.Since(began)).Round(10*time.Second))
-		o, err := c.Run(s)
-		if err != nil {
-			return nil, err
+		o, err := c.Run(ctx, s)
+		if errors.Is(err, context.Canceled) {
+			return nil, errors.New("interrupted: nothing is left of it, and nothing saved")
+		}
+		if err != nil { // what others found counts all the same
+			fmt.Fprintln(s.Progress, err)
+			o = &result.Outcome{Name: entries[i].Name, Title: entries[i].Title, Failed: err.Error()}
 		}
 		left -= c.Estimate(s)
 		expected += c.Estimate(s)
