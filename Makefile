@@ -2,7 +2,7 @@
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests but the matrix (installs the peers they talk to when root, else names the command)
 # make test-matrix  every client against every server of the README's matrix; UPDATE=-update writes it anew
-# make bench      the benchmarks (bench/README.md); make bench-cookies those of the cookies alone
+# make bench      all benchmarks (bench/README.md): results, page, figures of the READMEs; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
@@ -72,10 +72,9 @@ generate:
 bench-deps:
 	.ci/need $(BENCH_PACKAGES)
 
-# Everything, about 15 minutes: the workers' loop and the cookies, then packets, which needs root and two quiet CPUs.
-bench: bench-deps bench-cookies
-	$(GO) test -run '^$$' -bench Worker -count 5 ./frontend
-	$(GO) run ./bench/cmd/dtlsbench
+# Everything, 13 minutes by its estimate: needs root and two quiet CPUs. Runs of 1 s, 5 of each in turns.
+bench: bench-deps
+	$(GO) run ./bench/cmd/dtlsbench -readme README.md -readme bench/README.md
 
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:

@@ -16,6 +16,9 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 	var subjects []string
 	for i := range o.Handshakes {
 		h := &o.Handshakes[i]
+		if len(h.Disturbed) > 0 {
+			continue
+		}
 		most, slowest = max(most, h.Offered), max(slowest, h.P99)
 		add(success, h.Subject, h.Offered, 100*h.Share())
 		if h.P99 > 0 { // else nobody came through
@@ -43,7 +46,7 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 func handshakeTimes(o *result.Outcome, subject string) *plot.Chart {
 	var curves []curve
 	for i := range o.Handshakes {
-		if h := &o.Handshakes[i]; h.Subject == subject {
+		if h := &o.Handshakes[i]; h.Subject == subject && len(h.Disturbed) == 0 {
 			curves = append(curves, curve{h.Flood, h.Curve, h.Share()})
 		}
 	}

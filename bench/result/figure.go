@@ -30,6 +30,9 @@ func (o *Outcome) figures() (all []Figure) {
 	}
 	for i := range o.Handshakes {
 		h := &o.Handshakes[i]
+		if h.missing() != "" {
+			continue
+		}
 		subject := h.Subject + ", flood: " + h.Flood
 		all = append(all,
 			Figure{Subject: subject, What: "succeeded", Spread: one(h.Share()), Better: 1},

@@ -1,6 +1,9 @@
 package result
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Handshakes is what became of real clients' handshakes during a flood.
 type Handshakes struct {
@@ -15,6 +18,8 @@ type Handshakes struct {
 	// Curve are the times in ms at the quantiles of CurveAt, of those that succeeded.
 	Curve    []float64 `json:"curve,omitempty"`
 	Promised bool      `json:"promised,omitempty"` // what LeastHandshakes and MostWait say
+	// Disturbed says why all this is not to be believed.
+	Disturbed []string `json:"disturbed,omitempty"`
 }
 
 // What the guard is to achieve at a flood of any rate: the share of handshakes that succeed, and a p99 of at most
@@ -43,10 +48,18 @@ func (h *Handshakes) Sum(took []float64) {
 // Share is that of those that succeeded.
 func (h *Handshakes) Share() float64 { return float64(h.Succeeded) / float64(max(1, h.Tried)) }
 
+// missing is why h has no figures; "": it has.
+func (h *Handshakes) missing() string {
+	if len(h.Disturbed) > 0 {
+		return "disturbed: " + strings.Join(h.Disturbed, ", ")
+	}
+	return ""
+}
+
 // idle is the p99 in ms of the same subject without a flood; 0: it is not known.
 func (o *Outcome) idle(subject string) float64 {
 	for i := range o.Handshakes {
-		if h := &o.Handshakes[i]; h.Subject == subject && h.Offered == 0 {
+		if h := &o.Handshakes[i]; h.Subject == subject && h.Offered == 0 && h.missing() == "" {
 			return h.P99
 		}
 	}

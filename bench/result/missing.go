@@ -22,7 +22,10 @@ func (r *Report) Missing() (all []string) {
 			}
 		}
 		for i := range o.Handshakes {
-			if h := &o.Handshakes[i]; h.Promised && h.Succeeded == 0 {
+			switch h := &o.Handshakes[i]; {
+			case h.missing() != "":
+				add(o, h.Subject+", flood: "+h.Flood, h.missing())
+			case h.Promised && h.Succeeded == 0:
 				add(o, h.Subject+", flood: "+h.Flood, "no handshake succeeded")
 			}
 		}

@@ -4,7 +4,7 @@ import "fmt"
 
 // promises is what was aimed at and what became of it.
 func (r *Report) promises() Table {
-	t := Table{Title: "what was aimed at", Head: []string{"", "", "figure", "aimed at", "reached"}, Left: 1}
+	t := Table{Title: "What was aimed at", Head: []string{"", "", "figure", "aimed at", "reached"}, Left: 1}
 	for _, o := range r.Outcomes {
 		for _, c := range o.Ratios {
 			if c.Want > 0 {
@@ -23,9 +23,11 @@ func (o *Outcome) promisesOf(h *Handshakes, t *Table) {
 		return
 	}
 	what := h.Subject + ", flood: " + h.Flood
-	t.promise(o.Name, what+", succeeded", exact(h.Share()), "at least "+exact(LeastHandshakes), h.Tried > 0, h.Share() >= LeastHandshakes)
-	most := MostWait(o.idle(h.Subject))
-	t.promise(o.Name, what+", p99", whole(h.P99)+" ms", "at most "+whole(most)+" ms", h.P99 > 0, h.P99 <= most)
+	known := h.missing() == ""
+	t.promise(o.Name, what+", succeeded", exact(h.Share()), "at least "+exact(LeastHandshakes), known, h.Share() >= LeastHandshakes)
+	idle := o.idle(h.Subject)
+	most := MostWait(idle)
+	t.promise(o.Name, what+", p99", whole(h.P99)+" ms", "at most "+whole(most)+" ms", known && idle > 0 && h.P99 > 0, h.P99 <= most)
 }
 
 func (t *Table) promise(scenario, what, figure, aimed string, known, reached bool) {

@@ -165,12 +165,18 @@ func TestHandshakesHeldToWhatIsAimedAt(t *testing.T) {
 	if flooded.Succeeded != 999 || flooded.P50 != 501 || flooded.P99 != 991 || len(flooded.Curve) != len(CurveAt) {
 		t.Errorf("%+v", flooded)
 	}
-	for idle, want := range map[float64]string{1: "yes", -100: "NO"} { // at most 1002 and 800 ms
+	for idle, want := range map[float64]string{1: "yes", 0: "no figure"} { // at most 1002 ms, and unknown
 		o := &Outcome{Name: "handshakes", Handshakes: []Handshakes{{Subject: "g", P99: idle, Succeeded: 1, Tried: 1}, flooded}}
 		rows := (&Report{Outcomes: []*Outcome{o}}).promises().Rows
-		if len(rows) != 2 || rows[0][4] != "yes" || rows[1][4] != want {
+		if len(rows) != 2 || rows[0][4] != "yes" || rows[1][len(rows[1])-1] != want {
 			t.Errorf("idle %v: %q", idle, rows)
 		}
+	}
+	disturbed := flooded
+	disturbed.Disturbed = []string{"stolen"}
+	r := &Report{Outcomes: []*Outcome{{Name: "handshakes", Handshakes: []Handshakes{disturbed}}}}
+	if len(r.Missing()) != 1 || len(r.Figures()) != 0 || r.promises().Rows[0][2] != "no figure" {
+		t.Errorf("disturbed: %q %v %q", r.Missing(), r.Figures(), r.promises().Rows)
 	}
 	if h := (Handshakes{}); h.Share() != 0 {
 		t.Error("a share of none")

@@ -6,6 +6,10 @@ func (o *Outcome) handshakes() Table {
 	t := Table{Head: []string{"", "flood", "M/s", "lost", "succeeded", "p50 ms", "p99 ms", "busy"}, Left: 1}
 	for i := range o.Handshakes {
 		h := &o.Handshakes[i]
+		if why := h.missing(); why != "" {
+			t.add(h.Subject, h.Flood, why)
+			continue
+		}
 		t.add(h.Subject, h.Flood, mega(h.Offered), fmt.Sprintf("%.1f%%", 100*h.LinkLoss), fmt.Sprintf("%d of %d", h.Succeeded, h.Tried),
 			fmt.Sprintf("%.1f", h.P50), fmt.Sprintf("%.1f", h.P99), percent(h.Busy))
 	}

@@ -94,13 +94,13 @@ func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			h, err := t.try(subject, l, most, s.Handshakes)
+			h, err := t.try(subject, l, most, s)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", t.Name, subject.Name, err)
 			}
 			h.Promised = i == 0 && l.share > 0
 			o.Handshakes = append(o.Handshakes, *h)
-			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d, p50 %.1f ms, p99 %.1f ms\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried, h.P50, h.P99)
+			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d, p50 %.1f ms, p99 %.1f ms %v\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried, h.P50, h.P99, h.Disturbed)
 		}
 	}
 	return o, nil
@@ -120,18 +120,19 @@ func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
 	return run.Right, err
 }
 
-func (t *Trial) try(subject *Subject, l level, most float64, tries int) (h *result.Handshakes, err error) {
+func (t *Trial) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
 	b, err := newBed(subject, &t.Template)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	h = &result.Handshakes{Subject: subject.Name, Flood: l.name, Tried: tries}
+	h = &result.Handshakes{Subject: subject.Name, Flood: l.name, Tried: s.Handshakes}
+	during := func(f func() error) error { return b.under(max(0, l.share*most), f) }
 	if l.share == 0 {
-		return h, b.handshakes(h)
+		during = func(f func() error) error { return f() }
 	}
 	var from, to reading
-	err = b.under(max(0, l.share*most), func() (err error) {
+	err = during(func() (err error) {
 		time.Sleep(settle)
 		if from, err = b.read(); err != nil {
 			return err
@@ -146,7 +147,13 @@ func (t *Trial) try(subject *Subject, l level, most float64, tries int) (h *resu
 		return nil, err
 	}
 	run := b.difference(&from, &to)
-	h.Offered, h.Busy, h.LinkLoss = run.Offered, run.Busy, max(0, 1-run.Received/max(1, run.Offered))
+	h.Offered, h.Busy = run.Offered, run.Busy
+	if run.Offered > 0 {
+		h.LinkLoss = max(0, 1-run.Received/run.Offered)
+	}
+	if !s.KeepDisturbed {
+		h.Disturbed = intrusions(&run)
+	}
 	return h, nil
 }
 
