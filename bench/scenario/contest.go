@@ -101,7 +101,7 @@ func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err erro
 	}
 	run.Disturbed = disturbances(s, &run)
 	if run.PerCore == 0 {
-		run.Disturbed = append(run.Disturbed, silence(&run))
+		run.Disturbed = append([]string{silence(&run)}, run.Disturbed...)
 	}
 	return run, b.checkAnswers(t)
 }

@@ -191,3 +191,20 @@ func TestHandshakesSucceed(t *testing.T) {
 		})
 	}
 }
+
+// Who answers nothing has no figure, but a reason.
+func TestSilentSubjectHasNoFigure(t *testing.T) {
+	tp := firstHello(t)
+	s := dropSubject()
+	s.Handled, s.Rates = rightAnswers, []float64{easy}
+	bed(t, s, &tp) // skips without privileges
+	c := &Contest{Name: "c", Template: tp, Subjects: []*Subject{s}}
+	o, err := c.Run(t.Context(), quick(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := result.Report{Outcomes: []*result.Outcome{o}}
+	if got := r.Missing(); len(got) != 1 || !strings.Contains(got[0], "silent") {
+		t.Errorf("%q", got)
+	}
+}
