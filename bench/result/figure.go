@@ -50,7 +50,9 @@ func (o *Outcome) figures() (all []Figure) {
 			Figure{Subject: subject, What: "p99.9 us", Spread: s.P999, Better: -1})
 	}
 	for i := range o.Costs {
-		all = append(all, Figure{Subject: o.Costs[i].Subject, What: "ns", Spread: o.Costs[i].Spread, Better: -1})
+		if c := &o.Costs[i]; c.missing() == "" {
+			all = append(all, Figure{Subject: c.Subject, What: "ns", Spread: c.Spread, Better: -1})
+		}
 	}
 	for i := range o.Memory {
 		m := &o.Memory[i]

@@ -21,6 +21,11 @@ func (r *Report) Missing() (all []string) {
 				add(o, fmt.Sprintf("%s, %d bytes", s.Subject, s.Size), s.missing())
 			}
 		}
+		for i := range o.Costs {
+			if c := &o.Costs[i]; c.missing() != "" {
+				add(o, c.Subject, c.missing())
+			}
+		}
 		for i := range o.Handshakes {
 			switch h := &o.Handshakes[i]; {
 			case h.missing() != "":

@@ -178,6 +178,10 @@ func TestHandshakesHeldToWhatIsAimedAt(t *testing.T) {
 	if len(r.Missing()) != 1 || len(r.Figures()) != 0 || r.promises().Rows[0][2] != "no figure" {
 		t.Errorf("disturbed: %q %v %q", r.Missing(), r.Figures(), r.promises().Rows)
 	}
+	r.Outcomes = []*Outcome{{Costs: []Cost{{Subject: "c", Rounds: 3, Valid: 1, Disturbed: "others"}}}}
+	if len(r.Missing()) != 1 || len(r.Figures()) != 0 {
+		t.Errorf("disturbed: %q %v", r.Missing(), r.Figures())
+	}
 	if h := (Handshakes{}); h.Share() != 0 {
 		t.Error("a share of none")
 	}

@@ -19,6 +19,7 @@ func (r *Report) summary(w io.Writer) {
 	}
 	if o := r.Find("costs"); o != nil {
 		t := o.costs()
+		t.Title = "What the parts take, without a network"
 		t.markdown(w)
 	}
 	if t := r.promises(); len(t.Rows) > 0 {

@@ -41,13 +41,14 @@ const benchShare = 4
 
 // Run runs them all. The packages are found from the directory of the module.
 func (c *Costs) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: c.Name, Title: c.Title, Costs: make([]result.Cost, len(costs))}
 	values := make([][]float64, len(costs))
 	for round := range s.Rounds {
 		for _, path := range []string{"frontend", "bpf"} {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			out, err := benchmarks(path, s.Window/benchShare)
+			out, disturbed, err := benchmarks(path, s.Window/benchShare)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.Name, err)
 			}
@@ -59,23 +60,31 @@ func (c *Costs) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", c.Name, err)
 				}
+				fmt.Fprintf(s.Progress, "%s %d/%d %s: %.0f ns %s\n", c.Name, round+1, s.Rounds, k.subject, v, disturbed)
+				if disturbed != "" && !s.KeepDisturbed {
+					o.Costs[i].Disturbed = disturbed
+					continue
+				}
 				values[i] = append(values[i], v)
-				fmt.Fprintf(s.Progress, "%s %d/%d %s: %.0f ns\n", c.Name, round+1, s.Rounds, k.subject, v)
 			}
 		}
 	}
-	o := &result.Outcome{Name: c.Name, Title: c.Title}
 	for i, k := range costs {
-		o.Costs = append(o.Costs, result.Cost{Subject: k.subject, Spread: result.SpreadOf(values[i])})
+		c := &o.Costs[i]
+		c.Subject, c.Spread, c.Rounds, c.Valid = k.subject, result.SpreadOf(values[i]), s.Rounds, len(values[i])
 	}
 	kernel, std := &o.Costs[len(costs)-2], &o.Costs[len(costs)-1]
 	const most = 2.5 // times as dear as crypto/hmac
-	o.Ratios = []result.Ratio{{A: std.Subject, B: kernel.Subject, Ratio: std.Median / max(1, kernel.Median), Want: 1 / most}}
+	o.Ratios = []result.Ratio{{A: std.Subject, B: kernel.Subject, Want: 1 / most}}
+	if kernel.Median > 0 {
+		o.Ratios[0].Ratio = std.Median / kernel.Median
+	}
 	return o, nil
 }
 
-// benchmarks runs those of a package of this module that are wanted, and returns what they print.
-func benchmarks(path string, length time.Duration) (string, error) {
+// benchmarks runs those of a package of this module that are wanted, and returns what they print and who else had the
+// CPU meanwhile.
+func benchmarks(path string, length time.Duration) (text, disturbed string, err error) {
 	var names []string
 	for _, k := range costs {
 		if name, _, _ := strings.Cut(k.benchmark, "/"); k.path == path {
@@ -84,11 +93,23 @@ func benchmarks(path string, length time.Duration) (string, error) {
 	}
 	pattern := "^(" + strings.Join(names, "|") + ")$"
 	cmd := exec.Command("go", "test", "-run", "^$", "-bench", pattern, "-benchtime", length.String(), modulePackage+"/"+path)
+	from, err := readCPU(generatorCPU) // which this process has, too
+	if err != nil {
+		return "", "", err
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s (it needs the source of %s): %w\n%s", strings.Join(cmd.Args, " "), modulePackage, err, out)
+		return "", "", fmt.Errorf("%s (it needs the source of %s): %w\n%s", strings.Join(cmd.Args, " "), modulePackage, err, out)
 	}
-	return string(out), nil
+	to, err := readCPU(generatorCPU)
+	if err != nil {
+		return "", "", err
+	}
+	cpu, own := to.minus(from), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
+	if others := cpu.busy + cpu.steal - own; others > time.Duration(mostOthers*float64(cpu.busy+cpu.idle+cpu.steal)) {
+		disturbed = fmt.Sprintf("%v of the CPU used by others", others.Round(tick))
+	}
+	return string(out), disturbed, nil
 }
 
 // find is k's value in the output of go test: lines of a name, a number of iterations, and values with their units.
