@@ -35,11 +35,9 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 	success.X, waits.X = x, x
 	all := []*plot.Chart{success, waits}
 	for _, s := range subjects {
-		if c := handshakeTimes(o, s); len(c.Lines) > 0 {
-			all = append(all, c)
-		}
+		all = append(all, handshakeTimes(o, s))
 	}
-	return all
+	return slices.DeleteFunc(all, func(c *plot.Chart) bool { return len(c.Lines) == 0 })
 }
 
 // handshakeTimes draws the share of a subject's handshakes that took no longer, for each flood.

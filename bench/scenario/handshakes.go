@@ -85,6 +85,9 @@ func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	if len(o.Rows) > 0 { // one is nothing without the other
 		return o, nil
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	most, err := t.mostAnswers(s)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.Name, err)

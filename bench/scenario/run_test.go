@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -49,6 +50,11 @@ func TestScenarios(t *testing.T) {
 			s := quick(t)
 			if c.Estimate(s) <= 0 {
 				t.Error("it takes no time")
+			}
+			over, end := context.WithCancel(t.Context())
+			end()
+			if _, err := c.Run(over, s); !errors.Is(err, context.Canceled) {
+				t.Errorf("it does not stop when it is told to: %v", err)
 			}
 			o, err := c.Run(t.Context(), s)
 			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
