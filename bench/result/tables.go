@@ -22,7 +22,7 @@ func (s *Stream) missing() string {
 	case s.Skipped != "":
 		return "skipped: " + s.Skipped
 	case 2*s.Valid < s.Rounds:
-		return fmt.Sprintf("disturbed: %d of %d rounds are good", s.Valid, s.Rounds)
+		return fmt.Sprintf("disturbed: %d of %d rounds are good (%s)", s.Valid, s.Rounds, s.Disturbed)
 	}
 	return ""
 }

@@ -147,6 +147,7 @@ func summarise(r *result.Stream, all []sample, keep bool) {
 	for i := range all {
 		m := &all[i]
 		if m.disturbed != nil && !keep {
+			r.Disturbed = m.disturbed[0]
 			continue
 		}
 		r.Valid++

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +44,27 @@ func TestReportOfAStoredRun(t *testing.T) {
 	}
 	if err := command([]string{"compare", path, path}, &out); err != nil {
 		t.Error(err)
+	}
+	// The figures of the repository's own files can be written anew.
+	args := []string{"report"}
+	for _, name := range []string{"../../../README.md", "../../README.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readme := fmt.Sprintf("%s/%d.md", filepath.Dir(path), len(args))
+		if err := os.WriteFile(readme, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "-readme", readme)
+	}
+	if err := command(append(args, path), &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, readme := range []string{args[2], args[4]} {
+		if text, err := os.ReadFile(readme); err != nil || !strings.Contains(string(text), "From [r.json](r.json)") {
+			t.Errorf("%s: %v\n%s", readme, err, text)
+		}
 	}
 }
 
