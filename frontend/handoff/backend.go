@@ -14,9 +14,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses (two
-// choices under each of two secrets), and 4096 clients can have associations at the same time. Ephemeral ports
-// allow some 28 000.
+// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 4096 guesses, once in 2048
+// right after a rotation, and 4096 clients can have associations at the same time. Ephemeral ports allow some 26 000.
 const DefaultPool = 4096
 
 // patience is for a server that is just starting.
@@ -26,9 +25,9 @@ const patience = 3 * time.Second
 type Config struct {
 	Server  netip.AddrPort
 	Kind    Kind
-	Pool    int                  // ports; 0: DefaultPool
-	Table   func(size int) Table // makes the memory of the pool; nil: NewTable
-	Cookies *cookie.Plan         // nil: the fastest
+	Pool    int                   // ports that serve; 0: DefaultPool
+	Table   func(ports int) Table // makes the memory of the pool, of Ports(Pool) slots; nil: NewTable
+	Cookies *cookie.Plan          // nil: the fastest
 	Log     *slog.Logger
 }
 
@@ -143,7 +142,7 @@ func (b *Backend) open(ctx context.Context) error {
 		return err
 	}
 	question := (&hello.Probe{}).Append(nil)
-	if b.pool, err = newPool(b.config.Server, b.config.Table(b.config.Pool), question); err != nil {
+	if b.pool, err = newPool(b.config.Server, b.config.Pool, b.config.Table(Ports(b.config.Pool)), question); err != nil {
 		return err
 	}
 	b.pool.counts.Store(b.traits.Load().counts())

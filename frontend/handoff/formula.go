@@ -15,6 +15,7 @@ type question struct {
 	*Hello
 	seen   udpbatch.Endpoint     // whom the server sees: the client, or the guard's port to the server
 	port   *relay.Port           // that port; nil: seen is the client itself
+	due    bool                  // cookie is the one that the client must bring
 	answer bool                  // cookie is the one to give the client, should its own be none
 	cookie [hello.MaxCookie]byte // what the formula found
 	length int                   // of cookie; 0: it cannot be known from this datagram

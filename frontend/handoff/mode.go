@@ -107,7 +107,7 @@ func (b *Backend) Mode(size int) Mode {
 	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
 	for k := range kindLen {
 		if k.Native() {
-			f := newFormula(k, b.config.Server, false, b.config.Cookies, size*choices)
+			f := newFormula(k, b.config.Server, false, b.config.Cookies, size*perHello)
 			s.modes[k] = newNative(f, b.config.Cookies, b.pool, size)
 		}
 	}

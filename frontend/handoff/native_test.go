@@ -75,9 +75,9 @@ func TestNativeJudges(t *testing.T) {
 			t.Errorf("cookie of another client accepted %d of 500 times", accepted)
 		}
 	}
-	// In a proxy each client may take choices ports of the pool: 16 of 500 expected, 45 is 7 deviations off.
+	// In a proxy one client in 64 is mapped to the same port: 8 of 500 expected, 30 is 8 deviations off.
 	for kind, m := range proxy {
-		t.Run(kind.String()+" proxy", func(t *testing.T) { check(t, m, 45) })
+		t.Run(kind.String()+" proxy", func(t *testing.T) { check(t, m, 30) })
 	}
 	for kind, m := range inline {
 		t.Run(kind.String()+" inline", func(t *testing.T) { check(t, m, 0) })
@@ -107,7 +107,7 @@ func TestNativeSeesThePort(t *testing.T) {
 func TestNativeResolvesCollisions(t *testing.T) {
 	proxy, _ := natives(t, 8, 1)
 	m, k := proxy[NativeQt], keyring(t, 'a')
-	for i := range uint16(8) {
+	for i := range uint16(Ports(8)) {
 		v := verdict(m, k, whole(t, i), answer(t, m, k, whole(t, i)))
 		if !v.Verified || !v.Port.Acquire() {
 			t.Fatalf("client %d: %+v", i, v)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -45,6 +46,9 @@ func (b *Backend) Suspect(s Suspicion) {
 
 // Run watches the server until ctx ends.
 func (b *Backend) Run(ctx context.Context) {
+	var clock sync.WaitGroup
+	clock.Go(func() { b.pool.runClock(ctx) })
+	defer clock.Wait()
 	for {
 		wait := watchEvery
 		if !b.Ready() {
