@@ -121,7 +121,7 @@ func (v *service) format() bpf.Format {
 	switch k := v.kind(); {
 	case k.OwnCookies(v.inline), k == handoff.DoubleHVR:
 		return bpf.FormatV1
-	case k == handoff.NativeQt && v.inline:
+	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
 		return bpf.FormatQt
 	case k == handoff.Harvest && v.slots.Memory != nil:
 		return bpf.FormatHarvest

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"crypto/subtle"
+	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -14,7 +15,8 @@ import (
 // A cookie does not say which secret made it: what the current one does not explain is tried under the previous one.
 type native struct {
 	formula   formula
-	places    *places // nil inline
+	mapped    *atomic.Bool // the server sees IPv4 addresses v4-mapped
+	places    *places      // nil inline
 	batch     *cookie.Batch
 	questions []question
 	undecided []int // numbers of hellos
@@ -25,8 +27,8 @@ const perHello = 2
 
 // newNative makes the mode for batches of at most size hellos. pool is nil inline, where the server sees the clients'
 // own addresses.
-func newNative(f formula, p *cookie.Plan, pool *Pool, size int) *native {
-	m := &native{formula: f, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
+func newNative(f formula, mapped *atomic.Bool, p *cookie.Plan, pool *Pool, size int) *native {
+	m := &native{formula: f, mapped: mapped, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
 	if pool != nil {
 		m.places = &places{pool: pool, computed: true}
 		m.batch = p.NewBatch(size)
@@ -113,7 +115,7 @@ func (m *native) askFromPorts(k *cookie.Key, hellos []Hello, answer bool) {
 func (m *native) question(h *Hello, seen udpbatch.Endpoint) *question {
 	m.questions = m.questions[:len(m.questions)+1]
 	q := &m.questions[len(m.questions)-1]
-	q.Hello, q.seen = h, seen
+	q.Hello, q.seen, q.mapped = h, seen, m.mapped.Load()
 	q.port, q.due, q.answer = nil, false, false
 	return q
 }

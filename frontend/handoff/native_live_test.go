@@ -86,8 +86,8 @@ func computed(t *testing.T, kind Kind, mapped bool, from netip.AddrPort, d []byt
 	if r := hello.Parse(d, &h.ClientHello); r != hello.OK {
 		t.Fatalf("%x: %v", d, r)
 	}
-	q := []question{{Hello: &h, seen: udpbatch.Endpoint{IP: from.Addr().As16(), Port: from.Port()}}}
-	newFormula(kind, netip.AddrPort{}, mapped, cookie.Measured(), 1).compute(cookie.NewKeyring(secret, 0).Current(), q)
+	q := []question{{Hello: &h, seen: udpbatch.Endpoint{IP: from.Addr().As16(), Port: from.Port()}, mapped: mapped}}
+	newFormula(kind, netip.AddrPort{}, cookie.Measured(), 1).compute(cookie.NewKeyring(secret, 0).Current(), q)
 	return q[0].cookie[:q[0].length]
 }
 

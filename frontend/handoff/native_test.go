@@ -34,7 +34,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Kind]Mode) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			proxy[kind], inline[kind] = b.Mode(size), NewInline(kind, s.Addr(), cookie.Measured(), size)
+			proxy[kind], inline[kind] = b.Mode(size), NewInline(Fit{Kind: kind}, s.Addr(), cookie.Measured(), size)
 		}
 	}
 	if len(proxy) != 4 {

@@ -48,7 +48,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration, known *Trait
 		}
 	}()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.state, q.later, q.binding, q.age, q.shapes, q.foreign, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.age, q.shapes, q.foreign, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -73,6 +73,7 @@ func (q *probing) begin(patience time.Duration) error {
 	}
 	q.cookie = a.cookie
 	q.traits.AsksCookie, q.traits.CookieLength, q.traits.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
+	q.traits.Native = recognise(q.ring, q.server, c.Local(), q.asked, a.cookie)
 	if a.hello {
 		q.traits.Versions = append(q.traits.Versions, versionName(hello.DTLS12))
 		q.callOff(c)
@@ -148,6 +149,44 @@ func (q *probing) binding() error {
 	address, err := differs(c, q.asked)
 	t.PerAddress = &address
 	return err
+}
+
+// connections asks a server that keeps who asks from several ports at once, lets it forget them, and asks again in
+// another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
+func (q *probing) connections() error {
+	t := &q.traits
+	if t.Stateless || !t.Forgets || t.PerHello || !t.PerPort {
+		return nil
+	}
+	const several = 8
+	var conns [several]*udpbatch.Conn
+	var cookies [several][]byte
+	for i := range conns {
+		var err error
+		if conns[i], err = q.from(netip.AddrPort{}); err != nil {
+			return err
+		}
+		a, err := q.again(conns[i], q.asked)
+		if err != nil {
+			return err
+		}
+		cookies[i] = a.cookie
+	}
+	for _, c := range conns {
+		q.release(c)
+	}
+	for i := range conns {
+		i = several - 1 - i
+		a, err := q.again(conns[i], q.asked)
+		if err != nil {
+			return err
+		}
+		t.PerConnection = t.PerConnection || a.cookie != nil && !a.is(cookies[i])
+	}
+	for _, c := range conns {
+		q.release(c)
+	}
+	return nil
 }
 
 // secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
