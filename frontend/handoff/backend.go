@@ -46,10 +46,13 @@ type Backend struct {
 	harvest atomic.Uint64
 	traits  atomic.Pointer[Traits]
 	suspect chan struct{}
-	refused atomic.Bool // the server refused a cookie
-	heard   atomic.Bool // it said something to a client
-	quiet   time.Time   // since when it has said nothing; zero: it has answered the last question
-	filled  time.Time   // when all cookies were asked for
+	refused atomic.Bool   // the server refused a cookie
+	opened  atomic.Uint64 // handshakes that have begun
+	shaking atomic.Int64  // ... and are not over
+	took    atomic.Bool   // the server has taken a client up since the last harvest
+	heard   atomic.Bool   // it said something to a client
+	quiet   time.Time     // since when it has said nothing; zero: it has answered the last question
+	filled  time.Time     // when all cookies were asked for
 }
 
 // Status of a back end, for people and metrics.
@@ -131,7 +134,7 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 	}
 	defer p.close()
 	p.ring = ring
-	t, err := p.probe(ctx, patience, nil)
+	t, err := p.probe(ctx, patience)
 	if err != nil {
 		err = noAnswer(err)
 	}
@@ -150,7 +153,7 @@ func (b *Backend) open(ctx context.Context) error {
 	if b.canary, err = udpbatch.Dial(b.config.Server); err != nil {
 		return err
 	}
-	if err := b.choose(ctx, nil); err != nil {
+	if err := b.choose(ctx); err != nil {
 		return err
 	}
 	question := (&hello.Probe{}).Append(nil)
@@ -163,12 +166,12 @@ func (b *Backend) open(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// choose probes and sets the mode. known is what an earlier probe has found out, nil if all is to be asked.
-func (b *Backend) choose(ctx context.Context, known *Traits) error {
+// choose probes and sets the mode.
+func (b *Backend) choose(ctx context.Context) error {
 	if b.config.Keys != nil {
 		b.prober.ring = b.config.Keys()
 	}
-	t, err := b.prober.probe(ctx, patience, known)
+	t, err := b.prober.probe(ctx, patience)
 	if err != nil {
 		return noAnswer(err)
 	}

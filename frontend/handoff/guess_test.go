@@ -71,6 +71,7 @@ func (g *guessing) ask(h Hello) { g.Judge(g.k, []Hello{h}) }
 
 // A handshake has one cookie that is right, whatever happened before; in the grace after a rotation two, one under each secret.
 func TestOneCookieIsRight(t *testing.T) {
+	t.Parallel()
 	for name, before := range map[string]func(g *guessing, h Hello, i int){
 		"never asked": func(*guessing, Hello, int) {},
 		"asked":       func(g *guessing, h Hello, _ int) { g.ask(h) },
@@ -86,6 +87,7 @@ func TestOneCookieIsRight(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := newGuessing(t, 60, 2)
 			for i := range 64 {
 				h := g.from(uint32(i))
@@ -110,6 +112,7 @@ func TestOneCookieIsRight(t *testing.T) {
 // most 2/pool. In front of a pool that lacks as many cookies as it may, where that is the mean, the measured share may lie
 // above by chance.
 func TestHarvestGuesses(t *testing.T) {
+	t.Parallel()
 	const pool, guesses = 256, 1 << 20
 	spared := Ports(pool) - pool
 	for _, c := range []struct {
@@ -127,6 +130,7 @@ func TestHarvestGuesses(t *testing.T) {
 		{"later, in a flood", 0, 0, true, graceTime + 1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			g := newGuessing(t, pool, c.silent)
 			g.ask(g.from(0))
 			g.now = g.now.Add(c.after)
@@ -165,6 +169,7 @@ func TestHarvestGuesses(t *testing.T) {
 // No port gets far more handshakes than others, or its cookie would be the best guess: not even one behind a run of ports
 // that are taken, where walks of one step each would end.
 func TestPlacesAreEven(t *testing.T) {
+	t.Parallel()
 	g := newGuessing(t, 64, 0)
 	size := len(g.pool.slots)
 	for i := range size / 2 {

@@ -41,6 +41,7 @@ var libraries = []library{{NativeQt, "qt", "Qt6Network"}, {NativeWolfSSL, "wolfs
 
 // TestNativeFormulas computes the cookies that real servers gave.
 func TestNativeFormulas(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(vectors)
 	if err != nil {
 		t.Fatal(err)

@@ -45,6 +45,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Kind]Mode) {
 
 // The cookie that was given is accepted, from that client alone, and outlives one rotation.
 func TestNativeJudges(t *testing.T) {
+	t.Parallel()
 	const pool = 64
 	proxy, inline := natives(t, pool, 4)
 	check := func(t *testing.T, m Mode, most int) {
@@ -86,6 +87,7 @@ func TestNativeJudges(t *testing.T) {
 
 // In a proxy the cookie is the one for the port that the verdict names, because that is whom the server sees.
 func TestNativeSeesThePort(t *testing.T) {
+	t.Parallel()
 	proxy, inline := natives(t, 16, 1)
 	k := keyring(t, 'a')
 	for kind, m := range proxy {
@@ -105,6 +107,7 @@ func TestNativeSeesThePort(t *testing.T) {
 
 // Clients that are mapped to a port in use get the next free one; when none is left, nothing.
 func TestNativeResolvesCollisions(t *testing.T) {
+	t.Parallel()
 	proxy, _ := natives(t, 8, 1)
 	m, k := proxy[NativeQt], keyring(t, 'a')
 	for i := range uint16(Ports(8)) {
@@ -121,6 +124,7 @@ func TestNativeResolvesCollisions(t *testing.T) {
 
 // A ClientHello whose first fragment ends before the compression methods has no cookie of wolfSSL's yet.
 func TestNativeNeedsTheFirstFragment(t *testing.T) {
+	t.Parallel()
 	_, inline := natives(t, 1, 1)
 	d := hellotest.New()
 	d.FragmentLength = 2 + 32 + 2 + 2 // ends behind the length of the suites

@@ -29,7 +29,6 @@ const (
 type probing struct {
 	*prober
 	ctx    context.Context
-	known  *Traits // by an earlier probe; nil: there was none
 	traits Traits
 	conns  []*udpbatch.Conn
 	first  *udpbatch.Conn // who asked first, the question, the cookie, and when
@@ -38,17 +37,16 @@ type probing struct {
 	when   time.Time
 }
 
-// probe finds out the server's traits. known is what an earlier probe has found out, if there was one: what takes long
-// to see is taken from there.
-func (p *prober) probe(ctx context.Context, patience time.Duration, known *Traits) (Traits, error) {
-	q := &probing{prober: p, ctx: ctx, known: known}
+// probe finds out the server's traits. What shows only with time comes as late as may be.
+func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, error) {
+	q := &probing{prober: p, ctx: ctx}
 	defer func() {
 		for _, c := range q.conns {
 			c.Close()
 		}
 	}()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.age, q.shapes, q.foreign, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.shapes, q.foreign, q.age, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -102,7 +100,7 @@ func (q *probing) state() error {
 		q.cookie, q.when = a.cookie, time.Now()
 		q.release(q.first)
 		a, err = q.again(q.first, q.asked)
-		t.Steady, t.Timed = a.is(q.cookie), a.is(q.cookie)
+		t.Steady = a.is(q.cookie)
 	}
 	q.release(q.first)
 	return err
@@ -197,12 +195,8 @@ func loopback4(a netip.Addr) bool { return a.Is4() && a.IsLoopback() }
 // age asks again when the clock has moved on, and whether the old cookie still passes.
 func (q *probing) age() error {
 	t := &q.traits
-	if !t.AsksCookie || !t.Steady || t.unharvestable() != "" {
-		return nil // it matters only where it can be harvested
-	}
-	if q.known != nil {
-		t.Timed, t.OldTaken = q.known.Timed, q.known.OldTaken
-		return nil
+	if k, err := t.kind(); k != Harvest || err != nil {
+		return nil // it matters only where it is harvested
 	}
 	select {
 	case <-q.ctx.Done():

@@ -37,6 +37,7 @@ var otherSecret = strings.Repeat("5a5b", 16)
 // auto and a mode that was asked for recognise what a library computes with a shared secret, for IPv4, IPv6 and v4-mapped
 // clients, and tell it from another secret, from the second one, and from another library.
 func TestRecognisesLibraries(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id, err := peers.NewIdentity(dir)
 	if err != nil {
