@@ -24,6 +24,8 @@ type Pool struct {
 	known atomic.Int32
 
 	counts   atomic.Bool // the server keeps who asks, and is told to forget
+	held     atomic.Bool // ... and is not, for it takes a cookie only from whom it keeps: see held.go
+	asked    []time.Time // when each port last got a cookie
 	question []byte      // the ClientHello that asks for a cookie
 	poller   *udpbatch.Poller
 	batch    *udpbatch.Batch
@@ -41,7 +43,7 @@ const (
 
 // newPool opens a port to server for each slot of t, which must be empty, for a pool of size.
 func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, error) {
-	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(1)}
+	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(questionCap)}
 	p.tick(time.Now())
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
@@ -60,6 +62,7 @@ func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, 
 		p.ports = append(p.ports, port)
 		p.seen = append(p.seen, udpbatch.Endpoint{IP: port.Local().Addr().As16(), Port: port.Local().Port()})
 	}
+	p.asked = make([]time.Time, len(p.ports))
 	return p, nil
 }
 
@@ -113,6 +116,19 @@ func (p *Pool) close() {
 	p.poller.Close()
 }
 
+// treat has the pool deal with a server of traits t.
+func (p *Pool) treat(t *Traits) {
+	p.counts.Store(t.counts())
+	p.held.Store(t.Held)
+}
+
+// forgetOne makes a port's cookie unknown.
+func (p *Pool) forgetOne(i int) {
+	if p.slots[i].forget() {
+		p.known.Add(-1)
+	}
+}
+
 // forget makes all cookies unknown, as after a restart of the server.
 func (p *Pool) forget() {
 	for i := range p.slots {
@@ -162,9 +178,8 @@ func (p *Pool) refresh(ctx context.Context) {
 	for i := range p.ports {
 		if p.ports[i].Free() {
 			all = append(all, i)
-		} else if p.slots[i].known() {
-			p.slots[i].forget()
-			p.known.Add(-1)
+		} else {
+			p.forgetOne(i)
 		}
 	}
 	p.askAll(ctx, all)
@@ -197,6 +212,9 @@ func (p *Pool) ask(which []int) (got int) {
 	}
 	for range attempts {
 		for i := range waiting {
+			if p.held.Load() {
+				p.queue.Add(goodbye, nil) // of who was there before
+			}
 			p.queue.Add(p.question, nil)
 			_, _ = p.ports[i].Send(p.queue) // a refusal shows as no answer
 		}
@@ -211,7 +229,9 @@ func (p *Pool) ask(which []int) (got int) {
 			}
 			for e := range n {
 				if i := p.poller.Event(e).A; p.answered(int(i)) {
-					p.release(p.ports[i].Conn)
+					if !p.held.Load() {
+						p.release(p.ports[i].Conn)
+					}
 					p.poller.Remove(p.ports[i].FD())
 					delete(waiting, i)
 					got++
@@ -222,9 +242,9 @@ func (p *Pool) ask(which []int) (got int) {
 	return got
 }
 
-// release has a server that keeps who asks forget c, so that harvesting leaves nothing there.
+// release has a server that keeps who asks forget c, so that asking leaves nothing there.
 func (p *Pool) release(c *udpbatch.Conn) {
-	if p.counts.Load() {
+	if p.counts.Load() || p.held.Load() {
 		p.queue.Add(goodbye, nil)
 		_, _ = c.Send(p.queue)
 	}
@@ -243,6 +263,7 @@ func (p *Pool) answered(i int) bool {
 			if p.slots[i].set(c) {
 				p.known.Add(1)
 			}
+			p.asked[i] = time.Now()
 			return true
 		}
 	}

@@ -46,7 +46,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, err
 		}
 	}()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.shapes, q.foreign, q.age, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.hold, q.shapes, q.foreign, q.age, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -153,7 +153,7 @@ func (q *probing) binding() error {
 // another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
 func (q *probing) connections() error {
 	t := &q.traits
-	if t.Stateless || !t.Forgets || t.PerHello || !t.PerPort {
+	if !t.AsksCookie || t.Stateless || !t.Forgets {
 		return nil
 	}
 	const several = 8
@@ -187,6 +187,26 @@ func (q *probing) connections() error {
 	return nil
 }
 
+// hold shows such a server its cookie before it has forgotten who asked, in another ClientHello than asked.
+func (q *probing) hold() error {
+	t := &q.traits
+	if !t.PerConnection {
+		return nil
+	}
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	a, err := q.again(c, q.asked)
+	if err != nil || len(a.cookie) == 0 {
+		return err
+	}
+	a, err = q.again(c, q.question(hello.Probe{Cookie: a.cookie, MessageSeq: 1, RecordSeq: 1}))
+	t.Held = a.hello
+	q.callOff(c)
+	return err
+}
+
 // secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
 var secondLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
@@ -195,8 +215,8 @@ func loopback4(a netip.Addr) bool { return a.Is4() && a.IsLoopback() }
 // age asks again when the clock has moved on, and whether the old cookie still passes.
 func (q *probing) age() error {
 	t := &q.traits
-	if k, err := t.kind(); k != Harvest || err != nil {
-		return nil // it matters only where it is harvested
+	if k, err := t.kind(); k != Harvest || err != nil || t.Held {
+		return nil // it matters only where a harvested cookie may get old
 	}
 	select {
 	case <-q.ctx.Done():
