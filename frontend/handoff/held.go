@@ -1,6 +1,10 @@
 package handoff
 
-import "time"
+import (
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
 
 // Servers that make a cookie of where they keep who asked, as coturn up to 4.6 does, take it from him alone: so each port of
 // the pool stays where it is, an unfinished handshake at the server, until a client comes to finish it.
@@ -16,27 +20,51 @@ const (
 	doubtEvery = 5 * time.Second
 )
 
+// heldRecord is the record number of the first question, and heldRounds how many there are: behind those of clients'
+// ClientHellos, so that the server takes none of those for replayed, and within its window of 64 (RFC 6347 section
+// 4.1.2.6). Another one each time, so that a server that still keeps who asked says its cookie again.
+const heldRecord, heldRounds = 16, 40
+
+// next is the question of the next round.
+func (p *Pool) next() []byte {
+	if !p.held.Load() {
+		return p.question
+	}
+	p.rounds++
+	return (&hello.Probe{RecordSeq: heldRecord + p.rounds%heldRounds}).Append(nil)
+}
+
+// leave is what becomes of port i at the server when that has given it a cookie.
+func (p *Pool) leave(i int) {
+	if p.held.Load() {
+		p.left[i].Store(time.Now().UnixNano())
+		return
+	}
+	p.release(p.ports[i].Conn)
+}
+
 // used says that a client takes port i, whose cookie is then of no use to another.
 func (p *Pool) used(i int) {
 	if p.held.Load() {
+		p.left[i].Store(0)
 		p.forgetOne(i)
 	}
 }
 
-// renew makes the cookies unknown that are to be asked for again.
+// renew ends handshakes that the server may drop soon, for their ports to be asked for again. Nobody else's: coturn
+// does not listen to who begins with an alert.
 func (p *Pool) renew(now time.Time) {
 	clock := p.clock.Load()
 	for i := range p.ports {
-		age := now.Sub(p.asked[i])
-		if p.slots[i].known() && (age > 2*heldFor || age > heldFor && !p.slots[i].kept(clock)) {
-			p.forgetOne(i)
+		left := p.left[i].Load()
+		age := time.Duration(now.UnixNano() - left)
+		if left == 0 || age <= heldFor || age <= 2*heldFor && p.slots[i].kept(clock) || !p.ports[i].Acquire() {
+			continue
 		}
-	}
-}
-
-// doubt makes all cookies as old as those that are to be asked for again as soon as no client is to bring them.
-func (p *Pool) doubt(now time.Time) {
-	for i := range p.asked {
-		p.asked[i] = now.Add(-heldFor - time.Second)
+		if p.left[i].Swap(0) != 0 { // no client has come meanwhile
+			p.forgetOne(i)
+			p.release(p.ports[i].Conn)
+		}
+		p.ports[i].Release()
 	}
 }

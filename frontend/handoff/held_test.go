@@ -66,8 +66,8 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 	m, k := b.Mode(1), keyring(t, 'a')
 	c := answer(t, m, k, newHello(1))
 	age := func(d time.Duration) {
-		for i := range b.pool.asked {
-			b.pool.asked[i] = time.Now().Add(-d)
+		for i := range b.pool.left {
+			b.pool.left[i].Store(time.Now().Add(-d).UnixNano())
 		}
 	}
 	all := b.pool.known.Load()

@@ -23,10 +23,11 @@ type Pool struct {
 	clock *atomic.Uint32
 	known atomic.Int32
 
-	counts   atomic.Bool // the server keeps who asks, and is told to forget
-	held     atomic.Bool // ... and is not, for it takes a cookie only from whom it keeps: see held.go
-	asked    []time.Time // when each port last got a cookie
-	question []byte      // the ClientHello that asks for a cookie
+	counts   atomic.Bool    // the server keeps who asks, and is told to forget
+	held     atomic.Bool    // ... and is not, for it takes a cookie only from whom it keeps: see held.go
+	left     []atomic.Int64 // since when each port's handshake is left unfinished, Unix nanoseconds; 0: it is not
+	rounds   uint32         // of asking
+	question []byte         // the ClientHello that asks for a cookie
 	poller   *udpbatch.Poller
 	batch    *udpbatch.Batch
 	queue    *udpbatch.Queue
@@ -43,7 +44,7 @@ const (
 
 // newPool opens a port to server for each slot of t, which must be empty, for a pool of size.
 func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, error) {
-	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(questionCap)}
+	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(1)}
 	p.tick(time.Now())
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
@@ -62,7 +63,7 @@ func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, 
 		p.ports = append(p.ports, port)
 		p.seen = append(p.seen, udpbatch.Endpoint{IP: port.Local().Addr().As16(), Port: port.Local().Port()})
 	}
-	p.asked = make([]time.Time, len(p.ports))
+	p.left = make([]atomic.Int64, len(p.ports))
 	return p, nil
 }
 
@@ -211,11 +212,9 @@ func (p *Pool) ask(which []int) (got int) {
 		}
 	}
 	for range attempts {
+		question := p.next()
 		for i := range waiting {
-			if p.held.Load() {
-				p.queue.Add(goodbye, nil) // of who was there before
-			}
-			p.queue.Add(p.question, nil)
+			p.queue.Add(question, nil)
 			_, _ = p.ports[i].Send(p.queue) // a refusal shows as no answer
 		}
 		for end := time.Now().Add(answerTime); len(waiting) > 0; {
@@ -229,9 +228,7 @@ func (p *Pool) ask(which []int) (got int) {
 			}
 			for e := range n {
 				if i := p.poller.Event(e).A; p.answered(int(i)) {
-					if !p.held.Load() {
-						p.release(p.ports[i].Conn)
-					}
+					p.leave(int(i))
 					p.poller.Remove(p.ports[i].FD())
 					delete(waiting, i)
 					got++
@@ -263,7 +260,6 @@ func (p *Pool) answered(i int) bool {
 			if p.slots[i].set(c) {
 				p.known.Add(1)
 			}
-			p.asked[i] = time.Now()
 			return true
 		}
 	}

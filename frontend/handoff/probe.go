@@ -156,30 +156,34 @@ func (q *probing) connections() error {
 	if !t.AsksCookie || t.Stateless || !t.Forgets {
 		return nil
 	}
+	var conns []*udpbatch.Conn
+	var cookies [][]byte
 	const several = 8
-	var conns [several]*udpbatch.Conn
-	var cookies [several][]byte
-	for i := range conns {
-		var err error
-		if conns[i], err = q.from(netip.AddrPort{}); err != nil {
-			return err
-		}
-		a, err := q.again(conns[i], q.asked)
+	for range several {
+		c, err := q.from(netip.AddrPort{})
 		if err != nil {
 			return err
 		}
-		cookies[i] = a.cookie
+		a, err := q.again(c, q.asked)
+		if err != nil {
+			return err
+		}
+		if conns, cookies = append(conns, c), append(cookies, a.cookie); a.cookie == nil {
+			break // it keeps one at a time
+		}
 	}
 	for _, c := range conns {
 		q.release(c)
 	}
-	for i := range conns {
-		i = several - 1 - i
+	for i := len(conns) - 1; i >= 0; i-- {
 		a, err := q.again(conns[i], q.asked)
 		if err != nil {
 			return err
 		}
-		t.PerConnection = t.PerConnection || a.cookie != nil && !a.is(cookies[i])
+		if a.cookie == nil {
+			break
+		}
+		t.PerConnection = t.PerConnection || cookies[i] != nil && !a.is(cookies[i])
 	}
 	for _, c := range conns {
 		q.release(c)

@@ -189,7 +189,7 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 	case t.Held:
 		if now := time.Now(); b.doubted.Swap(false) && now.Sub(b.filled) > doubtEvery {
 			b.filled = now
-			b.pool.doubt(now)
+			b.pool.forget()
 		}
 		b.pool.renew(time.Now())
 	case timed && time.Since(b.filled) > refreshEvery:

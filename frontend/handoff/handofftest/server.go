@@ -37,10 +37,11 @@ type Server struct {
 	first int      // ClientHellos without a cookie
 	taken [][]byte // ClientHellos that passed
 	other [][]byte
-	known map[netip.AddrPort]bool // with Counts
-	kept  map[netip.AddrPort]int  // with PerConnection: a number for each connection
-	last  int                     // of them
-	life  string                  // the Key that known is of
+	known map[netip.AddrPort]bool   // with Counts
+	kept  map[netip.AddrPort]int    // with PerConnection: a number for each connection
+	last  int                       // of them
+	heard map[netip.AddrPort]uint64 // and the record of its last first ClientHello
+	life  string                    // the Key that known is of
 }
 
 // Start starts a server on loopback whose cookies are like those of most: 20 bytes, bound to the peer's address
@@ -99,6 +100,7 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 	defer s.Unlock()
 	if s.life != s.Key {
 		s.life, s.known, s.kept = s.Key, make(map[netip.AddrPort]bool), make(map[netip.AddrPort]int)
+		s.heard = make(map[netip.AddrPort]uint64)
 	}
 	if s.Silent || s.Deaf == from.Port() {
 		return nil
@@ -115,13 +117,17 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 		return helloRetryRequest
 	}
 	first, message := len(h.Cookie) == 0, hello.SequenceOf(d).Message
-	if s.Once && message > 1 || s.Counts && s.known[from] == first {
+	repeats := s.PerConnection && first && s.known[from] && hello.SequenceOf(d).Record != s.heard[from]
+	if s.Once && message > 1 || s.Counts && s.known[from] == first && !repeats {
 		return nil
 	}
 	s.known[from] = true
 	if first {
-		s.last++
-		s.kept[from] = s.last
+		if !repeats {
+			s.last++
+			s.kept[from] = s.last
+		}
+		s.heard[from] = hello.SequenceOf(d).Record
 		s.first++
 	}
 	if s.NoCookies || !first && (s.Trusting || s.right(from, &h)) {
