@@ -68,6 +68,7 @@ struct work {
 	struct sha256 hash;
 	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
 	__u32 found[HARVEST_CHOICES]; // slots
+	__u32 candidates;             // how many were found
 };
 
 // One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
