@@ -5,8 +5,8 @@
 #include "formats.h"
 
 // Cookies of a server's own, harvested by the daemon: which of them a ClientHello is given, and must bring. What
-// format v1 would give it, its tag, says which. The previous secret counts here for as long as it does for any other
-// cookie; the worker that opens the flow judges again, and is stricter.
+// format v1 would give it, its tag, says which. The worker that opens
+// the flow judges again.
 
 // slot_unusable: its cookie is not known, or somebody has the port.
 static __always_inline int slot_unusable(const struct slot *slot)
