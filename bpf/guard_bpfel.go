@@ -18,6 +18,7 @@ type guardControl struct {
 	Heartbeat      uint64
 	HeartbeatLimit uint64
 	SecretUntil    uint64
+	GraceUntil     uint64
 	Idle           uint64
 	Slot           uint32
 	HasSecret      uint32
@@ -25,8 +26,8 @@ type guardControl struct {
 	Workers        uint32
 	AnswerCost     uint64
 	AnswerBurst    uint64
-	Turn           uint32
-	_              [60]byte
+	Clock          uint32
+	Pad            uint32
 }
 
 type guardCounters struct {
@@ -118,8 +119,8 @@ type guardSlot struct {
 	Cookie   [8]uint32
 	Length   uint32
 	Taken    uint32
-	Promised uint32
-	Pad      [5]uint32
+	Reserved uint64
+	Pad      [4]uint32
 }
 
 // Names of all BPF objects in the ELF.

@@ -70,8 +70,8 @@ struct slot {
 	__u32 cookie[COOKIE_SIZE / 4]; // as it lies in a packet, zeroes behind its end
 	__u32 length;                  // bytes; 0: not known
 	__u32 taken;                   // 1: a flow has the port
-	__u32 promised;                // the turn at which a client was last given the cookie
-	__u32 pad[5];                  // a cache line each
+	__u64 reserved;                // since when, by control.clock, and below 32 bits for whom
+	__u32 pad[4];                  // a cache line each
 };
 
 // One secret: SHA-256 states after the two key pads of RFC 2104.
@@ -92,14 +92,15 @@ struct control {
 	__u64 heartbeat;       // CLOCK_MONOTONIC, ns, of the daemon's last sign of life
 	__u64 heartbeat_limit; // ns of silence after which the daemon is lost; 0: never
 	__u64 secret_until;    // CLOCK_MONOTONIC, ns: no answer from the kernel after it; 0: no end
+	__u64 grace_until;     // CLOCK_MONOTONIC, ns: until then the previous secret finds harvested cookies; 0: no end
 	__u64 idle;            // ns after which a silent flow is unknown again; 0: never
 	__u32 slot;            // keyring in force
 	__u32 has_secret;
 	__u32 pass_when_lost;
 	__u32 workers; // how many there are
 	__u64 answer_cost, answer_burst; // of one CPU, as in a service
-	// Of promises of harvested cookies. A cache line apart, because each promise writes it.
-	__u32 turn __attribute__((aligned(64)));
+	__u32 clock; // seconds, of reservations of harvested cookies
+	__u32 pad;
 };
 
 // Credit of one worker: what it may still be given is granted - spent. Each side writes its own cache line.
@@ -151,5 +152,6 @@ struct work {
 	struct sha256 hash;
 	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
 	__u32 found[HARVEST_CHOICES]; // slots
+	__u32 candidates;             // how many were found
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };
