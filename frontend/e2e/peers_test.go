@@ -4,49 +4,35 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
-// builds are the programs of bench/peers that tests have asked for, compiled once each.
-var builds struct {
-	mu   sync.Mutex
-	made map[string]func() (string, error)
-}
+// builds are the programs of bench/peers that tests have asked for.
+var builds peers.Builder
 
 // build compiles a program of bench/peers.
 func build(t *testing.T, p *peers.Program) string {
 	t.Helper()
 	need(t, "cc")
-	builds.mu.Lock()
-	if builds.made == nil {
-		builds.made = make(map[string]func() (string, error))
+	return built(t)(builds.Build(p))
+}
+
+// built is what a build has made; where it could not, the test is skipped, or fails in CI.
+func built(t *testing.T) func(path string, err error) string {
+	return func(path string, err error) string {
+		t.Helper()
+		if err != nil && os.Getenv("CI") != "true" {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
-	once := builds.made[p.Name]
-	if once == nil {
-		once = sync.OnceValues(func() (string, error) {
-			dir := filepath.Join(shared, p.Name+".d")
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				return "", err
-			}
-			return p.Build(dir)
-		})
-		builds.made[p.Name] = once
-	}
-	builds.mu.Unlock()
-	binary, err := once()
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return binary
 }
 
 // startPeer starts a server of bench/peers. cookies are what it is told they shall be.

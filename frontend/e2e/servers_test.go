@@ -1,25 +1,17 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"flag"
 	"fmt"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/peers"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -37,45 +29,22 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	builds.Dir = shared
 	code := m.Run()
 	os.RemoveAll(shared)
 	os.Exit(code)
 }
 
-// certificate makes a throw-away one and returns its files.
-var certificate = sync.OnceValues(func() (files [2]string, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return files, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return files, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return files, err
-	}
-	files = [2]string{filepath.Join(shared, "cert.pem"), filepath.Join(shared, "key.pem")}
-	for i, b := range []*pem.Block{{Type: "CERTIFICATE", Bytes: der}, {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(files[i], pem.EncodeToMemory(b), 0o600); err != nil {
-			return files, err
-		}
-	}
-	return files, nil
-})
+// identity makes the servers' certificate and key, once for all tests.
+var identity = sync.OnceValues(func() (peers.Identity, error) { return peers.NewIdentity(shared) })
 
 func certFiles(t *testing.T) (cert, key string) {
 	t.Helper()
-	files, err := certificate()
+	id, err := identity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files[0], files[1]
+	return id.Certificate, id.Key
 }
 
 // server is a DTLS server that echoes lines which begin with "ping".
@@ -109,32 +78,10 @@ func gnutlsServer(t *testing.T, addr netip.AddrPort, args ...string) *server {
 	return &server{program: p, addr: addr}
 }
 
-// echoBinary compiles the server in testdata.
-var echoBinary = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(shared, "echo_server")
-	out, err := exec.Command("cc", "-Wall", "-O1", "-o", binary, filepath.Join("testdata", "echo_server.c"), "-lssl", "-lcrypto", "-lpthread").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("compile the echo server (its headers: apt-get install libssl-dev): %w\n%s", err, out)
-	}
-	return binary, nil
-})
-
-// echoServer starts the server in testdata, which serves any number of clients at a time. Its cookies are for
-// the mode harvest or trust.
+// echoServer starts a server that serves any number of clients at a time. Its cookies are for the mode harvest or trust.
 func echoServer(t *testing.T, addr netip.AddrPort, mode string) *server {
 	t.Helper()
-	need(t, "cc")
-	binary, err := echoBinary()
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key := certFiles(t)
-	p := start(t, "", binary, addr.Addr().String(), strconv.Itoa(int(addr.Port())), cert, key, mode)
-	awaitServer(t, p, addr)
-	return &server{program: p, addr: addr, closed: "closed"}
+	return startPeer(t, addr, "openssl", map[string]string{"harvest": "", "trust": "trust"}[mode])
 }
 
 // awaitServer waits until the server behind p asks for a cookie.
