@@ -41,7 +41,7 @@ var capabilities = map[string]struct {
 // following its secrets and detaching need none.
 func TestOrdinaryUser(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0], "")
+	startServer(t, p.Guard, public[0])
 	var all []uintptr
 	for _, c := range capabilities {
 		all = append(all, c.number)
