@@ -12,16 +12,19 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
-// nativeServers start servers that know the secret in a file, by the mode that takes clients to them and, of
-// cookie/examples, by name; kernel says that XDP can make their cookies.
+// nativeServers start servers that know the secret in a file, by the mode that takes clients to them; the first two are
+// those of cookie/examples. kernel says that XDP can make their cookies. wolfSSL 5.5 takes no ClientHello in fragments.
 var nativeServers = map[string]struct {
 	handoff string
 	kernel  bool
 	start   func(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server
+	clients map[string]dialer
 }{
-	"openssl": {"native-hmac", true, startExample},
-	"gate":    {"native-hmac", true, startGate},
-	"qt":      {"native-qt", true, startNative("qt")},
+	"openssl": {"native-hmac", true, startExample, clients},
+	"gate":    {"native-hmac", true, startGate, clients},
+	"qt":      {"native-qt", true, startNative("qt"), clients},
+	"wolfssl": {"native-wolfssl", false, startNative("wolfssl"), whole},
+	"gnutls":  {"native-gnutls", false, startNative("gnutls"), clients},
 }
 
 func startNative(name string) func(*testing.T, *lab.Namespace, netip.AddrPort, string) *server {
@@ -35,11 +38,13 @@ func startNative(name string) func(*testing.T, *lab.Namespace, netip.AddrPort, s
 // answers.
 func TestNative(t *testing.T) {
 	for name, n := range nativeServers {
-		for _, answer := range []string{"auto", "workers", "xdp"} {
-			if answer == "xdp" && !n.kernel {
-				continue // TestFormulaOfWorkers
-			}
-			t.Run(name+"/"+answer, func(t *testing.T) {
+		ways := map[string][]string{"auto": nil, "workers": {"--answer", "workers"}, "xdp": {"--answer", "xdp"}}
+		if !n.kernel { // TestFormulaOfWorkers has the refusal
+			delete(ways, "xdp")
+			ways["generic"] = []string{"--xdp-mode", "generic"} // the programs see what a worker sends on once more
+		}
+		for way, args := range ways {
+			t.Run(name+"/"+way, func(t *testing.T) {
 				p := newPlace(t)
 				secrets := filepath.Join(t.TempDir(), "secrets")
 				write(t, secrets, p.secret())
@@ -47,20 +52,33 @@ func TestNative(t *testing.T) {
 				for _, a := range public {
 					servers = append(servers, n.start(t, p.Guard, a, secrets))
 				}
-				g := p.run(append(inline(), "--answer", answer, "--handoff", n.handoff, "--secret-file", secrets)...)
+				g := p.run(slices.Concat(inline(), args, []string{"--handoff", n.handoff, "--secret-file", secrets})...)
 				newFlooder(t, p).send(1000)
 				to := public
-				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
-				g.answered(n.kernel && answer != "workers", len(clients)*len(to))
+				t.Run("reach", func(t *testing.T) { reachBy(t, p.Lab, n.clients, to[:]...) })
+				if n.kernel {
+					g.answered(way != "workers", len(n.clients)*len(to))
+				} else {
+					g.turned(len(n.clients) * len(to))
+				}
 				for _, s := range servers {
-					if c := s.clients(len(clients)); c != len(clients) {
-						t.Errorf("%d clients at the server, want %d", c, len(clients))
+					if c := s.clients(len(n.clients)); c != len(n.clients) {
+						t.Errorf("%d clients at the server, want %d", c, len(n.clients))
 					}
 				}
 				g.stop()
 				p.free()
 			})
 		}
+	}
+}
+
+// turned checks that workers answered n clients or more, verified them, and sent their ClientHellos on to the server.
+func (g *guard) turned(n int) {
+	g.t.Helper()
+	x := g.status().XDP
+	if v := x.Verdicts; v["steered"] < uint64(2*n) || v["answered"] > 0 || x.Egress["turned"] < uint64(n) || v["pass-flow"] < uint64(n) {
+		g.t.Errorf("%d clients, and this is what became of their packets: %v, and at egress: %v", n, v, x.Egress)
 	}
 }
 

@@ -7,13 +7,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
-// clients of all kinds.
-var clients = map[string]dialer{
-	"openssl": openssl(), "gnutls": gnutls(), "pion": pion,
-	// ClientHellos in several handshake fragments.
-	"openssl-fragments": openssl("-mtu", "256"),
-	"gnutls-fragments":  gnutls("--mtu", "128"),
-}
+// whole are clients that send a ClientHello in one piece, clients those of all kinds.
+var (
+	whole   = map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion}
+	clients = map[string]dialer{
+		"openssl": openssl(), "gnutls": gnutls(), "pion": pion,
+		// ClientHellos in several handshake fragments.
+		"openssl-fragments": openssl("-mtu", "256"),
+		"gnutls-fragments":  gnutls("--mtu", "128"),
+	}
+)
 
 // shape is a way to stand in front of a server that trusts.
 type shape struct {
@@ -38,9 +41,11 @@ var shapes = map[string]shape{
 }
 
 // reach lets a client of each kind talk to a server.
-func reach(t *testing.T, l *lab.Lab, to ...netip.AddrPort) {
+func reach(t *testing.T, l *lab.Lab, to ...netip.AddrPort) { t.Helper(); reachBy(t, l, clients, to...) }
+
+func reachBy(t *testing.T, l *lab.Lab, kinds map[string]dialer, to ...netip.AddrPort) {
 	t.Helper()
-	for name, dial := range clients {
+	for name, dial := range kinds {
 		for _, a := range to {
 			t.Run(name+"/"+a.Addr().String(), func(t *testing.T) {
 				t.Parallel()
