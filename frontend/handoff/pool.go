@@ -22,6 +22,7 @@ type Pool struct {
 	known atomic.Int32
 
 	counts   atomic.Bool // the server keeps who asks, and is told to forget
+	window   int         // ports that are asked at once
 	question []byte      // the ClientHello that asks for a cookie
 	poller   *udpbatch.Poller
 	batch    *udpbatch.Batch
@@ -39,7 +40,7 @@ const (
 
 // newPool opens a port to server for each slot of t, which must be empty.
 func newPool(server netip.AddrPort, t Table, question []byte) (*Pool, error) {
-	p := &Pool{slots: t.Slots, turn: t.Turn, question: question, queue: udpbatch.NewQueue(1)}
+	p := &Pool{slots: t.Slots, turn: t.Turn, question: question, queue: udpbatch.NewQueue(1), window: window}
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
 		return nil, err
@@ -138,9 +139,13 @@ func (p *Pool) refresh(ctx context.Context) {
 
 func (p *Pool) askAll(ctx context.Context, missing []int) {
 	for len(missing) > 0 && ctx.Err() == nil {
-		n := min(window, len(missing))
-		if p.ask(missing[:n]) == 0 {
+		n := min(p.window, len(missing))
+		got := p.ask(missing[:n])
+		if got == 0 {
 			return
+		}
+		if got < n && p.counts.Load() {
+			p.window = 1 // openssl s_server without -listen keeps one at a time: whoever asks meanwhile is not heard
 		}
 		missing = missing[n:]
 	}
