@@ -12,6 +12,7 @@ var matrixClients = map[string]struct {
 	dial    dialer
 }{
 	"openssl":      {"openssl s_client", "OpenSSL", openssl()},
+	"fragments":    {"openssl s_client -mtu 256", "OpenSSL", openssl("-dtls1_2", "-mtu", "256")}, // its ClientHellos come in several
 	"gnutls":       {"gnutls-cli", "GnuTLS", gnutls()},
 	"mbedtls":      {"Mbed TLS", "Mbed TLS", peerClient("mbedtls-client")},
 	"wolfssl":      {"wolfSSL", "wolfSSL", peerClient("wolfssl-client")},
@@ -21,13 +22,19 @@ var matrixClients = map[string]struct {
 }
 
 var (
-	five = []string{"openssl", "gnutls", "mbedtls", "wolfssl", "pion"}
-	four = []string{"openssl", "gnutls", "mbedtls", "pion"}
-	v6   = []string{"::1"}
+	four   = []string{"openssl", "gnutls", "mbedtls", "pion"}
+	five   = append(four[:4:4], "wolfssl")
+	six    = append(five[:5:5], "fragments")
+	pieces = []string{"fragments"}
+	v6     = []string{"::1"}
 )
 
-// noSecond is what double-hvr asks of clients.
-const noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
+const (
+	// noSecond is what double-hvr asks of clients.
+	noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
+	// noPieces is what some libraries ask of clients.
+	noPieces = "takes no ClientHello in fragments (`openssl s_client -mtu 256`), with or without a guard"
+)
 
 // starter starts a row's server.
 type starter = func(t *testing.T, addr netip.AddrPort, secretFile string) *server
@@ -60,27 +67,37 @@ var rows = []row{
 			t.Helper()
 			return opensslServer(t, addr)
 		},
-		single: true, clients: five, hosts: v6,
+		single: true, clients: six, hosts: v6,
+	},
+	{
+		server: "openssl s_server without -listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
+		config: "`openssl s_server -dtls1_2 -accept 4434 -cert cert.pem -key key.pem`",
+		limits: "serves one client at a time, with or without a guard",
+		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
+			t.Helper()
+			return opensslProgram(t, addr)
+		},
+		single: true, clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		config: "cookie callbacks with an HMAC over the client's address and port, as DTLSv1_listen(3) has it",
-		start:  peer("openssl", ""), clients: five, hosts: v6,
+		start:  peer("openssl", ""), clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "trust",
 		config: "the cookie verify callback returns 1; reachable through the guard alone",
-		start:  peer("openssl", "trust"), clients: five, hosts: v6,
+		start:  peer("openssl", "trust"), clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "replay",
 		config: "`SSL_OP_COOKIE_EXCHANGE`, the cookie verify callback returns 1; reachable through the guard alone",
-		start:  peer("openssl-accept", "trust"), clients: five,
+		start:  peer("openssl-accept", "trust"), clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		config: "`SSL_OP_COOKIE_EXCHANGE`, cookie callbacks with an HMAC over the client's address and port",
-		start:  peer("openssl-accept", ""), clients: five,
+		start:  peer("openssl-accept", ""), clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto",
@@ -97,47 +114,52 @@ var rows = []row{
 			t.Helper()
 			return gnutlsServer(t, addr)
 		},
-		single: true, clients: five, hosts: v6,
+		single: true, clients: six, hosts: v6,
 	},
 	{
 		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "harvest",
 		config: "a key of gnutls_key_generate, the client's socket address as client data",
-		start:  peer("gnutls", ""), clients: five, hosts: v6,
+		start:  peer("gnutls", ""), clients: six, hosts: v6,
 	},
 	{
 		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "native-gnutls", secret: true,
 		config: "the 32 bytes of `--secret-file` as key, the client's socket address as client data; `--handoff native-gnutls --secret-file FILE`",
-		start:  peer("gnutls", ""), clients: five, hosts: v6,
+		start:  peer("gnutls", ""), clients: six, hosts: v6,
+	},
+	{
+		server: "Mbed TLS", library: "Mbed TLS", mode: "auto", becomes: "harvest",
+		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address and port as transport id",
+		start:  peer("mbedtls", ""), clients: five, alone: pieces, hosts: v6, limits: noPieces,
 	},
 	{
 		server: "Mbed TLS", library: "Mbed TLS", mode: "double-hvr",
-		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address and port as transport id; `--handoff double-hvr`",
-		start:  peer("mbedtls", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, limits: noSecond,
+		config: "as above, and `--handoff double-hvr`",
+		start:  peer("mbedtls", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
 		server: "Mbed TLS, address without port", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
 		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address as transport id, as the library's sample server has it",
-		start:  peer("mbedtls", "host"), clients: four, fails: []string{"wolfssl"}, limits: noSecond,
+		start:  peer("mbedtls", "host"), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "double-hvr",
 		config: "`wolfSSL_DTLS_SetCookieSecret` with a secret of its own",
-		start:  peer("wolfssl", ""), clients: four, fails: []string{"wolfssl"}, limits: noSecond, hosts: v6,
+		start:  peer("wolfssl", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "native-wolfssl", secret: true,
 		config: "`wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`; `--handoff native-wolfssl --secret-file FILE`",
-		start:  peer("wolfssl", ""), clients: five, hosts: v6,
+		start:  peer("wolfssl", ""), clients: five, alone: pieces, hosts: v6, limits: noPieces,
 	},
 	{
 		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "harvest",
 		config: "`QDtlsClientVerifier` and `QDtls` with the same secret of their own",
-		start:  peer("qt", ""), clients: five, hosts: v6,
+		start:  peer("qt", ""), clients: six, hosts: v6,
 	},
 	{
 		server: "Qt QDtls", library: "Qt", mode: "native-qt", secret: true,
 		config: "`setCookieGeneratorParameters` of both with SHA-256 and the 32 bytes of `--secret-file`; `--handoff native-qt --secret-file FILE`",
-		start:  peer("qt", ""), clients: five, hosts: v6,
+		start:  peer("qt", ""), clients: six, hosts: v6,
 	},
 	{
 		server: "coap-server-openssl", library: "libcoap", mode: "auto", becomes: "harvest",

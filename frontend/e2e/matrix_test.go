@@ -38,7 +38,8 @@ type row struct {
 	pool    int  // --harvest-pool; 0: any
 	secret  bool // guard and server share a --secret-file
 	clients []string
-	fails   []string // clients that cannot, and end with an error
+	fails   []string // clients that are not served behind the guard, and end with an error
+	alone   []string // clients that the server does not serve without a guard either
 	hosts   []string // nil: IPv4 alone
 	refused string   // what the guard says when it does not start; "": it does
 }
@@ -139,6 +140,31 @@ func (r *row) refuse(t *testing.T, host string) {
 	}
 }
 
+// vain is how long a client that cannot be served may try: its first two retransmissions, after 1 s and 2 s more (RFC 6347
+// section 4.2.4.1), and the time to answer them.
+const vain = 5 * time.Second
+
+// unserved has a client try to say something, until it ends or for a while, and checks that it gets no answer. It has
+// ended when this returns.
+func unserved(t *testing.T, name string, addr netip.AddrPort, within time.Duration) *program {
+	t.Helper()
+	c, ok := matrixClients[name].dial(t, addr).(interface{ self() *program })
+	if !ok {
+		t.Fatalf("%s is no program", name)
+	}
+	p := c.self()
+	p.say("ping in vain")
+	select {
+	case <-p.exited:
+	case <-time.After(within):
+	}
+	p.stop()
+	if p.says("ping in vain") {
+		t.Errorf("%s is served, and the matrix says that it cannot be", name)
+	}
+	return p
+}
+
 // converse starts the server and a guard, and has clients talk to it at the same time.
 func (r *row) converse(t *testing.T, host string, clients ...string) {
 	secretFile := r.secrets(t)
@@ -168,20 +194,23 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 				c.close()
 			})
 		}
+		for _, name := range r.fails {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				if c := unserved(t, name, g.addr, patience); c.err == nil {
+					t.Errorf("%s is content, and the matrix says that it ends with an error", name)
+				}
+			})
+		}
+		for where, addr := range map[string]netip.AddrPort{"guard": g.addr, "server": s.addr} {
+			for _, name := range r.alone {
+				t.Run(name+" to the "+where, func(t *testing.T) {
+					t.Parallel()
+					unserved(t, name, addr, vain)
+				})
+			}
+		}
 	})
-	for _, name := range r.fails {
-		c, ok := matrixClients[name].dial(t, g.addr).(interface{ self() *program })
-		if !ok {
-			t.Fatalf("%s is no program", name)
-		}
-		select {
-		case <-c.self().exited:
-		case <-time.After(patience):
-		}
-		if c.self().stop(); c.self().err == nil || c.self().says("ping") {
-			t.Errorf("%s is served, and the matrix says that it cannot be", name)
-		}
-	}
 	if n := g.count(metrics.Verified); n < uint64(len(clients)) {
 		t.Errorf("%d verified ClientHellos of %d clients", n, len(clients))
 	}

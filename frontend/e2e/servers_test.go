@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -54,17 +55,22 @@ type server struct {
 	closed string // what it says when a client has closed; "" where it says nothing
 }
 
-// opensslServer starts an unmodified openssl s_server. It serves one client and is then good for no other:
+// opensslServer starts an unmodified openssl s_server. With -listen it serves one client and is then good for no other:
 // its socket stays connected to that client's address.
 func opensslServer(t *testing.T, addr netip.AddrPort, args ...string) *server {
 	t.Helper()
+	return opensslProgram(t, addr, append([]string{"-listen"}, args...)...)
+}
+
+func opensslProgram(t *testing.T, addr netip.AddrPort, args ...string) *server {
+	t.Helper()
 	cert, key := certFiles(t)
-	if len(args) == 0 {
-		args = []string{"-dtls1_2"}
+	if !slices.Contains(args, "-dtls1") {
+		args = append(args, "-dtls1_2")
 	}
-	args = append([]string{"s_server", "-listen", "-accept", addr.String(), "-cert", cert, "-key", key}, args...)
+	args = append([]string{"s_server", "-accept", addr.String(), "-cert", cert, "-key", key}, args...)
 	p := start(t, "ping", "openssl", args...)
-	awaitServer(t, p, addr)
+	awaitListener(t, p, addr)
 	return &server{program: p, addr: addr, closed: "DONE"}
 }
 
