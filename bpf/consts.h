@@ -148,8 +148,8 @@ enum answer { ANSWER_DROP, ANSWER_WORKERS, ANSWER_XDP, ANSWER_AUTO, ANSWER_LEN }
 enum unverified { UNVERIFIED_DROP, UNVERIFIED_PASS, UNVERIFIED_LIMIT, UNVERIFIED_LEN };
 enum format { FORMAT_V1, FORMAT_QT, FORMAT_HARVEST, FORMAT_WORKERS, FORMAT_LEN };
 
-// How a tag finds its harvested cookies: the numbers of package handoff, which says why.
-enum harvest { HARVEST_CHOICES = 2, HARVEST_WALK = 64 };
+// How a tag finds its harvested cookie, and for how many seconds it is kept: the numbers of package handoff, which says why.
+enum harvest { HARVEST_CHOICES = 4, HARVEST_WALK = 64, HARVEST_RESERVATION = 5 };
 
 // Classes of first bytes that are not DTLS (RFC 7983 section 7, RFC 9443).
 enum class {

@@ -90,7 +90,7 @@ __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 			continue;
 		make_cookie(&w->hash, p, d, svc, k);
 		p->made = i;
-		if (svc->format == FORMAT_HARVEST ? given_is_found(w, svc, p->cookie_len) : given_is_made(w))
+		if (svc->format == FORMAT_HARVEST ? given_is_due(w, svc, p->cookie_len) : given_is_made(w))
 			return COOKIE_VALID;
 		state = COOKIE_WRONG;
 	}

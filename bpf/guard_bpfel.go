@@ -25,8 +25,8 @@ type guardControl struct {
 	Workers        uint32
 	AnswerCost     uint64
 	AnswerBurst    uint64
-	Turn           uint32
-	_              [60]byte
+	Clock          uint32
+	Pad            uint32
 }
 
 type guardCounters struct {
@@ -118,8 +118,8 @@ type guardSlot struct {
 	Cookie   [8]uint32
 	Length   uint32
 	Taken    uint32
-	Promised uint32
-	Pad      [5]uint32
+	Reserved uint64
+	Pad      [4]uint32
 }
 
 // Names of all BPF objects in the ELF.

@@ -12,8 +12,8 @@ type Slots struct {
 	// Memory of 64 bytes a slot, zero at first, laid out as struct slot of types.h. It must not be used after
 	// Guard.Close.
 	Memory []byte
-	// Turn numbers the promises of cookies, of all services together.
-	Turn *atomic.Uint32
+	// Clock of reservations, in seconds, for the daemon to move on; of all services together.
+	Clock *atomic.Uint32
 
 	first, number uint32
 }
@@ -33,7 +33,7 @@ func (g *Guard) NewSlots(n int) (Slots, error) {
 		return Slots{}, fmt.Errorf("take %d slots for harvested cookies: %d are left", n, left)
 	}
 	s := Slots{
-		Memory: g.slotMemory[: n*slotSize : n*slotSize], Turn: (*atomic.Uint32)(unsafe.Pointer(&g.control.Turn)),
+		Memory: g.slotMemory[: n*slotSize : n*slotSize], Clock: (*atomic.Uint32)(unsafe.Pointer(&g.control.Clock)),
 		first: g.maps.Harvested.MaxEntries() - uint32(left), number: uint32(n),
 	}
 	g.slotMemory = g.slotMemory[n*slotSize:]

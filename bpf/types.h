@@ -77,8 +77,8 @@ struct slot {
 	__u32 cookie[COOKIE_SIZE / 4]; // as it lies in a packet, zeroes behind its end
 	__u32 length;                  // bytes; 0: not known
 	__u32 taken;                   // 1: a flow has the port
-	__u32 promised;                // the turn at which a client was last given the cookie
-	__u32 pad[5];                  // a cache line each
+	__u64 reserved;                // since when, by control.clock, and below 32 bits for whom
+	__u32 pad[4];                  // a cache line each
 };
 
 // One secret: SHA-256 states after the two key pads of RFC 2104.
@@ -105,8 +105,8 @@ struct control {
 	__u32 pass_when_lost;
 	__u32 workers; // how many there are
 	__u64 answer_cost, answer_burst; // of one CPU, as in a service
-	// Of promises of harvested cookies. A cache line apart, because each promise writes it.
-	__u32 turn __attribute__((aligned(64)));
+	__u32 clock; // seconds, of reservations of harvested cookies
+	__u32 pad;
 };
 
 // Credit of one worker: what it may still be given is granted - spent. Each side writes its own cache line.

@@ -171,6 +171,8 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		w.counts.Count(metrics.NoPort)
 		return
 	}
+	f.Shaking = true
+	w.service.backend.Opened()
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}

@@ -145,9 +145,9 @@ func (c *Config) complete() error {
 			return usage("--listen %v is not an address and port", s.Listen)
 		case !s.Backend.IsValid() || s.Backend.Port() == 0 || s.Backend.Addr().IsUnspecified():
 			return usage("--backend %v is not the address and port of a server", s.Backend)
-		case c.HarvestPool > handoff.PortsPerAddress*handoff.SourcesOf(s.Backend.Addr()):
-			return usage("--harvest-pool %d: at most %d towards %v: %d ephemeral ports of each address that the guard can have there (eight on IPv4 loopback)",
-				c.HarvestPool, handoff.PortsPerAddress*handoff.SourcesOf(s.Backend.Addr()), s.Backend.Addr(), handoff.PortsPerAddress)
+		case c.HarvestPool > handoff.MaxPool(s.Backend.Addr()):
+			return usage("--harvest-pool %d: at most %d towards %v: %d ephemeral ports of each address that the guard can have there (eight on IPv4 loopback), less one in 17 in reserve",
+				c.HarvestPool, handoff.MaxPool(s.Backend.Addr()), s.Backend.Addr(), handoff.PortsPerAddress)
 		case seen[s.Listen]:
 			return usage("--listen %v is given twice", s.Listen)
 		case s.Listen == s.Backend:

@@ -67,7 +67,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"mend", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * c.HarvestPool, Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -113,7 +113,7 @@ func (k *kernel) table(v *service, size int) handoff.Table {
 		k.log.Warn("XDP cannot give harvested cookies: workers will", "listen", v.listen, "error", err)
 		return handoff.NewTable(size)
 	}
-	return handoff.Table{Slots: handoff.SlotsOf(v.slots.Memory), Turn: v.slots.Turn}
+	return handoff.Table{Slots: handoff.SlotsOf(v.slots.Memory), Clock: v.slots.Clock}
 }
 
 // format says how far the programs know the cookies of the hand-off that v needs at the moment.
@@ -121,7 +121,7 @@ func (v *service) format() bpf.Format {
 	switch k := v.kind(); {
 	case k.OwnCookies(v.inline), k == handoff.DoubleHVR:
 		return bpf.FormatV1
-	case k == handoff.NativeQt && v.inline:
+	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
 		return bpf.FormatQt
 	case k == handoff.Harvest && v.slots.Memory != nil:
 		return bpf.FormatHarvest

@@ -25,7 +25,7 @@ type service struct {
 	port    uint16           // its port
 	inline  bool             // the server is on this host and keeps the address: workers only answer
 	backend *handoff.Backend // nil inline
-	handoff handoff.Kind     // inline
+	fit     handoff.Fit      // inline
 	keys    *cookie.Store
 	sources *limit.Table
 	all     limit.Bucket
@@ -102,7 +102,7 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Mode {
 	if v.inline {
-		return handoff.NewInline(v.handoff, v.listen, v.config.Cookies, size)
+		return handoff.NewInline(v.fit, v.listen, v.config.Cookies, size)
 	}
 	return v.backend.Mode(size)
 }
@@ -110,7 +110,7 @@ func (v *service) mode(size int) handoff.Mode {
 // kind is how clients are handed over at the moment.
 func (v *service) kind() handoff.Kind {
 	if v.inline {
-		return v.handoff
+		return v.fit.Kind
 	}
 	return v.backend.Kind()
 }
@@ -123,6 +123,9 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 	}
 	v := s.newService(conns[0].Local())
 	c := handoff.Config{Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log}
+	if s.config.SecretFile != "" {
+		c.Keys = s.secrets.store.Load
+	}
 	if s.kernel != nil {
 		c.Table = func(size int) handoff.Table { return s.kernel.table(v, size) }
 	}
@@ -140,14 +143,18 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 // their own, which XDP diverts ClientHellos to.
 func (s *Server) openInline(ctx context.Context, address netip.AddrPort) error {
 	v := s.newService(address)
-	v.inline, v.handoff = true, s.config.Handoff
-	if v.handoff == handoff.Auto {
+	v.inline, v.fit.Kind = true, s.config.Handoff
+	if k := v.fit.Kind; k == handoff.Auto || k.Native() {
 		probe := address
 		if probe.Addr().IsUnspecified() {
 			probe = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), probe.Port())
 		}
+		var shared *cookie.Keyring
+		if s.config.SecretFile != "" {
+			shared = s.secrets.store.Load()
+		}
 		var err error
-		if v.handoff, err = handoff.ProbeInline(ctx, probe); err != nil {
+		if v.fit, err = handoff.ProbeInline(ctx, probe, k, shared); err != nil {
 			return err
 		}
 	}
@@ -188,7 +195,7 @@ func (v *service) announce() {
 		st := v.backend.Status()
 		log.Info("serving", "backend", st.Server, "handoff", st.Handoff, "why", st.Why)
 	} else {
-		log.Info("serving", "handoff", v.handoff.String())
+		log.Info("serving", "handoff", v.fit.Kind.String())
 	}
 	if len(v.workers) == 0 {
 		return

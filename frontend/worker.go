@@ -165,8 +165,17 @@ func (w *worker) end(f *relay.Flow) {
 	if w.kernel != nil {
 		w.kernel.forget(w.service, f.Client)
 	}
+	w.settle(f, false)
 	w.poller.Remove(f.Port.FD())
 	w.flows.Close(f)
+}
+
+// settle notes that f's handshake is over. taken says that the server has taken its client up.
+func (w *worker) settle(f *relay.Flow, taken bool) {
+	if f.Shaking {
+		f.Shaking = false
+		w.service.backend.Settled(taken)
+	}
 }
 
 // fromServer takes one batch of what the server sent to f's client.
@@ -202,6 +211,9 @@ func (w *worker) fromServer(f *relay.Flow) {
 		}
 		if f.State == relay.Opening && hello.IsAlert(d) {
 			w.service.backend.Suspect(handoff.Unanswered)
+		}
+		if f.Shaking && hello.IsProtected(d) {
+			w.settle(f, true)
 		}
 		w.flows.Touch(f, after(f.State, d, relay.Established), w.now)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
@@ -31,7 +33,7 @@ type report struct {
 }
 
 func newCheck() *cobra.Command {
-	var iface, backend string
+	var iface, backend, secretFile string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find out what this kernel, an interface and a back end can do", Args: noArgs,
@@ -40,19 +42,16 @@ than it could, FAIL for what does not work, each with the step that mends it.
 
 With --interface it attaches a program that passes everything and takes it off again, unless one is
 attached. Without, XDP is not needed, and what is missing for it is no failure. With --backend it asks
-a DTLS server for cookies, as run does. It exits 1 if something fails.`,
-		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434`,
+a DTLS server for cookies, as run does; with --secret-file, too, it says whether the server computes them from
+a secret in that file. It exits 1 if something fails.`,
+		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434
+  dtlsguard check --backend 127.0.0.1:4434 --secret-file /etc/dtlsguard.secret`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := report{OK: true}
 			r.host()
 			r.kernel(iface)
-			if backend != "" {
-				a, err := parseAddress(cmd.Context(), "--backend", backend)
-				if err != nil {
-					return err
-				}
-				t, kind, why, err := handoff.Probe(cmd.Context(), a)
-				r.backend(a.String(), t, kind, why, err)
+			if err := r.probe(cmd.Context(), backend, secretFile); err != nil {
+				return err
 			}
 			if err := r.print(cmd.OutOrStdout(), asJSON); err != nil {
 				return err
@@ -65,6 +64,7 @@ a DTLS server for cookies, as run does. It exits 1 if something fails.`,
 	}
 	cmd.Flags().StringVar(&iface, "interface", "", "where XDP would be attached")
 	cmd.Flags().StringVar(&backend, "backend", "", "a DTLS server `HOST:PORT`")
+	cmd.Flags().StringVar(&secretFile, "secret-file", "", "secrets that the back end may compute its cookies from")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
 }
@@ -93,6 +93,37 @@ func (r *report) kernel(iface string) {
 		}
 		r.add(f.Level, f.Name, f.Text, f.Mend)
 	}
+}
+
+// probe asks a back end, if there is one to be asked. Errors are those of the command line.
+func (r *report) probe(ctx context.Context, backend, secretFile string) error {
+	if backend == "" {
+		if secretFile != "" {
+			return usageError{errors.New("--secret-file is for a server that may share it: give --backend")}
+		}
+		return nil
+	}
+	a, err := parseAddress(ctx, "--backend", backend)
+	if err != nil {
+		return err
+	}
+	var shared *cookie.Keyring
+	if secretFile != "" {
+		list, err := readSecrets(secretFile)
+		if err == nil {
+			shared, err = cookie.Shared(list)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	t, kind, why, err := handoff.Probe(ctx, a, shared)
+	r.backend(a.String(), t, kind, why, err)
+	if shared != nil && t.AsksCookie && t.Native == nil {
+		r.add(bpf.Warn, "native", "no mode computes the server's cookies from a secret of "+secretFile+" (fingerprint of the first: "+shared.Current().Fingerprint()+")",
+			"give the server the 32 bytes of the first line as its key")
+	}
+	return nil
 }
 
 // backend adds what a server's prober has found out.

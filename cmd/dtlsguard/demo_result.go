@@ -149,7 +149,7 @@ func (r *demoResult) printServer(out io.Writer) error {
 	row := func(n uint64, what string) { fmt.Fprintf(w, "  %s\t%s\n", thousands(n), what) }
 	row(r.Marked, "of the flood")
 	row(r.counts.Kinds[tap.FirstHello], fmt.Sprintf("ClientHellos that ask for a cookie (the guard's own: a pool of %d after each of %d starts)", r.Pool, r.Starts))
-	row(r.counts.Kinds[tap.CookieHello], "ClientHellos with a cookie (the clients', and one of the guard's to try each start of the server)")
+	row(r.counts.Kinds[tap.CookieHello], "ClientHellos with a cookie (the clients', and one of the guard's to try the server)")
 	row(r.counts.Kinds[tap.Handshake], "other handshake messages")
 	row(r.counts.Kinds[tap.ChangeCipherSpec], "changes of cipher spec")
 	row(r.counts.Kinds[tap.ApplicationData], "application data")

@@ -80,7 +80,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&c.XDP.Pin, "pin", bpf.PinRoot, "XDP: directory on a bpffs where programs and flows outlive this process (off: they do not)")
 	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
 	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), "+strings.Join(handoff.Names()[1:], ", "))
-	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and 2 in so many forged cookies are right")
+	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and one in so many forged cookies is right")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))

@@ -45,14 +45,9 @@ func newFingerprint() *cobra.Command {
 				_, err = fmt.Fprintln(cmd.OutOrStdout(), s.Secret.Fingerprint)
 				return err
 			}
-			f, err := os.Open(file)
+			list, err := readSecrets(file)
 			if err != nil {
 				return err
-			}
-			defer f.Close()
-			list, err := cookie.ParseSecrets(f)
-			if err != nil {
-				return fmt.Errorf("secret file %s: %w", file, err)
 			}
 			for _, s := range list {
 				fmt.Fprintln(cmd.OutOrStdout(), s.Fingerprint())
@@ -63,6 +58,20 @@ func newFingerprint() *cobra.Command {
 	cmd.Flags().StringVar(&file, "secret-file", "", "the file to read (default: ask the running guard)")
 	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
 	return cmd
+}
+
+// readSecrets reads a secret file.
+func readSecrets(file string) ([]cookie.Secret, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	list, err := cookie.ParseSecrets(f)
+	if err != nil {
+		return nil, fmt.Errorf("secret file %s: %w", file, err)
+	}
+	return list, nil
 }
 
 func newRotate() *cobra.Command {

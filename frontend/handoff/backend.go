@@ -14,9 +14,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 1024 guesses (two
-// choices under each of two secrets), and 4096 clients can have associations at the same time. Ephemeral ports
-// allow some 28 000.
+// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 4096 guesses, once in 2048
+// right after a rotation, and 4096 clients can have associations at the same time. Ephemeral ports allow some 26 000.
 const DefaultPool = 4096
 
 // patience is for a server that is just starting.
@@ -26,9 +25,10 @@ const patience = 3 * time.Second
 type Config struct {
 	Server  netip.AddrPort
 	Kind    Kind
-	Pool    int                  // ports; 0: DefaultPool
-	Table   func(size int) Table // makes the memory of the pool; nil: NewTable
-	Cookies *cookie.Plan         // nil: the fastest
+	Pool    int                    // ports that serve; 0: DefaultPool
+	Table   func(ports int) Table  // makes the memory of the pool, of Ports(Pool) slots; nil: NewTable
+	Cookies *cookie.Plan           // nil: the fastest
+	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
 	Log     *slog.Logger
 }
 
@@ -40,15 +40,19 @@ type Backend struct {
 	canary  *udpbatch.Conn
 	known   []byte // the canary's cookie
 	kind    atomic.Uint32
+	mapped  atomic.Bool // native modes: the server sees v4-mapped addresses
 	up      atomic.Bool
 	full    atomic.Bool // harvest: enough cookies are known
 	harvest atomic.Uint64
 	traits  atomic.Pointer[Traits]
 	suspect chan struct{}
-	refused atomic.Bool // the server refused a cookie
-	heard   atomic.Bool // it said something to a client
-	quiet   time.Time   // since when it has said nothing; zero: it has answered the last question
-	filled  time.Time   // when all cookies were asked for
+	refused atomic.Bool   // the server refused a cookie
+	opened  atomic.Uint64 // handshakes that have begun
+	shaking atomic.Int64  // ... and are not over
+	took    atomic.Bool   // the server has taken a client up since the last harvest
+	heard   atomic.Bool   // it said something to a client
+	quiet   time.Time     // since when it has said nothing; zero: it has answered the last question
+	filled  time.Time     // when all cookies were asked for
 }
 
 // Status of a back end, for people and metrics.
@@ -84,28 +88,37 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	return b, nil
 }
 
+// Fit is how a server can be handed clients.
+type Fit struct {
+	Kind   Kind
+	Mapped bool // native modes: it sees IPv4 clients under their v4-mapped addresses
+}
+
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
-// cannot be harvested, so it must trust the guard's. Errors say what to do.
-func ProbeInline(ctx context.Context, server netip.AddrPort) (Kind, error) {
-	t, err := probeOnce(ctx, server)
-	if err == nil && t.DTLS13 {
-		_, err = t.kind()
-	} else if err == nil && !t.Trusts {
+// cannot be harvested, so it must trust the guard's, or share a secret with it. asked is the mode asked for, Auto
+// or native. Errors say what to do.
+func ProbeInline(ctx context.Context, server netip.AddrPort, asked Kind, ring *cookie.Keyring) (Fit, error) {
+	t, err := probeOnce(ctx, server, ring)
+	var kind Kind
+	if err == nil {
+		kind, err = t.choose(asked, ring)
+	}
+	if !t.DTLS13 && asked == Auto && (err == nil || errors.As(err, new(*Misfit))) && kind != Trust && !kind.Native() {
 		err = errors.New("it refuses cookies that are not its own: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or let it compute the guard's from a shared secret and say --handoff native-hmac --secret-file FILE")
 	}
 	if err != nil {
-		return Auto, fmt.Errorf("server %v: %w", server, err)
+		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Trust, nil
+	return Fit{kind, t.Native != nil && t.Native.Mapped}, nil
 }
 
 // ErrNoMode says that a server answers, but cannot be handed clients.
 var ErrNoMode = errors.New("no hand-off mode fits")
 
-// Probe asks a server what it is like, and says which mode fits it and why. If none does, the error is an ErrNoMode
-// that says what to do, and the traits are valid.
-func Probe(ctx context.Context, server netip.AddrPort) (t Traits, k Kind, why string, err error) {
-	if t, err = probeOnce(ctx, server); err != nil {
+// Probe asks a server what it is like, and says which mode fits it and why; ring holds secrets that may be shared with
+// it, nil if none are. If no mode fits, the error is an ErrNoMode that says what to do, and the traits are valid.
+func Probe(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (t Traits, k Kind, why string, err error) {
+	if t, err = probeOnce(ctx, server, ring); err != nil {
 		return t, Auto, "", err
 	}
 	if k, err = t.kind(); err != nil {
@@ -114,13 +127,14 @@ func Probe(ctx context.Context, server netip.AddrPort) (t Traits, k Kind, why st
 	return t, k, t.why(k), nil
 }
 
-func probeOnce(ctx context.Context, server netip.AddrPort) (Traits, error) {
+func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (Traits, error) {
 	p, err := newProber(server)
 	if err != nil {
 		return Traits{}, err
 	}
 	defer p.close()
-	t, err := p.probe(ctx, patience, nil)
+	p.ring = ring
+	t, err := p.probe(ctx, patience)
 	if err != nil {
 		err = noAnswer(err)
 	}
@@ -139,11 +153,11 @@ func (b *Backend) open(ctx context.Context) error {
 	if b.canary, err = udpbatch.Dial(b.config.Server); err != nil {
 		return err
 	}
-	if err := b.choose(ctx, nil); err != nil {
+	if err := b.choose(ctx); err != nil {
 		return err
 	}
 	question := (&hello.Probe{}).Append(nil)
-	if b.pool, err = newPool(b.config.Server, b.config.Table(b.config.Pool), question); err != nil {
+	if b.pool, err = newPool(b.config.Server, b.config.Pool, b.config.Table(Ports(b.config.Pool)), question); err != nil {
 		return err
 	}
 	b.pool.counts.Store(b.traits.Load().counts())
@@ -152,24 +166,21 @@ func (b *Backend) open(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// choose probes and sets the mode. known is what an earlier probe has found out, nil if all is to be asked.
-func (b *Backend) choose(ctx context.Context, known *Traits) error {
-	t, err := b.prober.probe(ctx, patience, known)
+// choose probes and sets the mode.
+func (b *Backend) choose(ctx context.Context) error {
+	if b.config.Keys != nil {
+		b.prober.ring = b.config.Keys()
+	}
+	t, err := b.prober.probe(ctx, patience)
 	if err != nil {
 		return noAnswer(err)
 	}
 	b.traits.Store(&t)
-	kind, err := t.kind()
-	switch reason := t.unharvestable(); {
-	case t.DTLS13 || b.config.Kind == Auto:
-	case b.config.Kind == Harvest && reason != "":
-		err = &Misfit{reason, "use --handoff auto, which says what fits"}
-	default:
-		kind, err = b.config.Kind, nil
-	}
+	kind, err := t.choose(b.config.Kind, b.prober.ring)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMode, err)
 	}
+	b.mapped.Store(t.Native != nil && t.Native.Mapped)
 	b.kind.Store(uint32(kind))
 	return nil
 }

@@ -3,7 +3,7 @@
 //
 //   - trust: the server takes any cookie (its verify callback returns 1), so the guard issues its own.
 //   - harvest: the server's cookie depends on nothing but the peer's address, which is the guard's own socket.
-//     The guard asks for the cookie of each socket of a pool beforehand, picks a client's socket, one of two by
+//     The guard asks for the cookie of each socket of a pool beforehand, picks a client's socket by
 //     a keyed hash of the handshake, and hands the client that socket's cookie; it then verifies at the server too.
 //   - native-hmac, native-qt, native-wolfssl, native-gnutls: the guard computes the cookie that the server itself would
 //     give, from a secret that both have: over the client's address inline, in a proxy over the one of the guard's

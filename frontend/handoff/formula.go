@@ -14,7 +14,9 @@ import (
 type question struct {
 	*Hello
 	seen   udpbatch.Endpoint     // whom the server sees: the client, or the guard's port to the server
+	mapped bool                  // it sees an IPv4 address in its v4-mapped form
 	port   *relay.Port           // that port; nil: seen is the client itself
+	due    bool                  // cookie is the one that the client must bring
 	answer bool                  // cookie is the one to give the client, should its own be none
 	cookie [hello.MaxCookie]byte // what the formula found
 	length int                   // of cookie; 0: it cannot be known from this datagram
@@ -26,16 +28,15 @@ type formula interface {
 	compute(k *cookie.Key, questions []question)
 }
 
-// newFormula makes the formula of a native kind of mode for the server at address, for at most size questions at a
-// time. mapped says that the server's socket is of IPv6 and sees IPv4 clients under v4-mapped addresses.
-func newFormula(kind Kind, server netip.AddrPort, mapped bool, p *cookie.Plan, size int) formula {
+// newFormula makes the formula of a native kind of mode for the server at address, for at most size questions at a time.
+func newFormula(kind Kind, server netip.AddrPort, p *cookie.Plan, size int) formula {
 	switch kind {
 	case NativeQt:
 		return newQt()
 	case NativeWolfSSL:
-		return newWolfSSL(mapped)
+		return newWolfSSL()
 	case NativeGnuTLS:
-		return newGnuTLS(mapped)
+		return newGnuTLS()
 	}
 	return newV1(p, server.Port(), size)
 }

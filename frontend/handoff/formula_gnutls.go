@@ -9,8 +9,8 @@ const gnutlsCookie = 16
 // the sender's sockaddr, as long as recvfrom(2) says, as client_data. That is what GnuTLS's manual and gnutls-serv do;
 // checked against GnuTLS 3.7.9: the first 16 bytes of HMAC-SHA1 over client_data. HMAC does not need what SHA-1 has
 // lost (RFC 6151 says the same of MD5).
-func newGnuTLS(mapped bool) formula {
+func newGnuTLS() formula {
 	return &macFormula{hash: sha1.New, length: gnutlsCookie, message: func(m []byte, q *question) ([]byte, bool) {
-		return appendSockaddr(m, &q.seen, mapped), true
+		return appendSockaddr(m, &q.seen, q.mapped), true
 	}}
 }

@@ -11,11 +11,11 @@ import (
 //
 //	port (2, little-endian) | IPv4 address (4, little-endian) or IPv6 address (16)
 //
-// A socket bound to QHostAddress::Any sees IPv4 clients v4-mapped, for which this is not the formula.
+// On a socket that is bound to QHostAddress::Any an IPv4 client has an IPv6 address, the v4-mapped one.
 func newQt() formula {
 	return &macFormula{hash: sha256.New, length: sha256.Size, message: func(m []byte, q *question) ([]byte, bool) {
 		m = binary.LittleEndian.AppendUint16(m, q.seen.Port)
-		if ip := netip.AddrFrom16(q.seen.IP); ip.Is4In6() {
+		if ip := netip.AddrFrom16(q.seen.IP); ip.Is4In6() && !q.mapped {
 			a := ip.Unmap().As4()
 			return append(m, a[3], a[2], a[1], a[0]), true
 		}

@@ -12,10 +12,10 @@ import (
 //
 // the last three without their lengths. Of a ClientHello in fragments the first must reach to the end of the
 // compression methods; the client's extensions, which are what makes ClientHellos long, come after that.
-func newWolfSSL(mapped bool) formula {
+func newWolfSSL() formula {
 	return &macFormula{hash: sha256.New, length: sha256.Size, message: func(m []byte, q *question) ([]byte, bool) {
 		session, suites, methods, ok := q.Offer()
-		m = appendSockaddr(m, &q.seen, mapped)
+		m = appendSockaddr(m, &q.seen, q.mapped)
 		m = binary.BigEndian.AppendUint16(m, q.Version)
 		m = append(m, q.Random[:]...)
 		m = append(m, session...)

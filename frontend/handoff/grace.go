@@ -6,10 +6,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// graceTime is how long a previous secret still maps clients to ports. Each secret that does doubles the share of
-// forged cookies that are right, so it is as short as a handshake allows: a round trip, and the first two
-// retransmissions of a ClientHello after 1 s and 2 s (RFC 6347 section 4.2.4.1). With a rotation a minute forged cookies
-// are right 2.13 times in as many tries as there are ports, on average, and 2 times for 56 seconds of the 60.
+// graceTime is how long a previous secret still maps clients to ports. Meanwhile two forged cookies are right in as many
+// tries as there are ports, and not one; so it is as short as a handshake allows: a round trip, and the first two
+// retransmissions of a ClientHello after 1 s and 2 s (RFC 6347 section 4.2.4.1).
 const graceTime = 4 * time.Second
 
 // grace notices rotations. The zero grace is ready; it belongs to one worker.

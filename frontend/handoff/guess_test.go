@@ -6,49 +6,191 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// A forger who knows every cookie that the server gives to the guard's ports guesses right as often as the
-// documentation says: choices in as many guesses as there are ports, twice that in the grace after a rotation. What is
-// judged right is what reaches the server.
-func TestHarvestGuesses(t *testing.T) {
-	const pool, guesses = 256, 1 << 18
-	s := handofftest.Start(t)
-	b, err := openBackend(t, s, Harvest, pool)
+// guessing is a forger who knows every cookie that the server gives to the guard's ports.
+type guessing struct {
+	*harvest
+	k   *cookie.Keyring
+	now time.Time
+}
+
+// newGuessing makes one in front of a pool, right after a rotation. silent is how many of its ports have no cookie.
+func newGuessing(t *testing.T, pool, silent int) *guessing {
+	t.Helper()
+	b, err := openBackend(t, handofftest.Start(t), Harvest, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := b.Mode(1).(*switching).modes[Harvest].(*harvest)
-	var now time.Time
-	m.grace.clock = func() time.Time { return now }
-	k := keyring(t, 'a', 'b')
-	for _, c := range []struct {
-		name   string
-		after  time.Duration // the rotation
-		chance float64       // times 1/pool
-	}{
-		{"after a rotation", 0, 2 * choices},
-		{"later", graceTime + time.Nanosecond, choices},
-	} {
-		now = now.Add(c.after)
-		right := 0
-		hellos := make([]Hello, 1)
-		for i := range uint32(guesses) {
-			h := newHello(uint16(i))
-			binary.BigEndian.PutUint32(h.Binding.Source[12:], i) // a source that was never asked from
-			var guess [hello.MaxCookie]byte
-			h.Cookie = guess[:b.pool.slots[i%pool].get(&guess)]
-			hellos[0] = h
-			if m.Judge(k, hellos); hellos[0].Verified {
-				right++
+	for i := range silent {
+		b.pool.slots[i*len(b.pool.slots)/silent].forget()
+	}
+	g := &guessing{harvest: b.Mode(1).(*switching).modes[Harvest].(*harvest), k: keyring(t, 'a', 'b')}
+	g.grace.clock = func() time.Time { return g.now }
+	return g
+}
+
+// from is a ClientHello from a source by number, that has never asked.
+func (g *guessing) from(i uint32) Hello {
+	h := newHello(uint16(i))
+	binary.BigEndian.PutUint32(h.Binding.Source[12:], i)
+	return h
+}
+
+// right reports whether the cookie of a port is right in h, which is what reaches the server.
+func (g *guessing) right(h Hello, port int) bool {
+	var c [hello.MaxCookie]byte
+	h.Cookie = c[:g.pool.slots[port].get(&c)]
+	hellos := []Hello{h}
+	g.Judge(g.k, hellos)
+	return hellos[0].Verified
+}
+
+// allRight is how many cookies are right in h at the moment: each is tried as if it were the first.
+func (g *guessing) allRight(h Hello) (n int) {
+	reserved := make([]uint64, len(g.pool.slots))
+	for i := range reserved {
+		reserved[i] = g.pool.slots[i].reserved.Load()
+	}
+	for port := range g.pool.slots {
+		if g.pool.slots[port].known() && g.right(h, port) {
+			n++
+		}
+		for i := range reserved { // for a wrong one is answered with a promise
+			g.pool.slots[i].reserved.Store(reserved[i])
+		}
+	}
+	return n
+}
+
+// ask has h without a cookie, as a flood does.
+func (g *guessing) ask(h Hello) { g.Judge(g.k, []Hello{h}) }
+
+// A handshake has one cookie that is right, whatever happened before; in the grace after a rotation two, one under each secret.
+func TestOneCookieIsRight(t *testing.T) {
+	t.Parallel()
+	for name, before := range map[string]func(g *guessing, h Hello, i int){
+		"never asked": func(*guessing, Hello, int) {},
+		"asked":       func(g *guessing, h Hello, _ int) { g.ask(h) },
+		"asked under the secret before": func(g *guessing, h Hello, _ int) {
+			g.Judge(keyring(t, 'a'), []Hello{h})
+		},
+		"asked in a flood, again and again": func(g *guessing, h Hello, i int) {
+			for j := range 8 {
+				g.ask(g.from(uint32(1000 + 8*i + j)))
+				g.ask(h)
+				g.pool.clock.Add(1)
 			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGuessing(t, 60, 2)
+			for i := range 64 {
+				h := g.from(uint32(i))
+				before(g, h, i)
+				for _, c := range []struct {
+					after time.Duration // the rotation
+					most  int
+				}{{0, 2}, {graceTime + 1, 1}} {
+					g.k = keyring(t, 'a', 'b')
+					g.ask(g.from(0)) // notices the rotation
+					g.now = g.now.Add(c.after)
+					if right := g.allRight(h); right < 1 || right > c.most {
+						t.Fatalf("handshake %d, %v after a rotation: %d cookies are right, want %d at most", i, c.after, right, c.most)
+					}
+				}
+			}
+		})
+	}
+}
+
+// The share of guesses that are right: one in as many as there are cookies, two in the grace after a rotation, so at
+// most 2/pool. In front of a pool that lacks as many cookies as it may, where that is the mean, the measured share may lie
+// above by chance.
+func TestHarvestGuesses(t *testing.T) {
+	t.Parallel()
+	const pool, guesses = 256, 1 << 20
+	spared := Ports(pool) - pool
+	for _, c := range []struct {
+		name          string
+		silent, taken int
+		flood         bool
+		after         time.Duration // the rotation
+		right         float64       // cookies of a handshake
+	}{
+		{"after a rotation", 0, 0, false, 0, 2},
+		{"after a rotation, in a flood", 0, 0, true, 0, 2},
+		{"after a rotation, with silent ports", spared, 0, false, 0, 2},
+		{"after a rotation, half in use", 0, pool / 2, false, 0, 2},
+		{"later", 0, 0, false, graceTime + 1, 1},
+		{"later, in a flood", 0, 0, true, graceTime + 1, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			g := newGuessing(t, pool, c.silent)
+			g.ask(g.from(0))
+			g.now = g.now.Add(c.after)
+			var known []int
+			for i := range g.pool.slots {
+				if g.pool.slots[i].known() {
+					known = append(known, i)
+				}
+			}
+			for i := range c.taken {
+				g.pool.slots[2*i].taken.Store(1)
+				defer g.pool.slots[2*i].taken.Store(0)
+			}
+			right := 0
+			for i := range uint32(guesses) {
+				h := g.from(i)
+				if c.flood {
+					g.ask(h)
+				}
+				if g.right(h, known[int(i)%len(known)]) {
+					right++
+				}
+			}
+			mean := guesses * c.right / float64(len(known))
+			t.Logf("%d of %d guesses are right, %.2f/pool", right, guesses, float64(right)/guesses*pool)
+			if math.Abs(float64(right)-mean) > 5*math.Sqrt(mean) || mean > guesses*2./pool {
+				t.Errorf("%d of %d guesses are right, want %.0f give or take five deviations of %.0f", right, guesses, mean, math.Sqrt(mean))
+			}
+			if c.silent == 0 && right > guesses*2/pool {
+				t.Errorf("more than 2/pool")
+			}
+		})
+	}
+}
+
+// No port gets far more handshakes than others, or its cookie would be the best guess: not even one behind a run of ports
+// that are taken, where walks of one step each would end.
+func TestPlacesAreEven(t *testing.T) {
+	t.Parallel()
+	g := newGuessing(t, 64, 0)
+	size := len(g.pool.slots)
+	for i := range size / 2 {
+		g.pool.slots[i].taken.Store(1)
+		defer g.pool.slots[i].taken.Store(0)
+	}
+	const each = 1000
+	got := make(map[int]int)
+	for i := range uint32(each * (size - size/2)) {
+		h := []Hello{g.from(i)}
+		g.batch.Reset(1)
+		g.batch.Add(&h[0].Binding)
+		g.batch.Sum(g.k.Current())
+		got[g.of(g.batch, 0).ports[0]]++
+	}
+	for port, n := range got {
+		if n > 2*each {
+			t.Errorf("port %d has %d handshakes, the mean is %d", port, n, each)
 		}
-		mean := guesses * c.chance / pool
-		t.Logf("%s: %d of %d guesses are right, %.2f/pool", c.name, right, guesses, float64(right)/guesses*pool)
-		if math.Abs(float64(right)-mean) > 5*math.Sqrt(mean) {
-			t.Errorf("%s: %d of %d guesses are right, want %.0f give or take five deviations of %.0f", c.name, right, guesses, mean, math.Sqrt(mean))
-		}
+	}
+	if len(got) != size-size/2 {
+		t.Errorf("%d ports have any, want %d", len(got), size-size/2)
 	}
 }

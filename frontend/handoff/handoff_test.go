@@ -23,6 +23,7 @@ func openBackend(t *testing.T, s *handofftest.Server, kind Kind, pool int) (*Bac
 }
 
 func TestAutoFindsTheMode(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		change func(*handofftest.Server)
@@ -62,6 +63,7 @@ func TestAutoFindsTheMode(t *testing.T) {
 }
 
 func TestSilentBackendIsAnError(t *testing.T) {
+	t.Parallel()
 	s := handofftest.Start(t)
 	s.Change(func(s *handofftest.Server) { s.Silent = true })
 	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(err.Error(), "start the server before") {
@@ -114,6 +116,7 @@ func verdict(m Mode, k *cookie.Keyring, h Hello, c []byte) Hello {
 
 // Both modes: the cookie that was given is accepted, from that client alone, and outlives one rotation.
 func TestModesJudge(t *testing.T) {
+	t.Parallel()
 	s := handofftest.Start(t)
 	b, err := openBackend(t, s, Auto, 64)
 	if err != nil {
@@ -154,6 +157,7 @@ func TestModesJudge(t *testing.T) {
 
 // A harvested cookie is the server's own for the port that the verdict names.
 func TestHarvestedCookieIsTheServers(t *testing.T) {
+	t.Parallel()
 	s := handofftest.Start(t)
 	b, err := openBackend(t, s, Harvest, 16)
 	if err != nil {
@@ -175,13 +179,14 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 
 // Clients that are mapped to a port in use get the next free one; when none is left, nothing.
 func TestHarvestResolvesCollisions(t *testing.T) {
+	t.Parallel()
 	s := handofftest.Start(t)
 	b, err := openBackend(t, s, Harvest, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m, k := b.Mode(1), keyring(t, 'a')
-	for i := range uint16(8) {
+	for i := range uint16(len(b.pool.ports)) {
 		v := verdict(m, k, newHello(i), answer(t, m, k, newHello(i)))
 		if !v.Verified || !v.Port.Acquire() {
 			t.Fatalf("client %d: %+v", i, v)
@@ -195,6 +200,7 @@ func TestHarvestResolvesCollisions(t *testing.T) {
 
 // A server that still has an association with one of the pool's ports is silent on it; the others serve.
 func TestSilentPortIsSpared(t *testing.T) {
+	t.Parallel()
 	s := handofftest.Start(t)
 	b, err := openBackend(t, s, Harvest, 32)
 	if err != nil {
@@ -205,37 +211,105 @@ func TestSilentPortIsSpared(t *testing.T) {
 	if b.Ready() {
 		t.Error("ready without cookies")
 	}
-	if b.watch(t.Context()); !b.Ready() || b.Status().Known != 31 {
-		t.Errorf("ready %v with %d of 32 cookies known", b.Ready(), b.Status().Known)
+	all := len(b.pool.ports)
+	if b.watch(t.Context()); !b.Ready() || b.Status().Known != all-1 {
+		t.Errorf("ready %v with %d of %d cookies known", b.Ready(), b.Status().Known, all)
 	}
 }
 
-// A server that restarts gives new cookies; the watch notices by itself.
-func TestRestartIsNoticed(t *testing.T) {
-	s := handofftest.Start(t)
-	b, err := openBackend(t, s, Auto, 16)
+// running opens a back end and watches it for as long as the test lasts.
+func running(t *testing.T, s *handofftest.Server, pool int) *Backend {
+	t.Helper()
+	b, err := openBackend(t, s, Auto, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(ctx) }()
-	defer func() { cancel(); <-done }()
+	t.Cleanup(func() { cancel(); <-done })
+	return b
+}
+
+// A server that restarts gives new cookies; the watch notices by itself. One that answers as before is served as before,
+// without being probed.
+func TestRestartIsNoticed(t *testing.T) {
+	t.Parallel()
+	s := handofftest.Start(t)
+	b := running(t, s, 16)
 	m, k := b.Mode(1), keyring(t, 'a')
 	old := answer(t, m, k, newHello(1))
-	s.Change(func(s *handofftest.Server) { s.Key = "second" })
-	b.Suspect(Refused)
-	waitFor(t, func() bool { return b.Status().Harvests == 2 && b.Ready() })
-	if string(answer(t, m, k, newHello(1))) == string(old) {
-		t.Error("the old cookie is still given")
+	b.Opened()
+	b.Settled(true)
+	probed := b.traits.Load()
+	for i := range uint64(3) {
+		s.Change(func(s *handofftest.Server) { s.Key += "x" })
+		waitFor(t, func() bool { return b.Status().Harvests == i+2 && b.Ready() })
+		if b.traits.Load() != probed {
+			t.Error("a restart alone has the server probed")
+		}
+		now := answer(t, m, k, newHello(1))
+		if string(now) == string(old) {
+			t.Error("the old cookie is still given")
+		}
+		b.Opened()
+		b.Settled(true)
+		if old = now; i != 1 {
+			continue
+		}
+		s.Change(func(s *handofftest.Server) { s.Silent = true }) // down in between
+		waitFor(t, func() bool { return !b.Ready() })
+		if verdict(m, k, newHello(1), nil).Length == 0 {
+			t.Error("a silent server costs the cookies that are known")
+		}
+		s.Change(func(s *handofftest.Server) { s.Silent = false })
 	}
-	s.Change(func(s *handofftest.Server) { s.Silent = true })
-	waitFor(t, func() bool { return !b.Ready() })
-	if verdict(m, k, newHello(1), nil).Length == 0 {
-		t.Error("a silent server costs the cookies that are known")
+}
+
+// A server that comes back as another one is probed again: if that shows in its first answer, or else when it refuses a
+// client.
+func TestAnotherServerIsProbed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*handofftest.Server)
+		want   Kind
+	}{
+		"other length":        {func(s *handofftest.Server) { s.Length, s.Trusting = 24, true }, Trust},
+		"bound to the random": {func(s *handofftest.Server) { s.ByRandom = true }, DoubleHVR},
+		"counting":            {func(s *handofftest.Server) { s.Length, s.Counts, s.Trusting = 24, true, true }, Replay},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := handofftest.Start(t)
+			b := running(t, s, 16)
+			b.Opened()
+			b.Settled(true)
+			s.Change(func(s *handofftest.Server) { s.Key = "second"; c.change(s) })
+			waitFor(t, func() bool { return b.Status().Harvests >= 2 || b.Kind() == c.want })
+			if c.want == DoubleHVR {
+				b.Suspect(Refused)
+			}
+			waitFor(t, func() bool { return b.Ready() && b.Kind() == c.want })
+		})
 	}
-	s.Change(func(s *handofftest.Server) { s.Silent, s.Trusting, s.Key = false, true, "third" })
-	waitFor(t, func() bool { return b.Ready() && b.Kind() == Trust })
+}
+
+// While a client is in its handshake the server is not asked; when that takes too long, it is.
+func TestHandshakesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := handofftest.Start(t)
+	b := running(t, s, 4)
+	b.Opened()
+	asked, _, _ := s.Seen()
+	b.Suspect(Unanswered) // no reason to disturb it
+	began := time.Now()
+	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
+	if took := time.Since(began); took < stuck-watchEvery-answerTime {
+		t.Errorf("asked %v after a handshake began", took)
+	}
+	b.Settled(false)
+	asked, _, _ = s.Seen()
+	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
 }
 
 func waitFor(t *testing.T, ok func() bool) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -49,6 +50,9 @@ var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "nati
 
 // String is the name as given to --handoff.
 func (k Kind) String() string { return kindNames[k] }
+
+// MarshalText writes the name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // Native reports whether the cookies are those that the server itself computes, from a secret that it shares with
 // the guard.
@@ -107,8 +111,8 @@ func (b *Backend) Mode(size int) Mode {
 	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
 	for k := range kindLen {
 		if k.Native() {
-			f := newFormula(k, b.config.Server, false, b.config.Cookies, size*choices)
-			s.modes[k] = newNative(f, b.config.Cookies, b.pool, size)
+			f := newFormula(k, b.config.Server, b.config.Cookies, size*perHello)
+			s.modes[k] = newNative(f, &b.mapped, b.config.Cookies, b.pool, size)
 		}
 	}
 	return s
@@ -116,11 +120,13 @@ func (b *Backend) Mode(size int) Mode {
 
 // NewInline makes the mode for a server that the guard protects inline, for batches of at most size hellos: such a
 // server sees the clients' own addresses.
-func NewInline(kind Kind, server netip.AddrPort, p *cookie.Plan, size int) Mode {
-	if !kind.Native() || kind == NativeHMAC {
+func NewInline(fit Fit, server netip.AddrPort, p *cookie.Plan, size int) Mode {
+	if !fit.Kind.Native() || fit.Kind == NativeHMAC {
 		return NewTrust(p, size)
 	}
-	return newNative(newFormula(kind, server, false, p, size), p, nil, size)
+	mapped := new(atomic.Bool)
+	mapped.Store(fit.Mapped)
+	return newNative(newFormula(fit.Kind, server, p, size), mapped, p, nil, size)
 }
 
 // Judge implements Mode.

@@ -2,9 +2,9 @@ package handoff
 
 import (
 	"crypto/subtle"
+	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/relay"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -15,18 +15,23 @@ import (
 // A cookie does not say which secret made it: what the current one does not explain is tried under the previous one.
 type native struct {
 	formula   formula
-	places    *harvest // nil inline
+	mapped    *atomic.Bool // the server sees IPv4 addresses v4-mapped
+	places    *places      // nil inline
+	batch     *cookie.Batch
 	questions []question
 	undecided []int // numbers of hellos
 }
 
+// perHello is how many cookies a ClientHello may ask for: the one it must bring, and the one it is given.
+const perHello = 2
+
 // newNative makes the mode for batches of at most size hellos. pool is nil inline, where the server sees the clients'
 // own addresses.
-func newNative(f formula, p *cookie.Plan, pool *Pool, size int) *native {
-	m := &native{formula: f, questions: make([]question, 0, size*choices), undecided: make([]int, 0, size)}
+func newNative(f formula, mapped *atomic.Bool, p *cookie.Plan, pool *Pool, size int) *native {
+	m := &native{formula: f, mapped: mapped, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
 	if pool != nil {
-		m.places = newHarvest(p, pool, size)
-		m.places.computed = true
+		m.places = &places{pool: pool, computed: true}
+		m.batch = p.NewBatch(size)
 	}
 	return m
 }
@@ -59,7 +64,8 @@ func (m *native) judge(k *cookie.Key, hellos []Hello, answer bool) {
 	if m.places == nil {
 		for _, i := range m.undecided {
 			h := &hellos[i]
-			m.ask(h, udpbatch.Endpoint{IP: h.Binding.Source, Port: h.Binding.SourcePort}, nil, answer)
+			q := m.question(h, udpbatch.Endpoint{IP: h.Binding.Source, Port: h.Binding.SourcePort})
+			q.due, q.answer = true, answer
 		}
 	} else {
 		m.askFromPorts(k, hellos, answer)
@@ -69,7 +75,7 @@ func (m *native) judge(k *cookie.Key, hellos []Hello, answer bool) {
 		q := &m.questions[i]
 		switch {
 		case q.length == 0 || q.Verified:
-		case subtle.ConstantTimeCompare(q.Cookie, q.cookie[:q.length]) == 1:
+		case q.due && subtle.ConstantTimeCompare(q.Cookie, q.cookie[:q.length]) == 1:
 			q.Verified, q.Port = true, q.port
 		case q.answer:
 			q.Length = copy(q.Answer[:], q.cookie[:q.length])
@@ -77,34 +83,39 @@ func (m *native) judge(k *cookie.Key, hellos []Hello, answer bool) {
 	}
 }
 
-// askFromPorts asks for a cookie of the port that each of the undecided is to be given, and of each port whose cookie
-// it may have.
+// askFromPorts asks for the cookie of the port that each of the undecided is to be given, and of the one whose cookie it
+// must have.
 func (m *native) askFromPorts(k *cookie.Key, hellos []Hello, answer bool) {
-	batch := m.places.batch
-	batch.Reset(len(m.undecided))
+	m.batch.Reset(len(m.undecided))
 	for _, i := range m.undecided {
-		batch.Add(&hellos[i].Binding)
+		m.batch.Add(&hellos[i].Binding)
 	}
-	batch.Sum(k)
+	m.batch.Sum(k)
 	pool := m.places.pool
-	turn := pool.turn.Add(uint32(len(m.undecided)))
 	for lane, i := range m.undecided {
-		h := &hellos[i]
-		ports := m.places.candidates(batch, lane)
-		promised := -1
-		if answer && len(ports) > 0 {
-			promised = m.places.promise(ports, turn-uint32(lane))
+		h, place := &hellos[i], m.places.of(m.batch, lane)
+		due, promised := -1, -1
+		if len(h.Cookie) > 0 {
+			due = m.places.due(place)
 		}
-		for _, at := range ports {
-			if len(h.Cookie) > 0 || at == promised {
-				m.ask(h, pool.seen[at], pool.ports[at], at == promised)
-			}
+		if answer {
+			promised = m.places.promise(place)
+		}
+		if due >= 0 {
+			q := m.question(h, pool.seen[due])
+			q.port, q.due, q.answer = pool.ports[due], true, due == promised
+		}
+		if promised >= 0 && promised != due {
+			m.question(h, pool.seen[promised]).answer = true
 		}
 	}
 }
 
-func (m *native) ask(h *Hello, seen udpbatch.Endpoint, port *relay.Port, answer bool) {
+// question adds the question for the cookie that h has if it comes from whom the server sees.
+func (m *native) question(h *Hello, seen udpbatch.Endpoint) *question {
 	m.questions = m.questions[:len(m.questions)+1]
 	q := &m.questions[len(m.questions)-1]
-	q.Hello, q.seen, q.port, q.answer = h, seen, port, answer
+	q.Hello, q.seen, q.mapped = h, seen, m.mapped.Load()
+	q.port, q.due, q.answer = nil, false, false
+	return q
 }

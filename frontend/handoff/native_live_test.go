@@ -41,6 +41,7 @@ var libraries = []library{{NativeQt, "qt", "Qt6Network"}, {NativeWolfSSL, "wolfs
 
 // TestNativeFormulas computes the cookies that real servers gave.
 func TestNativeFormulas(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(vectors)
 	if err != nil {
 		t.Fatal(err)
@@ -86,8 +87,8 @@ func computed(t *testing.T, kind Kind, mapped bool, from netip.AddrPort, d []byt
 	if r := hello.Parse(d, &h.ClientHello); r != hello.OK {
 		t.Fatalf("%x: %v", d, r)
 	}
-	q := []question{{Hello: &h, seen: udpbatch.Endpoint{IP: from.Addr().As16(), Port: from.Port()}}}
-	newFormula(kind, netip.AddrPort{}, mapped, cookie.Measured(), 1).compute(cookie.NewKeyring(secret, 0).Current(), q)
+	q := []question{{Hello: &h, seen: udpbatch.Endpoint{IP: from.Addr().As16(), Port: from.Port()}, mapped: mapped}}
+	newFormula(kind, netip.AddrPort{}, cookie.Measured(), 1).compute(cookie.NewKeyring(secret, 0).Current(), q)
 	return q[0].cookie[:q[0].length]
 }
 

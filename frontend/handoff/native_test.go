@@ -34,7 +34,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Kind]Mode) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			proxy[kind], inline[kind] = b.Mode(size), NewInline(kind, s.Addr(), cookie.Measured(), size)
+			proxy[kind], inline[kind] = b.Mode(size), NewInline(Fit{Kind: kind}, s.Addr(), cookie.Measured(), size)
 		}
 	}
 	if len(proxy) != 4 {
@@ -45,6 +45,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Kind]Mode) {
 
 // The cookie that was given is accepted, from that client alone, and outlives one rotation.
 func TestNativeJudges(t *testing.T) {
+	t.Parallel()
 	const pool = 64
 	proxy, inline := natives(t, pool, 4)
 	check := func(t *testing.T, m Mode, most int) {
@@ -75,9 +76,9 @@ func TestNativeJudges(t *testing.T) {
 			t.Errorf("cookie of another client accepted %d of 500 times", accepted)
 		}
 	}
-	// In a proxy each client may take choices ports of the pool: 16 of 500 expected, 45 is 7 deviations off.
+	// In a proxy one client in 64 is mapped to the same port: 8 of 500 expected, 30 is 8 deviations off.
 	for kind, m := range proxy {
-		t.Run(kind.String()+" proxy", func(t *testing.T) { check(t, m, 45) })
+		t.Run(kind.String()+" proxy", func(t *testing.T) { check(t, m, 30) })
 	}
 	for kind, m := range inline {
 		t.Run(kind.String()+" inline", func(t *testing.T) { check(t, m, 0) })
@@ -86,6 +87,7 @@ func TestNativeJudges(t *testing.T) {
 
 // In a proxy the cookie is the one for the port that the verdict names, because that is whom the server sees.
 func TestNativeSeesThePort(t *testing.T) {
+	t.Parallel()
 	proxy, inline := natives(t, 16, 1)
 	k := keyring(t, 'a')
 	for kind, m := range proxy {
@@ -105,9 +107,10 @@ func TestNativeSeesThePort(t *testing.T) {
 
 // Clients that are mapped to a port in use get the next free one; when none is left, nothing.
 func TestNativeResolvesCollisions(t *testing.T) {
+	t.Parallel()
 	proxy, _ := natives(t, 8, 1)
 	m, k := proxy[NativeQt], keyring(t, 'a')
-	for i := range uint16(8) {
+	for i := range uint16(Ports(8)) {
 		v := verdict(m, k, whole(t, i), answer(t, m, k, whole(t, i)))
 		if !v.Verified || !v.Port.Acquire() {
 			t.Fatalf("client %d: %+v", i, v)
@@ -121,6 +124,7 @@ func TestNativeResolvesCollisions(t *testing.T) {
 
 // A ClientHello whose first fragment ends before the compression methods has no cookie of wolfSSL's yet.
 func TestNativeNeedsTheFirstFragment(t *testing.T) {
+	t.Parallel()
 	_, inline := natives(t, 1, 1)
 	d := hellotest.New()
 	d.FragmentLength = 2 + 32 + 2 + 2 // ends behind the length of the suites

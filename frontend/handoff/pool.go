@@ -3,6 +3,7 @@ package handoff
 import (
 	"context"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -15,10 +16,11 @@ import (
 // Pool is a number of ports to one server, and the cookie that the server gives each. Ports are taken by
 // workers and by the one goroutine that harvests; cookies are written by that goroutine alone.
 type Pool struct {
+	size  int // with so many cookies it serves
 	ports []*relay.Port
 	seen  []udpbatch.Endpoint // whom the server sees behind each
 	slots []Slot              // of the ports, in their order
-	turn  *atomic.Uint32
+	clock *atomic.Uint32
 	known atomic.Int32
 
 	counts   atomic.Bool // the server keeps who asks, and is told to forget
@@ -38,9 +40,10 @@ const (
 	attempts   = 3
 )
 
-// newPool opens a port to server for each slot of t, which must be empty.
-func newPool(server netip.AddrPort, t Table, question []byte) (*Pool, error) {
-	p := &Pool{slots: t.Slots, turn: t.Turn, question: question, queue: udpbatch.NewQueue(1), window: window}
+// newPool opens a port to server for each slot of t, which must be empty, for a pool of size.
+func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, error) {
+	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(1), window: window}
+	p.tick(time.Now())
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
 		return nil, err
@@ -61,9 +64,28 @@ func newPool(server netip.AddrPort, t Table, question []byte) (*Pool, error) {
 	return p, nil
 }
 
+// spare is the share of the ports, one for so many, that a pool has in reserve. A server that still has an association
+// with an earlier guard on a port, or with a client that vanished, is silent on it until it forgets: of the ephemeral
+// ports of one address a pool of 4096 takes one in seven, and may well get such a port. With the reserve a pool that
+// serves has at least the cookies that were asked for, so a guess is right no more often than that number says.
+const spare = 16
+
+// Ports is how many ports a pool of size has: it serves as soon as the cookies of size are known. They are a prime
+// number, so that walks of any step come by all of them.
+func Ports(size int) int {
+	n := size + max(1, size/spare)
+	for !big.NewInt(int64(n)).ProbablyPrime(0) { // which is proof below 2^64
+		n++
+	}
+	return n
+}
+
 // PortsPerAddress is how many ports a pool has from one source address: the ephemeral ones (ip_local_port_range) are
 // 28 232 unless told otherwise.
 const PortsPerAddress = 28000
+
+// MaxPool is the size of the largest pool towards server.
+func MaxPool(server netip.Addr) int { return PortsPerAddress * SourcesOf(server) * spare / (spare + 1) }
 
 // SourcesOf is the number of addresses that a pool towards server can have ports from: on loopback every address of
 // 127.0.0.0/8 is this host's, and eight of them make more ports than a process has files.
@@ -100,16 +122,28 @@ func (p *Pool) forget() {
 	p.known.Store(0)
 }
 
-// spare is the share of the ports, one in so many, that a pool can do without. A server that still has an association
-// with an earlier guard on a port, or with a client that vanished, is silent on it until it forgets: of the ephemeral
-// ports of one address a pool of 4096 takes one in seven, and may well get such a port.
-const spare = 16
+// tick moves the clock of reservations on.
+func (p *Pool) tick(now time.Time) { p.clock.Store(uint32(now.Unix())) }
+
+// runClock does so until ctx ends.
+func (p *Pool) runClock(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			p.tick(now)
+		}
+	}
+}
 
 // fill asks for the cookies that are not known, of ports that are free, and reports whether the pool can serve: whether
-// no more than the spare ones are still missing. It stops at the first window that gets no answer at all.
+// no more than those in reserve are still missing. It stops at the first window that gets no answer at all.
 func (p *Pool) fill(ctx context.Context) bool {
 	p.askAll(ctx, p.missing())
-	return len(p.missing()) <= max(1, len(p.ports)/spare) && p.known.Load() > 0
+	return len(p.missing()) <= len(p.ports)-p.size && p.known.Load() > 0
 }
 
 // missing are the ports that are free and whose cookie is not known.

@@ -29,7 +29,6 @@ const (
 type probing struct {
 	*prober
 	ctx    context.Context
-	known  *Traits // by an earlier probe; nil: there was none
 	traits Traits
 	conns  []*udpbatch.Conn
 	first  *udpbatch.Conn // who asked first, the question, the cookie, and when
@@ -38,17 +37,16 @@ type probing struct {
 	when   time.Time
 }
 
-// probe finds out the server's traits. known is what an earlier probe has found out, if there was one: what takes long
-// to see is taken from there.
-func (p *prober) probe(ctx context.Context, patience time.Duration, known *Traits) (Traits, error) {
-	q := &probing{prober: p, ctx: ctx, known: known}
+// probe finds out the server's traits. What shows only with time comes as late as may be.
+func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, error) {
+	q := &probing{prober: p, ctx: ctx}
 	defer func() {
 		for _, c := range q.conns {
 			c.Close()
 		}
 	}()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.state, q.later, q.binding, q.age, q.shapes, q.foreign, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.shapes, q.foreign, q.age, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -73,6 +71,7 @@ func (q *probing) begin(patience time.Duration) error {
 	}
 	q.cookie = a.cookie
 	q.traits.AsksCookie, q.traits.CookieLength, q.traits.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
+	q.traits.Native = recognise(q.ring, q.server, c.Local(), q.asked, a.cookie)
 	if a.hello {
 		q.traits.Versions = append(q.traits.Versions, versionName(hello.DTLS12))
 		q.callOff(c)
@@ -101,7 +100,7 @@ func (q *probing) state() error {
 		q.cookie, q.when = a.cookie, time.Now()
 		q.release(q.first)
 		a, err = q.again(q.first, q.asked)
-		t.Steady, t.Timed = a.is(q.cookie), a.is(q.cookie)
+		t.Steady = a.is(q.cookie)
 	}
 	q.release(q.first)
 	return err
@@ -150,6 +149,44 @@ func (q *probing) binding() error {
 	return err
 }
 
+// connections asks a server that keeps who asks from several ports at once, lets it forget them, and asks again in
+// another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
+func (q *probing) connections() error {
+	t := &q.traits
+	if t.Stateless || !t.Forgets || t.PerHello || !t.PerPort {
+		return nil
+	}
+	const several = 8
+	var conns [several]*udpbatch.Conn
+	var cookies [several][]byte
+	for i := range conns {
+		var err error
+		if conns[i], err = q.from(netip.AddrPort{}); err != nil {
+			return err
+		}
+		a, err := q.again(conns[i], q.asked)
+		if err != nil {
+			return err
+		}
+		cookies[i] = a.cookie
+	}
+	for _, c := range conns {
+		q.release(c)
+	}
+	for i := range conns {
+		i = several - 1 - i
+		a, err := q.again(conns[i], q.asked)
+		if err != nil {
+			return err
+		}
+		t.PerConnection = t.PerConnection || a.cookie != nil && !a.is(cookies[i])
+	}
+	for _, c := range conns {
+		q.release(c)
+	}
+	return nil
+}
+
 // secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
 var secondLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
@@ -158,12 +195,8 @@ func loopback4(a netip.Addr) bool { return a.Is4() && a.IsLoopback() }
 // age asks again when the clock has moved on, and whether the old cookie still passes.
 func (q *probing) age() error {
 	t := &q.traits
-	if !t.AsksCookie || !t.Steady || t.unharvestable() != "" {
-		return nil // it matters only where it can be harvested
-	}
-	if q.known != nil {
-		t.Timed, t.OldTaken = q.known.Timed, q.known.OldTaken
-		return nil
+	if k, err := t.kind(); k != Harvest || err != nil {
+		return nil // it matters only where it is harvested
 	}
 	select {
 	case <-q.ctx.Done():

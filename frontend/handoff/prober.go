@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -26,6 +27,7 @@ type prober struct {
 	poller *udpbatch.Poller
 	batch  *udpbatch.Batch
 	queue  *udpbatch.Queue
+	ring   *cookie.Keyring // secrets that the server may have, too; nil: none
 }
 
 // questionCap is the most datagrams of a question: a ClientHello in two fragments.

@@ -8,8 +8,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Slot is what is known of one port of a pool: the cookie that the server gives it, whether somebody has it, and
-// when its cookie was last promised to a client. It is 64 bytes, a cache line, and laid out as struct slot of the
+// Slot is what is known of one port of a pool: the cookie that the server gives it, whether somebody has it, and for
+// which handshake it was last reserved. It is 64 bytes, a cache line, and laid out as struct slot of the
 // XDP programs, which look into the same memory where they answer.
 //
 // Cookies are written by the one goroutine that harvests, and read by workers and programs at the same time. Who
@@ -19,18 +19,18 @@ type Slot struct {
 	cookie   [hello.MaxCookie / 8]atomic.Uint64 // zeroes behind its end
 	length   atomic.Uint32                      // 0: the cookie is not known
 	taken    atomic.Uint32                      // 1: somebody has the port
-	promised atomic.Uint32                      // the turn at which a client was last given the cookie
-	_        [5]uint32
+	reserved atomic.Uint64                      // since when, by the table's clock, and below 32 bits for whom
+	_        [4]uint32
 }
 
 // Table is the memory of a pool.
 type Table struct {
 	Slots []Slot
-	Turn  *atomic.Uint32 // of promises; tables may share it
+	Clock *atomic.Uint32 // seconds, moved on by the daemon; tables may share it
 }
 
 // NewTable makes a table in memory of this process.
-func NewTable(size int) Table { return Table{make([]Slot, size), new(atomic.Uint32)} }
+func NewTable(ports int) Table { return Table{make([]Slot, ports), new(atomic.Uint32)} }
 
 // SlotsOf takes mapped memory, which is aligned to pages, for slots.
 func SlotsOf(memory []byte) []Slot {
@@ -56,6 +56,24 @@ func (s *Slot) set(c []byte) (fresh bool) {
 
 // forget makes the cookie unknown.
 func (s *Slot) forget() { s.length.Store(0) }
+
+// reservation is how many of the clock's seconds a port is kept for a client: one more than [graceTime], since the first
+// may be nearly over.
+const reservation = 5
+
+// reserve keeps the port for holder, unless it is kept for another one. It reports whether it is holder's.
+func (s *Slot) reserve(holder, now uint32) bool {
+	old := s.reserved.Load()
+	if uint32(old) == holder {
+		return true
+	}
+	since := uint32(old >> 32)
+	return now-since >= reservation && s.reserved.CompareAndSwap(old, uint64(now)<<32|uint64(holder))
+}
+
+// heldBy reports whether the port was last reserved for holder. It does not matter when: somebody else who needs the
+// port takes it over.
+func (s *Slot) heldBy(holder uint32) bool { return uint32(s.reserved.Load()) == holder }
 
 // get copies the cookie and returns its length, 0 if it is not known.
 func (s *Slot) get(to *[hello.MaxCookie]byte) int {

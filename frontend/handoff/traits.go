@@ -26,6 +26,9 @@ type Traits struct {
 	Replays      bool `json:"replays"`       // takes any cookie, after a ClientHello without
 	SecondVerify bool `json:"second_verify"` // answers a wrong cookie with its own, and takes that in message 2
 
+	Native        *Recognised `json:"native,omitempty"` // what explains its cookies, if a secret is shared with it
+	PerConnection bool        `json:"per_connection"`   // another cookie when others have asked meanwhile, of servers that keep who asks
+
 	Fragments bool     `json:"fragments"` // takes a ClientHello in two fragments
 	Versions  []string `json:"versions"`  // of DTLS, that it answers a ClientHello of
 	DTLS13    bool     `json:"dtls13"`    // negotiates DTLS 1.3
@@ -39,6 +42,10 @@ func (m *Misfit) Error() string { return m.Reason + ": " + m.Mend }
 // counts reports whether the server takes a client up only from its first ClientHello on, as OpenSSL's SSL_accept does.
 func (t *Traits) counts() bool { return t.AsksCookie && !t.Stateless }
 
+// recognises reports whether the server's cookies are those of a native mode, under the secret that the guard issues
+// cookies with.
+func (t *Traits) recognises() bool { return t.Native != nil && !t.Native.Second }
+
 // trustMend is the way out for servers whose own cookies are of no use.
 const trustMend = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
 
@@ -51,6 +58,8 @@ func (t *Traits) kind() (Kind, error) {
 		return Trust, nil
 	case !t.AsksCookie:
 		return Auto, &Misfit{"it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first", "switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)"}
+	case t.recognises():
+		return t.Native.Kind, nil
 	case t.Replays:
 		return Replay, nil
 	case t.unharvestable() == "":
@@ -72,6 +81,8 @@ func (t *Traits) unharvestable() string {
 		return "it keeps each address that asks for a cookie, even one that calls off"
 	case !t.Steady:
 		return "its cookies are new each time"
+	case t.PerConnection:
+		return "its cookies depend on the connection that a first ClientHello opens there, so another one than asked is refused"
 	case t.PerHello:
 		return "its cookies depend on more than the client's address, so they cannot be harvested"
 	case !t.PerPort:
@@ -101,6 +112,13 @@ func (t *Traits) why(k Kind) string {
 		}
 		return why
 	}
+	if t.recognises() && t.Native.Kind == k {
+		why := "the server's cookies are those that the mode computes, with the secret of fingerprint " + t.Native.Secret
+		if t.Native.Mapped {
+			why += ", of v4-mapped addresses"
+		}
+		return why
+	}
 	return "asked for"
 }
 
@@ -124,11 +142,14 @@ func (t *Traits) Lines() [][2]string {
 		is   bool
 		what string
 	}{
-		{t.PerAddress != nil && *t.PerAddress, "address"}, {t.PerPort, "port"}, {t.PerHello, "ClientHello"}, {t.Timed, "time"}, {!t.Steady, "chance"},
+		{t.PerAddress != nil && *t.PerAddress, "address"}, {t.PerPort, "port"}, {t.PerHello, "ClientHello"}, {t.Timed, "time"}, {!t.Steady, "chance"}, {t.PerConnection, "connection"},
 	} {
 		if b.is {
 			bound = append(bound, b.what)
 		}
+	}
+	if t.Native != nil {
+		lines = append(lines, [2]string{"native", t.nativeLine()})
 	}
 	return append(lines, [][2]string{
 		{"cookie", fmt.Sprintf("%d bytes, message_seq %d, bound to %s%s", t.CookieLength, t.Seq, strings.Join(bound, ", "),
@@ -137,4 +158,13 @@ func (t *Traits) Lines() [][2]string {
 		{"foreign cookies", yes(t.Trusts, "accepted", yes(t.Replays, "accepted after a ClientHello without", "refused"))},
 		{"fragments", yes(t.Fragments, "taken", "not taken")},
 	}...)
+}
+
+// nativeLine says which native mode explains the server's cookies.
+func (t *Traits) nativeLine() string {
+	which := ""
+	if t.Native.Second {
+		which = "second "
+	}
+	return fmt.Sprintf("its cookies are %v's, with the %ssecret of fingerprint %s", t.Native.Kind, which, t.Native.Secret)
 }

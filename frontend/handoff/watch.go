@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -15,6 +16,9 @@ const (
 	// silence is how long a server may be silent that was up: OpenSSL's and GnuTLS's programs see nobody else during a
 	// handshake, and that may take a few retransmissions.
 	silence = 10 * time.Second
+	// stuck is how long a handshake may take that is to be left alone: the client's first retransmission (RFC 6347
+	// section 4.2.4.1), and as much again.
+	stuck = 2 * time.Second
 	// refreshEvery is how old a cookie with a clock in it may get in the pool. Mbed TLS takes those of the last minute
 	// (MBEDTLS_SSL_COOKIE_TIMEOUT), and a client needs some seconds to bring it. A pool of 4096 costs 200 questions a
 	// second.
@@ -43,11 +47,28 @@ func (b *Backend) Suspect(s Suspicion) {
 	}
 }
 
+// Opened tells the watch that a client's handshake with the server begins. Never blocks.
+func (b *Backend) Opened() {
+	b.opened.Add(1)
+	b.shaking.Add(1)
+}
+
+// Settled tells the watch that a handshake is over; taken says that the server has taken the client up. Never blocks.
+func (b *Backend) Settled(taken bool) {
+	b.shaking.Add(-1)
+	if taken {
+		b.took.Store(true)
+	}
+}
+
 // Run watches the server until ctx ends.
 func (b *Backend) Run(ctx context.Context) {
+	var clock sync.WaitGroup
+	clock.Go(func() { b.pool.runClock(ctx) })
+	defer clock.Wait()
 	for {
 		wait := watchEvery
-		if !b.Ready() {
+		if !b.Ready() || !b.quiet.IsZero() {
 			wait = watchTroubled
 		}
 		timer := time.NewTimer(wait)
@@ -59,14 +80,33 @@ func (b *Backend) Run(ctx context.Context) {
 		case <-b.suspect:
 			timer.Stop()
 		}
+		b.leaveAlone(ctx)
 		b.watch(ctx)
-		if ctx.Err() == nil {
-			// Suspicions come as fast as clients do; the server is asked ten times a second at most.
-			select {
-			case <-ctx.Done():
-			case <-time.After(watchTroubled):
-			}
+		// Suspicions come as fast as clients do; the server is asked ten times a second at most.
+		pause(ctx, watchTroubled)
+	}
+}
+
+// leaveAlone waits while clients are in their handshakes: gnutls-serv takes whatever comes then for its client's, and
+// the handshake can hang. But not for those that have got stuck, and not for long where there is always one.
+func (b *Backend) leaveAlone(ctx context.Context) {
+	began := time.Now()
+	newest, opened := began, b.opened.Load()
+	for ctx.Err() == nil && b.shaking.Load() > 0 && time.Since(newest) < stuck && time.Since(began) < silence {
+		pause(ctx, watchTroubled/5)
+		if now := b.opened.Load(); now != opened {
+			newest, opened = time.Now(), now
 		}
+	}
+}
+
+// pause waits, if ctx does not end before.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }
 
@@ -82,6 +122,7 @@ func (b *Backend) watch(ctx context.Context) {
 	}
 	b.pool.release(b.canary)
 	was := b.up.Load()
+	gap := !was || !b.quiet.IsZero()
 	if now := b.alive(err); was != now {
 		b.up.Store(now)
 		b.config.Log.Info("back end", "backend", b.config.Server, "up", now, "error", err)
@@ -104,7 +145,7 @@ func (b *Backend) watch(ctx context.Context) {
 		b.config.Log.Warn("back end answers a ClientHello without asking for a cookie", "backend", b.config.Server)
 		return
 	}
-	b.refill(ctx, a.cookie, refused || !was)
+	b.refill(ctx, &a, gap, refused)
 }
 
 // alive judges the server by the answer to a question. Where nothing listens it is dead. A silent one may be busy
@@ -123,30 +164,51 @@ func (b *Backend) alive(err error) bool {
 	return time.Since(b.quiet) < silence
 }
 
-// refill harvests what is missing; all, if the canary's cookie c says that the server was restarted. Cookies with a
-// clock in them do not say it, so there it is seen by what happens to clients: doubt.
-func (b *Backend) refill(ctx context.Context, c []byte, doubt bool) {
+// refill harvests what is missing; all, if the canary's cookie in a says that the server was restarted. Cookies with a
+// clock in them do not say it, so there it is seen by what happens to clients: gap says that the server was silent or
+// gone before, refused that it has refused a client.
+func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 	timed := b.traits.Load().Timed
-	first, same := b.known == nil, bytes.Equal(c, b.known)
+	first := b.known == nil
+	changed := !first && !timed && !bytes.Equal(a.cookie, b.known)
 	switch {
-	case first || !same && !timed || timed && doubt:
-		soon := time.Since(b.filled) < refreshEvery
+	case !first && b.strange(a, changed, gap, refused):
+		b.config.Log.Info("back end behaves otherwise than before: probing it again", "backend", b.config.Server)
 		b.forget()
-		b.known, b.filled = c, time.Now()
-		b.harvest.Add(1)
-		if !first {
-			b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
-			if known := b.traits.Load(); soon {
-				b.reconsiderFrom(ctx, nil) // twice so soon: what changes may be the time
-			} else {
-				b.reconsiderFrom(ctx, known)
-			}
+		if b.reconsider(ctx); b.Kind() != Harvest {
+			return
 		}
+		b.begin(a.cookie)
+	case first:
+		b.begin(a.cookie)
+	case changed || timed && (gap || refused):
+		b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
+		b.forget()
+		b.begin(a.cookie)
 	case timed && time.Since(b.filled) > refreshEvery:
 		b.filled = time.Now()
 		b.pool.refresh(ctx)
 	}
 	b.full.Store(b.pool.fill(ctx))
+}
+
+// begin starts a harvest with the canary's cookie.
+func (b *Backend) begin(canary []byte) {
+	b.known, b.filled = canary, time.Now()
+	b.took.Store(false)
+	b.harvest.Add(1)
+}
+
+// strange reports whether what is known of the server no longer explains it. A restart alone is not strange: who answers
+// the first question as before is served as before. But an answer of another form is; and cookies that have changed again, or are
+// refused, before any client was taken up with them: then they may depend on more than was seen.
+func (b *Backend) strange(a *reply, changed, gap, refused bool) bool {
+	t := b.traits.Load()
+	if len(a.cookie) != t.CookieLength || int(a.sequence.Message) != t.Seq {
+		return true
+	}
+	soon := time.Since(b.filled) < refreshEvery
+	return (changed && soon || refused && !changed) && !gap && !b.took.Load()
 }
 
 // forget makes all that was harvested unknown.
@@ -156,16 +218,14 @@ func (b *Backend) forget() {
 	b.pool.forget()
 }
 
-// reconsider probes a server that seems to have been restarted: it may need another mode now.
-func (b *Backend) reconsider(ctx context.Context) { b.reconsiderFrom(ctx, nil) }
-
-func (b *Backend) reconsiderFrom(ctx context.Context, known *Traits) {
-	if b.config.Kind != Auto {
+// reconsider probes a server that is another one than before: it may need another mode now.
+func (b *Backend) reconsider(ctx context.Context) {
+	if b.config.Kind != Auto && !b.config.Kind.Native() {
 		return
 	}
 	was := b.Kind()
-	if err := b.choose(ctx, known); err != nil {
-		b.config.Log.Warn("back end could not be probed again; keeping the hand-off", "backend", b.config.Server, "error", err)
+	if err := b.choose(ctx); err != nil {
+		b.config.Log.Warn("back end could not be probed again, or does not fit; keeping the hand-off", "backend", b.config.Server, "error", err)
 		return
 	}
 	b.pool.counts.Store(b.traits.Load().counts())

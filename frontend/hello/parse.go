@@ -17,15 +17,17 @@ const (
 
 // Content and handshake types (RFC 5246, RFC 6347, RFC 9146).
 const (
-	typeAlert      = 21
-	typeHandshake  = 22
-	typeCID        = 25
-	msgClientHello = 1
-	msgHelloVerify = 3
-	dtlsFirst      = 20 // RFC 7983: first bytes 20..63 are DTLS
-	dtlsLast       = 63
-	versionDTLS10  = 0xfeff
-	versionDTLS12  = 0xfefd
+	typeAlert = 21
+
+	typeChangeCipherSpec = 20
+	typeHandshake        = 22
+	typeCID              = 25
+	msgClientHello       = 1
+	msgHelloVerify       = 3
+	dtlsFirst            = 20 // RFC 7983: first bytes 20..63 are DTLS
+	dtlsLast             = 63
+	versionDTLS10        = 0xfeff
+	versionDTLS12        = 0xfefd
 )
 
 // ClientHello is what the guard needs of a ClientHello. Its pointers lead into the datagram it was parsed
@@ -142,6 +144,12 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 
 // IsAlert reports whether d starts with an alert record of epoch 0.
 func IsAlert(d []byte) bool { return len(d) > 4 && d[0] == typeAlert && d[3] == 0 && d[4] == 0 }
+
+// IsProtected reports whether d starts with a record that only comes at the end of a handshake or after it: a change of
+// cipher spec, or anything of epoch 1 or later.
+func IsProtected(d []byte) bool {
+	return len(d) > 4 && (d[0] == typeChangeCipherSpec || d[3] != 0 || d[4] != 0)
+}
 
 // IsEncryptedAlert reports whether d starts with an alert record of epoch 1 or later. What it says cannot be
 // read, but hardly any is sent for another reason than to close.

@@ -31,6 +31,8 @@ type Flow struct {
 
 	Prelude Prelude // what becomes of datagrams while Opening; nil: they pass
 
+	Shaking bool // its handshake is under way
+
 	Born    int64 // time of the ClientHello
 	noticed bool  // Silent reported it
 

@@ -58,7 +58,8 @@ public:
 	{
 		verifier.setCookieGeneratorParameters(cookies);
 		// Only now: who listens is ready.
-		if (!socket.bind(QHostAddress(arguments[1]), arguments[2].toUShort()))
+		QHostAddress at = arguments[1] == "any" ? QHostAddress(QHostAddress::Any) : QHostAddress(arguments[1]);
+		if (!socket.bind(at, arguments[2].toUShort()))
 			qFatal("bind: %s", qPrintable(socket.errorString()));
 		int room = 8 << 20; // as the other servers have
 		setsockopt(socket.socketDescriptor(), SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));

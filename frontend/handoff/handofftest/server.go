@@ -37,6 +37,7 @@ type Server struct {
 	taken [][]byte // ClientHellos that passed
 	other [][]byte
 	known map[netip.AddrPort]bool // with Counts
+	life  string                  // the Key that known is of
 }
 
 // Start starts a server on loopback whose cookies are like those of most: 20 bytes, bound to the peer's address
@@ -93,6 +94,9 @@ func (s *Server) serve() {
 func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 	s.Lock()
 	defer s.Unlock()
+	if s.life != s.Key {
+		s.life, s.known = s.Key, nil
+	}
 	if s.Silent || s.Deaf == from.Port() {
 		return nil
 	}

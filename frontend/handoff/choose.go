@@ -1,0 +1,44 @@
+package handoff
+
+import (
+	"fmt"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// choose picks the mode: the one that was asked for, if it can be, or with Auto the one that fits. ring holds the secrets
+// that the guard shares with the server; nil: none. The error is a *Misfit.
+func (t *Traits) choose(asked Kind, ring *cookie.Keyring) (Kind, error) {
+	switch {
+	case asked == Auto || t.DTLS13:
+		return t.kind()
+	case asked == Harvest && t.unharvestable() != "":
+		return Auto, &Misfit{t.unharvestable(), "use --handoff auto, which says what fits"}
+	case asked.Native() && ring != nil && !t.Trusts:
+		return asked, t.explained(asked, ring)
+	}
+	return asked, nil
+}
+
+// explained is nil if the server's cookies are those that a native mode computes.
+func (t *Traits) explained(asked Kind, ring *cookie.Keyring) error {
+	n, first := t.Native, ring.Current().Fingerprint()
+	switch {
+	case !t.AsksCookie:
+		_, err := t.kind()
+		return err
+	case n == nil:
+		return &Misfit{
+			fmt.Sprintf("its %d-byte cookie is not what %v computes for the address that asked it, with any secret of --secret-file (fingerprint of the first: %s)", t.CookieLength, asked, first),
+			"give the server the 32 bytes of the file's first line as its key, and see that it sees the guard's own address, or use --handoff auto",
+		}
+	case n.Second:
+		return &Misfit{
+			fmt.Sprintf("its cookies are those of %v with the second secret of --secret-file (fingerprint %s), and the guard issues with the first (%s)", n.Kind, n.Secret, first),
+			"give the server the first as its key, or write the server's secret above it",
+		}
+	case n.Kind != asked:
+		return &Misfit{fmt.Sprintf("its cookies are not those of %v but of %v", asked, n.Kind), fmt.Sprintf("use --handoff %v", n.Kind)}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package handoff
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// sharedRing is of a list of secrets, as a secret file has them.
+func sharedRing(t *testing.T, texts ...string) *cookie.Keyring {
+	t.Helper()
+	var list []cookie.Secret
+	for _, text := range texts {
+		s, err := cookie.ParseSecret(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, s)
+	}
+	ring, err := cookie.Shared(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// otherSecret is one that no server of the tests has.
+var otherSecret = strings.Repeat("5a5b", 16)
+
+// auto and a mode that was asked for recognise what a library computes with a shared secret, for IPv4, IPv6 and v4-mapped
+// clients, and tell it from another secret, from the second one, and from another library.
+func TestRecognisesLibraries(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	id, err := peers.NewIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "secret")
+	if err := os.WriteFile(file, []byte(vectorSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range libraries {
+		t.Run(l.server, func(t *testing.T) {
+			binary, err := peers.Find(l.server).Build(t.TempDir())
+			if err != nil && os.Getenv("CI") != "true" {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []struct{ listen, to string }{{"127.0.0.1", "127.0.0.1"}, {"::1", "::1"}, {"::", "127.0.0.1"}} {
+				if l.kind == NativeQt && at.listen == "::" {
+					at.listen = "any"
+				}
+				t.Run(at.listen, func(t *testing.T) {
+					t.Parallel()
+					addr := netip.AddrPortFrom(netip.MustParseAddr(at.to), freePort(t))
+					args := peers.Arguments(addr, id, file)
+					args[0] = at.listen
+					cmd := exec.Command(binary, args...)
+					cmd.Stderr = t.Output()
+					if err := cmd.Start(); err != nil {
+						t.Fatal(err)
+					}
+					defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+					l.recognised(t, addr, at.listen != at.to)
+				})
+			}
+		})
+	}
+}
+
+func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
+	t.Helper()
+	other := NativeHMAC
+	for _, c := range []struct {
+		name    string
+		asked   Kind
+		secrets []string
+		err     string
+	}{
+		{"auto", Auto, []string{vectorSecret, otherSecret}, ""},
+		{"asked for", l.kind, []string{vectorSecret}, ""},
+		{"another secret", l.kind, []string{otherSecret}, "with any secret of --secret-file"},
+		{"the second secret", l.kind, []string{otherSecret, vectorSecret}, "second secret"},
+		{"another library", other, []string{vectorSecret}, "use --handoff " + l.kind.String()},
+	} {
+		ring := sharedRing(t, c.secrets...)
+		b, err := Open(t.Context(), Config{
+			Server: server, Kind: c.asked, Pool: 4, Log: slog.New(slog.DiscardHandler), Keys: func() *cookie.Keyring { return ring },
+		})
+		if err == nil {
+			b.Close()
+		}
+		switch {
+		case c.err == "" && err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		case c.err == "" && (b.Kind() != l.kind || b.mapped.Load() != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
+			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Kind(), b.mapped.Load(), b.Status().Why)
+		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			t.Errorf("%s: error %v, want one with %q", c.name, err, c.err)
+		}
+	}
+}
