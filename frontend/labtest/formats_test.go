@@ -110,6 +110,7 @@ func TestFormulaOfWorkers(t *testing.T) {
 	p := newPlace(t)
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	write(t, secrets, p.secret())
+	startPeer(t, p.Guard, public[0], "wolfssl", secrets)
 	args := first("--handoff", "native-wolfssl", "--secret-file", secrets)
 	p.refused(p.command(append(args, "--answer", "xdp")...), exitUsage, "--answer xdp", "native-wolfssl", "leave --answer out")
 	p.free()
