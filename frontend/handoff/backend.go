@@ -46,6 +46,7 @@ type Backend struct {
 	harvest atomic.Uint64
 	traits  atomic.Pointer[Traits]
 	suspect chan struct{}
+	doubted atomic.Bool   // a client was not taken up, for whatever reason
 	refused atomic.Bool   // the server refused a cookie
 	opened  atomic.Uint64 // handshakes that have begun
 	shaking atomic.Int64  // ... and are not over
@@ -160,7 +161,7 @@ func (b *Backend) open(ctx context.Context) error {
 	if b.pool, err = newPool(b.config.Server, b.config.Pool, b.config.Table(Ports(b.config.Pool)), question); err != nil {
 		return err
 	}
-	b.pool.counts.Store(b.traits.Load().counts())
+	b.pool.treat(b.traits.Load())
 	b.up.Store(true) // it has just answered; the watch says what changes
 	b.watch(ctx)
 	return ctx.Err()
@@ -177,6 +178,10 @@ func (b *Backend) choose(ctx context.Context) error {
 	}
 	b.traits.Store(&t)
 	kind, err := t.choose(b.config.Kind, b.prober.ring)
+	if err == nil && kind == Harvest && t.Held && b.config.Pool > heldMost {
+		err = &Misfit{"it keeps an unfinished handshake for each harvested cookie, each some 65 KB in coturn 4.6",
+			fmt.Sprintf("--harvest-pool 256, or what it can keep, %d at most", heldMost)}
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMode, err)
 	}

@@ -41,6 +41,7 @@ func TestAutoFindsTheMode(t *testing.T) {
 		{"cookie without the port, once", func(s *handofftest.Server) { s.ByPort, s.Once = false, true }, Auto, "do not depend on the client's port"},
 		{"cookie of 64, once", func(s *handofftest.Server) { s.Length, s.Once = 64, true }, Auto, "more than the 32"},
 		{"cookie of the random, behind a hello", func(s *handofftest.Server) { s.ByRandom, s.Counts = true, true }, Auto, "depend on more than"},
+		{"cookie of the connection", func(s *handofftest.Server) { s.Counts, s.PerConnection = true, true }, Harvest, ""},
 		{"no cookies", func(s *handofftest.Server) { s.NoCookies = true }, Auto, "without asking for a cookie"},
 		{"DTLS 1.3", func(s *handofftest.Server) { s.DTLS13 = true }, Auto, "limit it to DTLS 1.2"},
 		{"any cookie and DTLS 1.3", func(s *handofftest.Server) { s.Trusting, s.DTLS13 = true, true }, Auto, "limit it to DTLS 1.2"},

@@ -67,6 +67,7 @@ func (m *harvest) judge(h *Hello, from place) {
 	n := m.pool.slots[at].get(&c)
 	if n > 0 && subtle.ConstantTimeCompare(h.Cookie, c[:n]) == 1 {
 		h.Verified, h.Port = true, m.pool.ports[at]
+		m.pool.used(at)
 	}
 }
 

@@ -23,9 +23,12 @@ type Pool struct {
 	clock *atomic.Uint32
 	known atomic.Int32
 
-	counts   atomic.Bool // the server keeps who asks, and is told to forget
-	window   int         // ports that are asked at once
-	question []byte      // the ClientHello that asks for a cookie
+	counts   atomic.Bool    // the server keeps who asks, and is told to forget
+	held     atomic.Bool    // ... and is not, for it takes a cookie only from whom it keeps: see held.go
+	left     []atomic.Int64 // since when each port's handshake is left unfinished, Unix nanoseconds; 0: it is not
+	rounds   uint32         // of asking
+	window   int            // ports that are asked at once
+	question []byte         // the ClientHello that asks for a cookie
 	poller   *udpbatch.Poller
 	batch    *udpbatch.Batch
 	queue    *udpbatch.Queue
@@ -61,6 +64,7 @@ func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, 
 		p.ports = append(p.ports, port)
 		p.seen = append(p.seen, udpbatch.Endpoint{IP: port.Local().Addr().As16(), Port: port.Local().Port()})
 	}
+	p.left = make([]atomic.Int64, len(p.ports))
 	return p, nil
 }
 
@@ -114,6 +118,19 @@ func (p *Pool) close() {
 	p.poller.Close()
 }
 
+// treat has the pool deal with a server of traits t.
+func (p *Pool) treat(t *Traits) {
+	p.counts.Store(t.counts())
+	p.held.Store(t.Held)
+}
+
+// forgetOne makes a port's cookie unknown.
+func (p *Pool) forgetOne(i int) {
+	if p.slots[i].forget() {
+		p.known.Add(-1)
+	}
+}
+
 // forget makes all cookies unknown, as after a restart of the server.
 func (p *Pool) forget() {
 	for i := range p.slots {
@@ -163,9 +180,8 @@ func (p *Pool) refresh(ctx context.Context) {
 	for i := range p.ports {
 		if p.ports[i].Free() {
 			all = append(all, i)
-		} else if p.slots[i].known() {
-			p.slots[i].forget()
-			p.known.Add(-1)
+		} else {
+			p.forgetOne(i)
 		}
 	}
 	p.askAll(ctx, all)
@@ -201,8 +217,9 @@ func (p *Pool) ask(which []int) (got int) {
 		}
 	}
 	for range attempts {
+		question := p.next()
 		for i := range waiting {
-			p.queue.Add(p.question, nil)
+			p.queue.Add(question, nil)
 			_, _ = p.ports[i].Send(p.queue) // a refusal shows as no answer
 		}
 		for end := time.Now().Add(answerTime); len(waiting) > 0; {
@@ -216,7 +233,7 @@ func (p *Pool) ask(which []int) (got int) {
 			}
 			for e := range n {
 				if i := p.poller.Event(e).A; p.answered(int(i)) {
-					p.release(p.ports[i].Conn)
+					p.leave(int(i))
 					p.poller.Remove(p.ports[i].FD())
 					delete(waiting, i)
 					got++
@@ -227,9 +244,9 @@ func (p *Pool) ask(which []int) (got int) {
 	return got
 }
 
-// release has a server that keeps who asks forget c, so that harvesting leaves nothing there.
+// release has a server that keeps who asks forget c, so that asking leaves nothing there.
 func (p *Pool) release(c *udpbatch.Conn) {
-	if p.counts.Load() {
+	if p.counts.Load() || p.held.Load() {
 		p.queue.Add(goodbye, nil)
 		_, _ = c.Send(p.queue)
 	}

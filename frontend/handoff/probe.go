@@ -46,7 +46,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, err
 		}
 	}()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.shapes, q.foreign, q.age, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.hold, q.shapes, q.foreign, q.age, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -153,38 +153,62 @@ func (q *probing) binding() error {
 // another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
 func (q *probing) connections() error {
 	t := &q.traits
-	if t.Stateless || !t.Forgets || t.PerHello || !t.PerPort {
+	if !t.AsksCookie || t.Stateless || !t.Forgets {
 		return nil
 	}
+	var conns []*udpbatch.Conn
+	var cookies [][]byte
 	const several = 8
-	var conns [several]*udpbatch.Conn
-	var cookies [several][]byte
-	for i := range conns {
-		var err error
-		if conns[i], err = q.from(netip.AddrPort{}); err != nil {
-			return err
-		}
-		a, err := q.again(conns[i], q.asked)
+	for range several {
+		c, err := q.from(netip.AddrPort{})
 		if err != nil {
 			return err
 		}
-		cookies[i] = a.cookie
+		a, err := q.again(c, q.asked)
+		if err != nil {
+			return err
+		}
+		if conns, cookies = append(conns, c), append(cookies, a.cookie); a.cookie == nil {
+			break // it keeps one at a time
+		}
 	}
 	for _, c := range conns {
 		q.release(c)
 	}
-	for i := range conns {
-		i = several - 1 - i
+	for i := len(conns) - 1; i >= 0; i-- {
 		a, err := q.again(conns[i], q.asked)
 		if err != nil {
 			return err
 		}
-		t.PerConnection = t.PerConnection || a.cookie != nil && !a.is(cookies[i])
+		if a.cookie == nil {
+			break
+		}
+		t.PerConnection = t.PerConnection || cookies[i] != nil && !a.is(cookies[i])
 	}
 	for _, c := range conns {
 		q.release(c)
 	}
 	return nil
+}
+
+// hold shows such a server its cookie before it has forgotten who asked, in another ClientHello than asked.
+func (q *probing) hold() error {
+	t := &q.traits
+	if !t.PerConnection {
+		return nil
+	}
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	a, err := q.again(c, q.asked)
+	if err != nil || len(a.cookie) == 0 {
+		return err
+	}
+	a, err = q.again(c, q.question(hello.Probe{Cookie: a.cookie, MessageSeq: 1, RecordSeq: 1}))
+	t.Held = a.hello
+	q.callOff(c)
+	return err
 }
 
 // secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
@@ -195,8 +219,8 @@ func loopback4(a netip.Addr) bool { return a.Is4() && a.IsLoopback() }
 // age asks again when the clock has moved on, and whether the old cookie still passes.
 func (q *probing) age() error {
 	t := &q.traits
-	if k, err := t.kind(); k != Harvest || err != nil {
-		return nil // it matters only where it is harvested
+	if k, err := t.kind(); k != Harvest || err != nil || t.Held {
+		return nil // it matters only where a harvested cookie may get old
 	}
 	select {
 	case <-q.ctx.Done():

@@ -54,8 +54,8 @@ func (s *Slot) set(c []byte) (fresh bool) {
 	return fresh
 }
 
-// forget makes the cookie unknown.
-func (s *Slot) forget() { s.length.Store(0) }
+// forget makes the cookie unknown, and reports whether it was known.
+func (s *Slot) forget() bool { return s.length.Swap(0) != 0 }
 
 // reservation is how many of the clock's seconds a port is kept for a client: one more than [graceTime], since the first
 // may be nearly over.
@@ -67,9 +67,11 @@ func (s *Slot) reserve(holder, now uint32) bool {
 	if uint32(old) == holder {
 		return true
 	}
-	since := uint32(old >> 32)
-	return now-since >= reservation && s.reserved.CompareAndSwap(old, uint64(now)<<32|uint64(holder))
+	return !s.kept(now) && s.reserved.CompareAndSwap(old, uint64(now)<<32|uint64(holder))
 }
+
+// kept reports whether the port is kept for anybody.
+func (s *Slot) kept(now uint32) bool { return now-uint32(s.reserved.Load()>>32) < reservation }
 
 // heldBy reports whether the port was last reserved for holder. It does not matter when: somebody else who needs the
 // port takes it over.

@@ -28,6 +28,7 @@ type Traits struct {
 
 	Native        *Recognised `json:"native,omitempty"` // what explains its cookies, if a secret is shared with it
 	PerConnection bool        `json:"per_connection"`   // another cookie when others have asked meanwhile, of servers that keep who asks
+	Held          bool        `json:"held"`             // ... but takes the one that it gave from whom it still keeps, whatever the ClientHello
 
 	Fragments bool     `json:"fragments"` // takes a ClientHello in two fragments
 	Versions  []string `json:"versions"`  // of DTLS, that it answers a ClientHello of
@@ -39,8 +40,9 @@ type Misfit struct{ Reason, Mend string }
 
 func (m *Misfit) Error() string { return m.Reason + ": " + m.Mend }
 
-// counts reports whether the server takes a client up only from its first ClientHello on, as OpenSSL's SSL_accept does.
-func (t *Traits) counts() bool { return t.AsksCookie && !t.Stateless }
+// counts reports whether the server takes a client up only from its first ClientHello on, as OpenSSL's SSL_accept does,
+// and must be told to forget who asked for a cookie.
+func (t *Traits) counts() bool { return t.AsksCookie && !t.Stateless && !t.Held }
 
 // recognises reports whether the server's cookies are those of a native mode, under the secret that the guard issues
 // cookies with.
@@ -77,6 +79,8 @@ func (t *Traits) unharvestable() string {
 		return "it starts a handshake without asking for a cookie"
 	case t.CookieLength > hello.MaxCookie:
 		return fmt.Sprintf("its cookies are %d bytes, more than the %d that clients accept", t.CookieLength, hello.MaxCookie)
+	case t.Held:
+		return ""
 	case !t.Stateless && !t.Forgets:
 		return "it keeps each address that asks for a cookie, even one that calls off"
 	case !t.Steady:
@@ -106,6 +110,9 @@ func (t *Traits) why(k Kind) string {
 		why := fmt.Sprintf("the server's %d-byte cookies depend on the client's address and port alone", t.CookieLength)
 		if t.Timed {
 			why += ", and on the time"
+		}
+		if t.Held {
+			return fmt.Sprintf("the server keeps whom it has given a cookie: so many unfinished handshakes as the pool has sockets, which may be %d", heldMost)
 		}
 		if !t.Stateless {
 			why += "; it counts from the first ClientHello, so one goes in front of each client's"

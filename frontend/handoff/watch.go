@@ -41,6 +41,7 @@ func (b *Backend) Suspect(s Suspicion) {
 	if s == Refused {
 		b.refused.Store(true)
 	}
+	b.doubted.Store(true)
 	select {
 	case b.suspect <- struct{}{}:
 	default:
@@ -168,8 +169,8 @@ func (b *Backend) alive(err error) bool {
 // clock in them do not say it, so there it is seen by what happens to clients: gap says that the server was silent or
 // gone before, refused that it has refused a client.
 func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
-	timed := b.traits.Load().Timed
-	first := b.known == nil
+	t := b.traits.Load()
+	timed, first := t.Timed || t.Held, b.known == nil // the canary's cookie says nothing of those of others
 	changed := !first && !timed && !bytes.Equal(a.cookie, b.known)
 	switch {
 	case !first && b.strange(a, changed, gap, refused):
@@ -185,6 +186,12 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 		b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
 		b.forget()
 		b.begin(a.cookie)
+	case t.Held:
+		if now := time.Now(); b.doubted.Swap(false) && now.Sub(b.filled) > doubtEvery {
+			b.filled = now
+			b.pool.forget()
+		}
+		b.pool.renew(time.Now())
 	case timed && time.Since(b.filled) > refreshEvery:
 		b.filled = time.Now()
 		b.pool.refresh(ctx)
@@ -228,7 +235,7 @@ func (b *Backend) reconsider(ctx context.Context) {
 		b.config.Log.Warn("back end could not be probed again, or does not fit; keeping the hand-off", "backend", b.config.Server, "error", err)
 		return
 	}
-	b.pool.counts.Store(b.traits.Load().counts())
+	b.pool.treat(b.traits.Load())
 	if kind := b.Kind(); kind != was {
 		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why(kind))
 	}

@@ -18,26 +18,30 @@ import (
 // Server is a make-believe DTLS server. Its fields may be changed between datagrams, under Lock.
 type Server struct {
 	sync.Mutex
-	Key       string // of its cookies; another key is a restart
-	Length    int    // of its cookies
-	ByPort    bool   // cookies depend on the client's port
-	ByRandom  bool   // ... and on the random
-	Trusting  bool   // any cookie passes
-	NoCookies bool   // a ClientHello passes without
-	Silent    bool   // says nothing at all
-	Deaf      uint16 // says nothing to this port
-	Clock     int    // cookies depend on it; 0: they do not
-	Lifetime  int    // ... and pass for so long
-	Once      bool   // takes no ClientHello behind the second
-	Counts    bool   // keeps each address from its first ClientHello on, until an alert comes, like OpenSSL's SSL_accept
-	DTLS13    bool   // chooses DTLS 1.3 where it is offered
+	Key           string // of its cookies; another key is a restart
+	Length        int    // of its cookies
+	ByPort        bool   // cookies depend on the client's port
+	ByRandom      bool   // ... and on the random
+	Trusting      bool   // any cookie passes
+	NoCookies     bool   // a ClientHello passes without
+	Silent        bool   // says nothing at all
+	Deaf          uint16 // says nothing to this port
+	Clock         int    // cookies depend on it; 0: they do not
+	Lifetime      int    // ... and pass for so long
+	Once          bool   // takes no ClientHello behind the second
+	Counts        bool   // keeps each address from its first ClientHello on, until an alert comes, like OpenSSL's SSL_accept
+	PerConnection bool   // with Counts: cookies depend on what it keeps of the address
+	DTLS13        bool   // chooses DTLS 1.3 where it is offered
 
 	conn  *net.UDPConn
 	first int      // ClientHellos without a cookie
 	taken [][]byte // ClientHellos that passed
 	other [][]byte
-	known map[netip.AddrPort]bool // with Counts
-	life  string                  // the Key that known is of
+	known map[netip.AddrPort]bool   // with Counts
+	kept  map[netip.AddrPort]int    // with PerConnection: a number for each connection
+	last  int                       // of them
+	heard map[netip.AddrPort]uint64 // and the record of its last first ClientHello
+	life  string                    // the Key that known is of
 }
 
 // Start starts a server on loopback whose cookies are like those of most: 20 bytes, bound to the peer's address
@@ -95,7 +99,8 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 	s.Lock()
 	defer s.Unlock()
 	if s.life != s.Key {
-		s.life, s.known = s.Key, nil
+		s.life, s.known, s.kept = s.Key, make(map[netip.AddrPort]bool), make(map[netip.AddrPort]int)
+		s.heard = make(map[netip.AddrPort]uint64)
 	}
 	if s.Silent || s.Deaf == from.Port() {
 		return nil
@@ -112,14 +117,17 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 		return helloRetryRequest
 	}
 	first, message := len(h.Cookie) == 0, hello.SequenceOf(d).Message
-	if s.Once && message > 1 || s.Counts && s.known[from] == first {
+	repeats := s.PerConnection && first && s.known[from] && hello.SequenceOf(d).Record != s.heard[from]
+	if s.Once && message > 1 || s.Counts && s.known[from] == first && !repeats {
 		return nil
-	}
-	if s.known == nil {
-		s.known = make(map[netip.AddrPort]bool)
 	}
 	s.known[from] = true
 	if first {
+		if !repeats {
+			s.last++
+			s.kept[from] = s.last
+		}
+		s.heard[from] = hello.SequenceOf(d).Record
 		s.first++
 	}
 	if s.NoCookies || !first && (s.Trusting || s.right(from, &h)) {
@@ -143,6 +151,9 @@ func (s *Server) cookie(from netip.AddrPort, h *hello.ClientHello, clock int) []
 	}
 	if s.ByRandom {
 		mac.Write(h.Random[:])
+	}
+	if s.PerConnection {
+		fmt.Fprint(mac, s.kept[from])
 	}
 	fmt.Fprint(mac, clock)
 	return append(mac.Sum(nil), make([]byte, 255)...)[:s.Length]
