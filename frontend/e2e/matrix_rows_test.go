@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 )
@@ -33,6 +34,8 @@ const (
 	// noSecond is what double-hvr asks of clients.
 	noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
 	// noPieces is what some libraries ask of clients.
+	// coapPool says why coap-server needs a small one.
+	coapPool = "DTLS is on the port above; the library keeps 100 addresses that asked for a cookie, for half a minute each"
 	noPieces = "takes no ClientHello in fragments (`openssl s_client -mtu 256`), with or without a guard"
 )
 
@@ -50,34 +53,19 @@ func peer(name, cookies string) starter {
 	}
 }
 
-func coapWith(library string) starter {
-	return func(t *testing.T, addr netip.AddrPort, _ string) *server {
-		t.Helper()
-		return coapServer(t, addr, library)
-	}
-}
-
 // rows are the matrix.
 var rows = []row{
 	{
 		server: "openssl s_server", library: "OpenSSL", mode: "auto", becomes: "harvest",
-		config: "`openssl s_server -dtls1_2 -listen -accept 4434 -cert cert.pem -key key.pem`",
-		limits: "serves one client per start: its socket stays connected to it, with or without a guard",
-		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
-			t.Helper()
-			return opensslServer(t, addr)
-		},
-		single: true, clients: six, hosts: v6,
+		command: opensslListens,
+		limits:  "serves one client per start: its socket stays connected to it, with or without a guard",
+		single:  true, clients: six, hosts: v6,
 	},
 	{
 		server: "openssl s_server without -listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
-		config: "`openssl s_server -dtls1_2 -accept 4434 -cert cert.pem -key key.pem`",
-		limits: "serves one client at a time, with or without a guard",
-		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
-			t.Helper()
-			return opensslProgram(t, addr)
-		},
-		single: true, clients: six, hosts: v6,
+		command: opensslAccepts,
+		limits:  "serves one client at a time, with or without a guard",
+		single:  true, clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
@@ -101,20 +89,24 @@ var rows = []row{
 	},
 	{
 		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto",
-		config: "no `SSL_OP_COOKIE_EXCHANGE`: so are Janus, Asterisk and what is built on BoringSSL", start: peer("openssl-accept", "none"),
+		config: "no `SSL_OP_COOKIE_EXCHANGE` (Janus and Asterisk are said to be so, and what is built on BoringSSL; they were not tried)", start: peer("openssl-accept", "none"),
 		refused: "starts a handshake without asking for a cookie",
 		limits:  "expects message_seq 0 of a ClientHello, and a client that has shown a cookie sends 1: set `SSL_OP_COOKIE_EXCHANGE` and the callbacks",
 	},
 	{
+		server: "cookie/examples/openssl", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
+		config: "as its head says", start: opensslExample, clients: six, hosts: v6,
+	},
+	{
+		server: "cookie/examples/gate, OpenSSL behind it", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
+		config: "as its head says", start: gateExample, clients: six, hosts: v6,
+	},
+	{
 		server: "gnutls-serv", library: "GnuTLS", mode: "auto", becomes: "harvest",
-		config: "`gnutls-serv --udp --port 4434 --x509certfile cert.pem --x509keyfile key.pem`",
-		limits: "serves one client at a time, with or without a guard; on a busy machine a handshake can hang, if the guard's question for a cookie comes in the middle of it",
-		quiet:  true,
-		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
-			t.Helper()
-			return gnutlsServer(t, addr)
-		},
-		single: true, clients: six, hosts: v6,
+		command: gnutlsServ,
+		limits:  "serves one client at a time, with or without a guard; on a busy machine a handshake can hang, if the guard's question for a cookie comes in the middle of it",
+		quiet:   true,
+		single:  true, clients: six, hosts: v6,
 	},
 	{
 		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "harvest",
@@ -122,8 +114,8 @@ var rows = []row{
 		start:  peer("gnutls", ""), clients: six, hosts: v6,
 	},
 	{
-		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "native-gnutls", secret: true,
-		config: "the 32 bytes of `--secret-file` as key, the client's socket address as client data; `--handoff native-gnutls --secret-file FILE`",
+		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "native-gnutls", secret: true,
+		config: "the 32 bytes of `--secret-file` as key, the client's socket address as client data",
 		start:  peer("gnutls", ""), clients: six, hosts: v6,
 	},
 	{
@@ -133,7 +125,7 @@ var rows = []row{
 	},
 	{
 		server: "Mbed TLS", library: "Mbed TLS", mode: "double-hvr",
-		config: "as above, and `--handoff double-hvr`",
+		config: "the same",
 		start:  peer("mbedtls", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
@@ -147,8 +139,8 @@ var rows = []row{
 		start:  peer("wolfssl", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
-		server: "wolfSSL", library: "wolfSSL", mode: "native-wolfssl", secret: true,
-		config: "`wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`; `--handoff native-wolfssl --secret-file FILE`",
+		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "native-wolfssl", secret: true,
+		config: "`wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`",
 		start:  peer("wolfssl", ""), clients: five, alone: pieces, hosts: v6, limits: noPieces,
 	},
 	{
@@ -157,30 +149,25 @@ var rows = []row{
 		start:  peer("qt", ""), clients: six, hosts: v6,
 	},
 	{
-		server: "Qt QDtls", library: "Qt", mode: "native-qt", secret: true,
-		config: "`setCookieGeneratorParameters` of both with SHA-256 and the 32 bytes of `--secret-file`; `--handoff native-qt --secret-file FILE`",
+		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "native-qt", secret: true,
+		config: "`setCookieGeneratorParameters` of both with SHA-256 and the 32 bytes of `--secret-file`",
 		start:  peer("qt", ""), clients: six, hosts: v6,
 	},
 	{
 		server: "coap-server-openssl", library: "libcoap", mode: "auto", becomes: "harvest",
-		config: "`coap-server-openssl -p 5683 -h HINT -k KEY`; DTLS on port 5684; `--harvest-pool 64`: the library keeps 100 unfinished handshakes",
-		start:  coapWith("openssl"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
+		command: fmt.Sprintf(coapServer, "openssl"), config: coapPool,
+		pool: 64, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
 	},
 	{
 		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
-		config: "`coap-server-gnutls -p 5683 -h HINT -k KEY`; DTLS on port 5684; `--harvest-pool 64`: the library keeps 100 unfinished handshakes",
-		start:  coapWith("gnutls"), pool: 64, clients: []string{"coap-openssl", "coap-gnutls"},
+		command: fmt.Sprintf(coapServer, "gnutls"), config: coapPool,
+		pool: 64, clients: []string{"coap-openssl", "coap-gnutls"},
 		limits: "no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
 	},
 	{
-		server: "coturn", library: "coturn", mode: "replay",
-		config: "`turnserver --tls-listening-port 5349 --cert cert.pem --pkey key.pem --no-tls --no-tcp`",
-		limits: "coturn 4.6 derives a cookie from the connection that the first ClientHello opened, and refuses it behind another: neither `harvest` (which `auto` may find, since a server without other clients gives the same cookie again) nor `replay`; leave it without the guard. Later versions have one secret for all connections, and were not tried",
-		start: func(t *testing.T, addr netip.AddrPort, _ string) *server {
-			t.Helper()
-			return turnServer(t, addr)
-		},
-		fails: []string{"openssl", "mbedtls", "wolfssl"},
+		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",
+		command: coturn, pool: 64, talk: binding, clients: []string{"openssl", "mbedtls", "pion", "wolfssl"},
+		limits: "keeps an unfinished handshake for each socket of the pool, 65 KB each",
 	},
 	{
 		server: "Pion", library: "Pion", mode: "auto", config: "`dtls.Listen`", start: peer("pion", ""),

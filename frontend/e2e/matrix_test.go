@@ -3,10 +3,12 @@ package e2e
 import (
 	"context"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,21 +29,57 @@ var (
 type row struct {
 	server  string // its name for people
 	library string // whose version is shown: a key of versions
-	config  string // of both, to the letter
+	command string // of a server program: the very line that is run, but for addresses and files (recipe)
+	config  string // of a server of our own, or what else there is to know of the configuration
 	mode    string // --handoff: auto unless it must be told
 	becomes string // what auto finds, if mode is auto
 	limits  string // what does not work, and why
 
-	start   func(t *testing.T, addr netip.AddrPort, secretFile string) *server
-	single  bool // it serves one client per start
-	quiet   bool // it is run before all others, by itself
-	pool    int  // --harvest-pool; 0: any
-	secret  bool // guard and server share a --secret-file
+	start   starter // of servers of our own
+	single  bool    // it serves one client per start
+	quiet   bool    // it is run before all others, by itself
+	pool    int     // --harvest-pool; 0: any
+	secret  bool    // guard and server share a --secret-file
 	clients []string
 	fails   []string // clients that are not served behind the guard, and end with an error
 	alone   []string // clients that the server does not serve without a guard either
 	hosts   []string // nil: IPv4 alone
 	refused string   // what the guard says when it does not start; "": it does
+	// talk is what a client says, by number, and what it gets back; nil: the server echoes.
+	talk func(number int) (line, answer string)
+}
+
+// configuration of server and guard, to the letter.
+func (r *row) configuration() string {
+	var parts, flags []string
+	if r.command != "" {
+		parts = append(parts, "`"+r.command+"`")
+	}
+	if r.config != "" {
+		parts = append(parts, r.config)
+	}
+	if r.mode != "auto" {
+		flags = append(flags, "--handoff "+r.mode)
+	}
+	if r.secret {
+		flags = append(flags, "--secret-file FILE")
+	}
+	if r.pool > 0 {
+		flags = append(flags, "--harvest-pool "+strconv.Itoa(r.pool))
+	}
+	if len(flags) > 0 {
+		parts = append(parts, "guard: `"+strings.Join(flags, " ")+"`")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// serve starts the row's server.
+func (r *row) serve(t *testing.T, addr netip.AddrPort, secretFile string) *server {
+	t.Helper()
+	if r.command != "" {
+		return recipe(t, r.command, addr)
+	}
+	return r.start(t, addr, secretFile)
 }
 
 // handoff is the mode that clients get.
@@ -122,12 +160,13 @@ func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 
 // refuse has the guard say why it does not stand in front of the server.
 func (r *row) refuse(t *testing.T, host string) {
-	s := r.start(t, address(host, freePort(t)), r.secrets(t))
+	secretFile := r.secrets(t)
+	s := r.serve(t, address(host, freePort(t)), secretFile)
 	c := frontend.Config{
 		Services:  []frontend.Service{{Listen: address(host, 0), Backend: s.addr}},
 		HelloRate: limit.Rate{PerSecond: -1}, Cookies: cookie.Measured(),
 	}
-	r.configure(t, &c, "")
+	r.configure(t, &c, secretFile)
 	g, err := frontend.New(t.Context(), c)
 	if err == nil {
 		over, cancel := context.WithCancel(t.Context())
@@ -168,7 +207,7 @@ func unserved(t *testing.T, name string, addr netip.AddrPort, within time.Durati
 // converse starts the server and a guard, and has clients talk to it at the same time.
 func (r *row) converse(t *testing.T, host string, clients ...string) {
 	secretFile := r.secrets(t)
-	s := r.start(t, address(host, freePort(t)), secretFile)
+	s := r.serve(t, address(host, freePort(t)), secretFile)
 	g := startGuard(t, s.addr, func(c *frontend.Config) { r.configure(t, c, secretFile) })
 	if got := g.Status().Services[0].Backend.Handoff; got != r.handoff() {
 		t.Errorf("hand-off %s, want %s", got, r.handoff())
@@ -185,12 +224,17 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 		}
 	})
 	t.Run("clients", func(t *testing.T) { // ends when all have
-		for _, name := range clients {
+		for i, name := range clients {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				c := matrixClients[name].dial(t, g.addr)
-				c.ping("ping one " + name)
-				c.ping("ping two " + name)
+				for _, number := range []int{2 * i, 2*i + 1} {
+					if r.talk == nil {
+						c.ping(fmt.Sprint("ping ", number, " of ", name))
+					} else {
+						c.exchange(r.talk(number))
+					}
+				}
 				c.close()
 			})
 		}

@@ -6,8 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,33 +56,60 @@ type server struct {
 	closed string // what it says when a client has closed; "" where it says nothing
 }
 
-// opensslServer starts an unmodified openssl s_server. With -listen it serves one client and is then good for no other:
-// its socket stays connected to that client's address.
-func opensslServer(t *testing.T, addr netip.AddrPort, args ...string) *server {
-	t.Helper()
-	return opensslProgram(t, addr, append([]string{"-listen"}, args...)...)
-}
+// Command lines of unmodified server programs: as an operator writes them, for port 4434.
+const (
+	// opensslListens serves one client and is then good for no other: its socket stays connected to that client's address.
+	opensslListens = "openssl s_server -dtls1_2 -listen -accept 127.0.0.1:4434 -cert cert.pem -key key.pem"
+	// opensslAccepts serves one client at a time.
+	opensslAccepts = "openssl s_server -dtls1_2 -accept 127.0.0.1:4434 -cert cert.pem -key key.pem"
+	// gnutlsServ serves one client at a time, any number one after the other.
+	gnutlsServ = "gnutls-serv --udp --echo --port 4434 --x509certfile cert.pem --x509keyfile key.pem"
+	// coapServer has its DTLS port above the one that it is given.
+	coapServer = "coap-server-%s -A 127.0.0.1 -p 4433 -d 10 -h coap -k " + coapKey
+	coturn     = "turnserver -n -L 127.0.0.1 -E 127.0.0.1 -p 3478 --tls-listening-port 4434 --cert cert.pem --pkey key.pem " +
+		"--no-tls --no-tcp --no-cli --no-auth --log-file stdout --pidfile turn.pid --db turn.db"
+)
 
-func opensslProgram(t *testing.T, addr netip.AddrPort, args ...string) *server {
+// recipe starts a server program with a command line whose addresses, ports and files are those of the test.
+func recipe(t *testing.T, line string, addr netip.AddrPort) *server {
 	t.Helper()
 	cert, key := certFiles(t)
-	if !slices.Contains(args, "-dtls1") {
-		args = append(args, "-dtls1_2")
+	dir, host, port := t.TempDir(), addr.Addr().String(), int(addr.Port())
+	mine := map[string]string{
+		"127.0.0.1:4434": addr.String(), "127.0.0.1": host, "4434": strconv.Itoa(port), "4433": strconv.Itoa(port - 1),
+		"3478": strconv.Itoa(int(freePort(t))), "cert.pem": cert, "key.pem": key,
+		"turn.pid": filepath.Join(dir, "pid"), "turn.db": filepath.Join(dir, "db"),
 	}
-	args = append([]string{"s_server", "-accept", addr.String(), "-cert", cert, "-key", key}, args...)
-	p := start(t, "ping", "openssl", args...)
-	awaitListener(t, p, addr)
-	return &server{program: p, addr: addr, closed: "DONE"}
+	args := strings.Fields(line)
+	for i, a := range args {
+		if my, ok := mine[a]; ok {
+			args[i] = my
+		}
+	}
+	s := &server{addr: addr}
+	echo := ""
+	if args[0] == "openssl" { // it shows what comes, and sends what it reads
+		echo, s.closed = "ping", "DONE"
+	}
+	s.program = start(t, echo, args[0], args[1:]...)
+	awaitListener(t, s.program, addr)
+	return s
 }
 
-// gnutlsServer starts an unmodified gnutls-serv: one client at a time, any number one after the other.
-func gnutlsServer(t *testing.T, addr netip.AddrPort, args ...string) *server {
+// opensslServer starts the unmodified openssl s_server -listen.
+func opensslServer(t *testing.T, addr netip.AddrPort, more ...string) *server {
 	t.Helper()
-	cert, key := certFiles(t)
-	args = append([]string{"--udp", "--echo", "--port", strconv.Itoa(int(addr.Port())), "--x509certfile", cert, "--x509keyfile", key}, args...)
-	p := start(t, "", "gnutls-serv", args...)
-	awaitServer(t, p, addr)
-	return &server{program: p, addr: addr}
+	line := opensslListens
+	if len(more) > 0 {
+		line = strings.Replace(line, "-dtls1_2", strings.Join(more, " "), 1)
+	}
+	return recipe(t, line, addr)
+}
+
+// gnutlsServer starts the unmodified gnutls-serv.
+func gnutlsServer(t *testing.T, addr netip.AddrPort, more ...string) *server {
+	t.Helper()
+	return recipe(t, gnutlsServ+" "+strings.Join(more, " "), addr)
 }
 
 // echoServer starts a server that serves any number of clients at a time. Its cookies are for the mode harvest or trust.
