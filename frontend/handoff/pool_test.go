@@ -1,0 +1,157 @@
+package handoff
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// Cookies with a clock in them are asked for again before the server takes them no more; who has a port keeps it, and its
+// cookie is asked for when the port is free.
+func TestTimedCookiesAreRefreshed(t *testing.T) {
+	t.Parallel()
+	s := handofftest.Start(t)
+	s.Change(func(s *handofftest.Server) { s.Clock, s.Lifetime = 1, 2 })
+	stop, ticking := make(chan struct{}), make(chan struct{})
+	go func() { // while it is probed: a clock of seconds
+		defer close(ticking)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Second):
+				s.Change(func(s *handofftest.Server) { s.Clock++ })
+			}
+		}
+	}()
+	b, err := openBackend(t, s, Auto, 8)
+	close(stop)
+	<-ticking
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tr := b.traits.Load(); b.Kind() != Harvest || !tr.Timed || !tr.OldTaken {
+		t.Fatalf("mode %v, traits %+v", b.Kind(), tr)
+	}
+	m, k := b.Mode(1), keyring(t, 'a')
+	old := answer(t, m, k, newHello(1))
+	busy := b.pool.ports[0]
+	busy.Acquire()
+	all := int32(len(b.pool.ports))
+	s.Change(func(s *handofftest.Server) { s.Clock++ })
+	b.watch(t.Context())
+	if string(answer(t, m, k, newHello(1))) != string(old) {
+		t.Error("asked again although the cookies are young")
+	}
+	b.filled = time.Now().Add(-refreshEvery - time.Second)
+	b.watch(t.Context())
+	if string(answer(t, m, k, newHello(1))) == string(old) {
+		t.Error("the old cookie is still given")
+	}
+	if b.pool.slots[0].known() || b.pool.known.Load() != all-1 || !b.Ready() {
+		t.Errorf("%d of %d cookies known, ready %v, that of the busy port %v", b.pool.known.Load(), all, b.Ready(), b.pool.slots[0].known())
+	}
+	busy.Release()
+	if b.watch(t.Context()); b.pool.known.Load() != all {
+		t.Errorf("%d of %d cookies known when all ports are free", b.pool.known.Load(), all)
+	}
+}
+
+// A pool serves as soon as it has the cookies that were asked for, and not before.
+func TestReadyWithSilentPorts(t *testing.T) {
+	t.Parallel()
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Harvest, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserve := Ports(32) - 32
+	for silent := reserve - 1; silent <= reserve+1; silent++ {
+		s.Change(func(s *handofftest.Server) { s.Silent = false })
+		b.forget()
+		for i := range silent {
+			b.pool.ports[i].Acquire() // the server says nothing to it: nothing is asked from it
+		}
+		b.pool.fill(t.Context())
+		s.Change(func(s *handofftest.Server) { s.Silent = true })
+		for i := range silent {
+			b.pool.ports[i].Release()
+		}
+		if got, want := b.pool.fill(t.Context()), silent <= reserve; got != want {
+			t.Errorf("with %d silent ports, %d in reserve: ready %v", silent, reserve, got)
+		}
+	}
+}
+
+// The previous secret counts for graceTime after a rotation, and no rotation is missed.
+func TestGrace(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	g := grace{clock: func() time.Time { return now }}
+	k := keyring(t, 'a')
+	if g.previous(k, true) != nil {
+		t.Error("a previous secret without a rotation")
+	}
+	now = now.Add(time.Hour)
+	k2 := keyring(t, 'a', 'b')
+	if g.previous(k2, false) != nil {
+		t.Error("the previous secret although nobody needs it")
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  *cookie.Key
+	}{{0, k2.Previous()}, {graceTime, k2.Previous()}, {1, nil}} {
+		if now = now.Add(c.after); g.previous(k2, true) != c.want {
+			t.Errorf("%v after the last: previous secret %v", c.after, g.previous(k2, true) != nil)
+		}
+	}
+}
+
+// A pool may be larger than the ephemeral ports of one address where the server is on 127.0.0.0/8.
+func TestPoolOfSeveralAddresses(t *testing.T) {
+	t.Parallel()
+	loopback, other := netip.MustParseAddr("127.3.4.5"), netip.MustParseAddr("192.0.2.1")
+	if got := SourcesOf(loopback); got < 2 {
+		t.Errorf("%d sources towards loopback", got)
+	}
+	if SourcesOf(other) != 1 || SourcesOf(netip.MustParseAddr("::1")) != 1 {
+		t.Error("several sources towards an address that is not of 127.0.0.0/8")
+	}
+	seen := make(map[netip.Addr]bool)
+	for n := range SourcesOf(loopback) {
+		first, last := sourceOf(n*PortsPerAddress, loopback), sourceOf((n+1)*PortsPerAddress-1, loopback)
+		if first != last || seen[first.Addr()] || sourceOf(n*PortsPerAddress, other).IsValid() {
+			t.Errorf("ports %d to %d are from %v and %v", n*PortsPerAddress, (n+1)*PortsPerAddress-1, first, last)
+		}
+		seen[first.Addr()] = true
+	}
+	for _, a := range []netip.Addr{loopback, other} {
+		if ports := Ports(MaxPool(a)); ports > PortsPerAddress*SourcesOf(a)+100 { // of 232 that are left
+			t.Errorf("the largest pool towards %v has %d ports", a, ports)
+		}
+	}
+	// What the server sees of a port beyond the first address, and gives a cookie to.
+	s := handofftest.Start(t)
+	source := sourceOf(PortsPerAddress, s.Addr().Addr())
+	b, err := Open(t.Context(), Config{Server: s.Addr(), Pool: 2, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	c, err := udpbatch.DialFrom(source, s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.Local().Addr() != source.Addr() {
+		t.Errorf("bound to %v, want %v", c.Local(), source)
+	}
+	if a, err := b.prober.ask(t.Context(), c, 5*time.Second, b.pool.question); err != nil || a.cookie == nil {
+		t.Errorf("asked from %v: %+v, %v", c.Local(), a, err)
+	}
+}

@@ -1,0 +1,187 @@
+package handoff
+
+import (
+	"bytes"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// wire shows what is on a queue by sending it.
+type wire struct {
+	*udpbatch.Queue
+	t    *testing.T
+	from *udpbatch.Conn
+	to   *net.UDPConn
+}
+
+func newWire(t *testing.T) *wire {
+	t.Helper()
+	to, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := udpbatch.Dial(to.LocalAddr().(*net.UDPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = to.Close(); from.Close() })
+	return &wire{udpbatch.NewQueue(relay.PreludeCap), t, from, to}
+}
+
+// sent is what was on the queue.
+func (w *wire) sent() (list [][]byte) {
+	w.t.Helper()
+	n := w.Len()
+	if sent, err := w.from.Send(w.Queue); err != nil || sent != n {
+		w.t.Fatalf("%d of %d sent: %v", sent, n, err)
+	}
+	for range n {
+		b := make([]byte, 1<<13)
+		_ = w.to.SetReadDeadline(time.Now().Add(20 * time.Second))
+		m, err := w.to.Read(b)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		list = append(list, b[:m])
+	}
+	return list
+}
+
+// expect checks that these datagrams and no others were on the queue.
+func (w *wire) expect(what string, want ...[]byte) {
+	w.t.Helper()
+	got := w.sent()
+	if len(got) != len(want) {
+		w.t.Fatalf("%s: %d datagrams, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if !bytes.Equal(got[i], want[i]) {
+			w.t.Errorf("%s: datagram %d is\n%x, want\n%x", what, i, got[i], want[i])
+		}
+	}
+}
+
+// second is a client's ClientHello with a cookie.
+func second(cookie string, record, message byte) []byte {
+	b := hellotest.New()
+	b.Cookie, b.MessageSeq = []byte(cookie), uint16(message)
+	d := b.Bytes()
+	d[10] = record
+	return d
+}
+
+// asksFirst checks that d is a ClientHello without a cookie, as second's but for that, in the record in front of it.
+func asksFirst(t *testing.T, d, second []byte) {
+	t.Helper()
+	var h, s hello.ClientHello
+	if hello.Parse(d, &h) != hello.OK || hello.Parse(second, &s) != hello.OK {
+		t.Fatalf("%x is no ClientHello", d)
+	}
+	if len(h.Cookie) != 0 || *h.Random != *s.Random || h.Version != s.Version {
+		t.Errorf("the guard's ClientHello has cookie %x, version %x, random %x", h.Cookie, h.Version, *h.Random)
+	}
+	at, of := hello.SequenceOf(d), hello.SequenceOf(second)
+	if at.Message != 0 || at.Record+1 != of.Record {
+		t.Errorf("the guard's ClientHello is at %+v, the client's at %+v", at, of)
+	}
+}
+
+// The server sees a ClientHello without a cookie first, then the client's, all fragments of it in their order.
+func TestReplaying(t *testing.T) {
+	t.Parallel()
+	w, r := newWire(t), new(replaying)
+	d, rest := second("guards", 1, 1), []byte("the second fragment")
+	if v := r.Verify(nil, w.Queue); v != relay.Refusal {
+		t.Errorf("a HelloVerifyRequest that nobody asked for: %v", v)
+	}
+	r.Client(d, w.Queue)
+	got := w.sent()
+	if len(got) != 1 {
+		t.Fatalf("%d datagrams at the server, want one", len(got))
+	}
+	asksFirst(t, got[0], d)
+	r.Client(rest, w.Queue)
+	w.expect("before the server has answered")
+	if v := r.Verify(nil, w.Queue); v != relay.Swallow {
+		t.Errorf("the server's answer: %v", v)
+	}
+	w.expect("after it", d, rest)
+	r.Client(d, w.Queue)
+	w.expect("sent again", d)
+	if v := r.Verify(nil, w.Queue); v != relay.Refusal {
+		t.Errorf("the server does not take the client's cookie: %v", v)
+	}
+}
+
+// A server that answers nothing gets both ClientHellos when the client sends its again.
+func TestReplayingIntoSilence(t *testing.T) {
+	t.Parallel()
+	w, r := newWire(t), new(replaying)
+	d := second("guards", 1, 1)
+	r.Client(d, w.Queue)
+	w.sent()
+	again := second("guards", 2, 1)
+	r.Client(again, w.Queue)
+	got := w.sent()
+	if len(got) != 2 || !bytes.Equal(got[1], again) {
+		t.Fatalf("%x at the server", got)
+	}
+	asksFirst(t, got[0], again)
+	for range 2 { // each of the guard's questions may still be answered
+		if v := r.Verify(nil, w.Queue); v != relay.Swallow {
+			t.Errorf("a late answer: %v", v)
+		}
+	}
+	w.expect("after late answers")
+}
+
+// What a flow holds back is bounded, in bytes and in datagrams.
+func TestReplayingHoldsLittle(t *testing.T) {
+	t.Parallel()
+	for size, most := range map[int]int{1000: 1 + holdAtMost/1000, 10: relay.PreludeCap - 1} { // the ClientHello is one
+		w, r := newWire(t), new(replaying)
+		r.Client(second("guards", 1, 1), w.Queue)
+		w.sent()
+		for range 2 * relay.PreludeCap {
+			r.Client(make([]byte, size), w.Queue)
+		}
+		r.Verify(nil, w.Queue)
+		if got := len(w.sent()); got > most || got < most-1 {
+			t.Errorf("%d datagrams of %d bytes were held, want %d", got, size, most)
+		}
+	}
+}
+
+// The client gets the server's HelloVerifyRequest with the numbers of its own ClientHello, once.
+func TestDoubling(t *testing.T) {
+	t.Parallel()
+	w, p := newWire(t), new(doubling)
+	d := second("guards", 5, 1)
+	p.Client(d, w.Queue)
+	w.expect("the client's", d)
+	verify := func() []byte {
+		q := second("", 0, 0)
+		return q[:hello.PutHelloVerify(q, []byte("servers"))]
+	}
+	for range 2 { // a lost one comes again
+		q := verify()
+		if v := p.Verify(q, w.Queue); v != relay.Deliver {
+			t.Fatalf("the server's question: %v", v)
+		}
+		if c, ok := hello.HelloVerifyCookie(q); !ok || string(c) != "servers" || hello.SequenceOf(q) != hello.SequenceOf(d) {
+			t.Errorf("the client gets %x", q)
+		}
+	}
+	third := second("servers", 6, 2)
+	p.Client(third, w.Queue)
+	w.expect("with the server's cookie", third)
+	if v := p.Verify(verify(), w.Queue); v != relay.Swallow {
+		t.Errorf("a late copy: %v", v)
+	}
+}
