@@ -37,7 +37,6 @@ type row struct {
 
 	start   starter // of servers of our own
 	single  bool    // it serves one client per start
-	quiet   bool    // it is run before all others, by itself
 	pool    int     // --harvest-pool; 0: any
 	secret  bool    // guard and server share a --secret-file
 	clients []string
@@ -103,18 +102,11 @@ func TestMatrix(t *testing.T) {
 	for i := range rows {
 		r := &rows[i]
 		t.Run(strings.ReplaceAll(r.server+" "+r.handoff(), " ", "_"), func(t *testing.T) {
-			r.parallel(t)
+			t.Parallel()
 			for _, host := range slices.Concat([]string{hosts[0]}, r.hosts) {
-				t.Run(host, func(t *testing.T) { r.parallel(t); r.run(t, host) })
+				t.Run(host, func(t *testing.T) { t.Parallel(); r.run(t, host) })
 			}
 		})
-	}
-}
-
-// parallel lets the row run beside others, if it may.
-func (r *row) parallel(t *testing.T) {
-	if !r.quiet {
-		t.Parallel()
 	}
 }
 
@@ -124,7 +116,7 @@ func (r *row) run(t *testing.T, host string) {
 		r.refuse(t, host)
 	case r.single:
 		for _, c := range r.clients {
-			t.Run(c, func(t *testing.T) { r.parallel(t); r.converse(t, host, c) })
+			t.Run(c, func(t *testing.T) { t.Parallel(); r.converse(t, host, c) })
 		}
 	default:
 		r.converse(t, host, r.clients...)

@@ -23,7 +23,7 @@ var shared string
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait for retransmission timers, not for the CPU.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "20"); err != nil {
 		panic(err)
 	}
 	var err error
