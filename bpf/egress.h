@@ -68,7 +68,7 @@ static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet
 	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
 	if (flow && flow->established)
 		return EGRESS_ESTABLISHED;
-	if (remember_flow(p->daddr, p->dport, svc->id, bpf_ktime_get_coarse_ns(), 1))
+	if (remember_flow(p->daddr, p->dport, svc->id, coarse_now(), 1))
 		return EGRESS_ERROR;
 	return EGRESS_LEARNED;
 }
@@ -78,7 +78,7 @@ __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 {
 	if (!p)
 		return PARSED_OTHER;
-	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p);
+	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p, 0);
 }
 
 // egress learns from what services send, and gives workers' answers the service's port. It lets all pass, but for

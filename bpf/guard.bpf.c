@@ -38,7 +38,7 @@ static __always_inline int lost(const struct control *c)
 static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, const void *d, const struct service *svc,
 				       struct control *c, const struct keyring *ring, struct work *w)
 {
-	if (!c->has_secret || (c->secret_until && bpf_ktime_get_coarse_ns() > c->secret_until))
+	if (!c->has_secret || (c->secret_until && coarse_now() > c->secret_until))
 		return lost(c);
 	if (c->answer_cost) {
 		__u64 *bucket = LOOKUP(answer_bucket, 0);
@@ -142,7 +142,9 @@ static __always_inline int unknown(const struct service *svc, __u32 index)
 static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, const struct service *svc, __u32 index,
 					  struct counters *count)
 {
-	__u32 reason = inspect(ctx, p);
+	__u32 reason = glance(ctx, p);
+	if (likely(reason == REASON_OK))
+		reason = inspect(ctx, p);
 	if (reason >= REASON_LEN)
 		return p->fragment ? VERDICT_DROP_FRAGMENT : VERDICT_DROP_NONLINEAR;
 	count->reason[reason]++;
@@ -201,48 +203,61 @@ static __always_inline int no_service(const struct packet *p, const struct port_
 	return VERDICT_PASS_UNPROTECTED;
 }
 
-// parse_xdp fills p, which must be zero. A function that the verifier checks by itself: what follows is then not
-// looked at once more for each way through the headers.
-__noinline int parse_xdp(struct xdp_md *ctx, struct packet *p)
+// parse_closely fills p with what is not plain. A function that the verifier checks by itself: what follows is then
+// not looked at once more for each way through the headers.
+__noinline int parse_closely(struct xdp_md *ctx, struct packet *p)
 {
 	if (!p)
 		return PARSED_OTHER;
-	return parse_packet((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), p);
+	__builtin_memset(p, 0, sizeof(*p));
+	return parse_packet((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), p, 0);
+}
+
+static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__builtin_memset(p, 0, sizeof(*p));
+	int parsed = parse_packet(data, end, end - data, p, 1);
+	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_closely(ctx, p);
 }
 
 // guard is the ingress program. Every packet is counted once under its verdict.
 SEC("xdp") int guard(struct xdp_md *ctx)
 {
-	struct packet p = {.cpu = -1};
+	struct work *w = LOOKUP(scratch, 0);
+	if (!w)
+		return XDP_PASS;
+	struct packet *p = &w->packet;
 	struct port_use *use = 0;
 	struct service *svc = 0;
 	struct counters *count;
 	__u32 index = no_service_index, verdict;
-	int parsed = parse_xdp(ctx, &p);
+	int parsed = parse_xdp(ctx, p);
 	int udp = parsed == PARSED_UDP || parsed == PARSED_BAD;
+	p->cpu = -1;
 	if (likely(udp))
-		use = LOOKUP(ports, p.dport);
+		use = LOOKUP(ports, p->dport);
 	if (use)
-		svc = find_service(use, p.daddr, p.dport, p.v6, &index);
+		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
 	count = counters(index);
 	if (!count)
 		return XDP_PASS;
 	if (unlikely(!udp))
-		verdict = no_udp(&p, parsed);
+		verdict = no_udp(p, parsed);
 	else if (!svc)
-		verdict = no_service(&p, use);
+		verdict = no_service(p, use);
 	else if (unlikely(parsed == PARSED_BAD))
 		verdict = VERDICT_DROP_BAD_IP;
 	else
-		verdict = service_packet(ctx, &p, svc, index, count);
+		verdict = service_packet(ctx, p, svc, index, count);
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;
 	if (svc)
-		finish_service(&p, verdict);
+		finish_service(p, verdict);
 	if (verdict == VERDICT_STEERED || verdict <= VERDICT_PASS_ERROR)
-		return go_to_cpu(p.cpu);
+		return go_to_cpu(p->cpu);
 	if (verdict == VERDICT_ANSWERED)
 		return XDP_TX;
 	return verdict == VERDICT_ABORTED ? XDP_ABORTED : XDP_DROP;

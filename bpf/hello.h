@@ -88,7 +88,19 @@ static __always_inline int parse_body(struct xdp_md *ctx, struct packet *p, void
 	return parse_lists(ctx, p, d, end, suites_at, stop, message_end);
 }
 
-// inspect says what the datagram of p is, and fills in what a ClientHello has to tell.
+// glance tells by the first byte of a datagram whether it can be DTLS: REASON_OK if so.
+static __always_inline __u32 glance(struct xdp_md *ctx, struct packet *p)
+{
+	void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	if (p->len == 0)
+		return REASON_NOT_DTLS;
+	if (d + 1 > (void *)(long)ctx->data_end)
+		return HELLO_NONLINEAR;
+	__u8 first = p->first = *(__u8 *)d;
+	return first < DTLS_FIRST || first > DTLS_LAST ? REASON_NOT_DTLS : REASON_OK;
+}
+
+// inspect says what the datagram of p is, at which a glance was taken, and fills in what a ClientHello has to tell.
 __noinline int inspect(struct xdp_md *ctx, struct packet *p)
 {
 	if (!p)
@@ -96,13 +108,9 @@ __noinline int inspect(struct xdp_md *ctx, struct packet *p)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *d = data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	__u32 len = p->len;
-	if (len == 0)
-		return REASON_NOT_DTLS;
 	if (d + 1 > end)
 		return HELLO_NONLINEAR;
-	__u8 first = p->first = *(__u8 *)d;
-	if (first < DTLS_FIRST || first > DTLS_LAST)
-		return REASON_NOT_DTLS;
+	__u8 first = p->first;
 	if (first != TYPE_HANDSHAKE || len < BODY_AT)
 		return classify_short(d, end, len);
 	if (d + BODY_AT > end)

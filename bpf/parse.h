@@ -13,7 +13,12 @@ enum parsed {
 	PARSED_EXTENSIONS,     // more extension headers than MAX_EXTENSIONS; addresses are set
 	PARSED_BAD,            // UDP whose lengths contradict each other, or of impossible addresses; ports are set
 	PARSED_NONLINEAR,      // headers end behind the first buffer; addresses may be set
+	PARSED_NOT_PLAIN,      // only if no more than a plain packet was looked for
 };
+
+// A plain packet is whole, in one buffer, with neither VLAN tags nor extension headers: nearly all are. To look for no
+// more than that needs neither loops nor helpers, so it has a place in the program itself, where a call costs some 7 ns
+// on CPUs whose returns are guarded.
 
 static __always_inline int parse_udp(void *data, void *end, struct packet *p, __u32 l4, __u32 ip_payload)
 {
@@ -34,7 +39,7 @@ static __always_inline int parse_udp(void *data, void *end, struct packet *p, __
 	return PARSED_UDP;
 }
 
-static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct packet *p)
+static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct packet *p, const int plain)
 {
 	struct iphdr *ip = data + p->l3;
 	if ((void *)(ip + 1) > end)
@@ -46,7 +51,9 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 	if (ip->protocol != IPPROTO_UDP || ip->version_ihl >> 4 != 4)
 		return PARSED_OTHER;
 	if (ihl < sizeof(*ip) || total < ihl || total > frame - p->l3)
-		return PARSED_OTHER; // the stack drops it before it looks at the protocol
+		return plain ? PARSED_NOT_PLAIN : PARSED_OTHER; // the stack drops it before it looks at the protocol
+	if (plain && unlikely(frag & (IP_MF | IP_OFFSET)))
+		return PARSED_NOT_PLAIN;
 	if (unlikely(frag & (IP_MF | IP_OFFSET))) {
 		p->id = ip->id;
 		if (frag & IP_OFFSET)
@@ -60,7 +67,7 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 // somebody's IPv4 flow.
 static __always_inline int v4_mapped(const __u32 *a) { return a[0] == 0 && a[1] == 0 && a[2] == htonl(0xffff); }
 
-static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct packet *p)
+static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct packet *p, const int plain)
 {
 	struct ipv6hdr *ip = data + p->l3;
 	if ((void *)(ip + 1) > end)
@@ -69,11 +76,13 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct
 	__builtin_memcpy(p->daddr, ip->daddr, 16);
 	__u32 at = p->l3 + sizeof(*ip), stop = at + ntohs(ip->payload_len);
 	__u8 next = ip->nexthdr;
+	if (plain && (next != IPPROTO_UDP || stop > frame))
+		return PARSED_NOT_PLAIN;
 	if (ntohl(ip->version_flow) >> 28 != 6 || stop > frame)
 		return PARSED_OTHER;
 	p->v6 = 1;
 	p->mapped = v4_mapped(p->saddr) || v4_mapped(p->daddr);
-	for (int i = 0; i < MAX_EXTENSIONS && unlikely(next != IPPROTO_UDP); i++) {
+	for (int i = 0; !plain && i < MAX_EXTENSIONS && unlikely(next != IPPROTO_UDP); i++) {
 		struct ipv6exthdr *ext = data + at;
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
 			return PARSED_OTHER;
@@ -98,18 +107,18 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct
 	return next == IPPROTO_UDP ? parse_udp(data, end, p, at, stop - at) : PARSED_EXTENSIONS;
 }
 
-// parse_packet fills p, which must be zero, from a frame of the given length.
-static __always_inline int parse_packet(void *data, void *end, __u32 frame, struct packet *p)
+// parse_packet fills p, which must be zero, from a frame of the given length, of which data to end is at hand. If it
+// shall be plain and is not, p must be made zero again.
+static __always_inline int parse_packet(void *data, void *end, __u32 frame, struct packet *p, const int plain)
 {
 	struct ethhdr *eth = data;
 	if ((void *)(eth + 1) > end)
 		return PARSED_OTHER;
 	__u16 type = ntohs(eth->type);
-	p->frame = frame;
 	p->l3 = sizeof(*eth);
 	p->group = ((eth->dst[0] | eth->src[0]) & htons(0x0100)) != 0;
 #pragma unroll
-	for (int i = 0; i < MAX_VLANS; i++) {
+	for (int i = 0; !plain && i < MAX_VLANS; i++) {
 		struct vlanhdr *vlan = data + p->l3;
 		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
 			break;
@@ -119,8 +128,8 @@ static __always_inline int parse_packet(void *data, void *end, __u32 frame, stru
 		p->l3 += sizeof(*vlan);
 	}
 	if (type == ETH_P_IP)
-		return parse_ipv4(data, end, frame, p);
+		return parse_ipv4(data, end, frame, p, plain);
 	if (type == ETH_P_IPV6)
-		return parse_ipv6(data, end, frame, p);
-	return PARSED_OTHER;
+		return parse_ipv6(data, end, frame, p, plain);
+	return plain && (type == ETH_P_8021Q || type == ETH_P_8021AD) ? PARSED_NOT_PLAIN : PARSED_OTHER;
 }

@@ -96,10 +96,10 @@ static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, con
 {
 	__u32 question[3] = {*(__u32 *)(d + 4), *(__u32 *)(d + 8), *(__u32 *)(d + 16)};
 	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
-	__u32 size = l4 + 8 + HELLO_VERIFY;
-	if (p->len < HELLO_VERIFY || size > p->frame)
+	__u32 size = l4 + 8 + HELLO_VERIFY, frame = bpf_xdp_get_buff_len(ctx);
+	if (p->len < HELLO_VERIFY || size > frame)
 		return VERDICT_DROP_BAD_SOURCE; // the answer would be longer than the question
-	if (bpf_xdp_adjust_tail(ctx, (int)size - (int)p->frame))
+	if (bpf_xdp_adjust_tail(ctx, (int)size - (int)frame))
 		return VERDICT_PASS_ERROR;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler takes one check for another, which the verifier does not

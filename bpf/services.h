@@ -67,7 +67,7 @@ static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __
 	struct control *c = control();
 	if (!flow || !c)
 		return 0;
-	__u64 now = bpf_ktime_get_coarse_ns(), seen = flow->seen;
+	__u64 now = coarse_now(), seen = flow->seen;
 	if (c->idle && now > seen + c->idle)
 		return 0;
 	if (now > seen + SEEN_GRAIN)

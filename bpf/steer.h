@@ -10,7 +10,7 @@
 static __always_inline int daemon_lost(const struct control *c)
 {
 	__u64 limit = c->heartbeat_limit;
-	return limit && bpf_ktime_get_coarse_ns() > c->heartbeat + limit;
+	return limit && coarse_now() > c->heartbeat + limit;
 }
 
 // pick_worker returns a worker's number, and its CPU if the packet must be moved there, else -1 in *cpu. The

@@ -63,13 +63,6 @@ struct sha256 {
 	__u32 w[16];
 };
 
-// What a ClientHello is worked on with: too much for the stack.
-struct work {
-	struct sha256 hash;
-	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
-	__u32 found[HARVEST_CHOICES]; // slots
-};
-
 // One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
 // the daemon and its workers while the programs read. A cookie that is read while it is replaced can be a mixture;
 // it is no cookie of the server's, and costs its client one more exchange.
@@ -138,7 +131,6 @@ struct packet {
 	__u16 sport, dport; // numbers
 	__u32 l3, l4;       // offsets of the IP and UDP headers
 	__u32 len;          // bytes of UDP payload that the headers claim
-	__u32 frame;        // bytes of all
 	__u32 id;           // of the IP datagram, if it is a fragment
 	__s32 cpu;          // where the stack shall see it; -1: here
 	__u32 cookie_at;    // offset in the datagram, of a ClientHello's cookie
@@ -150,4 +142,14 @@ struct packet {
 	__u8 group;    // from or to a multicast or broadcast MAC address
 	__u8 fragment; // a first fragment: its payload ends early
 	__u8 made;     // the work area holds the cookie under the current key
+};
+
+// What a packet is worked on with, one of a CPU: the stack has 512 bytes for all functions, and what is not on it the
+// verifier need not follow through each way that fills it.
+struct work {
+	struct packet packet;
+	struct sha256 hash;
+	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
+	__u32 found[HARVEST_CHOICES]; // slots
+	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };
