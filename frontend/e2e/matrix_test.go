@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -184,7 +185,7 @@ func unserved(t *testing.T, name string, addr netip.AddrPort, within time.Durati
 		t.Fatalf("%s is no program", name)
 	}
 	p := c.self()
-	p.say("ping in vain")
+	_, _ = io.WriteString(p.stdin, "ping in vain\n") // it may have ended already
 	select {
 	case <-p.exited:
 	case <-time.After(within):
