@@ -23,14 +23,17 @@ type Pool struct {
 	clock *atomic.Uint32
 	known atomic.Int32
 
-	counts   atomic.Bool    // the server keeps who asks, and is told to forget
-	held     atomic.Bool    // ... and is not, for it takes a cookie only from whom it keeps: see held.go
-	left     []atomic.Int64 // since when each port's handshake is left unfinished, Unix nanoseconds; 0: it is not
-	rounds   uint32         // of asking
-	question []byte         // the ClientHello that asks for a cookie
-	poller   *udpbatch.Poller
-	batch    *udpbatch.Batch
-	queue    *udpbatch.Queue
+	counts    atomic.Bool    // the server keeps who asks, and is told to forget
+	held      atomic.Bool    // ... and is not, for it takes a cookie only from whom it keeps: see held.go
+	left      []atomic.Int64 // since when each port's handshake is left unfinished, Unix nanoseconds; 0: it is not
+	rounds    uint32         // of asking
+	window    int            // ports that are asked at once
+	most      int            // cookies that the server gives before it forgets somebody; 0: no end was seen
+	fruitless int            // fills after each other that brought nothing
+	question  []byte         // the ClientHello that asks for a cookie
+	poller    *udpbatch.Poller
+	batch     *udpbatch.Batch
+	queue     *udpbatch.Queue
 }
 
 // Pace of harvesting: window bounds what the server gets at once, answerTime is how long an answer may take
@@ -44,7 +47,7 @@ const (
 
 // newPool opens a port to server for each slot of t, which must be empty, for a pool of size.
 func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, error) {
-	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(1)}
+	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(1), window: window}
 	p.tick(time.Now())
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
@@ -136,6 +139,7 @@ func (p *Pool) forget() {
 		p.slots[i].forget()
 	}
 	p.known.Store(0)
+	p.most, p.fruitless = 0, 0
 }
 
 // tick moves the clock of reservations on.
@@ -155,11 +159,36 @@ func (p *Pool) runClock(ctx context.Context) {
 	}
 }
 
+// Servers that keep who asks without saying so: libcoap has room for 100 that asked in the last half minute, and hears
+// no others, clients of theirs included.
+const (
+	// enough is how many ports such a pool must have.
+	enough = 64
+	// patientFills is how many fills after each other must have brought nothing, of a server that answers the canary.
+	patientFills = 3
+)
+
 // fill asks for the cookies that are not known, of ports that are free, and reports whether the pool can serve: whether
-// no more than those in reserve are still missing. It stops at the first window that gets no answer at all.
+// no more than those in reserve are still missing, or the server gives no more. It stops at the first window that
+// gets no answer at all.
 func (p *Pool) fill(ctx context.Context) bool {
-	p.askAll(ctx, p.missing())
-	return len(p.missing()) <= len(p.ports)-p.size && p.known.Load() > 0
+	before, missing := int(p.known.Load()), p.missing()
+	if p.most > 0 {
+		missing = missing[:min(len(missing), max(0, p.most-before))]
+	}
+	p.askAll(ctx, missing)
+	known := int(p.known.Load())
+	switch {
+	case known > 0 && len(p.missing()) <= len(p.ports)-p.size:
+		return true
+	case known > before:
+		p.fruitless = 0
+	case p.most == 0:
+		if p.fruitless++; p.fruitless >= patientFills && known >= enough {
+			p.most = known
+		}
+	}
+	return p.most > 0 && known >= enough
 }
 
 // missing are the ports that are free and whose cookie is not known.
@@ -188,9 +217,13 @@ func (p *Pool) refresh(ctx context.Context) {
 
 func (p *Pool) askAll(ctx context.Context, missing []int) {
 	for len(missing) > 0 && ctx.Err() == nil {
-		n := min(window, len(missing))
-		if p.ask(missing[:n]) == 0 {
+		n := min(p.window, len(missing))
+		got := p.ask(missing[:n])
+		if got == 0 {
 			return
+		}
+		if got < n && p.counts.Load() {
+			p.window = 1 // openssl s_server without -listen keeps one at a time: whoever asks meanwhile is not heard
 		}
 		missing = missing[n:]
 	}
