@@ -132,6 +132,7 @@ enum egress {
 	EGRESS_LEARNED,     // first protected record to this peer
 	EGRESS_ESTABLISHED, // further ones
 	EGRESS_REWRITTEN,   // sent by a worker, source port made the service's
+	EGRESS_TURNED,      // a ClientHello that a worker verified, turned round to go to the server
 	EGRESS_ERROR,
 	EGRESS_LEN,
 };

@@ -1,6 +1,7 @@
 // Package bpf is the kernel side of the guard: an XDP program that parses, decides, answers or steers each
-// packet to a protected service, a tcx program at egress that learns established flows and gives workers'
-// answers the service's port, and an SK_REUSEPORT program that picks the socket of the CPU's worker.
+// packet to a protected service, a tcx program at egress that learns established flows, gives workers' answers
+// the service's port and brings the ClientHellos that they verify to the server, and an SK_REUSEPORT program that
+// picks the socket of the CPU's worker.
 //
 // # Life
 //

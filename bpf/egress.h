@@ -18,6 +18,34 @@ static __always_inline int rewrite_source(struct __sk_buff *skb, const struct pa
 	return bpf_skb_store_bytes(skb, p->l4, &port, sizeof(port), 0) ? -1 : 0;
 }
 
+// swap exchanges two neighbours of size bytes at offset at.
+static __always_inline int swap(struct __sk_buff *skb, __u32 at, __u32 size)
+{
+	__u8 b[2 * 16]; // IPv6 addresses are the longest
+	if (bpf_skb_load_bytes(skb, at, b, 2 * size) || bpf_skb_store_bytes(skb, at, b + size, size, 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, at + size, b, size, 0);
+}
+
+// client_hello_at reports whether the datagram begins with a ClientHello.
+static __always_inline int client_hello_at(struct __sk_buff *skb, const struct packet *p)
+{
+	__u8 head[RECORD_HEADER + 1];
+	if (p->len < sizeof(head) || bpf_skb_load_bytes(skb, p->l4 + sizeof(struct udphdr), head, sizeof(head)))
+		return 0;
+	return head[0] == TYPE_HANDSHAKE && !head[3] && !head[4] && head[RECORD_HEADER] == MSG_CLIENT_HELLO;
+}
+
+// turn_round makes what a worker sent to a client, its own ClientHello, come from the client again: XDP gave it to the
+// worker because that alone knows the cookie, and it is the server's. Sums are those of before: they do not know
+// an order.
+static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
+{
+	return swap(skb, 0, sizeof(((struct ethhdr *)0)->dst)) || swap(skb, p->l4, sizeof(__u16)) ||
+	       (p->v6 ? swap(skb, p->l3 + __builtin_offsetof(struct ipv6hdr, saddr), 16)
+		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
+}
+
 // protected_record reports whether the datagram starts with a record of epoch 1 or later: only a handshake
 // that went through its key exchange gets there.
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
@@ -53,7 +81,8 @@ __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p, 0);
 }
 
-// egress learns from what services send, and gives workers' answers the service's port. It lets all pass.
+// egress learns from what services send, and gives workers' answers the service's port. It lets all pass, but for
+// ClientHellos, which no service sends: those are turned round, to the server.
 SEC("tcx/egress") int egress(struct __sk_buff *skb)
 {
 	struct packet p = {};
@@ -73,7 +102,10 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 		struct service *svc = LOOKUP(services, index);
 		if (!svc)
 			return TCX_NEXT;
-		outcome = rewrite_source(skb, &p, svc->port) ? EGRESS_ERROR : EGRESS_REWRITTEN;
+		int turn = client_hello_at(skb, &p);
+		outcome = rewrite_source(skb, &p, svc->port) || (turn && turn_round(skb, &p)) ? EGRESS_ERROR
+			  : turn						 ? EGRESS_TURNED
+										 : EGRESS_REWRITTEN;
 	} else {
 		struct service *svc = find_service(use, p.saddr, p.sport, p.v6, &index);
 		if (!svc)
@@ -83,7 +115,7 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	struct counters *count = counters(index);
 	if (count)
 		count->egress[outcome]++;
-	return TCX_NEXT;
+	return outcome == EGRESS_TURNED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
 }
 
 // first_hello reports whether a datagram is a ClientHello without a cookie. XDP has seen to it that one is well

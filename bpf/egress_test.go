@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // send gives a frame of the server's to the egress program.
@@ -81,10 +83,54 @@ func TestEgressLearns(t *testing.T) {
 	}
 }
 
+// withCookie is a ClientHello that a worker has verified, helloVerify the head of its answer to another.
+var (
+	withCookie  = secondHello(20)
+	helloVerify = []byte{22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 35, 3, 0, 0, 23, 0, 0, 0, 0, 0, 0, 0, 23, 0xfe, 0xff, 20}
+)
+
+func secondHello(cookie int) []byte {
+	b := hellotest.New()
+	b.Cookie, b.MessageSeq, b.RecordSeq = make([]byte, cookie), 1, 1
+	return b.Bytes()
+}
+
+// A ClientHello that a worker sends to a client goes to the server, as if it came from the client; an answer does not.
+func TestEgressTurnsHellos(t *testing.T) {
+	g := guarding(t, inline())
+	for name, make := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {
+		for _, vlans := range [][]uint16{nil, {0x8100}} {
+			want := make(withCookie)
+			want.VLANs = vlans
+			p := back(make(withCookie))
+			p.VLANs = vlans
+			copy(p.MACs[:6], want.MACs[6:])
+			copy(p.MACs[6:], want.MACs[:6])
+			p.Src = netip.AddrPortFrom(p.Src.Addr(), 4444)
+			before := counters(t, g)
+			o := ebpf.RunOptions{Data: p.bytes(), DataOut: append([]byte(nil), p.bytes()...)}
+			action, err := g.progs.Egress.Run(&o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const redirect = 7 // TC_ACT_REDIRECT
+			if action != redirect {
+				t.Errorf("%s: action %d, want a redirection", name, int32(action))
+			}
+			if !bytes.Equal(o.DataOut, want.bytes()) {
+				t.Errorf("%s: to the server\n% x, want\n% x", name, o.DataOut, want.bytes())
+			}
+			if got := moved(t, g, before); got != "egress:turned" {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+	}
+}
+
 func TestEgressRewritesWorkersPort(t *testing.T) {
 	g := guarding(t, inline())
 	for name, make := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {
-		p := back(make(firstHello))
+		p := back(make(helloVerify))
 		want := p.bytes()
 		p.Src = netip.AddrPortFrom(p.Src.Addr(), 4444)
 		before := counters(t, g)
@@ -96,7 +142,7 @@ func TestEgressRewritesWorkersPort(t *testing.T) {
 		}
 	}
 	// Without a checksum there is none afterwards either.
-	p := back(newPacket(firstHello))
+	p := back(newPacket(helloVerify))
 	p.Src = netip.AddrPortFrom(p.Src.Addr(), 4444)
 	frame := p.bytes()
 	frame[40], frame[41] = 0, 0

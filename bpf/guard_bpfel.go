@@ -35,7 +35,7 @@ type guardCounters struct {
 	Verdict [28]uint64
 	Reason  [12]uint64
 	Cookie  [5]uint64
-	Egress  [5]uint64
+	Egress  [6]uint64
 	Socket  [2]uint64
 }
 

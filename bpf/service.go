@@ -111,9 +111,9 @@ type Service struct {
 	Unverified  Unverified
 	Format      Format
 	Slots       Slots // FormatHarvest
-	// FlowHellos: ClientHellos with a cookie go to workers as soon as there is a flow, because it may be one that only
-	// they know: the server's own after the guard's. With FormatHarvest it is always so: the flow has taken its
-	// cookie's port, and a worker knows whether the client just repeats itself.
+	// FlowHellos: ClientHellos with a cookie pass as soon as there is a flow, because it may be one that the programs do
+	// not know: the server's own after the guard's, or one of a format that is for workers. With FormatHarvest it is
+	// always so: the flow has taken its cookie's port, and a worker knows whether the client just repeats itself.
 	FlowHellos bool
 	Pass       Class // let through whatever Unverified says
 	Monitor    bool  // count, enforce nothing

@@ -78,13 +78,14 @@ const (
 	EgressLearned
 	EgressEstablished
 	EgressRewritten
+	EgressTurned
 	EgressError
 
 	// EgressLen is the number of egress outcomes.
 	EgressLen
 )
 
-var egressNames = [EgressLen]string{"plain", "learned", "established", "rewritten", "error"}
+var egressNames = [EgressLen]string{"plain", "learned", "established", "rewritten", "turned", "error"}
 
 // String is the label used in metrics.
 func (e EgressOutcome) String() string { return name(egressNames[:], int(e)) }

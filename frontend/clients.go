@@ -89,10 +89,7 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 			return
 		}
 		if h.Verified && w.service.inline {
-			// A rotation came between this ClientHello's look by XDP and its coming here. From now on XDP lets the
-			// client's packets through to the server, the retransmission of this one first.
-			w.kernel.admit(w.service, w.in.Route(slot).Peer())
-			w.counts.Count(metrics.Verified)
+			w.admit(slot, h)
 			return
 		}
 		if h.Verified {
@@ -118,16 +115,36 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 	}
 }
 
+// admit lets a verified client through to a server that keeps its port. XDP could not verify this ClientHello: it does
+// not know the cookies, or a rotation came in between. Sent to the client, it is turned round where answers get the
+// service's port, and goes to the server as if it came from the client; what the client sends after it passes XDP.
+func (w *worker) admit(slot int, h *handoff.Hello) {
+	if w.limited(h) {
+		return
+	}
+	w.kernel.admit(w.service, w.in.Route(slot).Peer())
+	w.answers.Add(w.in.Datagram(slot), w.in.Route(slot))
+	w.counts.Count(metrics.Verified)
+}
+
+// limited reports whether a verified client is one too many at the moment, and counts it.
+func (w *worker) limited(h *handoff.Hello) bool {
+	switch {
+	case !w.service.sources.Take(&h.Binding.Source, w.now):
+		w.counts.Count(metrics.SourceRate)
+	case !w.service.all.Take(w.service.config.BackendHelloRate, w.now):
+		w.counts.Count(metrics.ServiceRate)
+	default:
+		return false
+	}
+	return true
+}
+
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. The client's old
 // flow, if there is one, ends only here, where the new one has proved its address (RFC 6347 section 4.2.8).
 func (w *worker) open(slot int, h *handoff.Hello) {
 	route := w.in.Route(slot)
-	switch {
-	case !w.service.sources.Take(&h.Binding.Source, w.now):
-		w.counts.Count(metrics.SourceRate)
-		return
-	case !w.service.all.Take(w.service.config.BackendHelloRate, w.now):
-		w.counts.Count(metrics.ServiceRate)
+	if w.limited(h) {
 		return
 	}
 	if old := w.flows.Lookup(route.Peer()); old != nil {

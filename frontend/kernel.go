@@ -134,11 +134,13 @@ func (k *kernel) protect(v *service, mode bpf.Mode) error {
 	c := v.config
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Format: v.format(), Slots: v.slots, FlowHellos: v.kind() == handoff.DoubleHVR,
+		Format: v.format(), Slots: v.slots,
 		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
 		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
 		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
 	}
+	// Where the programs do not know a right cookie, a client that showed one to a worker may show it again.
+	s.FlowHellos = v.kind() == handoff.DoubleHVR || v.inline && s.Format == bpf.FormatWorkers
 	if v.inline && len(v.workers) > 0 {
 		s.WorkersPort = v.workers[0].conn.Local().Port()
 	}

@@ -33,6 +33,10 @@ type secrets struct {
 	failures  atomic.Uint64
 }
 
+// apart is how long a client may take to return its cookie: a ClientHello is sent again after 1, 2 and 4 s (RFC 6347
+// section 4.2.4.1), and a cookie is good for one rotation.
+const apart = 10 * time.Second
+
 // openSecrets gets the first secret. Without one there is no guard: the error is final.
 func openSecrets(c *Config, k *kernel) (*secrets, error) {
 	s := &secrets{file: c.SecretFile, entropy: c.Entropy, every: c.RotateEvery, log: c.Log, kernel: k}
@@ -140,6 +144,10 @@ func (s *secrets) reload() error {
 	}
 	if ring == s.store.Load() {
 		return nil
+	}
+	if s.rotations.Load() > 0 && time.Since(time.Unix(0, s.changed.Load())) < apart {
+		s.log.Warn("secret file changed twice in short time: clients that are in between with the secret before the last start over",
+			"mend", fmt.Sprintf("leave %v between two changes", apart))
 	}
 	if err := s.rotated(ring); err != nil {
 		return s.failed("secret could not be put in force; keeping the old one", err)

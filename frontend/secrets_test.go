@@ -113,6 +113,8 @@ func TestSecretFile(t *testing.T) {
 	writeFile(t, file, "# ours\n"+one+"\n")
 	c := secretsWith(nil)
 	c.SecretFile = file
+	var log bytes.Buffer
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	s, err := openSecrets(c, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -131,6 +133,10 @@ func TestSecretFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(two, one)
+	const soon = "changed twice in short time"
+	if strings.Contains(log.String(), soon) {
+		t.Errorf("one change, and it is said to be two: %s", &log)
+	}
 	for _, bad := range []string{"", "12ab", strings.Repeat("00", 32), "zz" + one[2:], three + "x"} {
 		writeFile(t, file, bad)
 		if err := s.reload(); err == nil {
@@ -146,6 +152,9 @@ func TestSecretFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(three, one)
+	if !strings.Contains(log.String(), soon) || !strings.Contains(log.String(), "leave 10s") {
+		t.Errorf("a second change at once, and nothing is said of it: %s", &log)
+	}
 	// A secret is staged, so that all honour it, before it is the one that issues cookies.
 	for _, lines := range [][2]string{{three, two}, {two, three}} {
 		writeFile(t, file, lines[0]+"\n"+lines[1]+"\n")

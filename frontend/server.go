@@ -209,27 +209,30 @@ func (v *service) announce() {
 	}
 }
 
-// listen opens a socket for each worker. The first is opened alone, so that a port in use is seen: a group with
-// SO_REUSEPORT would let another program of this user in, and half the clients would be served by it.
+// listen opens a socket for each worker. The first is bound alone, so that a port in use is seen: a group with
+// SO_REUSEPORT would let another program of this user in, and half the clients would be served by it. Then it opens
+// the group itself: closed and bound again, it could find another guard on the port.
 func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
 	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer, SendBuffer: c.ReceiveBuffer} // an answer for each question
-	alone, err := udpbatch.Listen(addr, options)
+	first, err := udpbatch.Listen(addr, options)
 	if err != nil {
 		return nil, err
 	}
-	addr = netip.AddrPortFrom(addr.Addr(), alone.Local().Port())
-	alone.Close()
+	conns := []*udpbatch.Conn{first}
+	addr = netip.AddrPortFrom(addr.Addr(), first.Local().Port())
 	options.ReusePort = true
-	var conns []*udpbatch.Conn
-	for range c.Workers {
-		conn, err := udpbatch.Listen(addr, options)
-		if err != nil {
-			for _, c := range conns {
-				c.Close()
-			}
-			return nil, err
+	err = first.Share()
+	for len(conns) < c.Workers && err == nil {
+		var conn *udpbatch.Conn
+		if conn, err = udpbatch.Listen(addr, options); err == nil {
+			conns = append(conns, conn)
 		}
-		conns = append(conns, conn)
+	}
+	if err != nil {
+		for _, c := range conns {
+			c.Close()
+		}
+		return nil, err
 	}
 	return conns, nil
 }

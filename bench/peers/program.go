@@ -4,10 +4,12 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -47,7 +49,15 @@ func (p *Program) Build(dir string) (string, error) {
 
 // compile is the command for C and C++.
 func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
-	for _, name := range []string{"common/peer.h", "common/client.h", p.Source} {
+	names, err := fs.Glob(sources, "common/*.h")
+	if err != nil {
+		return nil, err
+	}
+	own, err := fs.Glob(sources, path.Dir(p.Source)+"/*.h")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Concat(names, own, []string{p.Source}) {
 		text, err := sources.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("source of %s: %w", p.Title, err)

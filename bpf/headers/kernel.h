@@ -21,7 +21,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_REUSEPORT_SOCKARRAY = 20,
 };
 
-enum { BPF_ANY = 0, BPF_F_MMAPABLE = 1 << 10, BPF_F_MARK_MANGLED_0 = 1 << 5 };
+enum { BPF_ANY = 0, BPF_F_MMAPABLE = 1 << 10, BPF_F_MARK_MANGLED_0 = 1 << 5, BPF_F_INGRESS = 1 << 0 };
 
 enum xdp_action { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
 
@@ -37,7 +37,9 @@ struct xdp_md {
 
 struct __sk_buff {
 	__u32 len;
-	__u32 before_data[18];
+	__u32 before_ifindex[9];
+	__u32 ifindex;
+	__u32 before_data[8];
 	__u32 data;
 	__u32 data_end;
 };

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -131,10 +132,17 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	doors.serve(server)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	if err := frontend.DropPrivileges(); err != nil {
 		f.config.Log.Warn("capabilities are kept", "error", err, "mend", "build with CGO_ENABLED=0")
+	}
+	if err := readable(f.config.SecretFile); err != nil {
+		stop()
+		_ = <-done // why it does not start is told
+		return err
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd is no error
 	for {
@@ -147,6 +155,23 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 			return err
 		}
 	}
+}
+
+// readable reports that a guard that has given up its capabilities cannot read its secret file again: root without
+// them reads no other user's. That is better known at the start than at the first rotation.
+func readable(file string) error {
+	if file == "" {
+		return nil
+	}
+	r, err := os.Open(file)
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("read the secret file again, as when it changes: %w, without the capabilities that a guard gives up once it runs: give it to the guard's user: chown %d %s",
+			err, os.Geteuid(), file)
+	}
+	if err == nil {
+		r.Close()
+	}
+	return nil // what else is wrong with it is for the rotation to say
 }
 
 // doors are those that are not off.

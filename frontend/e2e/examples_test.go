@@ -3,10 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
 	"net/netip"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,41 +12,25 @@ import (
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/cookie/examples"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// examples are the programs of cookie/examples, built as their heads say.
-var examples = sync.OnceValues(func() (dir string, err error) {
-	for _, c := range [][]string{
-		{"cc", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(shared, "example-openssl"), "../../cookie/examples/openssl/server.c", "-lssl", "-lcrypto", "-lpthread"},
-		{"go", "build", "-o", filepath.Join(shared, "example-gate"), "../../cookie/examples/gate"},
-	} {
-		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build the examples (apt-get install gcc libc6-dev libssl-dev): %w\n%s", err, out)
-		}
-	}
-	return shared, nil
-})
+// exampleFiles has the programs of cookie/examples.
+var exampleFiles = sync.OnceValues(func() (string, error) { return shared, examples.Build(shared) })
 
 func example(t *testing.T, name string) string {
 	t.Helper()
-	dir, err := examples()
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "example-"+name)
+	return filepath.Join(built(t)(exampleFiles()), name)
 }
 
 // opensslExample starts the example that verifies the guard's cookies in OpenSSL's callbacks.
 func opensslExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	t.Helper()
 	cert, key := certFiles(t)
-	p := start(t, "", example(t, "openssl"), addr.Addr().String(), strconv.Itoa(int(addr.Port())), cert, key, secrets)
+	p := start(t, "", example(t, examples.OpenSSL), addr.Addr().String(), strconv.Itoa(int(addr.Port())), cert, key, secrets)
 	awaitServer(t, p, addr)
 	return &server{program: p, addr: addr, closed: "closed"}
 }
@@ -58,7 +39,7 @@ func opensslExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 func gateExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	t.Helper()
 	behind := echoServer(t, netip.AddrPortFrom(addr.Addr(), freePort(t)), "trust")
-	p := start(t, "", example(t, "gate"), "-listen", addr.String(), "-server", behind.addr.String(), "-secret-file", secrets)
+	p := start(t, "", example(t, examples.Gate), "-listen", addr.String(), "-server", behind.addr.String(), "-secret-file", secrets)
 	awaitServer(t, p, addr)
 	return &server{program: p, addr: addr}
 }

@@ -54,7 +54,7 @@ func table(version func(library string) string) string {
 		for _, c := range r.clients {
 			titles = append(titles, matrixClients[c].title)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.server, version(r.library), mode, r.config, strings.Join(titles, ", "), r.limits)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.server, version(r.library), mode, r.configuration(), strings.Join(titles, ", "), r.limits)
 	}
 	return b.String()
 }

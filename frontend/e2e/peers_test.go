@@ -4,49 +4,35 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
-// builds are the programs of bench/peers that tests have asked for, compiled once each.
-var builds struct {
-	mu   sync.Mutex
-	made map[string]func() (string, error)
-}
+// builds are the programs of bench/peers that tests have asked for.
+var builds peers.Builder
 
 // build compiles a program of bench/peers.
 func build(t *testing.T, p *peers.Program) string {
 	t.Helper()
 	need(t, "cc")
-	builds.mu.Lock()
-	if builds.made == nil {
-		builds.made = make(map[string]func() (string, error))
+	return built(t)(builds.Build(p))
+}
+
+// built is what a build has made; where it could not, the test is skipped, or fails in CI.
+func built(t *testing.T) func(path string, err error) string {
+	return func(path string, err error) string {
+		t.Helper()
+		if err != nil && os.Getenv("CI") != "true" {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
-	once := builds.made[p.Name]
-	if once == nil {
-		once = sync.OnceValues(func() (string, error) {
-			dir := filepath.Join(shared, p.Name+".d")
-			if err := os.Mkdir(dir, 0o700); err != nil {
-				return "", err
-			}
-			return p.Build(dir)
-		})
-		builds.made[p.Name] = once
-	}
-	builds.mu.Unlock()
-	binary, err := once()
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return binary
 }
 
 // startPeer starts a server of bench/peers. cookies are what it is told they shall be.
@@ -88,16 +74,8 @@ func awaitListener(t *testing.T, p *program, addr netip.AddrPort) {
 	})
 }
 
-// coapServer starts libcoap's example server, built for a library. Its DTLS port is the one above that it is given.
-func coapServer(t *testing.T, addr netip.AddrPort, library string) *server {
-	t.Helper()
-	p := start(t, "", "coap-server-"+library, "-A", addr.Addr().String(), "-p", strconv.Itoa(int(addr.Port())-1), "-d", "10", "-h", "coap", "-k", coapKey)
-	awaitListener(t, p, addr)
-	return &server{program: p, addr: addr}
-}
-
 // coapKey is the pre-shared key of coap-server and its clients.
-const coapKey = "a key for tests"
+const coapKey = "a-key-for-tests"
 
 // coapClient is libcoap's: a program that asks one thing, each time in an association of its own.
 type coapClient struct {
@@ -131,5 +109,8 @@ func (c *coapClient) ask(args ...string) string {
 	}
 	return string(out)
 }
+
+// exchange is for servers of other protocols.
+func (c *coapClient) exchange(string, string) { c.t.Helper(); c.t.Fatal("coap-client cannot say that") }
 
 func (*coapClient) close() {}

@@ -108,19 +108,22 @@ func (p *program) say(line string) {
 	}
 }
 
-// insist writes a line to the program until it says the line itself, which it got from the server: application
-// data that comes before the end of the handshake is lost, and nobody sends it again.
-func (p *program) insist(line string) {
+// ping implements association.
+func (p *program) ping(text string) { p.t.Helper(); p.exchange(text, text+"\n") }
+
+// exchange writes a line to the program until it says answer, which it got from the server: application data that
+// comes before the end of the handshake is lost, and nobody sends it again.
+func (p *program) exchange(line, answer string) {
 	p.t.Helper()
 	for end := time.Now().Add(patience / 2); ; {
 		p.say(line)
 		for again := time.Now().Add(2 * time.Second); time.Now().Before(again); time.Sleep(2 * time.Millisecond) {
-			if p.says(line + "\n") {
+			if p.says(answer) {
 				return
 			}
 		}
 		if time.Now().After(end) {
-			p.expect(line + "\n")
+			p.expect(answer)
 			return
 		}
 	}

@@ -1,25 +1,19 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"flag"
 	"fmt"
-	"math/big"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/peers"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -29,7 +23,7 @@ var shared string
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait for retransmission timers, not for the CPU.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "20"); err != nil {
 		panic(err)
 	}
 	var err error
@@ -37,45 +31,22 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	builds.Dir = shared
 	code := m.Run()
 	os.RemoveAll(shared)
 	os.Exit(code)
 }
 
-// certificate makes a throw-away one and returns its files.
-var certificate = sync.OnceValues(func() (files [2]string, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return files, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return files, err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return files, err
-	}
-	files = [2]string{filepath.Join(shared, "cert.pem"), filepath.Join(shared, "key.pem")}
-	for i, b := range []*pem.Block{{Type: "CERTIFICATE", Bytes: der}, {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(files[i], pem.EncodeToMemory(b), 0o600); err != nil {
-			return files, err
-		}
-	}
-	return files, nil
-})
+// identity makes the servers' certificate and key, once for all tests.
+var identity = sync.OnceValues(func() (peers.Identity, error) { return peers.NewIdentity(shared) })
 
 func certFiles(t *testing.T) (cert, key string) {
 	t.Helper()
-	files, err := certificate()
+	id, err := identity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return files[0], files[1]
+	return id.Certificate, id.Key
 }
 
 // server is a DTLS server that echoes lines which begin with "ping".
@@ -85,56 +56,66 @@ type server struct {
 	closed string // what it says when a client has closed; "" where it says nothing
 }
 
-// opensslServer starts an unmodified openssl s_server. It serves one client and is then good for no other:
-// its socket stays connected to that client's address.
-func opensslServer(t *testing.T, addr netip.AddrPort, args ...string) *server {
+// Command lines of unmodified server programs: as an operator writes them, for port 4434.
+const (
+	// opensslListens serves one client and is then good for no other: its socket stays connected to that client's address.
+	opensslListens = "openssl s_server -dtls1_2 -listen -accept 127.0.0.1:4434 -cert cert.pem -key key.pem"
+	// opensslAccepts serves one client at a time.
+	opensslAccepts = "openssl s_server -dtls1_2 -accept 127.0.0.1:4434 -cert cert.pem -key key.pem"
+	// gnutlsServ serves one client at a time, any number one after the other.
+	gnutlsServ = "gnutls-serv --udp --echo --port 4434 --x509certfile cert.pem --x509keyfile key.pem"
+	// coapServer has its DTLS port above the one that it is given.
+	coapServer = "coap-server-%s -A 127.0.0.1 -p 4433 -d 10 -h coap -k " + coapKey
+	coturn     = "turnserver -n -L 127.0.0.1 -E 127.0.0.1 -p 3478 --tls-listening-port 4434 --cert cert.pem --pkey key.pem " +
+		"--no-tls --no-tcp --no-cli --no-auth --log-file stdout --pidfile turn.pid --db turn.db"
+)
+
+// recipe starts a server program with a command line whose addresses, ports and files are those of the test.
+func recipe(t *testing.T, line string, addr netip.AddrPort) *server {
 	t.Helper()
 	cert, key := certFiles(t)
-	if len(args) == 0 {
-		args = []string{"-dtls1_2"}
+	dir, host, port := t.TempDir(), addr.Addr().String(), int(addr.Port())
+	mine := map[string]string{
+		"127.0.0.1:4434": addr.String(), "127.0.0.1": host, "4434": strconv.Itoa(port), "4433": strconv.Itoa(port - 1),
+		"3478": strconv.Itoa(int(freePort(t))), "cert.pem": cert, "key.pem": key,
+		"turn.pid": filepath.Join(dir, "pid"), "turn.db": filepath.Join(dir, "db"),
 	}
-	args = append([]string{"s_server", "-listen", "-accept", addr.String(), "-cert", cert, "-key", key}, args...)
-	p := start(t, "ping", "openssl", args...)
-	awaitServer(t, p, addr)
-	return &server{program: p, addr: addr, closed: "DONE"}
+	args := strings.Fields(line)
+	for i, a := range args {
+		if my, ok := mine[a]; ok {
+			args[i] = my
+		}
+	}
+	s := &server{addr: addr}
+	echo := ""
+	if args[0] == "openssl" { // it shows what comes, and sends what it reads
+		echo, s.closed = "ping", "DONE"
+	}
+	s.program = start(t, echo, args[0], args[1:]...)
+	awaitListener(t, s.program, addr)
+	return s
 }
 
-// gnutlsServer starts an unmodified gnutls-serv: one client at a time, any number one after the other.
-func gnutlsServer(t *testing.T, addr netip.AddrPort, args ...string) *server {
+// opensslServer starts the unmodified openssl s_server -listen.
+func opensslServer(t *testing.T, addr netip.AddrPort, more ...string) *server {
 	t.Helper()
-	cert, key := certFiles(t)
-	args = append([]string{"--udp", "--echo", "--port", strconv.Itoa(int(addr.Port())), "--x509certfile", cert, "--x509keyfile", key}, args...)
-	p := start(t, "", "gnutls-serv", args...)
-	awaitServer(t, p, addr)
-	return &server{program: p, addr: addr}
+	line := opensslListens
+	if len(more) > 0 {
+		line = strings.Replace(line, "-dtls1_2", strings.Join(more, " "), 1)
+	}
+	return recipe(t, line, addr)
 }
 
-// echoBinary compiles the server in testdata.
-var echoBinary = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(shared, "echo_server")
-	out, err := exec.Command("cc", "-Wall", "-O1", "-o", binary, filepath.Join("testdata", "echo_server.c"), "-lssl", "-lcrypto", "-lpthread").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("compile the echo server (its headers: apt-get install libssl-dev): %w\n%s", err, out)
-	}
-	return binary, nil
-})
+// gnutlsServer starts the unmodified gnutls-serv.
+func gnutlsServer(t *testing.T, addr netip.AddrPort, more ...string) *server {
+	t.Helper()
+	return recipe(t, gnutlsServ+" "+strings.Join(more, " "), addr)
+}
 
-// echoServer starts the server in testdata, which serves any number of clients at a time. Its cookies are for
-// the mode harvest or trust.
+// echoServer starts a server that serves any number of clients at a time. Its cookies are for the mode harvest or trust.
 func echoServer(t *testing.T, addr netip.AddrPort, mode string) *server {
 	t.Helper()
-	need(t, "cc")
-	binary, err := echoBinary()
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key := certFiles(t)
-	p := start(t, "", binary, addr.Addr().String(), strconv.Itoa(int(addr.Port())), cert, key, mode)
-	awaitServer(t, p, addr)
-	return &server{program: p, addr: addr, closed: "closed"}
+	return startPeer(t, addr, "openssl", map[string]string{"harvest": "", "trust": "trust"}[mode])
 }
 
 // awaitServer waits until the server behind p asks for a cookie.

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -23,28 +22,22 @@ type Pool struct {
 	clock *atomic.Uint32
 	known atomic.Int32
 
-	counts   atomic.Bool    // the server keeps who asks, and is told to forget
-	held     atomic.Bool    // ... and is not, for it takes a cookie only from whom it keeps: see held.go
-	left     []atomic.Int64 // since when each port's handshake is left unfinished, Unix nanoseconds; 0: it is not
-	rounds   uint32         // of asking
-	question []byte         // the ClientHello that asks for a cookie
-	poller   *udpbatch.Poller
-	batch    *udpbatch.Batch
-	queue    *udpbatch.Queue
+	counts    atomic.Bool    // the server keeps who asks, and is told to forget
+	held      atomic.Bool    // ... and is not, for it takes a cookie only from whom it keeps: see held.go
+	left      []atomic.Int64 // since when each port's handshake is left unfinished, Unix nanoseconds; 0: it is not
+	rounds    uint32         // of asking
+	window    int            // ports that are asked at once
+	most      int            // cookies that the server gives before it forgets somebody; 0: no end was seen
+	fruitless int            // fills after each other that brought nothing
+	question  []byte         // the ClientHello that asks for a cookie
+	poller    *udpbatch.Poller
+	batch     *udpbatch.Batch
+	queue     *udpbatch.Queue
 }
-
-// Pace of harvesting: window bounds what the server gets at once, answerTime is how long an answer may take
-// on a server that is busy, and attempts what loss may do. A server that answers 50 000 a second fills a pool
-// of 4096 in a tenth of a second; a dead one costs three attempts for the first window and no more.
-const (
-	window     = 64
-	answerTime = 250 * time.Millisecond
-	attempts   = 3
-)
 
 // newPool opens a port to server for each slot of t, which must be empty, for a pool of size.
 func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, error) {
-	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(1)}
+	p := &Pool{size: size, slots: t.Slots, clock: t.Clock, question: question, queue: udpbatch.NewQueue(1), window: window}
 	p.tick(time.Now())
 	var err error
 	if p.poller, err = udpbatch.NewPoller(window); err != nil {
@@ -136,6 +129,7 @@ func (p *Pool) forget() {
 		p.slots[i].forget()
 	}
 	p.known.Store(0)
+	p.most, p.fruitless = 0, 0
 }
 
 // tick moves the clock of reservations on.
@@ -155,11 +149,36 @@ func (p *Pool) runClock(ctx context.Context) {
 	}
 }
 
+// Servers that keep who asks without saying so: libcoap has room for 100 that asked in the last half minute, and hears
+// no others, clients of theirs included.
+const (
+	// enough is how many ports such a pool must have.
+	enough = 64
+	// patientFills is how many fills after each other must have brought nothing, of a server that answers the canary.
+	patientFills = 3
+)
+
 // fill asks for the cookies that are not known, of ports that are free, and reports whether the pool can serve: whether
-// no more than those in reserve are still missing. It stops at the first window that gets no answer at all.
+// no more than those in reserve are still missing, or the server gives no more. It stops at the first window that
+// gets no answer at all.
 func (p *Pool) fill(ctx context.Context) bool {
-	p.askAll(ctx, p.missing())
-	return len(p.missing()) <= len(p.ports)-p.size && p.known.Load() > 0
+	before, missing := int(p.known.Load()), p.missing()
+	if p.most > 0 {
+		missing = missing[:min(len(missing), max(0, p.most-before))]
+	}
+	p.askAll(ctx, missing)
+	known := int(p.known.Load())
+	switch {
+	case known > 0 && len(p.missing()) <= len(p.ports)-p.size:
+		return true
+	case known > before:
+		p.fruitless = 0
+	case p.most == 0:
+		if p.fruitless++; p.fruitless >= patientFills && known >= enough {
+			p.most = known
+		}
+	}
+	return p.most > 0 && known >= enough
 }
 
 // missing are the ports that are free and whose cookie is not known.
@@ -184,92 +203,4 @@ func (p *Pool) refresh(ctx context.Context) {
 		}
 	}
 	p.askAll(ctx, all)
-}
-
-func (p *Pool) askAll(ctx context.Context, missing []int) {
-	for len(missing) > 0 && ctx.Err() == nil {
-		n := min(window, len(missing))
-		if p.ask(missing[:n]) == 0 {
-			return
-		}
-		missing = missing[n:]
-	}
-}
-
-// ask harvests a window of ports and returns how many answered.
-func (p *Pool) ask(which []int) (got int) {
-	waiting := make(map[int32]bool, len(which))
-	for _, i := range which {
-		if !p.ports[i].Acquire() {
-			got++ // a worker took it: nothing to wait for, and no sign of a dead server
-			continue
-		}
-		defer p.ports[i].Release()
-		p.drain(i)
-		if p.poller.Add(p.ports[i].FD(), udpbatch.Event{A: int32(i)}) == nil {
-			defer p.poller.Remove(p.ports[i].FD())
-			waiting[int32(i)] = true
-		}
-	}
-	for range attempts {
-		question := p.next()
-		for i := range waiting {
-			p.queue.Add(question, nil)
-			_, _ = p.ports[i].Send(p.queue) // a refusal shows as no answer
-		}
-		for end := time.Now().Add(answerTime); len(waiting) > 0; {
-			left := time.Until(end).Milliseconds()
-			if left <= 0 {
-				break
-			}
-			n, _, err := p.poller.Wait(int(left))
-			if err != nil || n == 0 {
-				break
-			}
-			for e := range n {
-				if i := p.poller.Event(e).A; p.answered(int(i)) {
-					p.leave(int(i))
-					p.poller.Remove(p.ports[i].FD())
-					delete(waiting, i)
-					got++
-				}
-			}
-		}
-	}
-	return got
-}
-
-// release has a server that keeps who asks forget c, so that asking leaves nothing there.
-func (p *Pool) release(c *udpbatch.Conn) {
-	if p.counts.Load() || p.held.Load() {
-		p.queue.Add(goodbye, nil)
-		_, _ = c.Send(p.queue)
-	}
-}
-
-// answered reads port i and reports whether its cookie came.
-func (p *Pool) answered(i int) bool {
-	p.batch.Reset()
-	n, err := p.ports[i].Recv(p.batch)
-	if err != nil {
-		return false
-	}
-	for s := range n {
-		c, ok := hello.HelloVerifyCookie(p.batch.Datagram(s))
-		if ok && len(c) > 0 && len(c) <= hello.MaxCookie {
-			if p.slots[i].set(c) {
-				p.known.Add(1)
-			}
-			return true
-		}
-	}
-	return false
-}
-
-// drain throws away what an earlier flow left in port i's buffer.
-func (p *Pool) drain(i int) {
-	for n := 1; n > 0; {
-		p.batch.Reset()
-		n, _ = p.ports[i].Recv(p.batch)
-	}
 }

@@ -88,6 +88,38 @@ func TestReadyWithSilentPorts(t *testing.T) {
 	}
 }
 
+// A server that hears no more than some addresses is served with those, and not asked from others again.
+func TestPoolOfWhatTheServerHears(t *testing.T) {
+	t.Parallel()
+	s := handofftest.Start(t)
+	b, err := openBackend(t, s, Harvest, 256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Change(func(s *handofftest.Server) { s.Key, s.Most = "second", 100 })
+	b.forget()
+	for i := range patientFills + 1 { // the first brings some
+		if b.pool.fill(t.Context()) != (i == patientFills) {
+			t.Errorf("fill %d: ready %v, with %d cookies", i, i != patientFills, b.pool.known.Load())
+		}
+	}
+	if got := b.pool.known.Load(); got != 100 {
+		t.Errorf("%d cookies known, the server gives 100", got)
+	}
+	heard, _, _ := s.Seen()
+	s.Change(func(s *handofftest.Server) { s.Most = 0 })
+	if !b.pool.fill(t.Context()) {
+		t.Error("not ready any more")
+	}
+	if now, _, _ := s.Seen(); now != heard {
+		t.Errorf("asked %d times more for what the server does not give", now-heard)
+	}
+	b.forget()
+	if b.pool.fill(t.Context()); int(b.pool.known.Load()) != len(b.pool.ports) {
+		t.Errorf("%d cookies known of a server that hears all again", b.pool.known.Load())
+	}
+}
+
 // The previous secret counts for GraceTime after a rotation, and no rotation is missed.
 func TestGrace(t *testing.T) {
 	t.Parallel()

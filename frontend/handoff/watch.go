@@ -196,7 +196,12 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 		b.filled = time.Now()
 		b.pool.refresh(ctx)
 	}
+	bounded := b.pool.most > 0
 	b.full.Store(b.pool.fill(ctx))
+	if !bounded && b.pool.most > 0 {
+		b.config.Log.Warn("back end gives cookies to so many sockets and no more: a guessed cookie is right once in as many tries",
+			"backend", b.config.Server, "sockets", b.pool.most, "asked for", b.pool.size)
+	}
 }
 
 // begin starts a harvest with the canary's cookie.

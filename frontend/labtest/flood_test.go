@@ -153,7 +153,8 @@ func TestFloodStaysOut(t *testing.T) {
 				p := newPlace(t)
 				servers := s.serve(t, p.Lab)
 				g := p.run(append(s.args(), "--answer", answer, "--unverified", "drop")...)
-				before := servers[0].counts()
+				servers[0].tap.look()
+				before := servers[0].tap.received
 				f := newFlooder(t, p)
 				for seen, sent := uint64(0), 0; seen < floodSize; {
 					if sent > 20*floodSize {
@@ -164,9 +165,9 @@ func TestFloodStaysOut(t *testing.T) {
 					seen = packets(g)
 				}
 				for i, s := range servers {
-					c := s.counts()
-					if c.flood > 0 || name == "inline" && i == 0 && c.received != before.received {
-						t.Errorf("datagrams at the server: %+v", c)
+					s.tap.look()
+					if s.tap.flood > 0 || name == "inline" && i == 0 && s.tap.received != before {
+						t.Errorf("%d datagrams at the server, %d of the flood", s.tap.received, s.tap.flood)
 					}
 				}
 				for _, a := range public {
@@ -176,8 +177,9 @@ func TestFloodStaysOut(t *testing.T) {
 					c.close()
 				}
 				for _, s := range servers {
-					if c := s.counts(); c.flood > 0 || c.clients != 1 {
-						t.Errorf("datagrams at the server: %+v", c)
+					s.tap.look()
+					if n := s.clients(1); s.tap.flood > 0 || n != 1 {
+						t.Errorf("%d clients and %d datagrams of the flood at the server", n, s.tap.flood)
 					}
 				}
 				t.Log(g.status().XDP.Verdicts, g.status().Packets)

@@ -1,81 +1,108 @@
 package labtest
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
-// A server that computes the guard's cookies from a shared secret takes clients over, and keeps to it when the
-// secret is another one.
-func TestNativeHMAC(t *testing.T) {
-	for _, answer := range []string{"workers", "xdp"} {
-		t.Run(answer, func(t *testing.T) {
-			p := newPlace(t)
-			secrets := filepath.Join(t.TempDir(), "secrets")
-			first, second := p.secret(), p.secret()
-			// The server knows both; the guard goes from one to the other.
-			write(t, secrets, first+second)
-			servers := make([]*server, 0, 2)
-			for _, a := range public {
-				servers = append(servers, startServer(t, p.Guard, a, secrets))
-			}
-			write(t, secrets, first)
-			g := p.run(append(inline(), "--answer", answer, "--handoff", "native-hmac", "--secret-file", secrets)...)
-			before := g.status().Secret.Fingerprint
-			to := public
-			t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
-			write(t, secrets, second)
-			g.signal(syscall.SIGHUP)
-			g.until("the new secret", func() bool { return g.status().Secret.Fingerprint != before })
-			t.Run("rotated", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
-			g.answered(answer == "xdp", 2*len(clients)*len(to))
-			for _, s := range servers {
-				if c := s.counts(); c.clients != uint64(2*len(clients)) {
-					t.Errorf("%+v, want %d clients", c, 2*len(clients))
-				}
-			}
-			g.stop()
-		})
+// nativeServers start servers that know the secret in a file, by the mode that takes clients to them; the first two are
+// those of cookie/examples. kernel says that XDP can make their cookies. wolfSSL 5.5 takes no ClientHello in fragments.
+var nativeServers = map[string]struct {
+	handoff string
+	kernel  bool
+	start   func(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server
+	clients map[string]dialer
+}{
+	"openssl": {"native-hmac", true, startExample, clients},
+	"gate":    {"native-hmac", true, startGate, clients},
+	"qt":      {"native-qt", true, startNative("qt"), clients},
+	"wolfssl": {"native-wolfssl", false, startNative("wolfssl"), whole},
+	"gnutls":  {"native-gnutls", false, startNative("gnutls"), clients},
+}
+
+func startNative(name string) func(*testing.T, *lab.Namespace, netip.AddrPort, string) *server {
+	return func(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
+		t.Helper()
+		return startPeer(t, h, at, name, secretFile)
 	}
 }
 
-// A Qt server whose verifier has the guard's secret takes clients over, inline, and the kernel makes its cookies.
-func TestNativeQt(t *testing.T) {
-	qt := peers.Find("qt")
-	path, err := qt.Build(t.TempDir())
-	require(t, "Qt", err)
-	id, err := identity()
-	if err != nil {
-		t.Fatal(err)
+// Servers that compute the guard's cookies, or have theirs computed by the guard, take clients over inline, whoever
+// answers.
+func TestNative(t *testing.T) {
+	for name, n := range nativeServers {
+		ways := map[string][]string{"auto": nil, "workers": {"--answer", "workers"}, "xdp": {"--answer", "xdp"}}
+		if !n.kernel { // TestFormulaOfWorkers has the refusal
+			delete(ways, "xdp")
+			ways["generic"] = []string{"--xdp-mode", "generic"} // the programs see what a worker sends on once more
+		}
+		for way, args := range ways {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				p := newPlace(t)
+				secrets := filepath.Join(t.TempDir(), "secrets")
+				write(t, secrets, p.secret())
+				var servers []*server
+				for _, a := range public {
+					servers = append(servers, n.start(t, p.Guard, a, secrets))
+				}
+				g := p.run(slices.Concat(inline(), args, []string{"--handoff", n.handoff, "--secret-file", secrets})...)
+				newFlooder(t, p).send(1000)
+				to := public
+				t.Run("reach", func(t *testing.T) { reachBy(t, p.Lab, n.clients, to[:]...) })
+				if n.kernel {
+					g.answered(way != "workers", len(n.clients)*len(to))
+				} else {
+					g.turned(len(n.clients) * len(to))
+				}
+				for _, s := range servers {
+					if c := s.clients(len(n.clients)); c != len(n.clients) {
+						t.Errorf("%d clients at the server, want %d", c, len(n.clients))
+					}
+				}
+				g.stop()
+				p.free()
+			})
+		}
 	}
-	for _, answer := range []string{"auto", "workers", "xdp"} {
-		t.Run(answer, func(t *testing.T) {
-			p := newPlace(t)
-			secrets := filepath.Join(t.TempDir(), "secrets")
-			write(t, secrets, p.secret())
-			for _, a := range public {
-				s := start(t, p.Guard, path, peers.Arguments(a, id, secrets)...)
-				s.until("Qt listens", func() bool { return inUse(t, p.Guard, a) })
-			}
-			g := p.run(append(inline(), "--answer", answer, "--handoff", "native-qt", "--secret-file", secrets)...)
-			newFlooder(t, p).send(1000)
-			to := public
-			t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
-			g.answered(answer != "workers", len(clients)*len(to))
-			g.stop()
-			p.free()
-		})
+}
+
+// turned checks that workers answered n clients or more, verified them, and sent their ClientHellos on to the server.
+func (g *guard) turned(n int) {
+	g.t.Helper()
+	x := g.status().XDP
+	if v := x.Verdicts; v["steered"] < uint64(2*n) || v["answered"] > 0 || x.Egress["turned"] < uint64(n) || v["pass-flow"] < uint64(n) {
+		g.t.Errorf("%d clients, and this is what became of their packets: %v, and at egress: %v", n, v, x.Egress)
 	}
+}
+
+// A server that verifies the guard's cookies itself follows the guard to another secret.
+func TestNativeHMACRotates(t *testing.T) {
+	p := newPlace(t)
+	secrets := filepath.Join(t.TempDir(), "secrets")
+	first, second := p.secret(), p.secret()
+	write(t, secrets, first)
+	s := startExample(t, p.Guard, public[0], secrets)
+	g := p.run(slices.Concat(inline()[:2], []string{"--handoff", "native-hmac", "--secret-file", secrets})...)
+	before := g.status().Secret.Fingerprint
+	for i, lines := range []string{first, second + first, second} {
+		write(t, secrets, lines)
+		g.signal(syscall.SIGHUP)
+		g.until("the secret of the moment", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
+		c := pion(t, p.Lab, public[0])
+		c.ping("under a secret of the moment")
+		c.close()
+	}
+	if n := s.clients(3); n != 3 {
+		t.Errorf("%d clients, want 3", n)
+	}
+	g.stop()
 }
 
 // Formulas that only workers know are theirs under auto, and a refusal if the kernel is asked for by name.
@@ -83,6 +110,7 @@ func TestFormulaOfWorkers(t *testing.T) {
 	p := newPlace(t)
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	write(t, secrets, p.secret())
+	startPeer(t, p.Guard, public[0], "wolfssl", secrets)
 	args := first("--handoff", "native-wolfssl", "--secret-file", secrets)
 	p.refused(p.command(append(args, "--answer", "xdp")...), exitUsage, "--answer xdp", "native-wolfssl", "leave --answer out")
 	p.free()
@@ -97,20 +125,13 @@ func TestFormulaOfWorkers(t *testing.T) {
 // Servers that ask a verified client once more themselves, and those that must be asked first: the kernel gives the
 // guard's cookies for them, and leaves to workers what a client says to the server's own.
 func TestServersAskAgain(t *testing.T) {
-	id, err := identity()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct{ server, cookies, handoff string }{
 		{"mbedtls", "", "double-hvr"}, {"wolfssl", "", "double-hvr"}, {"openssl-accept", "trust", "replay"},
 	} {
 		t.Run(c.server, func(t *testing.T) {
 			p := newPlace(t)
-			path, err := peers.Find(c.server).Build(t.TempDir())
-			require(t, c.server, err)
 			for _, a := range behind {
-				s := start(t, p.Server, path, peers.Arguments(a, id, c.cookies)...)
-				s.until("it listens", func() bool { return inUse(t, p.Server, a) })
+				startPeer(t, p.Server, a, c.server, c.cookies)
 			}
 			g := p.run(append(proxy(), "--handoff", c.handoff)...)
 			newFlooder(t, p).send(1000)
@@ -130,21 +151,6 @@ func TestServersAskAgain(t *testing.T) {
 	}
 }
 
-// inUse reports whether a UDP address of h is somebody's.
-func inUse(t *testing.T, h *lab.Namespace, a netip.AddrPort) bool {
-	t.Helper()
-	table := "/proc/thread-self/net/udp"
-	if a.Addr().Is6() {
-		table += "6"
-	}
-	var sockets []byte
-	err := h.Do(func() (err error) {
-		sockets, err = os.ReadFile(table)
-		return err
-	})
-	return err == nil && strings.Contains(string(sockets), fmt.Sprintf(":%04X ", a.Port()))
-}
-
 // secret makes one, with the program.
 func (p *place) secret() string {
 	p.t.Helper()
@@ -162,10 +168,7 @@ func write(t *testing.T, file, text string) {
 // it to the workers.
 func TestHarvestPrograms(t *testing.T) {
 	need(t, "openssl", "gnutls-serv")
-	id, err := identity()
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := certFiles(t)
 	for name, command := range map[string]func(netip.AddrPort) []string{
 		"openssl": func(a netip.AddrPort) []string {
 			return []string{"openssl", "s_server", "-dtls1_2", "-listen", "-accept", a.String(), "-4", "-cert", id.Certificate, "-key", id.Key}
@@ -178,8 +181,7 @@ func TestHarvestPrograms(t *testing.T) {
 			t.Run(name+"/"+mode, func(t *testing.T) {
 				p := newPlace(t)
 				to, from := public[0], behind[0]
-				argv := command(from)
-				srv := start(t, p.Server, argv[0], argv[1:]...)
+				srv := serve(t, p.Server, from, command(from)...)
 				g := p.run("--listen", to.String(), "--backend", from.String(), "--xdp-mode", mode)
 				if h := g.status().Services[0].Backend.Handoff; h != "harvest" {
 					t.Fatalf("hand-off is %s", h)
@@ -213,7 +215,7 @@ func TestHarvest(t *testing.T) {
 			p := newPlace(t)
 			var servers []*server
 			for _, a := range behind {
-				servers = append(servers, startServer(t, p.Server, a, byAddress))
+				servers = append(servers, startPeer(t, p.Server, a, "openssl", ""))
 			}
 			g := p.run(append(proxy(), "--answer", answer)...)
 			for _, s := range g.status().Services {
@@ -232,8 +234,9 @@ func TestHarvest(t *testing.T) {
 			t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
 			g.answered(answer != "workers", len(clients)*len(to))
 			for _, s := range servers {
-				if c := s.counts(); c.flood > 0 || c.clients != uint64(len(clients)) {
-					t.Errorf("datagrams at the server: %+v, want %d clients and nothing of the flood", c, len(clients))
+				s.tap.look()
+				if n := s.clients(len(clients)); s.tap.flood > 0 || n != len(clients) {
+					t.Errorf("%d clients and %d datagrams of the flood at the server, want %d and none", n, s.tap.flood, len(clients))
 				}
 			}
 			t.Log(g.status().XDP.Verdicts, g.status().XDP.Cookies, g.status().Packets)
@@ -246,7 +249,7 @@ func TestHarvest(t *testing.T) {
 // A guard that takes over from one that was killed has sockets of its own, and gives their cookies.
 func TestHarvestAfterKill(t *testing.T) {
 	p := newPlace(t)
-	srv := startServer(t, p.Server, behind[0], byAddress)
+	srv := startPeer(t, p.Server, behind[0], "openssl", "")
 	for i := range 2 {
 		g := p.run(proxy()[:4]...)
 		c := gnutls()(t, p.Lab, public[0])
@@ -265,8 +268,8 @@ func TestHarvestAfterKill(t *testing.T) {
 		c.close()
 		g.stop()
 	}
-	if c := srv.counts(); c.clients != 2 {
-		t.Errorf("%+v, want 2 clients", c)
+	if n := srv.clients(2); n != 2 {
+		t.Errorf("%d clients, want 2", n)
 	}
 	p.free()
 }

@@ -41,7 +41,7 @@ var capabilities = map[string]struct {
 // following its secrets and detaching need none.
 func TestOrdinaryUser(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0], "")
+	startServer(t, p.Guard, public[0])
 	var all []uintptr
 	for _, c := range capabilities {
 		all = append(all, c.number)
@@ -108,4 +108,23 @@ func TestEachCapability(t *testing.T) {
 			p.free()
 		})
 	}
+}
+
+// Root without capabilities cannot read another user's secret file: a guard that could not follow it does not start.
+func TestSecretFileOfAnother(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Guard, public[0])
+	secrets := filepath.Join(t.TempDir(), "secrets")
+	write(t, secrets, p.secret())
+	if err := os.Chown(secrets, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	args := first("--handoff", "trust", "--secret-file", secrets)
+	p.refused(p.command(args...), exitRun, secrets, "permission denied", "chown 0 ")
+	p.free()
+	if err := os.Chown(secrets, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	g := p.run(args...)
+	g.stop()
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,55 +12,103 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/cookie/examples"
 )
 
 // identity makes the servers' certificate and key, once for all tests.
 var identity = sync.OnceValues(func() (peers.Identity, error) { return peers.NewIdentity(os.Getenv(built)) })
 
-// compiled is the path of the server in testdata.
-var compiled = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(os.Getenv(built), "server")
-	out, err := exec.Command("cc", "-O1", "-Wall", "-Wextra", "-Werror", "-o", path, "testdata/server.c", "-lssl", "-lcrypto", "-lpthread").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
-
-// server is the server in testdata.
-type server struct{ *process }
-
-// byAddress, for a secret file, makes a server's cookies its own, of the client's address and port: harvestable.
-const byAddress = "address"
-
-// startServer starts one that trusts, or with a secret file one that verifies the guard's cookies.
-func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
+func certFiles(t *testing.T) peers.Identity {
 	t.Helper()
-	path, err := compiled()
-	require(t, "a C compiler and OpenSSL (apt-get install gcc libc6-dev libssl-dev)", err)
 	id, err := identity()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if secretFile == "" {
-		secretFile = "trust"
-	}
-	s := &server{start(t, h, path, at.Addr().String(), strconv.Itoa(int(at.Port())), id.Certificate, id.Key, secretFile)}
-	s.expect("ready\n")
+	return id
+}
+
+// server is a program that serves an address, and what has come there.
+type server struct {
+	*process
+	tap *tap
+}
+
+// serve starts one, and waits until it listens.
+func serve(t *testing.T, h *lab.Namespace, at netip.AddrPort, argv ...string) *server {
+	t.Helper()
+	s := &server{tap: openTap(t, h, at.Port())}
+	s.process = start(t, h, argv[0], argv[1:]...)
+	s.until("it listens", func() bool { return inUse(t, h, at) })
 	return s
 }
 
-// counts are what a server has seen: datagrams, those of them that are a flood's, and complete handshakes.
-type counts struct{ received, flood, clients uint64 }
+// builds are the programs of bench/peers that tests have asked for.
+var builds = sync.OnceValue(func() *peers.Builder { return &peers.Builder{Dir: os.Getenv(built)} })
 
-// counts asks the server.
-func (s *server) counts() (c counts) {
-	s.t.Helper()
-	before := len(s.text())
-	s.say("")
-	s.until("counters", func() bool { return strings.HasSuffix(s.text()[before:], "\n") })
-	if _, err := fmt.Sscanf(s.text()[before:], "received %d flood %d clients %d\n", &c.received, &c.flood, &c.clients); err != nil {
-		s.t.Fatalf("server says %q: %v", s.text()[before:], err)
+// startPeer starts a server of bench/peers; cookies are what peers.Arguments has.
+func startPeer(t *testing.T, h *lab.Namespace, at netip.AddrPort, name, cookies string) *server {
+	t.Helper()
+	p := peers.Find(name)
+	path, err := builds().Build(&p.Program)
+	require(t, p.Title, err)
+	return serve(t, h, at, append([]string{path}, peers.Arguments(at, certFiles(t), cookies)...)...)
+}
+
+// startServer starts one of any number of clients, that trusts.
+func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort) *server {
+	t.Helper()
+	return startPeer(t, h, at, "openssl", "trust")
+}
+
+var exampleFiles = sync.OnceValue(func() error { return examples.Build(os.Getenv(built)) })
+
+// examplePath is that of a program of cookie/examples.
+func examplePath(t *testing.T, name string) string {
+	t.Helper()
+	require(t, "Go, a C compiler and OpenSSL", exampleFiles())
+	return filepath.Join(os.Getenv(built), name)
+}
+
+// startExample starts the OpenSSL server of cookie/examples, which verifies the guard's cookies itself.
+func startExample(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
+	t.Helper()
+	id := certFiles(t)
+	return serve(t, h, at, examplePath(t, examples.OpenSSL), at.Addr().String(), strconv.Itoa(int(at.Port())), id.Certificate, id.Key, secretFile)
+}
+
+// startGate starts the Go program of cookie/examples, which does so in front of another server of the same host. What the
+// result says is said by that one.
+func startGate(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
+	t.Helper()
+	host := "127.0.0.1"
+	if at.Addr().Is6() {
+		host = "::1"
 	}
-	return c
+	behind := netip.AddrPortFrom(netip.MustParseAddr(host), backendPort)
+	hidden := startServer(t, h, behind)
+	gate := serve(t, h, at, examplePath(t, examples.Gate), "-listen", at.String(), "-server", behind.String(), "-secret-file", secretFile)
+	return &server{hidden.process, gate.tap}
+}
+
+// clients waits until the server has accepted n clients, and says how many it has.
+func (s *server) clients(n int) int {
+	s.t.Helper()
+	accepted := func() int { return strings.Count(s.text(), "accepted") }
+	s.until(fmt.Sprint(n, " clients"), func() bool { return accepted() >= n })
+	return accepted()
+}
+
+// inUse reports whether a UDP address of h is somebody's.
+func inUse(t *testing.T, h *lab.Namespace, a netip.AddrPort) bool {
+	t.Helper()
+	table := "/proc/thread-self/net/udp"
+	if a.Addr().Is6() {
+		table += "6"
+	}
+	var sockets []byte
+	err := h.Do(func() (err error) {
+		sockets, err = os.ReadFile(table)
+		return err
+	})
+	return err == nil && strings.Contains(string(sockets), fmt.Sprintf(":%04X ", a.Port()))
 }

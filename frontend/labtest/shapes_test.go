@@ -7,13 +7,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
-// clients of all kinds.
-var clients = map[string]dialer{
-	"openssl": openssl(), "gnutls": gnutls(), "pion": pion,
-	// ClientHellos in several handshake fragments.
-	"openssl-fragments": openssl("-mtu", "256"),
-	"gnutls-fragments":  gnutls("--mtu", "128"),
-}
+// whole are clients that send a ClientHello in one piece, clients those of all kinds.
+var (
+	whole   = map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion}
+	clients = map[string]dialer{
+		"openssl": openssl(), "gnutls": gnutls(), "pion": pion,
+		// ClientHellos in several handshake fragments.
+		"openssl-fragments": openssl("-mtu", "256"),
+		"gnutls-fragments":  gnutls("--mtu", "128"),
+	}
+)
 
 // shape is a way to stand in front of a server that trusts.
 type shape struct {
@@ -25,22 +28,24 @@ type shape struct {
 var shapes = map[string]shape{
 	"inline": {inline, func(t *testing.T, l *lab.Lab) (s []*server) {
 		for _, a := range public {
-			s = append(s, startServer(t, l.Guard, a, ""))
+			s = append(s, startServer(t, l.Guard, a))
 		}
 		return s
 	}},
 	"proxy": {proxy, func(t *testing.T, l *lab.Lab) (s []*server) {
 		for _, a := range behind {
-			s = append(s, startServer(t, l.Server, a, ""))
+			s = append(s, startServer(t, l.Server, a))
 		}
 		return s
 	}},
 }
 
 // reach lets a client of each kind talk to a server.
-func reach(t *testing.T, l *lab.Lab, to ...netip.AddrPort) {
+func reach(t *testing.T, l *lab.Lab, to ...netip.AddrPort) { t.Helper(); reachBy(t, l, clients, to...) }
+
+func reachBy(t *testing.T, l *lab.Lab, kinds map[string]dialer, to ...netip.AddrPort) {
 	t.Helper()
-	for name, dial := range clients {
+	for name, dial := range kinds {
 		for _, a := range to {
 			t.Run(name+"/"+a.Addr().String(), func(t *testing.T) {
 				t.Parallel()
@@ -128,11 +133,12 @@ func TestGenericMode(t *testing.T) {
 // A guard that only watches lets a server's own answers through, and counts what it would have done.
 func TestMonitor(t *testing.T) {
 	p := newPlace(t)
-	srv := startServer(t, p.Guard, public[0], "")
+	srv := startServer(t, p.Guard, public[0])
 	g := p.run(first("--monitor")...)
 	newAsker(t, p, public[0]).until(serverCookie, "from the server itself")
-	if v := g.status().XDP.Verdicts; v["answered"] < 3 || srv.counts().received < 3 {
-		t.Errorf("what a monitor counts: %v; and the server: %+v", v, srv.counts())
+	srv.tap.look()
+	if v := g.status().XDP.Verdicts; v["answered"] < 3 || srv.tap.received < 3 {
+		t.Errorf("what a monitor counts: %v; and %d datagrams came to the server", v, srv.tap.received)
 	}
 	g.stop()
 	p.free()

@@ -42,6 +42,14 @@ func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 	return c, nil
 }
 
+// Share lets sockets with Options.ReusePort join a listening socket that was bound without, and was alone therefore.
+func (c *Conn) Share() error {
+	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+		return fmt.Errorf("share %v with other sockets: %w", c.local, err)
+	}
+	return nil
+}
+
 // Dial opens a socket connected to peer, from a local port that the kernel chooses.
 func Dial(peer netip.AddrPort) (*Conn, error) { return DialFrom(netip.AddrPort{}, peer) }
 

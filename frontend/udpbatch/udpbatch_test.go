@@ -52,6 +52,48 @@ func await(t *testing.T, c *Conn, b *Batch, n int) {
 	}
 }
 
+// A socket that was alone on its port opens a group there, and gets its share of the clients.
+func TestShare(t *testing.T) {
+	first := listenOn(t, "127.0.0.1:0")
+	shared := Options{ReusePort: true}
+	if c, err := Listen(first.Local(), shared); !errors.Is(err, unix.EADDRINUSE) {
+		c.Close()
+		t.Fatalf("a second socket beside one that is alone: %v", err)
+	}
+	if err := first.Share(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Listen(first.Local(), shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	const clients = 64
+	for range clients {
+		c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(first.Local()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	total := 0
+	for i, c := range []*Conn{first, second} { // on loopback what was sent has come
+		b := newBatch(t, clients)
+		if _, err := c.Recv(b); err != nil {
+			t.Fatal(err)
+		}
+		if total += b.Len(); b.Len() == 0 { // by chance, once in 2^63
+			t.Errorf("socket %d gets nothing", i)
+		}
+	}
+	if total != clients {
+		t.Errorf("%d datagrams of %d", total, clients)
+	}
+}
+
 // An answer must come from the address that was asked, whichever of a wildcard's it was, IPv4 and IPv6 alike.
 func TestAnswersComeFromTheAddressAsked(t *testing.T) {
 	for _, c := range []struct{ listen, ask string }{

@@ -43,7 +43,15 @@ struct peer {
 	unsigned char datagram[PEER_DATAGRAM]; // what came and was not read yet
 	ssize_t length;
 	void *session; // for the server's use
+	struct peer *next; // in peer_employed
 };
+
+// Who has a socket, by his port. What he sent before he got it can still come to the one that listens, and makes no
+// other client of him: the two sockets would take from each other.
+static struct {
+	pthread_mutex_t lock;
+	struct peer *list[1 << 16];
+} peer_employed = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static inline void peer_die(const char *what)
 {
@@ -121,13 +129,29 @@ static inline struct peer *peer_new(void)
 	return p;
 }
 
+static inline struct peer **peer_list(const struct peer *p)
+{
+	return &peer_employed.list[((const struct sockaddr_in *)&p->address)->sin_port]; // sin6_port is at the same place
+}
+
+// peer_is_employed reports whether the sender of p's datagram has a socket.
+static inline int peer_is_employed(const struct peer *p)
+{
+	struct peer *e;
+	pthread_mutex_lock(&peer_employed.lock);
+	for (e = *peer_list(p); e && memcmp(&e->address, &p->address, p->size); e = e->next)
+		;
+	pthread_mutex_unlock(&peer_employed.lock);
+	return e != NULL;
+}
+
 // peer_next waits for a datagram of anybody who has no socket of his own.
 static inline void peer_next(struct peer *p)
 {
 	do {
 		p->size = sizeof(p->address);
 		p->length = recvfrom(peer_server.fd, p->datagram, sizeof(p->datagram), 0, (struct sockaddr *)&p->address, &p->size);
-	} while (p->length <= 0);
+	} while (p->length <= 0 || peer_is_employed(p));
 }
 
 // peer_wait waits for something to receive. 0: there is nothing within ms.
@@ -167,6 +191,10 @@ static inline void peer_connect(struct peer *p)
 	p->fd = peer_socket();
 	if (connect(p->fd, (struct sockaddr *)&p->address, p->size))
 		peer_die("connect");
+	pthread_mutex_lock(&peer_employed.lock);
+	p->next = *peer_list(p);
+	*peer_list(p) = p;
+	pthread_mutex_unlock(&peer_employed.lock);
 	// What others sent between bind and connect came here; they will send it again.
 	while (recv(p->fd, junk, sizeof(junk), MSG_DONTWAIT) >= 0)
 		;
@@ -189,8 +217,16 @@ static inline void peer_employ(struct peer *p, void *(*serve)(void *))
 
 static inline void peer_free(struct peer *p)
 {
-	if (p->fd >= 0)
+	if (p->fd >= 0) {
+		pthread_mutex_lock(&peer_employed.lock);
+		for (struct peer **e = peer_list(p); *e; e = &(*e)->next)
+			if (*e == p) {
+				*e = p->next;
+				break;
+			}
+		pthread_mutex_unlock(&peer_employed.lock);
 		close(p->fd);
+	}
 	free(p);
 }
 

@@ -26,6 +26,7 @@ type Server struct {
 	NoCookies     bool   // a ClientHello passes without
 	Silent        bool   // says nothing at all
 	Deaf          uint16 // says nothing to this port
+	Most          int    // hears no more addresses than these; 0: all
 	Clock         int    // cookies depend on it; 0: they do not
 	Lifetime      int    // ... and pass for so long
 	Once          bool   // takes no ClientHello behind the second
@@ -103,6 +104,9 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 		s.heard = make(map[netip.AddrPort]uint64)
 	}
 	if s.Silent || s.Deaf == from.Port() {
+		return nil
+	}
+	if s.Most > 0 && len(s.known) >= s.Most && !s.known[from] {
 		return nil
 	}
 	var h hello.ClientHello
