@@ -2,7 +2,7 @@
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests but the matrix (installs the peers they talk to when root, else names the command)
 # make test-matrix  every client against every server of the README's matrix; UPDATE=-update writes it anew
-# make bench      the benchmarks (bench/README.md); make bench-cookies those of the cookies alone
+# make bench      all benchmarks (bench/README.md): results, page, figures of the READMEs; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
@@ -17,15 +17,17 @@ BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 # Compilers and libraries of bench/peers.
 PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev g++ pkg-config qt6-base-dev
+# The proxy that established flows are measured with, too.
+NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
 # tools that show what is attached. clang sees to it that the programs' objects are those of the source.
-TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng
+TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng $(NGINX_PACKAGES)
 # Programs that only the matrix talks to.
 MATRIX_PACKAGES := coturn libcoap3-bin
 # One package after the other: those in the lab want the CPUs for themselves. And anew each time: what a test that
 # builds and runs other programs depends on, the cache of results does not know.
 TURNS := -p 1 -count=1
-BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) nginx-light libnginx-mod-stream
+BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -72,10 +74,9 @@ generate:
 bench-deps:
 	.ci/need $(BENCH_PACKAGES)
 
-# Everything, about 15 minutes: the workers' loop and the cookies, then packets, which needs root and two quiet CPUs.
-bench: bench-deps bench-cookies
-	$(GO) test -run '^$$' -bench Worker -count 5 ./frontend
-	$(GO) run ./bench/cmd/dtlsbench
+# Everything, 13 minutes by its estimate: needs root and two quiet CPUs. Runs of 1 s, 5 of each in turns.
+bench: bench-deps
+	$(GO) run ./bench/cmd/dtlsbench -readme README.md -readme bench/README.md
 
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:

@@ -15,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-const packets = 60
+const played = 60
 
 // players play a file into an interface.
 var players = map[string]struct {
@@ -23,11 +23,11 @@ var players = map[string]struct {
 	args  func(file, device string) []string
 }{
 	"tcpreplay": {
-		func(w *os.File, f *traffic.Flow, m traffic.Mix) error { return Pcap(w, f, m, packets, 1000) },
+		func(w *os.File, f *traffic.Flow, m traffic.Mix) error { return Pcap(w, f, m, played, 1000) },
 		func(file, device string) []string { return []string{"-q", "-i", device, file} },
 	},
 	"trafgen": {
-		func(w *os.File, f *traffic.Flow, m traffic.Mix) error { return Trafgen(w, f, m, packets) },
+		func(w *os.File, f *traffic.Flow, m traffic.Mix) error { return Trafgen(w, f, m, played) },
 		func(file, device string) []string {
 			return []string{"--in", file, "--out", device, "-n", "60", "-P", "1", "--no-sock-mem", "--notouch-irq", "--no-cpu-stats"}
 		},
@@ -58,8 +58,11 @@ func TestPlayersPlayIt(t *testing.T) {
 
 func play(t *testing.T, l *lab.Lab, name string, to netip.Addr, mix traffic.Mix) {
 	tool, err := exec.LookPath(name)
-	if err != nil {
+	if err != nil && os.Getenv("CI") != "true" {
 		t.Skip("not installed: ", err)
+	}
+	if err != nil {
+		t.Fatal("apt-get install tcpreplay netsniff-ng: ", err)
 	}
 	f := &traffic.Flow{Destination: netip.AddrPortFrom(to, 4433), Sources: netip.MustParsePrefix("198.18.0.128/25")}
 	if to.Is6() {
@@ -91,7 +94,7 @@ func play(t *testing.T, l *lab.Lab, name string, to netip.Addr, mix traffic.Mix)
 		t.Fatal(err)
 	}
 	b, hellos := make([]byte, 2048), 0
-	for i := range packets {
+	for i := range played {
 		if err := server.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -111,20 +114,7 @@ func play(t *testing.T, l *lab.Lab, name string, to netip.Addr, mix traffic.Mix)
 			hellos++
 		}
 	}
-	if hellos == 0 || hellos == packets {
-		t.Errorf("%d ClientHellos of %d", hellos, packets)
-	}
-}
-
-func TestRead(t *testing.T) {
-	d := traffic.Captured("openssl-dtls12:1")
-	for text, want := range map[string]int{string(d): 1, "16fe\n16ff\n": 2, "": 0, "letter": 0} {
-		file := filepath.Join(t.TempDir(), "hello")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if all, err := Read(file); len(all) != want || (err == nil) != (want > 0) {
-			t.Errorf("%.10q: %d datagrams, %v", text, len(all), err)
-		}
+	if hellos == 0 || hellos == played {
+		t.Errorf("%d ClientHellos of %d", hellos, played)
 	}
 }

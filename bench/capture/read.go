@@ -7,27 +7,47 @@ import (
 	"os"
 )
 
-// Read reads the datagrams of a ClientHello: in hex, one a line, where a second line is a second fragment; or one
-// datagram as it is.
+// Read reads the datagrams of a ClientHello from a file, which is one of
+//
+//   - a pcap or pcapng, of which the first ClientHello without a cookie is taken, with all of its fragments,
+//   - datagrams in hex, one a line, where a second line is a second fragment,
+//   - one datagram as it is.
 func Read(file string) ([][]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	const handshake = 22 // first byte of a datagram as it is, and no hex digit
-	if len(text) > 0 && text[0] == handshake {
+	switch {
+	case len(text) == 0:
+		return nil, fmt.Errorf("%s is empty: want a ClientHello, in a pcap, in hex, or as it is", file)
+	case text[0] == handshake:
 		return [][]byte{text}, nil
 	}
-	var all [][]byte
+	packets, err := open(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if packets != nil {
+		all, err := firstHello(packets)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return all, nil
+	}
+	return fromHex(file, text)
+}
+
+func fromHex(file string, text []byte) (all [][]byte, err error) {
 	for i, line := range bytes.Fields(text) {
 		d := make([]byte, hex.DecodedLen(len(line)))
 		if _, err := hex.Decode(d, line); err != nil {
-			return nil, fmt.Errorf("%s: line %d is no datagram in hex: %w", file, i+1, err)
+			return nil, fmt.Errorf("%s is neither pcap nor pcapng, and line %d is no datagram in hex: %w", file, i+1, err)
 		}
 		all = append(all, d)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s is empty: want a ClientHello, in hex or as it is", file)
+		return nil, fmt.Errorf("%s is blank: want a ClientHello, in a pcap, in hex, or as it is", file)
 	}
 	return all, nil
 }

@@ -2,186 +2,204 @@ package flood
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+	"github.com/dtlsguard/dtlsguard/bench/answer"
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
 // Config of a Flood.
 type Config struct {
-	Target netip.AddrPort // in 127.0.0.0/8
-	Rate   int            // datagrams a second; 0: as fast as they go
-	Kinds  []Kind         // sent in turn; nil: FirstHello alone
-	Ports  int            // source ports; 0: DefaultPorts
+	// Flow is where to send and from where. Without an Interface: sockets on loopback, whose Sources are by default
+	// [Loopback4] or [Loopback6], and whose ports, if none are given, the kernel chooses.
+	Flow  traffic.Flow
+	Mix   traffic.Mix // nil: that of Marked
+	Pace  traffic.Pace
+	Batch int // datagrams that are made before they are sent, at most MaxBatch; 0: 64
 }
 
 const (
-	// DefaultPorts is enough for all workers of a guard to get a share, whatever the kernel hashes.
-	DefaultPorts = 8
-	// batch is what one system call sends: more gains nothing, as the cost per datagram is the kernel's.
+	// batch is large enough: more gains nothing, as the cost per datagram is the kernel's.
 	batch = 64
+	// MaxBatch is what fits the memory that a socket has by default for what is on its way: 208 KiB.
+	MaxBatch = 256
 	// receiveBuffer holds some 5000 answers for the time that the sender is kept off its CPU.
 	receiveBuffer = 4 << 20
 	// linger is how long after the last datagram answers still count: what a guard's buffers hold it answers
 	// within some 25 ms, and the scheduler may take a few of its slices on top.
 	linger = 200 * time.Millisecond
+	// tick is how long a flood that is ahead of its rate rests: the least that the kernel's timers keep to.
+	tick = 1 // ms
 )
 
 // Counts of a flood. Right + Wrong is all that came back.
 type Counts struct {
-	Sent    uint64        // datagrams that the kernel took
-	Unsent  uint64        // those it did not take
-	Right   uint64        // HelloVerifyRequests that answer a ClientHello of ours as they must
-	Wrong   uint64        // anything else that came back
-	Elapsed time.Duration // time of sending
+	Sent      uint64                  // datagrams that the kernel took
+	Questions uint64                  // those of them that must be answered; an estimate if there are Unsent
+	Unsent    uint64                  // those it did not take
+	Right     uint64                  // HelloVerifyRequests that answer a ClientHello of ours as they must
+	Wrong     uint64                  // anything else that came back
+	Faults    [answer.FaultLen]uint64 // of Wrong, what is wrong
+	Elapsed   time.Duration           // time of sending
 }
 
 // Flood is a generator.
 type Flood struct {
-	target udpbatch.Endpoint
-	rate   int
-	conns  []*udpbatch.Conn
-	slots  []slot // at least a batch, so that none is in the queue twice
-	next   int    // slot to use
-	queue  *udpbatch.Queue
-	in     *udpbatch.Batch
-	random *rand.PCG
-	key    uint64
+	carrier  carrier
+	mix      traffic.Mix
+	pace     traffic.Pace
+	batch    int
+	random   *rand.PCG
+	datagram []byte             // being made
+	from     netip.AddrPort     // whose it is
+	rest     []traffic.Template // that the same source has still to send
 
-	sent, unsent, right, wrong atomic.Uint64
-	elapsed                    atomic.Int64
+	sent, questions, unsent atomic.Uint64
+	answers                 [answer.FaultLen]atomic.Uint64 // by what is wrong with them
+	elapsed                 atomic.Int64
 }
 
-// New opens a flood's sockets; nothing is sent yet.
+// complete fills in what is left out.
+func (c *Config) complete() {
+	to := c.Flow.Destination
+	c.Flow.Destination = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	if c.Mix == nil {
+		c.Mix = Marked()
+	}
+	if c.Batch == 0 {
+		c.Batch = batch
+	}
+	if c.Flow.Sources == (netip.Prefix{}) && c.Flow.Interface == nil {
+		c.Flow.Sources = loopback(to.Addr().Unmap())
+	}
+}
+
+// Check says what is wrong with c.
+func (c Config) Check() error {
+	c.complete()
+	if err := c.Mix.Check(); err != nil {
+		return err
+	}
+	if c.Batch < 1 || c.Batch > MaxBatch {
+		return fmt.Errorf("batches of %d: want 1 to %d", c.Batch, MaxBatch)
+	}
+	if c.Flow.Interface == nil {
+		return checkLoopback(&c.Flow)
+	}
+	return c.Flow.Check()
+}
+
+// New opens a flood's sockets; nothing is sent yet. Errors say what is wrong with the flow, or which privilege is
+// missing (os.ErrPermission).
 func New(c Config) (*Flood, error) {
-	if a := c.Target.Addr().Unmap(); !a.Is4() || !a.IsLoopback() || c.Target.Port() == 0 {
-		return nil, fmt.Errorf("flood %v: want an address and port in 127.0.0.0/8, where the sources are from", c.Target)
+	c.complete()
+	if err := c.Check(); err != nil {
+		return nil, fmt.Errorf("flood: %w", err)
 	}
-	if c.Ports == 0 {
-		c.Ports = DefaultPorts
-	}
-	if len(c.Kinds) == 0 {
-		c.Kinds = []Kind{FirstHello}
-	}
-	route := udpbatch.NewRoute(c.Target)
-	f := &Flood{
-		target: route.Peer(), rate: c.Rate, queue: udpbatch.NewQueue(batch),
-		random: rand.NewPCG(rand.Uint64(), rand.Uint64()), key: rand.Uint64(),
-	}
-	for len(f.slots) < batch { // whole rounds of the kinds
-		for _, k := range c.Kinds {
-			if k >= kindLen {
-				return nil, fmt.Errorf("flood: there is no kind %d of datagram", k)
-			}
-			f.slots = append(f.slots, newSlot(k, c.Target))
-		}
-	}
+	f := &Flood{mix: c.Mix, pace: c.Pace, batch: c.Batch, random: rand.NewPCG(rand.Uint64(), rand.Uint64())}
 	var err error
-	if f.in, err = udpbatch.NewBatch(batch); err != nil {
-		return nil, err
+	if c.Flow.Interface == nil {
+		f.carrier, err = openSockets(c.Flow, c.Batch)
+	} else {
+		f.carrier, err = openFrames(c.Flow, c.Batch)
 	}
-	for range c.Ports {
-		conn, err := udpbatch.Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), 0), udpbatch.Options{ReceiveBuffer: receiveBuffer})
-		if err != nil {
-			return nil, errors.Join(err, f.Close())
-		}
-		f.conns = append(f.conns, conn)
+	if err != nil {
+		return nil, fmt.Errorf("flood: %w", err)
 	}
 	return f, nil
 }
 
 // Close gives the sockets back, after Run has returned.
-func (f *Flood) Close() error {
-	for _, c := range f.conns {
-		c.Close()
-	}
-	return f.in.Close()
-}
+func (f *Flood) Close() error { return f.carrier.close() }
 
 // Counts is a snapshot.
 func (f *Flood) Counts() Counts {
-	return Counts{
-		Sent: f.sent.Load(), Unsent: f.unsent.Load(), Right: f.right.Load(), Wrong: f.wrong.Load(),
+	c := Counts{
+		Sent: f.sent.Load(), Questions: f.questions.Load(), Unsent: f.unsent.Load(), Right: f.answers[answer.None].Load(),
 		Elapsed: time.Duration(f.elapsed.Load()),
 	}
+	for fault := answer.None + 1; fault < answer.FaultLen; fault++ {
+		c.Faults[fault] = f.answers[fault].Load()
+		c.Wrong += c.Faults[fault]
+	}
+	if all := c.Sent + c.Unsent; c.Unsent != 0 { // which of them the kernel did not take is not known
+		c.Questions = uint64(float64(c.Questions) * float64(c.Sent) / float64(all))
+	}
+	return c
 }
 
-// Run sends until ctx ends, then waits a little for the last answers.
-func (f *Flood) Run(ctx context.Context) {
+// Run sends until ctx ends or the limit is reached, then waits a little for the last answers.
+func (f *Flood) Run(ctx context.Context) error {
+	var err error
 	began := time.Now()
-	// tick is how long a flood that is ahead of its rate rests: the least that timers keep to.
-	const tick = time.Millisecond
-	for turn := 0; ctx.Err() == nil; {
+	for ctx.Err() == nil && err == nil && !f.over() {
 		elapsed := time.Since(began)
 		f.elapsed.Store(int64(elapsed))
 		n := f.due(elapsed)
-		if n > 0 {
-			f.send(f.conns[turn%len(f.conns)], n)
-			turn++
-		}
-		f.receive()
-		if n < batch {
-			time.Sleep(tick)
+		f.send(n)
+		f.carrier.receive(f.check)
+		if n < f.batch {
+			err = f.carrier.wait(tick)
 		}
 	}
 	f.elapsed.Store(int64(time.Since(began)))
-	for end := time.Now().Add(linger); time.Now().Before(end); time.Sleep(tick) {
-		f.receive()
+	for end := time.Now().Add(linger); err == nil && time.Now().Before(end); err = f.carrier.wait(tick) {
+		f.carrier.receive(f.check)
 	}
+	return err
 }
+
+func (f *Flood) over() bool { return f.pace.Limit != 0 && f.sent.Load() >= f.pace.Limit }
 
 // due is how many datagrams to send now, a batch at most.
 func (f *Flood) due(elapsed time.Duration) int {
-	if f.rate <= 0 {
-		return batch
+	n := uint64(f.batch)
+	if f.pace.Rate > 0 {
+		done := f.sent.Load() + f.unsent.Load()
+		n = min(n, max(done, uint64(elapsed.Seconds()*f.pace.Rate))-done)
 	}
-	ahead := int64(elapsed.Seconds()*float64(f.rate)) - int64(f.sent.Load()+f.unsent.Load())
-	return int(max(0, min(batch, ahead)))
+	if f.pace.Limit != 0 {
+		n = min(n, f.pace.Limit-f.sent.Load())
+	}
+	return int(n)
 }
 
-func (f *Flood) send(c *udpbatch.Conn, n int) {
+func (f *Flood) send(n int) {
+	var questions uint64
 	for range n {
-		s := &f.slots[f.next]
-		f.next = (f.next + 1) % len(f.slots)
-		s.refresh(f.random, f.key)
-		f.queue.Add(s.d, &s.route)
+		if len(f.rest) == 0 {
+			f.from = f.carrier.source(f.random.Uint64())
+			f.rest = f.mix.Of(f.from).Templates
+		}
+		t := &f.rest[0]
+		f.rest = f.rest[1:]
+		f.datagram = t.Append(f.datagram[:0], f.from)
+		f.carrier.add(f.from, f.datagram)
+		if t.Question {
+			questions++
+		}
 	}
-	sent, _ := c.Send(f.queue) // the kernel is short of buffers: part of being a flood, and counted
+	sent := f.carrier.flush() // the kernel is short of buffers: part of being a flood, and counted
 	f.sent.Add(uint64(sent))
 	f.unsent.Add(uint64(n - sent))
+	f.questions.Add(questions)
 }
 
-// receive counts what has come back.
-func (f *Flood) receive() {
-	for _, c := range f.conns {
-		for more := true; more; {
-			f.in.Reset()
-			n, err := c.Recv(f.in)
-			f.check()
-			more = err == nil && n == f.in.Cap()
-		}
+// check counts an answer.
+func (f *Flood) check(source netip.AddrPort, d []byte) { f.answers[f.judge(source, d)].Add(1) }
+
+// judge says what is wrong with d as what the question of source gets.
+func (f *Flood) judge(source netip.AddrPort, d []byte) answer.Fault {
+	t := &f.mix.Of(source).Templates[0] // only a first datagram is a question
+	if !t.Question {
+		return answer.Kind
 	}
-}
-
-func (f *Flood) check() {
-	var right uint64
-	for i := range f.in.Len() {
-		if f.answers(f.in.Route(i), f.in.Datagram(i)) {
-			right++
-		}
-	}
-	f.right.Add(right)
-	f.wrong.Add(uint64(f.in.Len()) - right)
-}
-
-// answers reports whether d, which came along r, is from the target and what it must be.
-func (f *Flood) answers(r *udpbatch.Route, d []byte) bool {
-	local, ok := r.Local()
-	return ok && r.Peer() == f.target && right(d, binary.BigEndian.Uint32(local[12:]), f.key)
+	_, fault := answer.Check(d, answer.Question{
+		Length: len(t.Bytes), RecordSeq: uint64(traffic.Sequence(source)), MessageSeq: uint16(t.Bytes[traffic.MessageSeqAt+1]),
+	})
+	return fault
 }

@@ -117,7 +117,11 @@ func (g *Generator) load(f *Flow, m traffic.Mix) error {
 			return err
 		}
 	}
-	return g.objects.Threads.Put(uint32(0), seeds())
+	state, err := seeds()
+	if err != nil {
+		return err
+	}
+	return g.objects.Threads.Put(uint32(0), state)
 }
 
 // lay puts the first templates of all items in a row, and those that follow behind them.
@@ -153,13 +157,17 @@ func lay(f *Flow, m traffic.Mix) (all []floodTemplate, longest int, follows uint
 	return all, longest, follows
 }
 
-// seeds starts the random numbers of each CPU somewhere.
-func seeds() []floodThread {
+// seeds starts the random numbers of each CPU somewhere, and its rate now: there is nothing to catch up with.
+func seeds() ([]floodThread, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil { // the program's clock
+		return nil, fmt.Errorf("read clock: %w", err)
+	}
 	s := make([]floodThread, ebpf.MustPossibleCPU())
 	for i := range s {
-		s[i].State = rand.Uint64() | 1
+		s[i].State, s[i].Next = rand.Uint64()|1, uint64(now.Nano())
 	}
-	return s
+	return s, nil
 }
 
 // Close gives all back, after Run has returned.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -48,7 +49,7 @@ type Lab struct {
 
 // New makes a lab, after removing those that dead processes left. label tells several labs of a process apart.
 func New(label string) (*Lab, error) {
-	if err := removeStale(); err != nil {
+	if err := errors.Join(shareNames(), removeStale()); err != nil {
 		return nil, fmt.Errorf("make lab: %w", err)
 	}
 	l := new(Lab)
@@ -201,7 +202,7 @@ func (l *Lab) Close() error {
 
 // removeStale removes the namespaces of labs whose process is no more.
 func removeStale() error {
-	entries, err := os.ReadDir("/run/netns")
+	entries, err := os.ReadDir(names)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -215,7 +216,11 @@ func removeStale() error {
 			continue
 		}
 		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
-			if err := netns.DeleteNamed(e.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			err := netns.DeleteNamed(e.Name())
+			if errors.Is(err, unix.EINVAL) { // a name without a namespace: its maker died between the two, or had mounts of its own
+				err = os.Remove(filepath.Join(names, e.Name()))
+			}
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("remove stale namespace %s: %w", e.Name(), err)
 			}
 		}

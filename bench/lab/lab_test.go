@@ -83,8 +83,8 @@ func TestProcessesRunInside(t *testing.T) {
 	}
 }
 
-func names(t *testing.T) string {
-	entries, err := os.ReadDir("/run/netns")
+func named(t *testing.T) string {
+	entries, err := os.ReadDir(names)
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
@@ -93,6 +93,22 @@ func names(t *testing.T) string {
 		all = append(all, e.Name())
 	}
 	return strings.Join(all, " ")
+}
+
+// Names stay removable when somebody else uses ip netns meanwhile.
+func TestNamesSurviveIPNetns(t *testing.T) {
+	l, err := New("beside")
+	need(t, err)
+	other := fmt.Sprintf("other-%d", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", other).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if out, err := exec.Command("ip", "netns", "delete", other).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // A lab of a process that died is removed by the next New, anybody else's namespace is not.
@@ -113,15 +129,19 @@ func TestRemovesOnlyItsOwn(t *testing.T) {
 		}))
 	}
 	defer netns.DeleteNamed(other)
+	bare := stale + "-bare" // without a namespace
+	if err := os.WriteFile("/run/netns/"+bare, nil, 0o444); err != nil {
+		t.Fatal(err)
+	}
 	l, err := New("own")
 	need(t, err)
-	if all := names(t); strings.Contains(all, stale) || !strings.Contains(all, other) || !strings.Contains(all, l.Guard.Name) {
+	if all := named(t); strings.Contains(all, stale) || !strings.Contains(all, other) || !strings.Contains(all, l.Guard.Name) {
 		t.Errorf("with a lab: %s", all)
 	}
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	if all := names(t); strings.Contains(all, fmt.Sprintf("%s%d-own", prefix, os.Getpid())) || !strings.Contains(all, other) {
+	if all := named(t); strings.Contains(all, fmt.Sprintf("%s%d-own", prefix, os.Getpid())) || !strings.Contains(all, other) {
 		t.Errorf("after it: %s", all)
 	}
 }

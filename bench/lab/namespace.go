@@ -6,10 +6,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // Namespace is one of the lab's.
@@ -17,6 +19,34 @@ type Namespace struct {
 	Name string // below /run/netns, for ip netns exec
 	h    netns.NsHandle
 	nl   *netlink.Handle
+}
+
+// names is the directory of the names of network namespaces (ip-netns(8)).
+const names = "/run/netns"
+
+// shareNames makes that directory a mount of its own, as ip netns add does before its first name. Were it done later, by
+// somebody else, the names of here would be mounts below it, which nobody can take off by their path.
+func shareNames() error {
+	if err := os.MkdirAll(names, 0o755); err != nil {
+		return err
+	}
+	lock, err := os.Open(filepath.Dir(names)) // a directory that stays free to be unmounted
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	share := func() error { return unix.Mount("", names, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	err = share()
+	if errors.Is(err, unix.EINVAL) { // it is no mount yet
+		err = errors.Join(unix.Mount(names, names, "none", unix.MS_BIND|unix.MS_REC, ""), share())
+	}
+	if err != nil {
+		return fmt.Errorf("make %s a mount (needs CAP_SYS_ADMIN): %w", names, err)
+	}
+	return nil
 }
 
 func newNamespace(name string) (*Namespace, error) {

@@ -18,14 +18,14 @@ func drawings(r *result.Report) (all []template.HTML) {
 	}
 	for _, o := range r.Outcomes {
 		switch {
-		case slices.Contains([]string{"peers", "paths"}, o.Name):
+		case slices.Contains([]string{"peers", "paths", "formats"}, o.Name):
 			if b := answers(o); len(b.Bars) > 0 {
 				add(func(s *strings.Builder) { b.SVG(s) })
 			}
 		case len(o.Handshakes) > 0:
-			success, waits := handshakes(o)
-			add(func(s *strings.Builder) { success.SVG(s) })
-			add(func(s *strings.Builder) { waits.SVG(s) })
+			for _, c := range handshakes(o) {
+				add(func(s *strings.Builder) { c.SVG(s) })
+			}
 		}
 		for _, size := range sizes(o) {
 			if c := latency(o, size); len(c.Lines) > 0 {
@@ -48,25 +48,6 @@ func answers(o *result.Outcome) *plot.Bars {
 		}
 	}
 	return b
-}
-
-// handshakes draws the share that succeeded and the p99 against the flood's rate.
-func handshakes(o *result.Outcome) (success, waits *plot.Chart) {
-	success = &plot.Chart{Title: "Handshakes of real clients that succeed during a flood", Y: plot.Axis{Label: "succeeded, %", To: 100, Ticks: plot.Ticks(100)}}
-	waits = &plot.Chart{Title: "99th percentile of the time a handshake takes during a flood", Y: plot.Axis{Label: "ms"}}
-	most, slowest := 0.0, 0.0
-	for i := range o.Handshakes {
-		h := &o.Handshakes[i]
-		most, slowest = max(most, h.Offered), max(slowest, h.P99)
-		add(success, h.Subject, h.Offered, 100*float64(h.Succeeded)/float64(max(1, h.Tried)))
-		add(waits, h.Subject, h.Offered, h.P99)
-	}
-	waits.Y.Ticks = plot.Ticks(slowest)
-	waits.Y.To = waits.Y.Ticks[len(waits.Y.Ticks)-1]
-	x := plot.Axis{Label: "ClientHellos of the flood a second", Ticks: plot.Ticks(most)}
-	x.To = x.Ticks[len(x.Ticks)-1]
-	success.X, waits.X = x, x
-	return success, waits
 }
 
 // add adds a point to the line of that name.

@@ -20,29 +20,13 @@ func sizes(o *result.Outcome) (all []int) {
 
 // latency draws the share of round trips that took no longer, for one size.
 func latency(o *result.Outcome, size int) *plot.Chart {
-	c := &plot.Chart{
-		Title: fmt.Sprintf("Latency of a round trip of %d bytes on established flows", size),
-		X:     plot.Axis{Label: "us", Log: true}, Y: plot.Axis{Label: "round trips that took no longer, %", To: 100, Ticks: plot.Ticks(100)},
-	}
-	least, most := 0.0, 0.0
+	var curves []curve
 	for i := range o.Streams {
-		s := &o.Streams[i]
-		if s.Size != size || len(s.Curve) != len(result.CurveAt) || s.Curve[0] <= 0 {
-			continue
-		}
-		for q, v := range s.Curve {
-			add(c, s.Subject, v, 100*result.CurveAt[q])
-			most = max(most, v)
-		}
-		if least == 0 || s.Curve[0] < least {
-			least = s.Curve[0]
+		if s := &o.Streams[i]; s.Size == size {
+			curves = append(curves, curve{s.Subject, s.Curve, 1})
 		}
 	}
-	if len(c.Lines) > 0 {
-		c.X.Ticks = plot.Decades(least, most)
-		c.X.From, c.X.To = c.X.Ticks[0], c.X.Ticks[len(c.X.Ticks)-1]
-	}
-	return c
+	return distribution(fmt.Sprintf("Latency of a round trip of %d bytes on established flows", size), "us", "round trips that took no longer, %", curves)
 }
 
 // throughput draws round trips a second of CPU time, for one size.

@@ -30,9 +30,12 @@ func (o *Outcome) figures() (all []Figure) {
 	}
 	for i := range o.Handshakes {
 		h := &o.Handshakes[i]
+		if h.missing() != "" {
+			continue
+		}
 		subject := h.Subject + ", flood: " + h.Flood
 		all = append(all,
-			Figure{Subject: subject, What: "succeeded", Spread: one(float64(h.Succeeded) / float64(max(1, h.Tried))), Better: 1},
+			Figure{Subject: subject, What: "succeeded", Spread: one(h.Share()), Better: 1},
 			Figure{Subject: subject, What: "p99 ms", Spread: one(h.P99), Better: -1})
 	}
 	for i := range o.Streams {
@@ -45,6 +48,11 @@ func (o *Outcome) figures() (all []Figure) {
 			Figure{Subject: subject, What: "a second", Spread: s.Rate, Better: 1}, Figure{Subject: subject, What: "a second of CPU", Spread: s.PerCore, Better: 1},
 			Figure{Subject: subject, What: "p50 us", Spread: s.P50, Better: -1}, Figure{Subject: subject, What: "p99 us", Spread: s.P99, Better: -1},
 			Figure{Subject: subject, What: "p99.9 us", Spread: s.P999, Better: -1})
+	}
+	for i := range o.Costs {
+		if c := &o.Costs[i]; c.missing() == "" {
+			all = append(all, Figure{Subject: c.Subject, What: "ns", Spread: c.Spread, Better: -1})
+		}
 	}
 	for i := range o.Memory {
 		m := &o.Memory[i]

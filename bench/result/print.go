@@ -19,11 +19,14 @@ func (r *Report) Method() string {
 	return fmt.Sprintf("%d runs of %s each, interleaved; load before: %s", r.Rounds, r.Window, r.Load)
 }
 
-// Tables are those of all outcomes and the projection to a NIC.
+// Tables are those of all outcomes, what was aimed at, and the projection to a NIC.
 func (r *Report) Tables() []Table {
 	var all []Table
 	for _, o := range r.Outcomes {
 		all = append(all, o.Tables()...)
+	}
+	if t := r.promises(); len(t.Rows) > 0 {
+		all = append(all, t)
 	}
 	clock := r.ProjectTo
 	if clock == 0 {

@@ -3,33 +3,56 @@ package result
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 )
 
-// Markers of the lines of a Markdown file that UpdateReadme writes anew.
-const (
-	markBegin = "<!-- figures: written by dtlsbench report; do not edit -->"
-	markEnd   = "<!-- end of figures -->"
-)
+// block is a part of a Markdown file that UpdateReadme writes anew, between two lines that mark it.
+type block struct {
+	name  string
+	write func(r *Report, w io.Writer)
+}
 
-// UpdateReadme puts r's text between the markers of a Markdown file, and changes nothing else of it. source is the
+var blocks = []block{
+	{"figures", func(r *Report, w io.Writer) {
+		fmt.Fprint(w, "```\n")
+		r.Print(w)
+		fmt.Fprint(w, "```\n")
+	}},
+	{"summary", (*Report).summary},
+}
+
+func (b *block) begin() string {
+	return "<!-- " + b.name + ": written by dtlsbench report; do not edit -->\n"
+}
+func (b *block) end() string { return "<!-- end of " + b.name + " -->\n" }
+
+// UpdateReadme puts r's figures between the markers of a Markdown file, and changes nothing else of it. source is the
 // file that r is in, as a link from there.
 func (r *Report) UpdateReadme(path, source string) error {
-	text, err := os.ReadFile(path)
+	old, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("write figures: %w", err)
 	}
-	before, rest, begins := strings.Cut(string(text), markBegin+"\n")
-	_, after, ends := strings.Cut(rest, markEnd+"\n")
-	if !begins || !ends {
-		return fmt.Errorf("write figures to %s: %w", path, errors.New("it lacks the lines between which they go:\n"+markBegin+"\n"+markEnd))
+	text, found := string(old), false
+	for i := range blocks {
+		b := &blocks[i]
+		before, rest, begins := strings.Cut(text, b.begin())
+		_, after, ends := strings.Cut(rest, b.end())
+		if !begins || !ends {
+			continue
+		}
+		found = true
+		var w strings.Builder
+		fmt.Fprintf(&w, "%s%sFrom [%s](%s):\n\n", before, b.begin(), source, source)
+		b.write(r, &w)
+		text = w.String() + b.end() + after
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s\nFrom [%s](%s):\n\n```\n", before, markBegin, source, source)
-	r.Print(&b)
-	fmt.Fprintf(&b, "```\n%s\n%s", markEnd, after)
-	if err := os.WriteFile(path, []byte(b.String()), 0o666); err != nil {
+	if !found {
+		return fmt.Errorf("write figures to %s: %w", path, errors.New("it lacks the lines between which they go:\n"+blocks[0].begin()+blocks[0].end()))
+	}
+	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 		return fmt.Errorf("write figures: %w", err)
 	}
 	return nil

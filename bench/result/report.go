@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -26,7 +28,14 @@ type Report struct {
 	ProjectTo float64 `json:"-"`
 }
 
-// Save writes r as JSON into dir and returns the file.
+// name is that of r's file without its end: the day and the machine.
+func (r *Report) name() string {
+	machine := strings.ToLower(strings.NewReplacer("(R)", "", "(TM)", "", "Processor", "").Replace(r.Machine))
+	words := strings.FieldsFunc(machine, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') })
+	return fmt.Sprintf("%s-%s-%dcpu", r.Time.Format(time.DateOnly), strings.Join(words, "-"), r.CPUs)
+}
+
+// Save writes r as JSON into dir and returns the file, which is none that was there.
 func (r *Report) Save(dir string) (string, error) {
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -35,8 +44,17 @@ func (r *Report) Save(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", fmt.Errorf("save results: %w", err)
 	}
-	path := filepath.Join(dir, r.Time.Format("20060102T150405Z")+"-"+r.Commit+".json")
-	if err := os.WriteFile(path, append(text, '\n'), 0o666); err != nil {
+	path := filepath.Join(dir, r.name()+".json")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	for n := 2; errors.Is(err, fs.ErrExist); n++ {
+		path = filepath.Join(dir, fmt.Sprintf("%s-%d.json", r.name(), n))
+		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	}
+	if err != nil {
+		return "", fmt.Errorf("save results: %w", err)
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err := errors.Join(err, f.Close()); err != nil {
 		return "", fmt.Errorf("save results: %w", err)
 	}
 	return path, nil
@@ -72,12 +90,14 @@ func (r *Report) Find(name string) *Outcome {
 type Outcome struct {
 	Name   string  `json:"name"`
 	Title  string  `json:"title"`
+	Failed string  `json:"failed,omitempty"` // why there is nothing of it
 	Rows   []Row   `json:"rows"`
 	Ratios []Ratio `json:"ratios,omitempty"`
 
 	Handshakes []Handshakes `json:"handshakes,omitempty"`
 	Streams    []Stream     `json:"streams,omitempty"`
 	Memory     []Memory     `json:"memory,omitempty"`
+	Costs      []Cost       `json:"costs,omitempty"`
 }
 
 // Find returns the row of that subject, nil if there is none.

@@ -111,18 +111,78 @@ func TestReadmeChangesBetweenTheMarks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("before\n" + markBegin + "\nold\n" + markEnd + "\nafter\n")
+	write("before\n" + blocks[0].begin() + "old\n" + blocks[0].end() + "after\n")
 	for range 2 {
 		if err := report(2e6).UpdateReadme(path, "r.json"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := os.ReadFile(path)
-	if s := string(got); err != nil || !strings.HasPrefix(s, "before\n") || !strings.HasSuffix(s, markEnd+"\nafter\n") || strings.Contains(s, "old") || strings.Count(s, "2.000") == 0 {
+	if s := string(got); err != nil || !strings.HasPrefix(s, "before\n") || !strings.HasSuffix(s, blocks[0].end()+"after\n") || strings.Contains(s, "old") || strings.Count(s, "2.000") == 0 {
 		t.Errorf("%v\n%s", err, s)
+	}
+	write(blocks[1].begin() + blocks[1].end())
+	if err := report(2e6).UpdateReadme(path, "r.json"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !strings.Contains(string(got), "a / d | 0.500 | at least 0.60 | NO |") {
+		t.Errorf("%v\n%s", err, got)
 	}
 	write("no marks\n")
 	if err := report(2e6).UpdateReadme(path, "r.json"); err == nil {
 		t.Error("a file without marks is written to")
+	}
+}
+
+// A second run of a day on a machine does not take the first one's place.
+func TestResultsAreNotOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	r := report(2e6)
+	r.Machine, r.CPUs = "Intel(R) Xeon(R) Processor", 2
+	for _, want := range []string{"1970-01-01-intel-xeon-2cpu.json", "1970-01-01-intel-xeon-2cpu-2.json"} {
+		if path, err := r.Save(dir); err != nil || filepath.Base(path) != want {
+			t.Errorf("%s, %v, want %s", path, err, want)
+		}
+	}
+}
+
+func TestMissingFiguresAreSaid(t *testing.T) {
+	r := report(2e6)
+	r.Outcomes[0].Rows[1].Runs[0].Disturbed = []string{"silent"}
+	got := r.Missing()
+	if len(got) != 1 || !strings.Contains(got[0], "swap, b") || !strings.Contains(got[0], "silent") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestHandshakesHeldToWhatIsAimedAt(t *testing.T) {
+	took := make([]float64, 999)
+	for i := range took {
+		took[i] = float64(1000 - i)
+	}
+	flooded := Handshakes{Subject: "g", Flood: "some", Offered: 1, Tried: 1000, Promised: true}
+	flooded.Sum(took)
+	if flooded.Succeeded != 999 || flooded.P50 != 501 || flooded.P99 != 991 || len(flooded.Curve) != len(CurveAt) {
+		t.Errorf("%+v", flooded)
+	}
+	for idle, want := range map[float64]string{1: "yes", 0: "no figure"} { // at most 1002 ms, and unknown
+		o := &Outcome{Name: "handshakes", Handshakes: []Handshakes{{Subject: "g", P99: idle, Succeeded: 1, Tried: 1}, flooded}}
+		rows := (&Report{Outcomes: []*Outcome{o}}).promises().Rows
+		if len(rows) != 2 || rows[0][4] != "yes" || rows[1][len(rows[1])-1] != want {
+			t.Errorf("idle %v: %q", idle, rows)
+		}
+	}
+	disturbed := flooded
+	disturbed.Disturbed = []string{"stolen"}
+	r := &Report{Outcomes: []*Outcome{{Name: "handshakes", Handshakes: []Handshakes{disturbed}}}}
+	if len(r.Missing()) != 1 || len(r.Figures()) != 0 || r.promises().Rows[0][2] != "no figure" {
+		t.Errorf("disturbed: %q %v %q", r.Missing(), r.Figures(), r.promises().Rows)
+	}
+	r.Outcomes = []*Outcome{{Costs: []Cost{{Subject: "c", Rounds: 3, Valid: 1, Disturbed: "others"}}}}
+	if len(r.Missing()) != 1 || len(r.Figures()) != 0 {
+		t.Errorf("disturbed: %q %v", r.Missing(), r.Figures())
+	}
+	if h := (Handshakes{}); h.Share() != 0 {
+		t.Error("a share of none")
 	}
 }

@@ -8,6 +8,8 @@ type Stream struct {
 	Skipped string `json:"skipped,omitempty"`
 	Valid   int    `json:"valid"` // undisturbed rounds
 	Rounds  int    `json:"rounds"`
+	// Disturbed is what one of the others was disturbed by.
+	Disturbed string `json:"disturbed,omitempty"`
 
 	// As many as it goes: round trips a second, and a second of CPU time of the path; each is two packets.
 	Rate    Spread  `json:"rate"`

@@ -65,10 +65,13 @@ func (t *Table) Span(row []string) int { return len(t.Head) - len(row) + 1 }
 // Tables are those of an outcome.
 func (o *Outcome) Tables() []Table {
 	var all []Table
-	for _, t := range []Table{o.rows(), o.handshakes(), o.streams(), o.latencies(), o.memory(), o.maps()} {
+	for _, t := range []Table{o.rows(), o.handshakes(), o.streams(), o.latencies(), o.memory(), o.maps(), o.costs()} {
 		if len(t.Rows) > 0 {
 			all = append(all, t)
 		}
+	}
+	if o.Failed != "" {
+		all = append(all, Table{Notes: []string{"failed: " + o.Failed}})
 	}
 	for i := range all {
 		all[i].Title = strings.TrimSuffix(fmt.Sprintf("%s: %s; %s", o.Name, o.Title, all[i].Title), "; ")
@@ -84,7 +87,7 @@ func (o *Outcome) rows() Table {
 		case row.Skipped != "":
 			t.add(row.Subject, "skipped: "+row.Skipped)
 		case row.Median == 0:
-			t.add(row.Subject, fmt.Sprintf("disturbed: %d of %d runs are good%s", row.Valid, len(row.Runs), row.why()))
+			t.add(row.Subject, row.missing())
 		default:
 			t.add(row.Subject, mega(row.Median), mega(row.Low)+"-"+mega(row.High), fmt.Sprintf("%.0f", row.nanoseconds()),
 				fmt.Sprintf("%.2f", row.Mean(func(r *Run) float64 { return r.Offered })/1e6),

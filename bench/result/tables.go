@@ -6,6 +6,10 @@ func (o *Outcome) handshakes() Table {
 	t := Table{Head: []string{"", "flood", "M/s", "lost", "succeeded", "p50 ms", "p99 ms", "busy"}, Left: 1}
 	for i := range o.Handshakes {
 		h := &o.Handshakes[i]
+		if why := h.missing(); why != "" {
+			t.add(h.Subject, h.Flood, why)
+			continue
+		}
 		t.add(h.Subject, h.Flood, mega(h.Offered), fmt.Sprintf("%.1f%%", 100*h.LinkLoss), fmt.Sprintf("%d of %d", h.Succeeded, h.Tried),
 			fmt.Sprintf("%.1f", h.P50), fmt.Sprintf("%.1f", h.P99), percent(h.Busy))
 	}
@@ -18,7 +22,7 @@ func (s *Stream) missing() string {
 	case s.Skipped != "":
 		return "skipped: " + s.Skipped
 	case 2*s.Valid < s.Rounds:
-		return fmt.Sprintf("disturbed: %d of %d rounds are good", s.Valid, s.Rounds)
+		return fmt.Sprintf("disturbed: %d of %d rounds are good (%s)", s.Valid, s.Rounds, s.Disturbed)
 	}
 	return ""
 }

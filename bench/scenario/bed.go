@@ -13,6 +13,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
@@ -174,7 +175,7 @@ func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 		}
 	}
 	for _, cpu := range generators {
-		g, err := gen.New(b.flow, *t, cpu)
+		g, err := gen.NewMix(b.flow, traffic.Single(*t), gen.Options{CPU: cpu, CatchUp: s.CatchUp})
 		if err != nil {
 			return err
 		}

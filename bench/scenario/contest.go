@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -28,14 +29,16 @@ type Comparison struct {
 func (c *Contest) Estimate(s *Settings) (all time.Duration) {
 	for _, subject := range c.Subjects {
 		if subject.Skip == "" {
-			all += setUp + s.Window + time.Duration(len(subject.Rates))*(settle+s.Window/lookShare)
+			look := settle + s.Window/lookShare
+			all += time.Duration(s.Rounds) * (setUp + s.Window + time.Duration(min(3, len(subject.Rates)))*look)
+			all += time.Duration(max(0, len(subject.Rates)-3)) * look
 		}
 	}
-	return all * time.Duration(s.Rounds)
+	return all
 }
 
 // Run holds the contest.
-func (c *Contest) Run(s *Settings) (*result.Outcome, error) {
+func (c *Contest) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: c.Name, Title: c.Title, Rows: make([]result.Row, len(c.Subjects))}
 	for i, subject := range c.Subjects {
 		o.Rows[i] = result.Row{Subject: subject.Name, Skipped: subject.Skip}
@@ -45,6 +48,9 @@ func (c *Contest) Run(s *Settings) (*result.Outcome, error) {
 		for i, subject := range c.Subjects {
 			if subject.Skip != "" {
 				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
 			}
 			run, err := c.once(subject, s)
 			if err != nil {
@@ -94,20 +100,33 @@ func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err erro
 		run.PerCore /= max(run.Busy, 1e-9)
 	}
 	run.Disturbed = disturbances(s, &run)
+	if run.PerCore == 0 {
+		run.Disturbed = append([]string{silence(&run)}, run.Disturbed...)
+	}
 	return run, b.checkAnswers(t)
 }
 
-// best finds the rate at which the subject handles most.
+// best finds the rate at which the subject handles most: the first time among all, then beside the one of before.
 func (b *Bed) best(s *Subject, window time.Duration) (rate float64, err error) {
+	if len(s.Rates) == 1 {
+		return s.Rates[0], nil
+	}
+	from, to := 0, len(s.Rates)
+	if s.tried {
+		from, to = max(0, s.peak-1), min(to, s.peak+2)
+	}
 	var most float64
-	for _, r := range s.Rates {
-		run, err := b.measure(r, window)
+	for i := from; i < to; i++ {
+		run, err := b.measure(s.Rates[i], window)
 		if err != nil {
 			return 0, err
 		}
 		if h := s.Handled(&run); h > most {
-			most, rate = h, r
+			most, s.peak, s.tried = h, i, true
 		}
+	}
+	if s.tried {
+		rate = s.Rates[s.peak]
 	}
 	return rate, nil
 }

@@ -2,8 +2,12 @@ package scenario
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
@@ -103,6 +107,31 @@ func pathsContest(dir string) (*Contest, error) {
 		c.Compare = append(c.Compare, Comparison{0, i + 1, 0})
 	}
 	return c, err
+}
+
+// formatsContest is of the cookies that the kernel makes, by the daemon as users start it.
+func formatsContest(dir string) (*Contest, error) {
+	t, err := gen.FirstHello(question())
+	return &Contest{Template: t, Subjects: []*Subject{
+		proxySubject("the guard's own (trust)", gen.Driver, dir, "trust", "xdp"), qtSubject(dir),
+		proxySubject("a server's own (harvest)", gen.Driver, dir, "harvest", "xdp"),
+	}, Compare: []Comparison{{1, 0, 0}, {2, 0, 0}}}, err
+}
+
+// qtSubject is the daemon inline before a server on Qt, whose secret it has.
+func qtSubject(dir string) *Subject {
+	server, err := newServer("qt", dir)
+	secret := filepath.Join(dir, "qt.secret")
+	d, err2 := newDaemon(dir, "native-qt", "xdp", "--secret-file", secret)
+	text := make([]byte, cookie.Size)
+	_, _ = rand.Read(text) // it never fails
+	err3 := os.WriteFile(secret, []byte(hex.EncodeToString(text)+"\n"), 0o600)
+	return &Subject{Name: "Qt's (native-qt)", At: gen.Driver, Handled: rightAnswers, Skip: reason(err, err2, err3), Start: func(b *Bed) error {
+		if err := server.start(b, secret); err != nil {
+			return err
+		}
+		return d.inline(b)
+	}}
 }
 
 // sweep are the rates that a peak is looked for among: sockets peak below 0.4 M/s.

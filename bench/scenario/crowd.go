@@ -19,7 +19,7 @@ import (
 const (
 	crowdSources = "198.18.64.0/18"
 	crowdPorts   = 4
-	crowdAtOnce  = 256 // questions, what a veth's ring takes
+	crowdAtOnce  = 128 // questions, half of what a veth's ring takes
 	crowdPause   = 200 * time.Millisecond
 	crowdStalls  = 10 // pauses without any answer after which there will be none
 )

@@ -10,65 +10,50 @@ import (
 	"strings"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
-// daemonPackage is built anew, so that what is measured is the source that is there.
-const daemonPackage = "github.com/dtlsguard/dtlsguard/cmd/dtlsguard"
+// modulePackage is this module: what is measured is the source that is there.
+const modulePackage = "github.com/dtlsguard/dtlsguard"
 
-func buildDaemon(dir string) (string, error) {
-	binary := filepath.Join(dir, "dtlsguard")
-	if out, err := exec.Command("go", "build", "-o", binary, daemonPackage).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build %s: %s", daemonPackage, strings.TrimSpace(string(out)))
+const daemonPackage = modulePackage + "/cmd/dtlsguard"
+
+// daemon is the guard's program, as users start it.
+type daemon struct {
+	binary  string
+	handoff string
+	answer  string   // who answers behind its XDP program; "": it has none
+	more    []string // arguments
+}
+
+// newDaemon builds it into dir.
+func newDaemon(dir, handoff, answer string, more ...string) (*daemon, error) {
+	d := &daemon{filepath.Join(dir, "dtlsguard"), handoff, answer, more}
+	if out, err := exec.Command("go", "build", "-o", d.binary, daemonPackage).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build %s: %s", daemonPackage, strings.TrimSpace(string(out)))
 	}
-	return binary, nil
+	return d, nil
 }
 
 // metricsPort is where a daemon in the guard's namespace says that it is ready.
 const metricsPort = 9477
 
-// workersSubject is the daemon as a proxy, with a worker for each CPU under test, behind its XDP program or alone.
-func workersSubject(name, dir string, xdp bool) *Subject {
-	s := &Subject{Name: name, At: gen.Stack, Handled: rightAnswers}
-	server, err := peers.Find("openssl").Build(dir)
-	if err != nil {
-		s.Skip = err.Error()
-		return s
-	}
-	binary, err := buildDaemon(dir)
-	if err != nil {
-		s.Skip = err.Error()
-		return s
-	}
-	id, err := peers.NewIdentity(dir)
-	if err != nil {
-		s.Skip = err.Error()
-		return s
-	}
-	s.Start = func(b *Bed) error {
-		// The daemon wants to see a server; nothing of a flood comes to it.
-		at := netip.AddrPortFrom(lab.Server4, servicePort)
-		backend := exec.Command(server, peers.Arguments(at, id, "")...)
-		if err := b.start(b.Lab.Server, backend, func() bool { return listens(backend.Process.Pid, servicePort) }); err != nil {
-			return err
-		}
-		return b.proxy(binary, at, xdp)
-	}
-	return s
+// proxy starts it as a proxy before a server, with a worker for each CPU under test.
+func (d *daemon) proxy(b *Bed, server netip.AddrPort) error {
+	return d.start(b, "--listen", b.Service.String(), "--backend", server.String(), "--workers", fmt.Sprint(len(b.cpus)))
 }
 
-// proxy starts the daemon as a proxy before a server.
-func (b *Bed) proxy(binary string, server netip.AddrPort, xdp bool, more ...string) error {
+// inline starts it before a server that has the service's address.
+func (d *daemon) inline(b *Bed) error { return d.start(b, "--protect", b.Service.String()) }
+
+func (d *daemon) start(b *Bed, shape ...string) error {
 	cpus := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.cpus), " ", ","), "[]")
 	// Confined from its first thread on: it sees to it where its workers are.
-	args := []string{"-c", cpus, binary, "run",
-		"--listen", b.Service.String(), "--backend", server.String(), "--handoff", "trust",
-		"--workers", fmt.Sprint(len(b.cpus)), "--metrics-listen", fmt.Sprintf("127.0.0.1:%d", metricsPort), "--control", "off"}
-	if xdp {
-		args = append(args, "--interface", b.Front(), "--xdp-mode", "native", "--answer", "workers", "--pin", "off")
+	args := append([]string{"-c", cpus, d.binary, "run"}, shape...)
+	args = append(args, "--handoff", d.handoff, "--metrics-listen", fmt.Sprintf("127.0.0.1:%d", metricsPort), "--control", "off")
+	if d.answer != "" {
+		args = append(args, "--interface", b.Front(), "--xdp-mode", "native", "--answer", d.answer, "--pin", "off")
 	}
-	cmd := exec.Command("taskset", append(args, more...)...)
+	cmd := exec.Command("taskset", append(args, d.more...)...)
 	if err := b.serve(cmd, b.daemonReady); err != nil {
 		return err
 	}
@@ -90,4 +75,25 @@ func (b *Bed) daemonReady() bool {
 	fmt.Fprint(conn, "GET /readyz HTTP/1.0\r\n\r\n")
 	status, err := bufio.NewReader(conn).ReadString('\n')
 	return err == nil && strings.Contains(status, " 200 ")
+}
+
+// workersSubject is the daemon as a proxy whose workers answer, behind its XDP program or alone.
+func workersSubject(name, dir string, xdp bool) *Subject {
+	answer := ""
+	if xdp {
+		answer = "workers"
+	}
+	return proxySubject(name, gen.Stack, dir, "trust", answer)
+}
+
+// proxySubject is the daemon as a proxy. It wants to see a server; nothing of a flood comes to it.
+func proxySubject(name string, at gen.At, dir, handoff, answer string) *Subject {
+	server, err := newServer("openssl", dir)
+	d, err2 := newDaemon(dir, handoff, answer)
+	return &Subject{Name: name, At: at, Handled: rightAnswers, Skip: reason(err, err2), Start: func(b *Bed) error {
+		if err := server.startBehind(b, ""); err != nil {
+			return err
+		}
+		return d.proxy(b, streamServer)
+	}}
 }

@@ -1,8 +1,10 @@
 package scenario
 
 import (
+	"net/netip"
 	"runtime"
 
+	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -13,11 +15,10 @@ const (
 	echoBuffer = 4 << 20 // bytes, for what comes while others have the CPU
 )
 
-// echo starts a server beyond the guard's namespace, on the generator's CPU: it asks for a cookie, takes any, and
-// sends back all else.
-func (b *Bed) echo() error {
+// echo starts a server in a namespace, on the generator's CPU: it asks for a cookie, takes any, and sends back all else.
+func (b *Bed) echo(where *lab.Namespace, at netip.AddrPort) error {
 	e := new(echoServer)
-	if err := b.Lab.Server.Do(e.open); err != nil {
+	if err := where.Do(func() error { return e.open(at) }); err != nil {
 		return err
 	}
 	done := make(chan struct{})
@@ -41,8 +42,8 @@ type echoServer struct {
 	out    *udpbatch.Queue
 }
 
-func (e *echoServer) open() (err error) {
-	if e.conn, err = udpbatch.Listen(streamServer, udpbatch.Options{ReceiveBuffer: echoBuffer, SendBuffer: echoBuffer}); err != nil {
+func (e *echoServer) open(at netip.AddrPort) (err error) {
+	if e.conn, err = udpbatch.Listen(at, udpbatch.Options{ReceiveBuffer: echoBuffer, SendBuffer: echoBuffer}); err != nil {
 		return err
 	}
 	if e.poller, err = udpbatch.NewPoller(1); err != nil {

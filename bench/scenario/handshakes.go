@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,60 +15,95 @@ import (
 )
 
 const (
-	// handshakeClients are at it at the same time: one that waits for a retransmission should not keep all others
-	// up, and many would measure how they wait for each other.
-	handshakeClients = 4
+	// handshakeRate is how many clients come a second, whatever becomes of those before: a fifth of what clients and
+	// server can do here, so that it is the flood that they wait for and not each other.
+	handshakeRate = 100
 	// handshakePatience sees retransmissions after 1, 3 and 7 s (RFC 6347 section 4.2.4.1), and an answer to the last.
 	handshakePatience = 8 * time.Second
+	// handshakeCatchUp is little, as a flood that makes good for the time that clients had its CPU would come in
+	// bursts that no ring takes.
+	handshakeCatchUp = 100 * time.Microsecond
 )
 
 // Trial has real clients do handshakes with a real server during a flood of several rates.
 type Trial struct {
 	Name, Title string
 	Template    gen.Template
-	Subjects    []*Subject
+	Subjects    []*Subject // the guard is the first
+	Levels      []level
 }
 
-// level is a flood's rate as a share of what the guard can answer; beyond 1 the link is the first to lose.
+// level is a flood's rate as a share of what the guard can answer; -1: all of the generator's.
 type level struct {
 	name  string
 	share float64
 }
 
-var levels = []level{{"none", 0}, {"a quarter of the guard's rate", 0.25}, {"half of the guard's rate", 0.5}, {"the guard's rate", 1}, {"all of the generator's", -1}}
-
-// handshakesEach is about what handshakes take that wait for a flood.
-const handshakesEach = 10 * time.Millisecond
-
-// Estimate is about how long the trial takes.
-func (t *Trial) Estimate(s *Settings) (all time.Duration) {
-	for _, subject := range t.Subjects {
-		if subject.Skip == "" {
-			all += setUp + time.Duration(s.Handshakes)*handshakesEach
-		}
-	}
-	return all*time.Duration(len(levels)) + setUp + s.Window
+// levels begin where a server with sockets is at its limit; beyond the guard's rate the link is the first to lose.
+var levels = []level{
+	{"none", 0}, {"a 20th of the guard's rate", 0.05}, {"a quarter of the guard's rate", 0.25}, {"half of the guard's rate", 0.5},
+	{"the guard's rate", 1}, {"all of the generator's", -1},
 }
 
-// Run tries each subject at each level.
-func (t *Trial) Run(s *Settings) (*result.Outcome, error) {
-	o := &result.Outcome{Name: t.Name, Title: t.Title}
-	most, err := t.mostAnswers(s)
+// inlineTrial is the server with the guard's program before it, which answers in the kernel, and alone.
+func inlineTrial(dir string) (*Trial, error) {
+	t, err := gen.FirstHello(question())
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range levels {
-		for _, subject := range t.Subjects {
-			if subject.Skip != "" {
-				o.Rows = append(o.Rows, result.Row{Subject: subject.Name, Skipped: subject.Skip})
-				continue
+	server, err := newServer("openssl", dir)
+	guarded := &Subject{Name: "dtlsguard xdp, inline", At: gen.Driver, Skip: reason(err), Start: func(b *Bed) error {
+		if err := server.start(b, "trust"); err != nil { // any cookie: the guard has looked at it
+			return err
+		}
+		return startGuard(b, guardOptions{})
+	}}
+	alone := &Subject{Name: "no guard", At: gen.Stack, Skip: reason(err), Start: func(b *Bed) error { return server.start(b, "") }}
+	guarded.CatchUp, alone.CatchUp = handshakeCatchUp, handshakeCatchUp
+	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels}, nil
+}
+
+// Estimate is about how long the trial takes.
+func (t *Trial) Estimate(s *Settings) (all time.Duration) {
+	const last = handshakePatience / 2 // of the last clients, if some of them fail
+	for _, subject := range t.Subjects {
+		if subject.Skip == "" {
+			all += setUp + time.Duration(s.Handshakes)*time.Second/handshakeRate + last
+		}
+	}
+	return all*time.Duration(len(t.Levels)) + setUp + s.Window
+}
+
+// Run tries each subject at each level.
+func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: t.Name, Title: t.Title}
+	for _, subject := range t.Subjects {
+		if subject.Skip != "" {
+			o.Rows = append(o.Rows, result.Row{Subject: subject.Name, Skipped: subject.Skip})
+		}
+	}
+	if len(o.Rows) > 0 { // one is nothing without the other
+		return o, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	most, err := t.mostAnswers(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.Name, err)
+	}
+	for _, l := range t.Levels {
+		for i, subject := range t.Subjects {
+			if err := ctx.Err(); err != nil {
+				return nil, err
 			}
-			h, err := t.try(subject, l, most, s.Handshakes)
+			h, err := t.try(subject, l, most, s)
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", t.Name, subject.Name, err)
 			}
+			h.Promised = i == 0 && l.share > 0
 			o.Handshakes = append(o.Handshakes, *h)
-			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried)
+			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d, p50 %.1f ms, p99 %.1f ms %v\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried, h.P50, h.P99, h.Disturbed)
 		}
 	}
 	return o, nil
@@ -83,71 +117,82 @@ func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	run, err := b.measure(0, s.Window)
+	if err == nil && run.Right == 0 {
+		err = errors.New("the guard gave no answer")
+	}
 	return run.Right, err
 }
 
-func (t *Trial) try(subject *Subject, l level, most float64, tries int) (h *result.Handshakes, err error) {
+func (t *Trial) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
 	b, err := newBed(subject, &t.Template)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	h = &result.Handshakes{Subject: subject.Name, Flood: l.name, Tried: tries}
+	h = &result.Handshakes{Subject: subject.Name, Flood: l.name, Tried: s.Handshakes}
+	during := func(f func() error) error { return b.under(max(0, l.share*most), f) }
 	if l.share == 0 {
-		b.handshakes(h)
-		return h, nil
+		during = func(f func() error) error { return f() }
 	}
 	var from, to reading
-	err = b.under(max(0, l.share*most), func() (err error) {
+	err = during(func() (err error) {
 		time.Sleep(settle)
 		if from, err = b.read(); err != nil {
 			return err
 		}
-		b.handshakes(h)
+		if err := b.handshakes(h); err != nil {
+			return err
+		}
 		to, err = b.read()
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
 	run := b.difference(&from, &to)
-	h.Offered, h.Busy, h.LinkLoss = run.Offered, run.Busy, max(0, 1-run.Received/run.Offered)
-	return h, err
+	h.Offered, h.Busy = run.Offered, run.Busy
+	if run.Offered > 0 {
+		h.LinkLoss = max(0, 1-run.Received/run.Offered)
+	}
+	if !s.KeepDisturbed {
+		h.Disturbed = intrusions(&run)
+	}
+	return h, nil
 }
 
-// handshakes fills in what became of h.Tried of them.
-func (b *Bed) handshakes(h *result.Handshakes) {
-	turns := make(chan struct{}, handshakeClients)
+// handshakes begins h.Tried of them, each when it is due, and fills in what became of them.
+func (b *Bed) handshakes(h *result.Handshakes) error {
 	var mu sync.Mutex
 	var took []float64
 	var all sync.WaitGroup
-	for range h.Tried {
-		turns <- struct{}{}
-		all.Go(func() {
-			defer func() { <-turns }()
-			began := time.Now()
-			if b.handshake() != nil {
-				return
+	err := b.Lab.Client.Do(func() error {
+		ticks := time.NewTicker(time.Second / handshakeRate)
+		defer ticks.Stop()
+		for range h.Tried {
+			<-ticks.C
+			conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(b.Service))
+			if err != nil {
+				return err
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			took = append(took, float64(time.Since(began))/float64(time.Millisecond))
-		})
-	}
+			all.Go(func() {
+				began := time.Now()
+				if handshake(conn) != nil {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, float64(time.Since(began))/float64(time.Millisecond))
+			})
+		}
+		return nil
+	})
 	all.Wait()
-	if h.Succeeded = len(took); h.Succeeded > 0 {
-		slices.Sort(took)
-		h.P50, h.P99 = took[len(took)/2], took[min(len(took)-1, len(took)*99/100)]
-	}
+	h.Sum(took)
+	return err
 }
 
-// handshake does one from the client's namespace.
-func (b *Bed) handshake() error {
-	var conn *net.UDPConn
-	err := b.Lab.Client.Do(func() (err error) {
-		conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(b.Service))
-		return err
-	})
-	if err != nil {
-		return err
-	}
+// handshake does one over conn, and closes it.
+func handshake(conn *net.UDPConn) error {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), handshakePatience)
 	defer cancel()

@@ -115,6 +115,17 @@ func disturbances(s *Subject, r *result.Run) []string {
 	return why
 }
 
+// silence says why nothing counts of r.
+func silence(r *result.Run) string {
+	switch {
+	case r.Received == 0:
+		return "no packet came to it"
+	case r.Answers == 0:
+		return "silent: it answered nothing"
+	}
+	return "none of its answers is a HelloVerifyRequest for its question"
+}
+
 // intrusions say who else had the CPU under test.
 func intrusions(r *result.Run) []string {
 	why := stolen(r)

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,47 +20,81 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
-// Holdings looks at the memory of a daemon in several states, one after the other.
+// Holdings looks at the memory of daemons, each in several states, one after the other.
 type Holdings struct {
 	Name, Title string
 	Template    gen.Template
-	Daemon      *Subject
+	Daemons     []holder
+	Flows       []int // verified ones that a daemon is given, ascending
 }
 
-// heldFlows are so many verified flows that a daemon is given: some, and nearly all that it takes.
+// holder is a daemon with or without a socket for each flow.
+type holder struct {
+	*Subject
+	sockets bool
+}
+
+// heldFlows are some, and nearly all that a daemon takes.
 var heldFlows = []int{10000, 60000}
 
 func memory(e *Entry, dir string) (Scenario, error) {
 	t, err := gen.FirstHello(question())
-	daemon := proxyPath("dtlsguard proxy behind XDP", dir, true)
-	return &Holdings{e.Name, e.Title, t, daemon}, err
+	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", dir, true), true}, {inlineHolder(dir), false}}, heldFlows}, err
+}
+
+// inlineHolder is the daemon before a server that takes any cookie and forgets its clients.
+func inlineHolder(dir string) *Subject {
+	d, err := newDaemon(dir, "trust", "xdp", "--hello-rate", "0")
+	return &Subject{Name: "inline", At: gen.Driver, Skip: reason(err), Start: func(b *Bed) error {
+		if err := b.echo(b.Lab.Guard, b.Service); err != nil {
+			return err
+		}
+		return d.inline(b)
+	}}
 }
 
 // Estimate is about how long it takes.
-func (h *Holdings) Estimate(s *Settings) time.Duration {
+func (h *Holdings) Estimate(s *Settings) (all time.Duration) {
 	const flowsEach = 100 * time.Microsecond
-	all := setUp + s.Window
-	if n := len(heldFlows); h.Daemon.Skip == "" {
-		all += time.Duration(heldFlows[n-1]) * flowsEach
+	for _, d := range h.Daemons {
+		if d.Skip == "" {
+			all += setUp + settle + s.Window + time.Duration(slices.Max(h.Flows))*flowsEach
+		}
 	}
 	return all
 }
 
 // Run looks once in each state: there is little chance in it.
-func (h *Holdings) Run(s *Settings) (o *result.Outcome, err error) {
-	o = &result.Outcome{Name: h.Name, Title: h.Title}
-	if h.Daemon.Skip != "" {
-		o.Memory = []result.Memory{{Subject: h.Daemon.Name, Skipped: h.Daemon.Skip}}
-		return o, nil
+func (h *Holdings) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: h.Name, Title: h.Title}
+	for _, d := range h.Daemons {
+		if d.Skip != "" {
+			o.Memory = append(o.Memory, result.Memory{Subject: d.Name, Skipped: d.Skip})
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := h.look(o, d, s); err != nil {
+			return nil, fmt.Errorf("%s, %s: %w", h.Name, d.Name, err)
+		}
 	}
-	flows, tooMany := affordable(heldFlows)
-	b, err := newBed(h.Daemon, &h.Template)
+	return o, nil
+}
+
+// look looks at one daemon.
+func (h *Holdings) look(o *result.Outcome, d holder, s *Settings) (err error) {
+	flows, tooMany := h.Flows, error(nil)
+	if d.sockets {
+		flows, tooMany = affordable(h.Flows)
+	}
+	b, err := newBed(d.Subject, &h.Template)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", h.Name, err)
+		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
 	look := func(state string) error {
-		m, err := b.held(h.Daemon.Name + ", " + state)
+		m, err := b.held(d.Name + ", " + state)
 		if err == nil {
 			o.Memory = append(o.Memory, m)
 			fmt.Fprintf(s.Progress, "%s %s: %d KiB resident, %d KiB of maps\n", h.Name, m.Subject, m.Resident>>10, m.MapBytes()>>10)
@@ -67,21 +102,21 @@ func (h *Holdings) Run(s *Settings) (o *result.Outcome, err error) {
 		return err
 	}
 	if err := look("idle"); err != nil {
-		return nil, err
+		return err
 	}
 	if err := b.under(0, func() error {
 		time.Sleep(settle + s.Window)
 		return look("during a flood")
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	if err := b.withFlows(flows, func(n int) error { return look(withFlows(n)) }); err != nil {
-		return nil, fmt.Errorf("%s: %w", h.Name, err)
+		return err
 	}
-	for _, n := range heldFlows[len(flows):] {
-		o.Memory = append(o.Memory, result.Memory{Subject: h.Daemon.Name + ", " + withFlows(n), Skipped: tooMany.Error()})
+	for _, n := range h.Flows[len(flows):] {
+		o.Memory = append(o.Memory, result.Memory{Subject: d.Name + ", " + withFlows(n), Skipped: tooMany.Error()})
 	}
-	return o, nil
+	return nil
 }
 
 func withFlows(n int) string { return fmt.Sprintf("%d verified flows", n) }
@@ -100,7 +135,7 @@ func affordable(numbers []int) ([]int, error) {
 			continue
 		}
 		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &want, nil); err != nil {
-			return numbers[:i], fmt.Errorf("needs a limit of %d open files, and that is %d here: %w", want.Max, limit.Max, err)
+			return numbers[:i], fmt.Errorf("a proxy has a socket for each flow, and needs a limit of %d open files, which is %d here and cannot be raised (ulimit -Hn %[1]d, or CAP_SYS_RESOURCE): %[3]w", want.Max, limit.Max, err)
 		}
 		limit = want
 	}

@@ -2,17 +2,12 @@ package scenario
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
-
-// streamServer is the server beyond the guard's namespace.
-var streamServer = netip.AddrPortFrom(lab.Server4, servicePort)
 
 // path is a way to the server, which start puts up in the guard's namespace.
 func path(name string, beyond bool, start func(*Bed) error) *Subject {
@@ -38,11 +33,13 @@ func inlinePath() *Subject {
 
 // proxyPath is the daemon as a proxy with one worker.
 func proxyPath(name, dir string, xdp bool) *Subject {
-	binary, err := buildDaemon(dir)
-	s := path(name, false, func(b *Bed) error { return b.proxy(binary, streamServer, xdp, "--hello-rate", "0") })
-	if err != nil {
-		s.Skip = err.Error()
+	answer := ""
+	if xdp {
+		answer = "workers"
 	}
+	d, err := newDaemon(dir, "trust", answer, "--hello-rate", "0")
+	s := path(name, false, func(b *Bed) error { return d.proxy(b, streamServer) })
+	s.Skip = reason(err)
 	return s
 }
 

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -19,9 +20,10 @@ type Settings struct {
 	Progress      io.Writer
 }
 
-// Scenario can be run, and knows about how long that takes.
+// Scenario can be run, and knows about how long that takes. When its context ends it stops after the run of that time,
+// and leaves nothing.
 type Scenario interface {
-	Run(*Settings) (*result.Outcome, error)
+	Run(context.Context, *Settings) (*result.Outcome, error)
 	Estimate(*Settings) time.Duration
 }
 
@@ -45,6 +47,7 @@ var Entries = []Entry{
 	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", contest(swapContest)},
 	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", contest(peersContest)},
 	{"paths", "ClientHellos answered in each way that the guard has, in overload", contest(pathsContest)},
+	{"formats", "ClientHellos answered in the kernel by the daemon, by kind of cookie", contest(formatsContest)},
 	{"workers", "ClientHellos answered by workers, in overload and at their peak", contest(workersContest)},
 	{"junk", "datagrams that are no DTLS, dropped", contest(junkContest)},
 	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", contest(wrongCookieContest)},
@@ -54,6 +57,7 @@ var Entries = []Entry{
 	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", trial(inlineTrial)},
 	{"streams", "established flows through the guard, nginx and neither", streams},
 	{"memory", "what the daemon holds", memory},
+	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
 }
 
 func contest(ready func(dir string) (*Contest, error)) func(*Entry, string) (Scenario, error) {

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,12 +53,15 @@ type sample struct {
 }
 
 // Run measures each path.
-func (t *Streams) Run(s *Settings) (*result.Outcome, error) {
+func (t *Streams) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	samples := make([][]sample, len(t.Paths)*len(streamSizes))
 	for round := range s.Rounds {
 		for i, p := range t.Paths {
 			if p.Skip != "" {
 				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
 			}
 			found, err := t.once(p, s)
 			if err != nil {
@@ -143,6 +147,7 @@ func summarise(r *result.Stream, all []sample, keep bool) {
 	for i := range all {
 		m := &all[i]
 		if m.disturbed != nil && !keep {
+			r.Disturbed = m.disturbed[0]
 			continue
 		}
 		r.Valid++
@@ -191,5 +196,5 @@ func (b *Bed) serverSide(p *Subject) error {
 	if err := b.Lab.Client.Do(func() error { return whole(lab.ToGuard) }); err != nil {
 		return err
 	}
-	return b.echo()
+	return b.echo(b.Lab.Server, streamServer)
 }

@@ -29,6 +29,8 @@ type Subject struct {
 	// Rates to try, the best of which counts, with what comes out of the wire and not what a core could do;
 	// nil: all that the generator can.
 	Rates []float64
+	tried bool // and peak is the one that was best the last time
+	peak  int
 	// Wall has what comes out of the wire count, in overload too.
 	Wall bool
 	// Template of the flood, if it is another than the contest's.
@@ -36,6 +38,8 @@ type Subject struct {
 	// Shared are the CPUs that the subject has together with the generator, one queue of the link for each; nil: it
 	// has the CPU under test for itself.
 	Shared []int
+	// CatchUp is how much of its rate the generator makes good after it was kept off its CPU; 0: its own choice.
+	CatchUp time.Duration
 	// Beyond: the service is in the server's namespace, and the guard's is on the way to it.
 	Beyond bool
 	// Skip says why it cannot be measured here; "": it can.
@@ -76,28 +80,6 @@ func attach(program func(device string) (func() error, error)) func(*Bed) error 
 			return nil
 		})
 	}
-}
-
-// serverSubject is a server with sockets, compiled into dir.
-func serverSubject(name, dir string) *Subject {
-	server := peers.Find(name)
-	s := &Subject{Name: server.Title, At: gen.Stack, Handled: rightAnswers}
-	if !server.Answers {
-		s.Handled = allAnswers
-	}
-	binary, err := server.Build(dir)
-	if err != nil {
-		s.Skip = err.Error()
-	}
-	id, err := peers.NewIdentity(dir)
-	if err != nil {
-		s.Skip = err.Error()
-	}
-	s.Start = func(b *Bed) error {
-		cmd := exec.Command(binary, peers.Arguments(b.Service, id, "")...)
-		return b.serve(cmd, func() bool { return listens(cmd.Process.Pid, b.Service.Port()) })
-	}
-	return s
 }
 
 // serve starts a server in the guard's namespace, waits until it is ready, and confines it.

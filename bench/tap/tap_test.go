@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood"
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
@@ -161,14 +162,23 @@ func TestServerComesBack(t *testing.T) {
 // What a demonstration must show none of is seen where there is some.
 func TestFloodIsMarked(t *testing.T) {
 	tap := open(t, echo(t), flood.Marker)
-	f, err := flood.New(flood.Config{Target: tap.Addr(), Rate: 500, Kinds: []flood.Kind{flood.FirstHello, flood.WrongCookie}})
+	second, err := traffic.WithCookie(flood.Marked()[0].Templates[0].Bytes, make([]byte, 20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := flood.New(flood.Config{
+		Flow: traffic.Flow{Destination: tap.Addr()}, Pace: traffic.Pace{Rate: 500},
+		Mix: append(flood.Marked(), traffic.Item{Name: "second", Weight: 1, Templates: []traffic.Template{second}}),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	f.Run(ctx)
+	if err := f.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
 	sent, c := f.Counts().Sent, tap.Counts()
 	for end := time.Now().Add(5 * time.Second); c.Total() < sent && time.Now().Before(end); c = tap.Counts() {
 		time.Sleep(time.Millisecond)

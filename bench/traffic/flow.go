@@ -96,35 +96,30 @@ func (f *Flow) Vary() uint32 {
 // Source makes a source of a random number, as flood.bpf.c does: the address of its lower half, the port of the
 // upper.
 func (f *Flow) Source(random uint64) netip.AddrPort {
-	a := f.Sources.Masked().Addr().AsSlice()
-	last := a[len(a)-4:]
-	ne := binary.NativeEndian
-	ne.PutUint32(last, ne.Uint32(last)|uint32(random)&NetworkOrder(f.Vary()))
-	address, _ := netip.AddrFromSlice(a)
 	first, n := f.Ports.Range()
-	return netip.AddrPortFrom(address, first+uint16((random>>48)*uint64(n)>>16))
+	return netip.AddrPortFrom(f.SourceAddress(random), first+uint16((random>>48)*uint64(n)>>16))
+}
+
+// SourceAddress is that of [Flow.Source] without its port.
+func (f *Flow) SourceAddress(random uint64) netip.Addr {
+	a := f.Sources.Addr().As16()
+	last, vary := a[12:], NetworkOrder(f.Vary())
+	ne := binary.NativeEndian
+	ne.PutUint32(last, ne.Uint32(last)&^vary|uint32(random)&vary)
+	return f.family(netip.AddrFrom16(a))
+}
+
+// family is a in the form that the destination has.
+func (f *Flow) family(a netip.Addr) netip.Addr {
+	if f.Destination.Addr().Is4() {
+		return a.Unmap()
+	}
+	return a
 }
 
 // Skeleton builds the frame with the fields that vary and the checksums zero.
 func (f *Flow) Skeleton(t *Template) []byte {
-	be := binary.BigEndian
-	length := udpHeader + len(t.Bytes)
-	b := slices.Concat([]byte(f.Peer), []byte(f.Interface.HardwareAddr))
-	source := f.Sources.Masked().Addr().AsSlice()
-	if l := f.Layout(); l.EtherType == etherIPv4 {
-		b = be.AppendUint16(b, etherIPv4)
-		b = be.AppendUint16(append(b, 0x45, 0), uint16(ipv4+length))
-		b = append(b, 0, 0, 0x40, 0, ttl, protocolUDP, 0, 0) // no id, do not fragment
-	} else {
-		b = be.AppendUint16(b, etherIPv6)
-		b = be.AppendUint16(append(b, 0x60, 0, 0, 0), uint16(length))
-		b = append(b, protocolUDP, ttl)
-	}
-	b = slices.Concat(b, source, f.Destination.Addr().AsSlice())
-	b = be.AppendUint16(b, 0)
-	b = be.AppendUint16(b, f.Destination.Port())
-	b = be.AppendUint16(b, uint16(length))
-	b = be.AppendUint16(b, 0)
+	b := f.headers(len(t.Bytes))
 	payload := slices.Clone(t.Bytes)
 	if t.SeqAt != 0 {
 		payload[t.SeqAt] = 0
@@ -141,90 +136,35 @@ func (f *Flow) Sums(frame []byte) (ip, udp uint32) {
 	l := f.Layout()
 	b := slices.Clone(frame)
 	clear(b[l.SourceAt : l.SourceAt+4]) // its constant bits are added with the others
-	ip = sum(b[ethernet:l.UDPAt])
-	addresses := b[l.UDPAt-2*len(f.Destination.Addr().AsSlice()) : l.UDPAt]
-	pseudo := []byte{0, protocolUDP, b[l.UDPAt+4], b[l.UDPAt+5]}
-	return ip, sum(addresses) + sum(pseudo) + sum(b[l.UDPAt:])
-}
-
-func sum(b []byte) (s uint32) {
-	for i := 0; i+1 < len(b); i += 2 {
-		s += uint32(binary.NativeEndian.Uint16(b[i:]))
-	}
-	if len(b)%2 != 0 {
-		s += uint32(binary.NativeEndian.Uint16([]byte{b[len(b)-1], 0}))
-	}
-	return s
+	ip = uint32(fold(sum(b[ethernet:l.UDPAt])))
+	return ip, uint32(fold(l.pseudo(b) + sum(b[l.UDPAt:])))
 }
 
 // Datagram is what source sends, if it is a source of f and t the template.
-func (f *Flow) Datagram(t *Template, source netip.AddrPort) []byte {
-	d := slices.Clone(t.Bytes)
-	fill(d, t, source)
-	return d
-}
+func (f *Flow) Datagram(t *Template, source netip.AddrPort) []byte { return t.Append(nil, source) }
 
 // AppendFrame appends to b the frame with what source sends, checksums included.
 func (f *Flow) AppendFrame(b []byte, t *Template, source netip.AddrPort) []byte {
-	from := len(b)
-	b = append(b, f.Skeleton(t)...)
-	frame, l := b[from:], f.Layout()
-	be := binary.BigEndian
-	ip, udp := f.Sums(frame)
-	address := source.Addr().AsSlice()
-	copy(frame[l.SourceAt:], address[len(address)-4:])
-	be.PutUint16(frame[l.UDPAt:], source.Port())
-	fill(frame[l.PayloadAt():], t, source)
-	ip += sum(frame[l.SourceAt : l.SourceAt+4])
-	udp += sum(frame[l.SourceAt:l.SourceAt+4]) + sum(frame[l.UDPAt:l.UDPAt+2])
-	if t.SeqAt != 0 {
-		at := l.PayloadAt() + t.SeqAt
-		udp += sum(frame[at : at+1])
-	}
-	if t.RandomAt != 0 {
-		at := l.PayloadAt() + t.RandomAt
-		udp += sum(frame[at : at+8])
-	}
-	if l.CheckAt != 0 {
-		binary.NativeEndian.PutUint16(frame[l.CheckAt:], ^fold(ip))
-	}
-	check := ^fold(udp)
-	if check == 0 { // which would stand for: none (RFC 768)
-		check = 0xffff
-	}
-	binary.NativeEndian.PutUint16(frame[l.UDPAt+6:], check)
-	return b
-}
-
-// fold makes a checksum of a sum (RFC 1071 section 2).
-func fold(s uint32) uint16 {
-	s = s&0xffff + s>>16
-	return uint16(s&0xffff + s>>16)
-}
-
-// fill sets what varies in d, which is of t.
-func fill(d []byte, t *Template, source netip.AddrPort) {
-	if t.SeqAt != 0 {
-		d[t.SeqAt] = byte(source.Port())
-	}
-	if t.RandomAt != 0 {
-		binary.NativeEndian.PutUint64(d[t.RandomAt:], spreadOf(source))
-	}
+	return f.Envelope().Append(b, source, t.Append(nil, source))
 }
 
 // spreadOf is a number that follows from source and looks random.
 func spreadOf(source netip.AddrPort) uint64 {
-	address := source.Addr().AsSlice()
-	word := binary.NativeEndian.Uint32(address[len(address)-4:])
+	address := source.Addr().As16()
+	word := binary.NativeEndian.Uint32(address[12:])
 	return (uint64(word)<<16 | uint64(NetworkOrder16(source.Port()))) * Spread
 }
 
 // NetworkOrder is v as a program reads it from a frame.
 func NetworkOrder(v uint32) uint32 {
-	return binary.NativeEndian.Uint32(binary.BigEndian.AppendUint32(nil, v))
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v)
+	return binary.NativeEndian.Uint32(b[:])
 }
 
 // NetworkOrder16 is v as a program reads it from a frame.
 func NetworkOrder16(v uint16) uint16 {
-	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
 }

@@ -3,6 +3,7 @@ package traffic
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
@@ -121,6 +122,25 @@ func Record(size int) (Template, error) {
 	binary.BigEndian.PutUint16(d[recordLengthAt:], uint16(size-recordHeader))
 	return Template{Bytes: d, SeqAt: seqAt, RandomAt: nonceAt}, nil
 }
+
+// Append appends to b what source sends.
+func (t *Template) Append(b []byte, source netip.AddrPort) []byte {
+	from := len(b)
+	b = append(b, t.Bytes...)
+	d := b[from:]
+	if t.SeqAt != 0 {
+		d[t.SeqAt] = Sequence(source)
+	}
+	if t.RandomAt != 0 {
+		binary.NativeEndian.PutUint64(d[t.RandomAt:], spreadOf(source))
+	}
+	return b
+}
+
+// Sequence is the record sequence number of what source sends: any that shows in the answer, but small. A client
+// begins with 0 and counts (RFC 6347 section 4.1), and some servers take no notice of one that is far ahead: wolfSSL
+// 5.5 of none from 2^40 on.
+func Sequence(source netip.AddrPort) byte { return byte(source.Port()) }
 
 // Spread is SPREAD of flood.bpf.c: 2^64 / golden ratio, odd; multiplying by it spreads a source over the random
 // (Knuth, TAOCP 6.4).

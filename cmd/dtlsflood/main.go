@@ -76,9 +76,13 @@ type options struct {
 	cpu         int
 	file        string
 	ndr         float64
+	sample      float64
+	giveBack    int
 	json        bool
 	mine        bool
+	given       func(flag string) bool // on the command line
 
+	even     bool // without bursts, at the price of the rate
 	target   netip.AddrPort
 	traffic  traffic.Mix
 	ownHello [][]byte
@@ -91,17 +95,23 @@ func newCommand() *cobra.Command {
 		Long: `dtlsflood sends real ClientHellos, each from another source, to a service of your own, and
 checks that the answers are HelloVerifyRequests to them.
 
-  sendmmsg  from sockets, sources 127.0.0.0/8: no privileges, loopback only
-  xdp       from the kernel, any sources: millions a second, needs root and -i
-  pcap      not at all: it writes FILE for tcpreplay and TRex, and FILE.trafgen for trafgen
+  sendmmsg  without -i from sockets to loopback: no privileges; sources out of 127.0.0.0/8, or 256 ports of ::1
+            with -i in frames from a packet socket: any sources, needs root
+  xdp       in frames from the kernel: any sources, millions a second, needs root and -i
+  pcap      not at all: it writes FILE, a classic pcap, for tcpreplay and TRex, and FILE.trafgen for trafgen.
+            tcpreplay 4.4 and trafgen 0.6 play them in a test, each frame arrives; TRex itself was not tried
+
+Where sources are forged, the service's host must have a route for them to this one, or nothing is seen of the answers:
+ip route add 198.18.128.0/17 via THIS-HOST. Never to be sent to: broadcast and multicast addresses.
 
 Where others have a letter for a thing it is the same here: -i, -d, -m, -p, -t, -n as in the samples of pktgen, -Q, -b, -F
 as in kxdpgun; but -n is all datagrams, not each thread's.
 
 What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
-` + kinds(),
+` + kinds() + replies,
 		Example: `  dtlsflood -d 127.0.0.1 -p 4433 -Q 100000
   dtlsflood -i veth0 -d 198.18.0.1 --mix hello=8,large,junk=1 --duration 30s --json
+  dtlsflood -d 127.0.0.1 -p 4433 -Q 1000 --sample 500 --return 1     # are clients served, and how fast?
   dtlsflood -i veth0 -d 198.18.0.1 --ndr 0.001 --duration 2s    # highest rate with at most 0.1 % unanswered
   dtlsflood --engine pcap --write flood.pcap -d 198.18.0.1 -n 10000`,
 		SilenceErrors: true, SilenceUsage: true,
@@ -117,25 +127,28 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	fl := cmd.Flags()
+	o.given = fl.Changed
 	fl.SortFlags = false
 	fl.StringVar(&o.engine, "engine", "", "sendmmsg, xdp or pcap (sendmmsg, and xdp with -i)")
 	fl.StringVarP(&o.destination, "destination", "d", "", "the service's `ADDRESS`")
 	fl.Uint16VarP(&o.port, "port", "p", 4433, "the service's UDP port")
-	fl.StringVarP(&o.iface, "interface", "i", "", "xdp: interface to send from, which must be on the service's network")
-	fl.StringVarP(&o.mac, "mac", "m", "", "xdp: the service's or the router's Ethernet address (its neighbour entry's)")
-	fl.StringVar(&o.sources, "src-cidr", "", "xdp, pcap: source `PREFIX` (198.18.128.0/17, 2001:2:0:8000::/96)")
+	fl.StringVarP(&o.iface, "interface", "i", "", "`INTERFACE` to send frames from, which must be on the service's network")
+	fl.StringVarP(&o.mac, "mac", "m", "", "with -i: the service's or the router's Ethernet `ADDRESS` (its neighbour entry's)")
+	fl.StringVar(&o.sources, "src-cidr", "", "source `PREFIX` (198.18.128.0/17, 2001:2:0:8000::/96; without -i 127.64.0.0/10, ::1/128)")
 	fl.Float64VarP(&o.rate, "rate", "Q", 0, "datagrams a second (0: all that is possible)")
 	fl.DurationVar(&o.duration, "duration", 10*time.Second, "how long")
-	fl.StringVar(&o.ports, "src-ports", "", "xdp, pcap: source ports `FIRST-LAST` (16384-49151)")
-	fl.StringVar(&o.mix, "mix", "hello", "what to send: `NAME=WEIGHT,...`, see above (sendmmsg: hello, wrong-cookie, junk)")
-	fl.StringVar(&o.hello, "hello", "", "xdp, pcap: `FILE` with the ClientHello to send: binary, or in hex, one fragment a line")
+	fl.StringVar(&o.ports, "src-ports", "", "source ports `FIRST-LAST` (16384-49151; without -i some free ones, at most 512)")
+	fl.StringVar(&o.mix, "mix", "hello", "what to send: `NAME=WEIGHT,...`, see above")
+	fl.StringVar(&o.hello, "hello", "", "`FILE` with the ClientHello to send: pcap or pcapng, binary, or in hex, one fragment a line")
 	fl.IntVarP(&o.threads, "threads", "t", 1, "xdp: CPUs to send on")
 	fl.IntVarP(&o.cpu, "affinity", "F", 0, "xdp: the first of these CPUs")
 	fl.Uint64VarP(&o.count, "count", "n", 0, "datagrams in all (0: until --duration is over; pcap: 10000)")
-	fl.Uint32VarP(&o.batch, "batch", "b", 0, "xdp: frames the kernel makes at a time (128, at most 256)")
+	fl.Uint32VarP(&o.batch, "batch", "b", 0, "datagrams made at a time (xdp 128, sendmmsg 64, at most 256)")
 	fl.StringVarP(&o.file, "write", "w", "", "pcap: `FILE` to write")
 	fl.Float64Var(&o.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
-	fl.BoolVar(&o.json, "json", false, "a line of JSON each second")
+	fl.Float64Var(&o.sample, "sample", 100, "clients a second beside the flood whose answers are timed and compared (0: none)")
+	fl.IntVar(&o.giveBack, "return", 10, "one in `N` of them returns its cookie (0: none)")
+	fl.BoolVar(&o.json, "json", false, "a line of JSON each second, and one of the whole")
 	fl.BoolVar(&o.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
 	return cmd
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -14,48 +13,62 @@ const precision = 0.02
 // leastQuestions is what a trial must have for its share of lost ones to say something.
 const leastQuestions = 10
 
+// mostSpoiled is how many trials may fall short of their rate, as the machine has other things to do: the search ends then
+// with a wider gap.
+const mostSpoiled = 3
+
 // search finds the highest rate with a loss below the bound (RFC 2544 section 26.1): first all that can be sent, or
 // -Q, then halving between what held and what did not. Each trial takes --duration.
-func (o *options) search(ctx context.Context, stdout io.Writer) error {
+func (o *options) search(ctx context.Context, report *reporter) error {
 	if o.traffic.Questions() == 0 || o.count != 0 {
 		return usage("--ndr needs a mix with questions, and no -n")
 	}
-	sent, loss, err := o.trial(ctx, o.rate, stdout)
+	c, high, err := o.trial(ctx, o.rate, report)
+	if err == nil {
+		err = o.wrong(c, nil)
+	}
 	if err != nil {
 		return err
 	}
-	if loss <= o.ndr {
-		return fmt.Errorf("non-drop rate: at least %.0f a second; the generator, not the service, is the limit", sent)
+	if loss(c) <= o.ndr {
+		report.found(high, 0, o.ndr)
+		return fmt.Errorf("non-drop rate: at least %.0f a second; the generator, not the service, is the limit", high)
 	}
-	low, high := 0.0, sent
-	for high-low > precision*high && high*o.duration.Seconds() > leastQuestions && ctx.Err() == nil {
+	low, spoiled := 0.0, 0
+	for high-low > precision*high && high*o.duration.Seconds() > leastQuestions && spoiled < mostSpoiled && ctx.Err() == nil {
 		rate := (low + high) / 2
-		sent, loss, err := o.trial(ctx, rate, stdout)
-		switch {
-		case err != nil:
+		c, sent, err := o.trial(ctx, rate, report)
+		if err != nil {
 			return err
-		case loss <= o.ndr && sent >= (1-precision)*rate:
-			low = rate
-		default:
+		}
+		if loss(c) > o.ndr {
 			high = rate
+			continue
+		}
+		low = max(low, min(sent, rate))
+		if sent < (1-precision)*rate {
+			spoiled++
 		}
 	}
-	if low == 0 || ctx.Err() != nil {
-		return errors.New("non-drop rate: none was found")
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("non-drop rate: interrupted; it is between %.0f and %.0f a second", low, high)
+	case low == 0:
+		return fmt.Errorf("non-drop rate: none was found; of %.0f a second more than %g are lost", high, o.ndr)
 	}
-	fmt.Fprintf(stdout, "non-drop rate: %.0f a second with at most %g lost\n", low, o.ndr)
+	report.found(low, high, o.ndr)
 	return nil
 }
 
-// trial floods at a rate for the duration, and returns the rate that came of it and the share of questions without a
-// right answer.
-func (o *options) trial(ctx context.Context, rate float64, stdout io.Writer) (sent, loss float64, err error) {
+// trial floods at a rate for the duration, and returns the rate that came of it.
+func (o *options) trial(ctx context.Context, rate float64, report *reporter) (c counts, sent float64, err error) {
 	at := *o
-	at.rate = rate
+	at.rate, at.even = rate, true
 	e, err := at.open()
 	if err != nil {
-		return 0, 0, err
+		return c, 0, err
 	}
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, o.duration)
 	defer cancel()
 	began := time.Now()
@@ -63,16 +76,19 @@ func (o *options) trial(ctx context.Context, rate float64, stdout io.Writer) (se
 	took := min(time.Since(began), o.duration)
 	c, failed := e.counts()
 	if err := errors.Join(err, failed, e.close()); err != nil {
-		return 0, 0, err
+		return c, 0, err
 	}
-	if c.Questions == 0 {
-		return 0, 0, errors.New("nothing was sent")
-	}
-	if c.Right == 0 {
-		return 0, 0, o.wrong(c)
-	}
-	loss = max(0, 1-float64(c.Right)/float64(c.Questions))
 	sent = float64(c.Sent) / took.Seconds()
-	fmt.Fprintf(stdout, "trial: %.0f asked for, %.0f a second sent, %.4f lost\n", rate, sent, loss)
-	return sent, loss, nil
+	if whole.Err() == nil { // else it was cut short
+		report.trial(rate, sent, loss(c))
+	}
+	return c, sent, nil
+}
+
+// loss is the share of questions without a right answer.
+func loss(c counts) float64 {
+	if c.Questions == 0 {
+		return 0
+	}
+	return max(0, 1-float64(c.Right)/float64(c.Questions))
 }

@@ -2,21 +2,21 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/netip"
-	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/answer"
 	"github.com/dtlsguard/dtlsguard/bench/capture"
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
 )
 
 // counts of a flood so far. Right is of Answers, Questions of Sent, Unsent not.
-type counts struct{ Sent, Questions, Unsent, Answers, Right uint64 }
+type counts struct {
+	Sent, Questions, Unsent, Answers, Right uint64
+	Faults                                  [answer.FaultLen]uint64 // of the other answers; engine xdp counts them, no more
+}
 
 // engine is a way to send. run sends until ctx ends; counts may be called meanwhile.
 type engine interface {
@@ -33,14 +33,19 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return o.write(stdout)
 	}
 	if o.ndr > 0 {
-		return o.search(ctx, stdout)
+		return o.search(ctx, newReporter(stdout, stderr, o.json))
 	}
 	e, err := o.open()
 	if err != nil {
 		return err
 	}
-	err = o.flood(ctx, e, stdout, stderr)
-	return errors.Join(err, e.close())
+	c, err := o.openClients()
+	if err != nil {
+		return errors.Join(err, e.close())
+	}
+	f := course{options: o, engine: e, clients: c, report: newReporter(stdout, stderr, o.json)}
+	err = f.run(ctx)
+	return errors.Join(err, e.close(), c.close())
 }
 
 // complete checks the flags, fills in those that follow from others, and refuses targets that may be strangers'.
@@ -49,7 +54,8 @@ func (o *options) complete() error {
 	if err != nil || o.port == 0 {
 		return usage("-d %q -p %d: want the address and port of the service", o.destination, o.port)
 	}
-	o.target = netip.AddrPortFrom(address.Unmap(), o.port)
+	// A zone says which interface a link-local address is on, as -i does.
+	o.target = netip.AddrPortFrom(address.Unmap().WithZone(""), o.port)
 	if o.engine == "" {
 		o.engine = "sendmmsg"
 		if o.iface != "" {
@@ -62,26 +68,21 @@ func (o *options) complete() error {
 	switch {
 	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
 		return usage("--engine %q: want sendmmsg, xdp or pcap", o.engine)
-	case o.target.Addr().IsMulticast() || o.target.Addr().IsUnspecified():
-		return usage("-d %v: want the address of one service", address)
 	case o.threads < 1 || o.cpu < 0 || o.batch > gen.MaxBatch:
 		return usage("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, gen.MaxBatch)
 	case o.ndr < 0 || o.ndr >= 1:
 		return usage("--ndr %v: want a share from 0 to 1, such as 0.001", o.ndr)
-	case (o.engine == "pcap") != (o.file != ""):
-		return usage("--engine pcap and --write FILE go together")
 	case o.duration <= 0 || o.rate < 0:
 		return usage("--duration %v, -Q %v: want more", o.duration, o.rate)
-	case o.engine == "sendmmsg" && (o.iface != "" || o.mac != "" || o.sources != "" || o.ports != "" || o.hello != "" || o.threads != 1 || o.cpu != 0 || o.batch != 0 || o.count != 0):
-		return usage("-i, -m, -n, -t, -F, -b, --src-cidr, --src-ports and --hello are for --engine xdp")
-	case o.engine == "sendmmsg" && (o.target.Addr().Is6() || !o.target.Addr().IsLoopback()):
-		return usage("engine sendmmsg sends to 127.0.0.0/8 only, not to %v (--engine xdp -i INTERFACE)", address)
-	case o.engine == "xdp" && o.iface == "":
-		return usage("engine xdp needs -i INTERFACE")
-	case o.engine == "xdp" && !o.mine:
-		return o.near()
+	case o.engine == "pcap" && o.file == "":
+		return usage("engine pcap needs --write FILE")
+	case o.sample < 0 || o.giveBack < 0:
+		return usage("--sample %v, --return %d: want clients a second, and one in how many; 0 for none", o.sample, o.giveBack)
 	}
-	return nil
+	if err := o.fits(); err != nil {
+		return err
+	}
+	return o.reach()
 }
 
 // compose makes the mix.
@@ -97,126 +98,14 @@ func (o *options) compose() (err error) {
 	return nil
 }
 
-// near refuses a target that is not on the network of the interface.
-func (o *options) near() error {
-	dev, err := net.InterfaceByName(o.iface)
-	if err != nil {
-		return usage("-i %s: %w", o.iface, err)
-	}
-	addresses, err := dev.Addrs()
-	if err != nil {
-		return fmt.Errorf("addresses of %s: %w", o.iface, err)
-	}
-	for _, a := range addresses {
-		if p, ok := a.(*net.IPNet); ok && p.Contains(o.target.Addr().AsSlice()) {
-			return nil
-		}
-	}
-	return usage("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", o.target.Addr(), o.iface)
-}
-
-// countLook is how often it is looked whether all of -n is sent.
-const countLook = 20 * time.Millisecond
-
-// flood sends for the time asked for and reports each second and in the end.
-func (o *options) flood(ctx context.Context, e engine, stdout, stderr io.Writer) error {
-	interrupted := ctx
-	ctx, cancel := context.WithTimeout(ctx, o.duration)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- e.run(ctx) }()
-	began, last := time.Now(), counts{}
-	// The rate is judged from the first second's end on: setting up takes a part of that second.
-	var settled time.Duration
-	var before counts
-	seconds := time.NewTicker(time.Second)
-	defer seconds.Stop()
-	look := time.NewTicker(countLook)
-	defer look.Stop()
-	for {
-		select {
-		case <-look.C:
-			if now, err := e.counts(); err != nil || o.count != 0 && now.Sent >= o.count {
-				cancel() // if it cannot be read now, the end says so
-			}
-		case err := <-ended:
-			if err != nil {
-				return err
-			}
-			took := time.Since(began)
-			all, err := e.counts()
-			if err != nil {
-				return err
-			}
-			o.sum(all, took, stdout)
-			slow := o.slow(all.minus(before), min(took, o.duration)-settled)
-			if ended := o.count != 0 && all.Sent >= o.count; ended || settled == 0 && interrupted.Err() != nil {
-				slow = nil // there is no time to judge by
-			}
-			return errors.Join(slow, o.wrong(all))
-		case <-seconds.C:
-			now, err := e.counts()
-			if err != nil {
-				return err
-			}
-			o.report(now.minus(last), time.Since(began), stdout, stderr)
-			if last = now; settled == 0 {
-				before, settled = now, time.Since(began)
-			}
-		}
-	}
-}
-
 func (c counts) minus(o counts) counts {
-	return counts{c.Sent - o.Sent, c.Questions - o.Questions, c.Unsent - o.Unsent, c.Answers - o.Answers, c.Right - o.Right}
-}
-
-// report writes what the last second was like: for programs to stdout, for people to stderr.
-func (o *options) report(c counts, at time.Duration, stdout, stderr io.Writer) {
-	if !o.json {
-		fmt.Fprintf(stderr, "%4.0f s  sent %.3f M/s  answers %.3f M/s  right %.3f M/s\n",
-			at.Seconds(), float64(c.Sent)/1e6, float64(c.Answers)/1e6, float64(c.Right)/1e6)
-		return
+	c.Sent -= o.Sent
+	c.Questions -= o.Questions
+	c.Unsent -= o.Unsent
+	c.Answers -= o.Answers
+	c.Right -= o.Right
+	for f := range c.Faults {
+		c.Faults[f] -= o.Faults[f]
 	}
-	line, err := json.Marshal(struct {
-		Seconds float64 `json:"seconds"`
-		Sent    uint64  `json:"sent"`
-		Unsent  uint64  `json:"unsent"`
-		Answers uint64  `json:"answers"`
-		Right   uint64  `json:"right"`
-	}{at.Seconds(), c.Sent, c.Unsent, c.Answers, c.Right})
-	if err == nil { // numbers can always be written
-		fmt.Fprintf(stdout, "%s\n", line)
-	}
-}
-
-// sum writes what it was in all.
-func (o *options) sum(c counts, took time.Duration, stdout io.Writer) {
-	if !o.json {
-		fmt.Fprintf(stdout, "sent %d in %.1f s (%.3f M/s), %d not taken by the system\nanswers %d, of them right %d\n",
-			c.Sent, took.Seconds(), float64(c.Sent)/took.Seconds()/1e6, c.Unsent, c.Answers, c.Right)
-	}
-}
-
-// slow says if less than 98 % of what was asked for was sent in that time.
-func (o *options) slow(c counts, in time.Duration) error {
-	if want := o.rate * in.Seconds(); float64(c.Sent) < 0.98*want {
-		return fmt.Errorf("the rate was not reached: %d sent in %v, %.0f wanted", c.Sent, in.Round(time.Millisecond), want)
-	}
-	return nil
-}
-
-// wrong says if the answers are not what they should be.
-func (o *options) wrong(c counts) error {
-	switch {
-	case c.Sent == 0:
-		return errors.New("nothing was sent")
-	case o.traffic.Questions() == 0:
-		return nil // nobody should answer that
-	case c.Answers == 0:
-		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target)
-	case c.Right == 0:
-		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest that its question would have", c.Answers)
-	}
-	return nil
+	return c
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood"
 	"github.com/dtlsguard/dtlsguard/bench/tap"
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
@@ -230,14 +231,16 @@ func (d *demo) freshServer(ctx context.Context) (err error) {
 
 // duringFlood plays the second act.
 func (d *demo) duringFlood(ctx context.Context) error {
-	f, err := flood.New(flood.Config{Target: d.guard.Listening()[0], Rate: d.flags.rate})
+	f, err := flood.New(flood.Config{
+		Flow: traffic.Flow{Destination: d.guard.Listening()[0]}, Pace: traffic.Pace{Rate: float64(d.flags.rate)},
+	})
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	flooding, stop := context.WithCancel(ctx)
-	over := make(chan struct{})
-	go func() { f.Run(flooding); close(over) }()
+	over := make(chan error, 1)
+	go func() { over <- f.Run(flooding) }()
 	d.progress.also(func() string {
 		c := f.Counts()
 		return fmt.Sprintf("; %s HelloVerifyRequests/s", thousands(perSecond(c.Right, c.Elapsed)))
@@ -250,7 +253,7 @@ func (d *demo) duringFlood(ctx context.Context) error {
 		}
 	}
 	stop()
-	<-over
+	err = errors.Join(err, <-over)
 	d.progress.also(nil)
 	d.result.Flood.take(f.Counts())
 	return err

@@ -147,6 +147,10 @@ func (c *Conn) Local() netip.AddrPort { return c.local }
 // Close closes the socket.
 func (c *Conn) Close() error { return unix.Close(c.fd) }
 
+// Recv and Send are raw system calls: they never wait, and a batch takes longer than the 20 us after which the scheduler
+// takes away what a goroutine in a system call runs on. Getting it back costs a worker more than its cookies. What has
+// to wait for the batch instead is a goroutine that the worker's CPU is shared with, or a garbage collection's start.
+
 // Recv fills the free slots of b with what is there, waiting for nothing, and returns how many it filled.
 // 0 with a nil error means that nothing is there. A connected socket may report its peer's refusal
 // (unix.ECONNREFUSED).
@@ -157,7 +161,7 @@ func (c *Conn) Recv(b *Batch) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&free[0])), uintptr(len(free)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&free[0])), uintptr(len(free)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			b.received(int(n))
@@ -177,7 +181,7 @@ func (c *Conn) Send(q *Queue) (sent int, err error) {
 	rest := q.hdrs[:q.n]
 	q.n = 0
 	for len(rest) > 0 {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		switch errno {
 		case 0: // a partial send: the next call tells what is wrong with the next datagram
 			sent += int(n)

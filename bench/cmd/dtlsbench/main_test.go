@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestBadInputSaysHowToMendIt(t *testing.T) {
@@ -41,5 +44,35 @@ func TestReportOfAStoredRun(t *testing.T) {
 	}
 	if err := command([]string{"compare", path, path}, &out); err != nil {
 		t.Error(err)
+	}
+	// The figures of the repository's own files can be written anew.
+	args := []string{"report"}
+	for _, name := range []string{"../../../README.md", "../../README.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readme := fmt.Sprintf("%s/%d.md", filepath.Dir(path), len(args))
+		if err := os.WriteFile(readme, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "-readme", readme)
+	}
+	if err := command(append(args, path), &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, readme := range []string{args[2], args[4]} {
+		if text, err := os.ReadFile(readme); err != nil || !strings.Contains(string(text), "From [r.json](r.json)") {
+			t.Errorf("%s: %v\n%s", readme, err, text)
+		}
+	}
+}
+
+func TestEstimateIsCorrected(t *testing.T) {
+	if got := corrected(time.Minute, 0, 0); got != time.Minute {
+		t.Errorf("at the start: %v", got)
+	}
+	if got := corrected(time.Minute, 10*time.Second, 20*time.Second); got != 2*time.Minute {
+		t.Errorf("after twice the time expected: %v", got)
 	}
 }

@@ -15,7 +15,8 @@ import (
 // writeReport writes the page of a file of results, and its figures into a README.
 func writeReport(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
-	readme := flags.String("readme", "", "Markdown `file` to write the figures to, between its two lines that mark them")
+	var readmes files
+	flags.Var(&readmes, "readme", readmeUsage)
 	clock := flags.Float64("clock", 0, "GHz to project to (default: the clock of the machine measured)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -38,14 +39,36 @@ func writeReport(args []string, out io.Writer) error {
 	if err := writePage(r, path, out); err != nil {
 		return err
 	}
-	if *readme != "" {
-		source, err := linkTo(path, *readme)
+	if len(readmes) == 0 {
+		r.Print(out)
+	}
+	return readmes.update(r, path)
+}
+
+const readmeUsage = "Markdown `file` to write the figures to, between the lines that mark where; may be repeated"
+
+// files is a flag that may be repeated.
+type files []string
+
+func (f *files) String() string { return strings.Join(*f, ", ") }
+
+// Set adds a file.
+func (f *files) Set(path string) error {
+	*f = append(*f, path)
+	return nil
+}
+
+// update writes the figures of r, which is at results, into the files.
+func (f files) update(r *result.Report, results string) error {
+	for _, readme := range f {
+		source, err := linkTo(results, readme)
 		if err != nil {
 			return err
 		}
-		return r.UpdateReadme(*readme, source)
+		if err := r.UpdateReadme(readme, source); err != nil {
+			return err
+		}
 	}
-	r.Print(out)
 	return nil
 }
 

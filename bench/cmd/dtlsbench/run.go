@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/result"
@@ -21,6 +24,8 @@ func run(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	names := flags.String("scenario", "", "which to run, separated by commas (default: all; list: print their names)")
 	results := flags.String("results", "bench/results", "directory for the results as JSON and as a page; empty: none")
+	var readmes files
+	flags.Var(&readmes, "readme", readmeUsage)
 	flags.DurationVar(&s.Window, "window", time.Second, "length of one run")
 	flags.IntVar(&s.Rounds, "rounds", 5, "runs of each subject, interleaved")
 	flags.IntVar(&s.Handshakes, "handshakes", 1000, "handshakes that clients try at each level of a flood")
@@ -44,20 +49,37 @@ func run(args []string, out io.Writer) error {
 	if err := able(&s); err != nil {
 		return err
 	}
-	report, err := measure(entries, &s)
+	// A second signal ends it at once, and leaves its namespaces to the next run, which removes them.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	report, err := measure(ctx, entries, &s)
 	if err != nil {
 		return err
 	}
 	report.Print(out)
-	if *results == "" {
-		return nil
+	if *results != "" {
+		if err := keep(report, *results, readmes, out); err != nil {
+			return err
+		}
 	}
-	path, err := report.Save(*results)
+	if missing := report.Missing(); len(missing) > 0 {
+		return fmt.Errorf("there is no figure for\n    %s", strings.Join(missing, "\n    "))
+	}
+	return nil
+}
+
+// keep saves a report, and writes its page and its figures in README files.
+func keep(report *result.Report, dir string, readmes files, out io.Writer) error {
+	path, err := report.Save(dir)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "\nsaved as", path)
-	return writePage(report, path, out)
+	if err := writePage(report, path, out); err != nil {
+		return err
+	}
+	return readmes.update(report, path)
 }
 
 // choose finds the scenarios named; all for no name.
@@ -91,7 +113,7 @@ func able(s *scenario.Settings) error {
 }
 
 // measure runs one scenario after the other.
-func measure(entries []scenario.Entry, s *scenario.Settings) (*result.Report, error) {
+func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings) (*result.Report, error) {
 	dir, err := os.MkdirTemp("", "dtlsbench-")
 	if err != nil {
 		return nil, err
@@ -102,7 +124,7 @@ func measure(entries []scenario.Entry, s *scenario.Settings) (*result.Report, er
 	}
 	report := scenario.NewReport(s)
 	var all []scenario.Scenario
-	var left time.Duration
+	var expected, left time.Duration
 	for i := range entries {
 		c, err := entries[i].Make(dir)
 		if err != nil {
@@ -111,14 +133,29 @@ func measure(entries []scenario.Entry, s *scenario.Settings) (*result.Report, er
 		all = append(all, c)
 		left += c.Estimate(s)
 	}
+	began := time.Now()
 	for i, c := range all {
-		fmt.Fprintf(s.Progress, "== scenario %d of %d: %s; about %v left\n", i+1, len(all), entries[i].Name, left.Round(10*time.Second))
-		o, err := c.Run(s)
-		if err != nil {
-			return nil, err
+		fmt.Fprintf(s.Progress, "== scenario %d of %d: %s; %v gone, about %v left\n", i+1, len(all), entries[i].Name,
+			time.Since(began).Round(time.Second), corrected(left, expected, time.Since(began)).Round(10*time.Second))
+		o, err := c.Run(ctx, s)
+		if errors.Is(err, context.Canceled) {
+			return nil, errors.New("interrupted: nothing is left of it, and nothing saved")
+		}
+		if err != nil { // what others found counts all the same
+			fmt.Fprintln(s.Progress, err)
+			o = &result.Outcome{Name: entries[i].Name, Title: entries[i].Title, Failed: err.Error()}
 		}
 		left -= c.Estimate(s)
+		expected += c.Estimate(s)
 		report.Outcomes = append(report.Outcomes, o)
 	}
 	return report, nil
+}
+
+// corrected is an estimate of what is left, by how right that of what is gone was.
+func corrected(left, expected, gone time.Duration) time.Duration {
+	if expected < time.Second {
+		return left
+	}
+	return time.Duration(float64(left) * float64(gone) / float64(expected))
 }

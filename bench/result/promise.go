@@ -1,0 +1,42 @@
+package result
+
+import "fmt"
+
+// promises is what was aimed at and what became of it.
+func (r *Report) promises() Table {
+	t := Table{Title: "What was aimed at", Head: []string{"", "", "figure", "aimed at", "reached"}, Left: 1}
+	for _, o := range r.Outcomes {
+		for _, c := range o.Ratios {
+			if c.Want > 0 {
+				t.promise(o.Name, c.A+" / "+c.B, fmt.Sprintf("%.3f", c.Ratio), fmt.Sprintf("at least %.2f", c.Want), c.Ratio > 0, c.Ratio >= c.Want)
+			}
+		}
+		for i := range o.Handshakes {
+			o.promisesOf(&o.Handshakes[i], &t)
+		}
+	}
+	return t
+}
+
+func (o *Outcome) promisesOf(h *Handshakes, t *Table) {
+	if !h.Promised {
+		return
+	}
+	what := h.Subject + ", flood: " + h.Flood
+	known := h.missing() == ""
+	t.promise(o.Name, what+", succeeded", exact(h.Share()), "at least "+exact(LeastHandshakes), known, h.Share() >= LeastHandshakes)
+	idle := o.idle(h.Subject)
+	most := MostWait(idle)
+	t.promise(o.Name, what+", p99", whole(h.P99)+" ms", "at most "+whole(most)+" ms", known && idle > 0 && h.P99 > 0, h.P99 <= most)
+}
+
+func (t *Table) promise(scenario, what, figure, aimed string, known, reached bool) {
+	if !known {
+		t.add(scenario, what, "no figure")
+		return
+	}
+	t.add(scenario, what, figure, aimed, map[bool]string{true: "yes", false: "NO"}[reached])
+}
+
+// exact is a share that is close to one.
+func exact(share float64) string { return fmt.Sprintf("%.1f%%", 100*share) }

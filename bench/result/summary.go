@@ -1,0 +1,87 @@
+package result
+
+import (
+	"fmt"
+	"io"
+)
+
+// summary writes as Markdown what people ask for first.
+func (r *Report) summary(w io.Writer) {
+	fmt.Fprintf(w, "%s; %s.\n\n", r.Heading(), r.Method())
+	for _, s := range []struct{ title, scenario, unit, times string }{
+		{"Answers to ClientHellos in overload, all under test on one CPU", "peers", "answers/s and core", "the guard in the kernel, times as many"},
+		{"The same by the ways that the guard has", "paths", "answers/s and core", "the first, times as many"},
+		{"The same by kind of cookie, with the daemon", "formats", "answers/s and core", "the first, times as many"},
+	} {
+		if o := r.Find(s.scenario); o != nil {
+			o.markdown(w, s.title, s.unit, s.times)
+		}
+	}
+	if o := r.Find("costs"); o != nil {
+		t := o.costs()
+		t.Title = "What the parts take, without a network"
+		t.markdown(w)
+	}
+	if t := r.promises(); len(t.Rows) > 0 {
+		t.markdown(w)
+	}
+}
+
+// markdown writes rows with the ratio of the first to each.
+func (o *Outcome) markdown(w io.Writer, title, unit, times string) {
+	if len(o.Rows) == 0 {
+		return
+	}
+	t := Table{Title: title, Head: []string{"", unit, "ns each", times}}
+	for i := range o.Rows {
+		row := &o.Rows[i]
+		switch {
+		case row.Skipped != "":
+			t.add(row.Subject, "skipped: "+row.Skipped)
+		case row.Median == 0:
+			t.add(row.Subject, row.missing())
+		default:
+			t.add(row.Subject, thousands(row.Median), whole(row.nanoseconds()), ratio(o.Rows[0].Median, row.Median))
+		}
+	}
+	t.markdown(w)
+}
+
+// ratio of the first median, if there is one, to another.
+func ratio(first, other float64) string {
+	if first == 0 {
+		return ""
+	}
+	return short(first / other)
+}
+
+// markdown writes t for a README.
+func (t *Table) markdown(w io.Writer) {
+	fmt.Fprintf(w, "%s:\n\n", t.Title)
+	for i, row := range append([][]string{t.Head}, t.Rows...) {
+		for j := range t.Head {
+			cell := ""
+			if j < len(row) {
+				cell = row[j]
+			}
+			fmt.Fprintf(w, "| %s ", cell)
+		}
+		fmt.Fprint(w, "|\n")
+		if i == 0 {
+			for j := range t.Head {
+				fmt.Fprint(w, map[bool]string{true: "|---", false: "|---:"}[t.Words(j)])
+			}
+			fmt.Fprint(w, "|\n")
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// thousands is a whole number with blanks between its thousands.
+func thousands(v float64) string {
+	s := whole(v)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + " " + s[i:]
+	}
+	return s
+}

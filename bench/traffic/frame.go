@@ -1,0 +1,110 @@
+package traffic
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
+
+// headers are those of a frame with a datagram of so many bytes, with the fields that vary and the checksums zero.
+func (f *Flow) headers(datagram int) []byte {
+	be := binary.BigEndian
+	length := udpHeader + datagram
+	b := slices.Concat([]byte(f.Peer), []byte(f.Interface.HardwareAddr))
+	if f.Destination.Addr().Is4() {
+		b = be.AppendUint16(b, etherIPv4)
+		b = be.AppendUint16(append(b, 0x45, 0), uint16(ipv4+length))
+		b = append(b, 0, 0, 0x40, 0, ttl, protocolUDP, 0, 0) // no id, do not fragment
+	} else {
+		b = be.AppendUint16(b, etherIPv6)
+		b = be.AppendUint16(append(b, 0x60, 0, 0, 0), uint16(length))
+		b = append(b, protocolUDP, ttl)
+	}
+	b = slices.Concat(b, f.Sources.Masked().Addr().AsSlice(), f.Destination.Addr().AsSlice())
+	b = be.AppendUint16(b, 0)
+	b = be.AppendUint16(b, f.Destination.Port())
+	b = be.AppendUint16(b, uint16(length))
+	return be.AppendUint16(b, 0)
+}
+
+// Envelope is what all frames of a flow have in common. It is read only, and made once for many frames.
+type Envelope struct {
+	empty  []byte // a frame without a datagram
+	layout Layout
+}
+
+// Envelope is that of f, which has passed Check.
+func (f *Flow) Envelope() *Envelope { return &Envelope{f.headers(0), f.Layout()} }
+
+// Append appends to b the frame with datagram, from a source of the flow, checksums included. It allocates only where
+// b has too little room.
+func (e *Envelope) Append(b []byte, source netip.AddrPort, datagram []byte) []byte {
+	from, l, be := len(b), e.layout, binary.BigEndian
+	b = append(append(b, e.empty...), datagram...)
+	frame := b[from:]
+	address := source.Addr().As16()
+	copy(frame[l.SourceAt:], address[12:])
+	be.PutUint16(frame[l.UDPAt:], source.Port())
+	length := udpHeader + len(datagram)
+	be.PutUint16(frame[l.UDPAt+4:], uint16(length))
+	if l.EtherType == etherIPv4 {
+		be.PutUint16(frame[ethernet+2:], uint16(ipv4+length))
+		binary.NativeEndian.PutUint16(frame[l.CheckAt:], ^fold(sum(frame[ethernet:l.UDPAt])))
+	} else {
+		be.PutUint16(frame[ethernet+4:], uint16(length))
+	}
+	check := ^fold(l.pseudo(frame) + sum(frame[l.UDPAt:]))
+	if check == 0 { // which would stand for: none (RFC 768)
+		check = 0xffff
+	}
+	binary.NativeEndian.PutUint16(frame[l.UDPAt+6:], check)
+	return b
+}
+
+// Answer takes a frame apart that came back: the source that it is to, and the datagram, which lies in frame. It is
+// for frames whose headers are of the destination's family and as long as those that f makes; ok says that they hold
+// what they say.
+func (f *Flow) Answer(frame []byte) (source netip.AddrPort, datagram []byte, ok bool) {
+	l := f.Layout()
+	if len(frame) < l.PayloadAt() {
+		return source, nil, false
+	}
+	size := len(f.Destination.Addr().AsSlice())
+	address, _ := netip.AddrFromSlice(frame[l.DestAt+4-size : l.DestAt+4])
+	end := l.UDPAt + int(binary.BigEndian.Uint16(frame[l.UDPAt+4:]))
+	if end < l.PayloadAt() || end > len(frame) {
+		return source, nil, false
+	}
+	return netip.AddrPortFrom(address, binary.BigEndian.Uint16(frame[l.UDPAt+2:])), frame[l.PayloadAt():end], true
+}
+
+// pseudo is the sum of a frame's pseudo header (RFC 768, RFC 8200 section 8.1).
+func (l Layout) pseudo(frame []byte) uint64 {
+	addresses := ethernet + ipv4 - 8
+	if l.EtherType == etherIPv6 {
+		addresses = ethernet + ipv6 - 32
+	}
+	return sum(frame[addresses:l.UDPAt]) + sum(frame[l.UDPAt+4:l.UDPAt+6]) + uint64(NetworkOrder16(protocolUDP))
+}
+
+// sum adds words in the byte order of this machine, in pairs: the carries of 16-bit words come round when it is folded.
+func sum(b []byte) (s uint64) {
+	ne := binary.NativeEndian
+	for ; len(b) >= 4; b = b[4:] {
+		s += uint64(ne.Uint32(b))
+	}
+	if len(b) > 0 {
+		var last [4]byte
+		copy(last[:], b)
+		s += uint64(ne.Uint32(last[:]))
+	}
+	return s
+}
+
+// fold makes a checksum of a sum (RFC 1071 section 2).
+func fold(s uint64) uint16 {
+	s = s&0xffffffff + s>>32
+	s = s&0xffff + s>>16
+	s = s&0xffff + s>>16
+	return uint16(s&0xffff + s>>16)
+}

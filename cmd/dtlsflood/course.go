@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// course is a flood on its way, with the sampled clients beside it.
+type course struct {
+	*options
+	engine  engine
+	clients clients
+	report  *reporter
+
+	began time.Time
+	took  time.Duration // of sending; behind that, only answers are waited for
+	last  counts        // at the end of the last second
+	// The rate is judged from the first second's end on: setting up takes a part of that second.
+	settled time.Duration
+	before  counts
+}
+
+// countLook is how often it is looked whether all of -n is sent.
+const countLook = 20 * time.Millisecond
+
+// run sends for the time asked for, and reports each second and in the end.
+func (f *course) run(ctx context.Context) error {
+	interrupted := ctx
+	ctx, cancel := context.WithTimeout(ctx, f.duration)
+	defer cancel()
+	f.began, f.took = time.Now(), f.duration
+	ended, sampled := make(chan error, 1), make(chan error, 1)
+	go func() { ended <- f.engine.run(ctx) }()
+	go func() { sampled <- f.clients.run(ctx) }()
+	seconds := time.NewTicker(time.Second)
+	defer seconds.Stop()
+	look := time.NewTicker(countLook)
+	defer look.Stop()
+	for over := ctx.Done(); ; {
+		select {
+		case <-look.C:
+			if now, err := f.engine.counts(); err != nil || f.count != 0 && now.Sent >= f.count {
+				cancel() // if it cannot be read now, the end says so
+			}
+		case <-over:
+			over, f.took = nil, min(f.took, time.Since(f.began))
+		case <-seconds.C:
+			if err := f.second(); err != nil {
+				cancel()
+				return errors.Join(err, <-ended, <-sampled)
+			}
+		case err := <-ended:
+			f.took = min(f.took, time.Since(f.began))
+			cancel()
+			if err := errors.Join(err, <-sampled); err != nil {
+				f.report.clear()
+				return err
+			}
+			return f.end(interrupted.Err() != nil)
+		}
+	}
+}
+
+// second reports what was since the last one.
+func (f *course) second() error {
+	now, err := f.engine.counts()
+	if err != nil {
+		return err
+	}
+	at := time.Since(f.began)
+	since, _ := f.clients.take()
+	f.report.second(at, now.minus(f.last), since)
+	if f.last = now; f.settled == 0 {
+		f.before, f.settled = now, at
+	}
+	return nil
+}
+
+// end reports the whole, and says what was not as it should be.
+func (f *course) end(interrupted bool) error {
+	all, err := f.engine.counts()
+	if err != nil {
+		return err
+	}
+	_, became := f.clients.take()
+	f.report.summary(f.took, all, became)
+	slow := f.slow(all.minus(f.before), f.took-f.settled)
+	if sent := f.count != 0 && all.Sent >= f.count; sent || f.settled == 0 && interrupted {
+		slow = nil // there is no time to judge by
+	}
+	return errors.Join(slow, f.wrong(all, became), f.outrun(all))
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+)
+
+// served floods a service with clients beside it, and checks that all of them were served.
+func served(t *testing.T, at netip.AddrPort, check func(all told)) {
+	t.Helper()
+	code, stdout, stderr := runFlood(t, "-d", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())), "--json",
+		"-Q", "500", "--duration", "1s", "--sample", "50", "--return", "2")
+	all := lines(t, stdout)
+	last := all[len(all)-1]
+	if code != exitOK || last.Type != "summary" || last.Right == 0 || last.Right != last.Answers {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	c := last.Clients
+	n := c["clients"]
+	if n < 10 || c["compared"] != n || c["accepted"] != n/2 || len(last.Wrong) != 0 {
+		t.Errorf("sampled clients: %v, faults %v", c, last.Wrong)
+	}
+	if last.Latency.Answers != 2*n || last.Latency.P50 <= 0 || last.Latency.P50 > last.Latency.P999 {
+		t.Errorf("latency %+v of %d clients", *last.Latency, n)
+	}
+	check(last)
+}
+
+// The guard answers the flood and serves the clients, with its own cookies and with the server's.
+func TestGuardUnderFlood(t *testing.T) {
+	for name, kind := range map[string]handoff.Kind{"own cookies": handoff.Trust, "the server's cookies": handoff.Harvest} {
+		t.Run(name, func(t *testing.T) {
+			backend := handofftest.Start(t)
+			backend.Change(func(s *handofftest.Server) { s.Trusting = kind == handoff.Trust })
+			at := startGuard(t, frontend.Config{
+				Services: []frontend.Service{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backend: backend.Addr()}},
+				Handoff:  kind, HarvestPool: 256,
+			})
+			served(t, at, func(all told) {
+				c, n := all.Clients, all.Clients["clients"]
+				if kind == handoff.Trust && (c["same"] != n || c["shared"] != 0) {
+					t.Errorf("the cookies of %d sources: %v", n, c)
+				}
+				// A pool has so many cookies and no more, and two for each client in turn.
+				if c["same"]+c["changed"] != n {
+					t.Errorf("asked again, %d sources: %v", n, c)
+				}
+			})
+		})
+	}
+}
+
+// startGuard runs a guard with one service until the test ends, and returns where it listens.
+func startGuard(t *testing.T, c frontend.Config) netip.AddrPort {
+	t.Helper()
+	s, err := frontend.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("guard: %v", err)
+		}
+	})
+	within(t, "the guard is ready", func() bool { return s.Ready() == nil })
+	return s.Listening()[0]
+}
+
+// within waits for a condition.
+func within(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("waited in vain: ", what)
+		}
+	}
+}
+
+// A server of another make, OpenSSL's: its cookies are its own, and it takes them back.
+func TestOpenSSLUnderFlood(t *testing.T) {
+	id, err := peers.NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := peers.Find("openssl").Build(t.TempDir())
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
+	cmd := exec.Command(binary, peers.Arguments(at, id, "")...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	within(t, "the server listens", func() bool { return listens(t, at) })
+	served(t, at, func(all told) {
+		if c := all.Clients; c["same"] != c["clients"] || c["shared"] != 0 {
+			t.Errorf("the cookies of the sources: %v", c)
+		}
+	})
+}
+
+// freePort is one that nobody has now.
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+}
+
+// listens reports whether a port is taken.
+func listens(t *testing.T, at netip.AddrPort) bool {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+	if err == nil {
+		c.Close()
+	}
+	return err != nil
+}

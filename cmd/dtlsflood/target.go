@@ -1,0 +1,85 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+)
+
+// reach refuses targets that may be strangers', and those that no frame would reach.
+func (o *options) reach() error {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return fmt.Errorf("list this host's addresses: %w", err)
+	}
+	a := o.target.Addr()
+	if why := crowd(a, prefixes(all)); why != "" {
+		return usage("-d %v: %s; want the address of one service", a, why)
+	}
+	switch {
+	case o.engine == "pcap":
+		return nil
+	case o.iface == "" && o.engine == "xdp":
+		return usage("engine xdp needs -i INTERFACE")
+	case o.iface == "":
+		if !a.IsLoopback() {
+			return usage("-d %v: without -i INTERFACE it goes to 127.0.0.0/8 and ::1 only", a)
+		}
+		return nil
+	case a.IsLoopback():
+		return usage("-d %v is this host itself, not behind %s: leave out -i, and sendmmsg sends to it from sockets", a, o.iface)
+	}
+	dev, err := device(o.iface)
+	if err != nil {
+		return err
+	}
+	near, err := dev.Addrs()
+	if err != nil {
+		return fmt.Errorf("addresses of %s: %w", o.iface, err)
+	}
+	contains := func(p netip.Prefix) bool { return p.Contains(a) }
+	switch {
+	case slices.ContainsFunc(prefixes(all), func(p netip.Prefix) bool { return p.Addr() == a }):
+		return usage("-d %v is this host's own, and frames that leave by %s do not come back to it; sendmmsg without -i sends to 127.0.0.0/8 and ::1", a, o.iface)
+	case !o.mine && !slices.ContainsFunc(prefixes(near), contains):
+		return usage("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", a, o.iface)
+	}
+	return nil
+}
+
+// crowd says why an address is not that of one host, "" if it may be. networks are those that this host is on.
+func crowd(a netip.Addr, networks []netip.Prefix) string {
+	switch {
+	case a.IsUnspecified():
+		return "is no address"
+	case a.IsMulticast():
+		return "is a multicast group"
+	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "is broadcast"
+	}
+	for _, n := range networks {
+		if a.Is4() && n.Addr().Is4() && n.Bits() < 31 && n.Contains(a) && (a == n.Masked().Addr() || a == last(n)) {
+			return fmt.Sprintf("is broadcast on %v", n.Masked())
+		}
+	}
+	return ""
+}
+
+// last is the address of an IPv4 network that has all bits of the host set.
+func last(n netip.Prefix) netip.Addr {
+	b := n.Addr().As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|(1<<(32-n.Bits())-1))
+	return netip.AddrFrom4(b)
+}
+
+// prefixes are the addresses with their networks' lengths.
+func prefixes(all []net.Addr) (list []netip.Prefix) {
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
