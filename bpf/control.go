@@ -69,6 +69,11 @@ func (g *Guard) SetSecret(current, previous *cookie.Key) error {
 	if err := g.maps.Keyrings.Put(idle, &ring); err != nil {
 		return fmt.Errorf("write cookie secret to the kernel: %w", err)
 	}
+	var grace uint64
+	if g.grace > 0 {
+		grace = monotonic() + uint64(g.grace)
+	}
+	atomic.StoreUint64(&g.control.GraceUntil, grace)
 	atomic.StoreUint32(&g.control.Slot, idle)
 	atomic.StoreUint32(&g.control.HasSecret, 1)
 	return nil
@@ -78,6 +83,7 @@ func (g *Guard) SetSecret(current, previous *cookie.Key) error {
 type Policy struct {
 	IdleTimeout    time.Duration // a flow silent for so long must prove its address again; 0: never
 	HeartbeatLimit time.Duration // a daemon silent for so long is lost; 0: never
+	HarvestGrace   time.Duration // a previous secret finds harvested cookies for so long after SetSecret; 0: up to the next
 	SecretLifetime time.Duration // without a new heartbeat the kernel answers for so long; 0: without end
 	PassWhenLost   bool          // ClientHellos that nobody answers go to the server, else they are dropped
 	AnswerRate     Rate          // answers of one CPU in the kernel, to all services together
@@ -100,7 +106,7 @@ func (g *Guard) SetPolicy(p Policy) error {
 	atomic.StoreUint64(&g.control.Idle, uint64(p.IdleTimeout))
 	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
 	atomic.StoreUint32(&g.control.PassWhenLost, pass)
-	g.lifetime = p.SecretLifetime
+	g.lifetime, g.grace = p.SecretLifetime, p.HarvestGrace
 	g.beat()
 	return nil
 }

@@ -88,6 +88,8 @@ __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 		const struct key *k = i ? &ring->current : &ring->previous;
 		if (!k->valid || (svc->format == FORMAT_V1 && k->epoch != *(__u8 *)w->given))
 			continue;
+		if (!i && svc->format == FORMAT_HARVEST && c->grace_until && coarse_now() > c->grace_until)
+			continue;
 		make_cookie(&w->hash, p, d, svc, k);
 		p->made = i;
 		if (svc->format == FORMAT_HARVEST ? given_is_due(w, svc, p->cookie_len) : given_is_made(w))

@@ -18,6 +18,7 @@ type guardControl struct {
 	Heartbeat      uint64
 	HeartbeatLimit uint64
 	SecretUntil    uint64
+	GraceUntil     uint64
 	Idle           uint64
 	Slot           uint32
 	HasSecret      uint32

@@ -5,8 +5,8 @@
 #include "formats.h"
 
 // Cookies of a server's own, harvested by the daemon: which of them a ClientHello is given, and must bring. What
-// format v1 would give it, its tag, says which. The previous secret counts here for as long as it does for any other
-// cookie; the worker that opens the flow judges again, and is stricter.
+// format v1 would give it, its tag, says which. The worker that opens
+// the flow judges again.
 
 // slot_unusable: its cookie is not known, or somebody has the port.
 static __always_inline int slot_unusable(const struct slot *slot)
@@ -19,8 +19,11 @@ static __always_inline int slot_unusable(const struct slot *slot)
 // verifier checks by itself, for its loop.
 __noinline int find_slots(struct work *w, __u32 first, __u32 slots)
 {
-	__u64 i, n = 0; // of 64 bits, or the verifier loses sight of them where they are spilled
-	if (!w || slots == 0)
+	__u64 i; // of 64 bits, or the verifier loses sight of it where it is spilled
+	if (!w)
+		return 0;
+	w->candidates = 0; // not in a register: the verifier would follow each number through all turns of the loop
+	if (slots == 0)
 		return 0;
 	__u32 at = ((__u64)w->hash.h[0] << 40 | (__u64)w->hash.h[1] << 8 | w->hash.h[2] >> 24) % slots; // bytes 1 to 8
 	__u32 step = slots > 1 ? 1 + w->hash.h[3] % (slots - 1) : 0;
@@ -32,34 +35,39 @@ __noinline int find_slots(struct work *w, __u32 first, __u32 slots)
 			at -= slots;
 		if (!slot || slot_unusable(slot))
 			continue;
-		w->found[n & (HARVEST_CHOICES - 1)] = index;
-		if (++n == HARVEST_CHOICES)
+		w->found[w->candidates++ & (HARVEST_CHOICES - 1)] = index;
+		if (w->candidates == HARVEST_CHOICES)
 			break;
 	}
-	return n;
+	return w->candidates;
 }
 
 // holder names the handshake of the tag in w->hash in reservations.
 static __always_inline __u32 holder(const struct work *w) { return w->hash.h[4]; }
 
-// due returns the slot whose cookie the handshake of the tag in w->hash must bring: the first of its candidates
-// that is reserved for it, else the first. 0: there is none.
-static __always_inline struct slot *due(struct work *w, const struct service *svc)
+// due_slot finds the slot whose cookie the handshake of the tag in w->hash must bring: the first of its candidates that
+// is reserved for it, else the first. It leaves it in w->found[0], and returns 0 if there is none. A function that the
+// verifier checks by itself, as is promised_slot.
+__noinline int due_slot(struct work *w, __u32 first, __u32 slots)
 {
-	int n = find_slots(w, svc->first_slot, svc->slots);
+	if (!w)
+		return 0;
+	int n = find_slots(w, first, slots);
 	for (int i = 0; i < HARVEST_CHOICES && i < n; i++) {
 		struct slot *slot = LOOKUP(harvested, w->found[i]);
-		if (slot && (__u32)slot->reserved == holder(w))
-			return slot;
+		if (slot && (__u32)slot->reserved == holder(w)) {
+			w->found[0] = w->found[i];
+			break;
+		}
 	}
-	return n > 0 ? LOOKUP(harvested, w->found[0]) : 0;
+	return n > 0;
 }
 
 // given_is_due reports whether the cookie in w->given, of the given length, is that of the slot that is due. How long
 // it takes says nothing about how much of it is right.
 static __always_inline int given_is_due(struct work *w, const struct service *svc, __u32 length)
 {
-	struct slot *slot = due(w, svc);
+	struct slot *slot = due_slot(w, svc->first_slot, svc->slots) ? LOOKUP(harvested, w->found[0]) : 0;
 	if (!slot)
 		return 0;
 	__u32 d = length ^ slot->length;
@@ -80,27 +88,32 @@ static __always_inline int reserve(struct slot *slot, __u32 holder, __u32 now)
 	return __sync_val_compare_and_swap(&slot->reserved, old, (__u64)now << 32 | holder) == old;
 }
 
-// promise brings the cookie of the first slot that can be reserved for the handshake of the tag in w->hash, of its
-// candidates, else of the first of them, into w->hash.h, and returns its length, 0 if there is none.
-static __always_inline __u32 promise(struct work *w, const struct service *svc, const struct control *c)
+// promised_slot finds the slot to give to the handshake of the tag in w->hash: the first of its candidates that can be
+// reserved for it, else the first. It leaves it in w->found[0], and returns 0 if there is none.
+__noinline int promised_slot(struct work *w, __u32 first, __u32 slots, __u32 now)
 {
-	int n = find_slots(w, svc->first_slot, svc->slots);
-	struct slot *best = 0;
+	if (!w)
+		return 0;
+	int n = find_slots(w, first, slots);
 	for (int i = 0; i < HARVEST_CHOICES && i < n; i++) {
 		struct slot *slot = LOOKUP(harvested, w->found[i]);
-		if (!slot)
-			break;
-		if (i == 0)
-			best = slot;
-		if (reserve(slot, holder(w), c->clock)) {
-			best = slot;
+		if (slot && reserve(slot, holder(w), now)) {
+			w->found[0] = w->found[i];
 			break;
 		}
 	}
-	if (!best)
+	return n > 0;
+}
+
+// promise brings the cookie to give to the handshake of the tag in w->hash into w->hash.h, and returns its length, 0 if
+// there is none.
+static __always_inline __u32 promise(struct work *w, const struct service *svc, const struct control *c)
+{
+	struct slot *slot = promised_slot(w, svc->first_slot, svc->slots, c->clock) ? LOOKUP(harvested, w->found[0]) : 0;
+	if (!slot)
 		return 0;
 #pragma unroll
 	for (int i = 0; i < COOKIE_SIZE / 4; i++)
-		w->hash.h[i] = ntohl(best->cookie[i]);
-	return best->length;
+		w->hash.h[i] = ntohl(slot->cookie[i]);
+	return slot->length;
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -179,6 +180,45 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 		if given < 400 || none == 0 && size < 4 || taken < 100 || refused < 100 {
 			t.Errorf("pool of %d: too few of a kind: %d answered, %d not, %d cookies taken, %d refused", size, given, none, taken, refused)
 		}
+	}
+}
+
+// The secret of before a rotation finds cookies for as long as the policy says, and no longer.
+func TestHarvestGrace(t *testing.T) {
+	h := harvesting(t, 67)
+	h.shuffle(rand.New(rand.NewPCG(7, 7)), 0)
+	ring := h.ring
+	if err := h.SetPolicy(Policy{HarvestGrace: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.SetSecret(ring.Current(), ring.Previous()); err != nil {
+		t.Fatal(err)
+	}
+	took := func() (n int) {
+		for port := range uint16(20) {
+			p := newPacket(firstHello)
+			p.Src = netip.AddrPortFrom(p.Src.Addr(), 1000+port)
+			h.ring = testRing // before the rotation
+			j := h.judge(p.Src, firstHello)
+			h.ring = ring
+			b := hellotest.New()
+			b.Cookie, b.MessageSeq = j.Answer[:j.Length], 1
+			p.Payload = b.Bytes()
+			if action, _ := h.sent(t, p); action == xdpPass {
+				n++
+				if err := h.DeleteFlow(ServiceKey{Port: 4433}, p.Src); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return n
+	}
+	if n := took(); n != 20 {
+		t.Errorf("%d of 20 cookies of before the rotation are taken right after it", n)
+	}
+	h.control.GraceUntil = 1 // long past
+	if n := took(); n > 3 {  // one in 67 is mapped to the same port
+		t.Errorf("%d of 20 cookies of before the rotation are taken after the grace", n)
 	}
 }
 

@@ -54,6 +54,7 @@ type Guard struct {
 	slotMemory []byte // of slots that nobody has taken
 
 	lifetime time.Duration // Policy.SecretLifetime
+	grace    time.Duration // Policy.HarvestGrace
 
 	slots  []slot // by element of the services map
 	nextID uint32

@@ -92,6 +92,7 @@ struct control {
 	__u64 heartbeat;       // CLOCK_MONOTONIC, ns, of the daemon's last sign of life
 	__u64 heartbeat_limit; // ns of silence after which the daemon is lost; 0: never
 	__u64 secret_until;    // CLOCK_MONOTONIC, ns: no answer from the kernel after it; 0: no end
+	__u64 grace_until;     // CLOCK_MONOTONIC, ns: until then the previous secret finds harvested cookies; 0: no end
 	__u64 idle;            // ns after which a silent flow is unknown again; 0: never
 	__u32 slot;            // keyring in force
 	__u32 has_secret;
@@ -151,5 +152,6 @@ struct work {
 	struct sha256 hash;
 	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
 	__u32 found[HARVEST_CHOICES]; // slots
+	__u32 candidates;             // how many were found
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };

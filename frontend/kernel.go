@@ -71,7 +71,7 @@ func openKernel(c *Config) (*kernel, error) {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
-		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter,
+		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 	})

@@ -6,10 +6,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// graceTime is how long a previous secret still maps clients to ports. Meanwhile two forged cookies are right in as many
+// GraceTime is how long a previous secret still maps clients to ports. Meanwhile two forged cookies are right in as many
 // tries as there are ports, and not one; so it is as short as a handshake allows: a round trip, and the first two
 // retransmissions of a ClientHello after 1 s and 2 s (RFC 6347 section 4.2.4.1).
-const graceTime = 4 * time.Second
+const GraceTime = 4 * time.Second
 
 // grace notices rotations. The zero grace is ready; it belongs to one worker.
 type grace struct {
@@ -24,7 +24,7 @@ func (g *grace) previous(k *cookie.Keyring, needed bool) *cookie.Key {
 	if k != g.ring {
 		g.ring, g.began = k, g.now()
 	}
-	if !needed || k.Previous() == nil || g.now().Sub(g.began) > graceTime {
+	if !needed || k.Previous() == nil || g.now().Sub(g.began) > GraceTime {
 		return nil
 	}
 	return k.Previous()

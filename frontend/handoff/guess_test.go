@@ -95,7 +95,7 @@ func TestOneCookieIsRight(t *testing.T) {
 				for _, c := range []struct {
 					after time.Duration // the rotation
 					most  int
-				}{{0, 2}, {graceTime + 1, 1}} {
+				}{{0, 2}, {GraceTime + 1, 1}} {
 					g.k = keyring(t, 'a', 'b')
 					g.ask(g.from(0)) // notices the rotation
 					g.now = g.now.Add(c.after)
@@ -126,8 +126,8 @@ func TestHarvestGuesses(t *testing.T) {
 		{"after a rotation, in a flood", 0, 0, true, 0, 2},
 		{"after a rotation, with silent ports", spared, 0, false, 0, 2},
 		{"after a rotation, half in use", 0, pool / 2, false, 0, 2},
-		{"later", 0, 0, false, graceTime + 1, 1},
-		{"later, in a flood", 0, 0, true, graceTime + 1, 1},
+		{"later", 0, 0, false, GraceTime + 1, 1},
+		{"later, in a flood", 0, 0, true, GraceTime + 1, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

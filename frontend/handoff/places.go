@@ -8,7 +8,7 @@ import (
 
 // places maps handshakes to the ports of a pool. The map is keyed by the guard's secret: who forges a source address
 // must guess which port the handshake has, and has one chance in as many as there are ports with a cookie; in the
-// [graceTime] after a rotation two, since the secret of before has a map of its own.
+// [GraceTime] after a rotation two, since the secret of before has a map of its own.
 //
 // A handshake has several candidates, in an order of its own, and is given the first one that it can reserve. A reservation
 // is all that is remembered of a first ClientHello, in the port's own slot: nothing grows, and when a flood

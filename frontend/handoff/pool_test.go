@@ -120,7 +120,7 @@ func TestPoolOfWhatTheServerHears(t *testing.T) {
 	}
 }
 
-// The previous secret counts for graceTime after a rotation, and no rotation is missed.
+// The previous secret counts for GraceTime after a rotation, and no rotation is missed.
 func TestGrace(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
@@ -137,7 +137,7 @@ func TestGrace(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		want  *cookie.Key
-	}{{0, k2.Previous()}, {graceTime, k2.Previous()}, {1, nil}} {
+	}{{0, k2.Previous()}, {GraceTime, k2.Previous()}, {1, nil}} {
 		if now = now.Add(c.after); g.previous(k2, true) != c.want {
 			t.Errorf("%v after the last: previous secret %v", c.after, g.previous(k2, true) != nil)
 		}

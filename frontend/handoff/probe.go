@@ -46,7 +46,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, err
 		}
 	}()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.hold, q.shapes, q.foreign, q.age, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.hold, q.shapes, q.foreign, q.own, q.age, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}

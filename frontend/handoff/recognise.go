@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"crypto/rand"
 	"crypto/subtle"
 	"net/netip"
 
@@ -52,4 +53,28 @@ func (k Kind) same(computed, given []byte) bool {
 		computed, given = computed[1:], given[1:]
 	}
 	return len(computed) > 0 && subtle.ConstantTimeCompare(computed, given) == 1
+}
+
+// own shows a server that gives other cookies one of the guard's own format: who only verifies those need not give them.
+func (q *probing) own() error {
+	t := &q.traits
+	if q.ring == nil || !t.AsksCookie || t.Native != nil || t.Trusts {
+		return nil
+	}
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	p := hello.Probe{Version: hello.DTLS12, MessageSeq: 1, RecordSeq: 1}
+	_, _ = rand.Read(p.Random[:])
+	k := q.ring.Current()
+	b := cookie.Bind(c.Local(), q.server.Port(), p.Version, &p.Random)
+	issued := k.Issue(&b)
+	p.Cookie = issued[:]
+	a, err := q.again(c, p.Append(nil))
+	if a.hello {
+		t.Native = &Recognised{Kind: NativeHMAC, Secret: k.Fingerprint()}
+	}
+	q.callOff(c)
+	return err
 }

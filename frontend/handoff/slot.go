@@ -57,7 +57,7 @@ func (s *Slot) set(c []byte) (fresh bool) {
 // forget makes the cookie unknown, and reports whether it was known.
 func (s *Slot) forget() bool { return s.length.Swap(0) != 0 }
 
-// reservation is how many of the clock's seconds a port is kept for a client: one more than [graceTime], since the first
+// reservation is how many of the clock's seconds a port is kept for a client: one more than [GraceTime], since the first
 // may be nearly over.
 const reservation = 5
 
