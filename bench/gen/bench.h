@@ -6,7 +6,6 @@
 
 // What these programs need beyond bpf/headers.
 
-static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 static long (*const bpf_xdp_store_bytes)(struct xdp_md *, __u32 off, const void *from, __u32 len) = (void *)190; // 5.18
 
 // fold makes a checksum of a sum of 16-bit words that were added in wider ones (RFC 1071 section 2).
