@@ -217,7 +217,7 @@ func TestHarvestGrace(t *testing.T) {
 		t.Errorf("%d of 20 cookies of before the rotation are taken right after it", n)
 	}
 	h.control.GraceUntil = 1 // long past
-	if n := took(); n > 3 { // one in 67 is mapped to the same port
+	if n := took(); n > 3 {  // one in 67 is mapped to the same port
 		t.Errorf("%d of 20 cookies of before the rotation are taken after the grace", n)
 	}
 }

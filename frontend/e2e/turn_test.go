@@ -15,11 +15,13 @@ func binding(number int) (request, answer string) {
 	return "\x00\x01\x00\x00" + answer, answer + "\n"
 }
 
-// TestTurn: many clients at a time reach coturn, whose cookies are good for one connection each, and have it answer. Of
+// TestMatrixTurnAtOnce: many clients at a time reach coturn, whose cookies are good for one connection each, and have it answer. Of
 // gnutls-cli it is the handshake alone: it does not send what begins with a zero byte.
-func TestTurn(t *testing.T) {
+func TestMatrixTurnAtOnce(t *testing.T) {
+	if !*matrix {
+		t.Skip("run by make test-matrix: it needs coturn")
+	}
 	t.Parallel()
-	need(t, "turnserver")
 	s := recipe(t, coturn, address("127.0.0.1", freePort(t)))
 	g := startGuard(t, s.addr, func(c *frontend.Config) { c.HarvestPool = 64 })
 	if got := g.Status().Services[0].Backend.Handoff; got != "harvest" {

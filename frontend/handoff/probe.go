@@ -72,38 +72,10 @@ func (q *probing) begin(patience time.Duration) error {
 	q.cookie = a.cookie
 	q.traits.AsksCookie, q.traits.CookieLength, q.traits.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
 	q.traits.Native = recognise(q.ring, q.server, c.Local(), q.asked, a.cookie)
-	if a.hello {
-		q.traits.Versions = append(q.traits.Versions, versionName(hello.DTLS12))
+	if q.greeted(&a) {
 		q.callOff(c)
 	}
 	return nil
-}
-
-// state asks the same again. It goes first: an alert is for servers that keep who asks, and gnutls-serv, which does
-// not, takes whatever is no ClientHello for a client, and sees no other until that one has timed out.
-func (q *probing) state() error {
-	t := &q.traits
-	if !t.AsksCookie {
-		return nil
-	}
-	a, err := q.insist(q.ctx, q.first, patient, q.asked)
-	if errors.Is(err, ErrNoAnswer) {
-		err = nil
-	}
-	if t.Stateless = a.cookie != nil; !t.Stateless && err == nil {
-		q.callOff(q.first)
-		a, err = q.again(q.first, q.asked)
-		t.Forgets = a.cookie != nil
-	}
-	if t.Steady = a.is(q.cookie); !t.Steady && err == nil {
-		// The clock may have struck in between: once more.
-		q.cookie, q.when = a.cookie, time.Now()
-		q.release(q.first)
-		a, err = q.again(q.first, q.asked)
-		t.Steady = a.is(q.cookie)
-	}
-	q.release(q.first)
-	return err
 }
 
 // later asks for DTLS 1.3.
@@ -149,68 +121,6 @@ func (q *probing) binding() error {
 	return err
 }
 
-// connections asks a server that keeps who asks from several ports at once, lets it forget them, and asks again in
-// another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
-func (q *probing) connections() error {
-	t := &q.traits
-	if !t.AsksCookie || t.Stateless || !t.Forgets {
-		return nil
-	}
-	var conns []*udpbatch.Conn
-	var cookies [][]byte
-	const several = 8
-	for range several {
-		c, err := q.from(netip.AddrPort{})
-		if err != nil {
-			return err
-		}
-		a, err := q.again(c, q.asked)
-		if err != nil {
-			return err
-		}
-		if conns, cookies = append(conns, c), append(cookies, a.cookie); a.cookie == nil {
-			break // it keeps one at a time
-		}
-	}
-	for _, c := range conns {
-		q.release(c)
-	}
-	for i := len(conns) - 1; i >= 0; i-- {
-		a, err := q.again(conns[i], q.asked)
-		if err != nil {
-			return err
-		}
-		if a.cookie == nil {
-			break
-		}
-		t.PerConnection = t.PerConnection || cookies[i] != nil && !a.is(cookies[i])
-	}
-	for _, c := range conns {
-		q.release(c)
-	}
-	return nil
-}
-
-// hold shows such a server its cookie before it has forgotten who asked, in another ClientHello than asked.
-func (q *probing) hold() error {
-	t := &q.traits
-	if !t.PerConnection {
-		return nil
-	}
-	c, err := q.from(netip.AddrPort{})
-	if err != nil {
-		return err
-	}
-	a, err := q.again(c, q.asked)
-	if err != nil || len(a.cookie) == 0 {
-		return err
-	}
-	a, err = q.again(c, q.question(hello.Probe{Cookie: a.cookie, MessageSeq: 1, RecordSeq: 1}))
-	t.Held = a.hello
-	q.callOff(c)
-	return err
-}
-
 // secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
 var secondLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
@@ -233,7 +143,7 @@ func (q *probing) age() error {
 		return err
 	}
 	a, err = q.again(q.first, q.question(hello.Probe{Cookie: q.cookie, MessageSeq: 1, RecordSeq: 1}))
-	if t.OldTaken = a.hello; a.hello {
+	if t.OldTaken = q.greeted(&a); t.OldTaken {
 		q.callOff(q.first)
 	}
 	q.release(q.first)
@@ -267,6 +177,14 @@ func (q *probing) shapes() error {
 	return err
 }
 
+// greeted reports whether a is a ServerHello, to a ClientHello of DTLS 1.2, and notes the version that the server has chosen.
+func (q *probing) greeted(a *reply) bool {
+	if a.hello && a.version != 0 {
+		q.traits.Negotiates = versionName(a.version)
+	}
+	return a.hello
+}
+
 func versionName(v uint16) string {
 	if v == hello.DTLS10 {
 		return "DTLS 1.0"
@@ -282,7 +200,7 @@ func (q *probing) foreign() error {
 		return nil
 	}
 	a, err := q.fresh(q.question(foreign))
-	if t.Trusts = a.hello; t.Trusts || err != nil || t.Stateless {
+	if t.Trusts = q.greeted(&a); t.Trusts || err != nil || t.Stateless {
 		return err
 	}
 	c, err := q.from(netip.AddrPort{})
@@ -291,7 +209,7 @@ func (q *probing) foreign() error {
 	}
 	if a, err = q.again(c, q.question(hello.Probe{})); err == nil && a.cookie != nil {
 		a, err = q.again(c, q.question(foreign))
-		t.Replays = a.hello
+		t.Replays = q.greeted(&a)
 		q.callOff(c)
 	}
 	return err
@@ -314,7 +232,7 @@ func (q *probing) second() error {
 		return err
 	}
 	h.Cookie, h.MessageSeq, h.RecordSeq = a.cookie, 2, 2
-	if a, err = q.again(c, h.Append(nil)); a.hello {
+	if a, err = q.again(c, h.Append(nil)); q.greeted(&a) {
 		q.callOff(c)
 		t.SecondVerify = a.sequence.Message == 2 || a.version == 0
 	}

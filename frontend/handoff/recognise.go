@@ -72,7 +72,7 @@ func (q *probing) own() error {
 	issued := k.Issue(&b)
 	p.Cookie = issued[:]
 	a, err := q.again(c, p.Append(nil))
-	if a.hello {
+	if q.greeted(&a) {
 		t.Native = &Recognised{Kind: NativeHMAC, Secret: k.Fingerprint()}
 	}
 	q.callOff(c)

@@ -30,9 +30,10 @@ type Traits struct {
 	PerConnection bool        `json:"per_connection"`   // another cookie when others have asked meanwhile, of servers that keep who asks
 	Held          bool        `json:"held"`             // ... but takes the one that it gave from whom it still keeps, whatever the ClientHello
 
-	Fragments bool     `json:"fragments"` // takes a ClientHello in two fragments
-	Versions  []string `json:"versions"`  // of DTLS, that it answers a ClientHello of
-	DTLS13    bool     `json:"dtls13"`    // negotiates DTLS 1.3
+	Fragments  bool     `json:"fragments"`            // takes a ClientHello in two fragments
+	Versions   []string `json:"versions"`             // of DTLS, that it answers a ClientHello of
+	Negotiates string   `json:"negotiates,omitempty"` // the version that it chose, offered DTLS 1.2; not all servers get so far
+	DTLS13     bool     `json:"dtls13"`               // negotiates DTLS 1.3
 }
 
 // Misfit says why a server cannot be handed clients, and what mends that.
@@ -139,7 +140,7 @@ func (t *Traits) Lines() [][2]string {
 	}
 	lines := [][2]string{
 		{"cookie exchange", yes(!t.AsksCookie, "none", yes(t.Stateless, "stateless", "keeps each address that asks"+yes(t.Forgets, ", until it calls off", "")))},
-		{"versions", strings.Join(t.Versions, ", ") + yes(t.DTLS13, " and DTLS 1.3", "")},
+		{"versions", t.versions()},
 	}
 	if !t.AsksCookie {
 		return lines
@@ -161,7 +162,7 @@ func (t *Traits) Lines() [][2]string {
 	return append(lines, [][2]string{
 		{"cookie", fmt.Sprintf("%d bytes, message_seq %d, bound to %s%s", t.CookieLength, t.Seq, strings.Join(bound, ", "),
 			yes(t.PerAddress == nil, " (address: not known, it is not on loopback)", ""))},
-		{"lifetime", yes(t.Timed, yes(t.OldTaken, "limited, a second at least", "below a second"), "no limit seen")},
+		{"lifetime", yes(t.Held, "while the server keeps who asked, for one client", yes(t.Timed, yes(t.OldTaken, "limited, a second at least", "below a second"), "no limit seen"))},
 		{"foreign cookies", yes(t.Trusts, "accepted", yes(t.Replays, "accepted after a ClientHello without", "refused"))},
 		{"fragments", yes(t.Fragments, "taken", "not taken")},
 	}...)
@@ -174,4 +175,19 @@ func (t *Traits) nativeLine() string {
 		which = "second "
 	}
 	return fmt.Sprintf("its cookies are %v's, with the %ssecret of fingerprint %s", t.Native.Kind, which, t.Native.Secret)
+}
+
+// versions says which it answers, and what is known of which it takes.
+func (t *Traits) versions() string {
+	var parts []string
+	if len(t.Versions) > 0 {
+		parts = append(parts, "answers "+strings.Join(t.Versions, ", "))
+	}
+	if t.Negotiates != "" {
+		parts = append(parts, "negotiates "+t.Negotiates)
+	}
+	if t.DTLS13 {
+		parts = append(parts, "negotiates DTLS 1.3")
+	}
+	return strings.Join(parts, "; ")
 }

@@ -1,0 +1,101 @@
+package handoff
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// What shows whether a server keeps who asks, and what it makes of that.
+
+// state asks the same again. It goes first: an alert is for servers that keep who asks, and gnutls-serv, which does
+// not, takes whatever is no ClientHello for a client, and sees no other until that one has timed out.
+func (q *probing) state() error {
+	t := &q.traits
+	if !t.AsksCookie {
+		return nil
+	}
+	a, err := q.insist(q.ctx, q.first, patient, q.asked)
+	if errors.Is(err, ErrNoAnswer) {
+		err = nil
+	}
+	if t.Stateless = a.cookie != nil; !t.Stateless && err == nil {
+		q.callOff(q.first)
+		a, err = q.again(q.first, q.asked)
+		t.Forgets = a.cookie != nil
+	}
+	if t.Steady = a.is(q.cookie); !t.Steady && err == nil {
+		// The clock may have struck in between: once more.
+		q.cookie, q.when = a.cookie, time.Now()
+		q.release(q.first)
+		a, err = q.again(q.first, q.asked)
+		t.Steady = a.is(q.cookie)
+	}
+	q.release(q.first)
+	return err
+}
+
+// connections asks a server that keeps who asks from several ports at once, lets it forget them, and asks again in
+// another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
+func (q *probing) connections() error {
+	t := &q.traits
+	if !t.AsksCookie || t.Stateless || !t.Forgets {
+		return nil
+	}
+	var conns []*udpbatch.Conn
+	var cookies [][]byte
+	const several = 8
+	for range several {
+		c, err := q.from(netip.AddrPort{})
+		if err != nil {
+			return err
+		}
+		a, err := q.again(c, q.asked)
+		if err != nil {
+			return err
+		}
+		if conns, cookies = append(conns, c), append(cookies, a.cookie); a.cookie == nil {
+			break // it keeps one at a time
+		}
+	}
+	for _, c := range conns {
+		q.release(c)
+	}
+	for i := len(conns) - 1; i >= 0; i-- {
+		a, err := q.again(conns[i], q.asked)
+		if err != nil {
+			return err
+		}
+		if a.cookie == nil {
+			break
+		}
+		t.PerConnection = t.PerConnection || cookies[i] != nil && !a.is(cookies[i])
+	}
+	for _, c := range conns {
+		q.release(c)
+	}
+	return nil
+}
+
+// hold shows such a server its cookie before it has forgotten who asked, in another ClientHello than asked.
+func (q *probing) hold() error {
+	t := &q.traits
+	if !t.PerConnection {
+		return nil
+	}
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	a, err := q.again(c, q.asked)
+	if err != nil || len(a.cookie) == 0 {
+		return err
+	}
+	a, err = q.again(c, q.question(hello.Probe{Cookie: a.cookie, MessageSeq: 1, RecordSeq: 1}))
+	t.Held = q.greeted(&a)
+	q.callOff(c)
+	return err
+}
