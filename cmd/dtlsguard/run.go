@@ -141,7 +141,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	}
 	if err := readable(f.config.SecretFile); err != nil {
 		stop()
-		_ = <-done // why it does not start is told
+		<-done // why it does not start is told
 		return err
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd is no error
