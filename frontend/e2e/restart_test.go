@@ -78,7 +78,7 @@ func TestGuardRestart(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)
-			g := startGuard(t, s.addr)
+			g := startGuard(t, s.addr, own(t))
 			c := openssl()(t, g.addr)
 			c.ping("ping before")
 			g.stop()
@@ -96,7 +96,7 @@ func TestGuardRestart(t *testing.T) {
 	t.Run("between the hellos", func(t *testing.T) {
 		t.Parallel()
 		s := echoServer(t, address("127.0.0.1", freePort(t)), "harvest")
-		g := startGuard(t, s.addr)
+		g := startGuard(t, s.addr, own(t))
 		restart := make(chan struct{})
 		p := startPath(t, g.addr, func(s *step) verdict {
 			if s.nth == 0 && !s.fromClient {
@@ -112,6 +112,15 @@ func TestGuardRestart(t *testing.T) {
 		c.ping("ping through the second guard")
 		c.close()
 	})
+}
+
+// own gives a guard a port that no other's socket takes while it is away.
+func own(t *testing.T) func(*frontend.Config) {
+	t.Helper()
+	port := freePort(t)
+	return func(c *frontend.Config) {
+		c.Services[0].Listen = netip.AddrPortFrom(c.Services[0].Listen.Addr(), port)
+	}
 }
 
 // TestStatusWhileStopping: who asks a guard how it is while it stops gets an answer, and the guard stops.
