@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -113,7 +112,7 @@ func attachHint(dev *net.Interface, err error) error {
 func hint(err error) error {
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) {
-		if strings.Contains(err.Error(), "!root") { // what the verifier says where only CAP_PERFMON is missing
+		if !may(unix.CAP_PERFMON) { // without it the verifier forbids what it allows with it, in many words
 			return fmt.Errorf("%w (needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN, or root)", err)
 		}
 		return err // EACCES too, but for what the program does
@@ -122,6 +121,13 @@ func hint(err error) error {
 		return fmt.Errorf("%w (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root)", err)
 	}
 	return err
+}
+
+// may reports whether this thread has a capability; true where that cannot be told.
+func may(capability int) bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var has [2]unix.CapUserData // of 32 capabilities each
+	return unix.Capget(&header, &has[0]) != nil || has[capability/32].Effective>>(capability%32)&1 != 0
 }
 
 // Detach takes the programs off the interface and removes the pins. The maps stay until Close.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -39,6 +40,7 @@ type row struct {
 	start   starter // of servers of our own
 	single  bool    // it serves one client per start
 	pool    int     // --harvest-pool; 0: any
+	tried   int     // ... that the test takes, if any will do; 0: a small one, for guards have descriptors by the hundred
 	secret  bool    // guard and server share a --secret-file
 	clients []string
 	fails   []string // clients that are not served behind the guard, and end with an error
@@ -146,9 +148,7 @@ func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 		t.Fatal(err)
 	}
 	c.Handoff, c.SecretFile = kind, secretFile
-	if r.pool > 0 {
-		c.HarvestPool = r.pool
-	}
+	c.HarvestPool = cmp.Or(r.pool, r.tried, 32)
 }
 
 // refuse has the guard say why it does not stand in front of the server.

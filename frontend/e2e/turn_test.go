@@ -15,9 +15,9 @@ func binding(number int) (request, answer string) {
 	return "\x00\x01\x00\x00" + answer, answer + "\n"
 }
 
-// TestMatrixTurn: many clients at a time reach coturn, whose cookies are good for one connection each, and have it answer. Of
+// TestMatrixTurnAtOnce: many clients at a time reach coturn, whose cookies are good for one connection each, and have it answer. Of
 // gnutls-cli it is the handshake alone: it does not send what begins with a zero byte.
-func TestMatrixTurn(t *testing.T) {
+func TestMatrixTurnAtOnce(t *testing.T) {
 	if !*matrix {
 		t.Skip("run by make test-matrix: it needs coturn")
 	}
