@@ -141,8 +141,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	}
 	if err := readable(f.config.SecretFile); err != nil {
 		stop()
-		<-done // why it does not start is told
-		return err
+		return errors.Join(err, <-done)
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd is no error
 	for {
