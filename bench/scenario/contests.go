@@ -20,38 +20,38 @@ import (
 // junkSize is that of the question, so that only the content differs.
 const junkSize = 205
 
-func swapContest(string) (*Contest, error) {
+func swapContest(*Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
 		Compare: []Comparison{{0, 1, 0.26}, {0, 2, 0}}}, err
 }
 
 // peersContest has the guard first and then every server there is.
-func peersContest(dir string) (*Contest, error) {
+func peersContest(w *Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	c := &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{})}}
 	promised := map[string]float64{"openssl": 18, "echo": 13}
 	for i := range peers.Servers {
 		name := peers.Servers[i].Name
-		c.Subjects = append(c.Subjects, serverSubject(name, dir))
+		c.Subjects = append(c.Subjects, serverSubject(name, w))
 		c.Compare = append(c.Compare, Comparison{0, i + 1, promised[name]})
 	}
 	return c, err
 }
 
-func junkContest(string) (*Contest, error) {
+func junkContest(*Workshop) (*Contest, error) {
 	t, err := gen.Junk(junkSize)
 	guard := guardSubject("dtlsguard xdp", guardOptions{})
 	guard.Handled = packetsReceived
 	return &Contest{Template: t, Subjects: []*Subject{guard, dropSubject()}, Compare: []Comparison{{0, 1, 0.90}}}, err
 }
 
-func wrongCookieContest(string) (*Contest, error) {
+func wrongCookieContest(*Workshop) (*Contest, error) {
 	t, err := gen.WithCookie(question(), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
 	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, Compare: []Comparison{{0, 1, 0}}}, err
 }
 
-func sizeContest(string) (*Contest, error) {
+func sizeContest(*Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	return &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("1 service, 10 flows", guardOptions{flows: 10}),
@@ -61,7 +61,7 @@ func sizeContest(string) (*Contest, error) {
 }
 
 // framesContest is of ClientHellos as short as can be, as they are, and padded.
-func framesContest(string) (*Contest, error) {
+func framesContest(*Workshop) (*Contest, error) {
 	c := &Contest{}
 	for _, size := range result.Sizes {
 		d := padded(size)
@@ -95,13 +95,13 @@ func padded(size int) []byte {
 }
 
 // pathsContest is of all ways that an answer can take.
-func pathsContest(dir string) (*Contest, error) {
+func pathsContest(w *Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.ModeGeneric})
 	generic.At = gen.Stack // of a program that has only skbs, answers are skbs
 	c := &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, native", guardOptions{}), generic,
-		workersSubject("workers behind XDP", dir, true), workersSubject("workers alone", dir, false),
+		workersSubject("workers behind XDP", w, true), workersSubject("workers alone", w, false),
 	}}
 	for i := range c.Subjects[1:] {
 		c.Compare = append(c.Compare, Comparison{0, i + 1, 0})
@@ -110,19 +110,19 @@ func pathsContest(dir string) (*Contest, error) {
 }
 
 // formatsContest is of the cookies that the kernel makes, by the daemon as users start it.
-func formatsContest(dir string) (*Contest, error) {
+func formatsContest(w *Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	return &Contest{Template: t, Subjects: []*Subject{
-		proxySubject("the guard's own (trust)", gen.Driver, dir, "trust", "xdp"), qtSubject(dir),
-		proxySubject("a server's own (harvest)", gen.Driver, dir, "harvest", "xdp"),
+		proxySubject("the guard's own (trust)", gen.Driver, w, "trust", "xdp"), qtSubject(w),
+		proxySubject("a server's own (harvest)", gen.Driver, w, "harvest", "xdp"),
 	}, Compare: []Comparison{{1, 0, 0}, {2, 0, 0}}}, err
 }
 
 // qtSubject is the daemon inline before a server on Qt, whose secret it has.
-func qtSubject(dir string) *Subject {
-	server, err := newServer("qt", dir)
-	secret := filepath.Join(dir, "qt.secret")
-	d, err2 := newDaemon(dir, "native-qt", "xdp", "--secret-file", secret)
+func qtSubject(w *Workshop) *Subject {
+	server, err := newServer("qt", w)
+	secret := filepath.Join(w.dir, "qt.secret")
+	d, err2 := newDaemon(w, "native-qt", "xdp", "--secret-file", secret)
 	text := make([]byte, cookie.Size)
 	_, _ = rand.Read(text) // it never fails
 	err3 := os.WriteFile(secret, []byte(hex.EncodeToString(text)+"\n"), 0o600)
@@ -137,14 +137,14 @@ func qtSubject(dir string) *Subject {
 // sweep are the rates that a peak is looked for among: sockets peak below 0.4 M/s.
 var sweep = []float64{60e3, 80e3, 100e3, 120e3, 140e3, 160e3, 190e3, 220e3, 260e3, 310e3, 370e3, 430e3}
 
-func workersContest(dir string) (*Contest, error) {
+func workersContest(w *Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	if err != nil {
 		return nil, err
 	}
 	const workers = "dtlsguard workers"
-	over, peak := workersSubject(workers+", overload", dir, true), workersSubject(workers+", peak", dir, true)
-	alone, echo := workersSubject(workers+" without XDP, peak", dir, false), serverSubject("echo", dir)
+	over, peak := workersSubject(workers+", overload", w, true), workersSubject(workers+", peak", w, true)
+	alone, echo := workersSubject(workers+" without XDP, peak", w, false), serverSubject("echo", w)
 	echo.Name += ", peak"
 	over.Wall = true
 	for _, s := range []*Subject{peak, alone, echo} {
@@ -154,11 +154,11 @@ func workersContest(dir string) (*Contest, error) {
 }
 
 // scalingContest has everything, the generator and the counter too, on one CPU, and then on two.
-func scalingContest(dir string) (*Contest, error) {
+func scalingContest(w *Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
 	c := &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, 1 CPU", guardOptions{}), guardSubject("xdp, 2 CPUs", guardOptions{}),
-		workersSubject("workers, 1 CPU", dir, true), workersSubject("workers, 2 CPUs", dir, true),
+		workersSubject("workers, 1 CPU", w, true), workersSubject("workers, 2 CPUs", w, true),
 	}, Compare: []Comparison{{1, 0, 0}, {3, 2, 0}}}
 	for i, s := range c.Subjects {
 		s.Wall = true

@@ -6,16 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 )
-
-// modulePackage is this module: what is measured is the source that is there.
-const modulePackage = "github.com/dtlsguard/dtlsguard"
-
-const daemonPackage = modulePackage + "/cmd/dtlsguard"
 
 // daemon is the guard's program, as users start it.
 type daemon struct {
@@ -25,13 +19,9 @@ type daemon struct {
 	more    []string // arguments
 }
 
-// newDaemon builds it into dir.
-func newDaemon(dir, handoff, answer string, more ...string) (*daemon, error) {
-	d := &daemon{filepath.Join(dir, "dtlsguard"), handoff, answer, more}
-	if out, err := exec.Command("go", "build", "-o", d.binary, daemonPackage).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build %s: %s", daemonPackage, strings.TrimSpace(string(out)))
-	}
-	return d, nil
+func newDaemon(w *Workshop, handoff, answer string, more ...string) (*daemon, error) {
+	binary, err := w.daemon()
+	return &daemon{binary, handoff, answer, more}, err
 }
 
 // metricsPort is where a daemon in the guard's namespace says that it is ready.
@@ -78,18 +68,18 @@ func (b *Bed) daemonReady() bool {
 }
 
 // workersSubject is the daemon as a proxy whose workers answer, behind its XDP program or alone.
-func workersSubject(name, dir string, xdp bool) *Subject {
+func workersSubject(name string, w *Workshop, xdp bool) *Subject {
 	answer := ""
 	if xdp {
 		answer = "workers"
 	}
-	return proxySubject(name, gen.Stack, dir, "trust", answer)
+	return proxySubject(name, gen.Stack, w, "trust", answer)
 }
 
 // proxySubject is the daemon as a proxy. It wants to see a server; nothing of a flood comes to it.
-func proxySubject(name string, at gen.At, dir, handoff, answer string) *Subject {
-	server, err := newServer("openssl", dir)
-	d, err2 := newDaemon(dir, handoff, answer)
+func proxySubject(name string, at gen.At, w *Workshop, handoff, answer string) *Subject {
+	server, err := newServer("openssl", w)
+	d, err2 := newDaemon(w, handoff, answer)
 	return &Subject{Name: name, At: at, Handled: rightAnswers, Skip: reason(err, err2), Start: func(b *Bed) error {
 		if err := server.startBehind(b, ""); err != nil {
 			return err

@@ -46,12 +46,12 @@ var levels = []level{
 }
 
 // inlineTrial is the server with the guard's program before it, which answers in the kernel, and alone.
-func inlineTrial(dir string) (*Trial, error) {
+func inlineTrial(w *Workshop) (*Trial, error) {
 	t, err := gen.FirstHello(question())
 	if err != nil {
 		return nil, err
 	}
-	server, err := newServer("openssl", dir)
+	server, err := newServer("openssl", w)
 	guarded := &Subject{Name: "dtlsguard xdp, inline", At: gen.Driver, Skip: reason(err), Start: func(b *Bed) error {
 		if err := server.start(b, "trust"); err != nil { // any cookie: the guard has looked at it
 			return err

@@ -37,14 +37,14 @@ type holder struct {
 // heldFlows are some, and nearly all that a daemon takes.
 var heldFlows = []int{10000, 60000}
 
-func memory(e *Entry, dir string) (Scenario, error) {
+func memory(e *Entry, w *Workshop) (Scenario, error) {
 	t, err := gen.FirstHello(question())
-	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", dir, true), true}, {inlineHolder(dir), false}}, heldFlows}, err
+	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", w, true), true}, {inlineHolder(w), false}}, heldFlows}, err
 }
 
 // inlineHolder is the daemon before a server that takes any cookie and forgets its clients.
-func inlineHolder(dir string) *Subject {
-	d, err := newDaemon(dir, "trust", "xdp", "--hello-rate", "0")
+func inlineHolder(w *Workshop) *Subject {
+	d, err := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
 	return &Subject{Name: "inline", At: gen.Driver, Skip: reason(err), Start: func(b *Bed) error {
 		if err := b.echo(b.Lab.Guard, b.Service); err != nil {
 			return err

@@ -32,12 +32,12 @@ func inlinePath() *Subject {
 }
 
 // proxyPath is the daemon as a proxy with one worker.
-func proxyPath(name, dir string, xdp bool) *Subject {
+func proxyPath(name string, w *Workshop, xdp bool) *Subject {
 	answer := ""
 	if xdp {
 		answer = "workers"
 	}
-	d, err := newDaemon(dir, "trust", answer, "--hello-rate", "0")
+	d, err := newDaemon(w, "trust", answer, "--hello-rate", "0")
 	s := path(name, false, func(b *Bed) error { return d.proxy(b, streamServer) })
 	s.Skip = reason(err)
 	return s
@@ -63,18 +63,18 @@ stream {
 `
 
 // nginxPath is nginx's UDP proxy with one process.
-func nginxPath(dir string) *Subject {
+func nginxPath(w *Workshop) *Subject {
 	binary, err := exec.LookPath("nginx")
 	if err == nil {
 		_, err = os.Stat(filepath.Join(nginxModules, "ngx_stream_module.so"))
 	}
 	s := path("nginx UDP stream proxy", false, func(b *Bed) error {
-		config := filepath.Join(dir, "nginx.conf")
-		text := fmt.Sprintf(nginxConfig, nginxModules, dir, b.Service, streamServer)
+		config := filepath.Join(w.dir, "nginx.conf")
+		text := fmt.Sprintf(nginxConfig, nginxModules, w.dir, b.Service, streamServer)
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			return err
 		}
-		cmd := exec.Command(binary, "-p", dir, "-e", "stderr", "-c", config)
+		cmd := exec.Command(binary, "-p", w.dir, "-e", "stderr", "-c", config)
 		return b.serve(cmd, func() bool { return listens(cmd.Process.Pid, b.Service.Port()) })
 	})
 	if err != nil {

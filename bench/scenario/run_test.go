@@ -38,11 +38,11 @@ func shorten(c Scenario) {
 
 // Every scenario goes through to its figures, and each thing that it is of has one or says why not.
 func TestScenarios(t *testing.T) {
-	dir := t.TempDir()
+	w := NewWorkshop(t.TempDir())
 	for i := range Entries {
 		e := &Entries[i]
 		t.Run(e.Name, func(t *testing.T) {
-			c, err := e.Make(dir)
+			c, err := e.Make(w)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -30,12 +30,12 @@ type Scenario interface {
 // Entry is a scenario that can be made.
 type Entry struct {
 	Name, Title string
-	make        func(e *Entry, dir string) (Scenario, error)
+	make        func(e *Entry, w *Workshop) (Scenario, error)
 }
 
-// Make readies the scenario. What it needs is compiled into dir.
-func (e *Entry) Make(dir string) (Scenario, error) {
-	s, err := e.make(e, dir)
+// Make readies the scenario. w makes what it needs.
+func (e *Entry) Make(w *Workshop) (Scenario, error) {
+	s, err := e.make(e, w)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Name, err)
 	}
@@ -60,9 +60,9 @@ var Entries = []Entry{
 	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
 }
 
-func contest(ready func(dir string) (*Contest, error)) func(*Entry, string) (Scenario, error) {
-	return func(e *Entry, dir string) (Scenario, error) {
-		c, err := ready(dir)
+func contest(ready func(w *Workshop) (*Contest, error)) func(*Entry, *Workshop) (Scenario, error) {
+	return func(e *Entry, w *Workshop) (Scenario, error) {
+		c, err := ready(w)
 		if err != nil {
 			return nil, err
 		}
@@ -71,9 +71,9 @@ func contest(ready func(dir string) (*Contest, error)) func(*Entry, string) (Sce
 	}
 }
 
-func trial(ready func(dir string) (*Trial, error)) func(*Entry, string) (Scenario, error) {
-	return func(e *Entry, dir string) (Scenario, error) {
-		t, err := ready(dir)
+func trial(ready func(w *Workshop) (*Trial, error)) func(*Entry, *Workshop) (Scenario, error) {
+	return func(e *Entry, w *Workshop) (Scenario, error) {
+		t, err := ready(w)
 		if err != nil {
 			return nil, err
 		}

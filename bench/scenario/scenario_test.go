@@ -55,9 +55,9 @@ func firstHello(t *testing.T) gen.Template {
 
 // Each subject answers what its Handled counts, at a rate that any machine keeps up with.
 func TestSubjectsAnswer(t *testing.T) {
-	dir := t.TempDir()
+	w := NewWorkshop(t.TempDir())
 	for _, s := range []*Subject{
-		guardSubject("guard", guardOptions{services: 3, flows: 5}), roundSubject(), serverSubject("openssl", dir),
+		guardSubject("guard", guardOptions{services: 3, flows: 5}), roundSubject(), serverSubject("openssl", w),
 		guardSubject("generic", guardOptions{mode: bpf.ModeGeneric}),
 	} {
 		if s.Name == "generic" {
@@ -167,7 +167,7 @@ func TestCPUTimeIsRead(t *testing.T) {
 
 // Real clients get through to the real server, with the guard and without, while a small flood comes.
 func TestHandshakesSucceed(t *testing.T) {
-	trial, err := inlineTrial(t.TempDir())
+	trial, err := inlineTrial(NewWorkshop(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

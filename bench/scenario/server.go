@@ -16,11 +16,11 @@ type server struct {
 	id     peers.Identity
 }
 
-// newServer builds the server of that name into dir. An error says what to install.
-func newServer(name, dir string) (s server, err error) {
+// newServer builds the server of that name. An error says what to install.
+func newServer(name string, w *Workshop) (s server, err error) {
 	s.Server = peers.Find(name)
-	if s.binary, err = s.Build(dir); err == nil {
-		s.id, err = peers.NewIdentity(dir)
+	if s.binary, err = w.servers.Build(&s.Program); err == nil {
+		s.id, err = w.identity()
 	}
 	return s, err
 }
@@ -42,9 +42,9 @@ func (s *server) startBehind(b *Bed, cookies string) error {
 // streamServer is where the servers beyond the guard's namespace are.
 var streamServer = netip.AddrPortFrom(lab.Server4, servicePort)
 
-// serverSubject is a server with sockets, compiled into dir.
-func serverSubject(name, dir string) *Subject {
-	server, err := newServer(name, dir)
+// serverSubject is a server with sockets.
+func serverSubject(name string, w *Workshop) *Subject {
+	server, err := newServer(name, w)
 	s := &Subject{Name: server.Title, At: gen.Stack, Handled: rightAnswers, Skip: reason(err)}
 	if !server.Answers {
 		s.Handled = allAnswers

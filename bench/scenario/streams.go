@@ -28,9 +28,9 @@ type Streams struct {
 	Paths       []*Subject
 }
 
-func streams(e *Entry, dir string) (Scenario, error) {
+func streams(e *Entry, w *Workshop) (Scenario, error) {
 	return &Streams{Name: e.Name, Title: e.Title, Paths: []*Subject{
-		routePath(), inlinePath(), proxyPath("dtlsguard proxy", dir, false), proxyPath("dtlsguard proxy behind XDP", dir, true), nginxPath(dir),
+		routePath(), inlinePath(), proxyPath("dtlsguard proxy", w, false), proxyPath("dtlsguard proxy behind XDP", w, true), nginxPath(w),
 	}}, nil
 }
 

@@ -156,6 +156,20 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// The large ClientHello is a post-quantum one: both fragments together hold a key share of X25519MLKEM768
+// (draft-ietf-tls-ecdhe-mlkem section 4.1).
+func TestLargeIsPostQuantum(t *testing.T) {
+	const body = 25 // behind the headers
+	var message []byte
+	for _, tp := range testMix(t, "large")[0].Templates {
+		message = append(message, tp.Bytes[body:]...)
+	}
+	group, share := []byte{0x11, 0xec}, []byte{1216 >> 8, 1216 & 0xff}
+	if at := bytes.Index(message, append(group, share...)); at < 0 || at+4+1216 > len(message) {
+		t.Errorf("no key share in %x", message)
+	}
+}
+
 // Shares are those of the weights, and Thresholds says the same as Of.
 func TestShares(t *testing.T) {
 	mix := testMix(t, "hello=5,junk=2,record=3")

@@ -95,15 +95,13 @@ const maxWeight = 1 << 20
 // Single is a mix of one datagram.
 func Single(t Template) Mix { return Mix{{Name: "hello", Weight: 1, Templates: []Template{t}}} }
 
-// Kinds are what [ParseMix] knows, with what they are. large is no real post-quantum one, as no library of DTLS at hand
-// makes any: not OpenSSL 3.0, GnuTLS 3.7, Mbed TLS 2.28, wolfSSL 5.5 nor Pion 3.1; X25519MLKEM768 has a share of 1216
-// bytes (draft-ietf-tls-ecdhe-mlkem section 4.1). --hello takes one from a capture.
+// Kinds are what [ParseMix] knows, with what they are.
 var Kinds = map[string]string{
 	"hello":        "ClientHello of openssl s_client, DTLS 1.2, or that of --hello",
 	"gnutls":       "ClientHello of gnutls-cli",
 	"mbedtls":      "ClientHello of Mbed TLS",
 	"pion":         "ClientHello of Pion",
-	"large":        "ClientHello as long as a post-quantum one, in two fragments: openssl s_client with long ALPN names",
+	"large":        "post-quantum ClientHello of BoringSSL, DTLS 1.3 and 1.2, X25519MLKEM768, in two fragments",
 	"dtls10":       "ClientHello of openssl s_client, DTLS 1.0",
 	"wrong-cookie": "the hello with a cookie that nobody issued (Pion and SSL_accept drop it)",
 	"junk":         "no DTLS",
@@ -149,7 +147,7 @@ func templatesOf(name string, own [][]byte) ([]Template, error) {
 	case "gnutls", "mbedtls", "pion":
 		return Hello(Captured(name + ":1"))
 	case "large":
-		return Hello(Captured("openssl-large:1"), Captured("openssl-large:2"))
+		return Hello(Captured("mlkem-boringssl:1"), Captured("mlkem-boringssl:2"))
 	case "dtls10":
 		return Hello(Captured("openssl-dtls10:1"))
 	case "wrong-cookie":

@@ -32,7 +32,7 @@ const (
 	// demoPool: every start of the server means harvesting anew, so the pool is small, and still far larger than
 	// the number of clients, which come one at a time.
 	demoPool = 256
-	// demoReady is how long the guard may take to notice a server's start: it asks every second, and has 250 ms
+	// demoReady is how long the guard may take to notice a server's start: it asks twice a second, and has 250 ms
 	// of patience with each answer. The rest is for a machine that has other things to do.
 	demoReady = 10 * time.Second
 	// demoFlood is how long the flood lasts at least, so that its rate means something.
@@ -224,7 +224,7 @@ func (d *demo) freshServer(ctx context.Context) (err error) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(5 * time.Millisecond): // short against the guard's own second
+		case <-time.After(5 * time.Millisecond): // short against the half second between its questions
 		}
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Watch times. A server is asked for a cookie every second, which is how a restart is noticed before a client
+// Watch times. A server is asked for a cookie twice a second, which is how a restart is noticed before a client
 // notices it; every 100 ms while something is wrong.
 const (
-	watchEvery    = time.Second
+	watchEvery    = 500 * time.Millisecond
 	watchTroubled = 100 * time.Millisecond
 	// silence is how long a server may be silent that was up: OpenSSL's and GnuTLS's programs see nobody else during a
 	// handshake, and that may take a few retransmissions.

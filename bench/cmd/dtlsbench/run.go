@@ -125,8 +125,9 @@ func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings
 	report := scenario.NewReport(s)
 	var all []scenario.Scenario
 	var expected, left time.Duration
+	workshop := scenario.NewWorkshop(dir)
 	for i := range entries {
-		c, err := entries[i].Make(dir)
+		c, err := entries[i].Make(workshop)
 		if err != nil {
 			return nil, err
 		}
