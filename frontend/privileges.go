@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"fmt"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -12,12 +13,18 @@ import (
 // after that, detaching its programs included, needs none. Files that it reads again must be readable to its
 // user. In a build with cgo the threads are not all Go's, and the error is ENOTSUP.
 func DropPrivileges() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData // of 32 capabilities each
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	none := new([2]unix.CapUserData) // of 32 capabilities each
+	// They go to the kernel as numbers, which keep nothing where it is: on a stack that moves meanwhile, capset(2) takes
+	// what is there now for a header, and writes the version that it wants into it.
+	var pins runtime.Pinner
+	pins.Pin(header)
+	pins.Pin(none)
+	defer pins.Unpin()
 	if err := allThreads(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); err != nil {
 		return fmt.Errorf("forbid new privileges: %w", err)
 	}
-	if err := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0); err != nil {
+	if err := allThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(none)), 0); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
 	}
 	return nil

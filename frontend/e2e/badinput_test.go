@@ -108,24 +108,28 @@ func TestForeignCookies(t *testing.T) {
 	r := dialRaw(t, "127.0.0.2:0", g.addr)
 	samePort := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), r.addr().Port()).String()
 	hello1 := randomly(1)
+	answers := uint64(0) // that clients have got
+	cookieFor := func(r *raw, b *hellotest.Builder) []byte { answers++; return r.cookieFor(b) }
 	refused := func(name string, cookie []byte) {
 		t.Run(name, func(t *testing.T) {
+			g.waitCount(t, metrics.AnswerSent, answers) // counted after they are sent
+			answers++
 			moves(t, g, r, second(hello1, cookie), metrics.WrongCookie, metrics.AnswerSent)
 			if r.receive(patience) == nil {
 				t.Error("no other cookie for it")
 			}
 		})
 	}
-	refused("another address", dialRaw(t, samePort, g.addr).cookieFor(hello1))
-	refused("another port", dialRaw(t, "127.0.0.2:0", g.addr).cookieFor(hello1))
-	refused("another random", r.cookieFor(randomly(2)))
+	refused("another address", cookieFor(dialRaw(t, samePort, g.addr), hello1))
+	refused("another port", cookieFor(dialRaw(t, "127.0.0.2:0", g.addr), hello1))
+	refused("another random", cookieFor(r, randomly(2)))
 	toElsewhere := *r
 	toElsewhere.to = elsewhere
-	refused("another destination", toElsewhere.cookieFor(hello1))
+	refused("another destination", cookieFor(&toElsewhere, hello1))
 	dtls10 := *hello1
 	dtls10.Version = 0xfeff
-	refused("another version", r.cookieFor(&dtls10))
-	good := r.cookieFor(hello1)
+	refused("another version", cookieFor(r, &dtls10))
+	good := cookieFor(r, hello1)
 	refused("truncated", good[:31])
 	refused("lengthened", append(bytes.Clone(good), 0))
 	for range 2 {
@@ -134,7 +138,7 @@ func TestForeignCookies(t *testing.T) {
 		}
 	}
 	refused("expired", good)
-	good = r.cookieFor(hello1)
+	good = cookieFor(r, hello1)
 	if err := g.Rotate(); err != nil {
 		t.Fatal(err)
 	}

@@ -38,9 +38,8 @@ func startNative(name string) func(*testing.T, *lab.Namespace, netip.AddrPort, s
 // answers.
 func TestNative(t *testing.T) {
 	for name, n := range nativeServers {
-		ways := map[string][]string{"auto": nil, "workers": {"--answer", "workers"}, "xdp": {"--answer", "xdp"}}
-		if !n.kernel { // TestFormulaOfWorkers has the refusal
-			delete(ways, "xdp")
+		ways := map[string][]string{"auto": nil, "workers": {"--answer", "workers"}}
+		if !n.kernel { // TestFormulaOfWorkers has the refusal of --answer xdp
 			ways["generic"] = []string{"--xdp-mode", "generic"} // the programs see what a worker sends on once more
 		}
 		for way, args := range ways {
