@@ -171,7 +171,7 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		w.counts.Count(metrics.NoPort)
 		return
 	}
-	f.Shaking = true
+	f.Shaking = relay.Server | relay.Client
 	w.service.backend.Opened()
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
@@ -203,6 +203,9 @@ func (w *worker) forward(f *relay.Flow, slot int) {
 		w.sendOff(f, w.prelude)
 		w.flows.Touch(f, f.State, w.now)
 		return
+	}
+	if f.Shaking != 0 && hello.IsProtected(w.in.Datagram(slot)) {
+		w.ended(f, relay.Client)
 	}
 	s := int32(slot)
 	w.next[s] = -1

@@ -165,16 +165,18 @@ func (w *worker) end(f *relay.Flow) {
 	if w.kernel != nil {
 		w.kernel.forget(w.service, f.Client)
 	}
-	w.settle(f, false)
+	if f.Shaking != 0 {
+		w.service.backend.Settled(false)
+	}
 	w.poller.Remove(f.Port.FD())
 	w.flows.Close(f)
 }
 
-// settle notes that f's handshake is over. taken says that the server has taken its client up.
-func (w *worker) settle(f *relay.Flow, taken bool) {
-	if f.Shaking {
-		f.Shaking = false
-		w.service.backend.Settled(taken)
+// ended notes that a side has sent its last of f's handshake, or something behind it. Which side is the last depends: in a
+// full handshake the server, when a session is resumed the client.
+func (w *worker) ended(f *relay.Flow, side relay.Side) {
+	if f.Shaking &^= side; f.Shaking == 0 {
+		w.service.backend.Settled(true)
 	}
 }
 
@@ -212,8 +214,8 @@ func (w *worker) fromServer(f *relay.Flow) {
 		if f.State == relay.Opening && hello.IsAlert(d) {
 			w.service.backend.Suspect(handoff.Unanswered)
 		}
-		if f.Shaking && hello.IsProtected(d) {
-			w.settle(f, true)
+		if f.Shaking != 0 && hello.IsProtected(d) {
+			w.ended(f, relay.Server)
 		}
 		w.flows.Touch(f, after(f.State, d, relay.Established), w.now)
 	}

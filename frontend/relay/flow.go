@@ -22,6 +22,15 @@ const (
 	stateLen
 )
 
+// Side is one or both of a flow's ends.
+type Side uint8
+
+// The sides.
+const (
+	Server Side = 1 << iota
+	Client
+)
+
 // Flow is one client's association.
 type Flow struct {
 	Client udpbatch.Endpoint
@@ -31,7 +40,7 @@ type Flow struct {
 
 	Prelude Prelude // what becomes of datagrams while Opening; nil: they pass
 
-	Shaking bool // its handshake is under way
+	Shaking Side // who has not come to the end of the handshake yet
 
 	Born    int64 // time of the ClientHello
 	noticed bool  // Silent reported it
