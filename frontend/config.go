@@ -26,6 +26,7 @@ type Config struct {
 
 	Workers int // per service; 0: one a CPU
 	Batch   int // datagrams a system call; 0: DefaultBatch
+	Nice    int // of the workers' threads (nice(2)): -20 to 19
 
 	Handoff     handoff.Kind
 	HarvestPool int // ports a service; 0: handoff.DefaultPool
@@ -53,6 +54,10 @@ const (
 	// DefaultBatch: the gain of batching a system call is flat from some 32 datagrams on, and 64 still fit the
 	// first-level cache with their headers.
 	DefaultBatch = 64
+	// DefaultNice: in overload the kernel's receiving side, which is a thread of the usual priority then, takes half of
+	// the CPU from the worker, to bring what is shed anyway. At -10 a worker has nine tenths, and what is too much is
+	// dropped where it costs nothing, in the receive ring.
+	DefaultNice = -10
 	// MaxBatch is UIO_MAXIOV, the most that recvmmsg(2) and sendmmsg(2) take.
 	MaxBatch = 1024
 	// DefaultRotateEvery: a cookie is good for one to two intervals, and a client returns it within a round
@@ -121,6 +126,8 @@ func (c *Config) complete() error {
 		return usage("--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", c.Handoff)
 	case c.Workers < 0 || c.Workers > 1024:
 		return usage("--workers %d: want 1 to 1024", c.Workers)
+	case c.Nice < -20 || c.Nice > 19:
+		return usage("--worker-nice %d: want -20 (first in line) to 19", c.Nice)
 	case c.Batch < 1 || c.Batch > MaxBatch:
 		return usage("--batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch)
 	case c.RotateEvery < MinRotateEvery:

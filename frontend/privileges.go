@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DropPrivileges gives up all capabilities of all threads, for good. Call it when all is open: what a guard does
-// after that, detaching its programs included, needs none. Files that it reads again must be readable to its
+// DropPrivileges gives up all capabilities of all threads, for good. Call it when all is open and the
+// workers have [Server.Started]: what a guard does after that, detaching its programs included, needs none. Files that it reads again must be readable to its
 // user. In a build with cgo the threads are not all Go's, and the error is ENOTSUP.
 func DropPrivileges() error {
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

@@ -44,6 +44,7 @@ type Server struct {
 	started  time.Time
 	quota    *relay.Quota
 	running  sync.WaitGroup
+	atWork   chan struct{} // closed when all workers are
 
 	life   sync.RWMutex // held by who looks into what close gives back
 	closed bool
@@ -55,7 +56,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: time.Now()}
+	s := &Server{config: c, started: time.Now(), atWork: make(chan struct{})}
 	if err := s.openAll(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -253,6 +254,7 @@ func allowedCPUs() (cpus []int) {
 // Run serves until ctx ends, then serves what has arrived, ends all flows and returns nil. It returns early
 // with an error only if a worker cannot go on. A Server runs once.
 func (s *Server) Run(ctx context.Context) error {
+	var starting sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := make(chan struct{})
@@ -260,7 +262,10 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, v := range s.services {
 		v.announce()
 		for _, w := range v.workers {
+			starting.Add(1)
 			s.running.Go(func() {
+				w.settle()
+				starting.Done()
 				if err := w.run(stop); err != nil {
 					select {
 					case failed <- err:
@@ -278,6 +283,8 @@ func (s *Server) Run(ctx context.Context) error {
 		s.running.Go(func() { s.kernel.beat(ctx, s.services) })
 	}
 	s.running.Go(func() { s.secrets.run(ctx) })
+	starting.Wait()
+	close(s.atWork)
 	<-ctx.Done()
 	close(stop)
 	for _, v := range s.services {
@@ -294,6 +301,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 }
+
+// Started is closed once each worker of Run has its thread, on the CPU and with the priority that it keeps.
+func (s *Server) Started() <-chan struct{} { return s.atWork }
 
 func (s *Server) close() {
 	s.life.Lock()

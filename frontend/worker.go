@@ -101,8 +101,8 @@ func (w *worker) close() {
 	}
 }
 
-// run serves until stop is closed and the poller woken. What has arrived by then is still served.
-func (w *worker) run(stop <-chan struct{}) error {
+// settle gives the worker a thread of its own, on its CPU and with its priority.
+func (w *worker) settle() {
 	runtime.LockOSThread() // and never unlock: the thread's CPU affinity must not leak to others
 	if w.cpu >= 0 {
 		var set unix.CPUSet
@@ -111,6 +111,15 @@ func (w *worker) run(stop <-chan struct{}) error {
 			w.service.config.Log.Warn("worker stays unpinned", "cpu", w.cpu, "error", err)
 		}
 	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, w.service.config.Nice); err != nil {
+		w.service.config.Log.Debug("worker keeps the usual priority", "worker-nice", w.service.config.Nice, "error", err,
+			"mend", "start as root, or with LimitNICE= in the systemd unit")
+	}
+}
+
+// run serves, on the thread that settle got, until stop is closed and the poller woken. What has arrived by then is still
+// served.
+func (w *worker) run(stop <-chan struct{}) error {
 	if w.credit != nil {
 		w.credit.Refill(creditBudget)
 	}

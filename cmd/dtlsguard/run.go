@@ -83,6 +83,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), "+strings.Join(handoff.Names()[1:], ", "))
 	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and one in so many forged cookies is right")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
+	fl.IntVar(&c.Nice, "worker-nice", frontend.DefaultNice, "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
@@ -136,6 +137,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
+	<-server.Started() // a priority above the usual needs a capability
 	if err := frontend.DropPrivileges(); err != nil {
 		f.config.Log.Warn("capabilities are kept", "error", err, "mend", "build with CGO_ENABLED=0")
 	}

@@ -128,3 +128,29 @@ func TestSecretFileOfAnother(t *testing.T) {
 	g := p.run(args...)
 	g.stop()
 }
+
+// Workers come before the kernel's receiving threads on their CPUs, capabilities or not.
+func TestWorkersPriority(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Guard, public[0])
+	g := p.run(first("--workers", "2")...)
+	g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ahead int
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		_, rest, _ := strings.Cut(string(b), ") ") // field 3 and on (proc_pid_stat(5))
+		if fields := strings.Fields(rest); fields[19-3] == "-10" {
+			ahead++
+		}
+	}
+	if ahead != 2 {
+		t.Errorf("%d threads have priority -10, want those of 2 workers", ahead)
+	}
+}
