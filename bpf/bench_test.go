@@ -69,7 +69,7 @@ func BenchmarkVerdict(b *testing.B) {
 	}{
 		"empty":       {empty, newPacket(malformed)},
 		"unprotected": {g.progs.Guard, with(newPacket(malformed), func(p *packet) { p.Protocol = 6 })},
-		"junk":        {g.progs.Guard, newPacket(malformed)},
+		"junk":        {g.progs.Guard, newPacket(make([]byte, 205))}, // as long as a ClientHello
 		"unverified":  {g.progs.Guard, newPacket(appData)},
 	} {
 		b.Run(name, func(b *testing.B) {
