@@ -73,7 +73,7 @@ static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet
 	return EGRESS_LEARNED;
 }
 
-// parse_skb fills p, which must be zero; see parse_xdp.
+// parse_skb fills p, which must be zero; see parse_closely.
 __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 {
 	if (!p)

@@ -215,6 +215,7 @@ __noinline int parse_closely(struct xdp_md *ctx, struct packet *p)
 	return parse_packet((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), p, 0);
 }
 
+// parse_xdp fills p, a plain packet in line and any other by the way round.
 static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

@@ -12,6 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
 	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
@@ -168,12 +169,4 @@ func scalingContest(w *Workshop) (*Contest, error) {
 }
 
 // question is the ClientHello of the floods: of openssl s_client with DTLS 1.2, 205 bytes.
-func question() []byte {
-	const name = "openssl-dtls12:1"
-	for _, c := range hellotest.Captured() {
-		if c.Name == name {
-			return c.Datagram
-		}
-	}
-	panic(fmt.Sprintf("no captured ClientHello %s", name))
-}
+func question() []byte { return traffic.Captured("openssl-dtls12:1") }
