@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/peers"
 )
 
 // path is a way to the server, which start puts up in the guard's namespace.
@@ -75,7 +76,7 @@ func nginxPath(w *Workshop) *Subject {
 			return err
 		}
 		cmd := exec.Command(binary, "-p", w.dir, "-e", "stderr", "-c", config)
-		return b.serve(cmd, func() bool { return listens(cmd.Process.Pid, b.Service.Port()) })
+		return b.serve(cmd, func() bool { return peers.Listens(cmd.Process.Pid, b.Service) })
 	})
 	if err != nil {
 		s.Skip = fmt.Sprintf("no nginx with its stream module (apt-get install nginx-light libnginx-mod-stream): %v", err)

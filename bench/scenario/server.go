@@ -27,7 +27,7 @@ func newServer(name string, w *Workshop) (s server, err error) {
 
 func (s *server) command(at netip.AddrPort, cookies string) (cmd *exec.Cmd, listening func() bool) {
 	cmd = exec.Command(s.binary, peers.Arguments(at, s.id, cookies)...)
-	return cmd, func() bool { return listens(cmd.Process.Pid, at.Port()) }
+	return cmd, func() bool { return peers.Listens(cmd.Process.Pid, at) }
 }
 
 // start starts it at the service's address, in the guard's namespace, on the CPU under test.

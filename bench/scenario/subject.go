@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
@@ -125,15 +124,4 @@ func (b *Bed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) erro
 			}
 		}
 	}
-}
-
-// listens reports whether the network namespace of a process has a UDP socket of that port.
-func listens(pid int, port uint16) bool {
-	for _, file := range []string{"udp", "udp6"} {
-		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, file))
-		if err == nil && strings.Contains(string(table), fmt.Sprintf(":%04X ", port)) {
-			return true
-		}
-	}
-	return false
 }

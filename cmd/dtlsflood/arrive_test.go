@@ -215,7 +215,8 @@ func TestServerAnswersForgedSources(t *testing.T) {
 		}
 	}
 	for _, to := range []netip.Addr{lab.Guard4, lab.Guard6} {
-		cmd := exec.Command(program, peers.Arguments(netip.AddrPortFrom(to, 4433), id, "")...)
+		at := netip.AddrPortFrom(to, 4433)
+		cmd := exec.Command(program, peers.Arguments(at, id, "")...)
 		cmd.Stderr = t.Output()
 		if err := l.Guard.Start(cmd); err != nil {
 			t.Fatal(err)
@@ -224,13 +225,7 @@ func TestServerAnswersForgedSources(t *testing.T) {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		})
-		within(t, "the server listens", func() bool {
-			taken, err := l.Guard.ListenUDP(netip.AddrPortFrom(to, 4433).String())
-			if err == nil {
-				taken.Close()
-			}
-			return err != nil
-		})
+		within(t, "the server listens", func() bool { return peers.Listens(cmd.Process.Pid, at) })
 		for _, engine := range []string{"sendmmsg", "xdp"} {
 			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToGuard, "-d", to.String(), "-m", toClient(t, l),
 				"-Q", "500", "-n", "300", "--sample", "0", "--json")

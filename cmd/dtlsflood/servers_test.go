@@ -113,7 +113,7 @@ func TestOpenSSLUnderFlood(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	within(t, "the server listens", func() bool { return listens(t, at) })
+	within(t, "the server listens", func() bool { return peers.Listens(cmd.Process.Pid, at) })
 	served(t, at, func(all told) {
 		if c := all.Clients; c["same"] != c["clients"] || c["shared"] != 0 {
 			t.Errorf("the cookies of the sources: %v", c)
@@ -130,14 +130,4 @@ func freePort(t *testing.T) uint16 {
 	}
 	defer c.Close()
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-}
-
-// listens reports whether a port is taken.
-func listens(t *testing.T, at netip.AddrPort) bool {
-	t.Helper()
-	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
-	if err == nil {
-		c.Close()
-	}
-	return err != nil
 }

@@ -54,23 +54,16 @@ func peerClient(name string) dialer {
 	}
 }
 
-// awaitListener waits until something is bound to the server's port: some servers take up a handshake with all who
-// ask them, so they are not asked.
+// awaitListener waits until something has the server's port.
 func awaitListener(t *testing.T, p *program, addr netip.AddrPort) {
 	t.Helper()
-	mark := ":" + strings.ToUpper(strconv.FormatUint(uint64(addr.Port()), 16)) + " "
 	eventually(t, p.name+" listens", func() bool {
 		select {
 		case <-p.exited:
 			t.Fatalf("%s ended as soon as it was started", p.name)
 		default:
 		}
-		for _, file := range []string{"/proc/net/udp", "/proc/net/udp6"} {
-			if table, err := os.ReadFile(file); err == nil && strings.Contains(string(table), mark) {
-				return true
-			}
-		}
-		return false
+		return peers.Listens(p.cmd.Process.Pid, addr)
 	})
 }
 

@@ -38,7 +38,7 @@ func serve(t *testing.T, h *lab.Namespace, at netip.AddrPort, argv ...string) *s
 	t.Helper()
 	s := &server{tap: openTap(t, h, at.Port())}
 	s.process = start(t, h, argv[0], argv[1:]...)
-	s.until("it listens", func() bool { return inUse(t, h, at) })
+	s.until("it listens", func() bool { return peers.Listens(s.cmd.Process.Pid, at) })
 	return s
 }
 
@@ -96,19 +96,4 @@ func (s *server) clients(n int) int {
 	accepted := func() int { return strings.Count(s.text(), "accepted") }
 	s.until(fmt.Sprint(n, " clients"), func() bool { return accepted() >= n })
 	return accepted()
-}
-
-// inUse reports whether a UDP address of h is somebody's.
-func inUse(t *testing.T, h *lab.Namespace, a netip.AddrPort) bool {
-	t.Helper()
-	table := "/proc/thread-self/net/udp"
-	if a.Addr().Is6() {
-		table += "6"
-	}
-	var sockets []byte
-	err := h.Do(func() (err error) {
-		sockets, err = os.ReadFile(table)
-		return err
-	})
-	return err == nil && strings.Contains(string(sockets), fmt.Sprintf(":%04X ", a.Port()))
 }
