@@ -156,18 +156,18 @@ var rows = []row{
 	{
 		server: "coap-server-openssl", library: "libcoap", mode: "auto", becomes: "harvest",
 		command: fmt.Sprintf(coapServer, "openssl"), config: coapPool,
-		tried: 256, clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
+		clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
 		limits: coapRoom,
 	},
 	{
 		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
 		command: fmt.Sprintf(coapServer, "gnutls"), config: coapPool,
-		tried: 256, clients: []string{"coap-openssl", "coap-gnutls"},
-		limits: coapRoom + "; no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
+		clients: []string{"coap-openssl", "coap-gnutls"},
+		limits:  coapRoom + "; no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
 	},
 	{
 		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",
-		command: coturn, pool: 64, talk: binding, clients: []string{"openssl", "mbedtls", "pion", "wolfssl"},
+		command: coturn, pool: 256, talk: binding, clients: []string{"openssl", "mbedtls", "pion", "wolfssl"},
 		limits: "coturn 4.6 derives a cookie from the connection that a first ClientHello opens, so each socket of the pool is an unfinished handshake there, of some 65 KB: 512 at most. Later versions were not tried",
 	},
 	{
