@@ -29,6 +29,12 @@ func (g *Generator) send(ctx context.Context) error {
 	if err := unix.SchedSetaffinity(0, &cpus); err != nil {
 		return fmt.Errorf("generator: run on CPU %d: %w", g.options.CPU, err)
 	}
+	if g.options.Carry {
+		a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+		if err := unix.SchedSetAttr(0, &a, 0); err != nil {
+			return fmt.Errorf("generator: let others come first: %w", err)
+		}
+	}
 	for ctx.Err() == nil {
 		o := ebpf.RunOptions{Data: g.input, Repeat: repeat, BatchSize: g.options.Batch, Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES}
 		if _, err := g.objects.Flood.Run(&o); err != nil {

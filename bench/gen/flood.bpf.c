@@ -117,12 +117,76 @@ static __always_inline __u32 item(__u64 spread)
 	return i;
 }
 
+// Datagrams that sockets of this CPU send to the flood's destination, which it takes along. Each goes before one of the
+// flood's own frames, by chance one of the next that the path is long.
+#define BOXES 256 // a power of two, and more datagrams than clients have under way
+
+struct box {
+	__u64 at; // frames that the generator has sent when it is due
+	__u32 length;
+	__u32 unused;
+	__u8 frame[FRAME];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BOXES);
+	__type(key, __u32);
+	__type(value, struct box);
+} boxes SEC(".maps");
+
+const volatile __u32 carries;
+const volatile __u32 destination_at; // last 4 bytes of the destination address
+const volatile __u32 destination;    // they, in network order
+const volatile __u16 destination_port; // in network order
+volatile __u32 path; // its length in frames, at least 1
+volatile __u32 running;
+__u64 given, taken; // boxes so far; both programs run on one CPU
+
+// collect puts a datagram into a box. What it has no room for goes its own way.
+SEC("tcx/egress") int collect(struct __sk_buff *skb)
+{
+	__u32 zero = 0, index = given & (BOXES - 1), length = skb->len, address;
+	__u16 port;
+	struct thread *t = bpf_map_lookup_elem(&threads, &zero);
+	struct box *b = bpf_map_lookup_elem(&boxes, &index);
+	if (!t || !b || !running || given - taken >= BOXES || length < 1 || length > FRAME)
+		return TCX_NEXT;
+	if (bpf_skb_load_bytes(skb, destination_at, &address, sizeof(address)) || address != destination ||
+	    bpf_skb_load_bytes(skb, port_at + 2, &port, sizeof(port)) || port != destination_port ||
+	    bpf_skb_load_bytes(skb, 0, b->frame, length))
+		return TCX_NEXT;
+	b->length = length;
+	b->at = t->sent + ((__u64)bpf_get_prandom_u32() * path >> 32);
+	given++;
+	return TCX_DROP;
+}
+
+// carry makes the frame the next one to be taken along, if it is due, and returns its length.
+static __always_inline __u32 carry(struct xdp_md *ctx, const struct thread *t)
+{
+	__u32 index = taken & (BOXES - 1);
+	struct box *b = bpf_map_lookup_elem(&boxes, &index);
+	if (!b || t->sent < b->at)
+		return 0;
+	taken++;
+	__u32 length = b->length;
+	if (length < 1 || length > FRAME || bpf_xdp_store_bytes(ctx, 0, b->frame, length))
+		return 0;
+	return length;
+}
+
 SEC("xdp") int flood(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
 	struct thread *t = bpf_map_lookup_elem(&threads, &zero);
 	if (!t || stop || t->sent >= limit || !due(t))
 		return XDP_DROP;
+	if (carries && taken != given) {
+		__u32 carried = carry(ctx, t);
+		if (carried)
+			return bpf_xdp_adjust_tail(ctx, (int)carried - (int)room) ? XDP_ABORTED : bpf_redirect(out, 0);
+	}
 	__u64 r = follows && t->follow ? t->last : next_random(t);
 	__u32 source = source_base | ((__u32)r & source_mask);
 	__u16 port = htons(first_port + ((r >> 48) * ports >> 16));

@@ -40,27 +40,37 @@ type floodThread struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	floodMapTemplates  = "templates"
-	floodMapThreads    = "threads"
-	floodProgFlood     = "flood"
-	floodVarBurst      = "burst"
-	floodVarCheckAt    = "check_at"
-	floodVarFirstPort  = "first_port"
-	floodVarFollows    = "follows"
-	floodVarInterval   = "interval"
-	floodVarItems      = "items"
-	floodVarLimit      = "limit"
-	floodVarOnly       = "only"
-	floodVarOut        = "out"
-	floodVarPortAt     = "port_at"
-	floodVarPorts      = "ports"
-	floodVarRoom       = "room"
-	floodVarSingle     = "single"
-	floodVarSourceAt   = "source_at"
-	floodVarSourceBase = "source_base"
-	floodVarSourceMask = "source_mask"
-	floodVarStop       = "stop"
-	floodVarUntil      = "until"
+	floodMapBoxes           = "boxes"
+	floodMapTemplates       = "templates"
+	floodMapThreads         = "threads"
+	floodProgCollect        = "collect"
+	floodProgFlood          = "flood"
+	floodVarBurst           = "burst"
+	floodVarCarries         = "carries"
+	floodVarCheckAt         = "check_at"
+	floodVarDestination     = "destination"
+	floodVarDestinationAt   = "destination_at"
+	floodVarDestinationPort = "destination_port"
+	floodVarFirstPort       = "first_port"
+	floodVarFollows         = "follows"
+	floodVarGiven           = "given"
+	floodVarInterval        = "interval"
+	floodVarItems           = "items"
+	floodVarLimit           = "limit"
+	floodVarOnly            = "only"
+	floodVarOut             = "out"
+	floodVarPath            = "path"
+	floodVarPortAt          = "port_at"
+	floodVarPorts           = "ports"
+	floodVarRoom            = "room"
+	floodVarRunning         = "running"
+	floodVarSingle          = "single"
+	floodVarSourceAt        = "source_at"
+	floodVarSourceBase      = "source_base"
+	floodVarSourceMask      = "source_mask"
+	floodVarStop            = "stop"
+	floodVarTaken           = "taken"
+	floodVarUntil           = "until"
 )
 
 // loadFlood returns the embedded CollectionSpec for flood.
@@ -105,13 +115,15 @@ type floodSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type floodProgramSpecs struct {
-	Flood *ebpf.ProgramSpec `ebpf:"flood"`
+	Collect *ebpf.ProgramSpec `ebpf:"collect"`
+	Flood   *ebpf.ProgramSpec `ebpf:"flood"`
 }
 
 // floodMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type floodMapSpecs struct {
+	Boxes     *ebpf.MapSpec `ebpf:"boxes"`
 	Templates *ebpf.MapSpec `ebpf:"templates"`
 	Threads   *ebpf.MapSpec `ebpf:"threads"`
 }
@@ -120,24 +132,32 @@ type floodMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type floodVariableSpecs struct {
-	Burst      *ebpf.VariableSpec `ebpf:"burst"`
-	CheckAt    *ebpf.VariableSpec `ebpf:"check_at"`
-	FirstPort  *ebpf.VariableSpec `ebpf:"first_port"`
-	Follows    *ebpf.VariableSpec `ebpf:"follows"`
-	Interval   *ebpf.VariableSpec `ebpf:"interval"`
-	Items      *ebpf.VariableSpec `ebpf:"items"`
-	Limit      *ebpf.VariableSpec `ebpf:"limit"`
-	Only       *ebpf.VariableSpec `ebpf:"only"`
-	Out        *ebpf.VariableSpec `ebpf:"out"`
-	PortAt     *ebpf.VariableSpec `ebpf:"port_at"`
-	Ports      *ebpf.VariableSpec `ebpf:"ports"`
-	Room       *ebpf.VariableSpec `ebpf:"room"`
-	Single     *ebpf.VariableSpec `ebpf:"single"`
-	SourceAt   *ebpf.VariableSpec `ebpf:"source_at"`
-	SourceBase *ebpf.VariableSpec `ebpf:"source_base"`
-	SourceMask *ebpf.VariableSpec `ebpf:"source_mask"`
-	Stop       *ebpf.VariableSpec `ebpf:"stop"`
-	Until      *ebpf.VariableSpec `ebpf:"until"`
+	Burst           *ebpf.VariableSpec `ebpf:"burst"`
+	Carries         *ebpf.VariableSpec `ebpf:"carries"`
+	CheckAt         *ebpf.VariableSpec `ebpf:"check_at"`
+	Destination     *ebpf.VariableSpec `ebpf:"destination"`
+	DestinationAt   *ebpf.VariableSpec `ebpf:"destination_at"`
+	DestinationPort *ebpf.VariableSpec `ebpf:"destination_port"`
+	FirstPort       *ebpf.VariableSpec `ebpf:"first_port"`
+	Follows         *ebpf.VariableSpec `ebpf:"follows"`
+	Given           *ebpf.VariableSpec `ebpf:"given"`
+	Interval        *ebpf.VariableSpec `ebpf:"interval"`
+	Items           *ebpf.VariableSpec `ebpf:"items"`
+	Limit           *ebpf.VariableSpec `ebpf:"limit"`
+	Only            *ebpf.VariableSpec `ebpf:"only"`
+	Out             *ebpf.VariableSpec `ebpf:"out"`
+	Path            *ebpf.VariableSpec `ebpf:"path"`
+	PortAt          *ebpf.VariableSpec `ebpf:"port_at"`
+	Ports           *ebpf.VariableSpec `ebpf:"ports"`
+	Room            *ebpf.VariableSpec `ebpf:"room"`
+	Running         *ebpf.VariableSpec `ebpf:"running"`
+	Single          *ebpf.VariableSpec `ebpf:"single"`
+	SourceAt        *ebpf.VariableSpec `ebpf:"source_at"`
+	SourceBase      *ebpf.VariableSpec `ebpf:"source_base"`
+	SourceMask      *ebpf.VariableSpec `ebpf:"source_mask"`
+	Stop            *ebpf.VariableSpec `ebpf:"stop"`
+	Taken           *ebpf.VariableSpec `ebpf:"taken"`
+	Until           *ebpf.VariableSpec `ebpf:"until"`
 }
 
 // floodObjects contains all objects after they have been loaded into the kernel.
@@ -160,12 +180,14 @@ func (o *floodObjects) Close() error {
 //
 // It can be passed to loadFloodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type floodMaps struct {
+	Boxes     *ebpf.Map `ebpf:"boxes"`
 	Templates *ebpf.Map `ebpf:"templates"`
 	Threads   *ebpf.Map `ebpf:"threads"`
 }
 
 func (m *floodMaps) Close() error {
 	return _FloodClose(
+		m.Boxes,
 		m.Templates,
 		m.Threads,
 	)
@@ -175,35 +197,45 @@ func (m *floodMaps) Close() error {
 //
 // It can be passed to loadFloodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type floodVariables struct {
-	Burst      *ebpf.Variable `ebpf:"burst"`
-	CheckAt    *ebpf.Variable `ebpf:"check_at"`
-	FirstPort  *ebpf.Variable `ebpf:"first_port"`
-	Follows    *ebpf.Variable `ebpf:"follows"`
-	Interval   *ebpf.Variable `ebpf:"interval"`
-	Items      *ebpf.Variable `ebpf:"items"`
-	Limit      *ebpf.Variable `ebpf:"limit"`
-	Only       *ebpf.Variable `ebpf:"only"`
-	Out        *ebpf.Variable `ebpf:"out"`
-	PortAt     *ebpf.Variable `ebpf:"port_at"`
-	Ports      *ebpf.Variable `ebpf:"ports"`
-	Room       *ebpf.Variable `ebpf:"room"`
-	Single     *ebpf.Variable `ebpf:"single"`
-	SourceAt   *ebpf.Variable `ebpf:"source_at"`
-	SourceBase *ebpf.Variable `ebpf:"source_base"`
-	SourceMask *ebpf.Variable `ebpf:"source_mask"`
-	Stop       *ebpf.Variable `ebpf:"stop"`
-	Until      *ebpf.Variable `ebpf:"until"`
+	Burst           *ebpf.Variable `ebpf:"burst"`
+	Carries         *ebpf.Variable `ebpf:"carries"`
+	CheckAt         *ebpf.Variable `ebpf:"check_at"`
+	Destination     *ebpf.Variable `ebpf:"destination"`
+	DestinationAt   *ebpf.Variable `ebpf:"destination_at"`
+	DestinationPort *ebpf.Variable `ebpf:"destination_port"`
+	FirstPort       *ebpf.Variable `ebpf:"first_port"`
+	Follows         *ebpf.Variable `ebpf:"follows"`
+	Given           *ebpf.Variable `ebpf:"given"`
+	Interval        *ebpf.Variable `ebpf:"interval"`
+	Items           *ebpf.Variable `ebpf:"items"`
+	Limit           *ebpf.Variable `ebpf:"limit"`
+	Only            *ebpf.Variable `ebpf:"only"`
+	Out             *ebpf.Variable `ebpf:"out"`
+	Path            *ebpf.Variable `ebpf:"path"`
+	PortAt          *ebpf.Variable `ebpf:"port_at"`
+	Ports           *ebpf.Variable `ebpf:"ports"`
+	Room            *ebpf.Variable `ebpf:"room"`
+	Running         *ebpf.Variable `ebpf:"running"`
+	Single          *ebpf.Variable `ebpf:"single"`
+	SourceAt        *ebpf.Variable `ebpf:"source_at"`
+	SourceBase      *ebpf.Variable `ebpf:"source_base"`
+	SourceMask      *ebpf.Variable `ebpf:"source_mask"`
+	Stop            *ebpf.Variable `ebpf:"stop"`
+	Taken           *ebpf.Variable `ebpf:"taken"`
+	Until           *ebpf.Variable `ebpf:"until"`
 }
 
 // floodPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadFloodObjects or ebpf.CollectionSpec.LoadAndAssign.
 type floodPrograms struct {
-	Flood *ebpf.Program `ebpf:"flood"`
+	Collect *ebpf.Program `ebpf:"collect"`
+	Flood   *ebpf.Program `ebpf:"flood"`
 }
 
 func (p *floodPrograms) Close() error {
 	return _FloodClose(
+		p.Collect,
 		p.Flood,
 	)
 }

@@ -1,6 +1,7 @@
 package gen
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/traffic"
@@ -30,6 +32,11 @@ const (
 	slack = 8
 	// What a late generator catches up with: the time in which a caller may be off its CPU.
 	catchUp = 5 * time.Millisecond
+	// What is carried waits for a part of path, by chance, counted in the flood's own frames: so it comes upon what the
+	// flood has made of the rings. At full rate that is several rings of a veth, of 256 frames each.
+	path = time.Millisecond
+	// An unlimited generator's rate, about.
+	unlimited = 2e6
 )
 
 // MaxBatch is the most frames that the kernel makes at a time (TEST_XDP_MAX_BATCH).
@@ -41,11 +48,16 @@ type Options struct {
 	Batch   uint32        // frames between two looks at whether another thread should have the CPU; 0: 128
 	CatchUp time.Duration // how much of its rate a generator that was kept off its CPU makes good; 0: 5 ms
 	Limit   uint64        // frames in all; 0: none
+	// Carry is for clients that share the generator's CPU. They come first there, and the flood takes along what their
+	// sockets send to its destination by its interface: they send while it pauses, and would always find room in a ring
+	// that to others is full. The sockets must compute their checksums themselves.
+	Carry bool
 }
 
 // Generator sends frames of one flow.
 type Generator struct {
 	objects floodObjects
+	carrier link.Link
 	input   []byte
 	options Options
 	ns      int // handle of the network namespace to send from
@@ -87,11 +99,14 @@ func (g *Generator) load(f *Flow, m traffic.Mix) error {
 		return err
 	}
 	templates, longest, follows := lay(f, m)
+	if g.options.Carry {
+		longest = traffic.MaxFrame
+	}
 	g.input = make([]byte, longest+slack)
 	l := f.Layout()
 	var until [traffic.MaxItems]uint32
 	copy(until[:], m.Thresholds())
-	address := f.Sources.Masked().Addr().AsSlice()
+	address, destination := f.Sources.Masked().Addr().AsSlice(), f.Destination.Addr().AsSlice()
 	first, ports := f.Ports.Range()
 	values := map[string]any{
 		"items": uint32(len(m)), "until": until, "follows": follows,
@@ -100,6 +115,11 @@ func (g *Generator) load(f *Flow, m traffic.Mix) error {
 		"first_port": uint32(first), "ports": uint32(ports), "out": uint32(f.Interface.Index),
 		"room":  uint32(len(g.input)),
 		"burst": uint64(g.options.CatchUp), "limit": g.options.Limit,
+	}
+	if g.options.Carry {
+		values["carries"], values["destination_at"] = uint32(1), uint32(l.DestAt)
+		values["destination"] = binary.NativeEndian.Uint32(destination[len(destination)-4:])
+		values["destination_port"] = traffic.NetworkOrder16(f.Destination.Port())
 	}
 	if len(templates) == 1 {
 		values["single"], values["only"] = uint32(1), templates[0]
@@ -111,6 +131,12 @@ func (g *Generator) load(f *Flow, m traffic.Mix) error {
 	}
 	if err := spec.LoadAndAssign(&g.objects, nil); err != nil {
 		return err
+	}
+	if g.options.Carry {
+		o := link.TCXOptions{Program: g.objects.Collect, Interface: f.Interface.Index, Attach: ebpf.AttachTCXEgress}
+		if g.carrier, err = link.AttachTCX(o); err != nil {
+			return fmt.Errorf("attach to %s: %w", f.Interface.Name, err)
+		}
 	}
 	for i := range templates {
 		if err := g.objects.Templates.Put(uint32(i), &templates[i]); err != nil {
@@ -172,7 +198,11 @@ func seeds() ([]floodThread, error) {
 
 // Close gives all back, after Run has returned.
 func (g *Generator) Close() error {
-	return errors.Join(g.objects.Close(), unix.Close(g.ns))
+	var err error
+	if g.carrier != nil {
+		err = g.carrier.Close()
+	}
+	return errors.Join(err, g.objects.Close(), unix.Close(g.ns))
 }
 
 // SetRate holds the generator to frames a second; 0 lets it go as fast as it can.
@@ -181,7 +211,8 @@ func (g *Generator) SetRate(frames float64) error {
 	if frames > 0 {
 		each = max(1, uint64(math.Round(float64(time.Second)/frames)))
 	}
-	if err := g.objects.Interval.Set(each); err != nil {
+	frames = cmp.Or(frames, unlimited)
+	if err := errors.Join(g.objects.Interval.Set(each), g.objects.Path.Set(uint32(1+frames*path.Seconds()))); err != nil {
 		return fmt.Errorf("set rate of generator: %w", err)
 	}
 	return nil
@@ -217,11 +248,11 @@ func (g *Generator) Frame() ([]byte, error) {
 
 // Run sends until ctx ends. It takes the CPU for itself.
 func (g *Generator) Run(ctx context.Context) error {
-	if err := g.objects.Stop.Set(uint32(0)); err != nil {
+	if err := errors.Join(g.objects.Stop.Set(uint32(0)), g.objects.Running.Set(uint32(1))); err != nil {
 		return fmt.Errorf("start generator: %w", err)
 	}
 	// A call goes through its frames to the end; told to stop, it does so without sending them.
-	halt := context.AfterFunc(ctx, func() { _ = g.objects.Stop.Set(uint32(1)) })
+	halt := context.AfterFunc(ctx, func() { _ = errors.Join(g.objects.Running.Set(uint32(0)), g.objects.Stop.Set(uint32(1))) })
 	defer halt()
 	errs := make([]error, callers)
 	var done sync.WaitGroup

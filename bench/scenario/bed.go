@@ -144,6 +144,10 @@ func (b *Bed) guardSide(s *Subject) error {
 // counterPoll is how often the counter looks for answers. A ring takes 256, and a bare swap sends 5 a us.
 const counterPoll = 20 * time.Microsecond
 
+// clientCatchUp is little, as a flood that makes good for the time that clients had its CPU would come in bursts that no
+// ring takes.
+const clientCatchUp = 100 * time.Microsecond
+
 // clientSide readies generator and counter, and takes the counting off the CPU under test.
 func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 	near, err := interfaceNamed(lab.ToGuard)
@@ -174,8 +178,15 @@ func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 			return err
 		}
 	}
-	for _, cpu := range generators {
-		g, err := gen.NewMix(b.flow, traffic.Single(*t), gen.Options{CPU: cpu, CatchUp: s.CatchUp})
+	var o gen.Options
+	if s.Clients {
+		o.CatchUp, o.Carry = clientCatchUp, true
+		if err := summed(near.Name); err != nil {
+			return err
+		}
+	}
+	for _, o.CPU = range generators {
+		g, err := gen.NewMix(b.flow, traffic.Single(*t), o)
 		if err != nil {
 			return err
 		}

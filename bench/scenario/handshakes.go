@@ -15,14 +15,11 @@ import (
 )
 
 const (
-	// handshakeRate is how many clients come a second, whatever becomes of those before: a fifth of what clients and
-	// server can do here, so that it is the flood that they wait for and not each other.
-	handshakeRate = 100
+	// handshakeRate is how many clients come a second, whatever becomes of those before: so few that it is the flood that
+	// they wait for and not each other, and that the flood, which waits for them, comes nine tenths of the time.
+	handshakeRate = 50
 	// handshakePatience sees retransmissions after 1, 3 and 7 s (RFC 6347 section 4.2.4.1), and an answer to the last.
 	handshakePatience = 8 * time.Second
-	// handshakeCatchUp is little, as a flood that makes good for the time that clients had its CPU would come in
-	// bursts that no ring takes.
-	handshakeCatchUp = 100 * time.Microsecond
 )
 
 // Trial has real clients do handshakes with a real server during a flood of several rates.
@@ -59,7 +56,7 @@ func inlineTrial(w *Workshop) (*Trial, error) {
 		return startGuard(b, guardOptions{})
 	}}
 	alone := &Subject{Name: "no guard", At: gen.Stack, Skip: reason(err), Start: func(b *Bed) error { return server.start(b, "") }}
-	guarded.CatchUp, alone.CatchUp = handshakeCatchUp, handshakeCatchUp
+	guarded.Clients, alone.Clients = true, true
 	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels}, nil
 }
 

@@ -114,6 +114,7 @@ func listNAPI(family uint16, index int) ([]map[uint16]uint32, error) {
 
 // Requests of include/uapi/linux/ethtool.h.
 const (
+	ethtoolSetTXSum    = 0x17
 	ethtoolSetTSO      = 0x1f
 	ethtoolSetGRO      = 0x2c
 	ethtoolSetChannels = 0x3d
@@ -173,6 +174,9 @@ func queued(device string) error { return setFeature(device, ethtoolSetGRO, 1) }
 
 // whole turns segmentation offload off.
 func whole(device string) error { return setFeature(device, ethtoolSetTSO, 0) }
+
+// summed has sockets compute the checksums of what they send by an interface.
+func summed(device string) error { return setFeature(device, ethtoolSetTXSum, 0) }
 
 // statistics are the driver's counters of an interface by name.
 func statistics(device string) (map[string]uint64, error) {

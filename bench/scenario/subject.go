@@ -37,8 +37,8 @@ type Subject struct {
 	// Shared are the CPUs that the subject has together with the generator, one queue of the link for each; nil: it
 	// has the CPU under test for itself.
 	Shared []int
-	// CatchUp is how much of its rate the generator makes good after it was kept off its CPU; 0: its own choice.
-	CatchUp time.Duration
+	// Clients: real ones come during the flood. They come first on the CPU that they share with its generator.
+	Clients bool
 	// Beyond: the service is in the server's namespace, and the guard's is on the way to it.
 	Beyond bool
 	// Skip says why it cannot be measured here; "": it can.
