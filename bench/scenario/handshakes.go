@@ -39,7 +39,7 @@ type level struct {
 // levels begin where a server with sockets is at its limit; beyond the guard's rate the link is the first to lose.
 var levels = []level{
 	{"none", 0}, {"a 20th of the guard's rate", 0.05}, {"a quarter of the guard's rate", 0.25}, {"half of the guard's rate", 0.5},
-	{"the guard's rate", 1}, {"all of the generator's", -1},
+	{"three quarters of the guard's rate", 0.75}, {"the guard's rate", 1}, {"all of the generator's", -1},
 }
 
 // inlineTrial is the server with the guard's program before it, which answers in the kernel, and alone.
