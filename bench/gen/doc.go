@@ -10,5 +10,8 @@
 // frame follows from its source address and port, so whether an answer is right shows without a table of
 // questions: [Flow.Datagram] gives the question of any answer.
 //
+// Clients that share the CPU of a generator can have it carry their datagrams ([Options].Carry), so that these are lost as
+// its own frames are.
+//
 // Counts, SetRate and the Counter's methods may be called at any time from anywhere.
 package gen
