@@ -97,20 +97,31 @@ func dialPion(t *testing.T, addr netip.AddrPort, within time.Duration, options .
 
 func (c *pionClient) ping(text string) { c.t.Helper(); c.exchange(text, text+"\n") }
 
+// exchange writes a line until its answer comes, as that of program does: nobody else sends application data again.
 func (c *pionClient) exchange(line, answer string) {
 	c.t.Helper()
-	if _, err := c.conn.Write([]byte(line + "\n")); err != nil {
-		c.t.Fatalf("pion: write: %v", err)
-	}
-	_ = c.conn.SetReadDeadline(time.Now().Add(patience))
 	var got strings.Builder
-	for b := make([]byte, 2048); !strings.Contains(got.String(), answer); {
-		n, err := c.conn.Read(b)
-		if err != nil {
-			c.t.Fatalf("pion: read after %q: %v", got.String(), err)
+	b := make([]byte, 2048)
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if _, err := c.conn.Write([]byte(line + "\n")); err != nil {
+			c.t.Fatalf("pion: write: %v", err)
 		}
-		got.Write(b[:n])
+		_ = c.conn.SetReadDeadline(time.Now().Add(again))
+		for {
+			n, err := c.conn.Read(b)
+			if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+				break
+			}
+			if err != nil {
+				c.t.Fatalf("pion: read after %q: %v", got.String(), err)
+			}
+			got.Write(b[:n])
+			if strings.Contains(got.String(), answer) {
+				return
+			}
+		}
 	}
+	c.t.Fatalf("pion: no %q in %q", answer, got.String())
 }
 
 func (c *pionClient) close() {

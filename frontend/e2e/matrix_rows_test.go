@@ -65,7 +65,7 @@ var rows = []row{
 	{
 		server: "openssl s_server without -listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		command: opensslAccepts,
-		limits:  "serves one client at a time, with or without a guard",
+		limits:  "serves one client at a time, with or without a guard, and sends to whoever wrote last: what it says right after one of the guard's questions, two a second, is lost",
 		single:  true, clients: six, hosts: v6,
 	},
 	{

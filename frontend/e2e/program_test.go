@@ -111,13 +111,16 @@ func (p *program) say(line string) {
 // ping implements association.
 func (p *program) ping(text string) { p.t.Helper(); p.exchange(text, text+"\n") }
 
+// again is when a client says a line once more that had no answer: longer than any answer takes.
+const again = 2 * time.Second
+
 // exchange writes a line to the program until it says answer, which it got from the server: application data that
 // comes before the end of the handshake is lost, and nobody sends it again.
 func (p *program) exchange(line, answer string) {
 	p.t.Helper()
 	for end := time.Now().Add(patience / 2); ; {
 		p.say(line)
-		for again := time.Now().Add(2 * time.Second); time.Now().Before(again); time.Sleep(2 * time.Millisecond) {
+		for next := time.Now().Add(again); time.Now().Before(next); time.Sleep(2 * time.Millisecond) {
 			if p.says(answer) {
 				return
 			}
