@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +88,8 @@ func ask(t *testing.T, port int, question []byte) []byte {
 
 func freePort(t *testing.T) int {
 	t.Helper()
+	syscall.ForkLock.RLock() // a program that is started meanwhile would have the socket, too, until its exec
+	defer syscall.ForkLock.RUnlock()
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -124,6 +125,8 @@ func TestOpenSSLUnderFlood(t *testing.T) {
 // freePort is one that nobody has now.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
+	syscall.ForkLock.RLock() // a program that is started meanwhile would have the socket, too, until its exec
+	defer syscall.ForkLock.RUnlock()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -61,6 +62,7 @@ func init() { nextPort.Store(20000 + uint32(os.Getpid()*37%10000)) }
 // freePort returns a UDP port on which nothing listens, for a server that must be told.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
+	defer unshared()()
 	for range 1000 {
 		port := uint16(20000 + nextPort.Add(2)%12000) // the one below is left to coap-server, which takes two
 		if c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)}); err == nil {
@@ -70,6 +72,13 @@ func freePort(t *testing.T) uint16 {
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+// unshared keeps other tests from starting programs until what it returns is called. A program has all sockets of this
+// process from fork to exec, and so the port of one that is closed meanwhile, which nobody else can bind to then.
+func unshared() func() {
+	syscall.ForkLock.RLock()
+	return syscall.ForkLock.RUnlock
 }
 
 func address(host string, port uint16) netip.AddrPort {
@@ -107,6 +116,7 @@ func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.C
 		cancel()
 		if !stopped {
 			stopped = true
+			defer unshared()()
 			if err := <-done; err != nil {
 				t.Errorf("guard: %v", err)
 			}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -196,6 +197,8 @@ func cookieOf(conn *net.UDPConn, d []byte, patience time.Duration) []byte {
 
 func freePort(t *testing.T) uint16 {
 	t.Helper()
+	syscall.ForkLock.RLock() // a program that is started meanwhile would have the socket, too, until its exec
+	defer syscall.ForkLock.RUnlock()
 	c, err := net.ListenUDP("udp", nil)
 	if err != nil {
 		t.Fatal(err)
