@@ -259,6 +259,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	stop := make(chan struct{})
 	failed := make(chan error, 1)
+	preferSession(s.config.Nice, s.config.Log)
 	for _, v := range s.services {
 		v.announce()
 		for _, w := range v.workers {

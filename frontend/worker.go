@@ -111,10 +111,7 @@ func (w *worker) settle() {
 			w.service.config.Log.Warn("worker stays unpinned", "cpu", w.cpu, "error", err)
 		}
 	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, w.service.config.Nice); err != nil {
-		w.service.config.Log.Debug("worker keeps the usual priority", "worker-nice", w.service.config.Nice, "error", err,
-			"mend", "start as root, or with LimitNICE= in the systemd unit")
-	}
+	prefer(w.service.config.Nice, w.service.config.Log)
 }
 
 // run serves, on the thread that settle got, until stop is closed and the poller woken. What has arrived by then is still
@@ -156,6 +153,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 // sweep ends idle flows and tells the back end of those it was silent to.
 func (w *worker) sweep() {
 	w.swept = w.now
+	w.counts.Overran(w.conn.Overruns())
 	for f := w.flows.Expired(w.now); f != nil; f = w.flows.Expired(w.now) {
 		w.end(f)
 	}
@@ -258,6 +256,7 @@ func (w *worker) queueReturns(from, to int, f *relay.Flow) {
 // flushReturns sends what the server said to the clients.
 func (w *worker) flushReturns() {
 	if n := w.returns.Len(); n > 0 {
+		w.conn.SendWhole(false) // records of the server's own size
 		sent, _ := w.conn.Send(w.returns)
 		w.counts.Add(metrics.ReturnSent, sent)
 		w.counts.Add(metrics.ReturnFailed, n-sent)

@@ -14,7 +14,7 @@ type Counters struct {
 	fill   [fillBuckets]uint64
 	filled uint64
 	over   uint64
-	last   uint32
+	last   uint32 // the socket's own counter of overruns
 
 	shared struct {
 		events [EventLen]atomic.Uint64
@@ -30,10 +30,14 @@ func (c *Counters) Count(e Event) { c.local[e]++ }
 // Add counts e n times.
 func (c *Counters) Add(e Event, n int) { c.local[e] += uint64(n) }
 
-// Filled notes that a receive brought n datagrams, n > 0, and the socket's overrun counter, which wraps.
-func (c *Counters) Filled(n int, overruns uint32) {
+// Filled notes that a receive brought n datagrams, n > 0.
+func (c *Counters) Filled(n int) {
 	c.fill[min(bits.Len(uint(n-1)), fillBuckets-1)]++
 	c.filled += uint64(n)
+}
+
+// Overran notes the socket's counter of overruns, which wraps.
+func (c *Counters) Overran(overruns uint32) {
 	c.over += uint64(overruns - c.last)
 	c.last = overruns
 }

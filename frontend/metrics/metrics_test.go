@@ -33,10 +33,13 @@ func TestCountersSumUp(t *testing.T) {
 	for _, c := range []*Counters{&a, &b} {
 		c.Count(Answered)
 		c.Add(AnswerSent, 3)
-		c.Filled(1, 0)
-		c.Filled(64, 5)
-		c.Filled(3, ^uint32(0)) // the kernel's counter wraps
-		c.Filled(2, 2)
+		c.Filled(1)
+		c.Filled(64)
+		c.Overran(5)
+		c.Filled(3)
+		c.Overran(^uint32(0)) // the kernel's counter wraps
+		c.Filled(2)
+		c.Overran(2)
 	}
 	var none Totals
 	a.AddTo(&none)

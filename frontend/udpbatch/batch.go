@@ -28,7 +28,7 @@ type mmsghdr struct {
 // the local address it was sent to, which must be the source of every answer. A plain value to keep or copy.
 type Route struct {
 	name   unix.RawSockaddrInet6
-	local  [sendControl]byte // an IPV6_PKTINFO control message
+	local  [controlSize]byte // an IPV6_PKTINFO control message
 	pinned bool              // local holds an address
 }
 
@@ -37,11 +37,8 @@ func (r *Route) Peer() Endpoint {
 	return Endpoint{IP: r.name.Addr, Port: ntohs(r.name.Port), Zone: r.name.Scope_id}
 }
 
-// Control message room: on receipt IPV6_PKTINFO (40 bytes) and SO_RXQ_OVFL (24); on sending the first alone.
-const (
-	recvControl = 128
-	sendControl = 40
-)
+// controlSize is room for the one control message that there is, an IPV6_PKTINFO.
+const controlSize = 40
 
 // Batch is a fixed number of slots for received datagrams.
 type Batch struct {
@@ -49,9 +46,8 @@ type Batch struct {
 	hdrs    []mmsghdr
 	iovs    []unix.Iovec
 	routes  []Route
-	control [][recvControl]byte
+	control [][controlSize]byte
 	n       int
-	overrun uint32
 }
 
 // NewBatch makes a batch of size slots; Close gives the memory back.
@@ -62,7 +58,7 @@ func NewBatch(size int) (*Batch, error) {
 	}
 	b := &Batch{
 		memory: memory, hdrs: make([]mmsghdr, size), iovs: make([]unix.Iovec, size),
-		routes: make([]Route, size), control: make([][recvControl]byte, size),
+		routes: make([]Route, size), control: make([][controlSize]byte, size),
 	}
 	template := (&ipv6.ControlMessage{Src: make([]byte, 16), IfIndex: 1}).Marshal() // IfIndex: to get all of in6_pktinfo
 	for i := range size {
@@ -99,16 +95,12 @@ func (b *Batch) Datagram(i int) []byte {
 // Route is the way back to the sender of slot i.
 func (b *Batch) Route(i int) *Route { return &b.routes[i] }
 
-// Overruns is the number of datagrams that the kernel dropped because the socket's buffer was full, as of the
-// newest datagram received (SO_RXQ_OVFL): a counter of the socket that wraps at 2^32.
-func (b *Batch) Overruns() uint32 { return b.overrun }
-
 // prepare makes slots from b.n on ready for recvmmsg, which overwrites the lengths.
 func (b *Batch) prepare() {
 	for i := b.n; i < len(b.hdrs); i++ {
 		h := &b.hdrs[i].hdr
 		h.Namelen = unix.SizeofSockaddrInet6
-		h.SetControllen(recvControl)
+		h.SetControllen(controlSize)
 	}
 }
 
@@ -125,11 +117,8 @@ func (b *Batch) received(n int) {
 				break
 			}
 			body := data[unix.SizeofCmsghdr:size]
-			switch {
-			case c.Level == unix.IPPROTO_IPV6 && c.Type == unix.IPV6_PKTINFO && len(body) >= unix.SizeofInet6Pktinfo:
+			if c.Level == unix.IPPROTO_IPV6 && c.Type == unix.IPV6_PKTINFO && len(body) >= unix.SizeofInet6Pktinfo {
 				r.pin((*unix.Inet6Pktinfo)(unsafe.Pointer(&body[0])))
-			case c.Level == unix.SOL_SOCKET && c.Type == unix.SO_RXQ_OVFL && len(body) >= 4:
-				b.overrun = *(*uint32)(unsafe.Pointer(&body[0]))
 			}
 			data = data[min(unix.CmsgSpace(size-unix.SizeofCmsghdr), len(data)):]
 		}

@@ -46,7 +46,7 @@ func (q *Queue) Add(d []byte, to *Route) {
 		h.Namelen = unix.SizeofSockaddrInet6
 		if to.pinned {
 			h.Control = &to.local[0]
-			h.SetControllen(sendControl)
+			h.SetControllen(controlSize)
 		}
 	}
 	q.n++

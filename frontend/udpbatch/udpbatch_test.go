@@ -2,6 +2,7 @@ package udpbatch
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -250,15 +251,69 @@ func TestOverrunsAreCounted(t *testing.T) {
 	if err != nil || got == 64 {
 		t.Fatalf("received %d of 64 into the smallest buffer: %v", got, err)
 	}
-	// The counter travels with the next datagram.
-	q.Add([]byte("x"), nil)
+	if n := server.Overruns(); int(n) != 64-got {
+		t.Errorf("%d overruns, want %d", n, 64-got)
+	}
+}
+
+// What a raw socket sees of two datagrams of each kind.
+func TestSendWhole(t *testing.T) {
+	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
+	if errors.Is(err, unix.EPERM) {
+		t.Skip("a raw socket needs CAP_NET_RAW")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(raw)
+	// Not connected: a connected socket numbers its datagrams by itself.
+	server, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	client, err := Dial(server.Local())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	q, b := NewQueue(2), newBatch(t, 2)
+	q.Add([]byte("where to"), nil)
 	if _, err := client.Send(q); err != nil {
 		t.Fatal(err)
 	}
-	b.Reset()
 	await(t, server, b, 1)
-	if int(b.Overruns()) != 64-got {
-		t.Errorf("%d overruns, want %d", b.Overruns(), 64-got)
+	// sent returns fragment fields and the sum of the identifications.
+	sent := func() (flags [2]uint16, ids int) {
+		for range flags {
+			q.Add([]byte("an answer"), b.Route(0))
+		}
+		if n, err := server.Send(q); n != len(flags) || err != nil {
+			t.Fatalf("sent %d: %v", n, err)
+		}
+		packet := make([]byte, 128)
+		for i := 0; i < len(flags); {
+			n, err := unix.Read(raw, packet)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n < 28 || binary.BigEndian.Uint16(packet[20:]) != server.Local().Port() {
+				continue // somebody else's, or the question
+			}
+			flags[i] = binary.BigEndian.Uint16(packet[6:])
+			ids += int(binary.BigEndian.Uint16(packet[4:]))
+			i++
+		}
+		return flags, ids
+	}
+	const df = 0x4000
+	server.SendWhole(true)
+	if flags, ids := sent(); flags != [2]uint16{df, df} || ids != 0 {
+		t.Errorf("whole: fragment fields %x, identifications %d together; want DF and none", flags, ids)
+	}
+	server.SendWhole(false)
+	if _, ids := sent(); ids == 0 { // both by chance: one in 2^32
+		t.Error("may be fragmented, but has no identification")
 	}
 }
 
