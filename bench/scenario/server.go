@@ -1,12 +1,19 @@
 package scenario
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
 // server is one of the peers' that is built and can be started.
@@ -50,6 +57,25 @@ func serverSubject(name string, w *Workshop) *Subject {
 		s.Handled = allAnswers
 	}
 	s.Start = func(b *Bed) error { return server.start(b, "") }
+	return s
+}
+
+// preferredSubject is a server with one thread and sockets, at the priority that the guard's workers give themselves.
+func preferredSubject(name string, w *Workshop) *Subject {
+	s := serverSubject(name, w)
+	s.Name += ", their priority"
+	start := s.Start
+	s.Start = func(b *Bed) error {
+		if err := start(b); err != nil {
+			return err
+		}
+		pid := b.tasks[len(b.tasks)-1]
+		err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(frontend.DefaultNice)), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil // a kernel that does not share the CPU between sessions
+		}
+		return errors.Join(err, unix.Setpriority(unix.PRIO_PROCESS, pid, frontend.DefaultNice))
+	}
 	return s
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/gen"
@@ -92,10 +93,13 @@ func (b *Bed) serve(cmd *exec.Cmd, ready func() bool) error {
 	return b.Pin(cmd.Process.Pid)
 }
 
-// start starts a process in a namespace until the bed is closed, and waits until it is ready.
+// start starts a process in a namespace until the bed is closed, and waits until it is ready. It has a session of its own, as
+// service managers give: Linux shares the CPU between sessions first (sched(7), autogroup), and in the session of the
+// benchmark a server would have a part of what the benchmark has on the other CPU.
 func (b *Bed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) error {
 	var log bytes.Buffer
 	cmd.Stderr = &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := where.Start(cmd); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
 	}
