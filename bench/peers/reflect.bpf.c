@@ -9,7 +9,7 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-enum { ETH_IPV4 = 0x0800, UDP = 17, ANSWER = 14 + 20 + 8 + 60 }; // as long as a HelloVerifyRequest
+enum { ETH_IPV4 = 0x0800, UDP = 17, ANSWER = 14 + 20 + 8 + 60, DTLS_FIRST = 20, DTLS_LAST = 63 }; // an answer is as long as a HelloVerifyRequest
 
 // swap sends an IPv4 datagram back, cut to the length of an answer. What its checksums are over is not looked
 // at: that would be work.
@@ -35,6 +35,19 @@ SEC("xdp") int swap(struct xdp_md *ctx)
 	udp->dest = port;
 	bpf_xdp_adjust_tail(ctx, ANSWER - (int)(end - data));
 	return XDP_TX;
+}
+
+// look drops what is no DTLS over IPv4 by the first byte of the datagram: what a drop of junk must look at.
+SEC("xdp") int look(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	struct iphdr *ip = data + sizeof(*eth);
+	struct udphdr *udp = (void *)(ip + 1);
+	__u8 *first = (void *)(udp + 1);
+	if ((void *)(first + 1) > end || eth->type != htons(ETH_IPV4) || ip->protocol != UDP)
+		return XDP_PASS;
+	return *first < DTLS_FIRST || *first > DTLS_LAST ? XDP_DROP : XDP_PASS;
 }
 
 // drop drops.

@@ -20,6 +20,12 @@ func Drop(device string) (detach func() error, err error) {
 	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Drop })
 }
 
+// Look attaches to device a program that drops what is no DTLS by its first byte, and lets all else pass. It returns
+// what takes it off.
+func Look(device string) (detach func() error, err error) {
+	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Look })
+}
+
 func attach(device string, pick func(*reflectObjects) *ebpf.Program) (func() error, error) {
 	dev, err := net.InterfaceByName(device)
 	if err != nil {

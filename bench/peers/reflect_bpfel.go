@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	reflectProgDrop = "drop"
+	reflectProgLook = "look"
 	reflectProgSwap = "swap"
 )
 
@@ -63,6 +64,7 @@ type reflectSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type reflectProgramSpecs struct {
 	Drop *ebpf.ProgramSpec `ebpf:"drop"`
+	Look *ebpf.ProgramSpec `ebpf:"look"`
 	Swap *ebpf.ProgramSpec `ebpf:"swap"`
 }
 
@@ -115,12 +117,14 @@ type reflectVariables struct {
 // It can be passed to loadReflectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type reflectPrograms struct {
 	Drop *ebpf.Program `ebpf:"drop"`
+	Look *ebpf.Program `ebpf:"look"`
 	Swap *ebpf.Program `ebpf:"swap"`
 }
 
 func (p *reflectPrograms) Close() error {
 	return _ReflectClose(
 		p.Drop,
+		p.Look,
 		p.Swap,
 	)
 }

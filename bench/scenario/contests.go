@@ -44,7 +44,7 @@ func junkContest(*Workshop) (*Contest, error) {
 	t, err := gen.Junk(junkSize)
 	guard := guardSubject("dtlsguard xdp", guardOptions{})
 	guard.Handled = packetsReceived
-	return &Contest{Template: t, Subjects: []*Subject{guard, dropSubject()}, Compare: []Comparison{{0, 1, 0.90}}}, err
+	return &Contest{Template: t, Subjects: []*Subject{guard, dropSubject(), lookSubject()}, Compare: []Comparison{{0, 1, 0.90}, {0, 2, 0}, {2, 1, 0}}}, err
 }
 
 func wrongCookieContest(*Workshop) (*Contest, error) {

@@ -69,6 +69,11 @@ func dropSubject() *Subject {
 	return &Subject{Name: "bare XDP_DROP", At: gen.Driver, Start: attach(peers.Drop), Handled: packetsReceived}
 }
 
+// lookSubject drops the same and sees what it drops.
+func lookSubject() *Subject {
+	return &Subject{Name: "bare look at the first byte", At: gen.Driver, Start: attach(peers.Look), Handled: packetsReceived}
+}
+
 func attach(program func(device string) (func() error, error)) func(*Bed) error {
 	return func(b *Bed) error {
 		return b.Lab.Guard.Do(func() error {
