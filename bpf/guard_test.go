@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -40,6 +41,16 @@ var (
 	otherSecret = cookie.Secret{1, 1, 2, 3, 5}
 	straySecret = cookie.Secret{7, 7, 8}
 )
+
+// needClang skips where there is no compiler for the programs.
+func needClang(t testing.TB) {
+	t.Helper()
+	_, err := exec.LookPath("clang-19")
+	if err != nil && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
+		t.Skipf("needs clang-19 and llvm-19: %v", err)
+	}
+	need(t, err)
+}
 
 func load(t testing.TB, o Options) *Guard {
 	t.Helper()

@@ -81,12 +81,7 @@ func TestProbeInterface(t *testing.T) {
 
 // The committed objects are what the committed source gives.
 func TestObjectsAreUpToDate(t *testing.T) {
-	if _, err := exec.LookPath("clang-19"); err != nil {
-		if os.Getenv("DTLSGUARD_REQUIRE_BPF") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("needs clang-19 and llvm-19: %v", err)
-	}
+	needClang(t)
 	dir := t.TempDir()
 	if out, err := exec.Command("cp", "-r", ".", dir).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -212,9 +212,10 @@ func TestSilentSubjectHasNoFigure(t *testing.T) {
 func TestCostsAreFound(t *testing.T) {
 	const out = `goos: linux
 BenchmarkWorkerLoop/mode=trust-2         	  140527	      8493 ns/op	       132.7 ns/hello	       0 B/op
-BenchmarkCookie 	       2	         0 ns/op	       498.5 ns/cookie	       160.0 ns/crypto-hmac
+BenchmarkCookie 	       2	         0 ns/op	       498.5 ns/cookie
+BenchmarkHash-2 	       7	       160.0 ns/crypto-hmac	       450.0 ns/hmac
 `
-	for i, want := range map[int]float64{0: 132.7, 4: 498.5, 5: 160} {
+	for i, want := range map[int]float64{0: 132.7, 4: 498.5, 5: 450, 6: 160} {
 		if v, err := costs[i].find(out); err != nil || v != want {
 			t.Errorf("%s: %v, %v, want %v", costs[i].subject, v, err, want)
 		}
