@@ -87,7 +87,7 @@ func TestFaults(t *testing.T) {
 			want Fault
 		}{
 			{d, q, None}, {d, short, Length}, {d, later, RecordSeq}, {d, second, MessageSeq},
-			{with(1), q, None}, {with(32), q, None}, {with(33), q, Cookie}, {with(0), q, Cookie},
+			{with(1), q, None}, {with(32), q, None}, {with(40), Question{68, q.RecordSeq, q.MessageSeq}, None}, {with(40), Question{67, q.RecordSeq, q.MessageSeq}, Length}, {with(0), q, Cookie},
 			{d[:40], q, Lengths}, {d[:13], q, Kind}, {nil, q, Kind}, {[]byte("hello"), q, Kind},
 		} {
 			if _, f := Check(c.d, c.q); f != c.want {

@@ -33,9 +33,6 @@ const (
 	dtls12      = 0xfefd
 )
 
-// maxCookie is what clients take at most: GnuTLS, wolfSSL, NSS and tinydtls refuse 33 bytes, whatever RFC 6347 allows.
-const maxCookie = 32
-
 // QuestionOf reads the numbers of a whole ClientHello.
 func QuestionOf(datagram []byte) Question {
 	return Question{len(datagram), get48(datagram[recordSeqAt:]), binary.BigEndian.Uint16(datagram[messageSeqAt:])}
@@ -55,7 +52,8 @@ func IsHandshake(d []byte) bool {
 // Lengths or Cookie.
 //
 // RFC 6347 section 4.2.1 has a server send version 1.0, whatever will be negotiated, and clients not go by it: Mbed TLS
-// and wolfSSL send 1.2, which is so no fault. The same section wants the record sequence number of the ClientHello.
+// and wolfSSL send 1.2, which is so no fault. The same section wants the record sequence number of the ClientHello. Cookies
+// of up to 255 bytes are no fault either, although GnuTLS, wolfSSL, NSS and tinydtls refuse 33.
 func Check(d []byte, q Question) (cookie []byte, f Fault) {
 	if len(d) < recordHeader+1 || d[0] != handshake || d[epochAt]|d[epochAt+1] != 0 || d[messageTypeAt] != helloVerify {
 		return nil, Kind
@@ -69,7 +67,7 @@ func Check(d []byte, q Question) (cookie []byte, f Fault) {
 	}
 	cookie = d[cookieAt:]
 	switch {
-	case len(cookie) == 0 || len(cookie) > maxCookie:
+	case len(cookie) == 0:
 		return nil, Cookie
 	case !known(be.Uint16(d[versionAt:])) || !known(be.Uint16(d[bodyAt:])):
 		return cookie, Version

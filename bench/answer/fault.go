@@ -8,7 +8,7 @@ const (
 	None       Fault = iota // it is the HelloVerifyRequest that its question must get
 	Kind                    // it is no HelloVerifyRequest
 	Lengths                 // its lengths disagree with each other, or it is a fragment
-	Cookie                  // no cookie, or one that is longer than clients take
+	Cookie                  // no cookie
 	Version                 // neither 1.0 nor 1.2
 	RecordSeq               // another record sequence number than the question's
 	MessageSeq              // another message_seq than the question's
