@@ -23,7 +23,7 @@ NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # tools that show what is attached. clang sees to it that the programs' objects are those of the source.
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng $(NGINX_PACKAGES)
 # Programs that only the matrix talks to.
-MATRIX_PACKAGES := coturn libcoap3-bin
+MATRIX_PACKAGES := coturn libcoap3-bin radsecproxy freeradius-utils
 # One package after the other: those in the lab want the CPUs for themselves. And anew each time: what a test that
 # builds and runs other programs depends on, the cache of results does not know.
 TURNS := -p 1 -count=1

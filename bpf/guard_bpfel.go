@@ -120,7 +120,7 @@ type guardSlot struct {
 	Length   uint32
 	Taken    uint32
 	Reserved uint64
-	Pad      [4]uint32
+	Rest     [4]uint32
 }
 
 // Names of all BPF objects in the ELF.

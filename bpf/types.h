@@ -71,7 +71,7 @@ struct slot {
 	__u32 length;                  // bytes; 0: not known
 	__u32 taken;                   // 1: a flow has the port
 	__u64 reserved;                // since when, by control.clock, and below 32 bits for whom
-	__u32 pad[4];                  // a cache line each
+	__u32 rest[4];                 // of a longer cookie, which only workers give
 };
 
 // One secret: SHA-256 states after the two key pads of RFC 2104.

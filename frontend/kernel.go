@@ -123,11 +123,19 @@ func (v *service) format() bpf.Format {
 		return bpf.FormatV1
 	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
 		return bpf.FormatQt
-	case k == handoff.Harvest && v.slots.Memory != nil:
+	case k == handoff.Harvest && v.slots.Memory != nil && v.backend.CookieLength() <= cookie.Size:
 		return bpf.FormatHarvest
 	}
 	return bpf.FormatWorkers
 }
+
+// manner is what the programs are told of a service's hand-off.
+type manner struct {
+	kind   handoff.Kind
+	format bpf.Format
+}
+
+func (v *service) manner() manner { return manner{v.kind(), v.format()} }
 
 // protect tells the programs of a service, as if they were attached in the given mode.
 func (k *kernel) protect(v *service, mode bpf.Mode) error {
@@ -255,9 +263,9 @@ func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a
 // restart with another way to be handed clients.
 func (k *kernel) beat(ctx context.Context, services []*service) {
-	kinds := make([]handoff.Kind, len(services))
+	told := make([]manner, len(services))
 	for i, v := range services {
-		kinds[i] = v.kind()
+		told[i] = v.manner()
 	}
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
@@ -269,8 +277,8 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 		}
 		k.guard.Heartbeat()
 		for i, v := range services {
-			if now := v.kind(); now != kinds[i] {
-				kinds[i] = now
+			if now := v.manner(); now != told[i] {
+				told[i] = now
 				if err := k.protect(v, k.mode); err != nil {
 					k.log.Error("XDP could not follow the back end", "listen", v.listen, "error", err)
 				}

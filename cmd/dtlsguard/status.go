@@ -75,7 +75,11 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 		}
 		fmt.Fprintf(w, "service\t%s -> %s, %d workers, hand-off %s (%s)\n", v.Listen, v.Backend.Server, v.Workers, v.Backend.Handoff, v.Backend.Why)
 		if v.Backend.Pool > 0 {
-			fmt.Fprintf(w, "\t%d of %d cookies known, harvested %d times\n", v.Backend.Known, v.Backend.Pool, v.Backend.Harvests)
+			fmt.Fprintf(w, "\t%d of %d cookies known, harvested %d times", v.Backend.Known, v.Backend.Pool, v.Backend.Harvests)
+			if s := v.Backend.Refresh; s > 0 {
+				fmt.Fprintf(w, ", each asked for again every %.1f s", s)
+			}
+			fmt.Fprintln(w)
 		}
 	}
 	fmt.Fprintf(w, "received\t%d datagrams, %d lost to full socket buffers\n", s.Received, s.Overruns)

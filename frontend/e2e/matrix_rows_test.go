@@ -20,6 +20,7 @@ var matrixClients = map[string]struct {
 	"pion":         {"Pion", "Pion", pion()},
 	"coap-openssl": {"coap-client-openssl", "libcoap", coap("openssl")},
 	"coap-gnutls":  {"coap-client-gnutls", "libcoap", coap("gnutls")},
+	"radsecproxy":  {"radsecproxy (radclient)", "radsecproxy", radsec},
 }
 
 var (
@@ -169,6 +170,12 @@ var rows = []row{
 		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",
 		command: coturn, pool: 256, talk: binding, clients: []string{"openssl", "mbedtls", "pion", "wolfssl"},
 		limits: "coturn 4.6 derives a cookie from the connection that a first ClientHello opens, so each socket of the pool is an unfinished handshake there, of some 65 KB: 512 at most. Later versions were not tried",
+	},
+	{
+		server: "radsecproxy", library: "radsecproxy", mode: "auto", becomes: "harvest",
+		config: "`ListenDTLS 127.0.0.1:4434`, a `client` with `host 127.0.0.1`, the guard's address, and `type dtls`",
+		start:  radsecServes, talk: rejected, clients: []string{"radsecproxy"}, hosts: v6,
+		limits: "its cookies have 40 bytes, and GnuTLS and wolfSSL clients take 32, with or without a guard; they are good for 5 seconds, so each socket of the pool asks anew every two; all clients have the guard's address, so it tells them apart by their certificates alone",
 	},
 	{
 		server: "Pion", library: "Pion", mode: "auto", config: "`dtls.Listen`", start: peer("pion", ""),

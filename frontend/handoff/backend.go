@@ -54,6 +54,7 @@ type Backend struct {
 	heard   atomic.Bool   // it said something to a client
 	quiet   time.Time     // since when it has said nothing; zero: it has answered the last question
 	filled  time.Time     // when all cookies were asked for
+	trials  trials        // of servers whose cookies end with time
 }
 
 // Status of a back end, for people and metrics.
@@ -66,6 +67,7 @@ type Status struct {
 	Pool     int     `json:"pool"`
 	Known    int     `json:"cookies_known"`
 	Harvests uint64  `json:"harvests"`
+	Refresh  float64 `json:"cookies_refreshed_every_seconds,omitempty"` // of a server whose cookies end with time
 	Traits   *Traits `json:"traits"`
 }
 
@@ -193,6 +195,9 @@ func (b *Backend) choose(ctx context.Context) error {
 // Kind is the mode that the server needs at the moment.
 func (b *Backend) Kind() Kind { return Kind(b.kind.Load()) }
 
+// CookieLength is that of the server's own cookies, in bytes.
+func (b *Backend) CookieLength() int { return b.traits.Load().CookieLength }
+
 // Server is its address.
 func (b *Backend) Server() netip.AddrPort { return b.config.Server }
 
@@ -208,12 +213,16 @@ func (b *Backend) Status() Status {
 	}
 	if b.Kind() == Harvest {
 		s.Pool, s.Known, s.Harvests = len(b.pool.ports), int(b.pool.known.Load()), b.harvest.Load()
+		if t.ages() {
+			s.Refresh = b.trials.refreshEvery().Seconds()
+		}
 	}
 	return s
 }
 
 // Close gives all sockets back. No worker may use the backend's modes any more.
 func (b *Backend) Close() {
+	b.trials.end()
 	if b.pool != nil {
 		b.pool.close()
 	}

@@ -20,7 +20,7 @@ func (f *v1) compute(k *cookie.Key, questions []question) {
 	}
 	f.batch.Sum(k)
 	for i := range questions {
-		f.batch.Cookie(i, &questions[i].cookie)
+		f.batch.Cookie(i, (*[cookie.Size]byte)(questions[i].cookie[:]))
 		questions[i].length = cookie.Size
 	}
 }

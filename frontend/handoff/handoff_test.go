@@ -39,7 +39,8 @@ func TestAutoFindsTheMode(t *testing.T) {
 		{"cookie without the port", func(s *handofftest.Server) { s.ByPort = false }, DoubleHVR, ""},
 		{"cookie of the random, once", func(s *handofftest.Server) { s.ByRandom, s.Once = true, true }, Auto, "depend on more than"},
 		{"cookie without the port, once", func(s *handofftest.Server) { s.ByPort, s.Once = false, true }, Auto, "do not depend on the client's port"},
-		{"cookie of 64, once", func(s *handofftest.Server) { s.Length, s.Once = 64, true }, Auto, "more than the 32"},
+		{"cookie of 40", func(s *handofftest.Server) { s.Length = 40 }, Harvest, ""},
+		{"cookie of 49, once", func(s *handofftest.Server) { s.Length, s.Once = 49, true }, Auto, "more than the 48"},
 		{"cookie of the random, behind a hello", func(s *handofftest.Server) { s.ByRandom, s.Counts = true, true }, Auto, "depend on more than"},
 		{"cookie of the connection", func(s *handofftest.Server) { s.Counts, s.PerConnection = true, true }, Harvest, ""},
 		{"no cookies", func(s *handofftest.Server) { s.NoCookies = true }, Auto, "without asking for a cookie"},
@@ -156,25 +157,31 @@ func TestModesJudge(t *testing.T) {
 	}
 }
 
-// A harvested cookie is the server's own for the port that the verdict names.
+// A harvested cookie is the server's own for the port that the verdict names, however long it is.
 func TestHarvestedCookieIsTheServers(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
-	b, err := openBackend(t, s, Harvest, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, k := b.Mode(1), keyring(t, 'a')
-	c := answer(t, m, k, newHello(7))
-	v := verdict(m, k, newHello(7), c)
-	if !v.Verified || !v.Port.Acquire() {
-		t.Fatalf("judged %+v", v)
-	}
-	defer v.Port.Release()
-	q := hello.Probe{Cookie: c, MessageSeq: 1}
-	got, err := b.prober.ask(t.Context(), v.Port.Conn, 5*time.Second, q.Append(nil))
-	if err != nil || !got.hello {
-		t.Errorf("the server does not take it: %+v, %v", got, err)
+	for _, length := range []int{1, 20, 32, 33, 40, hello.MaxCookie} {
+		s := handofftest.Start(t)
+		s.Change(func(s *handofftest.Server) { s.Length = length })
+		b, err := openBackend(t, s, Harvest, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, k := b.Mode(1), keyring(t, 'a')
+		c := answer(t, m, k, newHello(7))
+		if v := verdict(m, k, newHello(7), append(c[:length-1:length-1], ^c[length-1])); v.Verified {
+			t.Errorf("a cookie of %d is taken with a wrong end", length)
+		}
+		v := verdict(m, k, newHello(7), c)
+		if !v.Verified || !v.Port.Acquire() {
+			t.Fatalf("judged %+v", v)
+		}
+		defer v.Port.Release()
+		q := hello.Probe{Cookie: c, MessageSeq: 1}
+		got, err := b.prober.ask(t.Context(), v.Port.Conn, 5*time.Second, q.Append(nil))
+		if err != nil || !got.hello {
+			t.Errorf("the server does not take it: %+v, %v", got, err)
+		}
 	}
 }
 
@@ -311,6 +318,20 @@ func TestHandshakesAreLeftAlone(t *testing.T) {
 	b.Settled(false)
 	asked, _, _ = s.Seen()
 	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
+}
+
+// ... but not until its cookies are too old.
+func TestHandshakesDoNotAgeCookies(t *testing.T) {
+	t.Parallel()
+	_, b := openTimed(t, 2)
+	b.trials.end()
+	b.trials.passed.Store(int64(stuck / 4))
+	b.Opened()
+	began := time.Now()
+	if b.leaveAlone(t.Context()); time.Since(began) >= stuck {
+		t.Errorf("not asked for %v, although cookies end after %v", time.Since(began), stuck/4)
+	}
+	b.Settled(false)
 }
 
 func waitFor(t *testing.T, ok func() bool) {

@@ -25,6 +25,7 @@ type Pool struct {
 	counts    atomic.Bool    // the server keeps who asks, and is told to forget
 	held      atomic.Bool    // ... and is not, for it takes a cookie only from whom it keeps: see held.go
 	left      []atomic.Int64 // since when each port's handshake is left unfinished, Unix nanoseconds; 0: it is not
+	asked     []time.Time    // when the question was asked that each port has its cookie of
 	rounds    uint32         // of asking
 	window    int            // ports that are asked at once
 	most      int            // cookies that the server gives before it forgets somebody; 0: no end was seen
@@ -56,7 +57,7 @@ func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, 
 		p.ports = append(p.ports, port)
 		p.seen = append(p.seen, udpbatch.Endpoint{IP: port.Local().Addr().As16(), Port: port.Local().Port()})
 	}
-	p.left = make([]atomic.Int64, len(p.ports))
+	p.left, p.asked = make([]atomic.Int64, len(p.ports)), make([]time.Time, len(p.ports))
 	return p, nil
 }
 
@@ -191,16 +192,22 @@ func (p *Pool) missing() (list []int) {
 	return list
 }
 
-// refresh asks for all cookies again. Those of ports in use are forgotten, for they may be too old when the port is
-// free; fill asks for them then.
-func (p *Pool) refresh(ctx context.Context) {
-	var all []int
+// refresh asks again for the cookies that are older than young. Of one that a client has been given it is patient for a
+// quarter longer, for the client may bring it yet, and not every server takes a client that was given two. Those of ports in
+// use are forgotten, for they may be too old when the port is free; fill asks for them then.
+func (p *Pool) refresh(ctx context.Context, young time.Duration) {
+	var old []int
+	clock, now := p.clock.Load(), time.Now()
 	for i := range p.ports {
+		age := now.Sub(p.asked[i])
+		if age <= young || age <= young+young/4 && p.slots[i].kept(clock) {
+			continue
+		}
 		if p.ports[i].Free() {
-			all = append(all, i)
+			old = append(old, i)
 		} else {
 			p.forgetOne(i)
 		}
 	}
-	p.askAll(ctx, all)
+	p.askAll(ctx, old)
 }

@@ -48,7 +48,7 @@ func (p *Pool) ask(which []int) (got int) {
 		}
 	}
 	for range attempts {
-		question := p.next()
+		question, now := p.next(), time.Now()
 		for i := range waiting {
 			p.queue.Add(question, nil)
 			_, _ = p.ports[i].Send(p.queue) // a refusal shows as no answer
@@ -64,6 +64,7 @@ func (p *Pool) ask(which []int) (got int) {
 			}
 			for e := range n {
 				if i := p.poller.Event(e).A; p.answered(int(i)) {
+					p.asked[i] = now
 					p.leave(int(i))
 					p.poller.Remove(p.ports[i].FD())
 					delete(waiting, i)

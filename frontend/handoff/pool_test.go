@@ -8,15 +8,15 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Cookies with a clock in them are asked for again before the server takes them no more; who has a port keeps it, and its
-// cookie is asked for when the port is free.
-func TestTimedCookiesAreRefreshed(t *testing.T) {
-	t.Parallel()
+// openTimed opens a back end whose cookies depend on a clock that the test moves, and end with time.
+func openTimed(t *testing.T, pool int) (*handofftest.Server, *Backend) {
+	t.Helper()
 	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) { s.Clock, s.Lifetime = 1, 2 })
+	s.Change(func(s *handofftest.Server) { s.Clock, s.Lifetime = 1, 5 })
 	stop, ticking := make(chan struct{}), make(chan struct{})
 	go func() { // while it is probed: a clock of seconds
 		defer close(ticking)
@@ -29,7 +29,7 @@ func TestTimedCookiesAreRefreshed(t *testing.T) {
 			}
 		}
 	}()
-	b, err := openBackend(t, s, Auto, 8)
+	b, err := openBackend(t, s, Auto, pool)
 	close(stop)
 	<-ticking
 	if err != nil {
@@ -38,27 +38,74 @@ func TestTimedCookiesAreRefreshed(t *testing.T) {
 	if tr := b.traits.Load(); b.Kind() != Harvest || !tr.Timed || !tr.OldTaken {
 		t.Fatalf("mode %v, traits %+v", b.Kind(), tr)
 	}
-	m, k := b.Mode(1), keyring(t, 'a')
-	old := answer(t, m, k, newHello(1))
-	busy := b.pool.ports[0]
+	return s, b
+}
+
+// Cookies with a clock in them are asked for again before the server takes them no more, those that a client was given
+// at the last moment; who has a port keeps it, and its cookie is asked for when the port is free.
+func TestTimedCookiesAreRefreshed(t *testing.T) {
+	t.Parallel()
+	s, b := openTimed(t, 8)
+	const young = time.Hour
+	b.trials.end()
+	b.trials.passed.Store(int64(2 * young))
+	given, free, busy := 0, 1, b.pool.ports[2]
+	b.pool.slots[given].reserve(7, b.pool.clock.Load())
 	busy.Acquire()
 	all := int32(len(b.pool.ports))
-	s.Change(func(s *handofftest.Server) { s.Clock++ })
-	b.watch(t.Context())
-	if string(answer(t, m, k, newHello(1))) != string(old) {
-		t.Error("asked again although the cookies are young")
+	cookieOf := func(i int) (c [hello.MaxCookie]byte) { b.pool.slots[i].get(&c); return c }
+	age := func(d time.Duration) {
+		for i := range b.pool.asked {
+			b.pool.asked[i] = time.Now().Add(-d)
+		}
 	}
-	b.filled = time.Now().Add(-refreshEvery - time.Second)
-	b.watch(t.Context())
-	if string(answer(t, m, k, newHello(1))) == string(old) {
-		t.Error("the old cookie is still given")
-	}
-	if b.pool.slots[0].known() || b.pool.known.Load() != all-1 || !b.Ready() {
-		t.Errorf("%d of %d cookies known, ready %v, that of the busy port %v", b.pool.known.Load(), all, b.Ready(), b.pool.slots[0].known())
+	for _, step := range []struct {
+		age                    time.Duration
+		given, free, busyKnown bool // refreshed, refreshed, known
+	}{{young / 2, false, false, true}, {young + young/8, false, true, false}, {young + young/2, true, true, false}} {
+		age(step.age)
+		s.Change(func(s *handofftest.Server) { s.Clock++ })
+		beforeGiven, beforeFree := cookieOf(given), cookieOf(free)
+		b.watch(t.Context())
+		if got := cookieOf(given) != beforeGiven; got != step.given {
+			t.Errorf("at an age of %v that of a client under way was asked for anew: %v", step.age, got)
+		}
+		if got := cookieOf(free) != beforeFree; got != step.free {
+			t.Errorf("at an age of %v one was asked for anew: %v", step.age, got)
+		}
+		if got := b.pool.slots[2].known(); got != step.busyKnown || !b.Ready() {
+			t.Errorf("at an age of %v that of the busy port is known: %v, ready %v", step.age, got, b.Ready())
+		}
 	}
 	busy.Release()
 	if b.watch(t.Context()); b.pool.known.Load() != all {
 		t.Errorf("%d of %d cookies known when all ports are free", b.pool.known.Load(), all)
+	}
+}
+
+// How old a cookie may get is tried with some that were put by, until one is refused.
+func TestTrialsFindTheAge(t *testing.T) {
+	t.Parallel()
+	s, b := openTimed(t, 2)
+	if got := b.trials.refreshEvery(); got != aging/2 {
+		t.Errorf("before any trial cookies are asked for again every %v", got)
+	}
+	s.Change(func(s *handofftest.Server) { s.Clock = 1000 })
+	b.trials.begin(t.Context(), b.prober)
+	for i, want := range []time.Duration{2 * aging, 4 * aging, 4 * aging} { // 5 s pass, and 8 * aging do not
+		if b.trials.step(t.Context()) {
+			t.Fatalf("settled before trial %d", i)
+		}
+		next := &b.trials.waiting[0]
+		next.asked = time.Now().Add(-next.age)
+		s.Change(func(s *handofftest.Server) { s.Clock = 1000 + int(next.age/time.Second) })
+		settled := b.trials.step(t.Context())
+		if got := 2 * b.trials.refreshEvery(); got < want || got > want+aging || settled != (i == 2) {
+			t.Errorf("after trial %d an age of %v is known, settled %v", i, got, settled)
+		}
+	}
+	if _, taken, other := s.Seen(); len(taken) != 3 || len(other) != 3 { // one of probing
+		t.Errorf("%d trials were taken and %d called off", len(taken), len(other))
 	}
 }
 

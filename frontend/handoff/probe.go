@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -40,11 +41,7 @@ type probing struct {
 // probe finds out the server's traits. What shows only with time comes as late as may be.
 func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, error) {
 	q := &probing{prober: p, ctx: ctx}
-	defer func() {
-		for _, c := range q.conns {
-			c.Close()
-		}
-	}()
+	defer q.closeConns()
 	err := q.begin(patience)
 	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.hold, q.shapes, q.foreign, q.own, q.age, q.second} {
 		if err == nil {
@@ -56,6 +53,13 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, err
 		err = step()
 	}
 	return q.traits, err
+}
+
+// closeConns gives the sockets back.
+func (q *probing) closeConns() {
+	for _, c := range q.conns {
+		c.Close()
+	}
 }
 
 // begin asks for a cookie.
@@ -225,7 +229,7 @@ func (q *probing) second() error {
 	if err != nil {
 		return err
 	}
-	h := hello.Probe{Cookie: bytes.Repeat([]byte{0x5a}, hello.MaxCookie), MessageSeq: 1, RecordSeq: 1}
+	h := hello.Probe{Cookie: bytes.Repeat([]byte{0x5a}, cookie.Size), MessageSeq: 1, RecordSeq: 1}
 	_, _ = rand.Read(h.Random[:])
 	a, err := q.again(c, h.Append(nil))
 	if err != nil || len(a.cookie) == 0 {

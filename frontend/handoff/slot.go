@@ -16,11 +16,11 @@ import (
 // reads one while it is replaced may get a mixture, which is no cookie of the server: that client gets another
 // answer, as do all whose cookies the server has just made void.
 type Slot struct {
-	cookie   [hello.MaxCookie / 8]atomic.Uint64 // zeroes behind its end
-	length   atomic.Uint32                      // 0: the cookie is not known
-	taken    atomic.Uint32                      // 1: somebody has the port
-	reserved atomic.Uint64                      // since when, by the table's clock, and below 32 bits for whom
-	_        [4]uint32
+	cookie   [4]atomic.Uint64 // its first 32 bytes, zeroes behind its end
+	length   atomic.Uint32    // 0: the cookie is not known
+	taken    atomic.Uint32    // 1: somebody has the port
+	reserved atomic.Uint64    // since when, by the table's clock, and below 32 bits for whom
+	rest     [2]atomic.Uint64 // of a cookie that is longer: only workers give those
 }
 
 // Table is the memory of a pool.
@@ -49,6 +49,9 @@ func (s *Slot) set(c []byte) (fresh bool) {
 	fresh = s.length.Swap(0) == 0
 	for i := range s.cookie {
 		s.cookie[i].Store(binary.NativeEndian.Uint64(b[8*i:]))
+	}
+	for i := range s.rest {
+		s.rest[i].Store(binary.NativeEndian.Uint64(b[8*(len(s.cookie)+i):]))
 	}
 	s.length.Store(uint32(n))
 	return fresh
@@ -81,6 +84,9 @@ func (s *Slot) heldBy(holder uint32) bool { return uint32(s.reserved.Load()) == 
 func (s *Slot) get(to *[hello.MaxCookie]byte) int {
 	for i := range s.cookie {
 		binary.NativeEndian.PutUint64(to[8*i:], s.cookie[i].Load())
+	}
+	for i := range s.rest {
+		binary.NativeEndian.PutUint64(to[8*(len(s.cookie)+i):], s.rest[i].Load())
 	}
 	return int(s.length.Load())
 }

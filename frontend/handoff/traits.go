@@ -49,6 +49,9 @@ func (t *Traits) counts() bool { return t.AsksCookie && !t.Stateless && !t.Held 
 // cookies with.
 func (t *Traits) recognises() bool { return t.Native != nil && !t.Native.Second }
 
+// ages reports whether cookies must be asked for again before they are too old.
+func (t *Traits) ages() bool { return t.Timed && !t.Held }
+
 // trustMend is the way out for servers whose own cookies are of no use.
 const trustMend = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
 
@@ -79,7 +82,7 @@ func (t *Traits) unharvestable() string {
 	case !t.AsksCookie:
 		return "it starts a handshake without asking for a cookie"
 	case t.CookieLength > hello.MaxCookie:
-		return fmt.Sprintf("its cookies are %d bytes, more than the %d that clients accept", t.CookieLength, hello.MaxCookie)
+		return fmt.Sprintf("its cookies are %d bytes, more than the %d that dtlsguard keeps", t.CookieLength, hello.MaxCookie)
 	case t.Held:
 		return ""
 	case !t.Stateless && !t.Forgets:

@@ -19,7 +19,7 @@ func (t *trust) Judge(k *cookie.Keyring, hellos []Hello) {
 	for i := range hellos {
 		h := &hellos[i]
 		if h.Verified = t.judge.Valid(i); !h.Verified {
-			t.judge.Cookie(i, &h.Answer)
+			t.judge.Cookie(i, (*[cookie.Size]byte)(h.Answer[:]))
 			h.Length = cookie.Size
 		}
 	}

@@ -19,10 +19,11 @@ const (
 	// stuck is how long a handshake may take that is to be left alone: the client's first retransmission (RFC 6347
 	// section 4.2.4.1), and as much again.
 	stuck = 2 * time.Second
-	// refreshEvery is how old a cookie with a clock in it may get in the pool. Mbed TLS takes those of the last minute
-	// (MBEDTLS_SSL_COOKIE_TIMEOUT), and a client needs some seconds to bring it. A pool of 4096 costs 200 questions a
-	// second.
-	refreshEvery = 20 * time.Second
+	// settling is how long after a harvest a server that gives other cookies again, or refuses one, is thought to be
+	// misunderstood rather than to be started anew.
+	settling = 20 * time.Second
+	// askingMuch is how many cookies a second are worth a warning: DTLSv1_listen takes a hundredth of a CPU for them.
+	askingMuch = 1000
 )
 
 // Suspicion is what makes the watch look at once.
@@ -89,11 +90,15 @@ func (b *Backend) Run(ctx context.Context) {
 }
 
 // leaveAlone waits while clients are in their handshakes: gnutls-serv takes whatever comes then for its client's, and
-// the handshake can hang. But not for those that have got stuck, and not for long where there is always one.
+// the handshake can hang. But not for those that have got stuck, and not for long where there is always one, or where cookies
+// get old meanwhile.
 func (b *Backend) leaveAlone(ctx context.Context) {
-	began := time.Now()
+	began, most := time.Now(), silence
+	if b.traits.Load().ages() {
+		most = b.trials.refreshEvery() / 4
+	}
 	newest, opened := began, b.opened.Load()
-	for ctx.Err() == nil && b.shaking.Load() > 0 && time.Since(newest) < stuck && time.Since(began) < silence {
+	for ctx.Err() == nil && b.shaking.Load() > 0 && time.Since(newest) < stuck && time.Since(began) < most {
 		pause(ctx, watchTroubled/5)
 		if now := b.opened.Load(); now != opened {
 			newest, opened = time.Now(), now
@@ -179,22 +184,22 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 		if b.reconsider(ctx); b.Kind() != Harvest {
 			return
 		}
-		b.begin(a.cookie)
+		b.begin(ctx, a.cookie)
 	case first:
-		b.begin(a.cookie)
+		b.begin(ctx, a.cookie)
 	case changed || timed && (gap || refused):
 		b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
 		b.forget()
-		b.begin(a.cookie)
+		b.begin(ctx, a.cookie)
 	case t.Held:
 		if now := time.Now(); b.doubted.Swap(false) && now.Sub(b.filled) > doubtEvery {
 			b.filled = now
 			b.pool.forget()
 		}
 		b.pool.renew(time.Now())
-	case timed && time.Since(b.filled) > refreshEvery:
-		b.filled = time.Now()
-		b.pool.refresh(ctx)
+	case t.ages():
+		b.pool.refresh(ctx, b.trials.refreshEvery())
+		b.tryAges(ctx)
 	}
 	bounded := b.pool.most > 0
 	b.full.Store(b.pool.fill(ctx))
@@ -205,10 +210,27 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 }
 
 // begin starts a harvest with the canary's cookie.
-func (b *Backend) begin(canary []byte) {
+func (b *Backend) begin(ctx context.Context, canary []byte) {
 	b.known, b.filled = canary, time.Now()
 	b.took.Store(false)
 	b.harvest.Add(1)
+	b.trials.end()
+	if b.traits.Load().ages() {
+		b.trials.begin(ctx, b.prober)
+	}
+}
+
+// tryAges finds out how old a cookie may get, and says so.
+func (b *Backend) tryAges(ctx context.Context) {
+	if !b.trials.step(ctx) {
+		return
+	}
+	every := b.trials.refreshEvery()
+	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "taken at an age of", 2*every, "asked for again every", every)
+	if rate := float64(len(b.pool.ports)) / every.Seconds(); rate > askingMuch {
+		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "a second", int(rate),
+			"mend", "a smaller --harvest-pool")
+	}
 }
 
 // strange reports whether what is known of the server no longer explains it. A restart alone is not strange: who answers
@@ -219,7 +241,7 @@ func (b *Backend) strange(a *reply, changed, gap, refused bool) bool {
 	if len(a.cookie) != t.CookieLength || int(a.sequence.Message) != t.Seq {
 		return true
 	}
-	soon := time.Since(b.filled) < refreshEvery
+	soon := time.Since(b.filled) < settling
 	return (changed && soon || refused && !changed) && !gap && !b.took.Load()
 }
 

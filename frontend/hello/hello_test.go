@@ -60,13 +60,13 @@ func TestPutHelloVerifyRefuses(t *testing.T) {
 	for _, c := range []struct {
 		d      []byte
 		cookie int
-	}{{d, 33}, {d[:59], 32}, {d[:27], 0}} {
+	}{{d, 40}, {append(bytes.Clone(d), make([]byte, 64)...), hello.MaxCookie + 1}, {d[:59], 32}, {d[:27], 0}} {
 		before := bytes.Clone(c.d)
 		if n := hello.PutHelloVerify(c.d, make([]byte, c.cookie)); n != 0 || !bytes.Equal(c.d, before) {
 			t.Errorf("%d bytes, cookie of %d: wrote %d", len(c.d), c.cookie, n)
 		}
 	}
-	if n := hello.PutHelloVerify(d, make([]byte, 32)); n != hello.MaxHelloVerify {
+	if n := hello.PutHelloVerify(d, make([]byte, 32)); n != 60 {
 		t.Errorf("the smallest ClientHello is answered with %d bytes", n)
 	}
 }
@@ -96,9 +96,11 @@ func check(t *testing.T, d []byte) {
 		t.Fatalf("%x is taken for a ClientHello", d)
 	}
 	var cookie [hello.MaxCookie]byte
-	q := bytes.Clone(d)
-	if n := hello.PutHelloVerify(q, cookie[:]); n == 0 || n > len(d) {
-		t.Fatalf("%x: answered with %d bytes", d, n)
+	for _, length := range []int{32, 40, hello.MaxCookie} {
+		q := bytes.Clone(d)
+		if n := hello.PutHelloVerify(q, cookie[:length]); n == 0 && len(d) >= 28+length || n > len(d) {
+			t.Fatalf("%x: answered with %d bytes", d, n)
+		}
 	}
 }
 

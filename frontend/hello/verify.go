@@ -2,21 +2,19 @@ package hello
 
 import "encoding/binary"
 
-// MaxCookie is the longest cookie that clients of this protocol accept: GnuTLS, wolfSSL, NSS and tinydtls
-// refuse 33 bytes, although RFC 6347 allows 255.
-const MaxCookie = 32
+// MaxCookie is the length in bytes of the longest cookie that is issued. The guard's own have 32, because GnuTLS, wolfSSL,
+// NSS and tinydtls refuse 33, although RFC 6347 allows 255. A server's own may be longer, for what other clients it has:
+// those of radsecproxy have 40, and 48 are what a cache line has room for beside the rest of handoff.Slot.
+const MaxCookie = 48
 
 // verifyOverhead is the length of a HelloVerifyRequest datagram without its cookie: two headers,
 // server_version and the cookie's length byte.
 const verifyOverhead = bodyAt + 2 + 1
 
-// MaxHelloVerify is the length in bytes of the longest HelloVerifyRequest datagram. The smallest legal
-// ClientHello is 67 bytes, so an answer is never longer than its question.
-const MaxHelloVerify = verifyOverhead + MaxCookie
-
 // PutHelloVerify turns the datagram d, a ClientHello that Parse found OK, into the HelloVerifyRequest that
 // answers it, in place, and returns its length. It returns 0 and leaves d alone where the answer would be
-// longer than the question, or the cookie longer than clients accept. The record sequence number (RFC 6347
+// longer than the question: the smallest legal ClientHello is 67 bytes, so that happens with cookies of 40 at least. The
+// cookie is of at most MaxCookie bytes. The record sequence number (RFC 6347
 // section 4.2.1: the server MUST use the one of the ClientHello) and message_seq stay where they are: a
 // client whose cookie expired takes a second HelloVerifyRequest only with message_seq 1.
 func PutHelloVerify(d []byte, cookie []byte) int {

@@ -121,6 +121,30 @@ func TestFormulaOfWorkers(t *testing.T) {
 	g.stop()
 }
 
+// Cookies of a server's own that are longer than the guard's are given by workers, and those that end after seconds are always
+// young enough.
+func TestLongCookies(t *testing.T) {
+	p := newPlace(t)
+	srv := startPeer(t, p.Server, behind[0], "openssl", "timed")
+	p.refused(p.command(append(proxy()[:4], "--handoff", "auto", "--answer", "xdp")...), exitUsage, "--answer xdp", "harvest", "leave --answer out")
+	p.free()
+	g := p.run(proxy()[:4]...)
+	if h := g.status().Services[0].Backend; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
+		t.Fatalf("back end: %+v", h)
+	}
+	newFlooder(t, p).send(1000)
+	t.Run("reach", func(t *testing.T) { // ends when all have
+		reachBy(t, p.Lab, map[string]dialer{"openssl": openssl(), "pion": pion, "openssl-fragments": openssl("-mtu", "256")}, public[0])
+	})
+	if v := g.status().XDP.Verdicts; v["answered"] > 0 || v["steered"] == 0 {
+		t.Errorf("what became of ClientHellos: %v", v)
+	}
+	if n := srv.clients(3); n != 3 {
+		t.Errorf("%d clients, want 3", n)
+	}
+	g.stop()
+}
+
 // Servers that ask a verified client once more themselves, and those that must be asked first: the kernel gives the
 // guard's cookies for them, and leaves to workers what a client says to the server's own.
 func TestServersAskAgain(t *testing.T) {

@@ -3,7 +3,8 @@
 
 // What both OpenSSL servers have: the context with the cookie callbacks, and a thread's work for a client.
 //
-// COOKIES: "trust" takes any cookie; else they are an HMAC-SHA256 over the client's address and port.
+// COOKIES: "trust" takes any cookie; else they are an HMAC-SHA256 over the client's address and port, and with "timed" the
+// time and an HMAC over both, taken for 5 seconds, as radsecproxy has it.
 
 #ifndef SESSION_H
 #define SESSION_H
@@ -14,33 +15,56 @@
 #include <openssl/err.h>
 #include <openssl/hmac.h>
 #include <openssl/ssl.h>
+#include <time.h>
 
 #define SESSION_COOKIE 20 // bytes: another length than dtlsguard's own have, so that tests can tell them apart
 
 static unsigned char session_secret[PEER_SECRET];
 
-static int session_generate(SSL *ssl, unsigned char *cookie, unsigned *len)
+// session_cookie makes the cookie that who asked has at a time, 0 where cookies do not know it.
+static int session_cookie(SSL *ssl, time_t when, unsigned char *cookie, unsigned *len)
 {
 	struct {
+		long long when;
 		unsigned short port;
 		unsigned char address[16];
-	} peer = {0};
+	} of;
+	memset(&of, 0, sizeof(of)); // padding, too
+	of.when = when;
 	BIO_ADDR *a = BIO_ADDR_new();
-	int ok = a && BIO_dgram_get_peer(SSL_get_rbio(ssl), a) > 0 && BIO_ADDR_rawaddress(a, peer.address, NULL);
+	int ok = a && BIO_dgram_get_peer(SSL_get_rbio(ssl), a) > 0 && BIO_ADDR_rawaddress(a, of.address, NULL);
 	if (ok) {
-		peer.port = BIO_ADDR_rawport(a);
-		ok = HMAC(EVP_sha256(), session_secret, sizeof(session_secret), (void *)&peer, sizeof(peer), cookie, len) != NULL;
-		*len = SESSION_COOKIE;
+		of.port = BIO_ADDR_rawport(a);
+		unsigned stamp = when ? sizeof(of.when) : 0;
+		memcpy(cookie, &of.when, stamp);
+		ok = HMAC(EVP_sha256(), session_secret, sizeof(session_secret), (void *)&of, sizeof(of), cookie + stamp, len) != NULL;
+		*len = when ? stamp + *len : SESSION_COOKIE;
 	}
 	BIO_ADDR_free(a);
 	return ok;
 }
 
+static int session_generate(SSL *ssl, unsigned char *cookie, unsigned *len)
+{
+	return session_cookie(ssl, peer_asked("timed") ? time(NULL) : 0, cookie, len);
+}
+
 static int session_verify(SSL *ssl, const unsigned char *cookie, unsigned len)
 {
+	const int life = 5; // s
 	unsigned char want[EVP_MAX_MD_SIZE];
 	unsigned size;
-	return peer_asked("trust") || (session_generate(ssl, want, &size) && size == len && CRYPTO_memcmp(want, cookie, len) == 0);
+	long long when = 0;
+	if (peer_asked("trust"))
+		return 1;
+	if (peer_asked("timed")) {
+		if (len < sizeof(when))
+			return 0;
+		memcpy(&when, cookie, sizeof(when));
+		if (when < time(NULL) - life || when > time(NULL))
+			return 0;
+	}
+	return session_cookie(ssl, when, want, &size) && size == len && CRYPTO_memcmp(want, cookie, len) == 0;
 }
 
 // session_context makes the context of all sessions.

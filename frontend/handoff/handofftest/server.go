@@ -160,7 +160,7 @@ func (s *Server) cookie(from netip.AddrPort, h *hello.ClientHello, clock int) []
 		fmt.Fprint(mac, s.kept[from])
 	}
 	fmt.Fprint(mac, clock)
-	return append(mac.Sum(nil), make([]byte, 255)...)[:s.Length]
+	return bytes.Repeat(mac.Sum(nil), 8)[:s.Length]
 }
 
 func (s *Server) right(from netip.AddrPort, h *hello.ClientHello) bool {
