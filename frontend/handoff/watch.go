@@ -94,7 +94,7 @@ func (b *Backend) Run(ctx context.Context) {
 // get old meanwhile.
 func (b *Backend) leaveAlone(ctx context.Context) {
 	began, most := time.Now(), silence
-	if b.traits.Load().ages() {
+	if b.Kind() == Harvest && b.traits.Load().ages() {
 		most = b.trials.refreshEvery() / 4
 	}
 	newest, opened := began, b.opened.Load()
