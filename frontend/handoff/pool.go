@@ -194,13 +194,14 @@ func (p *Pool) missing() (list []int) {
 
 // refresh asks again for the cookies that are older than young. Of one that a client has been given it is patient for a
 // quarter longer, for the client may bring it yet, and not every server takes a client that was given two. Those of ports in
-// use are forgotten, for they may be too old when the port is free; fill asks for them then.
+// use are forgotten, for they may be too old when the port is free; fill asks for them then, and for those of ports on which
+// the server is silent: waiting for it twice would make the others old.
 func (p *Pool) refresh(ctx context.Context, young time.Duration) {
 	var old []int
 	clock, now := p.clock.Load(), time.Now()
 	for i := range p.ports {
 		age := now.Sub(p.asked[i])
-		if age <= young || age <= young+young/4 && p.slots[i].kept(clock) {
+		if !p.slots[i].known() || age <= young || age <= young+young/4 && p.slots[i].kept(clock) {
 			continue
 		}
 		if p.ports[i].Free() {

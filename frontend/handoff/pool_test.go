@@ -77,6 +77,11 @@ func TestTimedCookiesAreRefreshed(t *testing.T) {
 			t.Errorf("at an age of %v that of the busy port is known: %v, ready %v", step.age, got, b.Ready())
 		}
 	}
+	b.pool.forgetOne(free)
+	age(2 * young)
+	if b.pool.refresh(t.Context(), young); b.pool.slots[free].known() {
+		t.Error("one that is not known was asked for by refresh, and would be by fill again")
+	}
 	busy.Release()
 	if b.watch(t.Context()); b.pool.known.Load() != all {
 		t.Errorf("%d of %d cookies known when all ports are free", b.pool.known.Load(), all)
@@ -91,6 +96,7 @@ func TestTrialsFindTheAge(t *testing.T) {
 		t.Errorf("before any trial cookies are asked for again every %v", got)
 	}
 	s.Change(func(s *handofftest.Server) { s.Clock = 1000 })
+	b.trials.end()
 	b.trials.begin(t.Context(), b.prober)
 	for i, want := range []time.Duration{2 * aging, 4 * aging, 4 * aging} { // 5 s pass, and 8 * aging do not
 		if b.trials.step(t.Context()) {

@@ -31,14 +31,13 @@ type trial struct {
 // DTLSv1_listen (8.7 us each, bench/README.md).
 const oldest = 40 * time.Second
 
-// refreshEvery is how old a cookie may get in the pool before it is asked for again: half of what the server takes. The other
-// half is for the client to bring it, for the watch that comes by twice a second, and for the patience of Pool.refresh and
-// leaveAlone, a quarter each.
+// refreshEvery is how old a cookie may get in the pool before it is asked for again: half of what the server takes. Of the
+// other half the patience of Pool.refresh and that of leaveAlone may take a quarter each; the rest is for the watch, which
+// comes by twice a second, and for the client to bring it.
 func (t *trials) refreshEvery() time.Duration { return time.Duration(t.passed.Load()) / 2 }
 
-// begin starts from the age that probing has tried, with cookies of the server as it is now.
+// begin starts from the age that probing has tried, with cookies of the server as it is now. Earlier trials must have ended.
 func (t *trials) begin(ctx context.Context, p *prober) {
-	t.end()
 	t.passed.Store(int64(aging))
 	t.probing = &probing{prober: p, ctx: ctx}
 	for age := 2 * aging; age < oldest; age *= 2 {

@@ -20,7 +20,7 @@ const (
 	// section 4.2.4.1), and as much again.
 	stuck = 2 * time.Second
 	// settling is how long after a harvest a server that gives other cookies again, or refuses one, is thought to be
-	// misunderstood rather than to be started anew.
+	// misunderstood rather than to be started anew. One that was started anew twice in that time is probed for nothing.
 	settling = 20 * time.Second
 	// askingMuch is how many cookies a second are worth a warning: DTLSv1_listen takes a hundredth of a CPU for them.
 	askingMuch = 1000
