@@ -205,17 +205,15 @@ func (w *worker) fromServer(f *relay.Flow) {
 			switch w.verify(f, d, c) {
 			case relay.Deliver:
 				w.flows.Touch(f, f.State, w.now)
-				continue
+				w.queueReturn(i, f)
+			case relay.Swallow:
+				w.counts.Count(metrics.ServerVerify)
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
-				w.queueReturns(first, i, f)
 				w.service.backend.Suspect(handoff.Refused)
 				w.end(f) // so that the client's next ClientHello is judged anew
 				return
 			}
-			w.counts.Count(metrics.ServerVerify)
-			w.queueReturns(first, i, f)
-			first = i + 1
 			continue
 		}
 		if f.State == relay.Opening && hello.IsAlert(d) {
@@ -225,8 +223,8 @@ func (w *worker) fromServer(f *relay.Flow) {
 			w.ended(f, relay.Server)
 		}
 		w.flows.Touch(f, after(f.State, d, relay.Established), w.now)
+		w.queueReturn(i, f)
 	}
-	w.queueReturns(first, w.back.Len(), f)
 }
 
 // verify says what becomes of d, a HelloVerifyRequest with cookie c from f's server.
@@ -243,14 +241,12 @@ func (w *worker) verify(f *relay.Flow, d, c []byte) relay.Verdict {
 	return v
 }
 
-// queueReturns queues slots from..to of back for f's client.
-func (w *worker) queueReturns(from, to int, f *relay.Flow) {
-	for i := from; i < to; i++ {
-		route := w.back.Route(i)
-		*route = f.Route
-		w.counts.Count(metrics.Returned)
-		w.returns.Add(w.back.Datagram(i), route)
-	}
+// queueReturn queues a slot of back for f's client.
+func (w *worker) queueReturn(slot int, f *relay.Flow) {
+	route := w.back.Route(slot)
+	*route = f.Route
+	w.counts.Count(metrics.Returned)
+	w.returns.Add(w.back.Datagram(slot), route)
 }
 
 // flushReturns sends what the server said to the clients.

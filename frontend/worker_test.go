@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -119,6 +120,70 @@ func TestWorkerLoopDoesNotAllocate(t *testing.T) {
 			}); n != 0 {
 				t.Errorf("%s, %s: %v allocations a batch", name, c.Name, n)
 			}
+		}
+	}
+}
+
+// swallowing is a prelude that keeps what the server asks from the client.
+type swallowing struct{}
+
+func (swallowing) Client([]byte, *udpbatch.Queue)               { panic("no client speaks") }
+func (swallowing) Verify([]byte, *udpbatch.Queue) relay.Verdict { return relay.Swallow }
+
+// Behind a HelloVerifyRequest that is swallowed a worker sees what came, and neither what a slot of the batch still holds
+// of another client's server nor one behind the last.
+func TestSwallowedIsOneDatagram(t *testing.T) {
+	greeting := append([]byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2}, make([]byte, 11)...)
+	for size := 1; size <= 2; size++ {
+		w, _ := bareWorker(t, size, modes["trust"])
+		server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = server.Close() })
+		port, err := relay.OpenPort(server.LocalAddr().(*net.UDPAddr).AddrPort(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, h := hellotest.New().Bytes(), hello.ClientHello{}
+		if hello.Parse(d, &h) != hello.OK {
+			t.Fatal("no ClientHello")
+		}
+		f := w.flows.Open(new(udpbatch.Route), port, &h, 0)
+		f.Prelude = swallowing{}
+		if err := w.poller.Add(port.FD(), f.Event()); err != nil {
+			t.Fatal(err)
+		}
+		came := func(datagrams ...[]byte) {
+			t.Helper()
+			for _, d := range datagrams {
+				if _, err := server.WriteToUDPAddrPort(d, port.Local()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n, _, err := w.poller.Wait(5000); n != 1 || err != nil {
+				t.Fatalf("%d ports have something: %v", n, err)
+			}
+		}
+		for range size { // what the slots hold
+			came(greeting)
+			if n, err := port.Recv(w.back); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		w.back.Reset()
+		came(d[:hello.PutHelloVerify(d, []byte("servers"))])
+		w.fromServer(f)
+		if f.State != relay.Opening {
+			t.Errorf("a batch of %d: the flow is taken for established by what another was told", size)
+		}
+		if n := w.returns.Len(); n != 0 {
+			t.Errorf("a batch of %d: %d datagrams go to the client", size, n)
+		}
+		came(greeting)
+		w.fromServer(f)
+		if f.State != relay.Established || w.returns.Len() != 1 {
+			t.Errorf("a batch of %d: what the server says then does not go to the client", size)
 		}
 	}
 }
