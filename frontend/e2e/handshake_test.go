@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -94,6 +96,52 @@ func TestLossAndDuplication(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestReplayOverLoss: whatever is lost of the exchange that the guard has with a server for its client, the client's
+// retransmissions mend.
+func TestReplayOverLoss(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []string{
+		"Q", "V", "H", // the guard's question, the server's answer, the client's ClientHello
+		"QQH", "QQ", "QH", "VQH", "HQ", "HH", "QQHQ",
+	} {
+		t.Run(lost, func(t *testing.T) {
+			t.Parallel()
+			s := startPeer(t, address("127.0.0.1", freePort(t)), "openssl-accept", "trust")
+			var mu sync.Mutex
+			rest, ready := lost, false
+			var flow netip.AddrPort
+			g := startGuard(t, startPath(t, s.addr, func(s *step) verdict {
+				mu.Lock()
+				defer mu.Unlock()
+				var h hello.ClientHello
+				what := byte(0)
+				if s.fromClient && hello.Parse(s.data, &h) == hello.OK && ready && *h.Random != [32]byte{} { // that is the watch's
+					flow = s.client
+					if what = 'Q'; len(h.Cookie) > 0 {
+						what = 'H'
+					}
+				} else if _, verify := hello.HelloVerifyCookie(s.data); verify && s.client == flow {
+					what = 'V'
+				}
+				if rest != "" && what == rest[0] {
+					rest = rest[1:]
+					return drop
+				}
+				return pass
+			}).addr)
+			mu.Lock()
+			ready = true
+			mu.Unlock()
+			c := openssl()(t, g.addr)
+			c.ping("ping over a bad path")
+			c.close()
+			if n := g.count(metrics.Verified); n != 1 || rest != "" {
+				t.Errorf("%d flows were opened, want 1, and %q was not lost", n, rest)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -22,6 +23,7 @@ const (
 // step is a datagram on its way.
 type step struct {
 	fromClient bool
+	client     netip.AddrPort
 	nth        int // among the datagrams of its direction, from 0
 	data       []byte
 }
@@ -35,75 +37,87 @@ func (s *step) hello() (isHello, cookie bool) {
 	return true, len(h.Cookie) > 0
 }
 
-// path is a network between one client and the guard that does to datagrams what the test wants.
+// path is a network in front of the guard or of a server that does to datagrams what the test wants.
 type path struct {
-	addr netip.AddrPort // where the client sends to
+	addr  netip.AddrPort // where clients send to
+	judge func(s *step) verdict
 
 	mu    sync.Mutex
 	steps []step
+	count [2]int // steps of each direction
 }
 
-// startPath lets judge decide about each datagram, one at a time; with nil all pass.
-func startPath(t *testing.T, guard netip.AddrPort, judge func(s *step) verdict) *path {
+// startPath lets judge decide about each datagram; with nil all pass. Each client's come from a port of its own.
+func startPath(t *testing.T, to netip.AddrPort, judge func(s *step) verdict) *path {
 	t.Helper()
-	near, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(guard.Addr(), 0)))
+	near, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	far, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(guard))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &path{addr: near.LocalAddr().(*net.UDPAddr).AddrPort()}
-	var client struct {
-		sync.Mutex
-		addr netip.AddrPort
-	}
-	carry := func(s step, send func(b []byte) error) {
-		p.mu.Lock()
-		p.steps = append(p.steps, s)
-		p.mu.Unlock()
-		copies := pass
-		if judge != nil {
-			copies = judge(&s)
-		}
-		for range copies {
-			_ = send(s.data) // the other end may be gone
-		}
-	}
+	p := &path{addr: near.LocalAddr().(*net.UDPAddr).AddrPort(), judge: judge}
 	var running sync.WaitGroup
 	running.Go(func() {
+		far := make(map[netip.AddrPort]*net.UDPConn) // by client
+		defer func() {
+			for _, c := range far {
+				c.Close()
+			}
+		}()
 		b := make([]byte, 1<<16)
-		for nth := 0; ; nth++ {
-			n, from, err := near.ReadFromUDPAddrPort(b)
+		for {
+			n, client, err := near.ReadFromUDPAddrPort(b)
 			if err != nil {
 				return
 			}
-			client.Lock()
-			client.addr = from
-			client.Unlock()
-			carry(step{true, nth, bytes.Clone(b[:n])}, func(b []byte) error { _, err := far.Write(b); return err })
-		}
-	})
-	running.Go(func() {
-		b := make([]byte, 1<<16)
-		for nth := 0; ; {
-			n, err := far.Read(b)
-			if err != nil {
-				if _, closed := far.Write(nil); closed != nil {
+			c := far[client]
+			if c == nil {
+				if c, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to)); err != nil {
+					t.Error(err)
 					return
 				}
-				continue // a refusal, while the guard is restarted
+				far[client] = c
+				running.Go(func() { p.back(c, near, client) })
 			}
-			client.Lock()
-			to := client.addr
-			client.Unlock()
-			carry(step{false, nth, bytes.Clone(b[:n])}, func(b []byte) error { _, err := near.WriteToUDPAddrPort(b, to); return err })
-			nth++
+			p.carry(step{fromClient: true, client: client, data: bytes.Clone(b[:n])}, func(d []byte) error { _, err := c.Write(d); return err })
 		}
 	})
-	t.Cleanup(func() { near.Close(); far.Close(); running.Wait() })
+	t.Cleanup(func() { near.Close(); running.Wait() })
 	return p
+}
+
+// back carries what comes to far to a client, until far is closed.
+func (p *path) back(far, near *net.UDPConn, client netip.AddrPort) {
+	b := make([]byte, 1<<16)
+	for {
+		n, err := far.Read(b)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // a refusal, while the other end is restarted
+			continue
+		}
+		p.carry(step{client: client, data: bytes.Clone(b[:n])}, func(d []byte) error { _, err := near.WriteToUDPAddrPort(d, client); return err })
+	}
+}
+
+// carry does to s what the judge wants.
+func (p *path) carry(s step, send func(d []byte) error) {
+	p.mu.Lock()
+	of := &p.count[0]
+	if !s.fromClient {
+		of = &p.count[1]
+	}
+	s.nth = *of
+	*of++
+	p.steps = append(p.steps, s)
+	p.mu.Unlock()
+	copies := pass
+	if p.judge != nil {
+		copies = p.judge(&s)
+	}
+	for range copies {
+		_ = send(s.data) // the other end may be gone
+	}
 }
 
 // seen returns the steps so far of which keep is true.

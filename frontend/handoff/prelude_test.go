@@ -76,8 +76,8 @@ func second(cookie string, record, message byte) []byte {
 	return d
 }
 
-// asksFirst checks that d is a ClientHello without a cookie, as second's but for that, in the record in front of it.
-func asksFirst(t *testing.T, d, second []byte) {
+// asksFirst checks that d is a ClientHello without a cookie, as second's but for that, in a record so far behind second's.
+func asksFirst(t *testing.T, d, second []byte, behind int) {
 	t.Helper()
 	var h, s hello.ClientHello
 	if hello.Parse(d, &h) != hello.OK || hello.Parse(second, &s) != hello.OK {
@@ -87,7 +87,7 @@ func asksFirst(t *testing.T, d, second []byte) {
 		t.Errorf("the guard's ClientHello has cookie %x, version %x, random %x", h.Cookie, h.Version, *h.Random)
 	}
 	at, of := hello.SequenceOf(d), hello.SequenceOf(second)
-	if at.Message != 0 || at.Record+1 != of.Record {
+	if at.Message != 0 || int(at.Record) != int(of.Record)+behind {
 		t.Errorf("the guard's ClientHello is at %+v, the client's at %+v", at, of)
 	}
 }
@@ -105,40 +105,49 @@ func TestReplaying(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("%d datagrams at the server, want one", len(got))
 	}
-	asksFirst(t, got[0], d)
+	asksFirst(t, got[0], d, -1)
 	r.Client(rest, w.Queue)
 	w.expect("before the server has answered")
 	if v := r.Verify(nil, w.Queue); v != relay.Swallow {
 		t.Errorf("the server's answer: %v", v)
 	}
 	w.expect("after it", d, rest)
-	r.Client(d, w.Queue)
-	w.expect("sent again", d)
+	r.Client(rest, w.Queue)
+	w.expect("a fragment that comes late", rest)
 	if v := r.Verify(nil, w.Queue); v != relay.Refusal {
 		t.Errorf("the server does not take the client's cookie: %v", v)
 	}
 }
 
-// A server that answers nothing gets both ClientHellos when the client sends its again.
-func TestReplayingIntoSilence(t *testing.T) {
+// Each time that the client sends its ClientHello again the server gets both, whatever was lost, and the client's once
+// more when it asks for the cookie. No two records bear the same number.
+func TestReplayingAgain(t *testing.T) {
 	t.Parallel()
 	w, r := newWire(t), new(replaying)
-	d := second("guards", 1, 1)
-	r.Client(d, w.Queue)
+	r.Client(second("guards", 1, 1), w.Queue)
 	w.sent()
-	again := second("guards", 2, 1)
-	r.Client(again, w.Queue)
-	got := w.sent()
-	if len(got) != 2 || !bytes.Equal(got[1], again) {
-		t.Fatalf("%x at the server", got)
+	var last []byte
+	for record := byte(2); record < 5; record++ {
+		last = second("guards", record, 1)
+		r.Client(last, w.Queue)
+		got := w.sent()
+		if len(got) != 2 || !bytes.Equal(got[1], last) {
+			t.Fatalf("%x at the server", got)
+		}
+		asksFirst(t, got[0], last, laterRecord)
 	}
-	asksFirst(t, got[0], again)
-	for range 2 { // each of the guard's questions may still be answered
+	for i := range 4 { // each of the guard's questions may still be answered
 		if v := r.Verify(nil, w.Queue); v != relay.Swallow {
 			t.Errorf("a late answer: %v", v)
 		}
+		if i == 0 {
+			w.expect("after an answer", last)
+		}
 	}
-	w.expect("after late answers")
+	w.expect("after others")
+	if v := r.Verify(nil, w.Queue); v != relay.Refusal {
+		t.Errorf("the server does not take the client's cookie: %v", v)
+	}
 }
 
 // What a flow holds back is bounded, in bytes and in datagrams.

@@ -17,34 +17,33 @@ func (replay) prelude() relay.Prelude { return new(replaying) }
 // the version of the client's, for the server to ask for a cookie. It is in no transcript (RFC 6347 section 4.2.1), and
 // so needs nothing that may stand in a later fragment of the client's.
 type replaying struct {
-	asked  int  // ClientHellos of the guard that no HelloVerifyRequest has answered yet
-	passed bool // the client's ClientHello has gone to the server
-	held   [][]byte
-	size   int // bytes held
+	asked  int      // ClientHellos of the guard that no HelloVerifyRequest has answered yet
+	begun  bool     // the client has sent its ClientHello
+	passed bool     // what the client sends goes to the server at once
+	held   [][]byte // the client's last ClientHello, while asked
+	size   int      // bytes held
 }
 
 // holdAtMost bounds the bytes that a flow holds back, over the largest ClientHellos there are: some 1800 bytes with a
 // post-quantum key share. What is more is dropped, and comes again with the client's retransmission.
 const holdAtMost = 4096
 
-// Client implements relay.Prelude. A client that sends its ClientHello again has waited for a second, so either the
-// guard's or its answer was lost, or there will be none: then both ClientHellos go, and the server takes what it needs.
+// Client implements relay.Prelude. A client that sends its ClientHello again has waited for a second, so the guard's, its
+// own or an answer was lost, and nobody here knows which: both go again, each time, and the server takes what it needs.
 func (r *replaying) Client(d []byte, out *udpbatch.Queue) {
-	if r.passed {
-		out.Add(d, nil)
-		return
-	}
 	var h hello.ClientHello
 	if hello.Parse(d, &h) == hello.OK {
+		out.Add(firstHello(d, &h, r.begun), nil)
 		r.asked++
-		out.Add(firstHello(d, &h), nil)
-		if r.passed = len(r.held) > 0; r.passed {
-			r.held = nil
-			out.Add(d, nil)
-			return
-		}
+		r.passed = r.passed || r.begun
+		r.begun, r.held, r.size = true, nil, 0
 	}
-	r.hold(d)
+	if r.passed {
+		out.Add(d, nil)
+	}
+	if r.asked > 0 {
+		r.hold(d)
+	}
 }
 
 func (r *replaying) hold(d []byte) {
@@ -54,7 +53,8 @@ func (r *replaying) hold(d []byte) {
 	}
 }
 
-// Verify implements relay.Prelude.
+// Verify implements relay.Prelude. What has gone to the server already goes once more: servers that make a socket for
+// each client lose what comes meanwhile, and a record that one has twice it drops as replayed.
 func (r *replaying) Verify(_ []byte, out *udpbatch.Queue) relay.Verdict {
 	if r.asked == 0 {
 		return relay.Refusal
@@ -63,15 +63,23 @@ func (r *replaying) Verify(_ []byte, out *udpbatch.Queue) relay.Verdict {
 	for _, d := range r.held {
 		out.Add(d, nil)
 	}
-	r.held, r.passed = nil, true
+	r.held, r.size, r.passed = nil, 0, true
 	return relay.Swallow
 }
 
-// firstHello makes the ClientHello without a cookie that goes in front of d. Its record takes the number before d's:
-// records that bear one twice are dropped as replayed.
-func firstHello(d []byte, h *hello.ClientHello) []byte {
+// laterRecord is how far in front of the client's the record of a later ClientHello of the guard's is: behind all that
+// the client sends soon, and not so far that the server takes those for older than its window of 64 (RFC 6347 section 4.1.2.6).
+const laterRecord = 48
+
+// firstHello makes the ClientHello without a cookie that goes in front of d. Its record has a number that none of the
+// client's has, as records that bear one twice are dropped as replayed: the one before d's, which the client's own
+// first ClientHello had, and that went no further than here. But again says that the server may have had that already.
+func firstHello(d []byte, h *hello.ClientHello, again bool) []byte {
 	q := hello.Probe{Version: h.Version, Random: *h.Random}
-	if n := hello.SequenceOf(d).Record; n > 0 {
+	switch n := hello.SequenceOf(d).Record; {
+	case again:
+		q.RecordSeq = uint32(n + laterRecord)
+	case n > 0:
 		q.RecordSeq = uint32(n - 1)
 	}
 	return q.Append(nil)
