@@ -11,11 +11,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// TestConcurrentClients: 50 clients at a time, all with data to exchange, through each hand-off that auto can
-// choose.
+// TestConcurrentClients: 50 clients at a time, all with data to exchange, through hand-offs that auto chooses.
 func TestConcurrentClients(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"harvest", "trust"} {
+	for _, mode := range []string{"harvest", "trust", "replay"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)

@@ -109,7 +109,7 @@ func TestReplayOverLoss(t *testing.T) {
 	} {
 		t.Run(lost, func(t *testing.T) {
 			t.Parallel()
-			s := startPeer(t, address("127.0.0.1", freePort(t)), "openssl-accept", "trust")
+			s := echoServer(t, address("127.0.0.1", freePort(t)), "replay")
 			var mu sync.Mutex
 			rest, ready := lost, false
 			var flow netip.AddrPort

@@ -112,9 +112,13 @@ func gnutlsServer(t *testing.T, addr netip.AddrPort, more ...string) *server {
 	return recipe(t, gnutlsServ+" "+strings.Join(more, " "), addr)
 }
 
-// echoServer starts a server that serves any number of clients at a time. Its cookies are for the mode harvest or trust.
+// echoServer starts a server that serves any number of clients at a time. Its cookies are for the mode harvest, trust or
+// replay.
 func echoServer(t *testing.T, addr netip.AddrPort, mode string) *server {
 	t.Helper()
+	if mode == "replay" {
+		return startPeer(t, addr, "openssl-accept", "trust")
+	}
 	return startPeer(t, addr, "openssl", map[string]string{"harvest": "", "trust": "trust"}[mode])
 }
 
