@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"

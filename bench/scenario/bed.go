@@ -13,7 +13,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 

@@ -11,8 +11,8 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
 	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"

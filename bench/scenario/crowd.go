@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv4"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 // path is a way to the server, which start puts up in the guard's namespace.

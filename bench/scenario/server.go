@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 const (

@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
 	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 // Subject is something that is put under a flood.

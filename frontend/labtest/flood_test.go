@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 

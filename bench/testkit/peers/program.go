@@ -33,7 +33,7 @@ func (p *Program) Build(dir string) (string, error) {
 	var command *exec.Cmd
 	var err error
 	if path.Ext(p.Source) == ".go" {
-		command = exec.Command("go", "build", "-o", binary, "github.com/dtlsguard/dtlsguard/bench/peers/"+path.Dir(p.Source))
+		command = exec.Command("go", "build", "-o", binary, "github.com/dtlsguard/dtlsguard/bench/testkit/peers/"+path.Dir(p.Source))
 	} else if command, err = p.compile(dir, binary); err != nil {
 		return "", err
 	}

@@ -1,6 +1,6 @@
-// Package handofftest has a make-believe DTLS server for tests: it does the cookie exchange in whatever way a
+// Package server has a make-believe DTLS server for tests: it does the cookie exchange in whatever way a
 // test asks for, and answers a ClientHello that passes with the beginning of a ServerHello.
-package handofftest
+package server
 
 import (
 	"bytes"
