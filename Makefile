@@ -76,12 +76,12 @@ bench-deps:
 
 # Everything, 13 minutes by its estimate: needs root and two quiet CPUs. Runs of 1 s, 5 of each in turns.
 bench: bench-deps
-	$(GO) run ./bench/cmd/dtlsbench -readme README.md -readme bench/README.md
+	$(GO) run ./cmd/dtlsbench -readme README.md -readme bench/README.md
 
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:
 	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie; done | \
-		$(GO) run ./bench/cookieplot -svg cookie/cookies.svg
+		$(GO) run ./bench/compare/cookieplot -svg cookie/cookies.svg
 
 # What the programs cost the kernel: instructions, those that the verifier looked at, stack.
 info:

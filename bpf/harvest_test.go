@@ -10,11 +10,11 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // harvested is a service of harvested cookies on both sides: the programs, and a worker's mode over the same slots.

@@ -3,10 +3,10 @@ package handoff
 import (
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // whole is newHello with the rest of a ClientHello.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/dtlsguard/dtlsguard/bench/plot"
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
 )
 
 // draw draws the medians; both axes are logarithmic.

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/result"
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 

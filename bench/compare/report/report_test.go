@@ -4,12 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // The page of a stored run has its drawings and tables, and nothing from elsewhere.
 func TestPageOfAStoredRun(t *testing.T) {
-	r, err := result.Load("../results/2026-11-25-xeon-2cpu.json")
+	r, err := result.Load("../../results/2026-11-25-xeon-2cpu.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 //go:embed page.html

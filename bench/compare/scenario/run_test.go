@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/report"
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/report"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // quick are settings with which each scenario is through in seconds. The figures mean nothing.

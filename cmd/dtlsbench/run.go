@@ -14,8 +14,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/result"
-	"github.com/dtlsguard/dtlsguard/bench/scenario"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/scenario"
 )
 
 // run measures.

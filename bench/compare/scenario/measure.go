@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 // What a window may lose before it is called disturbed. /proc/stat counts in 10 ms, which is 0.5 % of a window

@@ -3,8 +3,8 @@ package report
 import (
 	"slices"
 
-	"github.com/dtlsguard/dtlsguard/bench/plot"
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // handshakes draws the share that succeeded and the p99 against the flood's rate, and for each subject how long they

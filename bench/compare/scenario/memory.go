@@ -16,8 +16,8 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 // Holdings looks at the memory of daemons, each in several states, one after the other.

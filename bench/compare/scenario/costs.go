@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // cost is one that a Go benchmark of this module finds.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 

@@ -10,8 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/result"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )

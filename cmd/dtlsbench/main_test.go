@@ -27,7 +27,7 @@ func TestBadInputSaysHowToMendIt(t *testing.T) {
 }
 
 func TestReportOfAStoredRun(t *testing.T) {
-	text, err := os.ReadFile("../../results/2026-11-25-xeon-2cpu.json")
+	text, err := os.ReadFile("../../bench/results/2026-11-25-xeon-2cpu.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestReportOfAStoredRun(t *testing.T) {
 	}
 	// The figures of the repository's own files can be written anew.
 	args := []string{"report"}
-	for _, name := range []string{"../../../README.md", "../../README.md"} {
+	for _, name := range []string{"../../README.md", "../../bench/README.md"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

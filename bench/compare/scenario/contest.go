@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 // Contest puts subjects under the same flood, in turn, several times over.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dtlsguard/dtlsguard/bench/plot"
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // sizes are those of an outcome's streams.

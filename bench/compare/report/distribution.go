@@ -1,8 +1,8 @@
 package report
 
 import (
-	"github.com/dtlsguard/dtlsguard/bench/plot"
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // curve has times at the quantiles of result.CurveAt, of those that came to an end, which are that share of all.

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // Settings of all scenarios.

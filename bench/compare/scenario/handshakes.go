@@ -10,8 +10,8 @@ import (
 
 	"github.com/pion/dtls/v3"
 
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
-	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 const (

@@ -10,8 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv4"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // crowdSources are the addresses of many clients, none of them a source of the flood; crowdPorts that many ports at

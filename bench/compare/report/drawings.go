@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dtlsguard/dtlsguard/bench/plot"
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // drawings are those that r has figures for.

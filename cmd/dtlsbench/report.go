@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/dtlsguard/dtlsguard/bench/report"
-	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/compare/report"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
 // writeReport writes the page of a file of results, and its figures into a README.
