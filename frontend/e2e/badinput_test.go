@@ -8,9 +8,9 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 

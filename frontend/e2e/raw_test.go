@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // raw is a client that says exactly what the test wants.

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // floodSize is how many datagrams of a flood the programs must have seen.
