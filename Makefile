@@ -47,7 +47,7 @@ test:
 # Every client against every server, through the guard; the README's matrix is held to it.
 test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
-	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./frontend/e2e -matrix $(UPDATE)
+	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
 
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:

@@ -1,4 +1,4 @@
-package labtest
+package lab
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
-	"github.com/dtlsguard/dtlsguard/cookie/examples"
+	"github.com/dtlsguard/dtlsguard/examples"
 )
 
 // identity makes the servers' certificate and key, once for all tests.
@@ -62,21 +62,21 @@ func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort) *server {
 
 var exampleFiles = sync.OnceValue(func() error { return examples.Build(os.Getenv(built)) })
 
-// examplePath is that of a program of cookie/examples.
+// examplePath is that of a program of examples.
 func examplePath(t *testing.T, name string) string {
 	t.Helper()
 	require(t, "Go, a C compiler and OpenSSL", exampleFiles())
 	return filepath.Join(os.Getenv(built), name)
 }
 
-// startExample starts the OpenSSL server of cookie/examples, which verifies the guard's cookies itself.
+// startExample starts the OpenSSL server of examples, which verifies the guard's cookies itself.
 func startExample(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
 	t.Helper()
 	id := certFiles(t)
 	return serve(t, h, at, examplePath(t, examples.OpenSSL), at.Addr().String(), strconv.Itoa(int(at.Port())), id.Certificate, id.Key, secretFile)
 }
 
-// startGate starts the Go program of cookie/examples, which does so in front of another server of the same host. What the
+// startGate starts the Go program of examples, which does so in front of another server of the same host. What the
 // result says is said by that one.
 func startGate(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
 	t.Helper()

@@ -12,13 +12,13 @@ import (
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/cookie/examples"
+	"github.com/dtlsguard/dtlsguard/examples"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// exampleFiles has the programs of cookie/examples.
+// exampleFiles has the programs of examples.
 var exampleFiles = sync.OnceValues(func() (string, error) { return shared, examples.Build(shared) })
 
 func example(t *testing.T, name string) string {

@@ -96,11 +96,11 @@ var rows = []row{
 		limits:  "expects message_seq 0 of a ClientHello, and a client that has shown a cookie sends 1: set `SSL_OP_COOKIE_EXCHANGE` and the callbacks",
 	},
 	{
-		server: "cookie/examples/openssl", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
+		server: "examples/openssl", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
 		config: "as its head says", start: opensslExample, clients: six, hosts: v6,
 	},
 	{
-		server: "cookie/examples/gate, OpenSSL behind it", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
+		server: "examples/gate, OpenSSL behind it", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
 		config: "as its head says", start: gateExample, clients: six, hosts: v6,
 	},
 	{

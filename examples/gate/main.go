@@ -1,7 +1,7 @@
 // Gate is a Go program that computes dtlsguard's cookies itself (--handoff native-hmac) before it lets a client
 // through to its DTLS stack, here a server of any kind that takes every cookie and is reachable for nobody else.
 //
-//	go run ./cookie/examples/gate -listen 127.0.0.1:4434 -server 127.0.0.1:4435 -secret-file secrets
+//	go run ./examples/gate -listen 127.0.0.1:4434 -server 127.0.0.1:4435 -secret-file secrets
 //	dtlsguard run --listen :4433 --backend 127.0.0.1:4434 --handoff native-hmac --secret-file secrets
 //
 // Its DTLS stack cannot be Pion (v3.1): that draws the cookie of each connection at random, has no hook for another

@@ -1,4 +1,4 @@
-package labtest
+package lab
 
 import (
 	"net/netip"
@@ -13,7 +13,7 @@ import (
 )
 
 // nativeServers start servers that know the secret in a file, by the mode that takes clients to them; the first two are
-// those of cookie/examples. kernel says that XDP can make their cookies. wolfSSL 5.5 takes no ClientHello in fragments.
+// those of examples. kernel says that XDP can make their cookies. wolfSSL 5.5 takes no ClientHello in fragments.
 var nativeServers = map[string]struct {
 	handoff string
 	kernel  bool

@@ -29,7 +29,7 @@ func Build(dir string) error {
 	}
 	for _, c := range [][]string{
 		{"cc", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(dir, OpenSSL), filepath.Join(source, "openssl", "server.c"), "-lssl", "-lcrypto", "-lpthread"},
-		{"go", "build", "-o", filepath.Join(dir, Gate), "github.com/dtlsguard/dtlsguard/cookie/examples/gate"},
+		{"go", "build", "-o", filepath.Join(dir, Gate), "github.com/dtlsguard/dtlsguard/examples/gate"},
 	} {
 		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("build the examples (apt-get install gcc libc6-dev libssl-dev): %w\n%s", err, out)
