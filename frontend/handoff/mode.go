@@ -108,11 +108,11 @@ func (b *Backend) Mode(size int) Mode {
 	s.modes[Trust] = own
 	s.modes[Replay] = replay{own}
 	s.modes[DoubleHVR] = doubleHVR{own}
-	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
+	s.modes[Harvest] = newHarvest(b.pool)
 	for k := range kindLen {
 		if k.Native() {
 			f := newFormula(k, b.config.Server, b.config.Cookies, size*perHello)
-			s.modes[k] = newNative(f, &b.mapped, b.config.Cookies, b.pool, size)
+			s.modes[k] = newNative(f, &b.mapped, b.pool, size)
 		}
 	}
 	return s
@@ -126,7 +126,7 @@ func NewInline(fit Fit, server netip.AddrPort, p *cookie.Plan, size int) Mode {
 	}
 	mapped := new(atomic.Bool)
 	mapped.Store(fit.Mapped)
-	return newNative(newFormula(fit.Kind, server, p, size), mapped, p, nil, size)
+	return newNative(newFormula(fit.Kind, server, p, size), mapped, nil, size)
 }
 
 // Judge implements Mode.
