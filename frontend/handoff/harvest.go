@@ -13,8 +13,8 @@ type harvest struct{ places }
 
 func newHarvest(pool *Pool) *harvest { return &harvest{places{pool: pool}} }
 
-// Judge implements Mode.
-func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
+// Verify implements Verifier.
+func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 	m.grace.previous(k, false) // sees a rotation as soon as there is one
 	var previous *cookie.Key
 	asked := false // for the previous secret: the clock is read once per batch
