@@ -159,7 +159,7 @@ struct work {
 	struct sha256 hash;
 	struct siphash sip;
 	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
-	__u32 found[HARVEST_CHOICES]; // slots
-	__u32 candidates;             // how many were found
+	__u32 found;      // slot of a harvested cookie
+	__u32 candidates; // how many slots were looked at for it
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };
