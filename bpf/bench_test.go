@@ -9,8 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // BenchmarkCookie is what a cookie of each format costs in the kernel, made and compared: a ClientHello with a wrong one
