@@ -119,8 +119,8 @@ func verdict(m Verifier, k *cookie.Keyring, h Hello, c []byte) Hello {
 // The modes that issue the guard's own cookies follow --cookie-mac, but native-hmac, whose cookies the server computes.
 func TestCookieMAC(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) { s.Trusting = true })
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.Trusting = true })
 	k := keyring(t, 'a')
 	for _, c := range []struct {
 		mode   Mode
