@@ -220,7 +220,7 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 		return hint.Usagef("--handoff: %w", err)
 	}
 	if f.config.MAC, err = cookie.ParseMAC(f.mac); err != nil {
-		return usageError{fmt.Errorf("--cookie-mac: %w", err)}
+		return hint.Usagef("--cookie-mac: %w", err)
 	}
 	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
 		return hint.Usagef("--cookie-impl: %w", err)
