@@ -5,7 +5,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 )
 
 var beforeObject = flag.String("before", "", "for BenchmarkBefore: another guard_bpfel.o, of the same maps")
@@ -32,7 +32,7 @@ func BenchmarkBefore(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			var ns [2][]float64
 			for b.Loop() {
-				for i, g := range []*Guard{before, now} {
+				for i, g := range []*Programs{before, now} {
 					_, d, err := g.progs.Guard.Benchmark(p.bytes(), 20_000, nil)
 					need(b, err)
 					ns[i] = append(ns[i], float64(d.Nanoseconds()))

@@ -14,7 +14,7 @@ import (
 )
 
 // mapMemory maps what the daemon shares with the programs word by word.
-func (g *Guard) mapMemory() error {
+func (g *Programs) mapMemory() error {
 	control, err := g.mmap(g.maps.Controls, int(unsafe.Sizeof(guardControl{})))
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func (g *Guard) mapMemory() error {
 	return nil
 }
 
-func (g *Guard) mmap(m *ebpf.Map, size int) ([]byte, error) {
+func (g *Programs) mmap(m *ebpf.Map, size int) ([]byte, error) {
 	page := unix.Getpagesize()
 	size = (size + page - 1) / page * page
 	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -49,21 +49,22 @@ var ErrClosed = errors.New("guard is closed")
 
 // SetSecret puts a keyring in force; previous may be nil. The keyring goes to the idle slot, then the index
 // flips: a packet sees the old pair or the new one.
-func (g *Guard) SetSecret(current, previous *cookie.Key) error {
+func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
 		return ErrClosed
 	}
 	var ring guardKeyring
-	set := func(inner, outer *[8]uint32, epoch, valid *uint32, k *cookie.Key) {
+	set := func(inner, outer *[8]uint32, sip *[2]uint64, epoch, valid *uint32, k *cookie.Key) {
 		*inner, *outer = k.Midstates()
+		*sip = k.SipHash()
 		*epoch, *valid = uint32(k.Epoch()), 1
 	}
 	c, p := &ring.Current, &ring.Previous
-	set(&c.Inner, &c.Outer, &c.Epoch, &c.Valid, current)
+	set(&c.Inner, &c.Outer, &c.Sip, &c.Epoch, &c.Valid, current)
 	if previous != nil {
-		set(&p.Inner, &p.Outer, &p.Epoch, &p.Valid, previous)
+		set(&p.Inner, &p.Outer, &p.Sip, &p.Epoch, &p.Valid, previous)
 	}
 	idle := 1 - atomic.LoadUint32(&g.control.Slot)&1
 	if err := g.maps.Keyrings.Put(idle, &ring); err != nil {
@@ -90,7 +91,7 @@ type Policy struct {
 }
 
 // SetPolicy puts p in force.
-func (g *Guard) SetPolicy(p Policy) error {
+func (g *Programs) SetPolicy(p Policy) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
@@ -113,7 +114,7 @@ func (g *Guard) SetPolicy(p Policy) error {
 
 // Heartbeat says that the daemon is alive. Call it several times within Policy.HeartbeatLimit; it makes no
 // system call but the clock's.
-func (g *Guard) Heartbeat() {
+func (g *Programs) Heartbeat() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control != nil {
@@ -121,7 +122,7 @@ func (g *Guard) Heartbeat() {
 	}
 }
 
-func (g *Guard) beat() {
+func (g *Programs) beat() {
 	now := monotonic()
 	var until uint64
 	if g.lifetime > 0 {

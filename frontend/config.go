@@ -28,9 +28,10 @@ type Config struct {
 	Batch   int // datagrams a system call; 0: DefaultBatch
 	Nice    int // of the workers' threads (nice(2)): -20 to 19
 
-	Handoff     handoff.Kind
+	Handoff     handoff.Mode
 	HarvestPool int // ports a service; 0: handoff.DefaultPool
 
+	MAC         cookie.MAC    // of the guard's own cookies
 	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way
 	SecretFile  string        // "": secrets of our own
 	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery

@@ -2,15 +2,23 @@ package handoff
 
 import "github.com/dtlsguard/dtlsguard/cookie"
 
+// newOwn makes the verifier of the guard's own cookies, computed with mac: of format v1 or v2.
+func newOwn(mac cookie.MAC, p *cookie.Plan, size int) Verifier {
+	if mac == cookie.SipHash {
+		return trustV2{}
+	}
+	return NewTrust(p, size)
+}
+
 // trust issues and verifies the guard's own cookies.
-type trust struct{ judge *cookie.Judge }
+type trust struct{ judge *cookie.Verifier }
 
 // NewTrust makes the mode that issues and verifies cookies of the guard itself, computed by p, for batches of at
 // most size hellos.
-func NewTrust(p *cookie.Plan, size int) Mode { return &trust{p.NewJudge(size)} }
+func NewTrust(p *cookie.Plan, size int) Verifier { return &trust{p.NewVerifier(size)} }
 
-// Judge implements Mode.
-func (t *trust) Judge(k *cookie.Keyring, hellos []Hello) {
+// Verify implements Verifier.
+func (t *trust) Verify(k *cookie.Keyring, hellos []Hello) {
 	t.judge.Begin(k, len(hellos))
 	for i := range hellos {
 		t.judge.Add(&hellos[i].Binding, hellos[i].Cookie)
@@ -21,6 +29,20 @@ func (t *trust) Judge(k *cookie.Keyring, hellos []Hello) {
 		if h.Verified = t.judge.Valid(i); !h.Verified {
 			t.judge.Cookie(i, (*[cookie.Size]byte)(h.Answer[:]))
 			h.Length = cookie.Size
+		}
+	}
+}
+
+// trustV2 does so with cookies of format v2.
+type trustV2 struct{}
+
+// Verify implements Verifier.
+func (trustV2) Verify(k *cookie.Keyring, hellos []Hello) {
+	for i := range hellos {
+		h := &hellos[i]
+		if h.Verified = k.VerifyV2(&h.Binding, h.Cookie); !h.Verified {
+			c := k.Current().IssueV2(&h.Binding)
+			h.Length = copy(h.Answer[:], c[:])
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
@@ -124,7 +124,7 @@ func TestGuestGenerator(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := gen.NewMix(flow, mix, gen.Options{Carry: c.carry})
+		g, err := xdp.NewMix(flow, mix, xdp.Options{Carry: c.carry})
 		if err != nil {
 			t.Errorf("%+v: %v", c, explain(err))
 			continue
@@ -133,8 +133,8 @@ func TestGuestGenerator(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for name, at := range map[string]gen.At{"driver": gen.Driver} {
-		c, err := gen.Count(flow, at)
+	for name, at := range map[string]xdp.At{"driver": xdp.Driver} {
+		c, err := xdp.Count(flow, at)
 		if err != nil {
 			t.Errorf("counter in the %s: %v", name, err)
 			continue
