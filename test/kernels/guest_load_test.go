@@ -14,8 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
