@@ -76,3 +76,17 @@ func (c *Counts) remove(i uint64) {
 		i = j
 	}
 }
+
+// Grow makes room for as many keys as there can be flows, if there is less.
+func (c *Counts) Grow(flows int) {
+	if 2*flows <= len(c.entries) {
+		return
+	}
+	old := c.entries
+	*c = *NewCounts(flows)
+	for _, e := range old {
+		if e.key != 0 {
+			c.Add(e.key, int(e.count.Flows), int(e.count.HalfOpen))
+		}
+	}
+}
