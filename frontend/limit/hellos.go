@@ -39,9 +39,9 @@ type Hellos struct {
 	key     Key
 	source  Rate
 	service Rate
-	ports   *Table
-	sources *Table
-	shares  *Table
+	ports   *Buckets
+	sources *Buckets
+	shares  *Buckets
 	all     Bucket
 	known   [buckets]atomic.Uint32 // by prefix: the second after which it is no longer known
 }
@@ -53,8 +53,8 @@ func NewHellos(source, service Rate) *Hellos {
 		service.Burst = max(1, int(service.PerSecond))
 	}
 	return &Hellos{
-		key: NewKey(), source: source, service: service, ports: NewTable(portRate), sources: NewTable(source),
-		shares: NewTable(Rate{PerSecond: service.PerSecond / share, Burst: max(1, service.Burst/share)}),
+		key: NewKey(), source: source, service: service, ports: NewBuckets(portRate), sources: NewBuckets(source),
+		shares: NewBuckets(Rate{PerSecond: service.PerSecond / share, Burst: max(1, service.Burst/share)}),
 	}
 }
 

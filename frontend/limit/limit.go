@@ -53,19 +53,41 @@ func (b *Bucket) Untake(r Rate) {
 // seven shares its bucket.
 const buckets = 1 << 16
 
-// Table is a bucket for each key, by its keyed hash.
-type Table struct {
+// Buckets is a bucket for each key, by its keyed hash.
+type Buckets struct {
 	rate    Rate
 	buckets [buckets]Bucket
 }
 
-// NewTable makes a table whose buckets all have rate r.
-func NewTable(r Rate) *Table { return &Table{rate: r} }
+// NewBuckets makes buckets that all have rate r.
+func NewBuckets(r Rate) *Buckets { return &Buckets{rate: r} }
 
 // Take takes a token of the bucket of hash at time now.
-func (t *Table) Take(hash uint64, now int64) bool { return t.bucket(hash).Take(t.rate, now) }
+func (t *Buckets) Take(hash uint64, now int64) bool { return t.bucket(hash).Take(t.rate, now) }
 
 // Untake puts one back.
-func (t *Table) Untake(hash uint64) { t.bucket(hash).Untake(t.rate) }
+func (t *Buckets) Untake(hash uint64) { t.bucket(hash).Untake(t.rate) }
 
-func (t *Table) bucket(hash uint64) *Bucket { return &t.buckets[hash%buckets] }
+func (t *Buckets) bucket(hash uint64) *Bucket { return &t.buckets[hash%buckets] }
+
+// Table is a bucket for each network.
+type Table struct {
+	key     Key
+	v4, v6  int // bytes of a network
+	buckets Buckets
+}
+
+// NewNetTable makes a table for sources that have not proved their address, by networks: /24 (IPv4) and /56 (IPv6),
+// about what one site has.
+func NewNetTable(r Rate) *Table {
+	return &Table{key: NewKey(), v4: 15, v6: 7, buckets: Buckets{rate: r}}
+}
+
+// Take takes a token of ip's network at time now.
+func (t *Table) Take(ip *[16]byte, now int64) bool {
+	n := t.v6
+	if mapped(ip) {
+		n = t.v4
+	}
+	return t.buckets.Take(t.key.Of(ip[:n]), now)
+}

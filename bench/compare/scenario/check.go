@@ -1,0 +1,46 @@
+package scenario
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// checkAnswers compares the sampled answers of a guard with what they must be, byte by byte.
+func (b *Bed) checkAnswers(t xdp.Template) error {
+	if b.key == nil {
+		return nil
+	}
+	answers, err := b.counter.Samples()
+	if err != nil {
+		return err
+	}
+	for _, a := range answers {
+		asked := b.flow.Datagram(&t, a.Peer)
+		want, err := rightAnswer(b, asked, a)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(a.Datagram, want) {
+			return fmt.Errorf("answer to %v is\n% x, want\n% x", a.Peer, a.Datagram, want)
+		}
+	}
+	return nil
+}
+
+// rightAnswer is the guard's answer to a question, computed here.
+func rightAnswer(b *Bed, asked []byte, a xdp.Answer) ([]byte, error) {
+	var h hello.ClientHello
+	if r := hello.Parse(asked, &h); r != hello.OK {
+		return nil, fmt.Errorf("%v was answered, and its datagram is no ClientHello: %v", a.Peer, r)
+	}
+	binding := cookie.Binding{
+		Source: a.Peer.Addr().As16(), SourcePort: a.Peer.Port(),
+		DestinationPort: b.Service.Port(), Version: h.Version, Random: h.Random,
+	}
+	c := b.key.Issue(&binding)
+	return asked[:hello.PutHelloVerify(asked, c[:])], nil
+}

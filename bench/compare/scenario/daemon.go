@@ -1,0 +1,89 @@
+package scenario
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+)
+
+// daemon is the guard's program, as users start it.
+type daemon struct {
+	binary  string
+	handoff string
+	answer  string   // who answers behind its XDP program; "": it has none
+	more    []string // arguments
+}
+
+func newDaemon(w *Workshop, handoff, answer string, more ...string) (*daemon, error) {
+	binary, err := w.daemon()
+	return &daemon{binary, handoff, answer, more}, err
+}
+
+// metricsPort is where a daemon in the guard's namespace says that it is ready.
+const metricsPort = 9477
+
+// proxy starts it as a proxy before a server, with a worker for each CPU under test.
+func (d *daemon) proxy(b *Bed, server netip.AddrPort) error {
+	return d.start(b, "--listen", b.Service.String(), "--backend", server.String(), "--workers", fmt.Sprint(len(b.cpus)))
+}
+
+// inline starts it before a server that has the service's address.
+func (d *daemon) inline(b *Bed) error { return d.start(b, "--protect", b.Service.String()) }
+
+func (d *daemon) start(b *Bed, shape ...string) error {
+	cpus := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.cpus), " ", ","), "[]")
+	// Confined from its first thread on: it sees to it where its workers are.
+	args := append([]string{"-c", cpus, d.binary, "run"}, shape...)
+	args = append(args, "--handoff", d.handoff, "--metrics-listen", fmt.Sprintf("127.0.0.1:%d", metricsPort), "--control", "off")
+	if d.answer != "" {
+		args = append(args, "--interface", b.Front(), "--xdp-mode", "native", "--answer", d.answer, "--pin", "off")
+	}
+	cmd := exec.Command("taskset", append(args, d.more...)...)
+	if err := b.serve(cmd, b.daemonReady); err != nil {
+		return err
+	}
+	b.daemon = cmd.Process.Pid
+	return nil
+}
+
+// daemonReady asks the daemon in the guard's namespace.
+func (b *Bed) daemonReady() bool {
+	var conn net.Conn
+	err := b.Lab.Middle.Do(func() (err error) {
+		conn, err = net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", metricsPort))
+		return err
+	})
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /readyz HTTP/1.0\r\n\r\n")
+	status, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && strings.Contains(status, " 200 ")
+}
+
+// workersSubject is the daemon as a proxy whose workers answer, behind its XDP program or alone.
+func workersSubject(name string, w *Workshop, kernel bool) *Subject {
+	answer := ""
+	if kernel {
+		answer = "workers"
+	}
+	return proxySubject(name, xdp.Stack, w, "trust", answer)
+}
+
+// proxySubject is the daemon as a proxy. It wants to see a server; nothing of a flood comes to it.
+func proxySubject(name string, at xdp.At, w *Workshop, handoff, answer string) *Subject {
+	server, err := newServer("openssl", w)
+	d, err2 := newDaemon(w, handoff, answer)
+	return &Subject{Name: name, At: at, Handled: rightAnswers, Skip: reason(err, err2), Start: func(b *Bed) error {
+		if err := server.startBehind(b, ""); err != nil {
+			return err
+		}
+		return d.proxy(b, streamServer)
+	}}
+}

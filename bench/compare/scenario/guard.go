@@ -1,0 +1,81 @@
+package scenario
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/netip"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// guardOptions are what differs between guards under test.
+type guardOptions struct {
+	services int            // at this address, beside the flooded one
+	flows    int            // verified ones of the flooded service
+	mode     bpf.AttachMode // how it is attached; AttachAuto: native, and nothing else will do
+}
+
+// guardSubject is the guard's XDP program that answers by itself.
+func guardSubject(name string, o guardOptions) *Subject {
+	return &Subject{Name: name, At: xdp.Driver, Handled: rightAnswers, Start: func(b *Bed) error { return startGuard(b, o) }}
+}
+
+// guardEpoch is that of the guard's secret: what byte 0 of a cookie must be for the guard to compute it.
+const guardEpoch = 0x42
+
+func startGuard(b *Bed, o guardOptions) error {
+	g, err := bpf.Load(bpf.Options{})
+	if err != nil {
+		return err
+	}
+	b.Defer(g.Close)
+	secret, err := cookie.NewSecret(rand.Reader)
+	if err != nil {
+		return err
+	}
+	ring := cookie.NewKeyring(secret, guardEpoch)
+	if err := g.SetSecret(ring.Current(), nil); err != nil {
+		return err
+	}
+	if err := protect(b, g, o); err != nil {
+		return err
+	}
+	b.key = ring.Current()
+	if o.mode == bpf.AttachAuto {
+		o.mode = bpf.AttachNative
+	}
+	return b.Lab.Middle.Do(func() error {
+		mode, err := g.Attach(b.Front(), o.mode)
+		if err == nil && mode != o.mode {
+			err = fmt.Errorf("attached in %v mode", mode)
+		}
+		return err
+	})
+}
+
+// protect adds the services and flows.
+func protect(b *Bed, g *bpf.Programs, o guardOptions) error {
+	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
+	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP}); err != nil {
+		return err
+	}
+	for i := range o.services {
+		other := bpf.ServiceKey{Address: key.Address, Port: uint16(10000 + i)}
+		if err := g.SetService(bpf.Service{ServiceKey: other, Answer: bpf.AnswerXDP}); err != nil {
+			return err
+		}
+	}
+	for i := range o.flows {
+		if err := g.AddFlow(key, flowPeer(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flowPeer is the i-th of many peers, none of them a source of the flood.
+func flowPeer(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(64 + i/65536), byte(i)}), uint16(1024+i/256%256))
+}
