@@ -28,6 +28,15 @@ const (
 // HalfOpen is how many flows in all may be half-open.
 func (l Limits) HalfOpen() int { return max(1, l.Flows/halfOpenShare) }
 
+// Named are the limits by the names of what they bound. 0 is none.
+func (l Limits) Named() map[string]int {
+	return map[string]int{
+		"flows": l.Flows, "half-open": l.HalfOpen(),
+		"source-flows": l.PerSource, "source-half-open": l.HalfOpenPerSource,
+		"prefix-flows": l.PerSource * PrefixFactor, "prefix-half-open": l.HalfOpenPerSource * PrefixFactor,
+	}
+}
+
 // Reason is why a newcomer does not get a flow.
 type Reason uint8
 
@@ -55,15 +64,11 @@ func (r Reason) String() string { return reasonNames[r] }
 // Full reports whether an old flow's end would help.
 func (r Reason) Full() bool { return r >= FlowsFull }
 
-// Quota counts flows against a maximum.
+// Quota counts flows against a maximum, of which a quarter may be half-open. The zero Quota allows none.
 type Quota struct{ max, flows, halfOpen atomic.Int64 }
 
-// NewQuota allows max flows; a quarter of them may be half-open.
-func NewQuota(maxFlows int) *Quota {
-	q := new(Quota)
-	q.max.Store(int64(maxFlows))
-	return q
-}
+// SetMax changes the maximum; flows that there are stay.
+func (q *Quota) SetMax(n int) { q.max.Store(int64(n)) }
 
 // Max is how many flows there may be.
 func (q *Quota) Max() int { return int(q.max.Load()) }
@@ -94,7 +99,7 @@ type Budget struct {
 // NewBudget makes a budget.
 func NewBudget(l Limits) *Budget {
 	b := &Budget{key: limit.NewKey(), limits: l, sources: limit.NewCounts(l.Flows), prefixes: limit.NewCounts(l.Flows)}
-	b.all.max.Store(int64(l.Flows))
+	b.all.SetMax(l.Flows)
 	return b
 }
 
@@ -112,7 +117,7 @@ func (b *Budget) SetLimits(l Limits) {
 	b.limits = l
 	b.sources.Grow(l.Flows)
 	b.prefixes.Grow(l.Flows)
-	b.all.max.Store(int64(l.Flows))
+	b.all.SetMax(l.Flows)
 }
 
 // Used is the number of flows at the moment.
