@@ -31,6 +31,7 @@ type Config struct {
 	Handoff     handoff.Mode
 	HarvestPool int // ports a service; 0: handoff.DefaultPool
 
+	MAC         cookie.MAC    // of the guard's own cookies
 	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way
 	SecretFile  string        // "": secrets of our own
 	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery

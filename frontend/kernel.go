@@ -119,7 +119,12 @@ func (k *kernel) table(v *service, size int) handoff.Table {
 // format says how far the programs know the cookies of the hand-off that v needs at the moment.
 func (v *service) format() bpf.Format {
 	switch k := v.kind(); {
-	case k.OwnCookies(v.inline), k == handoff.DoubleHVR:
+	case k == handoff.NativeHMAC && v.inline:
+		return bpf.FormatV1
+	case k == handoff.Trust, k == handoff.Replay, k == handoff.DoubleHVR:
+		if v.config.MAC == cookie.SipHash {
+			return bpf.FormatV2
+		}
 		return bpf.FormatV1
 	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
 		return bpf.FormatQt

@@ -109,7 +109,7 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Verifier {
 	if v.inline {
-		return handoff.NewInline(v.fit, v.listen, v.config.Cookies, size)
+		return handoff.NewInline(v.fit, v.listen, v.config.MAC, v.config.Cookies, size)
 	}
 	return v.backend.NewVerifier(size)
 }
@@ -129,7 +129,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		return err
 	}
 	v := s.newService(conns[0].Local())
-	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log}
+	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, MAC: s.config.MAC, Cookies: s.config.Cookies, Log: s.config.Log}
 	if s.config.SecretFile != "" {
 		c.Keys = s.secrets.store.Load
 	}

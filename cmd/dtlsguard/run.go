@@ -30,6 +30,7 @@ type runFlags struct {
 	listen, backend   []string
 	protect           []string
 	handoff, cookies  string
+	mac               string
 	xdpMode, answer   string
 	unverified        string
 	unverifiedRate    float64
@@ -85,6 +86,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Nice, "worker-nice", frontend.DefaultNice, "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
+	fl.StringVar(&f.mac, "cookie-mac", cookie.HMACSHA256.String(), "of the guard's own cookies: hmac-sha256 (32 bytes), siphash (16 bytes, faster)")
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
@@ -218,6 +220,9 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	if f.config.Handoff, err = handoff.ParseMode(f.handoff); err != nil {
 		return usageError{fmt.Errorf("--handoff: %w", err)}
+	}
+	if f.config.MAC, err = cookie.ParseMAC(f.mac); err != nil {
+		return usageError{fmt.Errorf("--cookie-mac: %w", err)}
 	}
 	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
 		return usageError{fmt.Errorf("--cookie-impl: %w", err)}

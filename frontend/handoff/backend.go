@@ -27,6 +27,7 @@ type Config struct {
 	Mode    Mode
 	Pool    int                    // ports that serve; 0: DefaultPool
 	Table   func(ports int) Table  // makes the memory of the pool, of Ports(Pool) slots; nil: NewTable
+	MAC     cookie.MAC             // of the guard's own cookies
 	Cookies *cookie.Plan           // nil: the fastest
 	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
 	Log     *slog.Logger

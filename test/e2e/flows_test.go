@@ -208,7 +208,7 @@ func TestRates(t *testing.T) {
 		sources []string
 		through int
 	}{
-		"one source":  {func(c *frontend.Config) { c.HelloRate = slow }, metrics.SourceRate, []string{"127.0.0.2:0"}, burst},
+		"one source": {func(c *frontend.Config) { c.HelloRate = slow }, metrics.SourceRate, []string{"127.0.0.2:0"}, burst},
 		// Each prefix has a share of one; what is left is for who had none.
 		"all sources": {func(c *frontend.Config) { c.BackendHelloRate = slow }, metrics.ServiceRate, []string{"127.0.0.2:0", "127.0.1.3:0", "127.0.2.4:0"}, 3},
 	} {
