@@ -2,8 +2,6 @@ package frontend
 
 import (
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
@@ -89,13 +88,10 @@ const (
 // DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
 var DefaultHelloRate = limit.DefaultSource
 
-// ErrUsage marks errors in what was asked for, as opposed to what could not be done.
-var ErrUsage = errors.New("usage")
-
 // complete fills in the defaults and refuses what cannot be.
 func (c *Config) complete() error {
 	usage := func(format string, a ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrUsage}, a...)...)
+		return hint.Usagef(format, a...)
 	}
 	def := func(v *int, d int) {
 		if *v == 0 {

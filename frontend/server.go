@@ -53,7 +53,7 @@ type Server struct {
 }
 
 // New opens all that a guard needs, and probes the back ends. What fails is said in one line that names the
-// mend, and leaves nothing behind; errors.Is(err, ErrUsage) tells a wrong configuration from bad luck.
+// fix, and leaves nothing behind; errors.Is(err, hint.ErrUsage) tells a wrong configuration from bad luck.
 func New(ctx context.Context, c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
@@ -213,7 +213,7 @@ func (v *service) announce() {
 	log.Info("listening", "socket", conn.Local(), "workers", len(v.workers), "receive_buffer", receive, "send_buffer", send)
 	if receive < asked {
 		log.Warn("kernel granted a smaller receive buffer than asked for", "asked", asked,
-			"granted", receive, "mend", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
+			"granted", receive, "hint", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
 	}
 }
 

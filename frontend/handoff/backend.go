@@ -11,6 +11,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -147,7 +148,7 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 }
 
 func noAnswer(err error) error {
-	return fmt.Errorf("ask for a cookie: %w within %v: start the server before dtlsguard, and see that it speaks DTLS 1.2 there", err, patience)
+	return hint.Errorf("start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there", "ask for a cookie: %w within %v", err, patience)
 }
 
 func (b *Backend) open(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func openBackend(t *testing.T, s *server.Server, kind Mode, pool int) (*Backend, error) {
@@ -57,7 +58,7 @@ func TestAutoFindsTheMode(t *testing.T) {
 				t.Fatal(err)
 			case c.err == "" && b.Mode() != c.want:
 				t.Errorf("mode %v, want %v", b.Mode(), c.want)
-			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			case c.err != "" && (err == nil || !strings.Contains(hint.Line(err)+": "+hint.Of(err), c.err)):
 				t.Errorf("error %v, want one with %q", err, c.err)
 			}
 		})
@@ -68,7 +69,7 @@ func TestSilentBackendIsAnError(t *testing.T) {
 	t.Parallel()
 	s := server.Start(t)
 	s.Change(func(s *server.Server) { s.Silent = true })
-	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(err.Error(), "start the server before") {
+	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(hint.Of(err), "start the server before") {
 		t.Errorf("error %v", err)
 	}
 }
