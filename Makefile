@@ -64,8 +64,8 @@ test-kernels:
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:
 	.ci/need qemu-user-static
-	$(GO) test -tags purego ./cookie ./frontend
-	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie
+	$(GO) test -tags purego ./cookie/... ./frontend
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie/...
 	GOARCH=arm64 $(GO) vet ./...
 
 race:
@@ -92,7 +92,7 @@ bench: bench-deps
 
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:
-	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie; done | \
+	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie/internal/lanes; done | \
 		$(GO) run ./bench/compare/cookieplot -svg cookie/cookies.svg
 
 # What the programs cost the kernel: instructions, those that the verifier looked at, stack.

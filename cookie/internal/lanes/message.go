@@ -1,9 +1,24 @@
-package cookie
+package lanes
 
 import (
 	"encoding/binary"
 	"math/bits"
 )
+
+// Lengths in bytes of a cookie and of a ClientHello's random.
+const (
+	Size       = 32
+	RandomSize = 32
+)
+
+// Message is what a cookie is the MAC of: the fields of cookie.Binding, which converts to it.
+type Message struct {
+	Source          [16]byte
+	SourcePort      uint16
+	DestinationPort uint16
+	Version         uint16
+	Random          *[RandomSize]byte
+}
 
 // Words of one message among 1, 8 and 16 lanes: from its first to its 14th.
 type (
@@ -12,12 +27,12 @@ type (
 	words16 [13*16 + 1]uint32
 )
 
-// put1, put8 and put16 write the 14 words of in's message at multiples of 1, 8 and 16, byte for byte as they
+// pack1, pack8 and pack16 write the 14 words of in's message at multiples of 1, 8 and 16, byte for byte as they
 // lie in the message: the kernels swap their bytes, for many at once. The last two words of the block are the
 // same for all messages and the kernels know them. One function for all strides would need a check of the
 // bounds for each word and take 1.6 times as long.
 
-func (in *Binding) put1(w *words1) {
+func (in *Message) pack1(w *words1) {
 	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
 	w[0*1] = 0x01 | le.Uint32(src[0:])<<8
@@ -35,7 +50,7 @@ func (in *Binding) put1(w *words1) {
 	w[13*1] = le.Uint32(r[28:])>>8 | 0x80<<24 // the padding bit
 }
 
-func (in *Binding) put8(w *words8) {
+func (in *Message) pack8(w *words8) {
 	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
 	w[0*8] = 0x01 | le.Uint32(src[0:])<<8
@@ -53,7 +68,7 @@ func (in *Binding) put8(w *words8) {
 	w[13*8] = le.Uint32(r[28:])>>8 | 0x80<<24 // the padding bit
 }
 
-func (in *Binding) put16(w *words16) {
+func (in *Message) pack16(w *words16) {
 	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
 	w[0*16] = 0x01 | le.Uint32(src[0:])<<8
@@ -72,7 +87,7 @@ func (in *Binding) put16(w *words16) {
 }
 
 // middle is words 4 and 5: the last byte of the address, ports, version, first byte of the random.
-func (in *Binding) middle() (w4, w5 uint32) {
+func (in *Message) middle() (w4, w5 uint32) {
 	x := uint64(in.SourcePort)<<40 | uint64(in.DestinationPort)<<24 | uint64(in.Version)<<8 | uint64(in.Random[0])
 	x = bits.ReverseBytes64(x | uint64(in.Source[15])<<56)
 	return uint32(x), uint32(x >> 32)

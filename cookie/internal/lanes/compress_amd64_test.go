@@ -1,6 +1,6 @@
 //go:build !purego
 
-package cookie
+package lanes
 
 import "golang.org/x/sys/cpu"
 

@@ -1,4 +1,4 @@
-package cookie
+package lanes
 
 import "math/bits"
 

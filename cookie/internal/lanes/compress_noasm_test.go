@@ -1,5 +1,5 @@
 //go:build purego || !(amd64 || arm64)
 
-package cookie
+package lanes
 
 func nativeCompressors() []compressor { return nil }

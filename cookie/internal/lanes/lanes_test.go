@@ -1,4 +1,4 @@
-package cookie
+package lanes
 
 import (
 	"crypto/hmac"
@@ -37,12 +37,12 @@ func TestBatchIsTheDocumentedFormat(t *testing.T) {
 		batch := p.NewBatch(130)
 		for n := 1; n <= 130; n++ {
 			s := Secret(sha256.Sum256([]byte{byte(n)}))
-			k := NewKeyring(s, uint8(n)).Current()
+			k := newKey(s, uint8(n))
 			// The number told beforehand is an upper bound only.
 			batch.Reset(n + r.IntN(130-n+1))
-			var in []*Binding
+			var in []*Message
 			for i := range n {
-				in = append(in, randomBinding(r))
+				in = append(in, randomMessage(r))
 				if lane := batch.Add(in[i]); lane != i || batch.Len() != i+1 {
 					t.Fatalf("message %d is in lane %d of %d", i, lane, batch.Len())
 				}
@@ -63,8 +63,8 @@ func TestBatchIsTheDocumentedFormat(t *testing.T) {
 }
 
 func TestBatchDoesNotAllocate(t *testing.T) {
-	k := NewKeyring(testSecret(t, "z"), 1)
-	b := randomBinding(mrand.New(mrand.NewPCG(7, 8)))
+	k := newKey(testSecret("z"), 1)
+	b := randomMessage(mrand.New(mrand.NewPCG(7, 8)))
 	eachPlan(t, func(t *testing.T, p *Plan) {
 		batch := p.NewBatch(64)
 		var c [Size]byte
@@ -73,7 +73,7 @@ func TestBatchDoesNotAllocate(t *testing.T) {
 			for range 64 {
 				batch.Add(b)
 			}
-			batch.Sum(k.Current())
+			batch.Sum(k)
 			for i := range 64 {
 				batch.Cookie(i, &c)
 				batch.Equal(i, c[:])
@@ -83,15 +83,15 @@ func TestBatchDoesNotAllocate(t *testing.T) {
 		}
 	})
 	if n := testing.AllocsPerRun(100, func() {
-		c := k.Current().Issue(b)
-		k.Verify(b, c[:])
+		c := k.Sum(b)
+		Equal(&c, c[:])
 	}); n != 0 {
 		t.Errorf("%v allocations for one cookie", n)
 	}
 }
 
 // message is the 55 bytes that a cookie is the MAC of, in the words of the package comment.
-func message(b *Binding) []byte {
+func message(b *Message) []byte {
 	be := binary.BigEndian
 	m := append([]byte{1}, b.Source[:]...)
 	m = be.AppendUint16(m, b.SourcePort)
@@ -101,7 +101,7 @@ func message(b *Binding) []byte {
 }
 
 // fill makes random bindings quickly.
-func fill(r *mrand.Rand, in []Binding) {
+func fill(r *mrand.Rand, in []Message) {
 	le := binary.LittleEndian
 	for i := range in {
 		b := &in[i]
@@ -123,7 +123,7 @@ func TestMillionRandomPairs(t *testing.T) {
 		pairs /= 20
 	}
 	r := mrand.New(mrand.NewPCG(31, 32))
-	in := make([]Binding, 130)
+	in := make([]Message, 130)
 	for i := range in {
 		in[i].Random = new([RandomSize]byte)
 	}
@@ -141,7 +141,7 @@ func TestMillionRandomPairs(t *testing.T) {
 		pairs -= n
 		fill(r, in[:n])
 		var s Secret
-		for j := 0; j < SecretSize; j += 8 {
+		for j := 0; j < len(Secret{}); j += 8 {
 			binary.LittleEndian.PutUint64(s[j:], r.Uint64())
 		}
 		k := newKey(s, byte(n))
@@ -169,11 +169,11 @@ func TestMillionRandomPairs(t *testing.T) {
 
 // A change in one message changes that message's cookie and no other.
 func TestLanesAreIndependent(t *testing.T) {
-	k := NewKeyring(testSecret(t, "lanes"), 3).Current()
+	k := newKey(testSecret("lanes"), 3)
 	eachPlan(t, func(t *testing.T, p *Plan) {
 		const n = 37 // groups of all widths, and one that is not full
 		r := mrand.New(mrand.NewPCG(41, 42))
-		in := make([]Binding, n)
+		in := make([]Message, n)
 		for i := range in {
 			in[i].Random = new([RandomSize]byte)
 		}
@@ -208,12 +208,12 @@ func TestLanesAreIndependent(t *testing.T) {
 // FuzzCookies compares every implementation with the standard library.
 func FuzzCookies(f *testing.F) {
 	f.Add([]byte("secret"), []byte("message"), uint8(1))
-	f.Add(make([]byte, SecretSize), make([]byte, 64), uint8(130))
+	f.Add(make([]byte, len(Secret{})), make([]byte, 64), uint8(130))
 	f.Add([]byte{0xff}, []byte{0xff, 0x80, 0, 1}, uint8(17))
 	f.Fuzz(func(t *testing.T, secret, msg []byte, n uint8) {
 		var s Secret
 		copy(s[:], secret)
-		b := Binding{Random: new([RandomSize]byte)}
+		b := Message{Random: new([RandomSize]byte)}
 		var m [16 + 6 + RandomSize]byte
 		copy(m[:], msg)
 		copy(b.Source[:], m[:])

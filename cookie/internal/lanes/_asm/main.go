@@ -1,4 +1,4 @@
-// Command _asm writes the amd64 kernels of package cookie: run it through go generate ./cookie.
+// Command _asm writes the amd64 kernels of package lanes: run it through go generate ./cookie/internal/lanes.
 //
 // Each kernel comes in two shapes made by one piece of code: sum, which makes cookies and folds away every
 // word of the two blocks that is the same in all messages, and compress, one plain SHA-256 compression,
@@ -42,7 +42,7 @@ const (
 	outerLength  = (64 + 32) * 8
 )
 
-// Places in the kernels' view of a key, type prepared in package cookie. A test there holds the two together.
+// Places in the kernels' view of a key, type Key in package lanes. A test there holds the two together.
 const (
 	keyInner      = 0 // state after the inner pad, 8 words
 	keyOuter      = 32

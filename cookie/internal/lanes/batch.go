@@ -1,4 +1,6 @@
-package cookie
+package lanes
+
+import "encoding/binary"
 
 // Batch computes many cookies under one key. Its lanes are filled while packets are parsed, computed once,
 // and read out into the packets being built. Not for concurrent use.
@@ -20,10 +22,6 @@ type Batch struct {
 // perCall is how many messages one call into assembly computes at most. Assembly cannot be preempted, and
 // goroutines, the garbage collector's too, wait for it: 128 stay under 50 us at up to 390 ns each.
 const perCall = 128
-
-// NewBatch makes a batch of at most capacity lanes, for the plan that [Measured] found; nothing is allocated
-// after that.
-func NewBatch(capacity int) *Batch { return Measured().NewBatch(capacity) }
 
 // NewBatch makes a batch of at most capacity lanes; nothing is allocated after that.
 func (p *Plan) NewBatch(capacity int) *Batch {
@@ -55,18 +53,18 @@ func (b *Batch) Reset(n int) {
 func (b *Batch) Len() int { return b.n }
 
 // Add fills the next lane with in's message and returns its number. The caller keeps to what it told Reset.
-func (b *Batch) Add(in *Binding) int {
+func (b *Batch) Add(in *Message) int {
 	i := b.n
 	b.n = i + 1
 	switch b.lanes {
 	case 1:
-		in.put1((*words1)(b.words[b.next:]))
+		in.pack1((*words1)(b.words[b.next:]))
 		b.next += messageWords
 	case 8:
-		in.put8((*words8)(b.words[b.next:]))
+		in.pack8((*words8)(b.words[b.next:]))
 		b.next = step(b.next, 8)
 	case 16:
-		in.put16((*words16)(b.words[b.next:]))
+		in.pack16((*words16)(b.words[b.next:]))
 		b.next = step(b.next, 16)
 	}
 	if b.n == b.split {
@@ -95,7 +93,7 @@ func (b *Batch) sum(by *implementation, from, to int, k *Key) {
 	for ; from < to; from += perCall {
 		groups := (min(to-from, perCall) + by.width - 1) / by.width
 		end := from + groups*by.width
-		by.sum(b.cookies[from:end], b.words[from*messageWords:end*messageWords], &k.prepared, groups)
+		by.sum(b.cookies[from:end], b.words[from*messageWords:end*messageWords], k, groups)
 	}
 }
 
@@ -103,4 +101,16 @@ func (b *Batch) sum(by *implementation, from, to int, k *Key) {
 func (b *Batch) Cookie(lane int, dst *[Size]byte) { *dst = b.cookies[lane] }
 
 // Equal reports, in constant time, whether c is the cookie of a lane that Sum computed.
-func (b *Batch) Equal(lane int, c []byte) bool { return equal(&b.cookies[lane], c) }
+func (b *Batch) Equal(lane int, c []byte) bool { return Equal(&b.cookies[lane], c) }
+
+// Equal compares without a branch on the contents.
+func Equal(want *[Size]byte, got []byte) bool {
+	if len(got) != Size {
+		return false
+	}
+	var d uint64
+	for i := 0; i < Size; i += 8 {
+		d |= binary.LittleEndian.Uint64(want[i:]) ^ binary.LittleEndian.Uint64(got[i:])
+	}
+	return d == 0
+}

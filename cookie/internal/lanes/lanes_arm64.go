@@ -1,6 +1,6 @@
 //go:build !purego
 
-package cookie
+package lanes
 
 import "golang.org/x/sys/cpu"
 
@@ -23,7 +23,7 @@ func native() []*implementation {
 
 // sumOne computes one cookie without a call that the compiler cannot see through, so that its arguments can
 // live on the stack.
-func sumOne(dst *[Size]byte, words *block, k *prepared) {
+func sumOne(dst *[Size]byte, words *block, k *Key) {
 	if !cpu.ARM64.HasSHA2 {
 		sumOneGeneric(dst, words, k)
 		return

@@ -1,4 +1,4 @@
-package cookie
+package lanes
 
 import (
 	"math"
@@ -15,8 +15,9 @@ const (
 
 // measure finds what each implementation costs on this CPU.
 func measure(ims []*implementation) []cost {
-	k := newKey(Secret{1}, 0)
-	in := Binding{Random: new([RandomSize]byte)}
+	key := NewKey(&[32]byte{1}, 0)
+	k := &key
+	in := Message{Random: new([RandomSize]byte)}
 	type sample struct{ one, full, many float64 }
 	best := make([]sample, len(ims))
 	batches := make([]*Batch, len(ims))
@@ -45,7 +46,7 @@ func measure(ims []*implementation) []cost {
 }
 
 // timeBatches returns the nanoseconds that a batch of n messages takes.
-func timeBatches(b *Batch, k *Key, in *Binding, n int) float64 {
+func timeBatches(b *Batch, k *Key, in *Message, n int) float64 {
 	var c [Size]byte
 	width := b.main.width
 	times := max(1, sampleCookies/((n+width-1)/width*width))

@@ -1,6 +1,6 @@
 //go:build !purego
 
-package cookie
+package lanes
 
 import "golang.org/x/sys/cpu"
 
@@ -26,7 +26,7 @@ func native() []*implementation {
 
 // sumOne computes one cookie without a call that the compiler cannot see through, so that its arguments can
 // live on the stack.
-func sumOne(dst *[Size]byte, words *block, k *prepared) {
+func sumOne(dst *[Size]byte, words *block, k *Key) {
 	if hasSHANI {
 		sumSHANI(&dst[0], &words[0], &k.inner[0], 1)
 		return

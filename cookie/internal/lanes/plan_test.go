@@ -1,4 +1,4 @@
-package cookie
+package lanes
 
 import (
 	"strings"
@@ -63,9 +63,9 @@ func TestImplementationsFitTheLayout(t *testing.T) {
 	}
 }
 
-// The kernels find the parts of a key at these offsets; cookie/_asm has the same numbers.
-func TestPreparedIsLaidOutAsTheKernelsThink(t *testing.T) {
-	var p prepared
+// The kernels find the parts of a key at these offsets; _asm has the same numbers.
+func TestKeyIsLaidOutAsTheKernelsThink(t *testing.T) {
+	var p Key
 	for name, x := range map[string][2]uintptr{
 		"inner":      {unsafe.Offsetof(p.inner), 0},
 		"outer":      {unsafe.Offsetof(p.outer), 32},

@@ -1,4 +1,4 @@
-package cookie
+package lanes
 
 import (
 	mrand "math/rand/v2"
@@ -33,7 +33,7 @@ func guarded(t *testing.T, n int, end bool) []byte {
 
 // Kernels stay within the words and cookies of a batch, also where it is not a whole number of groups.
 func TestKernelsStayInBounds(t *testing.T) {
-	k := NewKeyring(testSecret(t, "bounds"), 5).Current()
+	k := newKey(testSecret("bounds"), 5)
 	r := mrand.New(mrand.NewPCG(71, 72))
 	eachPlan(t, func(t *testing.T, p *Plan) {
 		for _, capacity := range []int{16, 32, 144, 1024} {
@@ -44,13 +44,13 @@ func TestKernelsStayInBounds(t *testing.T) {
 				b.cookies = unsafe.Slice((*[Size]byte)(unsafe.Pointer(&c[0])), len(b.cookies))
 				for n := 1; n <= capacity; n += 1 + capacity/64 {
 					b.Reset(n)
-					var last *Binding
+					var last *Message
 					for range n {
-						last = randomBinding(r)
+						last = randomMessage(r)
 						b.Add(last)
 					}
 					b.Sum(k)
-					if want := k.Issue(last); !b.Equal(n-1, want[:]) {
+					if want := k.Sum(last); !b.Equal(n-1, want[:]) {
 						t.Fatalf("%d of %d: last cookie is wrong", n, capacity)
 					}
 				}

@@ -1,4 +1,4 @@
-package cookie
+package lanes
 
 import (
 	"crypto/hmac"
@@ -11,11 +11,11 @@ import (
 // BenchmarkCookies includes all that a worker does for a cookie: the message is packed into its lane and the
 // cookie is copied out.
 func BenchmarkCookies(b *testing.B) {
-	k := NewKeyring(testSecret(b, "bench"), 1).Current()
+	k := newKey(testSecret("bench"), 1)
 	r := mrand.New(mrand.NewPCG(1, 1))
-	var in [64]*Binding
+	var in [64]*Message
 	for i := range in {
-		in[i] = randomBinding(r)
+		in[i] = randomMessage(r)
 	}
 	for _, name := range append(Names(), Auto) {
 		p, err := Select(name)
@@ -45,8 +45,8 @@ func BenchmarkCookies(b *testing.B) {
 
 // BenchmarkStdHMAC is what the kernels are measured against: the standard library, key set once.
 func BenchmarkStdHMAC(b *testing.B) {
-	h := hmac.New(sha256.New, make([]byte, SecretSize))
-	m := make([]byte, messageSize)
+	h := hmac.New(sha256.New, make([]byte, len(Secret{})))
+	m := make([]byte, MessageSize)
 	var sum [sha256.Size]byte
 	b.ReportAllocs()
 	for b.Loop() {
