@@ -27,6 +27,7 @@ type XDP struct {
 	UnverifiedRate bpf.Rate  // for UnverifiedLimit
 	Pass           bpf.Class // protocols that share the port and are let through
 	AnswerRate     bpf.Rate  // answers of one CPU in the kernel, to all services together; zero: no limit
+	KeepNeighbours bool      // hold the neighbour entries of routers whose frames arrive
 	PassWhenLost   bool      // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
 	Monitor        bool      // count verdicts, enforce nothing
@@ -52,6 +53,8 @@ type kernel struct {
 	ours   bool // what is attached is of this process
 	mode   bpf.AttachMode
 	log    *slog.Logger
+
+	neighbours *neighbours // nil: not held
 }
 
 // openKernel loads the programs, or takes over what an earlier guard left in force; nothing is attached yet.
@@ -219,6 +222,9 @@ func (k *kernel) attach(services []*service) error {
 			k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
 				"see", "dtlsguard check --interface "+k.config.Interface)
 		}
+	}
+	if k.config.KeepNeighbours {
+		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil

@@ -289,6 +289,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.kernel != nil {
 		s.running.Go(func() { s.kernel.beat(ctx, s.services) })
+		if n := s.kernel.neighbours; n != nil {
+			s.running.Go(func() { n.run(ctx) })
+		}
 	}
 	s.running.Go(func() { s.secrets.run(ctx) })
 	starting.Wait()
