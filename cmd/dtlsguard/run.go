@@ -21,6 +21,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
@@ -36,6 +37,7 @@ type runFlags struct {
 	answerRate        float64
 	pass              []string
 	onLoss            string
+	engage            string
 	metrics, control  string
 	logFormat, logLvl string
 }
@@ -93,6 +95,11 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.Float64Var(&c.HelloRate.PerSecond, "hello-rate", frontend.DefaultHelloRate.PerSecond, "verified ClientHellos a second from one source, /32 or /64 (0: no limit)")
 	fl.IntVar(&c.HelloRate.Burst, "hello-burst", frontend.DefaultHelloRate.Burst, "... and how many at once")
 	fl.Float64Var(&c.BackendHelloRate.PerSecond, "backend-hello-rate", 0, "verified ClientHellos a second for one service (0: no limit)")
+	fl.StringVar(&f.engage, "engage", "always", "reset: whom to challenge who has not proved the address: always (everybody), load (those above --engage-rate)")
+	fl.Float64Var(&c.EngageRate, "engage-rate", frontend.DefaultEngageRate, "reset, limit: ClientHellos per second and service of addresses that have not proved themselves, a fifth for one /24 or /56")
+	fl.DurationVar(&c.AddressLifetime, "address-lifetime", frontend.DefaultAddressLifetime, "reset, limit: how long a proved address is known after it was last seen")
+	fl.StringVar(&c.AllowFile, "allow-file", "", "prefixes whose addresses count as proved, one per line; read again on change")
+	fl.StringVar(&c.DenyFile, "deny-file", "", "prefixes that nothing is taken from, one per line; read again on change")
 	fl.IntVar(&c.ReceiveBuffer, "receive-buffer", frontend.DefaultReceiveBuffer, "bytes of each worker's socket buffer, for either direction")
 	fl.StringVar(&f.metrics, "metrics-listen", frontend.DefaultMetrics, "Prometheus /metrics, /healthz, /readyz (off: none)")
 	fl.StringVar(&f.control, "control", defaultControl(), "unix socket for status and secret (off: none)")
@@ -218,6 +225,9 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
 		return usageError{fmt.Errorf("--cookie-impl: %w", err)}
+	}
+	if f.config.Engage, err = addresses.ParseEngage(f.engage); err != nil {
+		return usageError{fmt.Errorf("--engage: %w", err)}
 	}
 	if err := f.completeXDP(); err != nil {
 		return err

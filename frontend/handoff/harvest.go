@@ -38,7 +38,7 @@ func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 			m.second = append(m.second, i)
 		}
 		if at := m.promise(place); at >= 0 {
-			h.Length = m.pool.slots[at].get(&h.Answer)
+			h.Length = m.pool.slots[at].get((*[hello.MaxCookie]byte)(h.Answer[:]))
 		}
 	}
 	// The server's cookie does not say which of the guard's secrets mapped it, so what the current one does

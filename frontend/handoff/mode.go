@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
@@ -18,9 +19,12 @@ type Hello struct {
 
 	// What Verify finds.
 	Verified bool
-	Port     *relay.Upstream       // the port a verified client must take; nil: a new one
-	Answer   [hello.MaxCookie]byte // the cookie to send to one that is not verified
-	Length   int                   // of Answer; 0: there is none to send now
+	Port     *relay.Upstream            // the port a verified client must take; nil: a new one
+	Answer   [hello.MaxRetryCookie]byte // the cookie to send to one that is not verified
+	Length   int                        // of Answer; 0: there is none to send now
+	Action   Action                     // for one that is not verified
+	Retry    hello.Retry                // for ActionRetry, but for the cookie
+	Unproved bool                       // verified by nothing but its rate
 }
 
 // Verifier is a way to hand clients over.
@@ -43,10 +47,12 @@ const (
 	NativeGnuTLS
 	Replay
 	DoubleHVR
+	Reset
+	Limit
 	kindLen
 )
 
-var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "native-qt", "native-wolfssl", "native-gnutls", "replay", "double-hvr"}
+var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "native-qt", "native-wolfssl", "native-gnutls", "replay", "double-hvr", "reset", "limit"}
 
 // String is the name as given to --handoff.
 func (k Mode) String() string { return kindNames[k] }
@@ -76,6 +82,10 @@ func ParseMode(s string) (Mode, error) {
 	}
 	return 0, fmt.Errorf("no hand-off mode is called %q: there are %s", s, strings.Join(kindNames[:], ", "))
 }
+
+// Passes reports whether clients reach the server with their first ClientHello: then the server's state begins with it,
+// and it need not know of cookies.
+func (k Mode) Passes() bool { return k == Reset || k == Limit }
 
 // OwnCookies reports whether the mode's cookies are the guard's own, over the client's address, and all that a client
 // needs of it, so that others than workers can issue and verify them.
@@ -109,6 +119,8 @@ func (b *Backend) NewVerifier(size int) Verifier {
 	s.modes[Replay] = replay{own}
 	s.modes[DoubleHVR] = doubleHVR{own}
 	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
+	s.modes[Reset] = newReset(b.config.Cookies, b.config.Gate, b.config.Now, &b.serves, size)
+	s.modes[Limit] = &limited{b.config.Gate, b.config.Now}
 	for k := range kindLen {
 		if k.Native() {
 			f := newFormula(k, b.config.Server, b.config.Cookies, size*perHello)
@@ -120,7 +132,15 @@ func (b *Backend) NewVerifier(size int) Verifier {
 
 // NewInline makes the mode for a server that the guard protects inline, for batches of at most size hellos: such a
 // server sees the clients' own addresses.
-func NewInline(fit Fit, server netip.AddrPort, p *cookie.Plan, size int) Verifier {
+func NewInline(fit Fit, server netip.AddrPort, p *cookie.Plan, g *addresses.Gate, now func() int64, size int) Verifier {
+	switch {
+	case fit.Mode == Reset:
+		serves := new(sharedVersions)
+		serves.store(fit.Serves)
+		return newReset(p, g, now, serves, size)
+	case fit.Mode == Limit:
+		return &limited{g, now}
+	}
 	if !fit.Mode.Native() || fit.Mode == NativeHMAC {
 		return NewTrust(p, size)
 	}
