@@ -11,6 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 // denied is what a datagram is to a worker whose sender is on the deny list.
@@ -41,20 +42,19 @@ func monotonic() int64 {
 }
 
 // first decides on a ClientHello that its mode verified without a cookie, and reports whether that is all: the client may
-// be sending the one again that opened its flow. If it is another one, the client must show that it is there just now:
-// its address alone, which anybody can write, must not end its flow.
+// be sending the one again that opened its flow. If it is another one, and the flow's handshake is under way, the client
+// must show that it is there just now: its address alone, which anybody can write, must not end that.
 func (w *worker) first(slot int, h *handoff.Hello) bool {
 	f := w.flows.Lookup(w.in.Route(slot).Peer())
 	switch {
 	case f == nil:
-		w.counts.Count(admittedAs(h))
-		return false
-	case f.Repeats(&h.ClientHello) || w.service.kind() == handoff.Limit:
-		w.forward(f, slot) // limit has no way to ask: the server decides (RFC 6347 section 4.2.8)
-		w.counts.Count(metrics.Relayed)
+	case w.repeated(f, slot, h):
 		return true
+	case f.State == relay.HalfOpen && w.service.kind() == handoff.Reset:
+		h.Challenge(w.service.keys.Load())
+		return false
 	}
-	h.Challenge(w.service.keys.Load())
+	w.counts.Count(admittedAs(h))
 	return false
 }
 
@@ -63,6 +63,15 @@ func admittedAs(h *handoff.Hello) metrics.Event {
 		return metrics.AdmittedUnproved
 	}
 	return metrics.AdmittedKnown
+}
+
+// keepAddresses refreshes the addresses of flows that were used since it last did: eight times in a lifetime, which is
+// seldom enough to walk all of them.
+func (w *worker) keepAddresses() {
+	if since := w.kept; w.now-since > int64(w.service.gate.Set.Lifetime())*1e9/8 {
+		w.kept = w.now
+		w.flows.UsedSince(since, func(f *relay.Flow) { w.service.gate.Keep(&f.Client.IP, w.now) })
+	}
 }
 
 // act does what else than a HelloVerifyRequest a ClientHello gets.
@@ -111,8 +120,9 @@ func (w *worker) reset(slot int, h *handoff.Hello) {
 		w.counts.Count(metrics.ResetBefore)
 		return
 	}
-	if old := w.flows.Lookup(w.in.Route(slot).Peer()); old != nil {
+	if old := w.flows.Lookup(w.in.Route(slot).Peer()); old != nil && old.State == relay.HalfOpen {
 		w.unqueue(old)
+		w.counts.Count(metrics.Replaced)
 		w.end(old)
 	}
 	w.answers.Add(d[:hello.PutReset(d)], w.in.Route(slot))

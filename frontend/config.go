@@ -2,8 +2,6 @@ package frontend
 
 import (
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -13,6 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
@@ -32,12 +31,16 @@ type Config struct {
 	Handoff     handoff.Mode
 	HarvestPool int // ports a service; 0: handoff.DefaultPool
 
+	MAC         cookie.MAC    // of the guard's own cookies
 	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way
 	SecretFile  string        // "": secrets of our own
 	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery
 
-	MaxFlows    int
-	IdleTimeout time.Duration
+	MaxFlows          int
+	FlowsPerSource    int // /32 or /64, and eight times that per /24 or /48; < 0: no limit
+	HalfOpenPerSource int // the same, of those whose handshake is not finished
+	HandshakeTimeout  time.Duration
+	IdleTimeout       time.Duration
 
 	HelloRate        limit.Rate // verified ClientHellos of one source; PerSecond < 0: no limit
 	BackendHelloRate limit.Rate // verified ClientHellos of one service; PerSecond 0: no limit
@@ -76,6 +79,12 @@ const (
 	DefaultMaxFlows = 65536
 	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
 	DefaultIdleTimeout = 5 * time.Minute
+	// DefaultFlowsPerSource and DefaultHalfOpenPerSource: one host needs few; a carrier's NAT needs more and gets them
+	// while there is room (relay.Limits).
+	DefaultFlowsPerSource    = 256
+	DefaultHalfOpenPerSource = 32
+	// DefaultHandshakeTimeout, since the last message of the handshake, is for round trips of 20 s.
+	DefaultHandshakeTimeout = 30 * time.Second
 	// DefaultReceiveBuffer holds some 5000 small datagrams, 25 ms of what one worker can answer: longer than
 	// the scheduler or the garbage collector ever keep it away.
 	DefaultReceiveBuffer = 4 << 20
@@ -94,16 +103,13 @@ const (
 	maxAddressLifetime = 365 * 24 * time.Hour
 )
 
-// DefaultHelloRate lets one address reconnect at will, and a NAT with a few dozen clients behind it, too.
-var DefaultHelloRate = limit.Rate{PerSecond: 10, Burst: 20}
-
-// ErrUsage marks errors in what was asked for, as opposed to what could not be done.
-var ErrUsage = errors.New("usage")
+// DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
+var DefaultHelloRate = limit.DefaultSource
 
 // complete fills in the defaults and refuses what cannot be.
 func (c *Config) complete() error {
 	usage := func(format string, a ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrUsage}, a...)...)
+		return hint.Usagef(format, a...)
 	}
 	def := func(v *int, d int) {
 		if *v == 0 {
@@ -114,6 +120,8 @@ func (c *Config) complete() error {
 	def(&c.Batch, DefaultBatch)
 	def(&c.HarvestPool, handoff.DefaultPool)
 	def(&c.MaxFlows, DefaultMaxFlows)
+	def(&c.FlowsPerSource, DefaultFlowsPerSource)
+	def(&c.HalfOpenPerSource, DefaultHalfOpenPerSource)
 	def(&c.ReceiveBuffer, DefaultReceiveBuffer)
 	if c.RotateEvery == 0 {
 		c.RotateEvery = DefaultRotateEvery
@@ -126,6 +134,9 @@ func (c *Config) complete() error {
 	}
 	if c.AddressLifetime == 0 {
 		c.AddressLifetime = DefaultAddressLifetime
+	}
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
 	}
 	if c.HelloRate.PerSecond == 0 {
 		c.HelloRate = DefaultHelloRate
@@ -162,6 +173,8 @@ func (c *Config) complete() error {
 		return usage("--engage-rate %v: want more than 0", c.EngageRate)
 	case c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime:
 		return usage("--address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime)
+	case c.HandshakeTimeout < time.Second:
+		return usage("--handshake-timeout %v: want 1s or more", c.HandshakeTimeout)
 	case c.MaxFlows < 1:
 		return usage("--max-flows %d: want 1 or more", c.MaxFlows)
 	case c.HarvestPool < 1:

@@ -21,20 +21,21 @@ import (
 
 // service is one public address, its workers and the server behind it.
 type service struct {
-	config  *Config
-	listen  netip.AddrPort   // the public address
-	port    uint16           // its port
-	inline  bool             // the server is on this host and keeps the address: workers only answer
-	backend *handoff.Backend // nil inline
-	fit     handoff.Fit      // inline
-	keys    *cookie.Store
-	sources *limit.Table
-	all     limit.Bucket
-	quota   *relay.Quota
-	clock   func() int64 // CLOCK_MONOTONIC, nanoseconds
-	gate    *addresses.Gate
-	slots   bpf.Slots // of its pool, where the programs can read them
-	workers []*worker
+	config    *Config
+	listen    netip.AddrPort   // the public address
+	port      uint16           // its port
+	inline    bool             // the server is on this host and keeps the address: workers only answer
+	backend   *handoff.Backend // nil inline
+	fit       handoff.Fit      // inline
+	keys      *cookie.Store
+	hellos    *limit.Hellos
+	budget    *relay.Budget
+	room      relay.Quota // what it has of upstream sockets
+	upstreams *relay.Upstreams
+	clock     func() int64 // CLOCK_MONOTONIC, nanoseconds
+	gate      *addresses.Gate
+	slots     bpf.Slots // of its pool, where the programs can read them
+	workers   []*worker
 }
 
 // Server is a guard.
@@ -44,9 +45,10 @@ type Server struct {
 	kernel   *kernel // nil: no XDP
 	services []*service
 	started  time.Time
-	quota    *relay.Quota
 	set      *addresses.Set
 	lists    *addresses.Lists
+	budget   *relay.Budget
+	ended    int // flows when it stopped
 	running  sync.WaitGroup
 	atWork   chan struct{} // closed when all workers are
 
@@ -55,7 +57,7 @@ type Server struct {
 }
 
 // New opens all that a guard needs, and probes the back ends. What fails is said in one line that names the
-// mend, and leaves nothing behind; errors.Is(err, ErrUsage) tells a wrong configuration from bad luck.
+// fix, and leaves nothing behind; errors.Is(err, hint.ErrUsage) tells a wrong configuration from bad luck.
 func New(ctx context.Context, c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
@@ -80,7 +82,7 @@ func (s *Server) openAll(ctx context.Context) (err error) {
 	if err = s.openAddresses(); err != nil {
 		return err
 	}
-	s.quota = relay.NewQuota(s.config.MaxFlows)
+	s.budget = relay.NewBudget(s.config.limits())
 	for _, sv := range s.config.Services {
 		if err := s.openProxy(ctx, sv); err != nil {
 			return err
@@ -90,6 +92,10 @@ func (s *Server) openAll(ctx context.Context) (err error) {
 		if err := s.openInline(ctx, a); err != nil {
 			return err
 		}
+	}
+	s.clampFlows()
+	for _, v := range s.services {
+		v.fitRoom()
 	}
 	if s.kernel != nil {
 		return s.kernel.attach(s.services)
@@ -101,7 +107,7 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 	zero := monotonic() - int64(time.Since(s.started))
 	v := &service{
 		config: &s.config, listen: listen, port: listen.Port(), keys: &s.secrets.store,
-		sources: limit.NewTable(s.config.HelloRate), quota: s.quota,
+		hellos: limit.NewHellos(s.config.HelloRate, s.config.BackendHelloRate), budget: s.budget,
 		clock: func() int64 { return zero + int64(time.Since(s.started)) },
 		gate:  s.newGate(),
 	}
@@ -112,7 +118,9 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Verifier {
 	if v.inline {
-		return handoff.NewInline(v.fit, v.listen, v.config.Cookies, v.gate, v.clock, size)
+		return handoff.NewInline(v.fit, handoff.Config{
+			Server: v.listen, MAC: v.config.MAC, Cookies: v.config.Cookies, Gate: v.gate, Now: v.clock,
+		}, size)
 	}
 	return v.backend.NewVerifier(size)
 }
@@ -132,7 +140,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		return err
 	}
 	v := s.newService(conns[0].Local())
-	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies,
+	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, MAC: s.config.MAC, Cookies: s.config.Cookies,
 		Gate: v.gate, Now: v.clock, Log: s.config.Log}
 	if s.config.SecretFile != "" {
 		c.Keys = s.secrets.store.Load
@@ -147,6 +155,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		}
 		return err
 	}
+	v.upstreams = relay.NewUpstreams(sv.Backend)
 	return s.employ(v, conns)
 }
 
@@ -216,7 +225,7 @@ func (v *service) announce() {
 	log.Info("listening", "socket", conn.Local(), "workers", len(v.workers), "receive_buffer", receive, "send_buffer", send)
 	if receive < asked {
 		log.Warn("kernel granted a smaller receive buffer than asked for", "asked", asked,
-			"granted", receive, "mend", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
+			"granted", receive, "hint", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
 	}
 }
 
@@ -305,6 +314,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	s.running.Wait()
+	s.ended = s.budget.Used()
 	s.close()
 	select {
 	case err := <-failed:
@@ -313,6 +323,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 }
+
+// FlowsEnded is how many flows Run ended when it stopped.
+func (s *Server) FlowsEnded() int { return s.ended }
 
 // Started is closed once each worker of Run has its thread, on the CPU and with the priority that it keeps.
 func (s *Server) Started() <-chan struct{} { return s.atWork }

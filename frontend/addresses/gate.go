@@ -2,7 +2,6 @@ package addresses
 
 import (
 	"fmt"
-	"hash/maphash"
 	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -56,25 +55,20 @@ const Calm = 10e9
 // Shares is how many prefixes the rate is enough for: no /24 (IPv4) or /56 (IPv6) gets more than its part.
 const Shares = 5
 
-// nets is how many buckets there are for prefixes: half a megabyte.
-const nets = 1 << 16
-
 // Gate decides on the first ClientHellos of one service. Safe for concurrent use.
 type Gate struct {
 	Set     *Set
 	Table   *atomic.Pointer[Table]
 	policy  Policy
-	share   limit.Rate
 	all     limit.Bucket
-	seed    maphash.Seed // secret: nobody can choose whose bucket he shares
-	nets    [nets]limit.Bucket
+	nets    *limit.Table
 	until   atomic.Int64 // when challenges end, in the caller's nanoseconds
 	engaged atomic.Uint64
 }
 
 // NewGate makes a gate that asks set and table.
 func NewGate(set *Set, table *atomic.Pointer[Table], p Policy) *Gate {
-	return &Gate{Set: set, Table: table, policy: p, share: p.Share(), seed: maphash.MakeSeed()}
+	return &Gate{Set: set, Table: table, policy: p, nets: limit.NewNetTable(p.Share())}
 }
 
 // Share is the rate of one prefix.
@@ -118,11 +112,7 @@ func (g *Gate) known(ip *[16]byte, now int64) Outcome {
 // within takes a token of the prefix and one of the rate. That one prefix is above its share is no reason to challenge
 // the others.
 func (g *Gate) within(ip *[16]byte, now int64) bool {
-	prefix := ip[:7]
-	if mapped(ip) {
-		prefix = ip[:15]
-	}
-	if !g.nets[maphash.Bytes(g.seed, prefix)%nets].Take(g.share, now) {
+	if !g.nets.Take(ip, now) {
 		return false
 	}
 	if !g.all.Take(g.policy.Rate, now) {
@@ -151,6 +141,15 @@ func (g *Gate) Times() uint64 { return g.engaged.Load() }
 // Prove notes that ip has proved its address. mark is that of Set.Add, and so is the result.
 func (g *Gate) Prove(ip *[16]byte, mark uint32, now int64) bool {
 	return g.Set.Add(ip, mark, Seconds(now))
+}
+
+// Keep notes that a client at ip is in an association, for which it has proved its address.
+func (g *Gate) Keep(ip *[16]byte, now int64) {
+	if s := Seconds(now); g.Set.Has(ip, s) {
+		g.Set.Refresh(ip, s)
+	} else {
+		g.Set.Add(ip, 0, s)
+	}
 }
 
 // Seconds is a time of nanoseconds as a Set counts it.

@@ -12,6 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -28,6 +29,7 @@ type Config struct {
 	Mode    Mode
 	Pool    int                    // ports that serve; 0: DefaultPool
 	Table   func(ports int) Table  // makes the memory of the pool, of Ports(Pool) slots; nil: NewTable
+	MAC     cookie.MAC             // of the guard's own cookies
 	Cookies *cookie.Plan           // nil: the fastest
 	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
 	Gate    *addresses.Gate        // of modes reset and limit; nil: one that knows nobody
@@ -46,7 +48,8 @@ type Backend struct {
 	mapped  atomic.Bool // native modes: the server sees v4-mapped addresses
 	serves  sharedVersions
 	up      atomic.Bool
-	full    atomic.Bool // harvest: enough cookies are known
+	full    atomic.Bool  // harvest: enough cookies are known
+	bounded atomic.Int32 // harvest: ports that the server gives cookies to, and no more; 0: no bound was seen
 	harvest atomic.Uint64
 	traits  atomic.Pointer[Traits]
 	suspect chan struct{}
@@ -158,7 +161,7 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 }
 
 func noAnswer(err error) error {
-	return fmt.Errorf("ask for a cookie: %w within %v: start the server before dtlsguard, and see that it speaks DTLS 1.2 there", err, patience)
+	return hint.Errorf("start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there", "ask for a cookie: %w within %v", err, patience)
 }
 
 func (b *Backend) open(ctx context.Context) error {
@@ -211,6 +214,18 @@ func (b *Backend) Mode() Mode { return Mode(b.kind.Load()) }
 
 // CookieLength is that of the server's own cookies, in bytes.
 func (b *Backend) CookieLength() int { return b.traits.Load().CookieLength }
+
+// MaxFlows is how many flows the back end has sockets for at a time, in the mode of the moment; 0: as many as are opened. Those
+// in reserve are not for flows: a handshake finds a free one soon.
+func (b *Backend) MaxFlows() int {
+	switch m := b.Mode(); {
+	case m != Harvest && !m.Native():
+		return 0
+	case m == Harvest && b.bounded.Load() > 0:
+		return int(b.bounded.Load())
+	}
+	return b.config.Pool
+}
 
 // Server is its address.
 func (b *Backend) Server() netip.AddrPort { return b.config.Server }

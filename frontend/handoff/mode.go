@@ -2,12 +2,10 @@ package handoff
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
@@ -87,12 +85,6 @@ func ParseMode(s string) (Mode, error) {
 // and it need not know of cookies.
 func (k Mode) Passes() bool { return k == Reset || k == Limit }
 
-// OwnCookies reports whether the mode's cookies are the guard's own, over the client's address, and all that a client
-// needs of it, so that others than workers can issue and verify them.
-func (k Mode) OwnCookies(inline bool) bool {
-	return k == Trust || k == Replay || inline && k == NativeHMAC
-}
-
 // preluding is a Verifier whose flows begin with a prelude.
 type preluding interface{ prelude() relay.Prelude }
 
@@ -114,39 +106,40 @@ type switching struct {
 // NewVerifier makes a worker's own Verifier, for batches of at most size hellos.
 func (b *Backend) NewVerifier(size int) Verifier {
 	s := &switching{backend: b}
-	own := NewTrust(b.config.Cookies, size)
+	own := newOwn(b.config.MAC, b.config.Cookies, size)
 	s.modes[Trust] = own
 	s.modes[Replay] = replay{own}
 	s.modes[DoubleHVR] = doubleHVR{own}
-	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
+	s.modes[Harvest] = newHarvest(b.pool)
 	s.modes[Reset] = newReset(b.config.Cookies, b.config.Gate, b.config.Now, &b.serves, size)
 	s.modes[Limit] = &limited{b.config.Gate, b.config.Now}
 	for k := range kindLen {
 		if k.Native() {
 			f := newFormula(k, b.config.Server, b.config.Cookies, size*perHello)
-			s.modes[k] = newNative(f, &b.mapped, b.config.Cookies, b.pool, size)
+			s.modes[k] = newNative(f, &b.mapped, b.pool, size)
 		}
 	}
 	return s
 }
 
 // NewInline makes the mode for a server that the guard protects inline, for batches of at most size hellos: such a
-// server sees the clients' own addresses.
-func NewInline(fit Fit, server netip.AddrPort, p *cookie.Plan, g *addresses.Gate, now func() int64, size int) Verifier {
+// server sees the clients' own addresses. Of c it needs what cookies and gates are made of.
+func NewInline(fit Fit, c Config, size int) Verifier {
 	switch {
 	case fit.Mode == Reset:
 		serves := new(sharedVersions)
 		serves.store(fit.Serves)
-		return newReset(p, g, now, serves, size)
+		return newReset(c.Cookies, c.Gate, c.Now, serves, size)
 	case fit.Mode == Limit:
-		return &limited{g, now}
-	}
-	if !fit.Mode.Native() || fit.Mode == NativeHMAC {
-		return NewTrust(p, size)
+		return &limited{c.Gate, c.Now}
+	case !fit.Mode.Native():
+		return newOwn(c.MAC, c.Cookies, size)
+	case fit.Mode == NativeHMAC:
+		return NewTrust(c.Cookies, size)
 	}
 	mapped := new(atomic.Bool)
 	mapped.Store(fit.Mapped)
-	return newNative(newFormula(fit.Mode, server, p, size), mapped, p, nil, size)
+	return newNative(newFormula(fit.Mode, c.Server, c.Cookies, size), mapped, nil, size)
 }
 
 // Verify implements Verifier.

@@ -215,6 +215,7 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 	}
 	bounded := b.pool.most > 0
 	b.full.Store(b.pool.fill(ctx))
+	b.bounded.Store(int32(b.pool.most))
 	if !bounded && b.pool.most > 0 {
 		b.config.Log.Warn("back end gives cookies to so many sockets and no more: a guessed cookie is right once in as many tries",
 			"backend", b.config.Server, "sockets", b.pool.most, "asked for", b.pool.size)
@@ -241,7 +242,7 @@ func (b *Backend) tryAges(ctx context.Context) {
 	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "taken at an age of", 2*every, "asked for again every", every)
 	if rate := float64(len(b.pool.ports)) / every.Seconds(); rate > askingMuch {
 		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "a second", int(rate),
-			"mend", "a smaller --harvest-pool")
+			"hint", "a smaller --harvest-pool")
 	}
 }
 

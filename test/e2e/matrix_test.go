@@ -18,6 +18,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -171,7 +172,7 @@ func (r *row) refuse(t *testing.T, host string) {
 		_ = g.Run(over)
 		t.Fatalf("the guard stands in front of %s", r.server)
 	}
-	if !strings.Contains(err.Error(), r.refused) {
+	if !strings.Contains(hint.Line(err)+": "+hint.Of(err), r.refused) {
 		t.Errorf("the guard says %q, want %q", err, r.refused)
 	}
 }
@@ -224,6 +225,9 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 		for i, name := range clients {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
+				if r.handoff() == "reset" {
+					firstAttempts[name](t, g.addr)
+				}
 				c := matrixClients[name].dial(t, g.addr)
 				for _, number := range []int{2 * i, 2*i + 1} {
 					if r.talk == nil {

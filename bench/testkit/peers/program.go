@@ -110,15 +110,36 @@ func (p *Program) tree(dir string) ([]string, error) {
 			return nil, err
 		}
 	}
+	prefix, err := p.runTree(dir)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"-I" + filepath.Join(prefix, "include"), "-L" + filepath.Join(prefix, "lib")}, nil
+}
+
+// Prefix is where the tree is that p's libraries are from.
+func (p *Program) Prefix() (string, error) {
+	dir, err := os.MkdirTemp("", "tree")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	if _, err := p.tree(dir); err != nil {
+		return "", err
+	}
+	return p.runTree(dir)
+}
+
+// runTree runs the script that tree has written to dir.
+func (p *Program) runTree(dir string) (string, error) {
 	script := exec.Command("sh", filepath.Join(dir, path.Base(p.Tree)))
 	var said strings.Builder
 	script.Stderr = &said
 	out, err := script.Output()
 	if err != nil {
-		return nil, fmt.Errorf("its library does not build: %w\n%s", err, said.String())
+		return "", fmt.Errorf("its library does not build: %w\n%s", err, said.String())
 	}
-	prefix := strings.TrimSpace(string(out))
-	return []string{"-I" + filepath.Join(prefix, "include"), "-L" + filepath.Join(prefix, "lib")}, nil
+	return strings.TrimSpace(string(out)), nil
 }
 
 // firstError is the line of a compiler's output that says what is wrong, or the first line.
