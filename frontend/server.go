@@ -347,6 +347,14 @@ func (s *Server) close() {
 	s.kernel.close() // last: the ports of pools are marked in its memory
 }
 
+// Give makes the pins another user's, whom this process is about to become.
+func (s *Server) Give(uid, gid int) error {
+	if s.kernel == nil {
+		return nil
+	}
+	return s.kernel.guard.GivePins(uid, gid)
+}
+
 // Reload reads the secret file again; an error is logged too, and leaves the old secret in force. Without a
 // file there is nothing to do.
 func (s *Server) Reload() error {
