@@ -23,7 +23,7 @@ type Binding struct {
 
 // Purpose is what a cookie is for, so that one that was given for another passes for none. It changes the first byte of
 // the message.
-type Purpose uint8
+type Purpose = lanes.Purpose
 
 // The purposes there are.
 const (

@@ -18,7 +18,11 @@ type Message struct {
 	DestinationPort uint16
 	Version         uint16
 	Random          *[RandomSize]byte
+	Purpose         Purpose
 }
+
+// Purpose is what a cookie is for: it is added, without carry, to the first byte of the message.
+type Purpose uint8
 
 // Words of one message among 1, 8 and 16 lanes: from its first to its 14th.
 type (
@@ -87,7 +91,7 @@ func (in *Message) pack16(w *words16) {
 }
 
 // first is the first byte of the message.
-func (in *Binding) first() uint32 { return 0x01 ^ uint32(in.Purpose) }
+func (in *Message) first() uint32 { return 0x01 ^ uint32(in.Purpose) }
 
 // middle is words 4 and 5: the last byte of the address, ports, version, first byte of the random.
 func (in *Message) middle() (w4, w5 uint32) {
