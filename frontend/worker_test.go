@@ -20,7 +20,7 @@ import (
 )
 
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
-func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Mode) (*worker, *udpbatch.Conn) {
+func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
 	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute}
 	backend, err := handoff.Open(t.Context(), handoff.Config{Server: handofftest.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
@@ -72,8 +72,8 @@ func load(t testing.TB, w *worker, client *udpbatch.Conn, d []byte, n int) {
 	}
 }
 
-var modes = map[string]func(*handoff.Backend) handoff.Mode{
-	"trust":   func(*handoff.Backend) handoff.Mode { return handoff.NewTrust(cookie.Measured(), 64) },
+var modes = map[string]func(*handoff.Backend) handoff.Verifier{
+	"trust":   func(*handoff.Backend) handoff.Verifier { return handoff.NewTrust(cookie.Measured(), 64) },
 	"harvest": nil,
 }
 
@@ -141,7 +141,7 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = server.Close() })
-		port, err := relay.OpenPort(server.LocalAddr().(*net.UDPAddr).AddrPort(), nil)
+		port, err := relay.OpenUpstream(server.LocalAddr().(*net.UDPAddr).AddrPort(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,7 +50,7 @@ func TestPlayersPlayIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range players {
-		for _, to := range []netip.Addr{lab.Guard4, lab.Guard6} {
+		for _, to := range []netip.Addr{lab.Middle4, lab.Middle6} {
 			t.Run(name+" to "+to.String(), func(t *testing.T) { play(t, l, name, to, mix) })
 		}
 	}
@@ -68,17 +68,17 @@ func play(t *testing.T, l *lab.Lab, name string, to netip.Addr, mix traffic.Mix)
 	if to.Is6() {
 		f.Sources = netip.MustParsePrefix("2001:2:0:1::8000:0/112")
 	}
-	near, err := l.Client.Netlink().LinkByName(lab.ToGuard)
+	near, err := l.Client.Netlink().LinkByName(lab.ToMiddle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	far, err := l.Guard.Netlink().LinkByName(lab.ToClient)
+	far, err := l.Middle.Netlink().LinkByName(lab.ToClient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.Interface = &net.Interface{HardwareAddr: near.Attrs().HardwareAddr}
 	f.Peer = far.Attrs().HardwareAddr
-	server, err := l.Guard.ListenUDP(f.Destination.String())
+	server, err := l.Middle.ListenUDP(f.Destination.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func play(t *testing.T, l *lab.Lab, name string, to netip.Addr, mix traffic.Mix)
 	if err := errors.Join(players[name].write(file, f, mix), file.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Client.Run(tool, players[name].args(file.Name(), lab.ToGuard)...); err != nil {
+	if err := l.Client.Run(tool, players[name].args(file.Name(), lab.ToMiddle)...); err != nil {
 		t.Fatal(err)
 	}
 	b, hellos := make([]byte, 2048), 0

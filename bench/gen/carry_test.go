@@ -26,10 +26,10 @@ func TestCarry(t *testing.T) {
 func carry(t *testing.T) error {
 	f := flows["IPv4"]
 	var err error
-	if f.Interface, err = net.InterfaceByName(lab.ToGuard); err != nil {
+	if f.Interface, err = net.InterfaceByName(lab.ToMiddle); err != nil {
 		return err
 	}
-	f.Destination = netip.AddrPortFrom(lab.Guard4, 4433)
+	f.Destination = netip.AddrPortFrom(lab.Middle4, 4433)
 	tp := must(t)(FirstHello(hellotest.New().Bytes()))
 	g, err := NewMix(f, traffic.Single(tp), Options{Carry: true})
 	if err != nil {
@@ -42,7 +42,7 @@ func carry(t *testing.T) error {
 	}
 	defer c.Close()
 	send := func(port uint16, text string) {
-		if _, err := c.WriteToUDPAddrPort([]byte(text), netip.AddrPortFrom(lab.Guard4, port)); err != nil {
+		if _, err := c.WriteToUDPAddrPort([]byte(text), netip.AddrPortFrom(lab.Middle4, port)); err != nil {
 			t.Fatal(err)
 		}
 	}

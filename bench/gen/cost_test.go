@@ -43,7 +43,7 @@ const window = time.Second
 func cost(b *testing.B, mix traffic.Mix) error {
 	f := flow("198.18.0.1:4433", "198.18.128.0/17")
 	var err error
-	if f.Interface, err = net.InterfaceByName(lab.ToGuard); err != nil {
+	if f.Interface, err = net.InterfaceByName(lab.ToMiddle); err != nil {
 		return err
 	}
 	g, err := NewMix(f, mix, Options{})

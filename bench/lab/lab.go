@@ -19,21 +19,21 @@ import (
 
 // Interfaces, each named after the namespace at its other end.
 const (
-	ToGuard  = "guard0" // of client and of server
+	ToMiddle = "guard0" // of client and of server
 	ToClient = "client0"
 	ToServer = "server0"
 )
 
 // Addresses.
 var (
-	Client4      = netip.MustParseAddr("198.18.0.2")
-	Client6      = netip.MustParseAddr("2001:2:0:1::2")
-	Guard4       = netip.MustParseAddr("198.18.0.1")
-	Guard6       = netip.MustParseAddr("2001:2:0:1::1")
-	GuardServer4 = netip.MustParseAddr("198.18.1.1")
-	GuardServer6 = netip.MustParseAddr("2001:2:0:2::1")
-	Server4      = netip.MustParseAddr("198.18.1.2")
-	Server6      = netip.MustParseAddr("2001:2:0:2::2")
+	Client4       = netip.MustParseAddr("198.18.0.2")
+	Client6       = netip.MustParseAddr("2001:2:0:1::2")
+	Middle4       = netip.MustParseAddr("198.18.0.1")
+	Middle6       = netip.MustParseAddr("2001:2:0:1::1")
+	MiddleServer4 = netip.MustParseAddr("198.18.1.1")
+	MiddleServer6 = netip.MustParseAddr("2001:2:0:2::1")
+	Server4       = netip.MustParseAddr("198.18.1.2")
+	Server6       = netip.MustParseAddr("2001:2:0:2::2")
 )
 
 // prefix is what the names of all labs begin with; the number of the process follows.
@@ -41,7 +41,7 @@ const prefix = "dtlsguard-lab-"
 
 // Lab is the network.
 type Lab struct {
-	Client, Guard, Server *Namespace
+	Client, Middle, Server *Namespace
 
 	links []link.Link
 	progs []*ebpf.Program
@@ -63,16 +63,16 @@ func (l *Lab) build(label string) error {
 	for _, n := range []struct {
 		role string
 		ns   **Namespace
-	}{{"client", &l.Client}, {"guard", &l.Guard}, {"server", &l.Server}} {
+	}{{"client", &l.Client}, {"guard", &l.Middle}, {"server", &l.Server}} {
 		var err error
 		if *n.ns, err = newNamespace(fmt.Sprintf("%s%d-%s-%s", prefix, os.Getpid(), label, n.role)); err != nil {
 			return err
 		}
 	}
-	if err := wire(l.Client, ToGuard, l.Guard, ToClient); err != nil {
+	if err := wire(l.Client, ToMiddle, l.Middle, ToClient); err != nil {
 		return err
 	}
-	if err := wire(l.Guard, ToServer, l.Server, ToGuard); err != nil {
+	if err := wire(l.Middle, ToServer, l.Server, ToMiddle); err != nil {
 		return err
 	}
 	for _, a := range []struct {
@@ -80,19 +80,19 @@ func (l *Lab) build(label string) error {
 		iface string
 		addrs []string
 	}{
-		{l.Client, ToGuard, []string{Client4.String() + "/24", Client6.String() + "/64"}},
-		{l.Guard, ToClient, []string{Guard4.String() + "/24", Guard6.String() + "/64"}},
-		{l.Guard, ToServer, []string{GuardServer4.String() + "/24", GuardServer6.String() + "/64"}},
-		{l.Server, ToGuard, []string{Server4.String() + "/24", Server6.String() + "/64"}},
+		{l.Client, ToMiddle, []string{Client4.String() + "/24", Client6.String() + "/64"}},
+		{l.Middle, ToClient, []string{Middle4.String() + "/24", Middle6.String() + "/64"}},
+		{l.Middle, ToServer, []string{MiddleServer4.String() + "/24", MiddleServer6.String() + "/64"}},
+		{l.Server, ToMiddle, []string{Server4.String() + "/24", Server6.String() + "/64"}},
 	} {
 		if err := a.ns.address(a.iface, a.addrs...); err != nil {
 			return err
 		}
 	}
 	return errors.Join(
-		l.Client.gateway(Guard4, Guard6), l.Server.gateway(GuardServer4, GuardServer6),
-		l.Guard.sysctl("ipv4/ip_forward", "1"), l.Guard.sysctl("ipv6/conf/all/forwarding", "1"),
-		l.PassXDP(l.Client, ToGuard))
+		l.Client.gateway(Middle4, Middle6), l.Server.gateway(MiddleServer4, MiddleServer6),
+		l.Middle.sysctl("ipv4/ip_forward", "1"), l.Middle.sysctl("ipv6/conf/all/forwarding", "1"),
+		l.PassXDP(l.Client, ToMiddle))
 }
 
 // wire makes a veth pair.
@@ -192,7 +192,7 @@ func (l *Lab) Close() error {
 	for _, p := range l.progs {
 		errs = append(errs, p.Close())
 	}
-	for _, n := range []*Namespace{l.Client, l.Guard, l.Server} {
+	for _, n := range []*Namespace{l.Client, l.Middle, l.Server} {
 		if n != nil {
 			errs = append(errs, n.remove())
 		}

@@ -37,7 +37,7 @@ func TestEveryPairTalks(t *testing.T) {
 		from, to *Namespace
 		addr     netip.Addr
 	}{
-		{l.Client, l.Guard, Guard4}, {l.Client, l.Guard, Guard6}, {l.Guard, l.Server, Server4}, {l.Guard, l.Server, Server6},
+		{l.Client, l.Middle, Middle4}, {l.Client, l.Middle, Middle6}, {l.Middle, l.Server, Server4}, {l.Middle, l.Server, Server6},
 		{l.Client, l.Server, Server4}, {l.Server, l.Client, Client6},
 	} {
 		in, err := c.to.ListenUDP(netip.AddrPortFrom(c.addr, 4433).String())
@@ -72,13 +72,13 @@ func TestProcessesRunInside(t *testing.T) {
 	out := new(bytes.Buffer)
 	cmd := exec.Command("cat", "/proc/net/dev")
 	cmd.Stdout = out
-	if err := l.Guard.Start(cmd); err != nil {
+	if err := l.Middle.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil || !strings.Contains(out.String(), ToServer) {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if err := l.Guard.Run("false"); err == nil {
+	if err := l.Middle.Run("false"); err == nil {
 		t.Error("no error from a command that failed")
 	}
 }
@@ -135,7 +135,7 @@ func TestRemovesOnlyItsOwn(t *testing.T) {
 	}
 	l, err := New("own")
 	need(t, err)
-	if all := named(t); strings.Contains(all, stale) || !strings.Contains(all, other) || !strings.Contains(all, l.Guard.Name) {
+	if all := named(t); strings.Contains(all, stale) || !strings.Contains(all, other) || !strings.Contains(all, l.Middle.Name) {
 		t.Errorf("with a lab: %s", all)
 	}
 	if err := l.Close(); err != nil {

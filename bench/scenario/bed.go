@@ -79,7 +79,7 @@ func (b *Bed) Pin(pids ...int) error {
 func (*Bed) Front() string { return lab.ToClient }
 
 func (b *Bed) build(s *Subject, t *gen.Template) error {
-	b.Service = netip.AddrPortFrom(lab.Guard4, servicePort)
+	b.Service = netip.AddrPortFrom(lab.Middle4, servicePort)
 	if s.Beyond {
 		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
 	}
@@ -90,7 +90,7 @@ func (b *Bed) build(s *Subject, t *gen.Template) error {
 	if err := b.Lab.Bare(); err != nil {
 		return err
 	}
-	if err := b.Lab.Guard.Do(func() error { return b.guardSide(s) }); err != nil {
+	if err := b.Lab.Middle.Do(func() error { return b.guardSide(s) }); err != nil {
 		return err
 	}
 	if err := b.Lab.Client.Do(func() error { return b.clientSide(s, t) }); err != nil {
@@ -100,7 +100,7 @@ func (b *Bed) build(s *Subject, t *gen.Template) error {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}
 	// Last, as it is an XDP program that makes the NAPI.
-	return b.Lab.Guard.Do(func() error { return b.own(b.Front(), s) })
+	return b.Lab.Middle.Do(func() error { return b.own(b.Front(), s) })
 }
 
 // own takes the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
@@ -150,7 +150,7 @@ const clientCatchUp = 100 * time.Microsecond
 
 // clientSide readies generator and counter, and takes the counting off the CPU under test.
 func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
-	near, err := interfaceNamed(lab.ToGuard)
+	near, err := interfaceNamed(lab.ToMiddle)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func spreadOut(device string, s *Subject) error {
 
 // neighbour tells the guard where the client is, so that no answer waits for ARP.
 func (b *Bed) neighbour() error {
-	return b.Lab.Guard.Do(func() error {
+	return b.Lab.Middle.Do(func() error {
 		front, err := interfaceNamed(b.Front())
 		if err != nil {
 			return err

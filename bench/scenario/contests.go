@@ -98,7 +98,7 @@ func padded(size int) []byte {
 // pathsContest is of all ways that an answer can take.
 func pathsContest(w *Workshop) (*Contest, error) {
 	t, err := gen.FirstHello(question())
-	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.ModeGeneric})
+	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.AttachGeneric})
 	generic.At = gen.Stack // of a program that has only skbs, answers are skbs
 	c := &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, native", guardOptions{}), generic,

@@ -54,7 +54,7 @@ func (d *daemon) start(b *Bed, shape ...string) error {
 // daemonReady asks the daemon in the guard's namespace.
 func (b *Bed) daemonReady() bool {
 	var conn net.Conn
-	err := b.Lab.Guard.Do(func() (err error) {
+	err := b.Lab.Middle.Do(func() (err error) {
 		conn, err = net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", metricsPort))
 		return err
 	})

@@ -41,7 +41,7 @@ func (b *Bed) read() (r reading, err error) {
 			return r, err
 		}
 	}
-	err = b.Lab.Guard.Do(func() error {
+	err = b.Lab.Middle.Do(func() error {
 		var err error
 		r.received, err = received(b.Front())
 		return err

@@ -46,7 +46,7 @@ func memory(e *Entry, w *Workshop) (Scenario, error) {
 func inlineHolder(w *Workshop) *Subject {
 	d, err := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
 	return &Subject{Name: "inline", At: gen.Driver, Skip: reason(err), Start: func(b *Bed) error {
-		if err := b.echo(b.Lab.Guard, b.Service); err != nil {
+		if err := b.echo(b.Lab.Middle, b.Service); err != nil {
 			return err
 		}
 		return d.inline(b)

@@ -58,7 +58,7 @@ func TestSubjectsAnswer(t *testing.T) {
 	w := NewWorkshop(t.TempDir())
 	for _, s := range []*Subject{
 		guardSubject("guard", guardOptions{services: 3, flows: 5}), roundSubject(), serverSubject("openssl", w),
-		guardSubject("generic", guardOptions{mode: bpf.ModeGeneric}),
+		guardSubject("generic", guardOptions{mode: bpf.AttachGeneric}),
 	} {
 		if s.Name == "generic" {
 			s.At = gen.Stack

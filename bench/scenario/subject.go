@@ -76,7 +76,7 @@ func lookSubject() *Subject {
 
 func attach(program func(device string) (func() error, error)) func(*Bed) error {
 	return func(b *Bed) error {
-		return b.Lab.Guard.Do(func() error {
+		return b.Lab.Middle.Do(func() error {
 			detach, err := program(b.Front())
 			if err != nil {
 				return err
@@ -92,7 +92,7 @@ func (b *Bed) serve(cmd *exec.Cmd, ready func() bool) error {
 	if err := b.neighbour(); err != nil {
 		return err
 	}
-	if err := b.start(b.Lab.Guard, cmd, ready); err != nil {
+	if err := b.start(b.Lab.Middle, cmd, ready); err != nil {
 		return err
 	}
 	return b.Pin(cmd.Process.Pid)

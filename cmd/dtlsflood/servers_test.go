@@ -40,7 +40,7 @@ func served(t *testing.T, at netip.AddrPort, check func(all told)) {
 
 // The guard answers the flood and serves the clients, with its own cookies and with the server's.
 func TestGuardUnderFlood(t *testing.T) {
-	for name, kind := range map[string]handoff.Kind{"own cookies": handoff.Trust, "the server's cookies": handoff.Harvest} {
+	for name, kind := range map[string]handoff.Mode{"own cookies": handoff.Trust, "the server's cookies": handoff.Harvest} {
 		t.Run(name, func(t *testing.T) {
 			backend := handofftest.Start(t)
 			backend.Change(func(s *handofftest.Server) { s.Trusting = kind == handoff.Trust })

@@ -13,9 +13,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-func openBackend(t *testing.T, s *handofftest.Server, kind Kind, pool int) (*Backend, error) {
+func openBackend(t *testing.T, s *handofftest.Server, kind Mode, pool int) (*Backend, error) {
 	t.Helper()
-	b, err := Open(t.Context(), Config{Server: s.Addr(), Kind: kind, Pool: pool, Log: slog.New(slog.DiscardHandler)})
+	b, err := Open(t.Context(), Config{Server: s.Addr(), Mode: kind, Pool: pool, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		t.Cleanup(b.Close)
 	}
@@ -27,7 +27,7 @@ func TestAutoFindsTheMode(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*handofftest.Server)
-		want   Kind
+		want   Mode
 		err    string
 	}{
 		{"cookie of address and port", func(*handofftest.Server) {}, Harvest, ""},
@@ -55,8 +55,8 @@ func TestAutoFindsTheMode(t *testing.T) {
 			switch {
 			case c.err == "" && err != nil:
 				t.Fatal(err)
-			case c.err == "" && b.Kind() != c.want:
-				t.Errorf("mode %v, want %v", b.Kind(), c.want)
+			case c.err == "" && b.Mode() != c.want:
+				t.Errorf("mode %v, want %v", b.Mode(), c.want)
 			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
 				t.Errorf("error %v, want one with %q", err, c.err)
 			}
@@ -99,20 +99,20 @@ func keyring(t *testing.T, texts ...byte) *cookie.Keyring {
 }
 
 // answer judges one first ClientHello and returns the cookie it gets.
-func answer(t *testing.T, m Mode, k *cookie.Keyring, h Hello) []byte {
+func answer(t *testing.T, m Verifier, k *cookie.Keyring, h Hello) []byte {
 	t.Helper()
 	hs := []Hello{h}
-	m.Judge(k, hs)
+	m.Verify(k, hs)
 	if hs[0].Verified || hs[0].Length == 0 {
 		t.Fatalf("a first ClientHello is judged %+v", hs[0])
 	}
 	return append([]byte(nil), hs[0].Answer[:hs[0].Length]...)
 }
 
-func verdict(m Mode, k *cookie.Keyring, h Hello, c []byte) Hello {
+func verdict(m Verifier, k *cookie.Keyring, h Hello, c []byte) Hello {
 	h.Cookie = c
 	hs := []Hello{h}
-	m.Judge(k, hs)
+	m.Verify(k, hs)
 	return hs[0]
 }
 
@@ -127,7 +127,7 @@ func TestModesJudge(t *testing.T) {
 	if !b.Ready() {
 		t.Fatal("not ready after Open")
 	}
-	for name, m := range map[string]Mode{"harvest": b.Mode(4), "trust": NewTrust(cookie.Measured(), 4)} {
+	for name, m := range map[string]Verifier{"harvest": b.NewVerifier(4), "trust": NewTrust(cookie.Measured(), 4)} {
 		t.Run(name, func(t *testing.T) {
 			k := keyring(t, 'a')
 			c := answer(t, m, k, newHello(1000))
@@ -167,7 +167,7 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, k := b.Mode(1), keyring(t, 'a')
+		m, k := b.NewVerifier(1), keyring(t, 'a')
 		c := answer(t, m, k, newHello(7))
 		if v := verdict(m, k, newHello(7), append(c[:length-1:length-1], ^c[length-1])); v.Verified {
 			t.Errorf("a cookie of %d is taken with a wrong end", length)
@@ -193,7 +193,7 @@ func TestHarvestResolvesCollisions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	for i := range uint16(len(b.pool.ports)) {
 		v := verdict(m, k, newHello(i), answer(t, m, k, newHello(i)))
 		if !v.Verified || !v.Port.Acquire() {
@@ -245,7 +245,7 @@ func TestRestartIsNoticed(t *testing.T) {
 	t.Parallel()
 	s := handofftest.Start(t)
 	b := running(t, s, 16)
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	old := answer(t, m, k, newHello(1))
 	b.Opened()
 	b.Settled(true)
@@ -280,7 +280,7 @@ func TestAnotherServerIsProbed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(*handofftest.Server)
-		want   Kind
+		want   Mode
 	}{
 		"other length":        {func(s *handofftest.Server) { s.Length, s.Trusting = 24, true }, Trust},
 		"bound to the random": {func(s *handofftest.Server) { s.ByRandom = true }, DoubleHVR},
@@ -293,11 +293,11 @@ func TestAnotherServerIsProbed(t *testing.T) {
 			b.Opened()
 			b.Settled(true)
 			s.Change(func(s *handofftest.Server) { s.Key = "second"; c.change(s) })
-			waitFor(t, func() bool { return b.Status().Harvests >= 2 || b.Kind() == c.want })
+			waitFor(t, func() bool { return b.Status().Harvests >= 2 || b.Mode() == c.want })
 			if c.want == DoubleHVR {
 				b.Suspect(Refused)
 			}
-			waitFor(t, func() bool { return b.Ready() && b.Kind() == c.want })
+			waitFor(t, func() bool { return b.Ready() && b.Mode() == c.want })
 		})
 	}
 }
@@ -326,7 +326,7 @@ func TestHandshakesDoNotAgeCookies(t *testing.T) {
 	_, b := openTimed(t, 2)
 	b.trials.end()
 	b.trials.passed.Store(int64(stuck / 4))
-	for _, kind := range []Kind{Harvest, DoubleHVR} { // which needs no cookies beforehand
+	for _, kind := range []Mode{Harvest, DoubleHVR} { // which needs no cookies beforehand
 		b.kind.Store(uint32(kind))
 		b.Opened()
 		began := time.Now()
@@ -354,13 +354,13 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keyring(t, 'a', 'b')
-	for name, m := range map[string]Mode{"harvest": b.Mode(8), "trust": NewTrust(cookie.Measured(), 8)} {
+	for name, m := range map[string]Verifier{"harvest": b.NewVerifier(8), "trust": NewTrust(cookie.Measured(), 8)} {
 		hs := make([]Hello, 8)
 		for i := range hs {
 			hs[i] = newHello(uint16(i))
 			hs[i].Cookie = make([]byte, 20+12*(i%2))
 		}
-		if n := testing.AllocsPerRun(50, func() { m.Judge(k, hs) }); n != 0 {
+		if n := testing.AllocsPerRun(50, func() { m.Verify(k, hs) }); n != 0 {
 			t.Errorf("%s: %v allocations a batch", name, n)
 		}
 	}

@@ -39,7 +39,7 @@ func taken(t *testing.T, b *Backend, v *Hello, c []byte) bool {
 func TestHeldCookieIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	_, b := openHeld(t, 4)
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	all := b.pool.known.Load()
 	for i := range uint16(20) {
 		c := answer(t, m, k, newHello(i))
@@ -63,7 +63,7 @@ func TestHeldCookieIsTakenOnce(t *testing.T) {
 func TestHeldCookiesAreRenewed(t *testing.T) {
 	t.Parallel()
 	_, b := openHeld(t, 4)
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	c := answer(t, m, k, newHello(1))
 	age := func(d time.Duration) {
 		for i := range b.pool.left {
@@ -95,7 +95,7 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 func TestHeldCookiesAreDoubted(t *testing.T) {
 	t.Parallel()
 	s, b := openHeld(t, 4)
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	s.Change(func(s *handofftest.Server) { s.Key = "second" })
 	c := answer(t, m, k, newHello(1))
 	if v := verdict(m, k, newHello(1), c); taken(t, b, &v, c) {

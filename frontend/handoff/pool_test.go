@@ -35,8 +35,8 @@ func openTimed(t *testing.T, pool int) (*handofftest.Server, *Backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tr := b.traits.Load(); b.Kind() != Harvest || !tr.Timed || !tr.OldTaken {
-		t.Fatalf("mode %v, traits %+v", b.Kind(), tr)
+	if tr := b.traits.Load(); b.Mode() != Harvest || !tr.Timed || !tr.OldTaken {
+		t.Fatalf("mode %v, traits %+v", b.Mode(), tr)
 	}
 	return s, b
 }

@@ -36,7 +36,7 @@ func newFlooder(t *testing.T, p *place) *flooder {
 	t.Helper()
 	f := &flooder{t: t, random: rand.New(rand.NewPCG(1, 2)), fd: -1, peers: public}
 	var guard net.HardwareAddr
-	err := p.Guard.Do(func() error {
+	err := p.Middle.Do(func() error {
 		for i, n := range spoofed {
 			via := [2]netip.Addr{lab.Client4, lab.Client6}[i].AsSlice()
 			if err := netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: n.Addr().AsSlice(), Mask: net.CIDRMask(n.Bits(), n.Addr().BitLen())}, Gw: via}); err != nil {
@@ -53,7 +53,7 @@ func newFlooder(t *testing.T, p *place) *flooder {
 		t.Fatal(err)
 	}
 	err = p.Client.Do(func() error {
-		i, err := net.InterfaceByName(lab.ToGuard)
+		i, err := net.InterfaceByName(lab.ToMiddle)
 		if err != nil {
 			return err
 		}

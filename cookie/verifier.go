@@ -1,9 +1,9 @@
 package cookie
 
-// Judge decides a batch of ClientHellos: which cookies are valid, and which fresh cookie the others get. All of
+// Verifier decides a batch of ClientHellos: which cookies are valid, and which fresh cookie the others get. All of
 // it is computed in lanes, in one pass while all cookies are of the current epoch: only those that claim the
 // previous one are computed under the previous secret, too. Not for concurrent use.
-type Judge struct {
+type Verifier struct {
 	ring              *Keyring
 	current, previous *Batch
 	hellos            []verdict
@@ -17,20 +17,20 @@ type verdict struct {
 	binding Binding // of a late one
 }
 
-// NewJudge makes a judge of at most capacity ClientHellos, for the plan that [Measured] found; nothing is
+// NewVerifier makes a Verifier of at most capacity ClientHellos, for the plan that [Measured] found; nothing is
 // allocated after that.
-func NewJudge(capacity int) *Judge { return Measured().NewJudge(capacity) }
+func NewVerifier(capacity int) *Verifier { return Measured().NewVerifier(capacity) }
 
-// NewJudge makes a judge of at most capacity ClientHellos; nothing is allocated after that.
-func (p *Plan) NewJudge(capacity int) *Judge {
-	return &Judge{
+// NewVerifier makes a Verifier of at most capacity ClientHellos; nothing is allocated after that.
+func (p *Plan) NewVerifier(capacity int) *Verifier {
+	return &Verifier{
 		current: p.NewBatch(capacity), previous: p.NewBatch(capacity),
 		hellos: make([]verdict, 0, capacity), late: make([]int, 0, capacity),
 	}
 }
 
 // Begin empties the judge and makes it ready for at most n ClientHellos, n as near as the caller knows it.
-func (j *Judge) Begin(k *Keyring, n int) {
+func (j *Verifier) Begin(k *Keyring, n int) {
 	j.ring = k
 	j.current.Reset(n)
 	j.hellos, j.late = j.hellos[:0], j.late[:0]
@@ -39,7 +39,7 @@ func (j *Judge) Begin(k *Keyring, n int) {
 // Add takes a ClientHello and the cookie in it, which is empty in a first one, and returns its number. What b
 // and c point to must stay as it is up to the last call of Valid or Cookie; b itself need not. The caller keeps
 // to what it told Begin.
-func (j *Judge) Add(b *Binding, c []byte) int {
+func (j *Verifier) Add(b *Binding, c []byte) int {
 	i := len(j.hellos)
 	j.hellos = j.hellos[:i+1]
 	h := &j.hellos[i]
@@ -54,10 +54,10 @@ func (j *Judge) Add(b *Binding, c []byte) int {
 }
 
 // Len is the number of ClientHellos added.
-func (j *Judge) Len() int { return len(j.hellos) }
+func (j *Verifier) Len() int { return len(j.hellos) }
 
 // Finish computes all cookies.
-func (j *Judge) Finish() {
+func (j *Verifier) Finish() {
 	j.finishLate()
 	j.current.Sum(j.ring.current)
 	for i := range j.hellos {
@@ -68,7 +68,7 @@ func (j *Judge) Finish() {
 }
 
 // finishLate judges the cookies of the previous epoch; those that fail get a lane for a fresh one.
-func (j *Judge) finishLate() {
+func (j *Verifier) finishLate() {
 	j.previous.Reset(len(j.late))
 	if len(j.late) == 0 {
 		return
@@ -86,11 +86,11 @@ func (j *Judge) finishLate() {
 }
 
 // Valid reports whether ClientHello i came with the cookie that the current or the previous secret gives it.
-func (j *Judge) Valid(i int) bool { return j.hellos[i].valid }
+func (j *Verifier) Valid(i int) bool { return j.hellos[i].valid }
 
 // Cookie writes the cookie under the current secret for a ClientHello that is not valid; one that is keeps its
 // own.
-func (j *Judge) Cookie(i int, dst *[Size]byte) {
+func (j *Verifier) Cookie(i int, dst *[Size]byte) {
 	if h := &j.hellos[i]; h.valid {
 		copy(dst[:], h.cookie)
 	} else {
