@@ -24,6 +24,7 @@ func (w *worker) fromClients() {
 			return
 		}
 		w.now = w.service.clock()
+		w.follow()
 		w.counts.Filled(n)
 		w.judge()
 		w.dispatch()
@@ -34,38 +35,53 @@ func (w *worker) fromClients() {
 	}
 }
 
-// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once.
+// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once for each back end.
 func (w *worker) judge() {
-	w.hellos = w.hellos[:0]
+	for _, h := range w.active {
+		h.hellos, h.next = h.hellos[:0], 0
+	}
 	port := w.service.port
 	for i := range w.in.Len() {
 		// The element past the end is scratch until the datagram turns out to be a ClientHello.
-		h := &w.hellos[:len(w.hellos)+1][len(w.hellos)]
+		to := w.active[0]
+		h := to.scratch()
 		w.what[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
 		if w.what[i] != hello.OK {
 			continue
 		}
 		peer := w.in.Route(i).Peer()
+		if len(w.active) > 1 {
+			to = w.handOf(&peer.IP)
+			parsed := h.ClientHello
+			h = to.scratch()
+			h.ClientHello = parsed
+		}
 		h.Binding.Source, h.Binding.SourcePort = peer.IP, peer.Port
 		h.Binding.DestinationPort = port
 		h.Binding.Version, h.Binding.Random = h.Version, h.Random
 		h.Verified, h.Port, h.Length = false, nil, 0
-		w.hellos = w.hellos[:len(w.hellos)+1]
+		to.hellos = to.hellos[:len(to.hellos)+1]
+		w.by[i] = to
 	}
-	w.mode.Verify(w.service.keys.Load(), w.hellos)
+	keys := w.serving.keys.Load()
+	for _, h := range w.active {
+		if h.verifier != nil {
+			h.verifier.Verify(keys, h.hellos)
+		}
+	}
 }
 
 // dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
 // verified ClientHello may stand right behind the first.
 func (w *worker) dispatch() {
-	hellos := w.hellos
 	for i := range w.in.Len() {
 		switch r := w.what[i]; {
 		case r >= hello.Malformed:
 			w.counts.Count(metrics.Dropped(r))
 		case r == hello.OK:
-			w.hello(i, &hellos[0])
-			hellos = hellos[1:]
+			to := w.by[i]
+			to.next++
+			w.hello(i, to, &to.hellos[to.next-1])
 		default:
 			f := w.flows.Lookup(w.in.Route(i).Peer())
 			if f == nil {
@@ -79,7 +95,7 @@ func (w *worker) dispatch() {
 }
 
 // hello answers a ClientHello, or opens a flow for it.
-func (w *worker) hello(slot int, h *handoff.Hello) {
+func (w *worker) hello(slot int, to *hand, h *handoff.Hello) {
 	if len(h.Cookie) > 0 {
 		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
 		// ClientHello again that opened its flow.
@@ -93,7 +109,7 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 			return
 		}
 		if h.Verified {
-			w.open(slot, h)
+			w.open(slot, to, h)
 			return
 		}
 	}
@@ -130,9 +146,9 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 // limited reports whether a verified client is one too many at the moment, and counts it.
 func (w *worker) limited(h *handoff.Hello) bool {
 	switch {
-	case !w.service.sources.Take(&h.Binding.Source, w.now):
+	case !w.serving.sources.Take(&h.Binding.Source, w.now):
 		w.counts.Count(metrics.SourceRate)
-	case !w.service.all.Take(w.service.config.BackendHelloRate, w.now):
+	case !w.service.all.Take(w.serving.settings.BackendHelloRate, w.now):
 		w.counts.Count(metrics.ServiceRate)
 	default:
 		return false
@@ -142,7 +158,7 @@ func (w *worker) limited(h *handoff.Hello) bool {
 
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. The client's old
 // flow, if there is one, ends only here, where the new one has proved its address (RFC 6347 section 4.2.8).
-func (w *worker) open(slot int, h *handoff.Hello) {
+func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	route := w.in.Route(slot)
 	if w.limited(h) {
 		return
@@ -159,20 +175,22 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 		}
 		w.end(f)
 	}
-	port := w.port(h)
+	port := w.port(to, h)
 	if port == nil {
 		w.counts.Count(metrics.NoPort)
 		return
 	}
 	f := w.flows.Open(route, port, &h.ClientHello, w.now)
-	f.Prelude = handoff.PreludeOf(w.mode)
+	f.Prelude = handoff.PreludeOf(to.verifier)
 	if w.poller.Add(port.FD(), f.Event()) != nil {
 		w.flows.Close(f)
 		w.counts.Count(metrics.NoPort)
 		return
 	}
 	f.Shaking = relay.Server | relay.Client
-	w.service.backend.Opened()
+	f.Server = to.number
+	to.flows++
+	to.end.Opened()
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
@@ -181,9 +199,9 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 }
 
 // port gets the port that a verified client's flow goes through, nil if there is none to be had.
-func (w *worker) port(h *handoff.Hello) *relay.Upstream {
+func (w *worker) port(to *hand, h *handoff.Hello) *relay.Upstream {
 	if h.Port == nil {
-		port, err := relay.OpenUpstream(w.service.backend.Server(), nil)
+		port, err := relay.OpenUpstream(to.end.Server(), nil)
 		if err != nil {
 			return nil
 		}
@@ -266,6 +284,6 @@ func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)
 	if err != nil {
-		w.service.backend.Suspect(handoff.Unanswered)
+		w.hands[f.Server].end.Suspect(handoff.Unanswered)
 	}
 }

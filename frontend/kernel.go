@@ -17,21 +17,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// XDP says what runs in the kernel in front of the workers. With an empty Interface nothing does.
-type XDP struct {
-	Interface      string
-	Mode           bpf.AttachMode
-	Answer         bpf.Answer // who answers ClientHellos; AnswerAuto is the best that the service and the mode allow
-	Unverified     bpf.Unverified
-	UnverifiedRate bpf.Rate  // for UnverifiedLimit
-	Pass           bpf.Class // protocols that share the port and are let through
-	AnswerRate     bpf.Rate  // answers of one CPU in the kernel, to all services together; zero: no limit
-	PassWhenLost   bool      // ClientHellos that nobody answers, with the daemon dead, go to the server
-	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
-	Monitor        bool      // count verdicts, enforce nothing
-	Pin            string    // directory on a bpffs below which programs and maps outlive the process; "": they do not
-}
-
 // Times between a daemon and its programs.
 const (
 	// beatEvery and lostAfter: ten heartbeats may be missed before a daemon counts as dead, so that neither the
@@ -45,11 +30,12 @@ const (
 
 // kernel is the XDP side of a server.
 type kernel struct {
-	config *XDP
-	guard  *bpf.Programs
-	ours   bool // what is attached is of this process
-	mode   bpf.AttachMode
-	log    *slog.Logger
+	config  *XDP
+	secrets *secrets // those that the programs have
+	guard   *bpf.Programs
+	ours    bool // what is attached is of this process
+	mode    bpf.AttachMode
+	log     *slog.Logger
 }
 
 // openKernel loads the programs, or takes over what an earlier guard left in force; nothing is attached yet.
@@ -64,10 +50,10 @@ func openKernel(c *Config) (*kernel, error) {
 		return nil, fmt.Errorf("--keep-attached needs a bpffs, and --pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
 	default:
 		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
-			"mend", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
+			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -80,6 +66,16 @@ func openKernel(c *Config) (*kernel, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// slotsOf is how many slots for harvested cookies the services may need.
+func slotsOf(c *Config) (n int) {
+	for i := range c.Services {
+		if len(c.Services[i].Backends) == 1 {
+			n += handoff.Ports(c.Services[i].Settings.HarvestPool)
+		}
+	}
+	return n
 }
 
 // onBPFFS reports whether dir is on a bpffs, or would be if it were made.
@@ -106,63 +102,52 @@ func (v *service) key() bpf.ServiceKey {
 	return k
 }
 
-// table makes the memory of v's pool, where the programs read it.
-func (k *kernel) table(v *service, size int) handoff.Table {
+// table makes the memory of a pool, where the programs read it.
+func (k *kernel) table(v *service, e *end, size int) handoff.Table {
 	var err error
-	if v.slots, err = k.guard.NewSlots(size); err != nil {
-		k.log.Warn("XDP cannot give harvested cookies: workers will", "listen", v.listen, "error", err)
+	if e.slots, err = k.guard.NewSlots(size); err != nil {
+		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
 		return handoff.NewTable(size)
 	}
-	return handoff.Table{Slots: handoff.SlotsOf(v.slots.Memory), Clock: v.slots.Clock}
+	return handoff.Table{Slots: handoff.SlotsOf(e.slots.Memory), Clock: e.slots.Clock}
 }
 
-// format says how far the programs know the cookies of the hand-off that v needs at the moment.
-func (v *service) format() bpf.Format {
-	switch k := v.kind(); {
-	case k.OwnCookies(v.inline), k == handoff.DoubleHVR:
-		return bpf.FormatV1
-	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
-		return bpf.FormatQt
-	case k == handoff.Harvest && v.slots.Memory != nil && v.backend.CookieLength() <= cookie.Size:
-		return bpf.FormatHarvest
+// told is what the programs know of a service.
+type told struct {
+	serving *serving
+	division
+	mode handoff.Mode
+}
+
+// tells is what the programs must know of v now.
+func (k *kernel) tells(v *service) (told, error) {
+	t := told{serving: v.now.Load()}
+	if modes := t.serving.modes(); len(modes) > 0 {
+		t.mode = modes[0]
 	}
-	return bpf.FormatWorkers
+	var err error
+	if t.division, err = divide(v.situation(k.mode)); err != nil {
+		err = fmt.Errorf("%s: %w", v.name, err)
+	}
+	return t, err
 }
 
-// manner is what the programs are told of a service's hand-off.
-type manner struct {
-	kind   handoff.Mode
-	format bpf.Format
-}
-
-func (v *service) manner() manner { return manner{v.kind(), v.format()} }
-
-// protect tells the programs of a service, as if they were attached in the given mode.
-func (k *kernel) protect(v *service, mode bpf.AttachMode) error {
-	c := v.config
+// protect tells the programs of a service.
+func (k *kernel) protect(v *service, t told) error {
+	o := t.serving.settings
 	s := bpf.Service{
-		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Format: v.format(), Slots: v.slots,
-		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
-		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
-		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
+		ServiceKey: v.key(), Proxy: !v.inline, Answer: t.answer, Format: t.format, FlowHellos: t.hellos,
+		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 	}
-	// Where the programs do not know a right cookie, a client that showed one to a worker may show it again.
-	s.FlowHellos = v.kind() == handoff.DoubleHVR || v.inline && s.Format == bpf.FormatWorkers
-	if v.inline && len(v.workers) > 0 {
-		s.WorkersPort = v.workers[0].conn.Local().Port()
+	if len(t.serving.ends) == 1 {
+		s.Slots = t.serving.ends[0].slots
 	}
-	switch {
-	case s.Format == bpf.FormatWorkers && k.config.Answer == bpf.AnswerXDP:
-		return fmt.Errorf("%w: --answer xdp needs cookies that the kernel can make, and only workers can make those of %v, which %v is handed over by: leave --answer out, or see to it that --handoff trust can be used",
-			ErrUsage, v.kind(), v.listen)
-	case s.Format == bpf.FormatWorkers:
-		s.Answer = bpf.AnswerWorkers
-	case k.config.Answer == bpf.AnswerAuto && mode == bpf.AttachNative:
-		s.Answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)
-	}
-	if !v.inline { // the proxy's own limits come after the cookie
-		s.SourceRate, s.ServiceRate = bpf.Rate{}, bpf.Rate{}
+	if v.inline { // the proxy's own limits come after the cookie
+		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
+		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
+		if len(v.workers) > 0 {
+			s.WorkersPort = v.workers[0].conn.Local().Port()
+		}
 	}
 	return k.guard.SetService(s)
 }
@@ -181,7 +166,11 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	for _, v := range services {
-		if err := k.protect(v, bpf.AttachNative); err != nil {
+		t, err := k.tells(v)
+		if err == nil {
+			err = k.protect(v, t)
+		}
+		if err != nil {
 			return err
 		}
 		for i, w := range v.workers {
@@ -202,16 +191,9 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	k.ours = true
-	if k.mode == bpf.AttachGeneric {
-		for _, v := range services {
-			if err := k.protect(v, k.mode); err != nil {
-				return err
-			}
-		}
-		if k.config.Mode == bpf.AttachAuto {
-			k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
-				"see", "dtlsguard check --interface "+k.config.Interface)
-		}
+	if k.mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
+		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
+			"hint", "dtlsguard check --interface "+k.config.Interface)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil
@@ -260,13 +242,10 @@ func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
 	}
 }
 
-// beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a
-// restart with another way to be handed clients.
-func (k *kernel) beat(ctx context.Context, services []*service) {
-	told := make([]manner, len(services))
-	for i, v := range services {
-		told[i] = v.manner()
-	}
+// beat tells the programs that the daemon is alive until ctx ends, and of what changes: back ends that answer at last, or
+// come back after a restart with another way to be handed clients, and settings.
+func (k *kernel) beat(ctx context.Context, services func() []*service) {
+	known := make(map[*service]told)
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
@@ -276,12 +255,17 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 		case <-t.C:
 		}
 		k.guard.Heartbeat()
-		for i, v := range services {
-			if now := v.manner(); now != told[i] {
-				told[i] = now
-				if err := k.protect(v, k.mode); err != nil {
-					k.log.Error("XDP could not follow the back end", "listen", v.listen, "error", err)
-				}
+		for _, v := range services() {
+			now, err := k.tells(v)
+			if known[v] == now {
+				continue
+			}
+			known[v] = now
+			if err == nil {
+				err = k.protect(v, now)
+			}
+			if err != nil {
+				v.log.Error("XDP could not follow the back end", "error", err)
 			}
 		}
 	}
@@ -294,7 +278,7 @@ func (k *kernel) detach() {
 		return
 	}
 	if err := k.guard.Detach(); err != nil {
-		k.log.Error("XDP could not be detached", "error", err, "mend", "dtlsguard unload --interface "+k.config.Interface)
+		k.log.Error("XDP could not be detached", "error", err, "hint", "dtlsguard unload --interface "+k.config.Interface)
 	}
 }
 

@@ -61,8 +61,15 @@ func (r *Readiness) err() error {
 
 // Ready is nil if clients can be served through every service.
 func (s *Server) Ready() error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	return s.ready()
+}
+
+func (s *Server) ready() error {
 	var errs []error
-	for _, r := range s.Readiness() {
+	for _, v := range s.services {
+		r := v.readiness()
 		errs = append(errs, r.err())
 	}
 	return errors.Join(errs...)
@@ -71,11 +78,16 @@ func (s *Server) Ready() error {
 // Available is nil while the guard as a whole is worth sending clients to: at least one service is ready, so that a dead
 // back end does not take the guard away from the healthy services.
 func (s *Server) Available() error {
-	all := s.Readiness()
-	for _, r := range all {
-		if r.Ready {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	return s.available()
+}
+
+func (s *Server) available() error {
+	for _, v := range s.services {
+		if v.readiness().Ready {
 			return nil
 		}
 	}
-	return s.Ready()
+	return s.ready()
 }

@@ -117,7 +117,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		cancel()
 	}
-	setSessionNice(s.config.Nice, s.config.Log)
+	preferSession(s.config.Nice, s.config.Log)
 	services := s.list()
 	for _, v := range services {
 		v.announce()

@@ -29,7 +29,6 @@ type service struct {
 	clock   func() int64 // nanoseconds since the server was made
 	kernel  *kernel      // nil: no XDP
 	workers []*worker
-	slots   bpf.Slots // of its pool, where the programs can read them
 
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target

@@ -270,4 +270,3 @@ func (e *end) score(ip *[16]byte) float64 {
 	u := (float64(h>>11) + 0.5) / (1 << 53) // in (0, 1)
 	return -e.weight / math.Log(u)
 }
-

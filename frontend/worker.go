@@ -24,11 +24,15 @@ type worker struct {
 	cpu     int // -1: not pinned
 	poller  *udpbatch.Poller
 
-	in       *udpbatch.Batch // from clients
-	what     []hello.Reason  // of each slot of in
-	hellos   []handoff.Hello // the ClientHellos among them
-	answers  *udpbatch.Queue
-	mode     handoff.Verifier
+	in      *udpbatch.Batch // from clients
+	what    []hello.Reason  // of each slot of in
+	answers *udpbatch.Queue
+
+	serving *serving // that the hands are of
+	hands   []*hand  // by number, which flows have; nil: the number is free
+	active  []*hand  // those that new clients go to
+	by      []*hand  // slot -> whose ClientHello it is
+
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
@@ -45,7 +49,6 @@ type worker struct {
 	counts metrics.Counters
 	now    int64 // nanoseconds since the server started; read once per batch
 	swept  int64
-	heard  bool // a server said something since then
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -63,9 +66,9 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
 		service: s, conn: conn, cpu: cpu,
-		what: make([]hello.Reason, size), hellos: make([]handoff.Hello, 0, size),
-		answers: udpbatch.NewQueue(size), mode: s.mode(size),
-		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
+		what: make([]hello.Reason, size), by: make([]*hand, size),
+		answers: udpbatch.NewQueue(size),
+		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size),
 		flows: relay.NewTable(s.quota, s.config.IdleTimeout),
 	}
@@ -84,6 +87,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		w.close()
 		return nil, err
 	}
+	w.follow()
 	return w, nil
 }
 
@@ -91,6 +95,12 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 func (w *worker) close() {
 	for f := w.flows.Stalest(); f != nil; f = w.flows.Stalest() {
 		w.end(f)
+	}
+	for _, h := range w.hands {
+		if h != nil {
+			h.left = true
+			w.drop(h)
+		}
 	}
 	w.poller.Close()
 	w.conn.Close()
@@ -126,6 +136,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 			return fmt.Errorf("worker on %v: %w", w.conn.Local(), err)
 		}
 		w.now = w.service.clock()
+		w.follow()
 		for i := range n {
 			if e := w.poller.Event(i); e.A == listenToken {
 				w.fromClients()
@@ -157,13 +168,19 @@ func (w *worker) sweep() {
 	for f := w.flows.Expired(w.now); f != nil; f = w.flows.Expired(w.now) {
 		w.end(f)
 	}
-	if w.heard {
-		w.heard = false
-		w.service.backend.Heard()
-	}
 	// 3 s: after the client's first two retransmissions (1 s and 2 s, RFC 6347 section 4.2.4.1).
-	if w.flows.Silent(w.now - int64(3*time.Second)) {
-		w.service.backend.Suspect(handoff.Unanswered)
+	silent := w.flows.Silent(w.now - int64(3*time.Second))
+	for _, h := range w.hands {
+		if h == nil || h.end == nil {
+			continue
+		}
+		if h.heard {
+			h.heard = false
+			h.end.Heard()
+		}
+		if silent {
+			h.end.Suspect(handoff.Unanswered)
+		}
 	}
 }
 
@@ -172,18 +189,21 @@ func (w *worker) end(f *relay.Flow) {
 	if w.kernel != nil {
 		w.kernel.forget(w.service, f.Client)
 	}
+	h := w.hands[f.Server]
 	if f.Shaking != 0 {
-		w.service.backend.Settled(false)
+		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
 	w.flows.Close(f)
+	h.flows--
+	w.drop(h)
 }
 
 // ended notes that a side has sent its last of f's handshake, or something behind it. Which side is the last depends: in a
 // full handshake the server, when a session is resumed the client.
 func (w *worker) ended(f *relay.Flow, side relay.Side) {
 	if f.Shaking &^= side; f.Shaking == 0 {
-		w.service.backend.Settled(true)
+		w.hands[f.Server].end.Settled(true)
 	}
 }
 
@@ -194,10 +214,11 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	first := w.back.Len()
 	n, err := f.Port.Recv(w.back)
-	w.heard = w.heard || n > 0
+	server := w.hands[f.Server]
+	server.heard = server.heard || n > 0
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
-		w.service.backend.Suspect(handoff.Unanswered)
+		server.end.Suspect(handoff.Unanswered)
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
@@ -210,14 +231,14 @@ func (w *worker) fromServer(f *relay.Flow) {
 				w.counts.Count(metrics.ServerVerify)
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
-				w.service.backend.Suspect(handoff.Refused)
+				server.end.Suspect(handoff.Refused)
 				w.end(f) // so that the client's next ClientHello is judged anew
 				return
 			}
 			continue
 		}
 		if f.State == relay.Opening && hello.IsAlert(d) {
-			w.service.backend.Suspect(handoff.Unanswered)
+			server.end.Suspect(handoff.Unanswered)
 		}
 		if f.Shaking != 0 && hello.IsProtected(d) {
 			w.ended(f, relay.Server)
