@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
@@ -19,7 +19,7 @@ type guardOptions struct {
 
 // guardSubject is the guard's XDP program that answers by itself.
 func guardSubject(name string, o guardOptions) *Subject {
-	return &Subject{Name: name, At: gen.Driver, Handled: rightAnswers, Start: func(b *Bed) error { return startGuard(b, o) }}
+	return &Subject{Name: name, At: xdp.Driver, Handled: rightAnswers, Start: func(b *Bed) error { return startGuard(b, o) }}
 }
 
 // guardEpoch is that of the guard's secret: what byte 0 of a cookie must be for the guard to compute it.

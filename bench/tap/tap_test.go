@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
@@ -161,14 +161,14 @@ func TestServerComesBack(t *testing.T) {
 
 // What a demonstration must show none of is seen where there is some.
 func TestFloodIsMarked(t *testing.T) {
-	tap := open(t, echo(t), flood.Marker)
-	second, err := traffic.WithCookie(flood.Marked()[0].Templates[0].Bytes, make([]byte, 20))
+	tap := open(t, echo(t), sockets.Marker)
+	second, err := traffic.WithCookie(sockets.Marked()[0].Templates[0].Bytes, make([]byte, 20))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := flood.New(flood.Config{
+	f, err := sockets.New(sockets.Config{
 		Flow: traffic.Flow{Destination: tap.Addr()}, Pace: traffic.Pace{Rate: 500},
-		Mix: append(flood.Marked(), traffic.Item{Name: "second", Weight: 1, Templates: []traffic.Template{second}}),
+		Mix: append(sockets.Marked(), traffic.Item{Name: "second", Weight: 1, Templates: []traffic.Template{second}}),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/peers"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
@@ -84,7 +84,7 @@ func (f *flooder) send(n int) {
 // datagram is one of the flood: a first ClientHello, one with a wrong cookie, or junk. All bear the flood's mark.
 func (f *flooder) datagram(i int) []byte {
 	b := hellotest.New()
-	b.SessionID = []byte(flood.Marker)
+	b.SessionID = []byte(sockets.Marker)
 	switch i % 4 {
 	case 1: // as long as the guard's own, and now and then of the right epoch
 		b.Cookie, b.MessageSeq = make([]byte, 32), 1

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
 	"github.com/dtlsguard/dtlsguard/bench/lab"
 )
 
@@ -83,7 +83,7 @@ func (p *tap) look() {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if bytes.Contains(b[:n], []byte(flood.Marker)) {
+		if bytes.Contains(b[:n], []byte(sockets.Marker)) {
 			p.flood++
 		}
 	}
