@@ -32,6 +32,9 @@ type Backend struct {
 	Weight  int    // its share of the clients, relative to the other back ends; 0: 1
 }
 
+// At is the back end at one address.
+func At(a netip.AddrPort) []Backend { return []Backend{{Address: a.String()}} }
+
 // Inline reports whether the service is a server on this host that keeps its port.
 func (s *Service) Inline() bool { return len(s.Backends) == 0 }
 

@@ -22,18 +22,22 @@ import (
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
 func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
-	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute}
+	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute, Cookies: cookie.Measured()}
 	backend, err := handoff.Open(t.Context(), handoff.Config{Server: handofftest.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(backend.Close)
 	start := time.Now()
 	s := &service{
-		config: c, port: 4433, backend: backend, keys: new(cookie.Store), sources: limit.NewTable(limit.Rate{}),
-		quota: relay.NewQuota(c.MaxFlows), clock: func() int64 { return int64(time.Since(start)) },
+		config: c, port: 4433, quota: relay.NewQuota(c.MaxFlows), clock: func() int64 { return int64(time.Since(start)) },
 	}
-	s.keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
+	keys := new(cookie.Store)
+	keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
+	e := &end{Backend: backend, weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
+	e.users.Store(1)
+	close(e.ended)
+	t.Cleanup(e.release)
+	s.now.Store(&serving{settings: new(Settings), keys: keys, sources: limit.NewTable(limit.Rate{}), ends: []*end{e}})
 	conn, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{ReceiveBuffer: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +48,7 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	}
 	t.Cleanup(w.close)
 	if mode != nil {
-		w.mode = mode(backend)
+		w.active[0].verifier = mode(backend)
 	}
 	client, err := udpbatch.Dial(conn.Local())
 	if err != nil {

@@ -129,7 +129,7 @@ func TestLongCookies(t *testing.T) {
 	p.refused(p.command(append(proxy()[:4], "--handoff", "auto", "--answer", "xdp")...), exitUsage, "--answer xdp", "harvest", "leave --answer out")
 	p.free()
 	g := p.run(proxy()[:4]...)
-	if h := g.status().Services[0].Backend; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
+	if h := g.status().Services[0].Backends[0]; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
 		t.Fatalf("back end: %+v", h)
 	}
 	newFlooder(t, p).send(1000)
@@ -206,7 +206,7 @@ func TestHarvestPrograms(t *testing.T) {
 				to, from := public[0], behind[0]
 				srv := serve(t, p.Server, from, command(from)...)
 				g := p.run("--listen", to.String(), "--backend", from.String(), "--xdp-mode", mode)
-				if h := g.status().Services[0].Backend.Handoff; h != "harvest" {
+				if h := g.status().Services[0].Backends[0].Handoff; h != "harvest" {
 					t.Fatalf("hand-off is %s", h)
 				}
 				newFlooder(t, p).send(1000)
@@ -242,8 +242,8 @@ func TestHarvest(t *testing.T) {
 			}
 			g := p.run(append(proxy(), "--answer", answer)...)
 			for _, s := range g.status().Services {
-				if s.Backend.Handoff != "harvest" {
-					t.Fatalf("hand-off is %s", s.Backend.Handoff)
+				if s.Backends[0].Handoff != "harvest" {
+					t.Fatalf("hand-off is %s", s.Backends[0].Handoff)
 				}
 			}
 			f := newFlooder(t, p)
