@@ -8,7 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 )
 
 // BenchmarkCookie is what a cookie costs in the kernel, made and compared: a ClientHello with a wrong one less one with

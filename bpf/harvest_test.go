@@ -10,11 +10,11 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // harvested is a service of harvested cookies on both sides: the programs, and a worker's mode over the same slots.
@@ -38,7 +38,7 @@ func harvesting(t testing.TB, n int) *harvested {
 		t.Fatal(err)
 	}
 	b, err := handoff.Open(t.Context(), handoff.Config{
-		Server: handofftest.Start(t).Addr(), Mode: handoff.Harvest, Pool: max(1, n*16/17), Log: slog.New(slog.DiscardHandler),
+		Server: server.Start(t).Addr(), Mode: handoff.Harvest, Pool: max(1, n*16/17), Log: slog.New(slog.DiscardHandler),
 		Table: func(int) handoff.Table { return handoff.Table{Slots: handoff.SlotsOf(s.Memory), Clock: s.Clock} },
 	})
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // qtCookie is Qt's formula, word for word.

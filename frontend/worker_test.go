@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -23,7 +23,7 @@ import (
 func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
 	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute, Cookies: cookie.Measured()}
-	backend, err := handoff.Open(t.Context(), handoff.Config{Server: handofftest.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
+	backend, err := handoff.Open(t.Context(), handoff.Config{Server: server.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

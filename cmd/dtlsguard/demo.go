@@ -15,7 +15,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
-	"github.com/dtlsguard/dtlsguard/bench/tap"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 

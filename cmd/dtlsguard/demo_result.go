@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
-	"github.com/dtlsguard/dtlsguard/bench/tap"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/tap"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
 )
 
 // needOpenSSL skips where the command is missing; in CI it must be there.

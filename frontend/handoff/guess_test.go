@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -21,7 +21,7 @@ type guessing struct {
 // newGuessing makes one in front of a pool, right after a rotation. silent is how many of its ports have no cookie.
 func newGuessing(t *testing.T, pool, silent int) *guessing {
 	t.Helper()
-	b, err := openBackend(t, handofftest.Start(t), Harvest, pool)
+	b, err := openBackend(t, server.Start(t), Harvest, pool)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,10 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -34,7 +34,7 @@ const vectorSecret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c
 // library is a kind of server of which the formula is checked.
 type library struct {
 	kind   Mode
-	server string // in bench/peers
+	server string // in bench/testkit/peers
 	module string // of pkg-config
 }
 
@@ -104,7 +104,7 @@ func TestNativeFormulasLive(t *testing.T) {
 	if err := os.WriteFile(secret, []byte(vectorSecret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := bytes.NewBufferString("# Cookies of real servers (bench/peers) under the secret 000102..1f: mode, library, whether the server's\n" +
+	out := bytes.NewBufferString("# Cookies of real servers (bench/testkit/peers) under the secret 000102..1f: mode, library, whether the server's\n" +
 		"# socket is of IPv6 and sees IPv4 v4-mapped, sender, ClientHello, cookie. Made by\n" +
 		"# go test ./frontend/handoff -run TestNativeFormulasLive -update\n")
 	for _, l := range libraries {

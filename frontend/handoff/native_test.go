@@ -3,10 +3,10 @@ package handoff
 import (
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // whole is newHello with the rest of a ClientHello.
@@ -26,7 +26,7 @@ func whole(t *testing.T, port uint16) Hello {
 // inline.
 func natives(t *testing.T, pool, size int) (proxy, inline map[Mode]Verifier) {
 	t.Helper()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	proxy, inline = make(map[Mode]Verifier), make(map[Mode]Verifier)
 	for kind := range kindLen {
 		if kind.Native() {

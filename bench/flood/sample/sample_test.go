@@ -10,7 +10,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -78,19 +78,19 @@ func want(t *testing.T, r Report, events map[Event]int) {
 // Each kind of server shows in the events.
 func TestServers(t *testing.T) {
 	for name, c := range map[string]struct {
-		server func(*handofftest.Server)
+		server func(*server.Server)
 		events map[Event]int
 	}{
-		"own cookie for each source": {func(*handofftest.Server) {}, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
-		"cookies with a clock":       {func(s *handofftest.Server) { s.Lifetime = 1 }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
-		"keeps who asks":             {func(s *handofftest.Server) { s.Counts = true }, map[Event]int{Compared: -1, Unrepeated: -1, Accepted: -2}},
-		"takes any cookie":           {func(s *handofftest.Server) { s.Trusting = true }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
-		"silent":                     {func(s *handofftest.Server) { s.Silent = true }, map[Event]int{Unanswered: -1}},
-		"without cookies":            {func(s *handofftest.Server) { s.NoCookies = true }, map[Event]int{Wrong: -1}},
+		"own cookie for each source": {func(*server.Server) {}, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
+		"cookies with a clock":       {func(s *server.Server) { s.Lifetime = 1 }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
+		"keeps who asks":             {func(s *server.Server) { s.Counts = true }, map[Event]int{Compared: -1, Unrepeated: -1, Accepted: -2}},
+		"takes any cookie":           {func(s *server.Server) { s.Trusting = true }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
+		"silent":                     {func(s *server.Server) { s.Silent = true }, map[Event]int{Unanswered: -1}},
+		"without cookies":            {func(s *server.Server) { s.NoCookies = true }, map[Event]int{Wrong: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := handofftest.Start(t)
+			s := server.Start(t)
 			s.Change(c.server)
 			r := run(t, s.Addr(), 6, 2)
 			want(t, r, c.events)
@@ -107,8 +107,8 @@ func TestServers(t *testing.T) {
 // The same cookie for all is told, and clients of a server that knows its own cookies no more are refused.
 func TestSharedAndRefused(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) { s.ByPort = false })
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.ByPort = false })
 	r := run(t, s.Addr(), 6, 0)
 	want(t, r, map[Event]int{Compared: -1, Shared: int(r.Events[Clients]) - 1, Same: -1})
 }

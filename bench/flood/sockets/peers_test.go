@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 // Every server there is to compare with answers what a flood asks: none takes the record sequence numbers for a replay,

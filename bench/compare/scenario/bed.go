@@ -1,0 +1,260 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/cookie"
+)
+
+// The flood's sources, out of the lab's network of RFC 2544 and none of its hosts.
+const sources4 = "198.18.128.0/17"
+
+// servicePort is that of every service under test.
+const servicePort = 4433
+
+// Bed is one lab with something under test in its guard namespace and a flood that comes to it.
+type Bed struct {
+	Lab     *lab.Lab
+	Service netip.AddrPort
+
+	key     *cookie.Key // of the guard under test, if it is one
+	flow    xdp.Flow
+	counter *xdp.Counter
+	round   bool             // answers go back
+	floods  []*xdp.Generator // one for each CPU that they run on
+	cpus    []int            // of what is under test
+	shared  bool             // and of the generator
+	tasks   []int            // all that is under test
+	daemon  int              // process of the guard under test, if it is one
+	closers []func() error
+}
+
+// beds numbers them: their namespaces need names of their own.
+var beds atomic.Int32
+
+// newBed makes a lab, puts the subject into it and readies a flood of t; nil: there will be none.
+func newBed(s *Subject, t *xdp.Template) (*Bed, error) {
+	l, err := lab.New(fmt.Sprintf("bench%d", beds.Add(1)))
+	if err != nil {
+		return nil, err
+	}
+	b := &Bed{Lab: l, closers: []func() error{l.Close}}
+	if err := b.build(s, t); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Close ends all, last made first.
+func (b *Bed) Close() error {
+	var errs []error
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		errs = append(errs, b.closers[i]())
+	}
+	b.closers = nil
+	return errors.Join(errs...)
+}
+
+// Defer has f called when the bed is closed.
+func (b *Bed) Defer(f func() error) { b.closers = append(b.closers, f) }
+
+// Pin confines processes or threads to the CPUs under test and has their time counted as theirs.
+func (b *Bed) Pin(pids ...int) error {
+	b.tasks = append(b.tasks, pids...)
+	return pin(b.cpus, pids...)
+}
+
+// Front is the interface that the flood comes in by.
+func (*Bed) Front() string { return lab.ToClient }
+
+func (b *Bed) build(s *Subject, t *xdp.Template) error {
+	b.Service = netip.AddrPortFrom(lab.Middle4, servicePort)
+	if s.Beyond {
+		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
+	}
+	b.flow.Destination, b.flow.Sources = b.Service, netip.MustParsePrefix(sources4)
+	if b.cpus, b.shared = s.Shared, true; b.cpus == nil {
+		b.cpus, b.shared = []int{subjectCPU}, false
+	}
+	if err := b.Lab.Bare(); err != nil {
+		return err
+	}
+	if err := b.Lab.Middle.Do(func() error { return b.guardSide(s) }); err != nil {
+		return err
+	}
+	if err := b.Lab.Client.Do(func() error { return b.clientSide(s, t) }); err != nil {
+		return err
+	}
+	if err := s.Start(b); err != nil {
+		return fmt.Errorf("start %s: %w", s.Name, err)
+	}
+	// Last, as it is an XDP program that makes the NAPI.
+	return b.Lab.Middle.Do(func() error { return b.own(b.Front(), s) })
+}
+
+// own takes the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
+// CPUs needs no threads for that: a frame goes into the queue of its sender's CPU, and is processed there.
+func (b *Bed) own(device string, s *Subject) error {
+	if s.Shared != nil {
+		return nil
+	}
+	i, err := interfaceNamed(device)
+	if err != nil {
+		return err
+	}
+	threads, err := threadedNAPI(i.Index)
+	if err != nil {
+		return err
+	}
+	return b.Pin(threads...)
+}
+
+// guardSide readies the guard's end: where sources are, and a ring for what is redirected to it.
+func (b *Bed) guardSide(s *Subject) error {
+	front, err := interfaceNamed(b.Front())
+	if err != nil {
+		return err
+	}
+	b.flow.Peer = front.HardwareAddr
+	if err := errors.Join(spreadOut(front.Name, s), queued(front.Name), whole(front.Name)); err != nil {
+		return err
+	}
+	client := lab.Client4.AsSlice()
+	_, sources, err := net.ParseCIDR(sources4)
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{Dst: sources, Gw: client}); err != nil {
+		return fmt.Errorf("route to the flood's sources: %w", err)
+	}
+	return nil
+}
+
+// counterPoll is how often the counter looks for answers. A ring takes 256, and a bare swap sends 5 a us.
+const counterPoll = 20 * time.Microsecond
+
+// clientCatchUp is little, as a flood that makes good for the time that clients had its CPU would come in bursts that no
+// ring takes.
+const clientCatchUp = 100 * time.Microsecond
+
+// clientSide readies generator and counter, and takes the counting off the CPU under test.
+func (b *Bed) clientSide(s *Subject, t *xdp.Template) error {
+	near, err := interfaceNamed(lab.ToMiddle)
+	if err != nil {
+		return err
+	}
+	b.flow.Interface, b.round = near, s.At == xdp.Return
+	if err := errors.Join(spreadOut(near.Name, s), queued(near.Name)); err != nil {
+		return err
+	}
+	if t == nil {
+		// With an XDP program, as only then what the guard sends by XDP_TX is taken at once.
+		return errors.Join(b.Lab.PassXDP(b.Lab.Client, near.Name), quietNAPI(near.Index))
+	}
+	if b.counter, err = xdp.Count(b.flow, s.At); err != nil {
+		return err
+	}
+	b.Defer(b.counter.Close)
+	generators := s.Shared
+	if s.Shared == nil {
+		generators = []int{generatorCPU}
+		threads, err := polledNAPI(near.Index, counterPoll)
+		if err != nil {
+			return err
+		}
+		// Urgent, as the generator shares its CPU and would fill the ring while it has it.
+		if err := errors.Join(pin(generators, threads...), urgent(threads...)); err != nil {
+			return err
+		}
+	}
+	var o xdp.Options
+	if s.Clients {
+		o.CatchUp, o.Carry = clientCatchUp, true
+		if err := summed(near.Name); err != nil {
+			return err
+		}
+	}
+	for _, o.CPU = range generators {
+		g, err := xdp.NewMix(b.flow, traffic.Single(*t), o)
+		if err != nil {
+			return err
+		}
+		b.Defer(g.Close)
+		b.floods = append(b.floods, g)
+	}
+	return nil
+}
+
+// quietNAPI takes the packet processing of an interface to the generator's CPU.
+func quietNAPI(index int) error {
+	threads, err := threadedNAPI(index)
+	if err != nil {
+		return err
+	}
+	return pin([]int{generatorCPU}, threads...)
+}
+
+// spreadOut gives an interface a queue for each of the machine's first CPUs, if the subject shares them.
+func spreadOut(device string, s *Subject) error {
+	if s.Shared == nil {
+		return nil
+	}
+	return setQueues(device, subjectCPU+1)
+}
+
+// neighbour tells the guard where the client is, so that no answer waits for ARP.
+func (b *Bed) neighbour() error {
+	return b.Lab.Middle.Do(func() error {
+		front, err := interfaceNamed(b.Front())
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: front.Index, State: netlink.NUD_PERMANENT,
+			IP: lab.Client4.AsSlice(), HardwareAddr: b.flow.Interface.HardwareAddr,
+		})
+	})
+}
+
+// primed runs f after a flood has come and ended: what it left keeps going round.
+func (b *Bed) primed(f func() error) error {
+	if err := b.under(0, func() error { time.Sleep(settle); return nil }); err != nil {
+		return err
+	}
+	return f()
+}
+
+// under runs f while the flood comes at rate, 0 for all that the generators can.
+func (b *Bed) under(rate float64, f func() error) error {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, len(b.floods))
+	for _, g := range b.floods {
+		if err := g.SetRate(rate / float64(len(b.floods))); err != nil {
+			return err
+		}
+	}
+	for _, g := range b.floods {
+		go func() { ended <- g.Run(ctx) }()
+	}
+	errs := []error{f()}
+	stop()
+	for range b.floods {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// settle is how long a flood runs before it is looked at: the callers' first set-up, and queues that fill.
+const settle = 300 * time.Millisecond

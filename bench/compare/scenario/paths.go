@@ -1,0 +1,85 @@
+package scenario
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+)
+
+// path is a way to the server, which start puts up in the guard's namespace.
+func path(name string, beyond bool, start func(*Bed) error) *Subject {
+	s := &Subject{Name: name, At: xdp.Stack, Beyond: beyond}
+	s.Start = func(b *Bed) error {
+		if err := b.serverSide(s); err != nil {
+			return err
+		}
+		return start(b)
+	}
+	return s
+}
+
+// routePath is the kernel's forwarding and nothing else.
+func routePath() *Subject {
+	return path("no guard", true, func(*Bed) error { return nil })
+}
+
+// inlinePath is that with the guard's program before it.
+func inlinePath() *Subject {
+	return path("dtlsguard inline", true, func(b *Bed) error { return startGuard(b, guardOptions{}) })
+}
+
+// proxyPath is the daemon as a proxy with one worker.
+func proxyPath(name string, w *Workshop, xdp bool) *Subject {
+	answer := ""
+	if xdp {
+		answer = "workers"
+	}
+	d, err := newDaemon(w, "trust", answer, "--hello-rate", "0")
+	s := path(name, false, func(b *Bed) error { return d.proxy(b, streamServer) })
+	s.Skip = reason(err)
+	return s
+}
+
+// nginxModules is where Debian has them.
+const nginxModules = "/usr/lib/nginx/modules"
+
+// nginxConfig relays each client's datagrams to the server from a socket of the client's own.
+const nginxConfig = `load_module %s/ngx_stream_module.so;
+daemon off;
+master_process off;
+pid %s/nginx.pid;
+error_log stderr error;
+events { worker_connections 4096; }
+stream {
+	server {
+		listen %v udp rcvbuf=4m sndbuf=4m;
+		proxy_pass %v;
+		proxy_timeout 60s;
+	}
+}
+`
+
+// nginxPath is nginx's UDP proxy with one process.
+func nginxPath(w *Workshop) *Subject {
+	binary, err := exec.LookPath("nginx")
+	if err == nil {
+		_, err = os.Stat(filepath.Join(nginxModules, "ngx_stream_module.so"))
+	}
+	s := path("nginx UDP stream proxy", false, func(b *Bed) error {
+		config := filepath.Join(w.dir, "nginx.conf")
+		text := fmt.Sprintf(nginxConfig, nginxModules, w.dir, b.Service, streamServer)
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			return err
+		}
+		cmd := exec.Command(binary, "-p", w.dir, "-e", "stderr", "-c", config)
+		return b.serve(cmd, func() bool { return peers.Listens(cmd.Process.Pid, b.Service) })
+	})
+	if err != nil {
+		s.Skip = fmt.Sprintf("no nginx with its stream module (apt-get install nginx-light libnginx-mod-stream): %v", err)
+	}
+	return s
+}

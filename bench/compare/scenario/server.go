@@ -1,0 +1,90 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// server is one of the peers' that is built and can be started.
+type server struct {
+	*peers.Server
+	binary string
+	id     peers.Identity
+}
+
+// newServer builds the server of that name. An error says what to install.
+func newServer(name string, w *Workshop) (s server, err error) {
+	s.Server = peers.Find(name)
+	if s.binary, err = w.servers.Build(&s.Program); err == nil {
+		s.id, err = w.identity()
+	}
+	return s, err
+}
+
+func (s *server) command(at netip.AddrPort, cookies string) (cmd *exec.Cmd, listening func() bool) {
+	cmd = exec.Command(s.binary, peers.Arguments(at, s.id, cookies)...)
+	return cmd, func() bool { return peers.Listens(cmd.Process.Pid, at) }
+}
+
+// start starts it at the service's address, in the guard's namespace, on the CPU under test.
+func (s *server) start(b *Bed, cookies string) error { return b.serve(s.command(b.Service, cookies)) }
+
+// startBehind starts it at streamServer, beyond the guard's namespace.
+func (s *server) startBehind(b *Bed, cookies string) error {
+	cmd, listening := s.command(streamServer, cookies)
+	return b.start(b.Lab.Server, cmd, listening)
+}
+
+// streamServer is where the servers beyond the guard's namespace are.
+var streamServer = netip.AddrPortFrom(lab.Server4, servicePort)
+
+// serverSubject is a server with sockets.
+func serverSubject(name string, w *Workshop) *Subject {
+	server, err := newServer(name, w)
+	s := &Subject{Name: server.Title, At: xdp.Stack, Handled: rightAnswers, Skip: reason(err)}
+	if !server.Answers {
+		s.Handled = allAnswers
+	}
+	s.Start = func(b *Bed) error { return server.start(b, "") }
+	return s
+}
+
+// preferredSubject is a server with one thread and sockets, at the priority that the guard's workers give themselves.
+func preferredSubject(name string, w *Workshop) *Subject {
+	s := serverSubject(name, w)
+	s.Name += ", their priority"
+	start := s.Start
+	s.Start = func(b *Bed) error {
+		if err := start(b); err != nil {
+			return err
+		}
+		pid := b.tasks[len(b.tasks)-1]
+		err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(frontend.DefaultNice)), 0)
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil // a kernel that does not share the CPU between sessions
+		}
+		return errors.Join(err, unix.Setpriority(unix.PRIO_PROCESS, pid, frontend.DefaultNice))
+	}
+	return s
+}
+
+// reason is why something is skipped; "": it is not.
+func reason(errs ...error) string {
+	for _, err := range errs {
+		if err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}

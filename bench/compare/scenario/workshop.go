@@ -1,0 +1,40 @@
+package scenario
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+)
+
+// modulePackage is this module: what is measured is the source that is there.
+const modulePackage = "github.com/dtlsguard/dtlsguard"
+
+// Workshop makes what scenarios need, each thing once, and only if it is needed.
+type Workshop struct {
+	dir      string
+	servers  peers.Builder
+	identity func() (peers.Identity, error)
+	daemon   func() (binary string, err error)
+}
+
+// NewWorkshop makes one that works in dir.
+func NewWorkshop(dir string) *Workshop {
+	return &Workshop{
+		dir: dir, servers: peers.Builder{Dir: dir},
+		identity: sync.OnceValues(func() (peers.Identity, error) { return peers.NewIdentity(dir) }),
+		daemon:   sync.OnceValues(func() (string, error) { return buildDaemon(dir) }),
+	}
+}
+
+func buildDaemon(dir string) (string, error) {
+	const source = modulePackage + "/cmd/dtlsguard"
+	binary := filepath.Join(dir, "dtlsguard")
+	if out, err := exec.Command("go", "build", "-o", binary, source).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build %s: %s", source, strings.TrimSpace(string(out)))
+	}
+	return binary, nil
+}

@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+)
+
+// builds are the programs of bench/testkit/peers that tests have asked for.
+var builds peers.Builder
+
+// build compiles a program of bench/testkit/peers.
+func build(t *testing.T, p *peers.Program) string {
+	t.Helper()
+	need(t, "cc")
+	return built(t)(builds.Build(p))
+}
+
+// built is what a build has made; where it could not, the test is skipped, or fails in CI.
+func built(t *testing.T) func(path string, err error) string {
+	return func(path string, err error) string {
+		t.Helper()
+		if err != nil && os.Getenv("CI") != "true" {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+}
+
+// startPeer starts a server of bench/testkit/peers. cookies are what it is told they shall be.
+func startPeer(t *testing.T, addr netip.AddrPort, name, cookies string) *server {
+	t.Helper()
+	s := peers.Find(name)
+	cert, key := certFiles(t)
+	p := start(t, "", build(t, &s.Program), peers.Arguments(addr, peers.Identity{Certificate: cert, Key: key}, cookies)...)
+	awaitListener(t, p, addr)
+	return &server{program: p, addr: addr, closed: "closed"}
+}
+
+// peerClient is a client of bench/testkit/peers.
+func peerClient(name string) dialer {
+	return func(t *testing.T, addr netip.AddrPort) association {
+		t.Helper()
+		c := peers.FindClient(name)
+		return &gnutlsClient{start(t, "", build(t, c), addr.Addr().String(), strconv.Itoa(int(addr.Port())))}
+	}
+}
+
+// awaitListener waits until something has the server's port.
+func awaitListener(t *testing.T, p *program, addr netip.AddrPort) {
+	t.Helper()
+	eventually(t, p.name+" listens", func() bool {
+		select {
+		case <-p.exited:
+			t.Fatalf("%s ended as soon as it was started", p.name)
+		default:
+		}
+		return peers.Listens(p.cmd.Process.Pid, addr)
+	})
+}
+
+// coapKey is the pre-shared key of coap-server and its clients.
+const coapKey = "a-key-for-tests"
+
+// coapClient is libcoap's: a program that asks one thing, each time in an association of its own.
+type coapClient struct {
+	t       *testing.T
+	addr    netip.AddrPort
+	library string
+}
+
+func coap(library string) dialer {
+	return func(t *testing.T, addr netip.AddrPort) association { return &coapClient{t, addr, library} }
+}
+
+// ping puts text into a resource of the client's own, and gets it back.
+func (c *coapClient) ping(text string) {
+	c.t.Helper()
+	need(c.t, "coap-client-"+c.library)
+	uri := "coaps://" + c.addr.String() + "/" + c.library
+	c.ask("-m", "put", "-e", text, uri)
+	if got := c.ask("-m", "get", uri); !strings.Contains(got, text) {
+		c.t.Errorf("coap-client-%s put %q and got %q", c.library, text, got)
+	}
+}
+
+// ask runs the program, which ends by itself.
+func (c *coapClient) ask(args ...string) string {
+	c.t.Helper()
+	args = append([]string{"-B", strconv.Itoa(int(patience.Seconds())), "-u", "me", "-k", coapKey}, args...)
+	out, err := exec.CommandContext(c.t.Context(), "coap-client-"+c.library, args...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "4.") || strings.Contains(string(out), "ERR") {
+		c.t.Fatalf("coap-client-%s %s: %v\n%s", c.library, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// exchange is for servers of other protocols.
+func (c *coapClient) exchange(string, string) { c.t.Helper(); c.t.Fatal("coap-client cannot say that") }
+
+func (*coapClient) close() {}
