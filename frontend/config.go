@@ -3,7 +3,6 @@ package frontend
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -86,6 +85,7 @@ type Config struct {
 	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery
 	Resolve      Resolver      // nil: the system's
 
+	MAC     cookie.MAC   // of the guard's own cookies
 	Cookies *cookie.Plan // how workers compute cookies; nil: in the fastest way
 	Entropy io.Reader    // nil: crypto/rand
 	Log     *slog.Logger
@@ -129,9 +129,6 @@ const (
 
 // DefaultHelloRate lets one address reconnect at will, and a NAT with a few dozen clients, too.
 var DefaultHelloRate = limit.Rate{PerSecond: 10, Burst: 20}
-
-// ErrUsage marks errors in what was asked for, as opposed to what could not be done.
-var ErrUsage = errors.New("usage")
 
 // complete fills in the defaults and refuses what cannot work.
 func (c *Config) complete() error {

@@ -1,7 +1,6 @@
 package frontend
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // rule is one thing that a configuration must not do, and what to say if it does.
@@ -18,15 +18,11 @@ type rule struct {
 	args   []any
 }
 
-func usage(format string, a ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrUsage}, a...)...)
-}
-
-// first is the error of the first rule that is broken.
+// firstBroken is the error of the first rule that is broken.
 func firstBroken(rules ...rule) error {
 	for _, r := range rules {
 		if r.broken {
-			return usage(r.say, r.args...)
+			return hint.Usagef(r.say, r.args...)
 		}
 	}
 	return nil
@@ -48,7 +44,6 @@ func (c *Config) check() error {
 func (c *Config) checkNumbers() error {
 	return firstBroken(
 		when(len(c.Services) == 0, "nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT, or --protect ADDRESS:PORT and --interface NAME, or services in a --config file"),
-		when(len(c.Services) > bpf.MaxServices, "%d services: want at most %d", len(c.Services), bpf.MaxServices),
 		when(c.Workers < 0 || c.Workers > 1024, "--workers %d: want 1 to 1024", c.Workers),
 		when(c.Nice < -20 || c.Nice > 19, "--worker-nice %d: want -20 (first in line) to 19", c.Nice),
 		when(c.Batch < 1 || c.Batch > MaxBatch, "--batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch),
@@ -90,7 +85,7 @@ func (c *Config) checkServices() error {
 func (s *Service) checkBackend(b Backend) error {
 	host, portText, err := net.SplitHostPort(b.Address)
 	if err != nil {
-		return usage("--backend %q: want HOST:PORT, with an IPv6 address in [brackets]", b.Address)
+		return hint.Usagef("--backend %q: want HOST:PORT, with an IPv6 address in [brackets]", b.Address)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	addr, notAddress := netip.ParseAddr(host)
@@ -126,7 +121,7 @@ func (c *Config) checkAddresses() error {
 		seen[a] = true
 		for _, b := range s.Backends {
 			if backends[b.Address] {
-				return usage("--listen %v has back end %s twice: give one, with a weight", a, b.Address)
+				return hint.Usagef("--listen %v has back end %s twice: give one, with a weight", a, b.Address)
 			}
 			backends[b.Address] = true
 		}

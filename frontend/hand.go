@@ -38,7 +38,7 @@ func (w *worker) turnTo(s *serving) {
 		}
 	}
 	if s.fit != nil {
-		w.add(&hand{verifier: handoff.NewInline(*s.fit, w.service.listen, w.service.config.Cookies, size)})
+		w.add(&hand{verifier: handoff.NewInline(*s.fit, w.service.listen, w.service.config.MAC, w.service.config.Cookies, size)})
 	}
 	if len(w.active) == 0 {
 		w.add(&hand{})

@@ -49,8 +49,6 @@ func (v *service) lookInline(ctx context.Context) {
 				v.change(func(s *serving) { s.fit = &fit })
 				v.log.Info("serving", "handoff", fit.Mode.String())
 			}
-		case errors.Is(err, handoff.ErrNoMode) && s.fit != nil: // it has come back as another one
-			v.change(func(s *serving) { s.fit = nil })
 		}
 	} else {
 		err := handoff.Ask(ctx, v.probeAddress())
@@ -93,11 +91,15 @@ func (v *service) probeAddress() netip.AddrPort {
 
 // fitInline finds out how the server takes verified clients.
 func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error) {
+	asked := s.settings.Handoff
+	if asked == handoff.Trust {
+		asked = handoff.Auto // which says if the server does not
+	}
 	var shared *cookie.Keyring
 	if s.settings.SecretFile != "" {
 		shared = s.keys.Load()
 	}
-	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), s.settings.Handoff, shared)
+	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared)
 	if err != nil && s.settings.Monitor && errors.As(err, new(*handoff.Misfit)) {
 		return handoff.Fit{Mode: handoff.Trust}, nil // nothing is enforced, so nobody is handed over
 	}

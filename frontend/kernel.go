@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,11 +37,14 @@ type kernel struct {
 	ours    bool // what is attached is of this process
 	mode    bpf.AttachMode
 	log     *slog.Logger
+
+	mu    sync.Mutex
+	known map[*service]told // what the programs were told
 }
 
 // openKernel loads the programs, or takes over what an earlier guard left in force; nothing is attached yet.
 func openKernel(c *Config) (*kernel, error) {
-	k := &kernel{config: &c.XDP, log: c.Log}
+	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
 	pin := ""
 	switch {
 	case c.XDP.Pin == "":
@@ -173,6 +177,7 @@ func (k *kernel) attach(services []*service) error {
 		if err != nil {
 			return err
 		}
+		k.known[v] = t
 		for i, w := range v.workers {
 			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
 			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
@@ -242,10 +247,9 @@ func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
 	}
 }
 
-// beat tells the programs that the daemon is alive until ctx ends, and of what changes: back ends that answer at last, or
-// come back after a restart with another way to be handed clients, and settings.
+// beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
+// another way to be handed clients.
 func (k *kernel) beat(ctx context.Context, services func() []*service) {
-	known := make(map[*service]told)
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
@@ -256,18 +260,30 @@ func (k *kernel) beat(ctx context.Context, services func() []*service) {
 		}
 		k.guard.Heartbeat()
 		for _, v := range services() {
-			now, err := k.tells(v)
-			if known[v] == now {
-				continue
-			}
-			known[v] = now
-			if err == nil {
-				err = k.protect(v, now)
-			}
-			if err != nil {
-				v.log.Error("XDP could not follow the back end", "error", err)
-			}
+			k.follow(v)
 		}
+	}
+}
+
+// follow tells the programs what has changed of a service. A nil kernel is told nothing.
+func (k *kernel) follow(v *service) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now, err := k.tells(v)
+	if was, ok := k.known[v]; !ok || was == now {
+		return // it is not protected yet, or any more; or nothing has changed
+	}
+	k.known[v] = now
+	if err == nil {
+		err = k.protect(v, now)
+	}
+	v.refused.Store(nil)
+	if err != nil {
+		v.refused.Store(&err)
+		v.log.Error("XDP could not follow the back end", "error", err)
 	}
 }
 

@@ -1,12 +1,12 @@
 package frontend
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // situation is all that decides who answers the ClientHellos of a service that has programs in front of it.
@@ -17,6 +17,7 @@ type situation struct {
 	slots        bool           // the programs can read the pool of the one back end
 	cookieLength int            // bytes of the cookies in that pool
 	foreign      bool           // its secret is another one than the programs have
+	mac          cookie.MAC     // of the guard's own cookies
 	asked        bpf.Answer
 	attached     bpf.AttachMode
 	workers      bool // it has workers
@@ -42,7 +43,7 @@ func divide(s situation) (division, error) {
 	d.hellos = slices.Contains(s.modes, handoff.DoubleHVR) || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
-		return d, fmt.Errorf("%w: --answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", ErrUsage, s.modes[0])
+		return d, hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", s.modes[0])
 	case d.format == bpf.FormatWorkers:
 		d.answer = bpf.AnswerWorkers
 	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative:
@@ -56,18 +57,24 @@ func (s *situation) format() bpf.Format {
 	if s.foreign {
 		return bpf.FormatWorkers
 	}
+	own := bpf.FormatV1
+	if s.mac == cookie.SipHash {
+		own = bpf.FormatV2
+	}
 	one := s.modes[0]
 	if len(s.modes) > 1 {
 		for _, m := range s.modes {
-			if !m.OwnCookies(s.inline) {
+			if m != handoff.Trust && m != handoff.Replay {
 				return bpf.FormatWorkers
 			}
 		}
-		return bpf.FormatV1
+		return own
 	}
 	switch {
-	case one.OwnCookies(s.inline), one == handoff.DoubleHVR:
+	case one == handoff.NativeHMAC && s.inline:
 		return bpf.FormatV1
+	case one == handoff.Trust, one == handoff.Replay, one == handoff.DoubleHVR:
+		return own
 	case one == handoff.NativeQt && s.inline && !s.mapped:
 		return bpf.FormatQt
 	case one == handoff.Harvest && s.slots && s.cookieLength <= cookie.Size:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // TestWhoAnswers: each row is a situation and who answers in it.
@@ -42,7 +43,7 @@ func TestWhoAnswers(t *testing.T) {
 	} {
 		got, err := divide(c.situation)
 		if c.refuse {
-			if !errors.Is(err, ErrUsage) {
+			if !errors.Is(err, hint.ErrUsage) {
 				t.Errorf("%s: %v, want a refusal", name, err)
 			}
 			continue

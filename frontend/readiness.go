@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // Readiness says whether clients of a service can be served.
@@ -17,12 +19,16 @@ type Readiness struct {
 // readiness of one service: it is ready if one of its back ends is.
 func (v *service) readiness() Readiness {
 	r := Readiness{Service: v.name, Listen: v.listen.String()}
+	if err := v.refused.Load(); err != nil {
+		r.Reasons = append(r.Reasons, say(*err))
+		return r
+	}
 	if v.inline {
 		h := v.inlineHealth()
 		if r.Ready = h.up; !r.Ready {
 			why := "the server has not been asked yet"
 			if h.why != nil {
-				why = h.why.Error()
+				why = say(h.why)
 			}
 			r.Reasons = append(r.Reasons, why)
 		}
@@ -42,6 +48,15 @@ func (v *service) readiness() Readiness {
 		}
 	}
 	return r
+}
+
+// say is an error and what to do about it, in one line.
+func say(err error) string {
+	text := hint.Line(err)
+	if h := hint.Of(err); h != "" {
+		text += ": " + h
+	}
+	return text
 }
 
 // Readiness is that of each service.

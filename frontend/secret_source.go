@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // secretSource is where cookie secrets come from. A secrets calls its methods one at a time.
@@ -87,7 +88,7 @@ func (f *fileSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
 	r, err := os.Open(f.file)
 	if err != nil {
 		f.seen = nil // whatever comes there next is new
-		return nil, fmt.Errorf("read the secret file: %w (make one: dtlsguard secret generate > %s)", err, f.file)
+		return nil, hint.Add(fmt.Errorf("read the secret file: %w", err), "make one: dtlsguard secret generate > "+f.file)
 	}
 	defer r.Close()
 	if f.seen, err = r.Stat(); err != nil {
@@ -95,7 +96,7 @@ func (f *fileSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
 	}
 	list, err := cookie.ParseSecrets(r)
 	if err != nil {
-		return nil, fmt.Errorf("secret file %s: %w", f.file, err)
+		return nil, hint.Add(fmt.Errorf("secret file %s: %w", f.file, err), "make a secret: dtlsguard secret generate")
 	}
 	if f.seen.Mode().Perm()&0o077 != 0 {
 		f.log.Warn("secret file can be read by others", "file", f.file, "hint", "chmod 600 "+f.file)

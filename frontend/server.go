@@ -34,7 +34,7 @@ type secretKey struct {
 }
 
 // New opens all that a guard needs, but asks no back end yet. What fails is said in one line that names the
-// fix, and leaves nothing behind; errors.Is(err, ErrUsage) tells a wrong configuration from bad luck.
+// fix, and leaves nothing behind; errors.Is(err, hint.ErrUsage) tells a wrong configuration from bad luck.
 func New(c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ type service struct {
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target
 	now     atomic.Pointer[serving]
+	refused atomic.Pointer[error]  // why the programs do not follow; nil: they do
 	health  atomic.Pointer[health] // inline; nil: it was not looked at yet
 
 	stop    chan struct{} // closed when the workers are to end
@@ -60,18 +61,26 @@ func (v *service) change(f func(*serving)) {
 	for _, w := range v.workers {
 		w.poller.Wake()
 	}
+	v.kernel.follow(v)
 }
 
-// publish brings the targets' back ends to the workers.
-func (v *service) publish() {
+// serve brings next, a back end of target t that has answered, to the workers and programs, in the place of the one before.
+func (v *service) serve(t *target, next *end) {
 	v.change(func(s *serving) {
 		s.ends = nil
-		for _, t := range v.targets {
-			if e := t.end.Load(); e != nil {
+		for _, other := range v.targets {
+			e := other.end.Load()
+			if other == t {
+				e = next
+			}
+			if e != nil {
 				s.ends = append(s.ends, e)
 			}
 		}
 	})
+	if old := t.end.Swap(next); old != nil {
+		old.release()
+	}
 }
 
 // modes is how clients are handed over at the moment, by back end.
@@ -89,7 +98,7 @@ func (s *serving) modes() (modes []handoff.Mode) {
 func (v *service) situation(attached bpf.AttachMode) situation {
 	s := v.now.Load()
 	t := situation{
-		inline: v.inline, modes: s.modes(), asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
+		inline: v.inline, modes: s.modes(), mac: v.config.MAC, asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
 		foreign: v.kernel != nil && s.secrets != v.kernel.secrets,
 	}
 	if s.fit != nil {
@@ -139,6 +148,9 @@ func (s *Server) open(c *Service) (*service, error) {
 	if err := v.addWorkers(conns); err != nil {
 		v.close()
 		return nil, err
+	}
+	if m := c.Settings.Handoff; c.Inline() && m != handoff.Auto && !m.Native() {
+		v.change(func(s *serving) { s.fit = &handoff.Fit{Mode: m} }) // the server is asked all the same, whether it does so
 	}
 	for _, b := range c.Backends {
 		v.targets = append(v.targets, newTarget(v, b))

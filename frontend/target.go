@@ -188,7 +188,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	v := t.service
 	s := v.now.Load()
 	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
-	c := handoff.Config{Server: server, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Cookies: v.config.Cookies, Log: v.log}
+	c := handoff.Config{Server: server, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, MAC: v.config.MAC, Cookies: v.config.Cookies, Log: v.log}
 	if s.settings.SecretFile != "" {
 		c.Keys = s.keys.Load
 	}
@@ -210,13 +210,9 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 
 // replace puts a server in the place of the one before, whose flows end in their own time.
 func (t *target) replace(next *end) {
-	old := t.end.Swap(next)
+	t.service.serve(t, next)
 	st := next.Status()
 	t.service.log.Info("serving", "backend", t.config.Address, "address", st.Server, "handoff", st.Handoff, "why", st.Why)
-	t.service.publish()
-	if old != nil {
-		old.release()
-	}
 }
 
 // close drops the server, after the service's workers have let go of it and its context has ended.
@@ -236,7 +232,7 @@ func (t *target) status() handoff.Status {
 	if e == nil {
 		st := handoff.Status{Server: t.config.Address, Handoff: t.service.now.Load().settings.Handoff.String(), Why: "it has not answered yet"}
 		if why != nil {
-			st.Why = why.Error()
+			st.Why = say(why)
 		}
 		return st
 	}

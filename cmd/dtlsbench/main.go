@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 const usage = `dtlsbench measures the guard beside what it is compared with. It needs root and two CPUs.
@@ -23,7 +25,7 @@ func main() {
 		return
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "dtlsbench:", err)
+		hint.Print(os.Stderr, err, "see dtlsbench -help")
 		os.Exit(1)
 	}
 }

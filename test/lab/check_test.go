@@ -12,7 +12,7 @@ import (
 // checked is the outcome of `dtlsguard check --json`.
 type checked struct {
 	OK       bool
-	Findings []struct{ Level, Name, Text, Mend string }
+	Findings []struct{ Level, Name, Text, Hint string }
 	Backend  *struct {
 		Trusts bool `json:"trusts"`
 	}
@@ -29,8 +29,8 @@ func (p *place) check(cmd *exec.Cmd) (c checked) {
 	}
 	ok := true
 	for _, f := range c.Findings {
-		if ok = ok && f.Level != "FAIL"; (f.Mend == "") != (f.Level == "PASS") {
-			p.t.Errorf("%+v: want a mend for what is not good, and none for what is", f)
+		if ok = ok && f.Level != "FAIL"; (f.Hint == "") != (f.Level == "PASS") {
+			p.t.Errorf("%+v: want a hint for what is not good, and none for what is", f)
 		}
 	}
 	if c.OK != ok || (status == 0) != ok {

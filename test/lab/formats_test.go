@@ -111,9 +111,11 @@ func TestFormulaOfWorkers(t *testing.T) {
 	write(t, secrets, p.secret())
 	startPeer(t, p.Middle, public[0], "wolfssl", secrets)
 	args := first("--handoff", "native-wolfssl", "--secret-file", secrets)
-	p.refused(p.command(append(args, "--answer", "xdp")...), exitUsage, "--answer xdp", "native-wolfssl", "leave --answer out")
+	g := p.attach(append(args, "--answer", "xdp")...)
+	g.unready("--answer xdp", "native-wolfssl", "leave --answer out")
+	g.stop()
 	p.free()
-	g := p.run(args...)
+	g = p.run(args...)
 	newAsker(t, p, public[0]).until(guardCookie, "from a worker")
 	if v := g.status().XDP.Verdicts; v["answered"] > 0 || v["steered"] == 0 {
 		t.Errorf("what became of ClientHellos: %v", v)
@@ -126,9 +128,11 @@ func TestFormulaOfWorkers(t *testing.T) {
 func TestLongCookies(t *testing.T) {
 	p := newPlace(t)
 	srv := startPeer(t, p.Server, behind[0], "openssl", "timed")
-	p.refused(p.command(append(proxy()[:4], "--handoff", "auto", "--answer", "xdp")...), exitUsage, "--answer xdp", "harvest", "leave --answer out")
+	g := p.attach(append(proxy()[:4], "--handoff", "auto", "--answer", "xdp")...)
+	g.unready("--answer xdp", "harvest", "leave --answer out")
+	g.stop()
 	p.free()
-	g := p.run(proxy()[:4]...)
+	g = p.run(proxy()[:4]...)
 	if h := g.status().Services[0].Backends[0]; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
 		t.Fatalf("back end: %+v", h)
 	}

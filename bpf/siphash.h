@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "types.h"
+
+// SipHash-2-4 with 128 bits of output (Aumasson, Bernstein: "SipHash: a fast short-input PRF", and its reference code)
+// over the 55 bytes of a binding. With the length that the padding adds they are seven words of 64 bits, with no rest.
+
+// What the reference code mixes in where the output has 128 bits.
+enum { SIPHASH_128 = 0xee, SIPHASH_SECOND = 0xdd };
+
+static __always_inline __u64 rotate(__u64 x, const int n) { return x << n | x >> (64 - n); }
+
+#define SIPHASH_ROUND(v0, v1, v2, v3)   \
+	do {                            \
+		v0 += v1;               \
+		v2 += v3;               \
+		v1 = rotate(v1, 13);    \
+		v3 = rotate(v3, 16);    \
+		v1 ^= v0;               \
+		v3 ^= v2;               \
+		v0 = rotate(v0, 32);    \
+		v2 += v1;               \
+		v0 += v3;               \
+		v1 = rotate(v1, 17);    \
+		v3 = rotate(v3, 21);    \
+		v1 ^= v2;               \
+		v3 ^= v0;               \
+		v2 = rotate(v2, 32);    \
+	} while (0)
+
+// siphash leaves the tag of the message in s->m under k in s->tag. A global function: the verifier checks it once and not
+// at each call, and for that it must return something.
+__noinline int siphash(struct siphash *s, const struct key *k)
+{
+	if (!s || !k)
+		return -1;
+	__u64 v0 = k->sip[0] ^ 0x736f6d6570736575, v1 = k->sip[1] ^ 0x646f72616e646f6d ^ SIPHASH_128;
+	__u64 v2 = k->sip[0] ^ 0x6c7967656e657261, v3 = k->sip[1] ^ 0x7465646279746573;
+#pragma unroll
+	for (int i = 0; i < SIPHASH_WORDS; i++) {
+		v3 ^= s->m[i];
+		SIPHASH_ROUND(v0, v1, v2, v3);
+		SIPHASH_ROUND(v0, v1, v2, v3);
+		v0 ^= s->m[i];
+	}
+	v2 ^= SIPHASH_128;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		SIPHASH_ROUND(v0, v1, v2, v3);
+	s->tag[0] = v0 ^ v1 ^ v2 ^ v3;
+	v1 ^= SIPHASH_SECOND;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		SIPHASH_ROUND(v0, v1, v2, v3);
+	s->tag[1] = v0 ^ v1 ^ v2 ^ v3;
+	return 0;
+}
