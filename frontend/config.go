@@ -77,8 +77,11 @@ type Config struct {
 	Batch   int // datagrams per system call; 0: DefaultBatch
 	Nice    int // of the workers' threads (nice(2)): -20 to 19
 
-	MaxFlows    int
-	IdleTimeout time.Duration
+	MaxFlows          int
+	FlowsPerSource    int // /32 or /64, and eight times that per /24 or /48; < 0: no limit
+	HalfOpenPerSource int // the same, of those whose handshake is not finished
+	HandshakeTimeout  time.Duration
+	IdleTimeout       time.Duration
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
@@ -116,6 +119,12 @@ const (
 	DefaultMaxFlows = 65536
 	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
 	DefaultIdleTimeout = 5 * time.Minute
+	// DefaultFlowsPerSource and DefaultHalfOpenPerSource: one host needs few; a carrier's NAT needs more and gets them
+	// while there is room (relay.Limits).
+	DefaultFlowsPerSource    = 256
+	DefaultHalfOpenPerSource = 32
+	// DefaultHandshakeTimeout, since the last message of the handshake, is for round trips of 20 s.
+	DefaultHandshakeTimeout = 30 * time.Second
 	// DefaultReceiveBuffer holds some 5000 small datagrams, 25 ms of what one worker can answer: longer than
 	// the scheduler or the garbage collector ever keep it away.
 	DefaultReceiveBuffer = 4 << 20
@@ -127,14 +136,17 @@ const (
 	MaxWeight = 1000
 )
 
-// DefaultHelloRate lets one address reconnect at will, and a NAT with a few dozen clients, too.
-var DefaultHelloRate = limit.Rate{PerSecond: 10, Burst: 20}
+// DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
+var DefaultHelloRate = limit.DefaultSource
 
 // complete fills in the defaults and refuses what cannot work.
 func (c *Config) complete() error {
 	defaulted(&c.Workers, runtime.GOMAXPROCS(0))
 	defaulted(&c.Batch, DefaultBatch)
 	defaulted(&c.MaxFlows, DefaultMaxFlows)
+	defaulted(&c.FlowsPerSource, DefaultFlowsPerSource)
+	defaulted(&c.HalfOpenPerSource, DefaultHalfOpenPerSource)
+	defaulted(&c.HandshakeTimeout, DefaultHandshakeTimeout)
 	defaulted(&c.ReceiveBuffer, DefaultReceiveBuffer)
 	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)

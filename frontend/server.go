@@ -17,7 +17,8 @@ type Server struct {
 	config  Config
 	kernel  *kernel // nil: no XDP
 	started time.Time
-	quota   *relay.Quota
+	budget  *relay.Budget
+	ended   int // flows when it stopped
 	running sync.WaitGroup
 	atWork  chan struct{} // closed when all workers are
 
@@ -53,7 +54,7 @@ func (s *Server) openAll() (err error) {
 			return err
 		}
 	}
-	s.quota = relay.NewQuota(s.config.MaxFlows)
+	s.budget = relay.NewBudget(s.config.limits())
 	for i := range s.config.Services {
 		v, err := s.open(&s.config.Services[i])
 		if err != nil {
@@ -61,6 +62,7 @@ func (s *Server) openAll() (err error) {
 		}
 		s.services = append(s.services, v)
 	}
+	s.clampFlows()
 	if s.kernel != nil {
 		return s.kernel.attach(s.services)
 	}
@@ -138,6 +140,7 @@ func (s *Server) Run(ctx context.Context) error {
 		v.end()
 	}
 	s.running.Wait()
+	s.ended = s.budget.Used()
 	s.close()
 	select {
 	case err := <-failed:
@@ -178,6 +181,9 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 		}
 	}
 }
+
+// FlowsEnded is how many flows Run ended when it stopped.
+func (s *Server) FlowsEnded() int { return s.ended }
 
 // Started is closed once each worker of Run has its thread, on the CPU and with the priority that it keeps.
 func (s *Server) Started() <-chan struct{} { return s.atWork }

@@ -24,8 +24,8 @@ type service struct {
 	port    uint16         // its port
 	inline  bool           // the server is on this host and keeps the address: workers only answer
 	log     *slog.Logger
-	quota   *relay.Quota
-	all     limit.Bucket
+	budget  *relay.Budget
+	room    relay.Quota  // what it has of upstream sockets
 	clock   func() int64 // nanoseconds since the server was made
 	kernel  *kernel      // nil: no XDP
 	workers []*worker
@@ -46,7 +46,7 @@ type serving struct {
 	settings *Settings
 	keys     *cookie.Store
 	secrets  *secrets
-	sources  *limit.Table
+	hellos   *limit.Hellos
 	fit      *handoff.Fit // inline; nil: not known
 	ends     []*end       // of a proxy: those that have answered
 }
@@ -58,6 +58,7 @@ func (v *service) change(f func(*serving)) {
 	next := *v.now.Load()
 	f(&next)
 	v.now.Store(&next)
+	v.fitRoom()
 	for _, w := range v.workers {
 		w.poller.Wake()
 	}
@@ -113,14 +114,15 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 // newService makes a service of s, which has no sockets yet.
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
-		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), quota: s.quota, kernel: s.kernel,
+		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
 		clock: s.clock, stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()
 	}
 	v.log = s.config.Log.With("service", v.name)
-	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, sources: limit.NewTable(c.Settings.HelloRate)})
+	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
+	v.fitRoom()
 	return v
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 // target is one back end as it was configured: a name or an address. What answers there is an end, which comes when
@@ -34,10 +35,11 @@ type target struct {
 // last worker has ended its last flow there.
 type end struct {
 	*handoff.Backend
-	name   string
-	weight float64
-	seed   uint64    // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
-	slots  bpf.Slots // of its pool, where the programs can read them
+	name      string
+	weight    float64
+	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
+	upstreams *relay.Upstreams
+	slots     bpf.Slots // of its pool, where the programs can read them
 
 	users  atomic.Int64 // the service, and each worker that may have flows there
 	cancel context.CancelFunc
@@ -199,6 +201,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	if e.Backend, err = handoff.Open(ctx, c); err != nil {
 		return nil, err
 	}
+	e.upstreams = relay.NewUpstreams(server)
 	e.users.Store(1)
 	ctx, e.cancel = context.WithCancel(ctx)
 	v.running.Go(func() {

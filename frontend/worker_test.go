@@ -22,22 +22,23 @@ import (
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
 func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
-	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute, Cookies: cookie.Measured()}
+	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, IdleTimeout: time.Minute, Cookies: cookie.Measured()}
 	backend, err := handoff.Open(t.Context(), handoff.Config{Server: server.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
 	s := &service{
-		config: c, port: 4433, quota: relay.NewQuota(c.MaxFlows), clock: func() int64 { return int64(time.Since(start)) },
+		config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
 	}
 	keys := new(cookie.Store)
 	keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
-	e := &end{Backend: backend, weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
+	e := &end{Backend: backend, upstreams: relay.NewUpstreams(backend.Server()), weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
 	e.users.Store(1)
 	close(e.ended)
 	t.Cleanup(e.release)
-	s.now.Store(&serving{settings: new(Settings), keys: keys, sources: limit.NewTable(limit.Rate{}), ends: []*end{e}})
+	s.now.Store(&serving{settings: new(Settings), keys: keys, hellos: limit.NewHellos(limit.Rate{}, limit.Rate{}), ends: []*end{e}})
+	s.fitRoom()
 	conn, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{ReceiveBuffer: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +154,8 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 		if hello.Parse(d, &h) != hello.OK {
 			t.Fatal("no ClientHello")
 		}
-		f := w.flows.Open(new(udpbatch.Route), port, &h, 0)
+		rank, _ := w.flows.Reserve(new([16]byte))
+		f := w.flows.Open(new(udpbatch.Route), port, &h, rank, 0)
 		f.Prelude = swallowing{}
 		if err := w.poller.Add(port.FD(), f.Event()); err != nil {
 			t.Fatal(err)
@@ -178,15 +180,15 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 		w.back.Reset()
 		came(d[:hello.PutHelloVerify(d, []byte("servers"))])
 		w.fromServer(f)
-		if f.State != relay.Opening {
-			t.Errorf("a batch of %d: the flow is taken for established by what another was told", size)
+		if f.Answered() {
+			t.Errorf("a batch of %d: the flow is taken for answered by what another was told", size)
 		}
 		if n := w.returns.Len(); n != 0 {
 			t.Errorf("a batch of %d: %d datagrams go to the client", size, n)
 		}
 		came(greeting)
 		w.fromServer(f)
-		if f.State != relay.Established || w.returns.Len() != 1 {
+		if !f.Answered() || w.returns.Len() != 1 {
 			t.Errorf("a batch of %d: what the server says then does not go to the client", size)
 		}
 	}
