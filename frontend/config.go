@@ -12,6 +12,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
@@ -64,6 +65,7 @@ type XDP struct {
 	PassWhenLost bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached bool     // a guard that is told to stop leaves its programs in force
 	Pin          string   // directory on a bpffs below which programs and maps outlive the process; "": they do not
+	Owner        int      // user that the process will become; 0: none
 }
 
 // Config of a Server. Zero values mean the defaults of `dtlsguard run --help`.
@@ -82,6 +84,12 @@ type Config struct {
 	HalfOpenPerSource int // the same, of those whose handshake is not finished
 	HandshakeTimeout  time.Duration
 	IdleTimeout       time.Duration
+
+	Engage          addresses.Engage // when mode reset challenges who has not proved the address
+	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
+	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
+	AllowFile       string           // prefixes that count as proved; "": none
+	DenyFile        string           // prefixes that get nothing; "": none
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
@@ -136,6 +144,17 @@ const (
 	MaxWeight = 1000
 )
 
+// Defaults of modes reset and limit.
+const (
+	// DefaultEngageRate is some 4 MB of half-open handshakes per minute at 1.5 KB each, which any server bears, and more
+	// new clients than most see.
+	DefaultEngageRate = 50
+	// DefaultAddressLifetime is long for a client that begins again at once, and short for an address that changes hands.
+	DefaultAddressLifetime = 10 * time.Minute
+	// maxAddressLifetime is what a set's clock of 32 bits of seconds can tell apart, with room to spare.
+	maxAddressLifetime = 365 * 24 * time.Hour
+)
+
 // DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
 var DefaultHelloRate = limit.DefaultSource
 
@@ -148,6 +167,8 @@ func (c *Config) complete() error {
 	defaulted(&c.HalfOpenPerSource, DefaultHalfOpenPerSource)
 	defaulted(&c.HandshakeTimeout, DefaultHandshakeTimeout)
 	defaulted(&c.ReceiveBuffer, DefaultReceiveBuffer)
+	defaulted(&c.EngageRate, DefaultEngageRate)
+	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
 	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)
 	c.Settings.complete()

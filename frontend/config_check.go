@@ -48,6 +48,8 @@ func (c *Config) checkNumbers() error {
 		when(c.Nice < -20 || c.Nice > 19, "--worker-nice %d: want -20 (first in line) to 19", c.Nice),
 		when(c.Batch < 1 || c.Batch > MaxBatch, "--batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch),
 		when(c.IdleTimeout < time.Second, "--idle-timeout %v: want 1s or more", c.IdleTimeout),
+		when(c.EngageRate < 0, "--engage-rate %v: want more than 0", c.EngageRate),
+		when(c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime, "--address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime),
 		when(c.HandshakeTimeout < time.Second, "--handshake-timeout %v: want 1s or more", c.HandshakeTimeout),
 		when(c.ResolveEvery < time.Second, "--resolve-every %v: want 1s or more", c.ResolveEvery),
 		when(c.MaxFlows < 1, "--max-flows %d: want 1 or more", c.MaxFlows),

@@ -10,6 +10,7 @@ import (
 type hand struct {
 	number   int32
 	end      *end             // nil inline, and where there is no back end
+	fit      handoff.Mode     // inline
 	verifier handoff.Verifier // nil: nobody can be verified at the moment
 	hellos   []handoff.Hello
 	next     int  // of hellos, in dispatch
@@ -38,7 +39,7 @@ func (w *worker) turnTo(s *serving) {
 		}
 	}
 	if s.fit != nil {
-		w.add(&hand{verifier: handoff.NewInline(*s.fit, w.service.listen, w.service.config.MAC, w.service.config.Cookies, size)})
+		w.add(&hand{verifier: handoff.NewInline(*s.fit, w.service.handoffConfig(s), size), fit: s.fit.Mode})
 	}
 	if len(w.active) == 0 {
 		w.add(&hand{})
@@ -84,6 +85,14 @@ func (w *worker) drop(h *hand) {
 	if h.end != nil {
 		h.end.release()
 	}
+}
+
+// mode is how its clients are handed over at the moment.
+func (h *hand) mode() handoff.Mode {
+	if h.end != nil {
+		return h.end.Mode()
+	}
+	return h.fit
 }
 
 // scratch is the place of the next ClientHello.

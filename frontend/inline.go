@@ -47,7 +47,7 @@ func (v *service) lookInline(ctx context.Context) {
 		case err == nil:
 			if s.fit == nil || *s.fit != fit {
 				v.change(func(s *serving) { s.fit = &fit })
-				v.log.Info("serving", "handoff", fit.Mode.String())
+				v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
 			}
 		}
 	} else {
@@ -98,6 +98,9 @@ func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error
 	var shared *cookie.Keyring
 	if s.settings.SecretFile != "" {
 		shared = s.keys.Load()
+	}
+	if asked.Passes() && asked != handoff.Reset {
+		return handoff.Fit{Mode: asked}, handoff.Ask(ctx, v.probeAddress())
 	}
 	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared)
 	if err != nil && s.settings.Monitor && errors.As(err, new(*handoff.Misfit)) {

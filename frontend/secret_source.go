@@ -11,6 +11,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 // secretSource is where cookie secrets come from. A secrets calls its methods one at a time.
@@ -85,7 +86,7 @@ func (f *fileSecrets) onDemand() error { return errNoRotation }
 // next reads the file, whose second line, if there is one, is a secret to be honoured next to the first: the one
 // before, or the one to come.
 func (f *fileSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
-	r, err := os.Open(f.file)
+	r, err := regular.Open(f.file)
 	if err != nil {
 		f.seen = nil // whatever comes there next is new
 		return nil, hint.Add(fmt.Errorf("read the secret file: %w", err), "make one: dtlsguard secret generate > "+f.file)

@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 // script is an entropy source that gives one reader after the other.
@@ -190,5 +193,32 @@ func TestSecretFileIsShared(t *testing.T) {
 	got := a.store.Load().Current().Issue(in)
 	if !b.store.Load().Verify(in, got[:]) {
 		t.Error("the other guard refuses the cookie")
+	}
+}
+
+// A FIFO in place of the secret file is refused at once, at the start and when it comes in the file's place: reading it would
+// wait for a writer, with the lock held that rotations need.
+func TestSecretFIFO(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	if err := unix.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secretsOf(file, io.Discard); !errors.Is(err, regular.ErrNotRegular) {
+		t.Errorf("at the start: %v", err)
+	}
+	fifo := file + ".fifo"
+	if err := os.Rename(file, fifo); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, file, strings.Repeat("5a", 31)+"5b\n")
+	s, err := secretsOf(file, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(fifo, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.follow(); !errors.Is(err, regular.ErrNotRegular) {
+		t.Errorf("while it runs: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
@@ -17,6 +18,9 @@ type Server struct {
 	config  Config
 	kernel  *kernel // nil: no XDP
 	started time.Time
+	zero    int64 // of the workers' clock, at started
+	set     *addresses.Set
+	lists   *addresses.Lists
 	budget  *relay.Budget
 	ended   int // flows when it stopped
 	running sync.WaitGroup
@@ -40,7 +44,7 @@ func New(c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: time.Now(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets)}
+	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets)}
 	if err := s.openAll(); err != nil {
 		s.close()
 		return nil, err
@@ -53,6 +57,9 @@ func (s *Server) openAll() (err error) {
 		if s.kernel, err = openKernel(&s.config); err != nil {
 			return err
 		}
+	}
+	if err = s.openAddresses(); err != nil {
+		return err
 	}
 	s.budget = relay.NewBudget(s.config.limits())
 	for i := range s.config.Services {
@@ -69,8 +76,8 @@ func (s *Server) openAll() (err error) {
 	return nil
 }
 
-// clock is what workers tell the time by: nanoseconds since the server was made.
-func (s *Server) clock() int64 { return int64(time.Since(s.started)) }
+// clock is what workers tell the time by: CLOCK_MONOTONIC, in nanoseconds.
+func (s *Server) clock() int64 { return s.zero + int64(time.Since(s.started)) }
 
 // secretsOf are the secrets of services with the given settings. The programs have those of the first service.
 func (s *Server) secretsOf(o *Settings) (*secrets, error) {
@@ -132,6 +139,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, x := range s.secrets {
 		s.running.Go(func() { x.run(ctx) })
 	}
+	s.running.Go(func() { s.lists.Run(ctx) })
 	s.running.Go(func() { s.tellProgress(ctx, services) })
 	starting.Wait()
 	close(s.atWork)
@@ -197,6 +205,14 @@ func (s *Server) close() {
 		v.close()
 	}
 	s.kernel.close() // last: the ports of pools are marked in its memory
+}
+
+// Give makes the pins another user's, whom this process is about to become.
+func (s *Server) Give(uid, gid int) error {
+	if s.kernel == nil {
+		return nil
+	}
+	return s.kernel.guard.GivePins(uid, gid)
 }
 
 // Reload reads the secret files again; an error is logged too, and leaves the old secret in force. Without a

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -26,8 +27,9 @@ type service struct {
 	log     *slog.Logger
 	budget  *relay.Budget
 	room    relay.Quota  // what it has of upstream sockets
-	clock   func() int64 // nanoseconds since the server was made
-	kernel  *kernel      // nil: no XDP
+	clock   func() int64 // CLOCK_MONOTONIC, nanoseconds
+	gate    *addresses.Gate
+	kernel  *kernel // nil: no XDP
 	workers []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
@@ -115,7 +117,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
 		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
-		clock: s.clock, stop: make(chan struct{}),
+		clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()
@@ -124,6 +126,18 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
 	return v
+}
+
+// handoffConfig is what the hand-off to a server of the service is made of.
+func (v *service) handoffConfig(s *serving) handoff.Config {
+	c := handoff.Config{
+		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, MAC: v.config.MAC, Cookies: v.config.Cookies,
+		Gate: v.gate, Now: v.clock, Log: v.log,
+	}
+	if s.settings.SecretFile != "" {
+		c.Keys = s.keys.Load
+	}
+	return c
 }
 
 // open opens the sockets of a service and makes its workers; its back ends are asked later, by run.
@@ -151,7 +165,7 @@ func (s *Server) open(c *Service) (*service, error) {
 		v.close()
 		return nil, err
 	}
-	if m := c.Settings.Handoff; c.Inline() && m != handoff.Auto && !m.Native() {
+	if m := c.Settings.Handoff; c.Inline() && m != handoff.Auto && m != handoff.Reset && !m.Native() {
 		v.change(func(s *serving) { s.fit = &handoff.Fit{Mode: m} }) // the server is asked all the same, whether it does so
 	}
 	for _, b := range c.Backends {

@@ -190,10 +190,8 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	v := t.service
 	s := v.now.Load()
 	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
-	c := handoff.Config{Server: server, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, MAC: v.config.MAC, Cookies: v.config.Cookies, Log: v.log}
-	if s.settings.SecretFile != "" {
-		c.Keys = s.keys.Load
-	}
+	c := v.handoffConfig(s)
+	c.Server = server
 	if v.kernel != nil && len(v.targets) == 1 {
 		c.Table = func(size int) handoff.Table { return v.kernel.table(v, e, size) }
 	}

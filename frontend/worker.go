@@ -49,6 +49,7 @@ type worker struct {
 	counts metrics.Counters
 	now    int64 // nanoseconds since the server started; read once per batch
 	swept  int64
+	kept   int64 // when addresses of flows were last refreshed
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -170,6 +171,7 @@ func (w *worker) sweep() {
 		w.end(f)
 		w.counts.Count(metrics.Ended(e))
 	})
+	w.keepAddresses()
 	for _, h := range w.hands {
 		if h == nil || h.end == nil {
 			continue
@@ -208,6 +210,7 @@ func (w *worker) shaken(f *relay.Flow) {
 	w.hands[f.Server].end.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
 		w.serving.hellos.Finished(&f.Client.IP, w.now)
+		w.service.gate.Keep(&f.Client.IP, w.now)
 	}
 }
 
