@@ -2,12 +2,12 @@ package frontend
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // inlineWatchEvery is how often a server that keeps its port is asked for a cookie: it notices a dead one within the two
@@ -103,8 +103,12 @@ func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error
 		return handoff.Fit{Mode: asked}, handoff.Ask(ctx, v.probeAddress())
 	}
 	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared)
-	if err != nil && s.settings.Monitor && errors.As(err, new(*handoff.Misfit)) {
-		return handoff.Fit{Mode: handoff.Trust}, nil // nothing is enforced, so nobody is handed over
+	if s.settings.Monitor {
+		return fit, err // nothing is enforced, so nobody is handed over
+	}
+	if err == nil && asked != s.settings.Handoff && fit.Mode != handoff.Trust {
+		return fit, hint.Errorf("let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or choose another hand-off: auto says what fits",
+			"server %v refuses cookies that are not its own", v.listen)
 	}
 	return fit, err
 }
