@@ -15,7 +15,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # The programs without cgo: one static file, and privileges can be dropped on all threads.
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
-# Compilers and libraries of bench/peers.
+# Compilers and libraries of bench/testkit/peers.
 PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev g++ pkg-config qt6-base-dev
 # The proxy that established flows are measured with, too.
 NGINX_PACKAGES := nginx-light libnginx-mod-stream

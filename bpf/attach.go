@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mode is how XDP is attached.
-type Mode int
+// AttachMode is how XDP is attached.
+type AttachMode int
 
 // Attach modes.
 const (
-	ModeAuto    Mode = iota // native, and generic where the driver has none
-	ModeNative              // in the driver
-	ModeGeneric             // behind it, in the stack: any interface, several times slower
+	AttachAuto    AttachMode = iota // native, and generic where the driver has none
+	AttachNative                    // in the driver
+	AttachGeneric                   // behind it, in the stack: any interface, several times slower
 )
 
 // String is the word used in flags and metrics.
-func (m Mode) String() string { return name([]string{"auto", "native", "generic"}, int(m)) }
+func (m AttachMode) String() string { return name([]string{"auto", "native", "generic"}, int(m)) }
 
 // Attach puts the programs on an interface and returns the mode it ended in; a caller that asked for ModeAuto
 // and got ModeGeneric should say so. Links that an earlier process pinned are taken over: they change from
 // its programs to these without a gap, in the mode they have.
-func (g *Guard) Attach(iface string, mode Mode) (Mode, error) {
+func (g *Programs) Attach(iface string, mode AttachMode) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	got, err := g.attach(iface, mode)
@@ -36,7 +36,7 @@ func (g *Guard) Attach(iface string, mode Mode) (Mode, error) {
 	return got, nil
 }
 
-func (g *Guard) attach(iface string, mode Mode) (Mode, error) {
+func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	if g.control == nil {
 		return 0, ErrClosed
 	}
@@ -69,11 +69,11 @@ func (g *Guard) attach(iface string, mode Mode) (Mode, error) {
 }
 
 // attachXDP tries the modes that mode allows, each with the program for several buffers first.
-func (g *Guard) attachXDP(dev *net.Interface, mode Mode) (link.Link, Mode, error) {
-	flags := map[Mode]link.XDPAttachFlags{ModeNative: link.XDPDriverMode, ModeGeneric: link.XDPGenericMode}
-	modes := []Mode{mode}
-	if mode == ModeAuto {
-		modes = []Mode{ModeNative, ModeGeneric}
+func (g *Programs) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, AttachMode, error) {
+	flags := map[AttachMode]link.XDPAttachFlags{AttachNative: link.XDPDriverMode, AttachGeneric: link.XDPGenericMode}
+	modes := []AttachMode{mode}
+	if mode == AttachAuto {
+		modes = []AttachMode{AttachNative, AttachGeneric}
 	}
 	var failed error
 	for _, m := range modes {
@@ -131,7 +131,7 @@ func may(capability int) bool {
 }
 
 // Detach takes the programs off the interface and removes the pins. The maps stay until Close.
-func (g *Guard) Detach() error {
+func (g *Programs) Detach() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var err error

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 const asNobody = "DTLSGUARD_TEST_AS_NOBODY"
@@ -34,7 +34,7 @@ func TestCapabilities(t *testing.T) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, AmbientCaps: c.caps}
 		cmd.Dir = "/"
 		cmd.Path = executable(t)
-		if err := l.Guard.Do(func() error { out, err := cmd.CombinedOutput(); t.Logf("%s:\n%s", name, out); return err }); err != nil {
+		if err := l.Middle.Do(func() error { out, err := cmd.CombinedOutput(); t.Logf("%s:\n%s", name, out); return err }); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -78,7 +78,7 @@ func unprivileged(t *testing.T) {
 		return
 	}
 	g := guarding(t, inline())
-	if _, err := g.Attach(lab.ToClient, ModeNative); err != nil {
+	if _, err := g.Attach(lab.ToClient, AttachNative); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.SetWorkers([]int{0}); err != nil {

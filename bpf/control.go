@@ -14,7 +14,7 @@ import (
 )
 
 // mapMemory maps what the daemon shares with the programs word by word.
-func (g *Guard) mapMemory() error {
+func (g *Programs) mapMemory() error {
 	control, err := g.mmap(g.maps.Controls, int(unsafe.Sizeof(guardControl{})))
 	if err != nil {
 		return err
@@ -33,7 +33,7 @@ func (g *Guard) mapMemory() error {
 	return nil
 }
 
-func (g *Guard) mmap(m *ebpf.Map, size int) ([]byte, error) {
+func (g *Programs) mmap(m *ebpf.Map, size int) ([]byte, error) {
 	page := unix.Getpagesize()
 	size = (size + page - 1) / page * page
 	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -49,7 +49,7 @@ var ErrClosed = errors.New("guard is closed")
 
 // SetSecret puts a keyring in force; previous may be nil. The keyring goes to the idle slot, then the index
 // flips: a packet sees the old pair or the new one.
-func (g *Guard) SetSecret(current, previous *cookie.Key) error {
+func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
@@ -90,7 +90,7 @@ type Policy struct {
 }
 
 // SetPolicy puts p in force.
-func (g *Guard) SetPolicy(p Policy) error {
+func (g *Programs) SetPolicy(p Policy) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
@@ -113,7 +113,7 @@ func (g *Guard) SetPolicy(p Policy) error {
 
 // Heartbeat says that the daemon is alive. Call it several times within Policy.HeartbeatLimit; it makes no
 // system call but the clock's.
-func (g *Guard) Heartbeat() {
+func (g *Programs) Heartbeat() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control != nil {
@@ -121,7 +121,7 @@ func (g *Guard) Heartbeat() {
 	}
 }
 
-func (g *Guard) beat() {
+func (g *Programs) beat() {
 	now := monotonic()
 	var until uint64
 	if g.lifetime > 0 {

@@ -39,7 +39,7 @@ func (c *Counters) add(o *guardCounters) {
 }
 
 // Counters returns the sum over all services and over packets of none.
-func (g *Guard) Counters() (Counters, error) {
+func (g *Programs) Counters() (Counters, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var sum Counters
@@ -54,7 +54,7 @@ func (g *Guard) Counters() (Counters, error) {
 }
 
 // ServiceCounters returns those of one service.
-func (g *Guard) ServiceCounters(k ServiceKey) (Counters, error) {
+func (g *Programs) ServiceCounters(k ServiceKey) (Counters, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var c Counters
@@ -65,7 +65,7 @@ func (g *Guard) ServiceCounters(k ServiceKey) (Counters, error) {
 	return c, g.addCounters(&c, i)
 }
 
-func (g *Guard) addCounters(sum *Counters, index uint32) error {
+func (g *Programs) addCounters(sum *Counters, index uint32) error {
 	var perCPU []guardCounters
 	if err := g.maps.Counts.Lookup(index, &perCPU); err != nil {
 		return fmt.Errorf("read counters: %w", err)

@@ -7,8 +7,8 @@
 //
 // [Load] makes maps and programs, or takes over the maps that an earlier process pinned in [Options].Pin.
 // Fill in secrets, workers and services, then [Guard.Attach]: from then on the kernel enforces. With a pin
-// directory, links and maps outlive the process: [Guard.Close] only lets go of them, the next Load and Attach
-// replace the programs without a gap, [Guard.Detach] or, without any process, [Unload] removes all. Without
+// directory, links and maps outlive the process: [Programs.Close] only lets go of them, the next Load and Attach
+// replace the programs without a gap, [Programs.Detach] or, without any process, [Unload] removes all. Without
 // one, everything is gone when the process is.
 //
 // In front of a busy server set the services with [Service].Monitor first: while nothing is enforced, every

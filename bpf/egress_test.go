@@ -11,7 +11,7 @@ import (
 )
 
 // send gives a frame of the server's to the egress program.
-func send(t *testing.T, g *Guard, p *packet) []byte {
+func send(t *testing.T, g *Programs, p *packet) []byte {
 	t.Helper()
 	frame := p.bytes()
 	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+64)}

@@ -18,7 +18,7 @@ type Flow struct {
 }
 
 // Flows calls yield for each flow until it returns false. Flows that come and go meanwhile may be missed.
-func (g *Guard) Flows(yield func(Flow) bool) error {
+func (g *Programs) Flows(yield func(Flow) bool) error {
 	g.mu.Lock()
 	names := make(map[uint32]ServiceKey)
 	for i := range g.slots {
@@ -52,13 +52,13 @@ func (g *Guard) Flows(yield func(Flow) bool) error {
 }
 
 // VerifiedFlows counts the flows of all services.
-func (g *Guard) VerifiedFlows() (n int, err error) {
+func (g *Programs) VerifiedFlows() (n int, err error) {
 	err = g.Flows(func(Flow) bool { n++; return true })
 	return n, err
 }
 
 // AddFlow lets a peer through that has proved its address in another way than by a cookie of format v1.
-func (g *Guard) AddFlow(k ServiceKey, peer netip.AddrPort) error {
+func (g *Programs) AddFlow(k ServiceKey, peer netip.AddrPort) error {
 	key, err := g.flowKey(k, peer)
 	if err != nil {
 		return fmt.Errorf("add flow of %v: %w", peer, err)
@@ -70,7 +70,7 @@ func (g *Guard) AddFlow(k ServiceKey, peer netip.AddrPort) error {
 }
 
 // DeleteFlow takes back what AddFlow or a cookie gave.
-func (g *Guard) DeleteFlow(k ServiceKey, peer netip.AddrPort) error {
+func (g *Programs) DeleteFlow(k ServiceKey, peer netip.AddrPort) error {
 	key, err := g.flowKey(k, peer)
 	if err != nil {
 		return fmt.Errorf("delete flow of %v: %w", peer, err)
@@ -81,7 +81,7 @@ func (g *Guard) DeleteFlow(k ServiceKey, peer netip.AddrPort) error {
 	return nil
 }
 
-func (g *Guard) flowKey(k ServiceKey, peer netip.AddrPort) (*guardFlowKey, error) {
+func (g *Programs) flowKey(k ServiceKey, peer netip.AddrPort) (*guardFlowKey, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	i, ok := g.find(k)

@@ -52,7 +52,7 @@ func needClang(t testing.TB) {
 	need(t, err)
 }
 
-func load(t testing.TB, o Options) *Guard {
+func load(t testing.TB, o Options) *Programs {
 	t.Helper()
 	if o.MaxServices == 0 {
 		o.MaxServices = 8
@@ -75,7 +75,7 @@ func inline() Service {
 	return Service{ServiceKey: ServiceKey{Port: 4433}, Answer: AnswerXDP, WorkersPort: 4444}
 }
 
-func guarding(t testing.TB, s ...Service) *Guard {
+func guarding(t testing.TB, s ...Service) *Programs {
 	g := load(t, Options{})
 	if err := g.SetSecret(testRing.Current(), nil); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ const (
 )
 
 // run gives a frame to the ingress program.
-func run(t testing.TB, g *Guard, frame []byte) (action uint32, out []byte) {
+func run(t testing.TB, g *Programs, frame []byte) (action uint32, out []byte) {
 	t.Helper()
 	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
 	action, err := g.progs.Guard.Run(&o)
@@ -109,7 +109,7 @@ func run(t testing.TB, g *Guard, frame []byte) (action uint32, out []byte) {
 }
 
 // moved names the counters that differ, one word each.
-func moved(t testing.TB, g *Guard, before Counters) string {
+func moved(t testing.TB, g *Programs, before Counters) string {
 	t.Helper()
 	now, err := g.Counters()
 	if err != nil {
@@ -139,7 +139,7 @@ func moved(t testing.TB, g *Guard, before Counters) string {
 	return strings.Join(words, " ")
 }
 
-func counters(t testing.TB, g *Guard) Counters {
+func counters(t testing.TB, g *Programs) Counters {
 	t.Helper()
 	c, err := g.Counters()
 	if err != nil {

@@ -10,18 +10,18 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // harvested is a service of harvested cookies on both sides: the programs, and a worker's mode over the same slots.
 type harvested struct {
-	*Guard
+	*Programs
 	ring   *cookie.Keyring
-	mode   handoff.Mode
+	mode   handoff.Verifier
 	memory []byte
 	slots  []guardSlot
 }
@@ -38,7 +38,7 @@ func harvesting(t testing.TB, n int) *harvested {
 		t.Fatal(err)
 	}
 	b, err := handoff.Open(t.Context(), handoff.Config{
-		Server: handofftest.Start(t).Addr(), Kind: handoff.Harvest, Pool: max(1, n*16/17), Log: slog.New(slog.DiscardHandler),
+		Server: server.Start(t).Addr(), Mode: handoff.Harvest, Pool: max(1, n*16/17), Log: slog.New(slog.DiscardHandler),
 		Table: func(int) handoff.Table { return handoff.Table{Slots: handoff.SlotsOf(s.Memory), Clock: s.Clock} },
 	})
 	if err != nil {
@@ -55,7 +55,7 @@ func harvesting(t testing.TB, n int) *harvested {
 	if err := g.SetService(Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Slots: s}); err != nil {
 		t.Fatal(err)
 	}
-	return &harvested{g, ring, b.Mode(1), s.Memory, unsafe.Slice((*guardSlot)(unsafe.Pointer(&s.Memory[0])), n)}
+	return &harvested{g, ring, b.NewVerifier(1), s.Memory, unsafe.Slice((*guardSlot)(unsafe.Pointer(&s.Memory[0])), n)}
 }
 
 // shuffle gives the slots cookies of all lengths that the server could have, and lets some be unknown, some taken.
@@ -84,14 +84,14 @@ func (h *harvested) judge(src netip.AddrPort, d []byte) *handoff.Hello {
 		panic(r)
 	}
 	j.Binding = bindingOf(src, 4433, d)
-	h.mode.Judge(h.ring, hellos[:])
+	h.mode.Verify(h.ring, hellos[:])
 	return j
 }
 
 // sent is what comes back for p: the datagram, nil if none.
 func (h *harvested) sent(t *testing.T, p *packet) (uint32, []byte) {
 	t.Helper()
-	action, out := run(t, h.Guard, p.bytes())
+	action, out := run(t, h.Programs, p.bytes())
 	if action != xdpTx {
 		return action, nil
 	}
@@ -224,7 +224,7 @@ func TestHarvestGrace(t *testing.T) {
 
 func TestHarvest(t *testing.T) {
 	h := harvesting(t, 5)
-	g := h.Guard
+	g := h.Programs
 	const foreign, wrong = "reason:hello cookie:foreign", "reason:hello cookie:wrong"
 	hello := func(c []byte) *packet {
 		b := hellotest.New()

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 func newLab(t *testing.T) *lab.Lab {
@@ -35,10 +35,10 @@ func newLab(t *testing.T) *lab.Lab {
 	return l
 }
 
-func attach(t *testing.T, l *lab.Lab, g *Guard, iface string, mode Mode) Mode {
+func attach(t *testing.T, l *lab.Lab, g *Programs, iface string, mode AttachMode) AttachMode {
 	t.Helper()
-	var got Mode
-	if err := l.Guard.Do(func() (err error) {
+	var got AttachMode
+	if err := l.Middle.Do(func() (err error) {
 		got, err = g.Attach(iface, mode)
 		return err
 	}); err != nil {
@@ -65,7 +65,7 @@ func startServer(t *testing.T, l *lab.Lab, args ...string) <-chan string {
 		t.Fatal(err)
 	}
 	cmd.Stderr = os.Stderr
-	if err := l.Guard.Start(cmd); err != nil {
+	if err := l.Middle.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	lines := make(chan string, 1000)
@@ -225,12 +225,12 @@ func TestRealClients(t *testing.T) {
 	l := newLab(t)
 	g := guarding(t, inline())
 	startServer(t, l, testSecret.Hex(), "5a")
-	for _, mode := range []Mode{ModeNative, ModeGeneric} {
+	for _, mode := range []AttachMode{AttachNative, AttachGeneric} {
 		if got := attach(t, l, g, lab.ToClient, mode); got != mode {
 			t.Errorf("attached in %v mode, want %v", got, mode)
 		}
 		for name, args := range clients {
-			for _, a := range []netip.Addr{lab.Guard4, lab.Guard6} {
+			for _, a := range []netip.Addr{lab.Middle4, lab.Middle6} {
 				t.Run(fmt.Sprintf("%v/%s/%v", mode, name, a), func(t *testing.T) {
 					before := counters(t, g)
 					s := dial(t, l.Client, args(a, "4433"))

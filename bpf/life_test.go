@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // pinDir is a directory on a bpffs of the test's own.
@@ -40,7 +40,7 @@ func wantAttached(t *testing.T, l *lab.Lab, want bool) {
 
 func ifindex(t *testing.T, l *lab.Lab, iface string) int {
 	t.Helper()
-	dev, err := l.Guard.Netlink().LinkByName(iface)
+	dev, err := l.Middle.Netlink().LinkByName(iface)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func ifindex(t *testing.T, l *lab.Lab, iface string) int {
 }
 
 func attachments(l *lab.Lab, index int) (a Attachments, err error) {
-	err = l.Guard.Do(func() (err error) {
+	err = l.Middle.Do(func() (err error) {
 		a, err = Attached(index)
 		return err
 	})
@@ -58,9 +58,9 @@ func attachments(l *lab.Lab, index int) (a Attachments, err error) {
 // A session survives its daemon's death and the next daemon's start with other programs.
 func TestSessionSurvivesRestart(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
-	start := func() *Guard {
+	start := func() *Programs {
 		g := load(t, Options{Pin: dir})
-		attach(t, l, g, lab.ToClient, ModeNative)
+		attach(t, l, g, lab.ToClient, AttachNative)
 		return g
 	}
 	g := start()
@@ -68,7 +68,7 @@ func TestSessionSurvivesRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	startServer(t, l, testSecret.Hex(), "5a")
-	s := dial(t, l.Client, clients["openssl"](lab.Guard4, "4433"))
+	s := dial(t, l.Client, clients["openssl"](lab.Middle4, "4433"))
 	defer s.close()
 	if err := s.echo("before"); err != nil {
 		t.Fatal(err)
@@ -122,12 +122,12 @@ func TestAttachToBusyServer(t *testing.T) {
 	s.Monitor = true
 	g := guarding(t, s)
 	startServer(t, l, testSecret.Hex(), "5a")
-	c := dial(t, l.Client, clients["openssl"](lab.Guard4, "4433"))
+	c := dial(t, l.Client, clients["openssl"](lab.Middle4, "4433"))
 	defer c.close()
 	if err := c.echo("unguarded"); err != nil {
 		t.Fatal(err)
 	}
-	attach(t, l, g, lab.ToClient, ModeNative)
+	attach(t, l, g, lab.ToClient, AttachNative)
 	if err := c.echo("watched"); err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestAttachToBusyServer(t *testing.T) {
 func TestUnload(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
 	g := load(t, Options{Pin: dir})
-	attach(t, l, g, lab.ToClient, ModeNative)
+	attach(t, l, g, lab.ToClient, AttachNative)
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestUnload(t *testing.T) {
 func TestRestartWithOtherSizes(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
 	g := load(t, Options{Pin: dir})
-	attach(t, l, g, lab.ToClient, ModeNative)
+	attach(t, l, g, lab.ToClient, AttachNative)
 	if err := g.SetService(inline()); err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestRestartWithOtherSizes(t *testing.T) {
 	if len(g.Services()) != 0 {
 		t.Error("maps of another size were adopted")
 	}
-	attach(t, l, g, lab.ToClient, ModeNative)
+	attach(t, l, g, lab.ToClient, AttachNative)
 	if err := g.SetService(inline()); err != nil {
 		t.Fatal(err)
 	}
@@ -192,8 +192,8 @@ func TestRestartWithOtherSizes(t *testing.T) {
 func TestAttachRefusals(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
 	g := load(t, Options{Pin: dir})
-	try := func(g *Guard, iface string, mode Mode) error {
-		return l.Guard.Do(func() error { _, err := g.Attach(iface, mode); return err })
+	try := func(g *Programs, iface string, mode AttachMode) error {
+		return l.Middle.Do(func() error { _, err := g.Attach(iface, mode); return err })
 	}
 	refused := func(what string, err error, want ...string) {
 		t.Helper()
@@ -209,29 +209,29 @@ func TestAttachRefusals(t *testing.T) {
 			t.Errorf("%s: pins left: %v", what, err)
 		}
 	}
-	refused("missing", try(g, "eth99", ModeAuto), "eth99", "no such")
-	if err := l.Guard.Run("ip", "link", "set", lab.ToServer, "down"); err != nil {
+	refused("missing", try(g, "eth99", AttachAuto), "eth99", "no such")
+	if err := l.Middle.Run("ip", "link", "set", lab.ToServer, "down"); err != nil {
 		t.Fatal(err)
 	}
-	refused("down", try(g, lab.ToServer, ModeAuto), "ip link set server0 up")
-	if err := l.PassXDP(l.Guard, lab.ToClient); err != nil {
+	refused("down", try(g, lab.ToServer, AttachAuto), "ip link set server0 up")
+	if err := l.PassXDP(l.Middle, lab.ToClient); err != nil {
 		t.Fatal(err)
 	}
-	refused("busy", try(g, lab.ToClient, ModeNative), "another XDP program", "bpftool")
+	refused("busy", try(g, lab.ToClient, AttachNative), "another XDP program", "bpftool")
 	if a, err := attachments(l, ifindex(t, l, lab.ToClient)); err != nil || a.Egress != 0 {
 		t.Errorf("half attached: %+v, %v", a, err)
 	}
 	// A directory that is on no bpffs.
 	plain := t.TempDir()
 	h := load(t, Options{Pin: filepath.Join(plain, "x")})
-	err := l.Server.Do(func() error { _, err := h.Attach(lab.ToGuard, ModeNative); return err })
+	err := l.Server.Do(func() error { _, err := h.Attach(lab.ToMiddle, AttachNative); return err })
 	refused("no bpffs", err, "bpffs")
 	if entries, err := os.ReadDir(plain); len(entries) != 0 || err != nil {
 		t.Errorf("left in the directory: %v, %v", entries, err)
 	}
 	var a Attachments
 	if err := l.Server.Do(func() error {
-		dev, err := net.InterfaceByName(lab.ToGuard)
+		dev, err := net.InterfaceByName(lab.ToMiddle)
 		if err == nil {
 			a, err = Attached(dev.Index)
 		}
@@ -245,13 +245,13 @@ func TestAttachRefusals(t *testing.T) {
 // what is.
 func TestLargeMTU(t *testing.T) {
 	l := newLab(t)
-	for ns, iface := range map[*lab.Namespace]string{l.Guard: lab.ToServer, l.Server: lab.ToGuard} {
+	for ns, iface := range map[*lab.Namespace]string{l.Middle: lab.ToServer, l.Server: lab.ToMiddle} {
 		if err := ns.Run("ip", "link", "set", iface, "mtu", "9000"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	g := guarding(t, inline())
-	if got := attach(t, l, g, lab.ToServer, ModeAuto); got != ModeNative {
+	if got := attach(t, l, g, lab.ToServer, AttachAuto); got != AttachNative {
 		t.Errorf("attached in %v mode", got)
 	}
 	if err := g.Detach(); err != nil {
@@ -260,7 +260,7 @@ func TestLargeMTU(t *testing.T) {
 	frags := g.frags
 	g.frags = g.progs.Guard
 	defer func() { g.frags = frags }()
-	err := l.Guard.Do(func() error { _, err := g.Attach(lab.ToServer, ModeNative); return err })
+	err := l.Middle.Do(func() error { _, err := g.Attach(lab.ToServer, AttachNative); return err })
 	if err == nil || !strings.Contains(err.Error(), "ip link set server0 mtu 1500") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("refusal: %v", err)
 	}

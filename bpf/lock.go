@@ -13,7 +13,7 @@ var ErrInUse = errors.New("another dtlsguard that is alive has its programs ther
 
 // hold takes the pin directory, if there is one, for this process until Close. It is a lock on the directory
 // itself: a process that ends, however, lets go of it.
-func (g *Guard) hold() error {
+func (g *Programs) hold() error {
 	if g.pin == "" {
 		return nil
 	}
@@ -37,7 +37,7 @@ func (g *Guard) hold() error {
 }
 
 // release lets go of the pin directory.
-func (g *Guard) release() {
+func (g *Programs) release() {
 	if g.held != nil {
 		g.held.Close()
 		g.held = nil

@@ -28,11 +28,11 @@ const unfinished = ":new"
 // Names of pinned links. That of the ingress link tells its mode, which the link does not.
 const pinTCX = "link_egress"
 
-var pinXDP = map[Mode]string{ModeNative: "link_native", ModeGeneric: "link_generic"}
+var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
 
 // pinAll pins maps and links into a directory beside the final one and renames that, so that who looks finds
 // all or nothing.
-func (g *Guard) pinAll() error {
+func (g *Programs) pinAll() error {
 	if g.pin == "" {
 		return nil
 	}
@@ -42,7 +42,7 @@ func (g *Guard) pinAll() error {
 	return nil
 }
 
-func (g *Guard) pinInto(dir string) error {
+func (g *Programs) pinInto(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (g *Guard) pinInto(dir string) error {
 func removePins(dir string) error {
 	var errs []error
 	for _, d := range []string{dir, dir + unfinished} {
-		for _, file := range []string{pinXDP[ModeNative], pinXDP[ModeGeneric], pinTCX} {
+		for _, file := range []string{pinXDP[AttachNative], pinXDP[AttachGeneric], pinTCX} {
 			l, err := link.LoadPinnedLink(filepath.Join(d, file), nil)
 			if errors.Is(err, os.ErrNotExist) {
 				continue
@@ -157,7 +157,7 @@ func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, er
 func pins(name string) bool { return name[0] != '.' && name != guardMapHarvested }
 
 // adoptLinks takes over the pinned links, if there are any that are alive.
-func (g *Guard) adoptLinks(dev *net.Interface) (bool, Mode, error) {
+func (g *Programs) adoptLinks(dev *net.Interface) (bool, AttachMode, error) {
 	if g.pin == "" {
 		return false, 0, nil
 	}
@@ -165,7 +165,7 @@ func (g *Guard) adoptLinks(dev *net.Interface) (bool, Mode, error) {
 	if err != nil {
 		return false, 0, errors.Join(fmt.Errorf("open pinned links: %w", err), g.closeLinks())
 	}
-	if mode == ModeAuto {
+	if mode == AttachAuto {
 		// None, half of a pair, or links to an interface that is gone: no use to anybody.
 		return false, 0, errors.Join(g.closeLinks(), removePins(g.pin))
 	}
@@ -180,8 +180,8 @@ func (g *Guard) adoptLinks(dev *net.Interface) (bool, Mode, error) {
 }
 
 // openLinks opens the pinned links and returns the mode they are in, ModeAuto if they do not hold dev.
-func (g *Guard) openLinks(dev *net.Interface) (Mode, error) {
-	var mode Mode
+func (g *Programs) openLinks(dev *net.Interface) (AttachMode, error) {
+	var mode AttachMode
 	for m, file := range pinXDP {
 		l, err := link.LoadPinnedLink(filepath.Join(g.pin, file), nil)
 		if errors.Is(err, os.ErrNotExist) {
@@ -196,10 +196,10 @@ func (g *Guard) openLinks(dev *net.Interface) (Mode, error) {
 	g.tcx, err = link.LoadPinnedLink(filepath.Join(g.pin, pinTCX), nil)
 	if errors.Is(err, os.ErrNotExist) {
 		g.tcx = nil
-		return ModeAuto, nil
+		return AttachAuto, nil
 	}
 	if err != nil || g.xdp == nil {
-		return ModeAuto, err
+		return AttachAuto, err
 	}
 	xdp, err := g.xdp.Info()
 	if err != nil {
@@ -210,7 +210,7 @@ func (g *Guard) openLinks(dev *net.Interface) (Mode, error) {
 		return 0, err
 	}
 	if xdp.XDP() == nil || tcx.TCX() == nil || int(xdp.XDP().Ifindex) != dev.Index || int(tcx.TCX().Ifindex) != dev.Index {
-		return ModeAuto, nil
+		return AttachAuto, nil
 	}
 	a, err := Attached(dev.Index)
 	if err == nil && a.XDP != uint32(xdp.Program) {
@@ -219,7 +219,7 @@ func (g *Guard) openLinks(dev *net.Interface) (Mode, error) {
 	return mode, err
 }
 
-func (g *Guard) closeLinks() error {
+func (g *Programs) closeLinks() error {
 	var errs []error
 	for _, l := range []*link.Link{&g.xdp, &g.tcx} {
 		if *l != nil {
@@ -231,7 +231,7 @@ func (g *Guard) closeLinks() error {
 }
 
 // updateLinks gives the links these programs, the ingress program for several buffers first.
-func (g *Guard) updateLinks() error {
+func (g *Programs) updateLinks() error {
 	err := g.xdp.Update(g.frags)
 	if err != nil {
 		err = g.xdp.Update(g.progs.Guard)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // Shown with -v: what each program takes.
@@ -44,7 +44,7 @@ func TestProbe(t *testing.T) {
 func TestProbeInterface(t *testing.T) {
 	l := newLab(t)
 	probe := func(iface string) (text string) {
-		l.Guard.Do(func() error {
+		l.Middle.Do(func() error {
 			for _, f := range ProbeInterface(iface) {
 				text += strings.Join([]string{f.Level.String(), f.Name, f.Text, f.Mend, "\n"}, " ")
 			}
@@ -63,12 +63,12 @@ func TestProbeInterface(t *testing.T) {
 		}
 	}
 	g := guarding(t, inline())
-	attach(t, l, g, lab.ToClient, ModeGeneric)
+	attach(t, l, g, lab.ToClient, AttachGeneric)
 	if got := probe(lab.ToClient); !strings.Contains(got, "WARN attached XDP program") {
 		t.Errorf("attached: %s", got)
 	}
 	var a Attachments
-	if err := l.Guard.Do(func() error {
+	if err := l.Middle.Do(func() error {
 		dev, err := net.InterfaceByName(lab.ToClient)
 		if err == nil {
 			a, err = Attached(dev.Index)

@@ -26,12 +26,12 @@ const (
 type Options struct {
 	MaxServices int    // at most MaxServices, which 0 stands for
 	MaxFlows    int    // verified and established flows kept, least recently used go first; 0: 65536
-	Slots       int    // for harvested cookies, of all services together; see Guard.NewSlots
+	Slots       int    // for harvested cookies, of all services together; see Programs.NewSlots
 	Pin         string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
 }
 
-// Guard is one set of programs and maps, attached to at most one interface.
-type Guard struct {
+// Programs is one set of programs and maps, attached to at most one interface.
+type Programs struct {
 	mu    sync.Mutex
 	maps  guardMaps
 	progs guardPrograms
@@ -45,7 +45,7 @@ type Guard struct {
 	held    *os.File // the pin directory
 	xdp     link.Link
 	tcx     link.Link
-	mode    Mode
+	mode    AttachMode
 
 	control *guardControl
 	credits []guardCredit
@@ -61,7 +61,7 @@ type Guard struct {
 }
 
 // Load makes the programs ready. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
-func Load(o Options) (*Guard, error) {
+func Load(o Options) (*Programs, error) {
 	if o.MaxServices == 0 {
 		o.MaxServices = MaxServices
 	}
@@ -78,7 +78,7 @@ func Load(o Options) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{pin: o.Pin, slots: make([]slot, o.MaxServices), nextID: 1}
+	g := &Programs{pin: o.Pin, slots: make([]slot, o.MaxServices), nextID: 1}
 	err = g.hold()
 	if err == nil {
 		err = g.load(spec)
@@ -140,7 +140,7 @@ func addFrags(spec *ebpf.CollectionSpec) {
 	spec.Maps[fragsCPUs] = m
 }
 
-func (g *Guard) load(spec *ebpf.CollectionSpec) error {
+func (g *Programs) load(spec *ebpf.CollectionSpec) error {
 	pinned, err := pinnedMaps(g.pin, spec)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (g *Guard) load(spec *ebpf.CollectionSpec) error {
 }
 
 // Close lets go of all handles. What is pinned stays in force, anything else ends.
-func (g *Guard) Close() error {
+func (g *Programs) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error

@@ -56,7 +56,7 @@ func (k ServiceKey) indexKeys() []netip.Addr {
 	return []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 }
 
-func (g *Guard) find(k ServiceKey) (uint32, bool) {
+func (g *Programs) find(k ServiceKey) (uint32, bool) {
 	for i := range g.slots {
 		if g.slots[i].used && g.slots[i].key == k {
 			return uint32(i), true
@@ -66,7 +66,7 @@ func (g *Guard) find(k ServiceKey) (uint32, bool) {
 }
 
 // SetService adds a service, or changes the one with the same address and port; its flows stay.
-func (g *Guard) SetService(s Service) error {
+func (g *Programs) SetService(s Service) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err := s.check(); err != nil {
@@ -78,7 +78,7 @@ func (g *Guard) SetService(s Service) error {
 	return nil
 }
 
-func (g *Guard) setService(s *Service) error {
+func (g *Programs) setService(s *Service) error {
 	if g.control == nil {
 		return ErrClosed
 	}
@@ -120,7 +120,7 @@ func (g *Guard) setService(s *Service) error {
 }
 
 // conflict finds another service that claims a port of s.
-func (g *Guard) conflict(s *Service) error {
+func (g *Programs) conflict(s *Service) error {
 	for i := range g.slots {
 		o := &g.slots[i]
 		switch {
@@ -148,7 +148,7 @@ func (g *Guard) conflict(s *Service) error {
 }
 
 // setPort writes what a port is used for, from the slots.
-func (g *Guard) setPort(port uint16) error {
+func (g *Programs) setPort(port uint16) error {
 	var use guardPortUse
 	for i := range g.slots {
 		s := &g.slots[i]
@@ -166,7 +166,7 @@ func (g *Guard) setPort(port uint16) error {
 }
 
 // markAddresses makes the port-less entries for the addresses of k.
-func (g *Guard) markAddresses(k ServiceKey) error {
+func (g *Programs) markAddresses(k ServiceKey) error {
 	var errs []error
 	for _, a := range k.indexKeys() {
 		errs = append(errs, g.maps.ServiceIndex.Put(&guardServiceKey{Addr: words(a)}, uint32(0)))
@@ -175,7 +175,7 @@ func (g *Guard) markAddresses(k ServiceKey) error {
 }
 
 // unmarkAddresses removes those that no service has any more.
-func (g *Guard) unmarkAddresses(k ServiceKey) error {
+func (g *Programs) unmarkAddresses(k ServiceKey) error {
 	used := make(map[netip.Addr]bool)
 	for i := range g.slots {
 		if g.slots[i].used {
@@ -197,7 +197,7 @@ func (g *Guard) unmarkAddresses(k ServiceKey) error {
 }
 
 // DeleteService ends the protection of a service: its packets pass untouched from now on.
-func (g *Guard) DeleteService(k ServiceKey) error {
+func (g *Programs) DeleteService(k ServiceKey) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	i, ok := g.find(k)
@@ -210,7 +210,7 @@ func (g *Guard) DeleteService(k ServiceKey) error {
 	return nil
 }
 
-func (g *Guard) remove(i uint32) error {
+func (g *Programs) remove(i uint32) error {
 	s := g.slots[i]
 	g.slots[i] = slot{counted: true}
 	errs := []error{g.setPort(s.key.Port)}
@@ -229,7 +229,7 @@ func (g *Guard) remove(i uint32) error {
 }
 
 // Services lists the services in force: after an adoption those of the process before.
-func (g *Guard) Services() []ServiceKey {
+func (g *Programs) Services() []ServiceKey {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var keys []ServiceKey
@@ -242,7 +242,7 @@ func (g *Guard) Services() []ServiceKey {
 }
 
 // readServices fills the slots from adopted maps.
-func (g *Guard) readServices() error {
+func (g *Programs) readServices() error {
 	for i := range g.slots {
 		var e guardService
 		if err := g.maps.Services.Lookup(uint32(i), &e); err != nil {

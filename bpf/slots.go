@@ -22,7 +22,7 @@ type Slots struct {
 const slotSize = int(unsafe.Sizeof(guardSlot{}))
 
 // NewSlots takes n slots of the table's Options.Slots. There is no way to give them back.
-func (g *Guard) NewSlots(n int) (Slots, error) {
+func (g *Programs) NewSlots(n int) (Slots, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	left := len(g.slotMemory) / slotSize

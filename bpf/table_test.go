@@ -42,7 +42,7 @@ type step struct {
 
 func with(p *packet, change func(*packet)) *packet { change(p); return p }
 
-func check(t *testing.T, g *Guard, name string, steps ...step) {
+func check(t *testing.T, g *Programs, name string, steps ...step) {
 	t.Helper()
 	for i, s := range steps {
 		before := counters(t, g)

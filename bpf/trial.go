@@ -39,11 +39,11 @@ func ProbeAttach(iface string) []Finding {
 // tryModes attaches a program in one mode after the other.
 func tryModes(dev *net.Interface) Finding {
 	var errs []error
-	for _, m := range []Mode{ModeNative, ModeGeneric} {
+	for _, m := range []AttachMode{AttachNative, AttachGeneric} {
 		for _, frags := range []uint32{unix.BPF_F_XDP_HAS_FRAGS, 0} {
 			err := tryAttach(dev, m, frags)
 			switch {
-			case err == nil && m == ModeNative:
+			case err == nil && m == AttachNative:
 				return Finding{Name: "XDP mode", Text: "native"}
 			case err == nil:
 				return Finding{"XDP mode", Warn, fmt.Sprintf("generic only, several times slower (%s)", firstLine(errors.Join(errs...))),
@@ -55,7 +55,7 @@ func tryModes(dev *net.Interface) Finding {
 	return Finding{"XDP mode", Fail, firstLine(errors.Join(errs...)), "run as root, or leave --interface out"}
 }
 
-func tryAttach(dev *net.Interface, m Mode, flags uint32) error {
+func tryAttach(dev *net.Interface, m AttachMode, flags uint32) error {
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "trial", Type: ebpf.XDP, License: "Dual BSD/GPL", Flags: flags,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()}})
 	if err != nil {
@@ -63,7 +63,7 @@ func tryAttach(dev *net.Interface, m Mode, flags uint32) error {
 	}
 	defer p.Close()
 	l, err := link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index,
-		Flags: map[Mode]link.XDPAttachFlags{ModeNative: link.XDPDriverMode, ModeGeneric: link.XDPGenericMode}[m]})
+		Flags: map[AttachMode]link.XDPAttachFlags{AttachNative: link.XDPDriverMode, AttachGeneric: link.XDPGenericMode}[m]})
 	if err != nil {
 		return err
 	}

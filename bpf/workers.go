@@ -16,7 +16,7 @@ const cpuQueue = 2048
 
 // SetWorkers says on which CPU each worker runs, worker 0 first. A packet that arrives on a worker's CPU goes
 // to that worker, any other is moved to the CPU of worker hash(flow) mod len(cpus).
-func (g *Guard) SetWorkers(cpus []int) error {
+func (g *Programs) SetWorkers(cpus []int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
@@ -68,7 +68,7 @@ func (g *Guard) SetWorkers(cpus []int) error {
 // socket must be bound, with SO_REUSEPORT, to the service's port in a proxy, to the workers' port inline.
 // Every socket of a group needs it; a closed one leaves by itself. On a port that several services share the
 // kernel's own choice holds.
-func (g *Guard) AddSocket(k ServiceKey, worker int, conn syscall.RawConn) error {
+func (g *Programs) AddSocket(k ServiceKey, worker int, conn syscall.RawConn) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	i, ok := g.find(k)
@@ -98,7 +98,7 @@ func (g *Guard) AddSocket(k ServiceKey, worker int, conn syscall.RawConn) error 
 type Credit struct{ c *guardCredit }
 
 // Credit returns the credit of a worker, 0 at first.
-func (g *Guard) Credit(worker int) Credit { return Credit{&g.credits[worker]} }
+func (g *Programs) Credit(worker int) Credit { return Credit{&g.credits[worker]} }
 
 // Grant adds n packets, as many as the worker has just taken from its socket.
 func (c Credit) Grant(n int) { atomic.AddUint64(&c.c.Granted, uint64(n)) }

@@ -16,17 +16,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // worker answers ClientHellos from a socket of the guard's namespace, until the test ends.
-func worker(t *testing.T, l *lab.Lab, g *Guard, key ServiceKey, number int, address string) {
+func worker(t *testing.T, l *lab.Lab, g *Programs, key ServiceKey, number int, address string) {
 	t.Helper()
 	var conn *net.UDPConn
-	if err := l.Guard.Do(func() error {
+	if err := l.Middle.Do(func() error {
 		c := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
 			return errors.Join(c.Control(func(fd uintptr) {
 				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
@@ -83,14 +83,14 @@ func TestWorkersAnswerInline(t *testing.T) {
 				t.Skipf("needs two CPUs: %v", err)
 			}
 			// A CPU map takes a packet's bytes without what the sender left to the device.
-			if err := l.Client.Run("ethtool", "-K", lab.ToGuard, "tx", "off"); err != nil {
+			if err := l.Client.Run("ethtool", "-K", lab.ToMiddle, "tx", "off"); err != nil {
 				t.Skipf("needs ethtool: %v", err)
 			}
-			attach(t, l, g, lab.ToClient, ModeNative)
+			attach(t, l, g, lab.ToClient, AttachNative)
 			worker(t, l, g, s.ServiceKey, 0, "[::]:4444")
 			startServer(t, l, testSecret.Hex(), "5a")
 			for client, args := range clients {
-				for _, a := range []netip.Addr{lab.Guard4, lab.Guard6} {
+				for _, a := range []netip.Addr{lab.Middle4, lab.Middle6} {
 					before := counters(t, g)
 					c := dial(t, l.Client, append([]string{"taskset", "-c", "0"}, args(a, "4433")...))
 					if err := c.echo("by way of a worker"); err != nil {
@@ -111,11 +111,11 @@ func TestWorkersAnswerInline(t *testing.T) {
 // rawSocket sends frames from the client's interface.
 func rawSocket(t *testing.T, l *lab.Lab) (send func(*packet)) {
 	t.Helper()
-	from, err := l.Client.Netlink().LinkByName(lab.ToGuard)
+	from, err := l.Client.Netlink().LinkByName(lab.ToMiddle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	to, err := l.Guard.Netlink().LinkByName(lab.ToClient)
+	to, err := l.Middle.Netlink().LinkByName(lab.ToClient)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +147,8 @@ func rawSocket(t *testing.T, l *lab.Lab) (send func(*packet)) {
 func TestFloodLeavesNothing(t *testing.T) {
 	l := newLab(t)
 	g := guarding(t, inline())
-	attach(t, l, g, lab.ToClient, ModeNative)
-	server, err := l.Guard.ListenUDP("[::]:4433")
+	attach(t, l, g, lab.ToClient, AttachNative)
+	server, err := l.Middle.ListenUDP("[::]:4433")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,18 +165,18 @@ func TestFloodLeavesNothing(t *testing.T) {
 		src := client4.Addr().As4()
 		binary.BigEndian.PutUint16(src[2:], uint16(r.Uint32()))
 		p.Src = netip.AddrPortFrom(netip.AddrFrom4(src), uint16(1+r.IntN(65535)))
-		p.Dst = netip.AddrPortFrom(lab.Guard4, 4433)
+		p.Dst = netip.AddrPortFrom(lab.Middle4, 4433)
 		if r.IntN(2) == 0 {
 			src6 := lab.Client6.As16()
 			binary.BigEndian.PutUint32(src6[12:], r.Uint32())
 			p.Src = netip.AddrPortFrom(netip.AddrFrom16(src6), p.Src.Port())
-			p.Dst = netip.AddrPortFrom(lab.Guard6, 4433)
+			p.Dst = netip.AddrPortFrom(lab.Middle6, 4433)
 		}
 		send(p)
 	}
 	// One that is right comes behind all of them on the same path.
 	last := newPacket(nil)
-	last.Src, last.Dst = netip.AddrPortFrom(lab.Client4, 999), netip.AddrPortFrom(lab.Guard4, 4433)
+	last.Src, last.Dst = netip.AddrPortFrom(lab.Client4, 999), netip.AddrPortFrom(lab.Middle4, 4433)
 	last.Payload = second(testRing.Current(), last.Src, 4433)
 	send(last)
 	buf := make([]byte, 2048)
@@ -208,7 +208,7 @@ func TestFloodLeavesNothing(t *testing.T) {
 func TestRotationLosesNobody(t *testing.T) {
 	l := newLab(t)
 	g := guarding(t, inline())
-	attach(t, l, g, lab.ToClient, ModeNative)
+	attach(t, l, g, lab.ToClient, AttachNative)
 	startServer(t, l, "trust")
 	stop, stopped := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -238,7 +238,7 @@ func TestRotationLosesNobody(t *testing.T) {
 	one := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), patience/6)
 		defer cancel()
-		c, err := open(ctx, l.Client, clients["openssl"](lab.Guard4, "4433"))
+		c, err := open(ctx, l.Client, clients["openssl"](lab.Middle4, "4433"))
 		if err != nil {
 			return err
 		}

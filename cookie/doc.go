@@ -11,7 +11,7 @@
 //
 // A [Keyring] is immutable and shared by any number of goroutines; a [Store] swaps it atomically. A [Batch]
 // belongs to one goroutine: tell [Batch.Reset] how many messages come, fill its lanes with [Batch.Add] while
-// parsing, compute all of them once with [Batch.Sum], read each with [Batch.Cookie] or [Batch.Equal]. A [Judge]
+// parsing, compute all of them once with [Batch.Sum], read each with [Batch.Cookie] or [Batch.Equal]. A [Verifier]
 // does that for ClientHellos with and without cookies, under both secrets of a keyring.
 //
 // A [Plan] says which of several implementations compute a batch: portable Go, or vector and SHA instructions,

@@ -18,7 +18,7 @@ func TestJudgeAgreesWithVerify(t *testing.T) {
 	}
 	eachPlan(t, func(t *testing.T, p *Plan) {
 		r := mrand.New(mrand.NewPCG(11, 12))
-		j := p.NewJudge(64)
+		j := p.NewVerifier(64)
 		for round := range 300 {
 			k := []*Keyring{ring, old, older}[round%3]
 			n := 1 + r.IntN(64)
@@ -74,7 +74,7 @@ func TestJudgeComputesPreviousOnlyIfClaimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := mrand.New(mrand.NewPCG(13, 14))
-	j := NewJudge(16)
+	j := NewVerifier(16)
 	for claims := range 3 {
 		j.Begin(ring, 16)
 		for i := range 16 {
@@ -101,7 +101,7 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 	}
 	b := randomBinding(mrand.New(mrand.NewPCG(15, 16)))
 	c := [][Size]byte{old.Current().Issue(b), ring.Current().Issue(b), {0: 7}, {0: 99}}
-	j := NewJudge(64)
+	j := NewVerifier(64)
 	var fresh [Size]byte
 	if n := testing.AllocsPerRun(100, func() {
 		j.Begin(ring, 64)

@@ -52,7 +52,7 @@ func (w *worker) judge() {
 		h.Verified, h.Port, h.Length = false, nil, 0
 		w.hellos = w.hellos[:len(w.hellos)+1]
 	}
-	w.mode.Judge(w.service.keys.Load(), w.hellos)
+	w.mode.Verify(w.service.keys.Load(), w.hellos)
 }
 
 // dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
@@ -181,9 +181,9 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 }
 
 // port gets the port that a verified client's flow goes through, nil if there is none to be had.
-func (w *worker) port(h *handoff.Hello) *relay.Port {
+func (w *worker) port(h *handoff.Hello) *relay.Upstream {
 	if h.Port == nil {
-		port, err := relay.OpenPort(w.service.backend.Server(), nil)
+		port, err := relay.OpenUpstream(w.service.backend.Server(), nil)
 		if err != nil {
 			return nil
 		}

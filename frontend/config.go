@@ -28,7 +28,7 @@ type Config struct {
 	Batch   int // datagrams a system call; 0: DefaultBatch
 	Nice    int // of the workers' threads (nice(2)): -20 to 19
 
-	Handoff     handoff.Kind
+	Handoff     handoff.Mode
 	HarvestPool int // ports a service; 0: handoff.DefaultPool
 
 	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way

@@ -20,7 +20,7 @@ import (
 // XDP says what runs in the kernel in front of the workers. With an empty Interface nothing does.
 type XDP struct {
 	Interface      string
-	Mode           bpf.Mode
+	Mode           bpf.AttachMode
 	Answer         bpf.Answer // who answers ClientHellos; AnswerAuto is the best that the service and the mode allow
 	Unverified     bpf.Unverified
 	UnverifiedRate bpf.Rate  // for UnverifiedLimit
@@ -46,9 +46,9 @@ const (
 // kernel is the XDP side of a server.
 type kernel struct {
 	config *XDP
-	guard  *bpf.Guard
+	guard  *bpf.Programs
 	ours   bool // what is attached is of this process
-	mode   bpf.Mode
+	mode   bpf.AttachMode
 	log    *slog.Logger
 }
 
@@ -131,14 +131,14 @@ func (v *service) format() bpf.Format {
 
 // manner is what the programs are told of a service's hand-off.
 type manner struct {
-	kind   handoff.Kind
+	kind   handoff.Mode
 	format bpf.Format
 }
 
 func (v *service) manner() manner { return manner{v.kind(), v.format()} }
 
 // protect tells the programs of a service, as if they were attached in the given mode.
-func (k *kernel) protect(v *service, mode bpf.Mode) error {
+func (k *kernel) protect(v *service, mode bpf.AttachMode) error {
 	c := v.config
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
@@ -158,7 +158,7 @@ func (k *kernel) protect(v *service, mode bpf.Mode) error {
 			ErrUsage, v.kind(), v.listen)
 	case s.Format == bpf.FormatWorkers:
 		s.Answer = bpf.AnswerWorkers
-	case k.config.Answer == bpf.AnswerAuto && mode == bpf.ModeNative:
+	case k.config.Answer == bpf.AnswerAuto && mode == bpf.AttachNative:
 		s.Answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)
 	}
 	if !v.inline { // the proxy's own limits come after the cookie
@@ -181,7 +181,7 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	for _, v := range services {
-		if err := k.protect(v, bpf.ModeNative); err != nil {
+		if err := k.protect(v, bpf.AttachNative); err != nil {
 			return err
 		}
 		for i, w := range v.workers {
@@ -202,13 +202,13 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	k.ours = true
-	if k.mode == bpf.ModeGeneric {
+	if k.mode == bpf.AttachGeneric {
 		for _, v := range services {
 			if err := k.protect(v, k.mode); err != nil {
 				return err
 			}
 		}
-		if k.config.Mode == bpf.ModeAuto {
+		if k.config.Mode == bpf.AttachAuto {
 			k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
 				"see", "dtlsguard check --interface "+k.config.Interface)
 		}

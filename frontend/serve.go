@@ -19,24 +19,24 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// Door is an HTTP listener to operate a guard by.
-type Door struct {
+// AdminListener is an HTTP listener to operate a guard by.
+type AdminListener struct {
 	listener net.Listener
 	server   *http.Server
 }
 
 // OpenMetrics opens the metrics address; nothing is served before Serve.
-func OpenMetrics(addr string) (*Door, error) {
+func OpenMetrics(addr string) (*AdminListener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("serve metrics on %s: %w (choose another with --metrics-listen, or off)", addr, err)
 	}
-	return &Door{listener: l}, nil
+	return &AdminListener{listener: l}, nil
 }
 
 // OpenControl opens the control socket, for its owner only. A socket that a dead guard left is replaced; one
 // that a living guard answers on is not.
-func OpenControl(path string) (*Door, error) {
+func OpenControl(path string) (*AdminListener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
 		return nil, fmt.Errorf("control socket %s: another dtlsguard answers there (stop it, or choose another with --control)", path)
@@ -54,14 +54,14 @@ func OpenControl(path string) (*Door, error) {
 		l.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	return &Door{listener: l}, nil
+	return &AdminListener{listener: l}, nil
 }
 
 // Addr is where the door is.
-func (d *Door) Addr() net.Addr { return d.listener.Addr() }
+func (d *AdminListener) Addr() net.Addr { return d.listener.Addr() }
 
 // Serve serves h until Close. A nil Door serves nobody.
-func (d *Door) Serve(h http.Handler) {
+func (d *AdminListener) Serve(h http.Handler) {
 	if d == nil {
 		return
 	}
@@ -71,7 +71,7 @@ func (d *Door) Serve(h http.Handler) {
 }
 
 // Close ends serving. A nil Door is closed already.
-func (d *Door) Close() {
+func (d *AdminListener) Close() {
 	switch {
 	case d == nil:
 	case d.server != nil:

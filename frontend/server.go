@@ -101,19 +101,19 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 }
 
 // mode makes a worker's own hand-off.
-func (v *service) mode(size int) handoff.Mode {
+func (v *service) mode(size int) handoff.Verifier {
 	if v.inline {
 		return handoff.NewInline(v.fit, v.listen, v.config.Cookies, size)
 	}
-	return v.backend.Mode(size)
+	return v.backend.NewVerifier(size)
 }
 
 // kind is how clients are handed over at the moment.
-func (v *service) kind() handoff.Kind {
+func (v *service) kind() handoff.Mode {
 	if v.inline {
-		return v.fit.Kind
+		return v.fit.Mode
 	}
-	return v.backend.Kind()
+	return v.backend.Mode()
 }
 
 // openProxy opens the sockets of a service, then its back end, then makes its workers.
@@ -123,7 +123,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		return err
 	}
 	v := s.newService(conns[0].Local())
-	c := handoff.Config{Server: sv.Backend, Kind: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log}
+	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log}
 	if s.config.SecretFile != "" {
 		c.Keys = s.secrets.store.Load
 	}
@@ -144,8 +144,8 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 // their own, which XDP diverts ClientHellos to.
 func (s *Server) openInline(ctx context.Context, address netip.AddrPort) error {
 	v := s.newService(address)
-	v.inline, v.fit.Kind = true, s.config.Handoff
-	if k := v.fit.Kind; k == handoff.Auto || k.Native() {
+	v.inline, v.fit.Mode = true, s.config.Handoff
+	if k := v.fit.Mode; k == handoff.Auto || k.Native() {
 		probe := address
 		if probe.Addr().IsUnspecified() {
 			probe = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), probe.Port())
@@ -196,7 +196,7 @@ func (v *service) announce() {
 		st := v.backend.Status()
 		log.Info("serving", "backend", st.Server, "handoff", st.Handoff, "why", st.Why)
 	} else {
-		log.Info("serving", "handoff", v.fit.Kind.String())
+		log.Info("serving", "handoff", v.fit.Mode.String())
 	}
 	if len(v.workers) == 0 {
 		return

@@ -57,7 +57,7 @@ func (s *Server) Status() Status {
 	for _, v := range s.services {
 		sv := ServiceStatus{Listen: v.listen.String(), Inline: v.inline, Workers: len(v.workers)}
 		if v.inline {
-			sv.Backend = handoff.Status{Server: v.listen.String(), Handoff: v.fit.Kind.String(), Up: true, Ready: true}
+			sv.Backend = handoff.Status{Server: v.listen.String(), Handoff: v.fit.Mode.String(), Up: true, Ready: true}
 		} else {
 			sv.Backend = v.backend.Status()
 		}

@@ -28,7 +28,7 @@ type worker struct {
 	what     []hello.Reason  // of each slot of in
 	hellos   []handoff.Hello // the ClientHellos among them
 	answers  *udpbatch.Queue
-	mode     handoff.Mode
+	mode     handoff.Verifier
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
@@ -261,7 +261,7 @@ func (w *worker) flushReturns() {
 }
 
 // drain throws away what a port that is about to get a flow has received before.
-func (w *worker) drain(port *relay.Port) {
+func (w *worker) drain(port *relay.Upstream) {
 	w.flushReturns()
 	for n := 1; n > 0; w.back.Reset() {
 		n, _ = port.Recv(w.back)

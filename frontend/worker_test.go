@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -20,10 +20,10 @@ import (
 )
 
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
-func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Mode) (*worker, *udpbatch.Conn) {
+func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
 	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute}
-	backend, err := handoff.Open(t.Context(), handoff.Config{Server: handofftest.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
+	backend, err := handoff.Open(t.Context(), handoff.Config{Server: server.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +72,8 @@ func load(t testing.TB, w *worker, client *udpbatch.Conn, d []byte, n int) {
 	}
 }
 
-var modes = map[string]func(*handoff.Backend) handoff.Mode{
-	"trust":   func(*handoff.Backend) handoff.Mode { return handoff.NewTrust(cookie.Measured(), 64) },
+var modes = map[string]func(*handoff.Backend) handoff.Verifier{
+	"trust":   func(*handoff.Backend) handoff.Verifier { return handoff.NewTrust(cookie.Measured(), 64) },
 	"harvest": nil,
 }
 
@@ -141,7 +141,7 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = server.Close() })
-		port, err := relay.OpenPort(server.LocalAddr().(*net.UDPAddr).AddrPort(), nil)
+		port, err := relay.OpenUpstream(server.LocalAddr().(*net.UDPAddr).AddrPort(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

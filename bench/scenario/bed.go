@@ -11,9 +11,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
@@ -29,10 +29,10 @@ type Bed struct {
 	Service netip.AddrPort
 
 	key     *cookie.Key // of the guard under test, if it is one
-	flow    gen.Flow
-	counter *gen.Counter
+	flow    xdp.Flow
+	counter *xdp.Counter
 	round   bool             // answers go back
-	floods  []*gen.Generator // one for each CPU that they run on
+	floods  []*xdp.Generator // one for each CPU that they run on
 	cpus    []int            // of what is under test
 	shared  bool             // and of the generator
 	tasks   []int            // all that is under test
@@ -44,7 +44,7 @@ type Bed struct {
 var beds atomic.Int32
 
 // newBed makes a lab, puts the subject into it and readies a flood of t; nil: there will be none.
-func newBed(s *Subject, t *gen.Template) (*Bed, error) {
+func newBed(s *Subject, t *xdp.Template) (*Bed, error) {
 	l, err := lab.New(fmt.Sprintf("bench%d", beds.Add(1)))
 	if err != nil {
 		return nil, err
@@ -78,8 +78,8 @@ func (b *Bed) Pin(pids ...int) error {
 // Front is the interface that the flood comes in by.
 func (*Bed) Front() string { return lab.ToClient }
 
-func (b *Bed) build(s *Subject, t *gen.Template) error {
-	b.Service = netip.AddrPortFrom(lab.Guard4, servicePort)
+func (b *Bed) build(s *Subject, t *xdp.Template) error {
+	b.Service = netip.AddrPortFrom(lab.Middle4, servicePort)
 	if s.Beyond {
 		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
 	}
@@ -90,7 +90,7 @@ func (b *Bed) build(s *Subject, t *gen.Template) error {
 	if err := b.Lab.Bare(); err != nil {
 		return err
 	}
-	if err := b.Lab.Guard.Do(func() error { return b.guardSide(s) }); err != nil {
+	if err := b.Lab.Middle.Do(func() error { return b.guardSide(s) }); err != nil {
 		return err
 	}
 	if err := b.Lab.Client.Do(func() error { return b.clientSide(s, t) }); err != nil {
@@ -100,7 +100,7 @@ func (b *Bed) build(s *Subject, t *gen.Template) error {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}
 	// Last, as it is an XDP program that makes the NAPI.
-	return b.Lab.Guard.Do(func() error { return b.own(b.Front(), s) })
+	return b.Lab.Middle.Do(func() error { return b.own(b.Front(), s) })
 }
 
 // own takes the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
@@ -149,12 +149,12 @@ const counterPoll = 20 * time.Microsecond
 const clientCatchUp = 100 * time.Microsecond
 
 // clientSide readies generator and counter, and takes the counting off the CPU under test.
-func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
-	near, err := interfaceNamed(lab.ToGuard)
+func (b *Bed) clientSide(s *Subject, t *xdp.Template) error {
+	near, err := interfaceNamed(lab.ToMiddle)
 	if err != nil {
 		return err
 	}
-	b.flow.Interface, b.round = near, s.At == gen.Return
+	b.flow.Interface, b.round = near, s.At == xdp.Return
 	if err := errors.Join(spreadOut(near.Name, s), queued(near.Name)); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 		// With an XDP program, as only then what the guard sends by XDP_TX is taken at once.
 		return errors.Join(b.Lab.PassXDP(b.Lab.Client, near.Name), quietNAPI(near.Index))
 	}
-	if b.counter, err = gen.Count(b.flow, s.At); err != nil {
+	if b.counter, err = xdp.Count(b.flow, s.At); err != nil {
 		return err
 	}
 	b.Defer(b.counter.Close)
@@ -178,7 +178,7 @@ func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 			return err
 		}
 	}
-	var o gen.Options
+	var o xdp.Options
 	if s.Clients {
 		o.CatchUp, o.Carry = clientCatchUp, true
 		if err := summed(near.Name); err != nil {
@@ -186,7 +186,7 @@ func (b *Bed) clientSide(s *Subject, t *gen.Template) error {
 		}
 	}
 	for _, o.CPU = range generators {
-		g, err := gen.NewMix(b.flow, traffic.Single(*t), o)
+		g, err := xdp.NewMix(b.flow, traffic.Single(*t), o)
 		if err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func spreadOut(device string, s *Subject) error {
 
 // neighbour tells the guard where the client is, so that no answer waits for ARP.
 func (b *Bed) neighbour() error {
-	return b.Lab.Guard.Do(func() error {
+	return b.Lab.Middle.Do(func() error {
 		front, err := interfaceNamed(b.Front())
 		if err != nil {
 			return err

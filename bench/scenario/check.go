@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
 // checkAnswers compares the sampled answers of a guard with what they must be, byte by byte.
-func (b *Bed) checkAnswers(t gen.Template) error {
+func (b *Bed) checkAnswers(t xdp.Template) error {
 	if b.key == nil {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (b *Bed) checkAnswers(t gen.Template) error {
 }
 
 // rightAnswer is the guard's answer to a question, computed here.
-func rightAnswer(b *Bed, asked []byte, a gen.Answer) ([]byte, error) {
+func rightAnswer(b *Bed, asked []byte, a xdp.Answer) ([]byte, error) {
 	var h hello.ClientHello
 	if r := hello.Parse(asked, &h); r != hello.OK {
 		return nil, fmt.Errorf("%v was answered, and its datagram is no ClientHello: %v", a.Peer, r)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
@@ -14,7 +14,7 @@ import (
 type Contest struct {
 	Name     string
 	Title    string
-	Template gen.Template // of the flood, for subjects that have none of their own
+	Template xdp.Template // of the flood, for subjects that have none of their own
 	Subjects []*Subject
 	Compare  []Comparison
 }

@@ -9,10 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/result"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
@@ -22,14 +22,14 @@ import (
 const junkSize = 205
 
 func swapContest(*Workshop) (*Contest, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
 		Compare: []Comparison{{0, 1, 0.26}, {0, 2, 0}}}, err
 }
 
 // peersContest has the guard first and then every server there is.
 func peersContest(w *Workshop) (*Contest, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	c := &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{})}}
 	promised := map[string]float64{"openssl": 18, "echo": 13}
 	for i := range peers.Servers {
@@ -41,19 +41,19 @@ func peersContest(w *Workshop) (*Contest, error) {
 }
 
 func junkContest(*Workshop) (*Contest, error) {
-	t, err := gen.Junk(junkSize)
+	t, err := xdp.Junk(junkSize)
 	guard := guardSubject("dtlsguard xdp", guardOptions{})
 	guard.Handled = packetsReceived
 	return &Contest{Template: t, Subjects: []*Subject{guard, dropSubject(), lookSubject()}, Compare: []Comparison{{0, 1, 0.90}, {0, 2, 0}, {2, 1, 0}}}, err
 }
 
 func wrongCookieContest(*Workshop) (*Contest, error) {
-	t, err := gen.WithCookie(question(), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
+	t, err := xdp.WithCookie(question(), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
 	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, Compare: []Comparison{{0, 1, 0}}}, err
 }
 
 func sizeContest(*Workshop) (*Contest, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	return &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("1 service, 10 flows", guardOptions{flows: 10}),
 		guardSubject("1024 services, 10 flows", guardOptions{services: 1023, flows: 10}),
@@ -69,7 +69,7 @@ func framesContest(*Workshop) (*Contest, error) {
 		if size == len(question()) {
 			d = question()
 		}
-		t, err := gen.FirstHello(d)
+		t, err := xdp.FirstHello(d)
 		if err != nil {
 			return nil, fmt.Errorf("ClientHello of %d bytes: %w", size, err)
 		}
@@ -97,9 +97,9 @@ func padded(size int) []byte {
 
 // pathsContest is of all ways that an answer can take.
 func pathsContest(w *Workshop) (*Contest, error) {
-	t, err := gen.FirstHello(question())
-	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.ModeGeneric})
-	generic.At = gen.Stack // of a program that has only skbs, answers are skbs
+	t, err := xdp.FirstHello(question())
+	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.AttachGeneric})
+	generic.At = xdp.Stack // of a program that has only skbs, answers are skbs
 	c := &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, native", guardOptions{}), generic,
 		workersSubject("workers behind XDP", w, true), workersSubject("workers alone", w, false),
@@ -112,10 +112,10 @@ func pathsContest(w *Workshop) (*Contest, error) {
 
 // formatsContest is of the cookies that the kernel makes, by the daemon as users start it.
 func formatsContest(w *Workshop) (*Contest, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	return &Contest{Template: t, Subjects: []*Subject{
-		proxySubject("the guard's own (trust)", gen.Driver, w, "trust", "xdp"), qtSubject(w),
-		proxySubject("a server's own (harvest)", gen.Driver, w, "harvest", "xdp"),
+		proxySubject("the guard's own (trust)", xdp.Driver, w, "trust", "xdp"), qtSubject(w),
+		proxySubject("a server's own (harvest)", xdp.Driver, w, "harvest", "xdp"),
 	}, Compare: []Comparison{{1, 0, 0}, {2, 0, 0}}}, err
 }
 
@@ -127,7 +127,7 @@ func qtSubject(w *Workshop) *Subject {
 	text := make([]byte, cookie.Size)
 	_, _ = rand.Read(text) // it never fails
 	err3 := os.WriteFile(secret, []byte(hex.EncodeToString(text)+"\n"), 0o600)
-	return &Subject{Name: "Qt's (native-qt)", At: gen.Driver, Handled: rightAnswers, Skip: reason(err, err2, err3), Start: func(b *Bed) error {
+	return &Subject{Name: "Qt's (native-qt)", At: xdp.Driver, Handled: rightAnswers, Skip: reason(err, err2, err3), Start: func(b *Bed) error {
 		if err := server.start(b, secret); err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func qtSubject(w *Workshop) *Subject {
 var sweep = []float64{60e3, 80e3, 100e3, 120e3, 140e3, 160e3, 190e3, 220e3, 260e3, 310e3, 370e3, 430e3, 500e3, 580e3}
 
 func workersContest(w *Workshop) (*Contest, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +159,7 @@ func workersContest(w *Workshop) (*Contest, error) {
 
 // scalingContest has everything, the generator and the counter too, on one CPU, and then on two.
 func scalingContest(w *Workshop) (*Contest, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	c := &Contest{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, 1 CPU", guardOptions{}), guardSubject("xdp, 2 CPUs", guardOptions{}),
 		workersSubject("workers, 1 CPU", w, true), workersSubject("workers, 2 CPUs", w, true),

@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv4"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
@@ -68,7 +68,7 @@ func (b *Bed) crowdRoutes() error {
 	if err != nil {
 		return err
 	}
-	if err := b.Lab.Guard.Do(func() error {
+	if err := b.Lab.Middle.Do(func() error {
 		if err := netlink.RouteAdd(&netlink.Route{Dst: sources, Gw: lab.Client4.AsSlice()}); err != nil {
 			return fmt.Errorf("route to many clients: %w", err)
 		}

@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
 // daemon is the guard's program, as users start it.
@@ -54,7 +54,7 @@ func (d *daemon) start(b *Bed, shape ...string) error {
 // daemonReady asks the daemon in the guard's namespace.
 func (b *Bed) daemonReady() bool {
 	var conn net.Conn
-	err := b.Lab.Guard.Do(func() (err error) {
+	err := b.Lab.Middle.Do(func() (err error) {
 		conn, err = net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", metricsPort))
 		return err
 	})
@@ -68,16 +68,16 @@ func (b *Bed) daemonReady() bool {
 }
 
 // workersSubject is the daemon as a proxy whose workers answer, behind its XDP program or alone.
-func workersSubject(name string, w *Workshop, xdp bool) *Subject {
+func workersSubject(name string, w *Workshop, kernel bool) *Subject {
 	answer := ""
-	if xdp {
+	if kernel {
 		answer = "workers"
 	}
-	return proxySubject(name, gen.Stack, w, "trust", answer)
+	return proxySubject(name, xdp.Stack, w, "trust", answer)
 }
 
 // proxySubject is the daemon as a proxy. It wants to see a server; nothing of a flood comes to it.
-func proxySubject(name string, at gen.At, w *Workshop, handoff, answer string) *Subject {
+func proxySubject(name string, at xdp.At, w *Workshop, handoff, answer string) *Subject {
 	server, err := newServer("openssl", w)
 	d, err2 := newDaemon(w, handoff, answer)
 	return &Subject{Name: name, At: at, Handled: rightAnswers, Skip: reason(err, err2), Start: func(b *Bed) error {

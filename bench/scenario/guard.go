@@ -5,21 +5,21 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
 // guardOptions are what differs between guards under test.
 type guardOptions struct {
-	services int      // at this address, beside the flooded one
-	flows    int      // verified ones of the flooded service
-	mode     bpf.Mode // how it is attached; ModeAuto: native, and nothing else will do
+	services int            // at this address, beside the flooded one
+	flows    int            // verified ones of the flooded service
+	mode     bpf.AttachMode // how it is attached; AttachAuto: native, and nothing else will do
 }
 
 // guardSubject is the guard's XDP program that answers by itself.
 func guardSubject(name string, o guardOptions) *Subject {
-	return &Subject{Name: name, At: gen.Driver, Handled: rightAnswers, Start: func(b *Bed) error { return startGuard(b, o) }}
+	return &Subject{Name: name, At: xdp.Driver, Handled: rightAnswers, Start: func(b *Bed) error { return startGuard(b, o) }}
 }
 
 // guardEpoch is that of the guard's secret: what byte 0 of a cookie must be for the guard to compute it.
@@ -43,10 +43,10 @@ func startGuard(b *Bed, o guardOptions) error {
 		return err
 	}
 	b.key = ring.Current()
-	if o.mode == bpf.ModeAuto {
-		o.mode = bpf.ModeNative
+	if o.mode == bpf.AttachAuto {
+		o.mode = bpf.AttachNative
 	}
-	return b.Lab.Guard.Do(func() error {
+	return b.Lab.Middle.Do(func() error {
 		mode, err := g.Attach(b.Front(), o.mode)
 		if err == nil && mode != o.mode {
 			err = fmt.Errorf("attached in %v mode", mode)
@@ -56,7 +56,7 @@ func startGuard(b *Bed, o guardOptions) error {
 }
 
 // protect adds the services and flows.
-func protect(b *Bed, g *bpf.Guard, o guardOptions) error {
+func protect(b *Bed, g *bpf.Programs, o guardOptions) error {
 	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
 	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP}); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
@@ -25,7 +25,7 @@ const (
 // Trial has real clients do handshakes with a real server during a flood of several rates.
 type Trial struct {
 	Name, Title string
-	Template    gen.Template
+	Template    xdp.Template
 	Subjects    []*Subject // the guard is the first
 	Levels      []level
 }
@@ -44,18 +44,18 @@ var levels = []level{
 
 // inlineTrial is the server with the guard's program before it, which answers in the kernel, and alone.
 func inlineTrial(w *Workshop) (*Trial, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	if err != nil {
 		return nil, err
 	}
 	server, err := newServer("openssl", w)
-	guarded := &Subject{Name: "dtlsguard xdp, inline", At: gen.Driver, Skip: reason(err), Start: func(b *Bed) error {
+	guarded := &Subject{Name: "dtlsguard xdp, inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Bed) error {
 		if err := server.start(b, "trust"); err != nil { // any cookie: the guard has looked at it
 			return err
 		}
 		return startGuard(b, guardOptions{})
 	}}
-	alone := &Subject{Name: "no guard", At: gen.Stack, Skip: reason(err), Start: func(b *Bed) error { return server.start(b, "") }}
+	alone := &Subject{Name: "no guard", At: xdp.Stack, Skip: reason(err), Start: func(b *Bed) error { return server.start(b, "") }}
 	guarded.Clients, alone.Clients = true, true
 	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels}, nil
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
@@ -23,7 +23,7 @@ type reading struct {
 	at       time.Time
 	sent     uint64
 	received uint64
-	answers  gen.Answers
+	answers  xdp.Answers
 	cpu      cpuTime
 	tasks    time.Duration
 }
@@ -41,7 +41,7 @@ func (b *Bed) read() (r reading, err error) {
 			return r, err
 		}
 	}
-	err = b.Lab.Guard.Do(func() error {
+	err = b.Lab.Middle.Do(func() error {
 		var err error
 		r.received, err = received(b.Front())
 		return err

@@ -16,14 +16,14 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/result"
 )
 
 // Holdings looks at the memory of daemons, each in several states, one after the other.
 type Holdings struct {
 	Name, Title string
-	Template    gen.Template
+	Template    xdp.Template
 	Daemons     []holder
 	Flows       []int // verified ones that a daemon is given, ascending
 }
@@ -38,15 +38,15 @@ type holder struct {
 var heldFlows = []int{10000, 60000}
 
 func memory(e *Entry, w *Workshop) (Scenario, error) {
-	t, err := gen.FirstHello(question())
+	t, err := xdp.FirstHello(question())
 	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", w, true), true}, {inlineHolder(w), false}}, heldFlows}, err
 }
 
 // inlineHolder is the daemon before a server that takes any cookie and forgets its clients.
 func inlineHolder(w *Workshop) *Subject {
 	d, err := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
-	return &Subject{Name: "inline", At: gen.Driver, Skip: reason(err), Start: func(b *Bed) error {
-		if err := b.echo(b.Lab.Guard, b.Service); err != nil {
+	return &Subject{Name: "inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Bed) error {
+		if err := b.echo(b.Lab.Middle, b.Service); err != nil {
 			return err
 		}
 		return d.inline(b)

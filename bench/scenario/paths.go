@@ -6,13 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 // path is a way to the server, which start puts up in the guard's namespace.
 func path(name string, beyond bool, start func(*Bed) error) *Subject {
-	s := &Subject{Name: name, At: gen.Stack, Beyond: beyond}
+	s := &Subject{Name: name, At: xdp.Stack, Beyond: beyond}
 	s.Start = func(b *Bed) error {
 		if err := b.serverSide(s); err != nil {
 			return err

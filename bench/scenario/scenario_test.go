@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/result"
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
@@ -23,7 +23,7 @@ func left(t *testing.T) {
 	}
 }
 
-func bed(t *testing.T, s *Subject, tp *gen.Template) *Bed {
+func bed(t *testing.T, s *Subject, tp *xdp.Template) *Bed {
 	t.Helper()
 	if s.Skip != "" {
 		t.Skip(s.Skip)
@@ -44,9 +44,9 @@ func bed(t *testing.T, s *Subject, tp *gen.Template) *Bed {
 	return b
 }
 
-func firstHello(t *testing.T) gen.Template {
+func firstHello(t *testing.T) xdp.Template {
 	t.Helper()
-	tp, err := gen.FirstHello(question())
+	tp, err := xdp.FirstHello(question())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,10 +58,10 @@ func TestSubjectsAnswer(t *testing.T) {
 	w := NewWorkshop(t.TempDir())
 	for _, s := range []*Subject{
 		guardSubject("guard", guardOptions{services: 3, flows: 5}), roundSubject(), serverSubject("openssl", w),
-		guardSubject("generic", guardOptions{mode: bpf.ModeGeneric}),
+		guardSubject("generic", guardOptions{mode: bpf.AttachGeneric}),
 	} {
 		if s.Name == "generic" {
-			s.At = gen.Stack
+			s.At = xdp.Stack
 		}
 		t.Run(s.Name, func(t *testing.T) {
 			tp := firstHello(t)
@@ -88,7 +88,7 @@ func TestSubjectsAnswer(t *testing.T) {
 }
 
 func TestDropsAreReceived(t *testing.T) {
-	junk, err := gen.Junk(junkSize)
+	junk, err := xdp.Junk(junkSize)
 	if err != nil {
 		t.Fatal(err)
 	}

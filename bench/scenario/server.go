@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
@@ -52,7 +52,7 @@ var streamServer = netip.AddrPortFrom(lab.Server4, servicePort)
 // serverSubject is a server with sockets.
 func serverSubject(name string, w *Workshop) *Subject {
 	server, err := newServer(name, w)
-	s := &Subject{Name: server.Title, At: gen.Stack, Handled: rightAnswers, Skip: reason(err)}
+	s := &Subject{Name: server.Title, At: xdp.Stack, Handled: rightAnswers, Skip: reason(err)}
 	if !server.Answers {
 		s.Handled = allAnswers
 	}

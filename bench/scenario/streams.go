@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
 	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 const (
@@ -179,7 +179,7 @@ func summarise(r *result.Stream, all []sample, keep bool) {
 // the server.
 func (b *Bed) serverSide(p *Subject) error {
 	err := b.Lab.Server.Do(func() error {
-		near, err := interfaceNamed(lab.ToGuard)
+		near, err := interfaceNamed(lab.ToMiddle)
 		if err != nil {
 			return err
 		}
@@ -188,12 +188,12 @@ func (b *Bed) serverSide(p *Subject) error {
 	if err != nil {
 		return err
 	}
-	if err := b.Lab.Guard.Do(func() error {
+	if err := b.Lab.Middle.Do(func() error {
 		return errors.Join(queued(lab.ToServer), whole(lab.ToServer), b.own(lab.ToServer, p))
 	}); err != nil {
 		return err
 	}
-	if err := b.Lab.Client.Do(func() error { return whole(lab.ToGuard) }); err != nil {
+	if err := b.Lab.Client.Do(func() error { return whole(lab.ToMiddle) }); err != nil {
 		return err
 	}
 	return b.echo(b.Lab.Server, streamServer)

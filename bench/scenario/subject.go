@@ -10,17 +10,17 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/result"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 // Subject is something that is put under a flood.
 type Subject struct {
 	Name string
 	// At is where its answers can be counted: in the driver for XDP, in the stack for sockets.
-	At gen.At
+	At xdp.At
 	// Start puts it into the bed's guard namespace and has the bed stop it (Defer). Processes of it are
 	// confined with Pin; packet processing of the interface is by the bed.
 	Start func(*Bed) error
@@ -34,7 +34,7 @@ type Subject struct {
 	// Wall has what comes out of the wire count, in overload too.
 	Wall bool
 	// Template of the flood, if it is another than the contest's.
-	Template *gen.Template
+	Template *xdp.Template
 	// Shared are the CPUs that the subject has together with the generator, one queue of the link for each; nil: it
 	// has the CPU under test for itself.
 	Shared []int
@@ -54,29 +54,29 @@ func packetsReceived(r *result.Run) float64 { return r.Received }
 // swapSubject is the limit of answers in the driver. All that it receives counts, even what the way back had no
 // room for, so that the limit is not set too low.
 func swapSubject() *Subject {
-	return &Subject{Name: "bare XDP_TX swap", At: gen.Driver, Start: attach(peers.Swap), Handled: packetsReceived}
+	return &Subject{Name: "bare XDP_TX swap", At: xdp.Driver, Start: attach(peers.Swap), Handled: packetsReceived}
 }
 
 // roundSubject is the same with the same packets going to and fro: more than a generator can send and take back.
 func roundSubject() *Subject {
 	s := swapSubject()
-	s.Name, s.At = "bare XDP_TX swap, going round", gen.Return
+	s.Name, s.At = "bare XDP_TX swap, going round", xdp.Return
 	return s
 }
 
 // dropSubject is the limit of drops in the driver.
 func dropSubject() *Subject {
-	return &Subject{Name: "bare XDP_DROP", At: gen.Driver, Start: attach(peers.Drop), Handled: packetsReceived}
+	return &Subject{Name: "bare XDP_DROP", At: xdp.Driver, Start: attach(peers.Drop), Handled: packetsReceived}
 }
 
 // lookSubject drops the same and sees what it drops.
 func lookSubject() *Subject {
-	return &Subject{Name: "bare look at the first byte", At: gen.Driver, Start: attach(peers.Look), Handled: packetsReceived}
+	return &Subject{Name: "bare look at the first byte", At: xdp.Driver, Start: attach(peers.Look), Handled: packetsReceived}
 }
 
 func attach(program func(device string) (func() error, error)) func(*Bed) error {
 	return func(b *Bed) error {
-		return b.Lab.Guard.Do(func() error {
+		return b.Lab.Middle.Do(func() error {
 			detach, err := program(b.Front())
 			if err != nil {
 				return err
@@ -92,7 +92,7 @@ func (b *Bed) serve(cmd *exec.Cmd, ready func() bool) error {
 	if err := b.neighbour(); err != nil {
 		return err
 	}
-	if err := b.start(b.Lab.Guard, cmd, ready); err != nil {
+	if err := b.start(b.Lab.Middle, cmd, ready); err != nil {
 		return err
 	}
 	return b.Pin(cmd.Process.Pid)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 // modulePackage is this module: what is measured is the source that is there.

@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
@@ -35,7 +35,7 @@ func inClient(t *testing.T, l *lab.Lab, args ...string) (code int, stdout, stder
 // toClient is the Ethernet address of the guard host.
 func toClient(t *testing.T, l *lab.Lab) string {
 	t.Helper()
-	dev, err := l.Guard.Netlink().LinkByName(lab.ToClient)
+	dev, err := l.Middle.Netlink().LinkByName(lab.ToClient)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func toClient(t *testing.T, l *lab.Lab) string {
 func TestEveryKindArrives(t *testing.T) {
 	l := newLab(t, "arrive")
 	// A veth takes redirected frames if the other end has a program.
-	if err := l.PassXDP(l.Guard, lab.ToClient); err != nil {
+	if err := l.PassXDP(l.Middle, lab.ToClient); err != nil {
 		t.Fatal(err)
 	}
 	const mix, n = "hello,gnutls,mbedtls,pion,large,dtls10,wrong-cookie,junk,record", 300
@@ -56,10 +56,10 @@ func TestEveryKindArrives(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, engine := range []string{"xdp", "sendmmsg"} {
-		for to, sources := range map[netip.Addr]string{lab.Guard4: "198.18.128.0/17", lab.Guard6: "2001:2:0:8000::/96"} {
+		for to, sources := range map[netip.Addr]string{lab.Middle4: "198.18.128.0/17", lab.Middle6: "2001:2:0:8000::/96"} {
 			t.Run(fmt.Sprintf("%s to %v", engine, to), func(t *testing.T) {
 				at := netip.AddrPortFrom(to, 4433)
-				server, err := l.Guard.ListenUDP(at.String())
+				server, err := l.Middle.ListenUDP(at.String())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -68,7 +68,7 @@ func TestEveryKindArrives(t *testing.T) {
 					t.Fatal(err)
 				}
 				// Nobody answers, which it says in the end.
-				code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToGuard, "-d", to.String(), "-m", toClient(t, l),
+				code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToMiddle, "-d", to.String(), "-m", toClient(t, l),
 					"--mix", mix, "-n", fmt.Sprint(n), "-Q", "1000", "--src-ports", "1000-1999", "--duration", "20s", "--sample", "0")
 				if code != exitRun || !strings.Contains(stderr, "no answer at all") {
 					t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
@@ -114,12 +114,12 @@ func TestGuardAnswersBothEngines(t *testing.T) {
 	mac := protect(t, l, bpf.Policy{})
 	for _, engine := range []string{"xdp", "sendmmsg"} {
 		if engine == "sendmmsg" { // whose answers a veth delivers only if this end has a program; xdp brings its own
-			if err := l.PassXDP(l.Client, lab.ToGuard); err != nil {
+			if err := l.PassXDP(l.Client, lab.ToMiddle); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for _, to := range []netip.Addr{lab.Guard4, lab.Guard6} {
-			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToGuard, "-d", to.String(), "-m", mac,
+		for _, to := range []netip.Addr{lab.Middle4, lab.Middle6} {
+			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToMiddle, "-d", to.String(), "-m", mac,
 				"--mix", "hello=4,large,wrong-cookie,dtls10,junk", "-Q", "2000", "-n", "1000", "--sample", "0", "--json")
 			all := lines(t, stdout)
 			sum := all[len(all)-1]
@@ -134,7 +134,7 @@ func TestGuardAnswersBothEngines(t *testing.T) {
 // What must not be sent is refused where there is an interface to send it from, and what is missing is said.
 func TestInterfaceMistakes(t *testing.T) {
 	l := newLab(t, "mistakes")
-	guard := "-i " + lab.ToGuard + " -d "
+	guard := "-i " + lab.ToMiddle + " -d "
 	for _, c := range []struct {
 		args, want string
 		code       int
@@ -160,10 +160,10 @@ func TestInterfaceMistakes(t *testing.T) {
 			t.Errorf("%q: exit %d, %s, want %d with %q", c.args, code, stderr, c.code, c.want)
 		}
 	}
-	if err := l.Client.Run("ip", "link", "set", lab.ToGuard, "down"); err != nil {
+	if err := l.Client.Run("ip", "link", "set", lab.ToMiddle, "down"); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := inClient(t, l, strings.Fields(guard+"198.18.0.1")...); code != exitRun || !strings.Contains(stderr, "ip link set "+lab.ToGuard+" up") {
+	if code, _, stderr := inClient(t, l, strings.Fields(guard+"198.18.0.1")...); code != exitRun || !strings.Contains(stderr, "ip link set "+lab.ToMiddle+" up") {
 		t.Errorf("an interface that is down: exit %d, %s", code, stderr)
 	}
 }
@@ -180,7 +180,7 @@ func TestUnprivileged(t *testing.T) {
 			if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
 				return err
 			}
-			code, _, stderr = runFlood(t, "--engine", engine, "-i", lab.ToGuard, "-d", lab.Guard4.String(), "-m", "02:00:00:00:00:01")
+			code, _, stderr = runFlood(t, "--engine", engine, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", "02:00:00:00:00:01")
 			return nil
 		}); err != nil {
 			t.Fatal(err)
@@ -206,19 +206,19 @@ func TestServerAnswersForgedSources(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A veth takes redirected frames if the other end has a program. At this end xdp has its own.
-	if err := errors.Join(l.Bare(), l.PassXDP(l.Guard, lab.ToClient)); err != nil {
+	if err := errors.Join(l.Bare(), l.PassXDP(l.Middle, lab.ToClient)); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range [][]string{{"-4", "198.18.128.0/17", lab.Client4.String()}, {"-6", "2001:2:0:8000::/96", lab.Client6.String()}} {
-		if err := l.Guard.Run("ip", r[0], "route", "add", r[1], "via", r[2]); err != nil {
+		if err := l.Middle.Run("ip", r[0], "route", "add", r[1], "via", r[2]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, to := range []netip.Addr{lab.Guard4, lab.Guard6} {
+	for _, to := range []netip.Addr{lab.Middle4, lab.Middle6} {
 		at := netip.AddrPortFrom(to, 4433)
 		cmd := exec.Command(program, peers.Arguments(at, id, "")...)
 		cmd.Stderr = t.Output()
-		if err := l.Guard.Start(cmd); err != nil {
+		if err := l.Middle.Start(cmd); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
@@ -227,7 +227,7 @@ func TestServerAnswersForgedSources(t *testing.T) {
 		})
 		within(t, "the server listens", func() bool { return peers.Listens(cmd.Process.Pid, at) })
 		for _, engine := range []string{"sendmmsg", "xdp"} {
-			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToGuard, "-d", to.String(), "-m", toClient(t, l),
+			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToMiddle, "-d", to.String(), "-m", toClient(t, l),
 				"-Q", "500", "-n", "300", "--sample", "0", "--json")
 			all := lines(t, stdout)
 			if sum := all[len(all)-1]; code != exitOK || sum.Right < sum.Questions*9/10 || sum.Right != sum.Answers {

@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
-	"github.com/dtlsguard/dtlsguard/bench/sample"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 )
 
 // clients are the sampled clients beside a flood; the zero value has none.

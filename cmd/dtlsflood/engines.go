@@ -11,9 +11,9 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
 func (o *options) open() (engine, error) {
@@ -24,16 +24,16 @@ func (o *options) open() (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := flood.Config{Flow: *f, Mix: o.traffic, Pace: traffic.Pace{Rate: o.rate, Limit: o.count}, Batch: int(o.batch)}
+	c := sockets.Config{Flow: *f, Mix: o.traffic, Pace: traffic.Pace{Rate: o.rate, Limit: o.count}, Batch: int(o.batch)}
 	if err := c.Check(); err != nil {
 		return nil, usageError{err}
 	}
-	sender, err := flood.New(c)
+	sender, err := sockets.New(c)
 	return sendmmsg{sender}, err
 }
 
 // sendmmsg is the engine of that name.
-type sendmmsg struct{ *flood.Flood }
+type sendmmsg struct{ *sockets.Flood }
 
 func (s sendmmsg) run(ctx context.Context) error { return s.Run(ctx) }
 func (s sendmmsg) close() error                  { return s.Close() }
@@ -43,16 +43,16 @@ func (s sendmmsg) counts() (counts, error) {
 	return counts{c.Sent, c.Questions, c.Unsent, c.Right + c.Wrong, c.Right, c.Faults}, nil
 }
 
-// xdp is engine xdp.
-type xdp struct {
-	generators []*gen.Generator
-	counter    *gen.Counter
+// kernelEngine is engine xdp.
+type kernelEngine struct {
+	generators []*xdp.Generator
+	counter    *xdp.Counter
 }
 
 // linger is how long after the last frame answers still count, as they are under way.
 const linger = 200 * time.Millisecond
 
-func (x *xdp) run(ctx context.Context) error {
+func (x *kernelEngine) run(ctx context.Context) error {
 	errs := make([]error, len(x.generators))
 	var done sync.WaitGroup
 	for i, g := range x.generators {
@@ -63,7 +63,7 @@ func (x *xdp) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (x *xdp) close() error {
+func (x *kernelEngine) close() error {
 	err := x.counter.Close()
 	for _, g := range x.generators {
 		err = errors.Join(err, g.Close())
@@ -71,7 +71,7 @@ func (x *xdp) close() error {
 	return err
 }
 
-func (x *xdp) counts() (c counts, err error) {
+func (x *kernelEngine) counts() (c counts, err error) {
 	for _, g := range x.generators {
 		sent, questions, err := g.Counts()
 		if err != nil {
@@ -91,14 +91,14 @@ func (o *options) openXDP() (engine, error) {
 		return nil, err
 	}
 	// In the driver, which sees the answers of XDP_TX too; in the stack where it has no place for a program.
-	counter, err := gen.Count(*f, gen.Driver)
+	counter, err := xdp.Count(*f, xdp.Driver)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, ebpf.ErrNotSupported) {
-		counter, err = gen.Count(*f, gen.Stack)
+		counter, err = xdp.Count(*f, xdp.Stack)
 	}
 	if err != nil {
 		return nil, rooted(err)
 	}
-	x := &xdp{counter: counter}
+	x := &kernelEngine{counter: counter}
 	pace := traffic.Pace{Rate: o.rate, Limit: o.count}
 	late := catchUp
 	if o.even {
@@ -106,7 +106,7 @@ func (o *options) openXDP() (engine, error) {
 	}
 	for i := range o.threads {
 		share := pace.Split(o.threads, i)
-		g, err := gen.NewMix(*f, o.traffic, gen.Options{CPU: o.cpu + i, Batch: o.batch, Limit: share.Limit, CatchUp: late})
+		g, err := xdp.NewMix(*f, o.traffic, xdp.Options{CPU: o.cpu + i, Batch: o.batch, Limit: share.Limit, CatchUp: late})
 		if err != nil {
 			return nil, errors.Join(rooted(err), x.close())
 		}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/answer"
-	"github.com/dtlsguard/dtlsguard/bench/sample"
+	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
 )
 
 // slow says if less than 98 % of what was asked for was sent in that time, of which the end is left out: a generator that

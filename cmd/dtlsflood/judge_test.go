@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/answer"
-	"github.com/dtlsguard/dtlsguard/bench/sample"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 )
 
 // What a run is judged by.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -34,7 +34,7 @@ func newLab(t *testing.T, name string) *lab.Lab {
 // serve has a server on the guard's host that takes whoever comes with a cookie.
 func serve(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	conn, err := l.Guard.ListenUDP(netip.AddrPortFrom(lab.Guard4, 4433).String())
+	conn, err := l.Middle.ListenUDP(netip.AddrPortFrom(lab.Middle4, 4433).String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,11 +70,11 @@ func protect(t *testing.T, l *lab.Lab, p bpf.Policy) string {
 		t.Fatal(err)
 	}
 	err = errors.Join(g.SetPolicy(p), g.SetSecret(cookie.NewKeyring(secret, 7).Current(), nil),
-		l.Guard.Do(func() error {
-			_, err := g.Attach(lab.ToClient, bpf.ModeNative)
+		l.Middle.Do(func() error {
+			_, err := g.Attach(lab.ToClient, bpf.AttachNative)
 			return err
 		}))
-	for _, a := range []netip.Addr{lab.Guard4, lab.Guard6} {
+	for _, a := range []netip.Addr{lab.Middle4, lab.Middle6} {
 		err = errors.Join(err, g.SetService(bpf.Service{ServiceKey: bpf.ServiceKey{Address: a, Port: 4433}, Answer: bpf.AnswerXDP}))
 	}
 	if err != nil {
@@ -94,12 +94,12 @@ func TestFloodOfFrames(t *testing.T) {
 			rate := 20000.0
 			if engine == "sendmmsg" { // the guard's answers come to an end that has a program; xdp brings its own
 				rate = 5000
-				if err := l.PassXDP(l.Client, lab.ToGuard); err != nil {
+				if err := l.PassXDP(l.Client, lab.ToMiddle); err != nil {
 					t.Fatal(err)
 				}
 			}
 			holdsRate(t, rate, func(args ...string) (int, string, string) {
-				return inClient(t, l, append(args, "--engine", engine, "-i", lab.ToGuard, "-d", lab.Guard4.String(), "-m", mac,
+				return inClient(t, l, append(args, "--engine", engine, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac,
 					"--mix", "hello=4,large,pion,dtls10", "--return", "1", "--sample", "50")...)
 			}, func(all told) {
 				c := all.Clients
@@ -113,7 +113,7 @@ func TestFloodOfFrames(t *testing.T) {
 		})
 	}
 	// Answers to the flood's sources are the engine's, so no client may be one of them.
-	code, _, stderr := inClient(t, l, "-i", lab.ToGuard, "-d", lab.Guard4.String(), "-m", mac, "--src-cidr", "198.18.0.0/24")
+	code, _, stderr := inClient(t, l, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac, "--src-cidr", "198.18.0.0/24")
 	if code != exitUsage || !strings.Contains(stderr, "--sample 0 does without") {
 		t.Errorf("sources with the interface's own address: exit %d, %s", code, stderr)
 	}
@@ -124,7 +124,7 @@ func TestNonDropRateOfTheKernel(t *testing.T) {
 	l := newLab(t, "dtlsflood-ndr")
 	const limit = 20000
 	mac := protect(t, l, bpf.Policy{AnswerRate: bpf.Rate{PerSecond: limit, Burst: limit / 10}})
-	code, stdout, stderr := inClient(t, l, "-i", lab.ToGuard, "-d", lab.Guard4.String(), "-m", mac, "--ndr", "0.05", "--duration", "1s", "--json", "-Q", "40000")
+	code, stdout, stderr := inClient(t, l, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac, "--ndr", "0.05", "--duration", "1s", "--json", "-Q", "40000")
 	all := lines(t, stdout)
 	last := all[len(all)-1]
 	if code != exitOK || last.Type != "ndr" || last.Limit != "service" || strings.Count(stdout, `"type":"trial"`) != len(all)-1 {

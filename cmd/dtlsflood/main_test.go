@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/capture"
+	"github.com/dtlsguard/dtlsguard/bench/flood/capture"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -122,7 +122,7 @@ func TestMistakesAreSaid(t *testing.T) {
 // A captured ClientHello is what is sent, fragments and all.
 func TestOwnHello(t *testing.T) {
 	for file, n := range map[string]int{"openssl.pcap": 1, "gnutls-fragments.pcap": 2} {
-		own, err := capture.Read("../../bench/capture/testdata/" + file)
+		own, err := capture.Read("../../bench/flood/capture/testdata/" + file)
 		if err != nil || len(own) != n {
 			t.Fatal(len(own), err)
 		}
@@ -141,7 +141,7 @@ func TestOwnHello(t *testing.T) {
 			}
 			return verify(d)
 		})
-		code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "--hello", "../../bench/capture/testdata/"+file, "-Q", "500", "-n", "100", "--sample", "0", "--json")
+		code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "--hello", "../../bench/flood/capture/testdata/"+file, "-Q", "500", "-n", "100", "--sample", "0", "--json")
 		all := lines(t, stdout)
 		if sum := all[len(all)-1]; code != exitOK || sum.Questions != uint64(100/n) || sum.Right != sum.Questions || strange.Load() != 0 {
 			t.Errorf("%s: exit %d, %d datagrams are not of it\n%s%s", file, code, strange.Load(), stdout, stderr)

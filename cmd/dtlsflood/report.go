@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/dtlsguard/dtlsguard/bench/answer"
-	"github.com/dtlsguard/dtlsguard/bench/sample"
+	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
 )
 
 // reporter tells how it goes: programs a line of JSON each second on stdout, people a line each second on stderr, which a

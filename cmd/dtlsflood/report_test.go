@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/answer"
-	"github.com/dtlsguard/dtlsguard/bench/sample"
+	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
 )
 
 // terminal is a pseudo terminal, and what was written to it once it is closed.

@@ -6,10 +6,10 @@ import (
 	"io"
 	"net/netip"
 
-	"github.com/dtlsguard/dtlsguard/bench/answer"
-	"github.com/dtlsguard/dtlsguard/bench/capture"
-	"github.com/dtlsguard/dtlsguard/bench/gen"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
+	"github.com/dtlsguard/dtlsguard/bench/flood/capture"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
 // counts of a flood so far. Right is of Answers, Questions of Sent, Unsent not.
@@ -68,8 +68,8 @@ func (o *options) complete() error {
 	switch {
 	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
 		return usage("--engine %q: want sendmmsg, xdp or pcap", o.engine)
-	case o.threads < 1 || o.cpu < 0 || o.batch > gen.MaxBatch:
-		return usage("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, gen.MaxBatch)
+	case o.threads < 1 || o.cpu < 0 || o.batch > xdp.MaxBatch:
+		return usage("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, xdp.MaxBatch)
 	case o.ndr < 0 || o.ndr >= 1:
 		return usage("--ndr %v: want a share from 0 to 1, such as 0.001", o.ndr)
 	case o.duration <= 0 || o.rate < 0:

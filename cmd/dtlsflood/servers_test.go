@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 )
 
 // served floods a service with clients beside it, and checks that all of them were served.
@@ -40,10 +40,10 @@ func served(t *testing.T, at netip.AddrPort, check func(all told)) {
 
 // The guard answers the flood and serves the clients, with its own cookies and with the server's.
 func TestGuardUnderFlood(t *testing.T) {
-	for name, kind := range map[string]handoff.Kind{"own cookies": handoff.Trust, "the server's cookies": handoff.Harvest} {
+	for name, kind := range map[string]handoff.Mode{"own cookies": handoff.Trust, "the server's cookies": handoff.Harvest} {
 		t.Run(name, func(t *testing.T) {
-			backend := handofftest.Start(t)
-			backend.Change(func(s *handofftest.Server) { s.Trusting = kind == handoff.Trust })
+			backend := server.Start(t)
+			backend.Change(func(s *server.Server) { s.Trusting = kind == handoff.Trust })
 			at := startGuard(t, frontend.Config{
 				Services: []frontend.Service{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backend: backend.Addr()}},
 				Handoff:  kind, HarvestPool: 256,

@@ -6,7 +6,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/dtlsguard/dtlsguard/bench/capture"
+	"github.com/dtlsguard/dtlsguard/bench/flood/capture"
 )
 
 const (

@@ -127,7 +127,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 }
 
 // backend adds what a server's prober has found out.
-func (r *report) backend(addr string, t handoff.Traits, kind handoff.Kind, why string, err error) {
+func (r *report) backend(addr string, t handoff.Traits, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit
 	switch {

@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
-	"github.com/dtlsguard/dtlsguard/bench/tap"
-	"github.com/dtlsguard/dtlsguard/bench/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
@@ -132,7 +132,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { d.server.stop() }()
-	if d.tap, err = tap.Listen(d.openssl.server, []byte(flood.Marker)); err != nil {
+	if d.tap, err = tap.Listen(d.openssl.server, []byte(sockets.Marker)); err != nil {
 		return err
 	}
 	defer d.tap.Close()
@@ -231,7 +231,7 @@ func (d *demo) freshServer(ctx context.Context) (err error) {
 
 // duringFlood plays the second act.
 func (d *demo) duringFlood(ctx context.Context) error {
-	f, err := flood.New(flood.Config{
+	f, err := sockets.New(sockets.Config{
 		Flow: traffic.Flow{Destination: d.guard.Listening()[0]}, Pace: traffic.Pace{Rate: float64(d.flags.rate)},
 	})
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
-	"github.com/dtlsguard/dtlsguard/bench/tap"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
@@ -59,7 +59,7 @@ type demoFloodResult struct {
 	Wrong         uint64  `json:"wrong_answers"`
 }
 
-func (r *demoFloodResult) take(c flood.Counts) {
+func (r *demoFloodResult) take(c sockets.Counts) {
 	*r = demoFloodResult{
 		Seconds: c.Elapsed.Seconds(), Sent: c.Sent, SentPerSecond: perSecond(c.Sent, c.Elapsed),
 		Answers: c.Right, PerSecond: perSecond(c.Right, c.Elapsed), Wrong: c.Wrong,

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/tap"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
 )
 
 // needOpenSSL skips where the command is missing; in CI it must be there.
@@ -28,8 +28,8 @@ func needOpenSSL(t *testing.T) {
 	t.Skip("the openssl command is missing: apt-get install openssl")
 }
 
-// sockets is the number of this process's sockets.
-func sockets() (n int) {
+// openSockets is the number of this process's sockets.
+func openSockets() (n int) {
 	fds, _ := filepath.Glob("/proc/self/fd/*")
 	for _, f := range fds {
 		if to, _ := os.Readlink(f); strings.HasPrefix(to, "socket:") {
@@ -45,9 +45,9 @@ func nothingLeft(t *testing.T) {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	before := sockets()
+	before := openSockets()
 	t.Cleanup(func() {
-		if after := sockets(); after > before {
+		if after := openSockets(); after > before {
 			t.Errorf("%d sockets left open", after-before)
 		}
 		if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {

@@ -176,7 +176,7 @@ func readable(file string) error {
 }
 
 // doors are those that are not off.
-type doors struct{ metrics, control *frontend.Door }
+type doors struct{ metrics, control *frontend.AdminListener }
 
 // openDoors takes the addresses of metrics and control; what comes to them waits until they serve.
 func (f *runFlags) openDoors() (d doors, err error) {
@@ -213,7 +213,7 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	if f.config.Log, err = newLogger(stderr, f.logFormat, f.logLvl); err != nil {
 		return err
 	}
-	if f.config.Handoff, err = handoff.ParseKind(f.handoff); err != nil {
+	if f.config.Handoff, err = handoff.ParseMode(f.handoff); err != nil {
 		return usageError{fmt.Errorf("--handoff: %w", err)}
 	}
 	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {

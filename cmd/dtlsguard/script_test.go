@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"dtlsguard": main}) }
@@ -45,8 +45,8 @@ func TestScripts(t *testing.T) {
 // startBackend is "backend NAME [random|trust|none|silent]": it starts a make-believe server, whose cookies can
 // be harvested unless said otherwise, and sets NAME to its address.
 func startBackend(t *testing.T, ts *testscript.TestScript, args []string) {
-	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) {
+	s := server.Start(t)
+	s.Change(func(s *server.Server) {
 		switch strings.Join(args[1:], " ") {
 		case "random":
 			s.ByRandom = true

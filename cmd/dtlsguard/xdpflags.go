@@ -13,7 +13,7 @@ import (
 
 // The words that XDP's flags take.
 var (
-	xdpModes = map[string]bpf.Mode{"auto": bpf.ModeAuto, "native": bpf.ModeNative, "generic": bpf.ModeGeneric}
+	xdpModes = map[string]bpf.AttachMode{"auto": bpf.AttachAuto, "native": bpf.AttachNative, "generic": bpf.AttachGeneric}
 	answers  = map[string]bpf.Answer{"auto": bpf.AnswerAuto, "workers": bpf.AnswerWorkers, "xdp": bpf.AnswerXDP}
 	policies = map[string]bpf.Unverified{"drop": bpf.UnverifiedDrop, "pass": bpf.UnverifiedPass, "limit": bpf.UnverifiedLimit}
 	losses   = map[string]bool{"drop": false, "pass": true}

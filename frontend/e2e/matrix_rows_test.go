@@ -44,7 +44,7 @@ const (
 // starter starts a row's server.
 type starter = func(t *testing.T, addr netip.AddrPort, secretFile string) *server
 
-// peer starts a server of bench/peers.
+// peer starts a server of bench/testkit/peers.
 func peer(name, cookies string) starter {
 	return func(t *testing.T, addr netip.AddrPort, secretFile string) *server {
 		t.Helper()

@@ -147,7 +147,7 @@ const roomy = 128
 // config is that of a guard in front of the row's server.
 func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 	t.Helper()
-	kind, err := handoff.ParseKind(r.mode)
+	kind, err := handoff.ParseMode(r.mode)
 	if err != nil {
 		t.Fatal(err)
 	}

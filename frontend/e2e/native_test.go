@@ -40,7 +40,7 @@ func writeSecrets(t *testing.T, name string, secrets ...cookie.Secret) {
 func TestNativeModes(t *testing.T) {
 	t.Parallel()
 	clients := map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()}
-	for kind, name := range map[handoff.Kind]string{
+	for kind, name := range map[handoff.Mode]string{
 		handoff.NativeQt: "qt", handoff.NativeWolfSSL: "wolfssl", handoff.NativeGnuTLS: "gnutls",
 	} {
 		for _, host := range hosts {

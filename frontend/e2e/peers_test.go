@@ -8,13 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// builds are the programs of bench/peers that tests have asked for.
+// builds are the programs of bench/testkit/peers that tests have asked for.
 var builds peers.Builder
 
-// build compiles a program of bench/peers.
+// build compiles a program of bench/testkit/peers.
 func build(t *testing.T, p *peers.Program) string {
 	t.Helper()
 	need(t, "cc")
@@ -35,7 +35,7 @@ func built(t *testing.T) func(path string, err error) string {
 	}
 }
 
-// startPeer starts a server of bench/peers. cookies are what it is told they shall be.
+// startPeer starts a server of bench/testkit/peers. cookies are what it is told they shall be.
 func startPeer(t *testing.T, addr netip.AddrPort, name, cookies string) *server {
 	t.Helper()
 	s := peers.Find(name)
@@ -45,7 +45,7 @@ func startPeer(t *testing.T, addr netip.AddrPort, name, cookies string) *server 
 	return &server{program: p, addr: addr, closed: "closed"}
 }
 
-// peerClient is a client of bench/peers.
+// peerClient is a client of bench/testkit/peers.
 func peerClient(name string) dialer {
 	return func(t *testing.T, addr netip.AddrPort) association {
 		t.Helper()

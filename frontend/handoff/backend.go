@@ -24,7 +24,7 @@ const patience = 3 * time.Second
 // Config of a Backend.
 type Config struct {
 	Server  netip.AddrPort
-	Kind    Kind
+	Mode    Mode
 	Pool    int                    // ports that serve; 0: DefaultPool
 	Table   func(ports int) Table  // makes the memory of the pool, of Ports(Pool) slots; nil: NewTable
 	Cookies *cookie.Plan           // nil: the fastest
@@ -93,16 +93,16 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 
 // Fit is how a server can be handed clients.
 type Fit struct {
-	Kind   Kind
+	Mode   Mode
 	Mapped bool // native modes: it sees IPv4 clients under their v4-mapped addresses
 }
 
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
 // cannot be harvested, so it must trust the guard's, or share a secret with it. asked is the mode asked for, Auto
 // or native. Errors say what to do.
-func ProbeInline(ctx context.Context, server netip.AddrPort, asked Kind, ring *cookie.Keyring) (Fit, error) {
+func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring) (Fit, error) {
 	t, err := probeOnce(ctx, server, ring)
-	var kind Kind
+	var kind Mode
 	if err == nil {
 		kind, err = t.choose(asked, ring)
 	}
@@ -120,7 +120,7 @@ var ErrNoMode = errors.New("no hand-off mode fits")
 
 // Probe asks a server what it is like, and says which mode fits it and why; ring holds secrets that may be shared with
 // it, nil if none are. If no mode fits, the error is an ErrNoMode that says what to do, and the traits are valid.
-func Probe(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (t Traits, k Kind, why string, err error) {
+func Probe(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (t Traits, k Mode, why string, err error) {
 	if t, err = probeOnce(ctx, server, ring); err != nil {
 		return t, Auto, "", err
 	}
@@ -179,7 +179,7 @@ func (b *Backend) choose(ctx context.Context) error {
 		return noAnswer(err)
 	}
 	b.traits.Store(&t)
-	kind, err := t.choose(b.config.Kind, b.prober.ring)
+	kind, err := t.choose(b.config.Mode, b.prober.ring)
 	if err == nil && kind == Harvest && t.Held && b.config.Pool > heldMost {
 		err = &Misfit{"it keeps an unfinished handshake for each harvested cookie, each some 65 KB in coturn 4.6",
 			fmt.Sprintf("--harvest-pool 256, or what it can keep, %d at most", heldMost)}
@@ -192,8 +192,8 @@ func (b *Backend) choose(ctx context.Context) error {
 	return nil
 }
 
-// Kind is the mode that the server needs at the moment.
-func (b *Backend) Kind() Kind { return Kind(b.kind.Load()) }
+// Mode is the mode that the server needs at the moment.
+func (b *Backend) Mode() Mode { return Mode(b.kind.Load()) }
 
 // CookieLength is that of the server's own cookies, in bytes.
 func (b *Backend) CookieLength() int { return b.traits.Load().CookieLength }
@@ -202,16 +202,16 @@ func (b *Backend) CookieLength() int { return b.traits.Load().CookieLength }
 func (b *Backend) Server() netip.AddrPort { return b.config.Server }
 
 // Ready reports whether clients can be handed over.
-func (b *Backend) Ready() bool { return b.up.Load() && (b.Kind() != Harvest || b.full.Load()) }
+func (b *Backend) Ready() bool { return b.up.Load() && (b.Mode() != Harvest || b.full.Load()) }
 
 // Status is a snapshot.
 func (b *Backend) Status() Status {
 	t := b.traits.Load()
 	s := Status{
-		Server: b.config.Server.String(), Handoff: b.Kind().String(), Why: t.why(b.Kind()),
+		Server: b.config.Server.String(), Handoff: b.Mode().String(), Why: t.why(b.Mode()),
 		Up: b.up.Load(), Ready: b.Ready(), Traits: t,
 	}
-	if b.Kind() == Harvest {
+	if b.Mode() == Harvest {
 		s.Pool, s.Known, s.Harvests = len(b.pool.ports), int(b.pool.known.Load()), b.harvest.Load()
 		if t.ages() {
 			s.Refresh = b.trials.refreshEvery().Seconds()

@@ -8,7 +8,7 @@ import (
 
 // choose picks the mode: the one that was asked for, if it can be, or with Auto the one that fits. ring holds the secrets
 // that the guard shares with the server; nil: none. The error is a *Misfit.
-func (t *Traits) choose(asked Kind, ring *cookie.Keyring) (Kind, error) {
+func (t *Traits) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 	switch {
 	case asked == Auto || t.DTLS13:
 		return t.kind()
@@ -21,7 +21,7 @@ func (t *Traits) choose(asked Kind, ring *cookie.Keyring) (Kind, error) {
 }
 
 // explained is nil if the server's cookies are those that a native mode computes.
-func (t *Traits) explained(asked Kind, ring *cookie.Keyring) error {
+func (t *Traits) explained(asked Mode, ring *cookie.Keyring) error {
 	n, first := t.Native, ring.Current().Fingerprint()
 	switch {
 	case !t.AsksCookie:
@@ -34,11 +34,11 @@ func (t *Traits) explained(asked Kind, ring *cookie.Keyring) error {
 		}
 	case n.Second:
 		return &Misfit{
-			fmt.Sprintf("its cookies are those of %v with the second secret of --secret-file (fingerprint %s), and the guard issues with the first (%s)", n.Kind, n.Secret, first),
+			fmt.Sprintf("its cookies are those of %v with the second secret of --secret-file (fingerprint %s), and the guard issues with the first (%s)", n.Mode, n.Secret, first),
 			"give the server the first as its key, or write the server's secret above it",
 		}
-	case n.Kind != asked:
-		return &Misfit{fmt.Sprintf("its cookies are not those of %v but of %v", asked, n.Kind), fmt.Sprintf("use --handoff %v", n.Kind)}
+	case n.Mode != asked:
+		return &Misfit{fmt.Sprintf("its cookies are not those of %v but of %v", asked, n.Mode), fmt.Sprintf("use --handoff %v", n.Mode)}
 	}
 	return nil
 }

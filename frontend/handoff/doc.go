@@ -13,6 +13,6 @@
 //   - double-hvr: the guard issues its own cookie, then the server asks the verified client for its own.
 //
 // A [Backend] is one server: probed when opened, watched by Run for as long as it serves. Each worker has a
-// [Mode] of its own, made by Backend.Mode, with scratch memory that is not for concurrent use. Another way to
+// [Verifier] of its own, made by Backend.NewVerifier, with scratch memory that is not for concurrent use. Another way to
 // hand clients over is another Mode.
 package handoff

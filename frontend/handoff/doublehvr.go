@@ -11,7 +11,7 @@ import (
 // doubleHVR issues and verifies the guard's own cookies, and lets the verified client have the server's own
 // HelloVerifyRequest, too: RFC 6347 section 4.2.1 allows several. The client's next ClientHello carries the server's
 // cookie, whatever that depends on.
-type doubleHVR struct{ Mode }
+type doubleHVR struct{ Verifier }
 
 func (doubleHVR) prelude() relay.Prelude { return new(doubling) }
 

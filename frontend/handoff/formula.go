@@ -15,7 +15,7 @@ type question struct {
 	*Hello
 	seen   udpbatch.Endpoint     // whom the server sees: the client, or the guard's port to the server
 	mapped bool                  // it sees an IPv4 address in its v4-mapped form
-	port   *relay.Port           // that port; nil: seen is the client itself
+	port   *relay.Upstream       // that port; nil: seen is the client itself
 	due    bool                  // cookie is the one that the client must bring
 	answer bool                  // cookie is the one to give the client, should its own be none
 	cookie [hello.MaxCookie]byte // what the formula found
@@ -29,7 +29,7 @@ type formula interface {
 }
 
 // newFormula makes the formula of a native kind of mode for the server at address, for at most size questions at a time.
-func newFormula(kind Kind, server netip.AddrPort, p *cookie.Plan, size int) formula {
+func newFormula(kind Mode, server netip.AddrPort, p *cookie.Plan, size int) formula {
 	switch kind {
 	case NativeQt:
 		return newQt()

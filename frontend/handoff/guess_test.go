@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -21,14 +21,14 @@ type guessing struct {
 // newGuessing makes one in front of a pool, right after a rotation. silent is how many of its ports have no cookie.
 func newGuessing(t *testing.T, pool, silent int) *guessing {
 	t.Helper()
-	b, err := openBackend(t, handofftest.Start(t), Harvest, pool)
+	b, err := openBackend(t, server.Start(t), Harvest, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range silent {
 		b.pool.slots[i*len(b.pool.slots)/silent].forget()
 	}
-	g := &guessing{harvest: b.Mode(1).(*switching).modes[Harvest].(*harvest), k: keyring(t, 'a', 'b')}
+	g := &guessing{harvest: b.NewVerifier(1).(*switching).modes[Harvest].(*harvest), k: keyring(t, 'a', 'b')}
 	g.grace.clock = func() time.Time { return g.now }
 	return g
 }
@@ -45,7 +45,7 @@ func (g *guessing) right(h Hello, port int) bool {
 	var c [hello.MaxCookie]byte
 	h.Cookie = c[:g.pool.slots[port].get(&c)]
 	hellos := []Hello{h}
-	g.Judge(g.k, hellos)
+	g.Verify(g.k, hellos)
 	return hellos[0].Verified
 }
 
@@ -67,7 +67,7 @@ func (g *guessing) allRight(h Hello) (n int) {
 }
 
 // ask has h without a cookie, as a flood does.
-func (g *guessing) ask(h Hello) { g.Judge(g.k, []Hello{h}) }
+func (g *guessing) ask(h Hello) { g.Verify(g.k, []Hello{h}) }
 
 // A handshake has one cookie that is right, whatever happened before; in the grace after a rotation two, one under each secret.
 func TestOneCookieIsRight(t *testing.T) {
@@ -76,7 +76,7 @@ func TestOneCookieIsRight(t *testing.T) {
 		"never asked": func(*guessing, Hello, int) {},
 		"asked":       func(g *guessing, h Hello, _ int) { g.ask(h) },
 		"asked under the secret before": func(g *guessing, h Hello, _ int) {
-			g.Judge(keyring(t, 'a'), []Hello{h})
+			g.Verify(keyring(t, 'a'), []Hello{h})
 		},
 		"asked in a flood, again and again": func(g *guessing, h Hello, i int) {
 			for j := range 8 {

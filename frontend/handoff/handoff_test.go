@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-func openBackend(t *testing.T, s *handofftest.Server, kind Kind, pool int) (*Backend, error) {
+func openBackend(t *testing.T, s *server.Server, kind Mode, pool int) (*Backend, error) {
 	t.Helper()
-	b, err := Open(t.Context(), Config{Server: s.Addr(), Kind: kind, Pool: pool, Log: slog.New(slog.DiscardHandler)})
+	b, err := Open(t.Context(), Config{Server: s.Addr(), Mode: kind, Pool: pool, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		t.Cleanup(b.Close)
 	}
@@ -26,37 +26,37 @@ func TestAutoFindsTheMode(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
-		change func(*handofftest.Server)
-		want   Kind
+		change func(*server.Server)
+		want   Mode
 		err    string
 	}{
-		{"cookie of address and port", func(*handofftest.Server) {}, Harvest, ""},
-		{"any cookie", func(s *handofftest.Server) { s.Trusting = true }, Trust, ""},
-		{"any cookie, bound to the random", func(s *handofftest.Server) { s.Trusting, s.ByRandom = true, true }, Trust, ""},
-		{"any cookie, behind a hello", func(s *handofftest.Server) { s.Trusting, s.Counts = true, true }, Replay, ""},
-		{"counts from the first hello", func(s *handofftest.Server) { s.Counts = true }, Harvest, ""},
-		{"cookie of the random", func(s *handofftest.Server) { s.ByRandom = true }, DoubleHVR, ""},
-		{"cookie without the port", func(s *handofftest.Server) { s.ByPort = false }, DoubleHVR, ""},
-		{"cookie of the random, once", func(s *handofftest.Server) { s.ByRandom, s.Once = true, true }, Auto, "depend on more than"},
-		{"cookie without the port, once", func(s *handofftest.Server) { s.ByPort, s.Once = false, true }, Auto, "do not depend on the client's port"},
-		{"cookie of 40", func(s *handofftest.Server) { s.Length = 40 }, Harvest, ""},
-		{"cookie of 49, once", func(s *handofftest.Server) { s.Length, s.Once = 49, true }, Auto, "more than the 48"},
-		{"cookie of the random, behind a hello", func(s *handofftest.Server) { s.ByRandom, s.Counts = true, true }, Auto, "depend on more than"},
-		{"cookie of the connection", func(s *handofftest.Server) { s.Counts, s.PerConnection = true, true }, Harvest, ""},
-		{"no cookies", func(s *handofftest.Server) { s.NoCookies = true }, Auto, "without asking for a cookie"},
-		{"DTLS 1.3", func(s *handofftest.Server) { s.DTLS13 = true }, Auto, "limit it to DTLS 1.2"},
-		{"any cookie and DTLS 1.3", func(s *handofftest.Server) { s.Trusting, s.DTLS13 = true, true }, Auto, "limit it to DTLS 1.2"},
+		{"cookie of address and port", func(*server.Server) {}, Harvest, ""},
+		{"any cookie", func(s *server.Server) { s.Trusting = true }, Trust, ""},
+		{"any cookie, bound to the random", func(s *server.Server) { s.Trusting, s.ByRandom = true, true }, Trust, ""},
+		{"any cookie, behind a hello", func(s *server.Server) { s.Trusting, s.Counts = true, true }, Replay, ""},
+		{"counts from the first hello", func(s *server.Server) { s.Counts = true }, Harvest, ""},
+		{"cookie of the random", func(s *server.Server) { s.ByRandom = true }, DoubleHVR, ""},
+		{"cookie without the port", func(s *server.Server) { s.ByPort = false }, DoubleHVR, ""},
+		{"cookie of the random, once", func(s *server.Server) { s.ByRandom, s.Once = true, true }, Auto, "depend on more than"},
+		{"cookie without the port, once", func(s *server.Server) { s.ByPort, s.Once = false, true }, Auto, "do not depend on the client's port"},
+		{"cookie of 40", func(s *server.Server) { s.Length = 40 }, Harvest, ""},
+		{"cookie of 49, once", func(s *server.Server) { s.Length, s.Once = 49, true }, Auto, "more than the 48"},
+		{"cookie of the random, behind a hello", func(s *server.Server) { s.ByRandom, s.Counts = true, true }, Auto, "depend on more than"},
+		{"cookie of the connection", func(s *server.Server) { s.Counts, s.PerConnection = true, true }, Harvest, ""},
+		{"no cookies", func(s *server.Server) { s.NoCookies = true }, Auto, "without asking for a cookie"},
+		{"DTLS 1.3", func(s *server.Server) { s.DTLS13 = true }, Auto, "limit it to DTLS 1.2"},
+		{"any cookie and DTLS 1.3", func(s *server.Server) { s.Trusting, s.DTLS13 = true, true }, Auto, "limit it to DTLS 1.2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := handofftest.Start(t)
+			s := server.Start(t)
 			s.Change(c.change)
 			b, err := openBackend(t, s, Auto, 8)
 			switch {
 			case c.err == "" && err != nil:
 				t.Fatal(err)
-			case c.err == "" && b.Kind() != c.want:
-				t.Errorf("mode %v, want %v", b.Kind(), c.want)
+			case c.err == "" && b.Mode() != c.want:
+				t.Errorf("mode %v, want %v", b.Mode(), c.want)
 			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
 				t.Errorf("error %v, want one with %q", err, c.err)
 			}
@@ -66,8 +66,8 @@ func TestAutoFindsTheMode(t *testing.T) {
 
 func TestSilentBackendIsAnError(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) { s.Silent = true })
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.Silent = true })
 	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(err.Error(), "start the server before") {
 		t.Errorf("error %v", err)
 	}
@@ -99,27 +99,27 @@ func keyring(t *testing.T, texts ...byte) *cookie.Keyring {
 }
 
 // answer judges one first ClientHello and returns the cookie it gets.
-func answer(t *testing.T, m Mode, k *cookie.Keyring, h Hello) []byte {
+func answer(t *testing.T, m Verifier, k *cookie.Keyring, h Hello) []byte {
 	t.Helper()
 	hs := []Hello{h}
-	m.Judge(k, hs)
+	m.Verify(k, hs)
 	if hs[0].Verified || hs[0].Length == 0 {
 		t.Fatalf("a first ClientHello is judged %+v", hs[0])
 	}
 	return append([]byte(nil), hs[0].Answer[:hs[0].Length]...)
 }
 
-func verdict(m Mode, k *cookie.Keyring, h Hello, c []byte) Hello {
+func verdict(m Verifier, k *cookie.Keyring, h Hello, c []byte) Hello {
 	h.Cookie = c
 	hs := []Hello{h}
-	m.Judge(k, hs)
+	m.Verify(k, hs)
 	return hs[0]
 }
 
 // Both modes: the cookie that was given is accepted, from that client alone, and outlives one rotation.
 func TestModesJudge(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b, err := openBackend(t, s, Auto, 64)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestModesJudge(t *testing.T) {
 	if !b.Ready() {
 		t.Fatal("not ready after Open")
 	}
-	for name, m := range map[string]Mode{"harvest": b.Mode(4), "trust": NewTrust(cookie.Measured(), 4)} {
+	for name, m := range map[string]Verifier{"harvest": b.NewVerifier(4), "trust": NewTrust(cookie.Measured(), 4)} {
 		t.Run(name, func(t *testing.T) {
 			k := keyring(t, 'a')
 			c := answer(t, m, k, newHello(1000))
@@ -161,13 +161,13 @@ func TestModesJudge(t *testing.T) {
 func TestHarvestedCookieIsTheServers(t *testing.T) {
 	t.Parallel()
 	for _, length := range []int{8, 20, 32, 33, 40, hello.MaxCookie} {
-		s := handofftest.Start(t)
-		s.Change(func(s *handofftest.Server) { s.Length = length })
+		s := server.Start(t)
+		s.Change(func(s *server.Server) { s.Length = length })
 		b, err := openBackend(t, s, Harvest, 16)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, k := b.Mode(1), keyring(t, 'a')
+		m, k := b.NewVerifier(1), keyring(t, 'a')
 		c := answer(t, m, k, newHello(7))
 		if v := verdict(m, k, newHello(7), append(c[:length-1:length-1], ^c[length-1])); v.Verified {
 			t.Errorf("a cookie of %d is taken with a wrong end", length)
@@ -188,12 +188,12 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 // Clients that are mapped to a port in use get the next free one; when none is left, nothing.
 func TestHarvestResolvesCollisions(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b, err := openBackend(t, s, Harvest, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	for i := range uint16(len(b.pool.ports)) {
 		v := verdict(m, k, newHello(i), answer(t, m, k, newHello(i)))
 		if !v.Verified || !v.Port.Acquire() {
@@ -209,12 +209,12 @@ func TestHarvestResolvesCollisions(t *testing.T) {
 // A server that still has an association with one of the pool's ports is silent on it; the others serve.
 func TestSilentPortIsSpared(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b, err := openBackend(t, s, Harvest, 32)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Change(func(s *handofftest.Server) { s.Deaf = b.pool.ports[3].Local().Port() })
+	s.Change(func(s *server.Server) { s.Deaf = b.pool.ports[3].Local().Port() })
 	b.forget()
 	if b.Ready() {
 		t.Error("ready without cookies")
@@ -226,7 +226,7 @@ func TestSilentPortIsSpared(t *testing.T) {
 }
 
 // running opens a back end and watches it for as long as the test lasts.
-func running(t *testing.T, s *handofftest.Server, pool int) *Backend {
+func running(t *testing.T, s *server.Server, pool int) *Backend {
 	t.Helper()
 	b, err := openBackend(t, s, Auto, pool)
 	if err != nil {
@@ -243,15 +243,15 @@ func running(t *testing.T, s *handofftest.Server, pool int) *Backend {
 // without being probed.
 func TestRestartIsNoticed(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b := running(t, s, 16)
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	old := answer(t, m, k, newHello(1))
 	b.Opened()
 	b.Settled(true)
 	probed := b.traits.Load()
 	for i := range uint64(3) {
-		s.Change(func(s *handofftest.Server) { s.Key += "x" })
+		s.Change(func(s *server.Server) { s.Key += "x" })
 		waitFor(t, func() bool { return b.Status().Harvests == i+2 && b.Ready() })
 		if b.traits.Load() != probed {
 			t.Error("a restart alone has the server probed")
@@ -265,12 +265,12 @@ func TestRestartIsNoticed(t *testing.T) {
 		if old = now; i != 1 {
 			continue
 		}
-		s.Change(func(s *handofftest.Server) { s.Silent = true }) // down in between
+		s.Change(func(s *server.Server) { s.Silent = true }) // down in between
 		waitFor(t, func() bool { return !b.Ready() })
 		if verdict(m, k, newHello(1), nil).Length == 0 {
 			t.Error("a silent server costs the cookies that are known")
 		}
-		s.Change(func(s *handofftest.Server) { s.Silent = false })
+		s.Change(func(s *server.Server) { s.Silent = false })
 	}
 }
 
@@ -279,25 +279,25 @@ func TestRestartIsNoticed(t *testing.T) {
 func TestAnotherServerIsProbed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change func(*handofftest.Server)
-		want   Kind
+		change func(*server.Server)
+		want   Mode
 	}{
-		"other length":        {func(s *handofftest.Server) { s.Length, s.Trusting = 24, true }, Trust},
-		"bound to the random": {func(s *handofftest.Server) { s.ByRandom = true }, DoubleHVR},
-		"counting":            {func(s *handofftest.Server) { s.Length, s.Counts, s.Trusting = 24, true, true }, Replay},
+		"other length":        {func(s *server.Server) { s.Length, s.Trusting = 24, true }, Trust},
+		"bound to the random": {func(s *server.Server) { s.ByRandom = true }, DoubleHVR},
+		"counting":            {func(s *server.Server) { s.Length, s.Counts, s.Trusting = 24, true, true }, Replay},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := handofftest.Start(t)
+			s := server.Start(t)
 			b := running(t, s, 16)
 			b.Opened()
 			b.Settled(true)
-			s.Change(func(s *handofftest.Server) { s.Key = "second"; c.change(s) })
-			waitFor(t, func() bool { return b.Status().Harvests >= 2 || b.Kind() == c.want })
+			s.Change(func(s *server.Server) { s.Key = "second"; c.change(s) })
+			waitFor(t, func() bool { return b.Status().Harvests >= 2 || b.Mode() == c.want })
 			if c.want == DoubleHVR {
 				b.Suspect(Refused)
 			}
-			waitFor(t, func() bool { return b.Ready() && b.Kind() == c.want })
+			waitFor(t, func() bool { return b.Ready() && b.Mode() == c.want })
 		})
 	}
 }
@@ -305,7 +305,7 @@ func TestAnotherServerIsProbed(t *testing.T) {
 // While a client is in its handshake the server is not asked; when that takes too long, it is.
 func TestHandshakesAreLeftAlone(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b := running(t, s, 4)
 	b.Opened()
 	asked, _, _ := s.Seen()
@@ -326,7 +326,7 @@ func TestHandshakesDoNotAgeCookies(t *testing.T) {
 	_, b := openTimed(t, 2)
 	b.trials.end()
 	b.trials.passed.Store(int64(stuck / 4))
-	for _, kind := range []Kind{Harvest, DoubleHVR} { // which needs no cookies beforehand
+	for _, kind := range []Mode{Harvest, DoubleHVR} { // which needs no cookies beforehand
 		b.kind.Store(uint32(kind))
 		b.Opened()
 		began := time.Now()
@@ -348,19 +348,19 @@ func waitFor(t *testing.T, ok func() bool) {
 }
 
 func TestJudgeDoesNotAllocate(t *testing.T) {
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b, err := openBackend(t, s, Harvest, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := keyring(t, 'a', 'b')
-	for name, m := range map[string]Mode{"harvest": b.Mode(8), "trust": NewTrust(cookie.Measured(), 8)} {
+	for name, m := range map[string]Verifier{"harvest": b.NewVerifier(8), "trust": NewTrust(cookie.Measured(), 8)} {
 		hs := make([]Hello, 8)
 		for i := range hs {
 			hs[i] = newHello(uint16(i))
 			hs[i].Cookie = make([]byte, 20+12*(i%2))
 		}
-		if n := testing.AllocsPerRun(50, func() { m.Judge(k, hs) }); n != 0 {
+		if n := testing.AllocsPerRun(50, func() { m.Verify(k, hs) }); n != 0 {
 			t.Errorf("%s: %v allocations a batch", name, n)
 		}
 	}

@@ -20,8 +20,8 @@ func newHarvest(p *cookie.Plan, pool *Pool, size int) *harvest {
 	return &harvest{places: places{pool: pool}, batch: p.NewBatch(size), previous: p.NewBatch(size), second: make([]int, 0, size)}
 }
 
-// Judge implements Mode.
-func (m *harvest) Judge(k *cookie.Keyring, hellos []Hello) {
+// Verify implements Verifier.
+func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 	m.batch.Reset(len(hellos))
 	for i := range hellos {
 		m.batch.Add(&hellos[i].Binding)

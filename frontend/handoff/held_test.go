@@ -4,15 +4,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
 // openHeld opens a back end of which each cookie is a connection's.
-func openHeld(t *testing.T, pool int) (*handofftest.Server, *Backend) {
+func openHeld(t *testing.T, pool int) (*server.Server, *Backend) {
 	t.Helper()
-	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) { s.Counts, s.PerConnection = true, true })
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.Counts, s.PerConnection = true, true })
 	b, err := openBackend(t, s, Auto, pool)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func taken(t *testing.T, b *Backend, v *Hello, c []byte) bool {
 func TestHeldCookieIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	_, b := openHeld(t, 4)
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	all := b.pool.known.Load()
 	for i := range uint16(20) {
 		c := answer(t, m, k, newHello(i))
@@ -63,7 +63,7 @@ func TestHeldCookieIsTakenOnce(t *testing.T) {
 func TestHeldCookiesAreRenewed(t *testing.T) {
 	t.Parallel()
 	_, b := openHeld(t, 4)
-	m, k := b.Mode(1), keyring(t, 'a')
+	m, k := b.NewVerifier(1), keyring(t, 'a')
 	c := answer(t, m, k, newHello(1))
 	age := func(d time.Duration) {
 		for i := range b.pool.left {
@@ -95,8 +95,8 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 func TestHeldCookiesAreDoubted(t *testing.T) {
 	t.Parallel()
 	s, b := openHeld(t, 4)
-	m, k := b.Mode(1), keyring(t, 'a')
-	s.Change(func(s *handofftest.Server) { s.Key = "second" })
+	m, k := b.NewVerifier(1), keyring(t, 'a')
+	s.Change(func(s *server.Server) { s.Key = "second" })
 	c := answer(t, m, k, newHello(1))
 	if v := verdict(m, k, newHello(1), c); taken(t, b, &v, c) {
 		t.Fatal("another server takes the cookie")
@@ -113,8 +113,8 @@ func TestHeldCookiesAreDoubted(t *testing.T) {
 // A pool that the server could not keep is refused.
 func TestHeldPoolIsBounded(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) { s.Counts, s.PerConnection = true, true })
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.Counts, s.PerConnection = true, true })
 	if _, err := openBackend(t, s, Auto, heldMost+1); err == nil {
 		t.Error("a pool of any size is taken")
 	}

@@ -36,8 +36,8 @@ func newNative(f formula, mapped *atomic.Bool, p *cookie.Plan, pool *Pool, size 
 	return m
 }
 
-// Judge implements Mode.
-func (m *native) Judge(k *cookie.Keyring, hellos []Hello) {
+// Verify implements Verifier.
+func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 	m.undecided = m.undecided[:0]
 	for i := range hellos {
 		m.undecided = append(m.undecided, i)

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
@@ -33,8 +33,8 @@ const vectorSecret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c
 
 // library is a kind of server of which the formula is checked.
 type library struct {
-	kind   Kind
-	server string // in bench/peers
+	kind   Mode
+	server string // in bench/testkit/peers
 	module string // of pkg-config
 }
 
@@ -47,7 +47,7 @@ func TestNativeFormulas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := make(map[Kind]int)
+	seen := make(map[Mode]int)
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "#") {
 			continue
@@ -57,7 +57,7 @@ func TestNativeFormulas(t *testing.T) {
 		if _, err := fmt.Sscan(line, &name, &lib, &mapped, &from, &datagram, &want); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
-		kind, err := ParseKind(name)
+		kind, err := ParseMode(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestNativeFormulas(t *testing.T) {
 }
 
 // computed is the cookie for datagram d.
-func computed(t *testing.T, kind Kind, mapped bool, from netip.AddrPort, d []byte) []byte {
+func computed(t *testing.T, kind Mode, mapped bool, from netip.AddrPort, d []byte) []byte {
 	t.Helper()
 	secret, err := cookie.ParseSecret(vectorSecret)
 	if err != nil {
@@ -104,7 +104,7 @@ func TestNativeFormulasLive(t *testing.T) {
 	if err := os.WriteFile(secret, []byte(vectorSecret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out := bytes.NewBufferString("# Cookies of real servers (bench/peers) under the secret 000102..1f: mode, library, whether the server's\n" +
+	out := bytes.NewBufferString("# Cookies of real servers (bench/testkit/peers) under the secret 000102..1f: mode, library, whether the server's\n" +
 		"# socket is of IPv6 and sees IPv4 v4-mapped, sender, ClientHello, cookie. Made by\n" +
 		"# go test ./frontend/handoff -run TestNativeFormulasLive -update\n")
 	for _, l := range libraries {

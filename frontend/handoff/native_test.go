@@ -3,8 +3,8 @@ package handoff
 import (
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
@@ -24,17 +24,17 @@ func whole(t *testing.T, port uint16) Hello {
 
 // natives are the native modes, for servers in front of which the guard is a proxy and for those that it protects
 // inline.
-func natives(t *testing.T, pool, size int) (proxy, inline map[Kind]Mode) {
+func natives(t *testing.T, pool, size int) (proxy, inline map[Mode]Verifier) {
 	t.Helper()
-	s := handofftest.Start(t)
-	proxy, inline = make(map[Kind]Mode), make(map[Kind]Mode)
+	s := server.Start(t)
+	proxy, inline = make(map[Mode]Verifier), make(map[Mode]Verifier)
 	for kind := range kindLen {
 		if kind.Native() {
 			b, err := openBackend(t, s, kind, pool)
 			if err != nil {
 				t.Fatal(err)
 			}
-			proxy[kind], inline[kind] = b.Mode(size), NewInline(Fit{Kind: kind}, s.Addr(), cookie.Measured(), size)
+			proxy[kind], inline[kind] = b.NewVerifier(size), NewInline(Fit{Mode: kind}, s.Addr(), cookie.Measured(), size)
 		}
 	}
 	if len(proxy) != 4 {
@@ -48,7 +48,7 @@ func TestNativeJudges(t *testing.T) {
 	t.Parallel()
 	const pool = 64
 	proxy, inline := natives(t, pool, 4)
-	check := func(t *testing.T, m Mode, most int) {
+	check := func(t *testing.T, m Verifier, most int) {
 		k := keyring(t, 'a')
 		c := answer(t, m, k, whole(t, 1000))
 		v := verdict(m, k, whole(t, 1000), c)
@@ -147,9 +147,9 @@ func TestNativeDoesNotAllocate(t *testing.T) {
 		hs[i] = whole(t, uint16(i))
 		hs[i].Cookie = make([]byte, 16*(i%3))
 	}
-	for _, modes := range []map[Kind]Mode{proxy, inline} {
+	for _, modes := range []map[Mode]Verifier{proxy, inline} {
 		for kind, m := range modes {
-			if n := testing.AllocsPerRun(50, func() { m.Judge(k, hs) }); n != 0 {
+			if n := testing.AllocsPerRun(50, func() { m.Verify(k, hs) }); n != 0 {
 				t.Errorf("%v: %v allocations a batch", kind, n)
 			}
 		}

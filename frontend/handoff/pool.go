@@ -16,7 +16,7 @@ import (
 // workers and by the one goroutine that harvests; cookies are written by that goroutine alone.
 type Pool struct {
 	size  int // with so many cookies it serves
-	ports []*relay.Port
+	ports []*relay.Upstream
 	seen  []udpbatch.Endpoint // whom the server sees behind each
 	slots []Slot              // of the ports, in their order
 	clock *atomic.Uint32
@@ -49,7 +49,7 @@ func newPool(server netip.AddrPort, size int, t Table, question []byte) (*Pool, 
 		return nil, err
 	}
 	for i := range p.slots {
-		port, err := relay.OpenPortFrom(sourceOf(i, server.Addr()), server, &p.slots[i].taken)
+		port, err := relay.OpenUpstreamFrom(sourceOf(i, server.Addr()), server, &p.slots[i].taken)
 		if err != nil {
 			p.close()
 			return nil, fmt.Errorf("port %d of the harvest pool of %d (--harvest-pool): %w", i+1, len(p.slots), err)

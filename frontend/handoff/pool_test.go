@@ -6,17 +6,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff/handofftest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // openTimed opens a back end whose cookies depend on a clock that the test moves, and end with time.
-func openTimed(t *testing.T, pool int) (*handofftest.Server, *Backend) {
+func openTimed(t *testing.T, pool int) (*server.Server, *Backend) {
 	t.Helper()
-	s := handofftest.Start(t)
-	s.Change(func(s *handofftest.Server) { s.Clock, s.Lifetime = 1, 5 })
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.Clock, s.Lifetime = 1, 5 })
 	stop, ticking := make(chan struct{}), make(chan struct{})
 	go func() { // while it is probed: a clock of seconds
 		defer close(ticking)
@@ -25,7 +25,7 @@ func openTimed(t *testing.T, pool int) (*handofftest.Server, *Backend) {
 			case <-stop:
 				return
 			case <-time.After(time.Second):
-				s.Change(func(s *handofftest.Server) { s.Clock++ })
+				s.Change(func(s *server.Server) { s.Clock++ })
 			}
 		}
 	}()
@@ -35,8 +35,8 @@ func openTimed(t *testing.T, pool int) (*handofftest.Server, *Backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tr := b.traits.Load(); b.Kind() != Harvest || !tr.Timed || !tr.OldTaken {
-		t.Fatalf("mode %v, traits %+v", b.Kind(), tr)
+	if tr := b.traits.Load(); b.Mode() != Harvest || !tr.Timed || !tr.OldTaken {
+		t.Fatalf("mode %v, traits %+v", b.Mode(), tr)
 	}
 	return s, b
 }
@@ -64,7 +64,7 @@ func TestTimedCookiesAreRefreshed(t *testing.T) {
 		given, free, busyKnown bool // refreshed, refreshed, known
 	}{{young / 2, false, false, true}, {young + young/8, false, true, false}, {young + young/2, true, true, false}} {
 		age(step.age)
-		s.Change(func(s *handofftest.Server) { s.Clock++ })
+		s.Change(func(s *server.Server) { s.Clock++ })
 		beforeGiven, beforeFree := cookieOf(given), cookieOf(free)
 		b.watch(t.Context())
 		if got := cookieOf(given) != beforeGiven; got != step.given {
@@ -95,7 +95,7 @@ func TestTrialsFindTheAge(t *testing.T) {
 	if got := b.trials.refreshEvery(); got != aging/2 {
 		t.Errorf("before any trial cookies are asked for again every %v", got)
 	}
-	s.Change(func(s *handofftest.Server) { s.Clock = 1000 })
+	s.Change(func(s *server.Server) { s.Clock = 1000 })
 	b.trials.end()
 	b.trials.begin(t.Context(), b.prober)
 	for i, want := range []time.Duration{2 * aging, 4 * aging, 4 * aging} { // 5 s pass, and 8 * aging do not
@@ -104,7 +104,7 @@ func TestTrialsFindTheAge(t *testing.T) {
 		}
 		next := &b.trials.waiting[0]
 		next.asked = time.Now().Add(-next.age)
-		s.Change(func(s *handofftest.Server) { s.Clock = 1000 + int(next.age/time.Second) })
+		s.Change(func(s *server.Server) { s.Clock = 1000 + int(next.age/time.Second) })
 		settled := b.trials.step(t.Context())
 		if got := 2 * b.trials.refreshEvery(); got < want || got > want+aging || settled != (i == 2) {
 			t.Errorf("after trial %d an age of %v is known, settled %v", i, got, settled)
@@ -118,20 +118,20 @@ func TestTrialsFindTheAge(t *testing.T) {
 // A pool serves as soon as it has the cookies that were asked for, and not before.
 func TestReadyWithSilentPorts(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b, err := openBackend(t, s, Harvest, 32)
 	if err != nil {
 		t.Fatal(err)
 	}
 	reserve := Ports(32) - 32
 	for silent := reserve - 1; silent <= reserve+1; silent++ {
-		s.Change(func(s *handofftest.Server) { s.Silent = false })
+		s.Change(func(s *server.Server) { s.Silent = false })
 		b.forget()
 		for i := range silent {
 			b.pool.ports[i].Acquire() // the server says nothing to it: nothing is asked from it
 		}
 		b.pool.fill(t.Context())
-		s.Change(func(s *handofftest.Server) { s.Silent = true })
+		s.Change(func(s *server.Server) { s.Silent = true })
 		for i := range silent {
 			b.pool.ports[i].Release()
 		}
@@ -144,12 +144,12 @@ func TestReadyWithSilentPorts(t *testing.T) {
 // A server that hears no more than some addresses is served with those, and not asked from others again.
 func TestPoolOfWhatTheServerHears(t *testing.T) {
 	t.Parallel()
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	b, err := openBackend(t, s, Harvest, 256)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Change(func(s *handofftest.Server) { s.Key, s.Most = "second", 100 })
+	s.Change(func(s *server.Server) { s.Key, s.Most = "second", 100 })
 	b.forget()
 	for i := range patientFills + 1 { // the first brings some
 		if b.pool.fill(t.Context()) != (i == patientFills) {
@@ -160,7 +160,7 @@ func TestPoolOfWhatTheServerHears(t *testing.T) {
 		t.Errorf("%d cookies known, the server gives 100", got)
 	}
 	heard, _, _ := s.Seen()
-	s.Change(func(s *handofftest.Server) { s.Most = 0 })
+	s.Change(func(s *server.Server) { s.Most = 0 })
 	if !b.pool.fill(t.Context()) {
 		t.Error("not ready any more")
 	}
@@ -221,7 +221,7 @@ func TestPoolOfSeveralAddresses(t *testing.T) {
 		}
 	}
 	// What the server sees of a port beyond the first address, and gives a cookie to.
-	s := handofftest.Start(t)
+	s := server.Start(t)
 	source := sourceOf(PortsPerAddress, s.Addr().Addr())
 	b, err := Open(t.Context(), Config{Server: s.Addr(), Pool: 2, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

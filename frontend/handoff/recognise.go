@@ -12,7 +12,7 @@ import (
 
 // Recognised is a native mode that explains a server's cookie.
 type Recognised struct {
-	Kind   Kind   `json:"handoff"`
+	Mode   Mode   `json:"handoff"`
 	Mapped bool   `json:"v4_mapped"`   // over the v4-mapped form of an IPv4 client's address
 	Secret string `json:"fingerprint"` // of the secret
 	Second bool   `json:"second"`      // that is the second one of the file
@@ -48,7 +48,7 @@ func recognise(ring *cookie.Keyring, server, asker netip.AddrPort, asked, given 
 
 // same compares a computed cookie with a server's. Byte 0 of format v1 tells the guard's secrets apart, and servers may
 // put there what they like.
-func (k Kind) same(computed, given []byte) bool {
+func (k Mode) same(computed, given []byte) bool {
 	if k == NativeHMAC && len(computed) > 0 && len(given) > 0 {
 		computed, given = computed[1:], given[1:]
 	}
@@ -73,7 +73,7 @@ func (q *probing) own() error {
 	p.Cookie = issued[:]
 	a, err := q.again(c, p.Append(nil))
 	if q.greeted(&a) {
-		t.Native = &Recognised{Kind: NativeHMAC, Secret: k.Fingerprint()}
+		t.Native = &Recognised{Mode: NativeHMAC, Secret: k.Fingerprint()}
 	}
 	q.callOff(c)
 	return err

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
@@ -83,7 +83,7 @@ func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 	other := NativeHMAC
 	for _, c := range []struct {
 		name    string
-		asked   Kind
+		asked   Mode
 		secrets []string
 		err     string
 	}{
@@ -95,7 +95,7 @@ func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 	} {
 		ring := sharedRing(t, c.secrets...)
 		b, err := Open(t.Context(), Config{
-			Server: server, Kind: c.asked, Pool: 4, Log: slog.New(slog.DiscardHandler), Keys: func() *cookie.Keyring { return ring },
+			Server: server, Mode: c.asked, Pool: 4, Log: slog.New(slog.DiscardHandler), Keys: func() *cookie.Keyring { return ring },
 		})
 		if err == nil {
 			b.Close()
@@ -103,8 +103,8 @@ func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 		switch {
 		case c.err == "" && err != nil:
 			t.Errorf("%s: %v", c.name, err)
-		case c.err == "" && (b.Kind() != l.kind || b.mapped.Load() != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
-			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Kind(), b.mapped.Load(), b.Status().Why)
+		case c.err == "" && (b.Mode() != l.kind || b.mapped.Load() != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
+			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Mode(), b.mapped.Load(), b.Status().Why)
 		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.err)
 		}

@@ -9,7 +9,7 @@ import (
 // replay issues and verifies the guard's own cookies, and lets a server that takes any cookie, but none in the first
 // ClientHello it sees, have the exchange again: OpenSSL's SSL_accept with SSL_OP_COOKIE_EXCHANGE counts messages from
 // the one without a cookie.
-type replay struct{ Mode }
+type replay struct{ Verifier }
 
 func (replay) prelude() relay.Prelude { return new(replaying) }
 

@@ -56,7 +56,7 @@ func (t *Traits) ages() bool { return t.Timed && !t.Held }
 const trustMend = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
 
 // kind picks the mode that fits, or says why none does and how to mend that.
-func (t *Traits) kind() (Kind, error) {
+func (t *Traits) kind() (Mode, error) {
 	switch {
 	case t.DTLS13:
 		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)", "limit it to DTLS 1.2"}
@@ -65,7 +65,7 @@ func (t *Traits) kind() (Kind, error) {
 	case !t.AsksCookie:
 		return Auto, &Misfit{"it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first", "switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)"}
 	case t.recognises():
-		return t.Native.Kind, nil
+		return t.Native.Mode, nil
 	case t.Replays:
 		return Replay, nil
 	case t.unharvestable() == "":
@@ -102,7 +102,7 @@ func (t *Traits) unharvestable() string {
 }
 
 // why says in a few words what the choice of kind k rests on.
-func (t *Traits) why(k Kind) string {
+func (t *Traits) why(k Mode) string {
 	switch k {
 	case Trust:
 		return "the server accepts any cookie"
@@ -123,7 +123,7 @@ func (t *Traits) why(k Kind) string {
 		}
 		return why
 	}
-	if t.recognises() && t.Native.Kind == k {
+	if t.recognises() && t.Native.Mode == k {
 		why := "the server's cookies are those that the mode computes, with the secret of fingerprint " + t.Native.Secret
 		if t.Native.Mapped {
 			why += ", of v4-mapped addresses"
@@ -177,7 +177,7 @@ func (t *Traits) nativeLine() string {
 	if t.Native.Second {
 		which = "second "
 	}
-	return fmt.Sprintf("its cookies are %v's, with the %ssecret of fingerprint %s", t.Native.Kind, which, t.Native.Secret)
+	return fmt.Sprintf("its cookies are %v's, with the %ssecret of fingerprint %s", t.Native.Mode, which, t.Native.Secret)
 }
 
 // versions says which it answers, and what is known of which it takes.

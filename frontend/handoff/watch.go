@@ -94,7 +94,7 @@ func (b *Backend) Run(ctx context.Context) {
 // get old meanwhile.
 func (b *Backend) leaveAlone(ctx context.Context) {
 	began, most := time.Now(), silence
-	if b.Kind() == Harvest && b.traits.Load().ages() {
+	if b.Mode() == Harvest && b.traits.Load().ages() {
 		most = b.trials.refreshEvery() / 4
 	}
 	newest, opened := began, b.opened.Load()
@@ -137,13 +137,13 @@ func (b *Backend) watch(ctx context.Context) {
 		return // what is known stays: a server that serves one client at a time is as silent as a dead one
 	}
 	refused := b.refused.Swap(false)
-	if b.Kind() != Harvest {
+	if b.Mode() != Harvest {
 		if !refused {
 			return
 		}
 		// Should it be harvest from now on, then not with the cookies of an earlier life of the server.
 		b.forget()
-		if b.reconsider(ctx); b.Kind() != Harvest {
+		if b.reconsider(ctx); b.Mode() != Harvest {
 			return
 		}
 	}
@@ -181,7 +181,7 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 	case !first && b.strange(a, changed, gap, refused):
 		b.config.Log.Info("back end behaves otherwise than before: probing it again", "backend", b.config.Server)
 		b.forget()
-		if b.reconsider(ctx); b.Kind() != Harvest {
+		if b.reconsider(ctx); b.Mode() != Harvest {
 			return
 		}
 		b.begin(ctx, a.cookie)
@@ -254,16 +254,16 @@ func (b *Backend) forget() {
 
 // reconsider probes a server that is another one than before: it may need another mode now.
 func (b *Backend) reconsider(ctx context.Context) {
-	if b.config.Kind != Auto && !b.config.Kind.Native() {
+	if b.config.Mode != Auto && !b.config.Mode.Native() {
 		return
 	}
-	was := b.Kind()
+	was := b.Mode()
 	if err := b.choose(ctx); err != nil {
 		b.config.Log.Warn("back end could not be probed again, or does not fit; keeping the hand-off", "backend", b.config.Server, "error", err)
 		return
 	}
 	b.pool.treat(b.traits.Load())
-	if kind := b.Kind(); kind != was {
+	if kind := b.Mode(); kind != was {
 		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why(kind))
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // refused runs a guard that cannot start, and checks that it leaves no pins, its exit status, and that it says why
@@ -24,7 +24,7 @@ func (p *place) refused(cmd *exec.Cmd, status int, want ...string) {
 // refusedBeside is refused where there may be pins of others.
 func (p *place) refusedBeside(cmd *exec.Cmd, status int, want ...string) {
 	p.t.Helper()
-	run := startCmd(p.t, p.Guard, cmd)
+	run := startCmd(p.t, p.Middle, cmd)
 	if got := run.end(); got != status {
 		p.t.Errorf("exit status %d, want %d", got, status)
 	}
@@ -50,7 +50,7 @@ func (p *place) command(args ...string) *exec.Cmd {
 // inGuard changes the network of the guard's host.
 func (p *place) inGuard(change func(netlink.Link) error) {
 	p.t.Helper()
-	if err := p.Guard.Do(func() error {
+	if err := p.Middle.Do(func() error {
 		l, err := netlink.LinkByName(iface)
 		if err != nil {
 			return err
@@ -107,7 +107,7 @@ func TestInterfaceDown(t *testing.T) {
 // Another program's interface stays the other program's.
 func TestInterfaceTaken(t *testing.T) {
 	p := newPlace(t)
-	if err := p.PassXDP(p.Guard, iface); err != nil {
+	if err := p.PassXDP(p.Middle, iface); err != nil {
 		t.Fatal(err)
 	}
 	before := p.attached()
@@ -143,7 +143,7 @@ func TestLargeMTU(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			p := newPlace(t)
 			// The other interface: the program that passes all at the client's end of the first has no such choice.
-			for host, dev := range map[*lab.Namespace]string{p.Guard: lab.ToServer, p.Server: lab.ToGuard} {
+			for host, dev := range map[*lab.Namespace]string{p.Middle: lab.ToServer, p.Server: lab.ToMiddle} {
 				if err := host.Do(func() error {
 					l, err := netlink.LinkByName(dev)
 					if err != nil {

@@ -21,7 +21,7 @@ type checked struct {
 // check runs it in the guard's host and checks that what it says hangs together.
 func (p *place) check(cmd *exec.Cmd) (c checked) {
 	p.t.Helper()
-	run := startCmd(p.t, p.Guard, cmd)
+	run := startCmd(p.t, p.Middle, cmd)
 	status := run.end()
 	line, _, _ := strings.Cut(run.text(), "\n")
 	if err := json.Unmarshal([]byte(line), &c); err != nil {
@@ -51,7 +51,7 @@ func (c *checked) says(level, name, text string) bool {
 
 func TestCheck(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	command := func(args ...string) *exec.Cmd {
 		return exec.Command(program(), append([]string{"check", "--json"}, args...)...)
 	}
@@ -86,7 +86,7 @@ func TestCheck(t *testing.T) {
 // Every implementation of cookies that this CPU has serves clients, and status names it.
 func TestCookieImplementations(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	for _, name := range cookie.Names() {
 		g := p.run(first("--answer", "workers", "--cookie-impl", name)...)
 		c := pion(t, p.Lab, public[0])

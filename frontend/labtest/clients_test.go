@@ -11,7 +11,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // association is a client that has a server.

@@ -10,8 +10,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
@@ -36,7 +36,7 @@ func newFlooder(t *testing.T, p *place) *flooder {
 	t.Helper()
 	f := &flooder{t: t, random: rand.New(rand.NewPCG(1, 2)), fd: -1, peers: public}
 	var guard net.HardwareAddr
-	err := p.Guard.Do(func() error {
+	err := p.Middle.Do(func() error {
 		for i, n := range spoofed {
 			via := [2]netip.Addr{lab.Client4, lab.Client6}[i].AsSlice()
 			if err := netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: n.Addr().AsSlice(), Mask: net.CIDRMask(n.Bits(), n.Addr().BitLen())}, Gw: via}); err != nil {
@@ -53,7 +53,7 @@ func newFlooder(t *testing.T, p *place) *flooder {
 		t.Fatal(err)
 	}
 	err = p.Client.Do(func() error {
-		i, err := net.InterfaceByName(lab.ToGuard)
+		i, err := net.InterfaceByName(lab.ToMiddle)
 		if err != nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (f *flooder) send(n int) {
 // datagram is one of the flood: a first ClientHello, one with a wrong cookie, or junk. All bear the flood's mark.
 func (f *flooder) datagram(i int) []byte {
 	b := hellotest.New()
-	b.SessionID = []byte(flood.Marker)
+	b.SessionID = []byte(sockets.Marker)
 	switch i % 4 {
 	case 1: // as long as the guard's own, and now and then of the right epoch
 		b.Cookie, b.MessageSeq = make([]byte, 32), 1

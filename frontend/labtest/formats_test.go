@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // nativeServers start servers that know the secret in a file, by the mode that takes clients to them; the first two are
@@ -49,7 +49,7 @@ func TestNative(t *testing.T) {
 				write(t, secrets, p.secret())
 				var servers []*server
 				for _, a := range public {
-					servers = append(servers, n.start(t, p.Guard, a, secrets))
+					servers = append(servers, n.start(t, p.Middle, a, secrets))
 				}
 				g := p.run(slices.Concat(inline(), args, []string{"--handoff", n.handoff, "--secret-file", secrets})...)
 				newFlooder(t, p).send(1000)
@@ -87,7 +87,7 @@ func TestNativeHMACRotates(t *testing.T) {
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	first, second := p.secret(), p.secret()
 	write(t, secrets, first)
-	s := startExample(t, p.Guard, public[0], secrets)
+	s := startExample(t, p.Middle, public[0], secrets)
 	g := p.run(slices.Concat(inline()[:2], []string{"--handoff", "native-hmac", "--secret-file", secrets})...)
 	before := g.status().Secret.Fingerprint
 	for i, lines := range []string{first, second + first, second} {
@@ -109,7 +109,7 @@ func TestFormulaOfWorkers(t *testing.T) {
 	p := newPlace(t)
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	write(t, secrets, p.secret())
-	startPeer(t, p.Guard, public[0], "wolfssl", secrets)
+	startPeer(t, p.Middle, public[0], "wolfssl", secrets)
 	args := first("--handoff", "native-wolfssl", "--secret-file", secrets)
 	p.refused(p.command(append(args, "--answer", "xdp")...), exitUsage, "--answer xdp", "native-wolfssl", "leave --answer out")
 	p.free()
@@ -177,7 +177,7 @@ func TestServersAskAgain(t *testing.T) {
 // secret makes one, with the program.
 func (p *place) secret() string {
 	p.t.Helper()
-	return output(p.t, p.Guard, program(), "secret", "generate")
+	return output(p.t, p.Middle, program(), "secret", "generate")
 }
 
 func write(t *testing.T, file, text string) {

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
@@ -29,7 +29,7 @@ const iface = lab.ToClient
 
 // Addresses of the guard towards clients, and of the server behind it: IPv4, IPv6.
 var (
-	public = addresses(servicePort, lab.Guard4, lab.Guard6)
+	public = addresses(servicePort, lab.Middle4, lab.Middle6)
 	behind = addresses(backendPort, lab.Server4, lab.Server6)
 )
 
@@ -94,7 +94,7 @@ type guard struct {
 // run starts a guard and waits until it is ready.
 func (p *place) run(args ...string) *guard {
 	p.t.Helper()
-	g := &guard{start(p.t, p.Guard, program(), p.arguments(args...)...), p}
+	g := &guard{start(p.t, p.Middle, program(), p.arguments(args...)...), p}
 	p.t.Cleanup(func() { // before that of start
 		if s, err := g.ask(); err == nil && p.t.Failed() {
 			p.t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
@@ -152,7 +152,7 @@ func (p *place) attached() string {
 	p.t.Helper()
 	need(p.t, "bpftool")
 	var lines []string
-	for line := range strings.Lines(output(p.t, p.Guard, "bpftool", "net", "show", "dev", iface)) {
+	for line := range strings.Lines(output(p.t, p.Middle, "bpftool", "net", "show", "dev", iface)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, ":") {
 			lines = append(lines, line)
 		}

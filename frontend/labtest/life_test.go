@@ -9,14 +9,14 @@ import (
 // unload takes the programs off without a daemon.
 func (p *place) unload() string {
 	p.t.Helper()
-	return output(p.t, p.Guard, program(), "unload", "--interface", iface, "--pin", p.pin)
+	return output(p.t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin)
 }
 
 // An association from before the guard survives its coming and its going: the server's own records vouch for it.
 func TestAttachCutsNobody(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
-	startServer(t, p.Guard, to)
+	startServer(t, p.Middle, to)
 	s := openStream(t, p, to)
 	g := p.run(first()...)
 	s.flows("after the guard's start")
@@ -32,7 +32,7 @@ func TestAttachCutsNobody(t *testing.T) {
 func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
-	startServer(t, p.Guard, to)
+	startServer(t, p.Middle, to)
 	args := first("--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, to)
@@ -69,7 +69,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 func TestUnload(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
-	startServer(t, p.Guard, to)
+	startServer(t, p.Middle, to)
 	g := p.run(first()...)
 	s := openStream(t, p, to)
 	g.kill()
@@ -86,7 +86,7 @@ func TestUnload(t *testing.T) {
 // A guard that does not pin goes without a trace, however it ends.
 func TestWithoutPins(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	p.pin = "off"
 	g := p.run(first()...)
 	g.kill()
@@ -123,7 +123,7 @@ func TestNeighboursPins(t *testing.T) {
 // A second guard on the same interface is turned away, and the first one goes on as if nothing had been.
 func TestSecondGuard(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	g := p.run(first()...)
 	secret := g.status().Secret.Fingerprint
 	p.refusedBeside(p.command(first()...), exitRun, "another dtlsguard answers there")
@@ -142,7 +142,7 @@ func TestSecondGuard(t *testing.T) {
 // A start that fails leaves in force what a killed guard left, for the next one that does not.
 func TestFailedStart(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	args := first("--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, public[0])

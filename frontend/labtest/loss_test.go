@@ -79,7 +79,7 @@ func TestDaemonLoss(t *testing.T) {
 			t.Run(loss+"/"+name, func(t *testing.T) {
 				p := newPlace(t)
 				to := public[0]
-				srv := startServer(t, p.Guard, to)
+				srv := startServer(t, p.Middle, to)
 				args := first("--answer", "xdp", "--on-daemon-loss", loss)
 				g := p.run(args...)
 				a := newAsker(t, p, to)

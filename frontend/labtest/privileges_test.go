@@ -41,16 +41,16 @@ var capabilities = map[string]struct {
 // following its secrets and detaching need none.
 func TestOrdinaryUser(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	var all []uintptr
 	for _, c := range capabilities {
 		all = append(all, c.number)
 	}
 	for _, answer := range []string{"workers", "xdp"} {
-		g := &guard{startCmd(t, p.Guard, p.ordinary(exec.Command(program(), p.arguments(first("--answer", answer)...)...), all...)), p}
+		g := &guard{startCmd(t, p.Middle, p.ordinary(exec.Command(program(), p.arguments(first("--answer", answer)...)...), all...)), p}
 		g.ready()
 		g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
-		output(t, p.Guard, program(), "secret", "rotate", "--control", p.control)
+		output(t, p.Middle, program(), "secret", "rotate", "--control", p.control)
 		c := pion(t, p.Lab, public[0])
 		c.ping("an ordinary user answers")
 		c.close()
@@ -102,7 +102,7 @@ func TestEachCapability(t *testing.T) {
 				p.free()
 				return
 			}
-			g := &guard{startCmd(t, p.Guard, cmd), p}
+			g := &guard{startCmd(t, p.Middle, cmd), p}
 			g.ready()
 			g.stop()
 			p.free()
@@ -113,7 +113,7 @@ func TestEachCapability(t *testing.T) {
 // Root without capabilities cannot read another user's secret file: a guard that could not follow it does not start.
 func TestSecretFileOfAnother(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	secrets := filepath.Join(t.TempDir(), "secrets")
 	write(t, secrets, p.secret())
 	if err := os.Chown(secrets, nobody, nobody); err != nil {
@@ -132,7 +132,7 @@ func TestSecretFileOfAnother(t *testing.T) {
 // Workers come before the kernel's receiving threads on their CPUs, capabilities or not.
 func TestWorkersPriority(t *testing.T) {
 	p := newPlace(t)
-	startServer(t, p.Guard, public[0])
+	startServer(t, p.Middle, public[0])
 	g := p.run(first("--workers", "2")...)
 	g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.cmd.Process.Pid))

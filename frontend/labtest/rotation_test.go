@@ -77,7 +77,7 @@ func insist(t *testing.T, p *place, to netip.AddrPort) (again bool, err error) {
 // rotate draws a new secret every 100 ms until ctx ends.
 func rotate(ctx context.Context, t *testing.T, p *place) {
 	t.Helper()
-	output(t, p.Guard, program(), "secret", "rotate", "--control", p.control)
+	output(t, p.Middle, program(), "secret", "rotate", "--control", p.control)
 	for ticker := time.NewTicker(100 * time.Millisecond); ; {
 		select {
 		case <-ctx.Done():

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
-	"github.com/dtlsguard/dtlsguard/bench/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie/examples"
 )
 
@@ -42,10 +42,10 @@ func serve(t *testing.T, h *lab.Namespace, at netip.AddrPort, argv ...string) *s
 	return s
 }
 
-// builds are the programs of bench/peers that tests have asked for.
+// builds are the programs of bench/testkit/peers that tests have asked for.
 var builds = sync.OnceValue(func() *peers.Builder { return &peers.Builder{Dir: os.Getenv(built)} })
 
-// startPeer starts a server of bench/peers; cookies are what peers.Arguments has.
+// startPeer starts a server of bench/testkit/peers; cookies are what peers.Arguments has.
 func startPeer(t *testing.T, h *lab.Namespace, at netip.AddrPort, name, cookies string) *server {
 	t.Helper()
 	p := peers.Find(name)

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // whole are clients that send a ClientHello in one piece, clients those of all kinds.
@@ -28,7 +28,7 @@ type shape struct {
 var shapes = map[string]shape{
 	"inline": {inline, func(t *testing.T, l *lab.Lab) (s []*server) {
 		for _, a := range public {
-			s = append(s, startServer(t, l.Guard, a))
+			s = append(s, startServer(t, l.Middle, a))
 		}
 		return s
 	}},
@@ -133,7 +133,7 @@ func TestGenericMode(t *testing.T) {
 // A guard that only watches lets a server's own answers through, and counts what it would have done.
 func TestMonitor(t *testing.T) {
 	p := newPlace(t)
-	srv := startServer(t, p.Guard, public[0])
+	srv := startServer(t, p.Middle, public[0])
 	g := p.run(first("--monitor")...)
 	newAsker(t, p, public[0]).until(serverCookie, "from the server itself")
 	srv.tap.look()

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/bench/flood"
-	"github.com/dtlsguard/dtlsguard/bench/lab"
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // tap counts the datagrams that come to a port of a host, with eyes of its own: behind XDP, which the guard is
@@ -83,7 +83,7 @@ func (p *tap) look() {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if bytes.Contains(b[:n], []byte(flood.Marker)) {
+		if bytes.Contains(b[:n], []byte(sockets.Marker)) {
 			p.flood++
 		}
 	}

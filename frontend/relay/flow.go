@@ -35,7 +35,7 @@ const (
 type Flow struct {
 	Client udpbatch.Endpoint
 	Route  udpbatch.Route // the way back to the client
-	Port   *Port
+	Port   *Upstream
 	State  State
 
 	Prelude Prelude // what becomes of datagrams while Opening; nil: they pass

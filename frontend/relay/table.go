@@ -76,7 +76,7 @@ func (t *Table) Stalest() *Flow {
 
 // Open starts a flow for the client at the other end of route, whose ClientHello h was verified, through port.
 // The client must have none.
-func (t *Table) Open(route *udpbatch.Route, port *Port, h *hello.ClientHello, now int64) *Flow {
+func (t *Table) Open(route *udpbatch.Route, port *Upstream, h *hello.ClientHello, now int64) *Flow {
 	var f *Flow
 	if n := len(t.spare); n > 0 {
 		f = t.byID[t.spare[n-1]]

@@ -50,7 +50,7 @@ func (c *clients) open(now int64) *Flow {
 			c.t.Fatal(err)
 		}
 	}
-	port, err := OpenPort(c.conn.Local(), nil)
+	port, err := OpenUpstream(c.conn.Local(), nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestSilenceIsReportedOnce(t *testing.T) {
 
 func TestPooledPortIsTakenOnce(t *testing.T) {
 	c := newClients(t, NewQuota(1), time.Minute)
-	p, err := OpenPort(c.conn.Local(), new(atomic.Uint32))
+	p, err := OpenUpstream(c.conn.Local(), new(atomic.Uint32))
 	if err != nil {
 		t.Fatal(err)
 	}

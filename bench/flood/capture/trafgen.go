@@ -1,0 +1,35 @@
+package capture
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+)
+
+// Trafgen writes a configuration of trafgen(8) with n packets, which it sends in turn: it can draw random bytes, but
+// not sources out of any prefix.
+func Trafgen(w io.Writer, f *traffic.Flow, m traffic.Mix, n int) error {
+	if _, err := fmt.Fprintf(w, "# trafgen --in FILE --out INTERFACE: ClientHellos and others to %v, from %v\n", f.Destination, f.Sources); err != nil {
+		return fmt.Errorf("write trafgen configuration: %w", err)
+	}
+	for i := 0; i < n; {
+		source := f.Source(rand.Uint64())
+		item := m.Of(source)
+		for j := range item.Templates {
+			text := "{"
+			for k, c := range f.AppendFrame(nil, &item.Templates[j], source) {
+				if k%16 == 0 {
+					text += "\n\t"
+				}
+				text += fmt.Sprintf("0x%02x, ", c)
+			}
+			if _, err := fmt.Fprintf(w, "%s\n}\n", text); err != nil {
+				return fmt.Errorf("write trafgen configuration: %w", err)
+			}
+			i++
+		}
+	}
+	return nil
+}

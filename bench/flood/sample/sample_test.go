@@ -1,0 +1,326 @@
+package sample
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// loopback gives each client an address of its own.
+func loopback() func() netip.Addr {
+	a := netip.MustParseAddr("127.7.0.1")
+	return func() netip.Addr {
+		a = a.Next()
+		return a
+	}
+}
+
+// run lets n clients ask a server, of which one in every returns its cookie, and says what became of them.
+func run(t *testing.T, target netip.AddrPort, n uint64, every int) Report {
+	t.Helper()
+	s, err := New(Config{Target: target, Source: loopback(), Rate: 200, Return: every, Hello: traffic.Captured("openssl-dtls12:1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // no client begins once so many are there
+		for ; ctx.Err() == nil; time.Sleep(time.Millisecond) {
+			if _, all := s.Take(); all.Events[Clients] >= n {
+				cancel()
+			}
+		}
+	}()
+	if err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	_, all := s.Take()
+	if all.Events[Clients] < n {
+		t.Errorf("%d clients, want %d", all.Events[Clients], n)
+	}
+	return all
+}
+
+// want checks counts of events; all others but Clients must be 0. -1 is the number of clients, -2 that of those that return
+// a cookie when one in two does.
+func want(t *testing.T, r Report, events map[Event]int) {
+	t.Helper()
+	n := int(r.Events[Clients])
+	for e := range EventLen {
+		w := events[e]
+		switch {
+		case e == Clients:
+			continue
+		case w == -1:
+			w = n
+		case w == -2:
+			w = n / 2
+		}
+		if got := int(r.Events[e]); got != w {
+			t.Errorf("%s: %d, want %d, of %d clients", Names[e], got, w, n)
+		}
+	}
+}
+
+// Each kind of server shows in the events.
+func TestServers(t *testing.T) {
+	for name, c := range map[string]struct {
+		server func(*server.Server)
+		events map[Event]int
+	}{
+		"own cookie for each source": {func(*server.Server) {}, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
+		"cookies with a clock":       {func(s *server.Server) { s.Lifetime = 1 }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
+		"keeps who asks":             {func(s *server.Server) { s.Counts = true }, map[Event]int{Compared: -1, Unrepeated: -1, Accepted: -2}},
+		"takes any cookie":           {func(s *server.Server) { s.Trusting = true }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
+		"silent":                     {func(s *server.Server) { s.Silent = true }, map[Event]int{Unanswered: -1}},
+		"without cookies":            {func(s *server.Server) { s.NoCookies = true }, map[Event]int{Wrong: -1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := server.Start(t)
+			s.Change(c.server)
+			r := run(t, s.Addr(), 6, 2)
+			want(t, r, c.events)
+			if r.Events[Wrong] != r.Faults[answer.Kind] {
+				t.Errorf("%d answers wrong, %d of them by their kind", r.Events[Wrong], r.Faults[answer.Kind])
+			}
+			if quiet := r.Events[Unanswered] > 0; quiet != (r.Latency.P50 == 0) || r.Latency.P50 > r.Latency.P999 || r.Latency.Max > patience {
+				t.Errorf("latency %+v", r.Latency)
+			}
+		})
+	}
+}
+
+// The same cookie for all is told, and clients of a server that knows its own cookies no more are refused.
+func TestSharedAndRefused(t *testing.T) {
+	t.Parallel()
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.ByPort = false })
+	r := run(t, s.Addr(), 6, 0)
+	want(t, r, map[Event]int{Compared: -1, Shared: int(r.Events[Clients]) - 1, Same: -1})
+}
+
+// respond answers ClientHellos on loopback as f does.
+func respond(t *testing.T, f func(d []byte, h *hello.ClientHello) []byte) netip.AddrPort {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { conn.Close(); <-done })
+	go func() {
+		defer close(done)
+		b := make([]byte, 2048)
+		for {
+			n, peer, err := conn.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			var h hello.ClientHello
+			if hello.Parse(b[:n], &h) == hello.OK {
+				_, _ = conn.WriteToUDPAddrPort(f(b[:n], &h), peer)
+			}
+		}
+	}()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// serverHello is the beginning of one.
+var serverHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+// What a server does with a cookie that was returned.
+func TestJudgement(t *testing.T) {
+	alert := []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40}
+	for name, c := range map[string]struct {
+		after  uint16 // this message_seq, the server takes the client
+		say    []byte // to a cookie; nil: asks for another
+		events map[Event]int
+	}{
+		"at once":            {1, nil, map[Event]int{Accepted: -1}},
+		"asked twice":        {2, nil, map[Event]int{Accepted: -1, AskedTwice: -1}},
+		"asked for ever":     {9, nil, map[Event]int{Refused: -1}},
+		"alert":              {9, alert, map[Event]int{Refused: -1}},
+		"what nobody knows":  {9, []byte("?"), map[Event]int{Silent: -1}},
+		"a ServerHello, too": {9, serverHello, map[Event]int{Accepted: -1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cookies := byte(0)
+			target := respond(t, func(d []byte, h *hello.ClientHello) []byte {
+				seq := hello.SequenceOf(d).Message
+				if seq > 0 && c.say != nil {
+					return c.say
+				}
+				if seq >= c.after {
+					return serverHello
+				}
+				cookies++
+				return d[:hello.PutHelloVerify(d, []byte{cookies})]
+			})
+			c.events[Compared], c.events[Changed] = -1, -1
+			want(t, run(t, target, 3, 1), c.events)
+		})
+	}
+}
+
+// A client's datagrams are what RFC 6347 sections 4.1 and 4.2.2 want of one handshake: record numbers that go up, the message
+// numbers of its ClientHellos, one random, the cookie that it was given, and an alert in the end.
+func TestHandshakeOfAClient(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	target := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	s, err := New(Config{Target: target, Source: loopback(), Rate: 1e-3, Return: 1, Hello: traffic.Captured("gnutls:1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	var random []byte
+	b := make([]byte, 2048)
+	for i, message := range []uint16{0, 0, 1, 2} {
+		n, peer, err := conn.ReadFromUDPAddrPort(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel() // there is one, and it goes on to its end
+		var h hello.ClientHello
+		if r := hello.Parse(b[:n], &h); r != hello.OK {
+			t.Fatalf("datagram %d: %v", i, r)
+		}
+		if random == nil {
+			random = append(random, h.Random[:]...)
+		}
+		cookie := []byte{1, 2, 3, byte(max(1, i))}
+		if seq := hello.SequenceOf(b[:n]); seq != (hello.Sequence{Record: uint64(i), Message: message}) || string(random) != string(h.Random[:]) {
+			t.Errorf("datagram %d: %+v, random %x", i, seq, *h.Random)
+		}
+		if given := []byte{1, 2, 3, byte(max(1, i-1))}; message > 0 && string(h.Cookie) != string(given) || message == 0 && len(h.Cookie) > 0 {
+			t.Errorf("datagram %d: cookie %x, want %x", i, h.Cookie, given)
+		}
+		answer := b[:hello.PutHelloVerify(b[:n], cookie)]
+		if message == 2 {
+			answer = serverHello
+		}
+		if _, err := conn.WriteToUDPAddrPort(answer, peer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, _, err := conn.ReadFromUDPAddrPort(b)
+	if err != nil || !hello.IsAlert(b[:n]) || hello.SequenceOf(append(b[:n], make([]byte, 8)...)).Record <= 3 {
+		t.Errorf("in the end: %x, %v", b[:n], err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	_, all := s.Take()
+	want(t, all, map[Event]int{Compared: 1, Same: 1, Accepted: 1, AskedTwice: 1})
+}
+
+// A server that takes its time is slow.
+func TestLatency(t *testing.T) {
+	t.Parallel()
+	const think = 20 * time.Millisecond
+	target := respond(t, func(d []byte, _ *hello.ClientHello) []byte {
+		time.Sleep(think)
+		return d[:hello.PutHelloVerify(d, []byte{1})]
+	})
+	if l := run(t, target, 3, 0).Latency; l.P50 < think*99/100 || l.Answers < 6 {
+		t.Errorf("latency %+v of a server that waits for %v", l, think)
+	}
+}
+
+// The time of an answer is that of its arrival, not of a look at it.
+func TestArrival(t *testing.T) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c, err := dial(netip.MustParseAddr("127.0.0.1"), conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var b [room]byte
+	if _, _, err := receive(c, b[:]); !errors.Is(err, errNothing) {
+		t.Fatalf("before anything was sent: %v", err)
+	}
+	before := time.Now()
+	if _, err := conn.WriteToUDPAddrPort([]byte("answer"), c.Local()); err != nil {
+		t.Fatal(err)
+	}
+	there := time.Now() // loopback delivers before it returns
+	d, at, err := receive(c, b[:])
+	if err != nil || string(d) != "answer" || at.Before(before.Round(0)) || at.After(there.Round(0)) {
+		t.Errorf("%q, %v, at %v, was there from %v to %v", d, err, at, before, there)
+	}
+}
+
+// Nobody listens there: known at once.
+func TestNobodyThere(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	conn.Close()
+	want(t, run(t, target, 3, 1), map[Event]int{Unanswered: -1})
+}
+
+func TestTakeIsSinceTheLast(t *testing.T) {
+	s := Sample{since: newTally(), ever: newTally()}
+	s.count(Clients)
+	s.since.faults[answer.Length]++
+	_ = s.since.times.RecordValue(1000)
+	since, all := s.Take()
+	if since != all || since.Events[Clients] != 1 || since.Faults[answer.Length] != 1 || since.Latency.Answers != 1 || since.Latency.P50.Round(time.Millisecond) != time.Millisecond {
+		t.Errorf("%+v, %+v", since, all)
+	}
+	if since, again := s.Take(); since.Events[Clients] != 0 || since.Latency.Answers != 0 || again != all {
+		t.Errorf("nothing happened since, and %+v, %+v", since, again)
+	}
+}
+
+func TestRefusedConfigs(t *testing.T) {
+	good := Config{Target: netip.MustParseAddrPort("127.0.0.1:9"), Source: loopback(), Rate: 1, Hello: traffic.Captured("openssl-dtls12:1")}
+	for name, change := range map[string]func(*Config){
+		"no rate":            func(c *Config) { c.Rate = 0 },
+		"no source":          func(c *Config) { c.Source = nil },
+		"no ClientHello":     func(c *Config) { c.Hello = []byte("hello") },
+		"in fragments":       func(c *Config) { c.Hello = traffic.Captured("openssl-large:1") },
+		"not our address":    func(c *Config) { c.Source = func() netip.Addr { return netip.MustParseAddr("192.0.2.1") } },
+		"one in less than 0": func(c *Config) { c.Return = -1 },
+	} {
+		c := good
+		change(&c)
+		if s, err := New(c); err == nil {
+			s.Close()
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package sockets
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+)
+
+// Config of a Flood.
+type Config struct {
+	// Flow is where to send and from where. Without an Interface: sockets on loopback, whose Sources are by default
+	// [Loopback4] or [Loopback6], and whose ports, if none are given, the kernel chooses.
+	Flow  traffic.Flow
+	Mix   traffic.Mix // nil: that of Marked
+	Pace  traffic.Pace
+	Batch int // datagrams that are made before they are sent, at most MaxBatch; 0: 64
+}
+
+const (
+	// batch is large enough: more gains nothing, as the cost per datagram is the kernel's.
+	batch = 64
+	// MaxBatch is what fits the memory that a socket has by default for what is on its way: 208 KiB.
+	MaxBatch = 256
+	// receiveBuffer holds some 5000 answers for the time that the sender is kept off its CPU.
+	receiveBuffer = 4 << 20
+	// linger is how long after the last datagram answers still count: what a guard's buffers hold it answers
+	// within some 25 ms, and the scheduler may take a few of its slices on top.
+	linger = 200 * time.Millisecond
+	// tick is how long a flood that is ahead of its rate rests: the least that the kernel's timers keep to.
+	tick = 1 // ms
+)
+
+// Counts of a flood. Right + Wrong is all that came back.
+type Counts struct {
+	Sent      uint64                  // datagrams that the kernel took
+	Questions uint64                  // those of them that must be answered; an estimate if there are Unsent
+	Unsent    uint64                  // those it did not take
+	Right     uint64                  // HelloVerifyRequests that answer a ClientHello of ours as they must
+	Wrong     uint64                  // anything else that came back
+	Faults    [answer.FaultLen]uint64 // of Wrong, what is wrong
+	Elapsed   time.Duration           // time of sending
+}
+
+// Flood is a generator.
+type Flood struct {
+	carrier  carrier
+	mix      traffic.Mix
+	pace     traffic.Pace
+	batch    int
+	random   *rand.PCG
+	datagram []byte             // being made
+	from     netip.AddrPort     // whose it is
+	rest     []traffic.Template // that the same source has still to send
+
+	sent, questions, unsent atomic.Uint64
+	answers                 [answer.FaultLen]atomic.Uint64 // by what is wrong with them
+	elapsed                 atomic.Int64
+}
+
+// complete fills in what is left out.
+func (c *Config) complete() {
+	to := c.Flow.Destination
+	c.Flow.Destination = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	if c.Mix == nil {
+		c.Mix = Marked()
+	}
+	if c.Batch == 0 {
+		c.Batch = batch
+	}
+	if c.Flow.Sources == (netip.Prefix{}) && c.Flow.Interface == nil {
+		c.Flow.Sources = loopback(to.Addr().Unmap())
+	}
+}
+
+// Check says what is wrong with c.
+func (c Config) Check() error {
+	c.complete()
+	if err := c.Mix.Check(); err != nil {
+		return err
+	}
+	if c.Batch < 1 || c.Batch > MaxBatch {
+		return fmt.Errorf("batches of %d: want 1 to %d", c.Batch, MaxBatch)
+	}
+	if c.Flow.Interface == nil {
+		return checkLoopback(&c.Flow)
+	}
+	return c.Flow.Check()
+}
+
+// New opens a flood's sockets; nothing is sent yet. Errors say what is wrong with the flow, or which privilege is
+// missing (os.ErrPermission).
+func New(c Config) (*Flood, error) {
+	c.complete()
+	if err := c.Check(); err != nil {
+		return nil, fmt.Errorf("flood: %w", err)
+	}
+	f := &Flood{mix: c.Mix, pace: c.Pace, batch: c.Batch, random: rand.NewPCG(rand.Uint64(), rand.Uint64())}
+	var err error
+	if c.Flow.Interface == nil {
+		f.carrier, err = openSockets(c.Flow, c.Batch)
+	} else {
+		f.carrier, err = openFrames(c.Flow, c.Batch)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("flood: %w", err)
+	}
+	return f, nil
+}
+
+// Close gives the sockets back, after Run has returned.
+func (f *Flood) Close() error { return f.carrier.close() }
+
+// Counts is a snapshot.
+func (f *Flood) Counts() Counts {
+	c := Counts{
+		Sent: f.sent.Load(), Questions: f.questions.Load(), Unsent: f.unsent.Load(), Right: f.answers[answer.None].Load(),
+		Elapsed: time.Duration(f.elapsed.Load()),
+	}
+	for fault := answer.None + 1; fault < answer.FaultLen; fault++ {
+		c.Faults[fault] = f.answers[fault].Load()
+		c.Wrong += c.Faults[fault]
+	}
+	if all := c.Sent + c.Unsent; c.Unsent != 0 { // which of them the kernel did not take is not known
+		c.Questions = uint64(float64(c.Questions) * float64(c.Sent) / float64(all))
+	}
+	return c
+}
+
+// Run sends until ctx ends or the limit is reached, then waits a little for the last answers.
+func (f *Flood) Run(ctx context.Context) error {
+	var err error
+	began := time.Now()
+	for ctx.Err() == nil && err == nil && !f.over() {
+		elapsed := time.Since(began)
+		f.elapsed.Store(int64(elapsed))
+		n := f.due(elapsed)
+		f.send(n)
+		f.carrier.receive(f.check)
+		if n < f.batch {
+			err = f.carrier.wait(tick)
+		}
+	}
+	f.elapsed.Store(int64(time.Since(began)))
+	for end := time.Now().Add(linger); err == nil && time.Now().Before(end); err = f.carrier.wait(tick) {
+		f.carrier.receive(f.check)
+	}
+	return err
+}
+
+func (f *Flood) over() bool { return f.pace.Limit != 0 && f.sent.Load() >= f.pace.Limit }
+
+// due is how many datagrams to send now, a batch at most.
+func (f *Flood) due(elapsed time.Duration) int {
+	n := uint64(f.batch)
+	if f.pace.Rate > 0 {
+		done := f.sent.Load() + f.unsent.Load()
+		n = min(n, max(done, uint64(elapsed.Seconds()*f.pace.Rate))-done)
+	}
+	if f.pace.Limit != 0 {
+		n = min(n, f.pace.Limit-f.sent.Load())
+	}
+	return int(n)
+}
+
+func (f *Flood) send(n int) {
+	var questions uint64
+	for range n {
+		if len(f.rest) == 0 {
+			f.from = f.carrier.source(f.random.Uint64())
+			f.rest = f.mix.Of(f.from).Templates
+		}
+		t := &f.rest[0]
+		f.rest = f.rest[1:]
+		f.datagram = t.Append(f.datagram[:0], f.from)
+		f.carrier.add(f.from, f.datagram)
+		if t.Question {
+			questions++
+		}
+	}
+	sent := f.carrier.flush() // the kernel is short of buffers: part of being a flood, and counted
+	f.sent.Add(uint64(sent))
+	f.unsent.Add(uint64(n - sent))
+	f.questions.Add(questions)
+}
+
+// check counts an answer.
+func (f *Flood) check(source netip.AddrPort, d []byte) { f.answers[f.judge(source, d)].Add(1) }
+
+// judge says what is wrong with d as what the question of source gets.
+func (f *Flood) judge(source netip.AddrPort, d []byte) answer.Fault {
+	t := &f.mix.Of(source).Templates[0] // only a first datagram is a question
+	if !t.Question {
+		return answer.Kind
+	}
+	_, fault := answer.Check(d, answer.Question{
+		Length: len(t.Bytes), RecordSeq: uint64(traffic.Sequence(source)), MessageSeq: uint16(t.Bytes[traffic.MessageSeqAt+1]),
+	})
+	return fault
+}

@@ -1,0 +1,90 @@
+package sockets
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+)
+
+// Every server there is to compare with answers what a flood asks: none takes the record sequence numbers for a replay,
+// or for too far ahead.
+func TestPeersAnswer(t *testing.T) {
+	id, err := peers.NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range peers.Servers {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			program, err := s.Build(t.TempDir())
+			if err != nil && os.Getenv("CI") != "true" {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := start(t, program, id)
+			questions := uint64(300)
+			m := mix(t, "hello,wrong-cookie")
+			if s.Name == "pion" || s.Name == "openssl-accept" { // a new client's first message has number 0, a second hello has 1
+				m = m[:1]
+			}
+			f, err := New(Config{Flow: traffic.Flow{Destination: at}, Mix: m, Pace: traffic.Pace{Rate: 300, Limit: questions}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := f.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			// What a busy machine drops is little.
+			if c := f.Counts(); c.Right+c.Wrong < questions*9/10 || c.Right+c.Wrong > questions {
+				t.Errorf("%+v", c)
+			}
+		})
+	}
+}
+
+// start starts a server on loopback and waits until it answers.
+func start(t *testing.T, program string, id peers.Identity) netip.AddrPort {
+	t.Helper()
+	free, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.LocalAddr().(*net.UDPAddr).AddrPort()
+	free.Close()
+	cmd := exec.Command(program, peers.Arguments(at, id, "")...)
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	client, err := net.Dial("udp", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for answer := make([]byte, 2048); ctx.Err() == nil; {
+		_, _ = client.Write(traffic.Captured("openssl-dtls12:1")) // refused until it listens
+		_ = client.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		if _, err := client.Read(answer); err == nil {
+			return at
+		}
+	}
+	t.Fatal("no answer at " + strconv.Itoa(int(at.Port())))
+	return at
+}

@@ -1,0 +1,264 @@
+package xdp
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+)
+
+const (
+	// A call sends nothing for some 20 ms before and after: with 2^15 frames a call the link would be idle for
+	// four fifths of the time, with 2^21 it is for a twentieth.
+	repeat = 1 << 21
+	// Callers that take turns on one CPU: one sends while the other is being set up or torn down.
+	callers = 2
+	// Frames between two looks at whether another thread should have the CPU. Whoever takes the answers off on
+	// the same CPU must get it before they fill a ring, which for a veth is 256.
+	batchSize = 128
+	// A changed length makes the kernel set it again, so frames come so much too long into the program.
+	slack = 8
+	// What a late generator catches up with: the time in which a caller may be off its CPU.
+	catchUp = 5 * time.Millisecond
+	// What is carried waits for a part of path, by chance, counted in the flood's own frames: so it comes upon what the
+	// flood has made of the rings. At full rate that is several rings of a veth, of 256 frames each.
+	path = time.Millisecond
+	// An unlimited generator's rate, about.
+	unlimited = 2e6
+)
+
+// MaxBatch is the most frames that the kernel makes at a time (TEST_XDP_MAX_BATCH).
+const MaxBatch = 256
+
+// Options of a generator.
+type Options struct {
+	CPU     int           // to run on
+	Batch   uint32        // frames between two looks at whether another thread should have the CPU; 0: 128
+	CatchUp time.Duration // how much of its rate a generator that was kept off its CPU makes good; 0: 5 ms
+	Limit   uint64        // frames in all; 0: none
+	// Carry is for clients that share the generator's CPU. They come first there, and the flood takes along what their
+	// sockets send to its destination by its interface: they send while it pauses, and would always find room in a ring
+	// that to others is full. The sockets must compute their checksums themselves.
+	Carry bool
+}
+
+// Generator sends frames of one flow.
+type Generator struct {
+	objects floodObjects
+	carrier link.Link
+	input   []byte
+	options Options
+	ns      int // handle of the network namespace to send from
+}
+
+// New makes a generator of one template that runs on one CPU. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
+func New(f Flow, t Template, cpu int) (*Generator, error) {
+	return NewMix(f, traffic.Single(t), Options{CPU: cpu})
+}
+
+// NewMix makes a generator of several templates.
+func NewMix(f Flow, m traffic.Mix, o Options) (*Generator, error) {
+	if err := errors.Join(f.Check(), m.Check()); err != nil {
+		return nil, fmt.Errorf("generator: %w", err)
+	}
+	if o.Batch == 0 {
+		o.Batch = batchSize
+	}
+	if o.CatchUp == 0 {
+		o.CatchUp = catchUp
+	}
+	if o.Limit == 0 {
+		o.Limit = math.MaxUint64
+	}
+	ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("generator: open network namespace: %w", err)
+	}
+	g := &Generator{options: o, ns: ns}
+	if err := g.load(&f, m); err != nil {
+		return nil, errors.Join(fmt.Errorf("generator: load BPF program: %w", err), g.Close())
+	}
+	return g, nil
+}
+
+func (g *Generator) load(f *Flow, m traffic.Mix) error {
+	spec, err := loadFlood()
+	if err != nil {
+		return err
+	}
+	templates, longest, follows := lay(f, m)
+	if g.options.Carry {
+		longest = traffic.MaxFrame
+	}
+	g.input = make([]byte, longest+slack)
+	l := f.Layout()
+	var until [traffic.MaxItems]uint32
+	copy(until[:], m.Thresholds())
+	address, destination := f.Sources.Masked().Addr().AsSlice(), f.Destination.Addr().AsSlice()
+	first, ports := f.Ports.Range()
+	values := map[string]any{
+		"items": uint32(len(m)), "until": until, "follows": follows,
+		"source_at": uint32(l.SourceAt), "port_at": uint32(l.UDPAt), "check_at": uint32(l.CheckAt),
+		"source_mask": traffic.NetworkOrder(f.Vary()), "source_base": binary.NativeEndian.Uint32(address[len(address)-4:]),
+		"first_port": uint32(first), "ports": uint32(ports), "out": uint32(f.Interface.Index),
+		"room":  uint32(len(g.input)),
+		"burst": uint64(g.options.CatchUp), "limit": g.options.Limit,
+	}
+	if g.options.Carry {
+		values["carries"], values["destination_at"] = uint32(1), uint32(l.DestAt)
+		values["destination"] = binary.NativeEndian.Uint32(destination[len(destination)-4:])
+		values["destination_port"] = traffic.NetworkOrder16(f.Destination.Port())
+	}
+	if len(templates) == 1 {
+		values["single"], values["only"] = uint32(1), templates[0]
+	}
+	for name, v := range values {
+		if err := spec.Variables[name].Set(v); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	if err := spec.LoadAndAssign(&g.objects, nil); err != nil {
+		return err
+	}
+	if g.options.Carry {
+		o := link.TCXOptions{Program: g.objects.Collect, Interface: f.Interface.Index, Attach: ebpf.AttachTCXEgress}
+		if g.carrier, err = link.AttachTCX(o); err != nil {
+			return fmt.Errorf("attach to %s: %w", f.Interface.Name, err)
+		}
+	}
+	for i := range templates {
+		if err := g.objects.Templates.Put(uint32(i), &templates[i]); err != nil {
+			return err
+		}
+	}
+	state, err := seeds()
+	if err != nil {
+		return err
+	}
+	return g.objects.Threads.Put(uint32(0), state)
+}
+
+// lay puts the first templates of all items in a row, and those that follow behind them.
+func lay(f *Flow, m traffic.Mix) (all []floodTemplate, longest int, follows uint32) {
+	add := func(t *traffic.Template) {
+		frame, at := f.Skeleton(t), f.Layout().PayloadAt()
+		longest = max(longest, len(frame))
+		c := floodTemplate{Length: uint32(len(frame))}
+		if t.SeqAt != 0 {
+			c.SeqAt = uint32(at + t.SeqAt)
+		}
+		if t.RandomAt != 0 {
+			c.RandomAt = uint32(at + t.RandomAt)
+		}
+		if t.Question {
+			c.Question = 1
+		}
+		c.IpSum, c.UdpSum = f.Sums(frame)
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&c.Frame)), traffic.MaxFrame), frame)
+		all = append(all, c)
+	}
+	for i := range m {
+		add(&m[i].Templates[0])
+	}
+	for i := range m {
+		before := i
+		for j := range m[i].Templates[1:] {
+			add(&m[i].Templates[1+j])
+			all[before].Next, follows = uint32(len(all)-1), 1
+			before = len(all) - 1
+		}
+	}
+	return all, longest, follows
+}
+
+// seeds starts the random numbers of each CPU somewhere, and its rate now: there is nothing to catch up with.
+func seeds() ([]floodThread, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil { // the program's clock
+		return nil, fmt.Errorf("read clock: %w", err)
+	}
+	s := make([]floodThread, ebpf.MustPossibleCPU())
+	for i := range s {
+		s[i].State, s[i].Next = rand.Uint64()|1, uint64(now.Nano())
+	}
+	return s, nil
+}
+
+// Close gives all back, after Run has returned.
+func (g *Generator) Close() error {
+	var err error
+	if g.carrier != nil {
+		err = g.carrier.Close()
+	}
+	return errors.Join(err, g.objects.Close(), unix.Close(g.ns))
+}
+
+// SetRate holds the generator to frames a second; 0 lets it go as fast as it can.
+func (g *Generator) SetRate(frames float64) error {
+	var each uint64
+	if frames > 0 {
+		each = max(1, uint64(math.Round(float64(time.Second)/frames)))
+	}
+	frames = cmp.Or(frames, unlimited)
+	if err := errors.Join(g.objects.Interval.Set(each), g.objects.Path.Set(uint32(1+frames*path.Seconds()))); err != nil {
+		return fmt.Errorf("set rate of generator: %w", err)
+	}
+	return nil
+}
+
+// Sent is the number of frames made so far, whether or not the link took them.
+func (g *Generator) Sent() (uint64, error) {
+	sent, _, err := g.Counts()
+	return sent, err
+}
+
+// Counts are the frames made so far, and those of them that must be answered.
+func (g *Generator) Counts() (sent, questions uint64, err error) {
+	var threads []floodThread
+	if err := g.objects.Threads.Lookup(uint32(0), &threads); err != nil {
+		return 0, 0, fmt.Errorf("read generator's counters: %w", err)
+	}
+	for i := range threads {
+		sent += threads[i].Sent
+		questions += threads[i].Questions
+	}
+	return sent, questions, nil
+}
+
+// Frame makes one frame and does not send it.
+func (g *Generator) Frame() ([]byte, error) {
+	o := ebpf.RunOptions{Data: g.input, DataOut: make([]byte, len(g.input))}
+	if _, err := g.objects.Flood.Run(&o); err != nil {
+		return nil, fmt.Errorf("make a frame: %w", err)
+	}
+	return o.DataOut, nil
+}
+
+// Run sends until ctx ends. It takes the CPU for itself.
+func (g *Generator) Run(ctx context.Context) error {
+	if err := errors.Join(g.objects.Stop.Set(uint32(0)), g.objects.Running.Set(uint32(1))); err != nil {
+		return fmt.Errorf("start generator: %w", err)
+	}
+	// A call goes through its frames to the end; told to stop, it does so without sending them.
+	halt := context.AfterFunc(ctx, func() { _ = errors.Join(g.objects.Running.Set(uint32(0)), g.objects.Stop.Set(uint32(1))) })
+	defer halt()
+	errs := make([]error, callers)
+	var done sync.WaitGroup
+	for i := range callers {
+		done.Go(func() { errs[i] = g.call(ctx) })
+	}
+	done.Wait()
+	return errors.Join(errs...)
+}

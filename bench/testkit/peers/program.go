@@ -1,0 +1,97 @@
+package peers
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// The sources are in the program, so that it can be run anywhere a C compiler is. Only those in Go need the module.
+//
+//go:embed common echo openssl gnutls mbedtls wolfssl qt pion
+var sources embed.FS
+
+// Program can be built.
+type Program struct {
+	Name      string // of the binary
+	Title     string
+	Source    string   // its path in this directory; C, C++ (.cc) or Go
+	Libraries []string // for the linker: -lNAME, or the name of a pkg-config module
+	Package   string   // of Debian, which has the libraries' headers; several with blanks between
+}
+
+// Build compiles p into dir and returns the binary's path. An error says what to install.
+func (p *Program) Build(dir string) (string, error) {
+	binary := filepath.Join(dir, p.Name)
+	var command *exec.Cmd
+	var err error
+	if path.Ext(p.Source) == ".go" {
+		command = exec.Command("go", "build", "-o", binary, "github.com/dtlsguard/dtlsguard/bench/testkit/peers/"+path.Dir(p.Source))
+	} else if command, err = p.compile(dir, binary); err != nil {
+		return "", err
+	}
+	out, err := command.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", fmt.Errorf("no %s: apt-get install gcc libc6-dev %s", filepath.Base(command.Path), p.Package)
+	}
+	if err != nil {
+		return "", fmt.Errorf("does not compile (apt-get install %s): %s", p.Package, firstError(out))
+	}
+	return binary, nil
+}
+
+// compile is the command for C and C++.
+func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
+	names, err := fs.Glob(sources, "common/*.h")
+	if err != nil {
+		return nil, err
+	}
+	own, err := fs.Glob(sources, path.Dir(p.Source)+"/*.h")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Concat(names, own, []string{p.Source}) {
+		text, err := sources.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("source of %s: %w", p.Title, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, path.Base(name)), text, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	compiler := "cc"
+	if path.Ext(p.Source) == ".cc" {
+		compiler = "c++"
+	}
+	args := []string{"-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", binary, filepath.Join(dir, path.Base(p.Source)), "-pthread"}
+	for _, l := range p.Libraries {
+		if strings.HasPrefix(l, "-l") {
+			args = append(args, l)
+			continue
+		}
+		flags, err := exec.Command("pkg-config", "--cflags", "--libs", l).Output()
+		if err != nil {
+			return nil, fmt.Errorf("no library %s (apt-get install %s): %w", l, p.Package, err)
+		}
+		args = append(args, strings.Fields(string(flags))...)
+	}
+	return exec.Command(compiler, args...), nil
+}
+
+// firstError is the line of a compiler's output that says what is wrong, or the first line.
+func firstError(out []byte) string {
+	lines := strings.Split(string(out), "\n")
+	for _, l := range lines {
+		if strings.Contains(l, "error:") {
+			return l
+		}
+	}
+	return lines[0]
+}

@@ -1,0 +1,44 @@
+package relay
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// Upstream is a connected socket towards a server: as the server sees it, a client's address.
+type Upstream struct {
+	*udpbatch.Conn
+	taken *atomic.Uint32 // 1: somebody has it; nil: it is its one flow's
+}
+
+// OpenUpstream opens a port to server. With a word of a pool's memory in taken, which is to be 0, it outlives its
+// flows: Acquire sets the word, Release makes the port free for the next one. Without, Release closes it.
+func OpenUpstream(server netip.AddrPort, taken *atomic.Uint32) (*Upstream, error) {
+	return OpenUpstreamFrom(netip.AddrPort{}, server, taken)
+}
+
+// OpenUpstreamFrom opens a port whose source is local; the zero local leaves it to the kernel.
+func OpenUpstreamFrom(local, server netip.AddrPort, taken *atomic.Uint32) (*Upstream, error) {
+	c, err := udpbatch.DialFrom(local, server)
+	if err != nil {
+		return nil, err
+	}
+	return &Upstream{Conn: c, taken: taken}, nil
+}
+
+// Acquire takes a port of a pool, if nobody has it.
+func (p *Upstream) Acquire() bool { return p.taken.Load() == 0 && p.taken.CompareAndSwap(0, 1) }
+
+// Free reports whether nobody has the port of a pool.
+func (p *Upstream) Free() bool { return p.taken.Load() == 0 }
+
+// Release gives the port back.
+func (p *Upstream) Release() {
+	if p.taken == nil {
+		p.Close()
+		return
+	}
+	p.taken.Store(0)
+}
