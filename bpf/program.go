@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,10 +23,12 @@ const (
 
 // Options size the maps and say where they live.
 type Options struct {
-	MaxServices int    // at most MaxServices, which 0 stands for
-	MaxFlows    int    // verified and established flows kept, least recently used go first; 0: 65536
-	Slots       int    // for harvested cookies, of all services together; see Programs.NewSlots
-	Pin         string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
+	MaxServices int // at most MaxServices, which 0 stands for
+	MaxFlows    int // verified and established flows kept, least recently used go first; 0: 65536
+	Slots       int // for harvested cookies, of all services together; see Programs.NewSlots
+	// NoLinkHeader: frames of the interface begin with IP; see LinkHeader.
+	NoLinkHeader bool
+	Pin          string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
 }
 
 // Programs is one set of programs and maps, attached to at most one interface.
@@ -109,10 +110,15 @@ func sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows)
 	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
-	var seed [8]byte
-	rand.Read(seed[:]) // crashes rather than fail
+	var key [16]byte
+	rand.Read(key[:]) // crashes rather than fail
+	linkHeader := uint32(1)
+	if o.NoLinkHeader {
+		linkHeader = 0
+	}
 	if err := errors.Join(spec.Variables[guardVarNoServiceIndex].Set(services),
-		spec.Variables[guardVarHashSeed].Set(binary.NativeEndian.Uint64(seed[:]))); err != nil {
+		spec.Variables[guardVarHashKey].Set([2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])}),
+		spec.Variables[guardVarLinkHeader].Set(linkHeader)); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
 	}
 	addFrags(spec)

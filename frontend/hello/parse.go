@@ -26,6 +26,7 @@ const (
 	msgHelloVerify       = 3
 	dtlsFirst            = 20 // RFC 7983: first bytes 20..63 are DTLS
 	dtlsLast             = 63
+	versionMajor         = 0xfe
 	versionDTLS10        = 0xfeff
 	versionDTLS12        = 0xfefd
 )
@@ -50,7 +51,7 @@ func Parse(d []byte, h *ClientHello) Reason {
 		return classify(d)
 	}
 	be := binary.BigEndian
-	if v := be.Uint16(d[1:]); v != versionDTLS10 && v != versionDTLS12 {
+	if d[1] != versionMajor {
 		return BadVersion
 	}
 	if be.Uint16(d[3:]) != 0 {
@@ -83,10 +84,10 @@ func classify(d []byte) Reason {
 	if len(d) < recordHeader {
 		return Truncated
 	}
-	if v := binary.BigEndian.Uint16(d[1:]); v != versionDTLS10 && v != versionDTLS12 {
-		if d[0] >= 32 { // DTLS 1.3 unified header (RFC 9147 section 4): these bytes are no version
-			return Encrypted
-		}
+	if d[0] >= 32 { // DTLS 1.3 unified header (RFC 9147 section 4): no version follows
+		return Encrypted
+	}
+	if d[1] != versionMajor {
 		return BadVersion
 	}
 	if d[0] == typeCID || binary.BigEndian.Uint16(d[3:]) != 0 {
@@ -104,7 +105,7 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 		return BadSessionID
 	}
 	version := binary.BigEndian.Uint16(d[bodyAt:])
-	if version != versionDTLS10 && version != versionDTLS12 {
+	if d[bodyAt] != versionMajor {
 		return BadVersion
 	}
 	sid := int(d[sessionIDAt])
