@@ -47,7 +47,7 @@ test:
 # Every client against every server, through the guard; the README's matrix is held to it.
 test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
-	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./frontend/e2e -matrix $(UPDATE)
+	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
 
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:
@@ -76,12 +76,12 @@ bench-deps:
 
 # Everything, 13 minutes by its estimate: needs root and two quiet CPUs. Runs of 1 s, 5 of each in turns.
 bench: bench-deps
-	$(GO) run ./bench/cmd/dtlsbench -readme README.md -readme bench/README.md
+	$(GO) run ./cmd/dtlsbench -readme README.md -readme bench/README.md
 
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:
 	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie; done | \
-		$(GO) run ./bench/cookieplot -svg cookie/cookies.svg
+		$(GO) run ./bench/compare/cookieplot -svg cookie/cookies.svg
 
 # What the programs cost the kernel: instructions, those that the verifier looked at, stack.
 info:

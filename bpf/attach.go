@@ -97,28 +97,38 @@ func (g *Programs) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, At
 	return nil, 0, failed
 }
 
-// attachHint adds what mends err.
+// hinted is an error that knows its fix, as package hint finds it.
+type hinted struct {
+	error
+	fix string
+}
+
+func (h *hinted) Hint() string  { return h.fix }
+func (h *hinted) Unwrap() error { return h.error }
+
+// attachHint adds to an error of attaching to dev how to fix it.
 func attachHint(dev *net.Interface, err error) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("the driver has none, try generic mode: %w", err)
+		return &hinted{fmt.Errorf("the driver has no XDP: %w", err), "use generic mode"}
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
-		return fmt.Errorf("the driver may not take it with MTU %d (try ip link set %s mtu 1500) or with so few queues: %w", dev.MTU, dev.Name, err)
+		return &hinted{fmt.Errorf("the driver refuses the program, perhaps for the MTU of %d or too few queues: %w", dev.MTU, err),
+			fmt.Sprintf("try: ip link set %s mtu 1500", dev.Name)}
 	}
 	return hint(err)
 }
 
-// hint adds what mends a refusal that any step may meet.
+// hint adds how to fix a refusal that any step may meet.
 func hint(err error) error {
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) {
 		if !may(unix.CAP_PERFMON) { // without it the verifier forbids what it allows with it, in many words
-			return fmt.Errorf("%w (needs CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN, or root)", err)
+			return &hinted{err, "run as root, or with CAP_PERFMON in addition to CAP_BPF and CAP_NET_ADMIN"}
 		}
 		return err // EACCES too, but for what the program does
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%w (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root)", err)
+		return &hinted{err, "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"}
 	}
 	return err
 }

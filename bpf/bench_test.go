@@ -5,33 +5,68 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// BenchmarkCookie is what a cookie costs in the kernel, made and compared: a ClientHello with a wrong one less one with
-// none, both to a service that only monitors.
+// BenchmarkCookie is what a cookie of each format costs in the kernel, made and compared: a ClientHello with a wrong one
+// less one with none, both to a service that only monitors.
 func BenchmarkCookie(b *testing.B) {
-	s := inline()
-	s.Monitor = true
-	g := guarding(b, s)
-	wrong := hellotest.New()
-	wrong.Cookie = make([]byte, 32)
-	wrong.Cookie[0] = testRing.Current().Epoch()
-	kernel := func(p *packet) float64 {
-		_, d, err := g.progs.Guard.Benchmark(p.bytes(), 20_000, nil)
-		need(b, err)
-		return float64(d.Nanoseconds())
+	type subject struct {
+		name          string
+		guard         *Programs
+		wrong         []byte
+		with, without []float64
 	}
-	var with, without []float64
+	var all []*subject
+	for _, c := range []struct {
+		name   string
+		format Format
+		size   int
+	}{{"v1", FormatV1, cookie.Size}, {"v2", FormatV2, cookie.SizeV2}, {"harvest", FormatHarvest, cookie.Size}} {
+		s := &subject{name: c.name, guard: load(b, Options{Slots: 4357})}
+		service := inline()
+		if service.Format = c.format; c.format == FormatHarvest {
+			service = harvestService(b, s.guard, 4357)
+		}
+		service.Monitor = true
+		need(b, s.guard.SetSecret(testRing.Current(), nil))
+		need(b, s.guard.SetService(service))
+		h := hellotest.New()
+		h.Cookie = make([]byte, c.size)
+		h.Cookie[0] = testRing.Current().Epoch()
+		s.wrong = h.Bytes()
+		all = append(all, s)
+	}
 	for b.Loop() { // interleaved, because the machine is never alone
-		with = append(with, kernel(newPacket(wrong.Bytes())))
-		without = append(without, kernel(newPacket(firstHello)))
+		for _, s := range all {
+			kernel := func(d []byte) float64 {
+				_, took, err := s.guard.progs.Guard.Benchmark(newPacket(d).bytes(), 20_000, nil)
+				need(b, err)
+				return float64(took.Nanoseconds())
+			}
+			s.with, s.without = append(s.with, kernel(s.wrong)), append(s.without, kernel(firstHello))
+		}
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(with)-median(without), "ns/cookie")
+	for _, s := range all {
+		b.ReportMetric(median(s.with)-median(s.without), "ns/cookie-"+s.name)
+		b.ReportMetric(median(s.with), "ns/hello-"+s.name)
+	}
+}
+
+// harvestService is one with n cookies in its table.
+func harvestService(b *testing.B, g *Programs, n int) Service {
+	slots, err := g.NewSlots(n)
+	need(b, err)
+	for i := range n {
+		(*guardSlot)(unsafe.Pointer(&slots.Memory[i*slotSize])).Length = cookie.Size
+	}
+	return Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Slots: slots}
 }
 
 // BenchmarkVerdict is the time of the program alone for packets that cost no hash, against a program that

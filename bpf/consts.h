@@ -44,7 +44,8 @@ enum {
 	MAX_SESSION_ID = 32,
 	MAX_MESSAGE = 1 << 14,
 	LEAST_REST = 2 + 2 + 1 + 1,   // one cipher suite, one compression method, a length each
-	COOKIE_SIZE = 32,                             // of the guard's own, and the longest that all clients take
+	COOKIE_SIZE = 32,                             // of format v1, and the longest that all clients take
+	COOKIE_SIZE_V2 = 16,
 	HELLO_VERIFY_HEAD = BODY_AT + 2 + 1,          // of a HelloVerifyRequest, before its cookie
 	HELLO_VERIFY = HELLO_VERIFY_HEAD + COOKIE_SIZE, // the longest
 
@@ -165,7 +166,12 @@ enum socket {
 
 enum answer { ANSWER_DROP, ANSWER_WORKERS, ANSWER_XDP, ANSWER_AUTO, ANSWER_LEN };
 enum unverified { UNVERIFIED_DROP, UNVERIFIED_PASS, UNVERIFIED_LIMIT, UNVERIFIED_LEN };
-enum format { FORMAT_V1, FORMAT_QT, FORMAT_HARVEST, FORMAT_WORKERS, FORMAT_LEN };
+enum format { FORMAT_V1, FORMAT_V2, FORMAT_QT, FORMAT_HARVEST, FORMAT_WORKERS, FORMAT_LEN };
+
+// The first byte of what is hashed of a ClientHello says what the hash is for, so that none can be taken for another
+// (package cookie).
+enum binding { BINDING_V1 = 0x01, BINDING_V2 = 0x02, BINDING_POOL = 0x03, BINDING_SIZE = 55 };
+enum { SIPHASH_WORDS = (BINDING_SIZE + 1) / 8 };
 
 // How a tag finds its harvested cookie, and for how many seconds it is kept: the numbers of package handoff, which says why.
 enum harvest { HARVEST_CHOICES = 4, HARVEST_WALK = 64, HARVEST_RESERVATION = 5 };

@@ -56,14 +56,15 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 		return ErrClosed
 	}
 	var ring guardKeyring
-	set := func(inner, outer *[8]uint32, epoch, valid *uint32, k *cookie.Key) {
+	set := func(inner, outer *[8]uint32, sip *[2]uint64, epoch, valid *uint32, k *cookie.Key) {
 		*inner, *outer = k.Midstates()
+		*sip = k.SipHash()
 		*epoch, *valid = uint32(k.Epoch()), 1
 	}
 	c, p := &ring.Current, &ring.Previous
-	set(&c.Inner, &c.Outer, &c.Epoch, &c.Valid, current)
+	set(&c.Inner, &c.Outer, &c.Sip, &c.Epoch, &c.Valid, current)
 	if previous != nil {
-		set(&p.Inner, &p.Outer, &p.Epoch, &p.Valid, previous)
+		set(&p.Inner, &p.Outer, &p.Sip, &p.Epoch, &p.Valid, previous)
 	}
 	idle := 1 - atomic.LoadUint32(&g.control.Slot)&1
 	if err := g.maps.Keyrings.Put(idle, &ring); err != nil {

@@ -9,24 +9,35 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // formula is a cookie format in Go.
 type formula struct {
 	format Format
-	issue  func(*cookie.Key, *cookie.Binding) [cookie.Size]byte
-	// judge says what a cookie of 32 bytes is.
+	issue  func(*cookie.Key, *cookie.Binding) []byte
+	size   int // of its cookies
+	// judge says what a cookie of that size is.
 	judge func(*cookie.Keyring, *cookie.Binding, []byte) CookieState
 }
 
-var formulaV1 = formula{FormatV1, (*cookie.Key).Issue, func(ring *cookie.Keyring, b *cookie.Binding, c []byte) CookieState {
+var formulaV1 = formula{FormatV1, func(k *cookie.Key, b *cookie.Binding) []byte { c := k.Issue(b); return c[:] }, cookie.Size, func(ring *cookie.Keyring, b *cookie.Binding, c []byte) CookieState {
 	switch {
 	case ring.Verify(b, c):
 		return CookieValid
 	case ring.ForCookie(c) == nil:
+		return CookieExpired
+	}
+	return CookieWrong
+}}
+
+var formulaV2 = formula{FormatV2, func(k *cookie.Key, b *cookie.Binding) []byte { c := k.IssueV2(b); return c[:] }, cookie.SizeV2, func(ring *cookie.Keyring, b *cookie.Binding, c []byte) CookieState {
+	switch {
+	case ring.VerifyV2(b, c):
+		return CookieValid
+	case c[0] != ring.Current().Epoch() && c[0] != ring.Previous().Epoch():
 		return CookieExpired
 	}
 	return CookieWrong
@@ -61,7 +72,7 @@ func (m *model) decide(src netip.AddrPort, d []byte) (uint32, []byte) {
 	switch len(h.Cookie) {
 	case 0:
 		state = CookieNone
-	case cookie.Size:
+	case m.size:
 		state = m.judge(m.ring, &b, h.Cookie)
 	default:
 		state = CookieForeign
@@ -75,7 +86,7 @@ func (m *model) decide(src netip.AddrPort, d []byte) (uint32, []byte) {
 	m.want.Verdict[Answered]++
 	c := m.issue(m.ring.Current(), &b)
 	q := bytes.Clone(d)
-	return xdpTx, q[:hello.PutHelloVerify(q, c[:])]
+	return xdpTx, q[:hello.PutHelloVerify(q, c)]
 }
 
 // mutator makes datagrams that are nearly ClientHellos.
@@ -99,7 +110,7 @@ func (m *mutator) next(src netip.AddrPort) []byte {
 		b.Tail = append(b.Tail, make([]byte, r.IntN(40))...)
 		binding := bindingOf(src, 4433, b.Bytes())
 		c := m.issue(m.keys[r.IntN(len(m.keys))], &binding)
-		b.Cookie, b.MessageSeq = c[:], 1
+		b.Cookie, b.MessageSeq = c, 1
 		d = m.buf[:copy(m.buf, b.Bytes())]
 	}
 	for range r.IntN(3) {
@@ -127,6 +138,7 @@ func (m *mutator) next(src netip.AddrPort) []byte {
 // the answer, and, counted over a batch, verdict, reason and state of the cookie.
 func TestDifferential(t *testing.T) {
 	t.Run("v1", func(t *testing.T) { differential(t, formulaV1, 1<<20) })
+	t.Run("v2", func(t *testing.T) { differential(t, formulaV2, 1<<20) })
 	t.Run("qt", func(t *testing.T) { differential(t, formulaQt, 1<<18) })
 }
 
@@ -185,7 +197,7 @@ func differential(t *testing.T, f formula, inputs int) {
 		t.Logf("%8d %v", n, Verdict(v))
 	}
 	for state, n := range m.want.Cookie {
-		if n < uint64(inputs/1000) && (f.format == FormatV1 || CookieState(state) != CookieExpired) {
+		if n < uint64(inputs/1000) && (f.format != FormatQt || CookieState(state) != CookieExpired) {
 			t.Errorf("only %d cookies were %v", n, CookieState(state))
 		}
 	}

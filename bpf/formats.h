@@ -5,6 +5,7 @@
 #include "hello.h"
 #include "maps.h"
 #include "sha256.h"
+#include "siphash.h"
 
 // Cookies: what each format computes of a ClientHello, and whether one that came is right.
 
@@ -12,7 +13,7 @@
 static __always_inline void fill_message(struct sha256 *s, const struct packet *p, const void *random)
 {
 	__u32 s0 = ntohl(p->saddr[0]), s1 = ntohl(p->saddr[1]), s2 = ntohl(p->saddr[2]), s3 = ntohl(p->saddr[3]);
-	s->w[0] = 0x01 << 24 | s0 >> 8;
+	s->w[0] = BINDING_V1 << 24 | s0 >> 8;
 	s->w[1] = s0 << 24 | s1 >> 8;
 	s->w[2] = s1 << 24 | s2 >> 8;
 	s->w[3] = s2 << 24 | s3 >> 8;
@@ -23,7 +24,7 @@ static __always_inline void fill_message(struct sha256 *s, const struct packet *
 		s->w[6 + i] = be32(random + 1 + 4 * i);
 	s->w[13] = be32(random + 28) << 8 | 0x80; // the last three bytes and the padding bit
 	s->w[14] = 0;
-	s->w[15] = (64 + 55) * 8; // bits, the key pad before the message counted
+	s->w[15] = (64 + BINDING_SIZE) * 8; // bits, the key pad before the message counted
 }
 
 // fill_message_qt writes what Qt's QDtlsClientVerifier hashes: the port and an IPv4 address with their low bytes
@@ -48,6 +49,40 @@ static __always_inline void fill_message_qt(struct sha256 *s, const struct packe
 	s->w[15] = (64 + 18) * 8;
 }
 
+static __always_inline __u64 le64(const void *p)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return *(const __u64 *)p;
+#else
+	return __builtin_bswap64(*(const __u64 *)p);
+#endif
+}
+
+// fill_binding writes what SipHash hashes of a ClientHello: the message of format v1 with another first byte.
+static __always_inline void fill_binding(struct siphash *s, const struct packet *p, const void *random, __u64 first)
+{
+	__u64 s0 = le64(&p->saddr[0]), s1 = le64(&p->saddr[2]);
+	s->m[0] = first | s0 << 8;
+	s->m[1] = s0 >> 56 | s1 << 8;
+	s->m[2] = s1 >> 56 | (__u64)__builtin_bswap16(p->sport) << 8 | (__u64)__builtin_bswap16(p->dport) << 24 |
+		  (__u64)__builtin_bswap16(p->version) << 40 | (__u64)*(__u8 *)random << 56;
+#pragma unroll
+	for (int i = 0; i < 3; i++)
+		s->m[3 + i] = le64(random + 1 + 8 * i);
+	s->m[6] = le64(random + 24) >> 8 | (__u64)BINDING_SIZE << 56;
+}
+
+// put_v2 makes a tag of SipHash a cookie of format v2, in the words of one of v1: the key ID and 15 bytes of the tag.
+static __always_inline void put_v2(struct sha256 *s, const struct siphash *sip, __u32 epoch)
+{
+	__u64 c0 = epoch | sip->tag[0] << 8, c1 = sip->tag[0] >> 56 | sip->tag[1] << 8;
+	s->h[0] = __builtin_bswap32(c0);
+	s->h[1] = __builtin_bswap32(c0 >> 32);
+	s->h[2] = __builtin_bswap32(c1);
+	s->h[3] = __builtin_bswap32(c1 >> 32);
+	s->h[4] = s->h[5] = s->h[6] = s->h[7] = 0;
+}
+
 // put_epoch makes a tag a cookie of format v1: the tag moved by one byte, behind the epoch.
 static __always_inline void put_epoch(struct sha256 *s, __u32 epoch)
 {
@@ -56,18 +91,31 @@ static __always_inline void put_epoch(struct sha256 *s, __u32 epoch)
 		s->h[i] = (i ? s->h[i - 1] : epoch) << 24 | s->h[i] >> 8;
 }
 
-// make_cookie leaves the cookie of the ClientHello in d under k in s->h: of format v1, unless the service has
-// another that is computed.
-static __always_inline void make_cookie(struct sha256 *s, const struct packet *p, const void *d, const struct service *svc, const struct key *k)
+// make_cookie computes the cookie of the ClientHello in d under k, into w->hash.h; for harvested cookies the tag that
+// finds them, into w->sip.tag.
+static __always_inline void make_cookie(struct work *w, const struct packet *p, const void *d, const struct service *svc, const struct key *k)
 {
-	if (unlikely(svc->format == FORMAT_QT)) {
-		fill_message_qt(s, p);
-		hmac_sha256(s, k);
+	if (svc->format == FORMAT_HARVEST || svc->format == FORMAT_V2) {
+		fill_binding(&w->sip, p, d + RANDOM_AT, svc->format == FORMAT_V2 ? BINDING_V2 : BINDING_POOL);
+		siphash(&w->sip, k);
+		if (svc->format == FORMAT_V2)
+			put_v2(&w->hash, &w->sip, k->epoch);
 		return;
 	}
-	fill_message(s, p, d + RANDOM_AT);
-	hmac_sha256(s, k);
-	put_epoch(s, k->epoch);
+	if (unlikely(svc->format == FORMAT_QT)) {
+		fill_message_qt(&w->hash, p);
+		hmac_sha256(&w->hash, k);
+		return;
+	}
+	fill_message(&w->hash, p, d + RANDOM_AT);
+	hmac_sha256(&w->hash, k);
+	put_epoch(&w->hash, k->epoch);
+}
+
+// computed_size is the length of a service's cookies, where they are computed.
+static __always_inline __u32 computed_size(const struct service *svc)
+{
+	return svc->format == FORMAT_V2 ? COOKIE_SIZE_V2 : COOKIE_SIZE;
 }
 
 // take_given copies the cookie of a ClientHello into w->given, and returns 0, or -1 if it is of a length that none of
@@ -75,7 +123,7 @@ static __always_inline void make_cookie(struct sha256 *s, const struct packet *p
 static __always_inline int take_given(struct xdp_md *ctx, const struct packet *p, const struct service *svc, struct work *w)
 {
 	__u32 at = p->l4 + sizeof(struct udphdr) + p->cookie_at, length = p->cookie_len;
-	if (svc->format != FORMAT_HARVEST && length != COOKIE_SIZE)
+	if (svc->format != FORMAT_HARVEST && length != computed_size(svc))
 		return -1;
 	__builtin_memset(w->given, 0, sizeof(w->given));
 	asm volatile("" : "+w"(length)); // else the compiler checks another register than it hands over

@@ -14,8 +14,8 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 var gateFrames = flag.Int("frames", 400_000, "frames of TestNothingPassesUnparsed, for each kind of service")

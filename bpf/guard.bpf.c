@@ -50,8 +50,8 @@ static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, con
 	if (svc->flags & SERVICE_MONITOR)
 		return VERDICT_ANSWERED;
 	if (!p->made)
-		make_cookie(&w->hash, p, d, svc, &ring->current);
-	__u32 length = likely(svc->format != FORMAT_HARVEST) ? COOKIE_SIZE : promise(w, svc, c);
+		make_cookie(w, p, d, svc, &ring->current);
+	__u32 length = svc->format != FORMAT_HARVEST ? computed_size(svc) : promise(w, svc, c);
 	if (length == 0 || length > COOKIE_SIZE)
 		return VERDICT_DROP_NO_COOKIE;
 	return reply(ctx, p, d, &w->hash, length);
@@ -74,7 +74,7 @@ __noinline int verified(struct packet *p, __u32 index)
 	return VERDICT_PASS_VERIFIED;
 }
 
-// check_cookie says what the cookie of a ClientHello that has one is. A valid one of format v1 says under which key
+// check_cookie says what the cookie of a ClientHello that has one is. A valid one of the guard's own says under which key
 // it was made. Any other is tried under the previous key first: if it is wrong, the cookie under the current one
 // is then at hand for the answer.
 __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
@@ -91,11 +91,11 @@ __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 	enum cookie_state state = COOKIE_EXPIRED;
 	for (int i = 0; i < 2; i++) {
 		const struct key *k = i ? &ring->current : &ring->previous;
-		if (!k->valid || (svc->format == FORMAT_V1 && k->epoch != *(__u8 *)w->given))
+		if (!k->valid || ((svc->format == FORMAT_V1 || svc->format == FORMAT_V2) && k->epoch != *(__u8 *)w->given))
 			continue;
 		if (!i && svc->format == FORMAT_HARVEST && c->grace_until && coarse_now() > c->grace_until)
 			continue;
-		make_cookie(&w->hash, p, d, svc, k);
+		make_cookie(w, p, d, svc, k);
 		p->made = i;
 		if (svc->format == FORMAT_HARVEST ? given_is_due(w, svc, p->cookie_len) : given_is_made(w))
 			return COOKIE_VALID;

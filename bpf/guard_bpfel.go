@@ -65,17 +65,19 @@ type guardKeyring struct {
 	_       structs.HostLayout
 	Current struct {
 		_     structs.HostLayout
-		Inner [8]uint32
-		Outer [8]uint32
 		Epoch uint32
 		Valid uint32
+		Sip   [2]uint64
+		Inner [8]uint32
+		Outer [8]uint32
 	}
 	Previous struct {
 		_     structs.HostLayout
-		Inner [8]uint32
-		Outer [8]uint32
 		Epoch uint32
 		Valid uint32
+		Sip   [2]uint64
+		Inner [8]uint32
+		Outer [8]uint32
 	}
 }
 

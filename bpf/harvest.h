@@ -4,9 +4,9 @@
 
 #include "formats.h"
 
-// Cookies of a server's own, harvested by the daemon: which of them a ClientHello is given, and must bring. What
-// format v1 would give it, its tag, says which. The worker that opens
-// the flow judges again.
+// Cookies of a server's own, harvested by the daemon: which of them a ClientHello is given, and must bring. A tag says
+// which, a SipHash that never leaves the guard (Key.PoolTag of package cookie). The worker that opens the flow
+// verifies again.
 
 // slot_unusable: its cookie is not known, or somebody has the port.
 static __always_inline int slot_unusable(const struct slot *slot)
@@ -14,68 +14,8 @@ static __always_inline int slot_unusable(const struct slot *slot)
 	return !*(volatile __u32 *)&slot->length | *(volatile __u32 *)&slot->taken;
 }
 
-// find_slots writes the slots that are candidates of the tag in w->hash into w->found, and returns how many: those
-// usable ones that come first on the tag's walk, as places of package handoff finds them. A function that the
-// verifier checks by itself, for its loop.
-__noinline int find_slots(struct work *w, __u32 first, __u32 slots)
-{
-	__u64 i; // of 64 bits, or the verifier loses sight of it where it is spilled
-	if (!w)
-		return 0;
-	w->candidates = 0; // not in a register: the verifier would follow each number through all turns of the loop
-	if (slots == 0)
-		return 0;
-	__u32 at = ((__u64)w->hash.h[0] << 40 | (__u64)w->hash.h[1] << 8 | w->hash.h[2] >> 24) % slots; // bytes 1 to 8
-	__u32 step = slots > 1 ? 1 + w->hash.h[3] % (slots - 1) : 0;
-	for (i = 0; i < HARVEST_WALK && i < slots; i++) {
-		__u32 index = first + at;
-		struct slot *slot = bpf_map_lookup_elem(&harvested, &index);
-		at += step;
-		if (at >= slots)
-			at -= slots;
-		if (!slot || slot_unusable(slot))
-			continue;
-		w->found[w->candidates++ & (HARVEST_CHOICES - 1)] = index;
-		if (w->candidates == HARVEST_CHOICES)
-			break;
-	}
-	return w->candidates;
-}
-
-// holder names the handshake of the tag in w->hash in reservations.
-static __always_inline __u32 holder(const struct work *w) { return w->hash.h[4]; }
-
-// due_slot finds the slot whose cookie the handshake of the tag in w->hash must bring: the first of its candidates that
-// is reserved for it, else the first. It leaves it in w->found[0], and returns 0 if there is none. A function that the
-// verifier checks by itself, as is promised_slot.
-__noinline int due_slot(struct work *w, __u32 first, __u32 slots)
-{
-	if (!w)
-		return 0;
-	int n = find_slots(w, first, slots);
-	for (int i = 0; i < HARVEST_CHOICES && i < n; i++) {
-		struct slot *slot = LOOKUP(harvested, w->found[i]);
-		if (slot && (__u32)slot->reserved == holder(w)) {
-			w->found[0] = w->found[i];
-			break;
-		}
-	}
-	return n > 0;
-}
-
-// given_is_due reports whether the cookie in w->given, of the given length, is that of the slot that is due. How long
-// it takes says nothing about how much of it is right.
-static __always_inline int given_is_due(struct work *w, const struct service *svc, __u32 length)
-{
-	struct slot *slot = due_slot(w, svc->first_slot, svc->slots) ? LOOKUP(harvested, w->found[0]) : 0;
-	if (!slot)
-		return 0;
-	__u32 d = length ^ slot->length;
-#pragma unroll
-	for (int j = 0; j < COOKIE_SIZE / 4; j++)
-		d = differs(d, w->given[j], slot->cookie[j]);
-	return d == 0;
-}
+// holder names the handshake of the tag in w->sip in reservations.
+static __always_inline __u32 holder(const struct work *w) { return w->sip.tag[1]; }
 
 // reserve keeps a slot for a holder, unless it is kept for another one, and reports whether it is the holder's.
 static __always_inline int reserve(struct slot *slot, __u32 holder, __u32 now)
@@ -88,28 +28,61 @@ static __always_inline int reserve(struct slot *slot, __u32 holder, __u32 now)
 	return __sync_val_compare_and_swap(&slot->reserved, old, (__u64)now << 32 | holder) == old;
 }
 
-// promised_slot finds the slot to give to the handshake of the tag in w->hash: the first of its candidates that can be
-// reserved for it, else the first. It leaves it in w->found[0], and returns 0 if there is none.
-__noinline int promised_slot(struct work *w, __u32 first, __u32 slots, __u32 now)
+enum { FIND_DUE, FIND_OFFER };
+
+// find_slot finds a slot for the handshake of the tag in w->sip. Candidates are those usable ones that come first on the
+// tag's walk, as places of package handoff finds them. To offer a cookie it is the first candidate that can be reserved
+// for the handshake, to verify one the first that is reserved for it; else the first candidate. It leaves it in w->found, and
+// returns 0 if there is none. A function that the verifier checks by itself, for its loop.
+__noinline int find_slot(struct work *w, __u32 first, __u32 slots, __u32 now, __u32 what)
 {
+	__u64 i; // of 64 bits, or the verifier loses sight of it where it is spilled
 	if (!w)
 		return 0;
-	int n = find_slots(w, first, slots);
-	for (int i = 0; i < HARVEST_CHOICES && i < n; i++) {
-		struct slot *slot = LOOKUP(harvested, w->found[i]);
-		if (slot && reserve(slot, holder(w), now)) {
-			w->found[0] = w->found[i];
+	w->candidates = 0; // not in a register: the verifier would follow each number through all turns of the loop
+	if (slots == 0)
+		return 0;
+	__u32 at = (w->sip.tag[0] >> 32) * slots >> 32;
+	__u32 step = slots > 1 ? 1 + ((w->sip.tag[0] & 0xffffffff) * (slots - 1) >> 32) : 0;
+	for (i = 0; i < HARVEST_WALK && i < slots; i++) {
+		__u32 index = first + at;
+		struct slot *slot = bpf_map_lookup_elem(&harvested, &index);
+		at += step;
+		if (at >= slots)
+			at -= slots;
+		if (!slot || slot_unusable(slot))
+			continue;
+		if (w->candidates++ == 0)
+			w->found = index;
+		if (what == FIND_OFFER ? reserve(slot, holder(w), now) : (__u32)slot->reserved == holder(w)) {
+			w->found = index;
 			break;
 		}
+		if (w->candidates == HARVEST_CHOICES)
+			break;
 	}
-	return n > 0;
+	return w->candidates;
 }
 
-// promise brings the cookie to give to the handshake of the tag in w->hash into w->hash.h, and returns its length, 0 if
+// given_is_due reports whether the cookie in w->given, of the given length, is that of the slot that is due. How long
+// it takes says nothing about how much of it is right.
+static __always_inline int given_is_due(struct work *w, const struct service *svc, __u32 length)
+{
+	struct slot *slot = find_slot(w, svc->first_slot, svc->slots, 0, FIND_DUE) ? LOOKUP(harvested, w->found) : 0;
+	if (!slot)
+		return 0;
+	__u32 d = length ^ slot->length;
+#pragma unroll
+	for (int j = 0; j < COOKIE_SIZE / 4; j++)
+		d = differs(d, w->given[j], slot->cookie[j]);
+	return d == 0;
+}
+
+// promise brings the cookie to give to the handshake of the tag in w->sip into w->hash.h, and returns its length, 0 if
 // there is none.
 static __always_inline __u32 promise(struct work *w, const struct service *svc, const struct control *c)
 {
-	struct slot *slot = promised_slot(w, svc->first_slot, svc->slots, c->clock) ? LOOKUP(harvested, w->found[0]) : 0;
+	struct slot *slot = find_slot(w, svc->first_slot, svc->slots, c->clock, FIND_OFFER) ? LOOKUP(harvested, w->found) : 0;
 	if (!slot)
 		return 0;
 #pragma unroll

@@ -10,11 +10,11 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // harvested is a service of harvested cookies on both sides: the programs, and a worker's mode over the same slots.
@@ -22,6 +22,7 @@ type harvested struct {
 	*Programs
 	ring   *cookie.Keyring
 	mode   handoff.Verifier
+	renew  func() // makes another mode, to which the rotation has just come
 	memory []byte
 	slots  []guardSlot
 }
@@ -55,7 +56,10 @@ func harvesting(t testing.TB, n int) *harvested {
 	if err := g.SetService(Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Slots: s}); err != nil {
 		t.Fatal(err)
 	}
-	return &harvested{g, ring, b.NewVerifier(1), s.Memory, unsafe.Slice((*guardSlot)(unsafe.Pointer(&s.Memory[0])), n)}
+	h := &harvested{Programs: g, ring: ring, memory: s.Memory, slots: unsafe.Slice((*guardSlot)(unsafe.Pointer(&s.Memory[0])), n)}
+	h.renew = func() { h.mode = b.NewVerifier(1) }
+	h.renew()
+	return h
 }
 
 // shuffle gives the slots cookies of all lengths that the server could have, and lets some be unknown, some taken.
@@ -113,13 +117,18 @@ func answers(d []byte, j *handoff.Hello) []byte {
 
 // The kernel and a worker give the same cookie of the same table, take the same ones, and make the same reservations.
 func TestHarvestAgreesWithWorkers(t *testing.T) {
-	for _, size := range []int{1, 2, 3, 64, 100, 257} {
+	const inputs = 1 << 20 // ClientHellos: a first one and one with a cookie each time
+	sizes := [...]int{1, 2, 3, 64, 100, 257}
+	for _, size := range sizes {
 		h := harvesting(t, size)
 		clock := (*atomic.Uint32)(unsafe.Pointer(&h.control.Clock))
 		r := rand.New(rand.NewPCG(7, uint64(size)))
 		given, none, taken, refused := 0, 0, 0, 0
-		for i := range 4000 {
+		for i := range inputs / 2 / len(sizes) {
 			clock.Store(r.Uint32N(12)) // behind some reservations, too: clocks are set
+			if i%1000 == 0 {
+				h.renew()
+			}
 			if i%50 == 0 {
 				h.shuffle(r, []int{0, 10, 50, 90}[r.IntN(4)])
 			}

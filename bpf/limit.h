@@ -35,7 +35,7 @@ static __always_inline __u64 mix(__u64 h, __u64 x)
 static __always_inline __u32 source_bucket(const struct packet *p, const struct service *svc)
 {
 	__u64 high = (__u64)p->saddr[0] << 32 | p->saddr[1], low = p->v6 ? 0 : p->saddr[3];
-	return siphash(hash_key[0], hash_key[1], svc->id, high, low) >> 48;
+	return siphash64(hash_key[0], hash_key[1], svc->id, high, low) >> 48;
 }
 
 // take_source takes a token for a verified ClientHello of the source's prefix.

@@ -32,7 +32,7 @@ func TestProbe(t *testing.T) {
 		if f.Level == Fail && f.Name != "bpffs" {
 			t.Errorf("%s fails here although the programs load: %s", f.Name, f.Text)
 		}
-		if f.Level != Pass && f.Mend == "" {
+		if f.Level != Pass && f.Hint == "" {
 			t.Errorf("%s has no mending command", f.Name)
 		}
 	}
@@ -46,7 +46,7 @@ func TestProbeInterface(t *testing.T) {
 	probe := func(iface string) (text string) {
 		l.Middle.Do(func() error {
 			for _, f := range ProbeInterface(iface) {
-				text += strings.Join([]string{f.Level.String(), f.Name, f.Text, f.Mend, "\n"}, " ")
+				text += strings.Join([]string{f.Level.String(), f.Name, f.Text, f.Hint, "\n"}, " ")
 			}
 			return nil
 		})

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // qtCookie is Qt's formula, word for word.
@@ -31,19 +31,20 @@ func qtCookie(secret cookie.Secret, src netip.AddrPort) (c [cookie.Size]byte) {
 }
 
 // formulaQt knows the secrets of the differential test by their keys.
-var formulaQt = formula{FormatQt, qtIssue, func(ring *cookie.Keyring, b *cookie.Binding, c []byte) CookieState {
+var formulaQt = formula{FormatQt, qtIssue, cookie.Size, func(ring *cookie.Keyring, b *cookie.Binding, c []byte) CookieState {
 	for _, k := range []*cookie.Key{ring.Current(), ring.Previous()} {
-		if want := qtIssue(k, b); bytes.Equal(want[:], c) {
+		if bytes.Equal(qtIssue(k, b), c) {
 			return CookieValid
 		}
 	}
 	return CookieWrong
 }}
 
-func qtIssue(k *cookie.Key, b *cookie.Binding) [cookie.Size]byte {
+func qtIssue(k *cookie.Key, b *cookie.Binding) []byte {
 	for _, s := range []cookie.Secret{testSecret, otherSecret, straySecret} {
 		if s.Fingerprint() == k.Fingerprint() {
-			return qtCookie(s, netip.AddrPortFrom(netip.AddrFrom16(b.Source).Unmap(), b.SourcePort))
+			c := qtCookie(s, netip.AddrPortFrom(netip.AddrFrom16(b.Source).Unmap(), b.SourcePort))
+			return c[:]
 		}
 	}
 	panic("a secret of no test")

@@ -96,16 +96,14 @@ static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, con
 {
 	__u32 question[3] = {*(__u32 *)(d + 4), *(__u32 *)(d + 8), *(__u32 *)(d + 16)};
 	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
-	__u32 size = l4 + 8 + HELLO_VERIFY, frame = bpf_xdp_get_buff_len(ctx);
-	if (p->len < HELLO_VERIFY || size > frame)
-		return VERDICT_DROP_BAD_SOURCE; // the answer would be longer than the question
-	if (bpf_xdp_adjust_tail(ctx, (int)size - (int)frame))
-		return VERDICT_PASS_ERROR;
+	__u32 size = l4 + 8 + HELLO_VERIFY_HEAD + cookie, frame = bpf_xdp_get_buff_len(ctx);
+	if (p->len < HELLO_VERIFY)
+		return VERDICT_DROP_BAD_SOURCE; // the answer could be longer than the question
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler takes one check for another, which the verifier does not
 	void *ip = data + l3, *udp = data + l4;
 	if (udp + 8 + HELLO_VERIFY > end || data + sizeof(struct ethhdr) > end || ip + 40 > end)
-		return VERDICT_ABORTED;
+		return VERDICT_DROP_NONLINEAR;
 	if (link_header)
 		swap_macs(data);
 	if (p->v6)
@@ -113,7 +111,5 @@ static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, con
 	else
 		put_ipv4(ip, p, HELLO_VERIFY_HEAD + cookie);
 	put_udp(udp, p, question, s, HELLO_VERIFY_HEAD + cookie);
-	if (unlikely(cookie < COOKIE_SIZE) && bpf_xdp_adjust_tail(ctx, (int)cookie - COOKIE_SIZE))
-		return VERDICT_ABORTED;
-	return VERDICT_ANSWERED;
+	return bpf_xdp_adjust_tail(ctx, (int)size - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;
 }

@@ -46,13 +46,14 @@ type Format uint8
 // Cookie formats.
 const (
 	FormatV1      Format = iota // package cookie's: the kernel can
+	FormatV2                    // package cookie's of SipHash: the kernel can
 	FormatQt                    // those of Qt's QDtlsClientVerifier with SHA-256: the kernel can
 	FormatHarvest               // a server's own, from the table of harvested cookies: the kernel can, in a proxy
 	FormatWorkers               // any other: workers can, so Answer must be AnswerWorkers
 	formatLen
 )
 
-var formatNames = [formatLen]string{"v1", "qt", "harvest", "workers"}
+var formatNames = [formatLen]string{"v1", "v2", "qt", "harvest", "workers"}
 
 // String is the word used in metrics.
 func (f Format) String() string { return name(formatNames[:], int(f)) }

@@ -71,6 +71,12 @@ struct sha256 {
 	__u32 w[16];
 };
 
+// The message of a SipHash, in words as numbers (little-endian), and its tag.
+struct siphash {
+	__u64 m[SIPHASH_WORDS];
+	__u64 tag[2];
+};
+
 // One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
 // the daemon and its workers while the programs read. A cookie that is read while it is replaced can be a mixture;
 // it is no cookie of the server's, and costs its client one more exchange.
@@ -82,12 +88,13 @@ struct slot {
 	__u32 rest[4];                 // of a longer cookie, which only workers give
 };
 
-// One secret: SHA-256 states after the two key pads of RFC 2104.
+// One secret: the key of SipHash, and SHA-256 states after the two key pads of RFC 2104.
 struct key {
-	__u32 inner[8];
-	__u32 outer[8];
 	__u32 epoch; // byte 0 of its cookies
 	__u32 valid;
+	__u64 sip[2];
+	__u32 inner[8];
+	__u32 outer[8];
 };
 
 struct keyring {
@@ -163,8 +170,9 @@ struct packet {
 struct work {
 	struct packet packet;
 	struct sha256 hash;
+	struct siphash sip;
 	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
-	__u32 found[HARVEST_CHOICES]; // slots
-	__u32 candidates;             // how many were found
+	__u32 found;      // slot of a harvested cookie
+	__u32 candidates; // how many slots were looked at for it
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };

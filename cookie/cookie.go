@@ -45,12 +45,18 @@ func (k *Keyring) Verify(b *Binding, c []byte) bool {
 // ForCookie picks the key that c claims to be made under, by its epoch byte; nil if there is none, or if c is
 // not Size bytes long.
 func (k *Keyring) ForCookie(c []byte) *Key {
-	switch {
-	case len(c) != Size:
+	if len(c) != Size {
 		return nil
-	case c[0] == k.current.epoch:
+	}
+	return k.byID(c[0])
+}
+
+// byID finds the key whose cookies begin with id, nil if there is none.
+func (k *Keyring) byID(id byte) *Key {
+	switch {
+	case id == k.current.epoch:
 		return k.current
-	case k.previous != nil && c[0] == k.previous.epoch:
+	case k.previous != nil && id == k.previous.epoch:
 		return k.previous
 	}
 	return nil

@@ -15,6 +15,7 @@ var ErrEpochCollision = errors.New("epoch byte of the secret is the current one'
 type Key struct {
 	prepared prepared
 	epoch    uint8
+	sip      [2]uint64 // key of SipHash
 	secret   Secret
 }
 
@@ -33,7 +34,7 @@ func newKey(s Secret, epoch uint8) *Key {
 		}
 		compress(pad.st, &w)
 	}
-	return &Key{prepared: prepare(&inner, &outer, epoch), epoch: epoch, secret: s}
+	return &Key{prepared: prepare(&inner, &outer, epoch), epoch: epoch, sip: sipKey(&s), secret: s}
 }
 
 // Epoch is byte 0 of the cookies made under k.

@@ -22,7 +22,7 @@ func ParseSecrets(r io.Reader) ([]Secret, error) {
 		}
 		s, err := ParseSecret(text)
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w (make one: dtlsguard secret generate)", n, err)
+			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		list = append(list, s)
 	}
@@ -30,7 +30,7 @@ func ParseSecrets(r io.Reader) ([]Secret, error) {
 		return nil, err
 	}
 	if len(list) == 0 {
-		return nil, errors.New("no secret in it (make one: dtlsguard secret generate)")
+		return nil, errors.New("no secret in it")
 	}
 	return list, nil
 }

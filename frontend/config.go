@@ -2,8 +2,6 @@ package frontend
 
 import (
 	"crypto/rand"
-	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
@@ -31,6 +30,7 @@ type Config struct {
 	Handoff     handoff.Mode
 	HarvestPool int // ports a service; 0: handoff.DefaultPool
 
+	MAC         cookie.MAC    // of the guard's own cookies
 	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way
 	SecretFile  string        // "": secrets of our own
 	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery
@@ -79,13 +79,10 @@ const (
 // DefaultHelloRate lets one address reconnect at will, and a NAT with a few dozen clients behind it, too.
 var DefaultHelloRate = limit.Rate{PerSecond: 10, Burst: 20}
 
-// ErrUsage marks errors in what was asked for, as opposed to what could not be done.
-var ErrUsage = errors.New("usage")
-
 // complete fills in the defaults and refuses what cannot be.
 func (c *Config) complete() error {
 	usage := func(format string, a ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{ErrUsage}, a...)...)
+		return hint.Usagef(format, a...)
 	}
 	def := func(v *int, d int) {
 		if *v == 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -64,7 +65,7 @@ func openKernel(c *Config) (*kernel, error) {
 		return nil, fmt.Errorf("--keep-attached needs a bpffs, and --pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
 	default:
 		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
-			"mend", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
+			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
 	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
@@ -119,7 +120,12 @@ func (k *kernel) table(v *service, size int) handoff.Table {
 // format says how far the programs know the cookies of the hand-off that v needs at the moment.
 func (v *service) format() bpf.Format {
 	switch k := v.kind(); {
-	case k.OwnCookies(v.inline), k == handoff.DoubleHVR:
+	case k == handoff.NativeHMAC && v.inline:
+		return bpf.FormatV1
+	case k == handoff.Trust, k == handoff.Replay, k == handoff.DoubleHVR:
+		if v.config.MAC == cookie.SipHash {
+			return bpf.FormatV2
+		}
 		return bpf.FormatV1
 	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
 		return bpf.FormatQt
@@ -154,8 +160,8 @@ func (k *kernel) protect(v *service, mode bpf.AttachMode) error {
 	}
 	switch {
 	case s.Format == bpf.FormatWorkers && k.config.Answer == bpf.AnswerXDP:
-		return fmt.Errorf("%w: --answer xdp needs cookies that the kernel can make, and only workers can make those of %v, which %v is handed over by: leave --answer out, or see to it that --handoff trust can be used",
-			ErrUsage, v.kind(), v.listen)
+		return hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v, which %v is handed over by: leave --answer out, or see to it that --handoff trust can be used",
+			v.kind(), v.listen)
 	case s.Format == bpf.FormatWorkers:
 		s.Answer = bpf.AnswerWorkers
 	case k.config.Answer == bpf.AnswerAuto && mode == bpf.AttachNative:
@@ -294,7 +300,7 @@ func (k *kernel) detach() {
 		return
 	}
 	if err := k.guard.Detach(); err != nil {
-		k.log.Error("XDP could not be detached", "error", err, "mend", "dtlsguard unload --interface "+k.config.Interface)
+		k.log.Error("XDP could not be detached", "error", err, "hint", "dtlsguard unload --interface "+k.config.Interface)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 func prefer(nice int, log *slog.Logger) {
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, nice); err != nil {
 		log.Debug("worker keeps the usual priority", "worker-nice", nice, "error", err,
-			"mend", "start as root, or with LimitNICE= in the systemd unit")
+			"hint", "start as root, or with LimitNICE= in the systemd unit")
 	}
 }
 
@@ -40,6 +40,6 @@ func preferSession(nice int, log *slog.Logger) {
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		log.Debug("dtlsguard's session keeps the usual priority", "worker-nice", nice, "error", err,
-			"mend", "start it from a service manager, or with setsid(1); as root, or with LimitNICE= in the systemd unit")
+			"hint", "start it from a service manager, or with setsid(1); as root, or with LimitNICE= in the systemd unit")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // secrets keeps the keyring: from a file that several guards share, or drawn and rotated by itself. A new
@@ -67,12 +68,15 @@ func (s *secrets) install(k *cookie.Keyring) error {
 	return nil
 }
 
+// makeSecret is the hint for a secret file that is not one.
+const makeSecret = "make a secret: dtlsguard secret generate"
+
 // read makes a keyring of the secret file, whose second line, if there is one, is a secret to be honoured beside the
 // first: the one before, or the one to come.
 func (s *secrets) read() (*cookie.Keyring, error) {
 	f, err := os.Open(s.file)
 	if err != nil {
-		return nil, fmt.Errorf("read the secret file: %w (make one: dtlsguard secret generate > %s)", err, s.file)
+		return nil, hint.Add(fmt.Errorf("read the secret file: %w", err), "make one: dtlsguard secret generate > "+s.file)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -82,10 +86,10 @@ func (s *secrets) read() (*cookie.Keyring, error) {
 	s.seen = info
 	list, err := cookie.ParseSecrets(f)
 	if err != nil {
-		return nil, fmt.Errorf("secret file %s: %w", s.file, err)
+		return nil, hint.Add(fmt.Errorf("secret file %s: %w", s.file, err), makeSecret)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		s.log.Warn("secret file can be read by others", "file", s.file, "mend", "chmod 600 "+s.file)
+		s.log.Warn("secret file can be read by others", "file", s.file, "hint", "chmod 600 "+s.file)
 	}
 	ring, err := s.next(list)
 	if err != nil {
@@ -147,7 +151,7 @@ func (s *secrets) reload() error {
 	}
 	if s.rotations.Load() > 0 && time.Since(time.Unix(0, s.changed.Load())) < apart {
 		s.log.Warn("secret file changed twice in short time: clients that are in between with the secret before the last start over",
-			"mend", fmt.Sprintf("leave %v between two changes", apart))
+			"hint", fmt.Sprintf("leave %v between two changes", apart))
 	}
 	if err := s.rotated(ring); err != nil {
 		return s.failed("secret could not be put in force; keeping the old one", err)

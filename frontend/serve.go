@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
@@ -29,7 +30,7 @@ type AdminListener struct {
 func OpenMetrics(addr string) (*AdminListener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("serve metrics on %s: %w (choose another with --metrics-listen, or off)", addr, err)
+		return nil, hint.Errorf("choose another address for metrics, or switch them off", "serve metrics on %s: %w", addr, err)
 	}
 	return &AdminListener{listener: l}, nil
 }
@@ -39,7 +40,7 @@ func OpenMetrics(addr string) (*AdminListener, error) {
 func OpenControl(path string) (*AdminListener, error) {
 	if c, err := net.Dial("unix", path); err == nil {
 		c.Close()
-		return nil, fmt.Errorf("control socket %s: another dtlsguard answers there (stop it, or choose another with --control)", path)
+		return nil, hint.Errorf("stop it, or choose another control socket", "control socket %s: another dtlsguard answers there", path)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
 		if err := os.Remove(path); err != nil {
@@ -48,7 +49,7 @@ func OpenControl(path string) (*AdminListener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w (choose another with --control, or off)", path, err)
+		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
@@ -132,7 +133,7 @@ func Ask(ctx context.Context, socket, method, path string) ([]byte, error) {
 	}
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("no guard answers on %s: %w (is it running? another --control?)", socket, errors.Unwrap(err))
+		return nil, hint.Errorf("start the guard, or name its control socket", "no guard answers on %s: %w", socket, errors.Unwrap(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

@@ -51,7 +51,7 @@ type Server struct {
 }
 
 // New opens all that a guard needs, and probes the back ends. What fails is said in one line that names the
-// mend, and leaves nothing behind; errors.Is(err, ErrUsage) tells a wrong configuration from bad luck.
+// fix, and leaves nothing behind; errors.Is(err, hint.ErrUsage) tells a wrong configuration from bad luck.
 func New(ctx context.Context, c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
@@ -103,7 +103,7 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Verifier {
 	if v.inline {
-		return handoff.NewInline(v.fit, v.listen, v.config.Cookies, size)
+		return handoff.NewInline(v.fit, v.listen, v.config.MAC, v.config.Cookies, size)
 	}
 	return v.backend.NewVerifier(size)
 }
@@ -123,7 +123,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		return err
 	}
 	v := s.newService(conns[0].Local())
-	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, Cookies: s.config.Cookies, Log: s.config.Log}
+	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, MAC: s.config.MAC, Cookies: s.config.Cookies, Log: s.config.Log}
 	if s.config.SecretFile != "" {
 		c.Keys = s.secrets.store.Load
 	}
@@ -206,7 +206,7 @@ func (v *service) announce() {
 	log.Info("listening", "socket", conn.Local(), "workers", len(v.workers), "receive_buffer", receive, "send_buffer", send)
 	if receive < asked {
 		log.Warn("kernel granted a smaller receive buffer than asked for", "asked", asked,
-			"granted", receive, "mend", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
+			"granted", receive, "hint", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
 	}
 }
 

@@ -112,7 +112,7 @@ func (s *Server) Gauges() metrics.Gauges {
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
 		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool,
-		"secret-file": c.SecretFile, "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
+		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(),
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
-// The hash of the guard's cookies and nothing else, for BenchmarkHash.
+// The hashes of the guard's cookies and nothing else, for tests of them and BenchmarkHash.
 
 #include "sha256.h"
+#include "siphash.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
 struct question {
 	struct sha256 hash;
+	struct siphash sip;
 	struct key key;
 };
 
@@ -24,4 +26,11 @@ SEC("xdp") int hash(struct xdp_md *ctx)
 	__u32 zero = 0;
 	struct question *q = bpf_map_lookup_elem(&questions, &zero);
 	return q ? hmac_sha256(&q->hash, &q->key) : -1;
+}
+
+SEC("xdp") int sip(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct question *q = bpf_map_lookup_elem(&questions, &zero);
+	return q ? siphash(&q->sip, &q->key) : -1;
 }

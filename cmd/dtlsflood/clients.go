@@ -8,6 +8,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // clients are the sampled clients beside a flood; the zero value has none.
@@ -76,7 +77,7 @@ func (o *options) ownAddresses() (own []netip.Addr, err error) {
 		}
 	}
 	if own == nil {
-		return nil, usage("%s has no address for sampled clients to reach %v from that is not in %v, the flood's sources (--sample 0 does without)", o.iface, o.target, f.Sources)
+		return nil, hint.Usagef("%s has no address for sampled clients to reach %v from that is not in %v, the flood's sources (--sample 0 does without)", o.iface, o.target, f.Sources)
 	}
 	return own, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func (o *options) open() (engine, error) {
@@ -26,7 +26,7 @@ func (o *options) open() (engine, error) {
 	}
 	c := sockets.Config{Flow: *f, Mix: o.traffic, Pace: traffic.Pace{Rate: o.rate, Limit: o.count}, Batch: int(o.batch)}
 	if err := c.Check(); err != nil {
-		return nil, usageError{err}
+		return nil, hint.Usage(err)
 	}
 	sender, err := sockets.New(c)
 	return sendmmsg{sender}, err
@@ -123,7 +123,7 @@ const catchUp = 100 * time.Millisecond
 
 func rooted(err error) error {
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w (engine xdp needs root; sendmmsg on loopback does not)", err)
+		return hint.Add(err, "run as root, or use --engine sendmmsg on loopback")
 	}
 	return err
 }

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // only lists the flags that not every engine can follow, with the engines that can. What sockets on loopback do is
@@ -11,7 +12,7 @@ import (
 var only = []struct {
 	flag    string
 	engines []string
-	mend    string
+	hint    string
 }{
 	{"mac", []string{"xdp", "pcap", "sendmmsg -i"}, "sockets leave it to the kernel; give -i"},
 	{"threads", []string{"xdp"}, "sendmmsg sends on one thread"},
@@ -33,7 +34,7 @@ func (o *options) fits() error {
 	}
 	for _, f := range only {
 		if o.given(f.flag) && !slices.Contains(f.engines, engine) {
-			return usageError{fmt.Errorf("--%s is not for engine %s, but for %s: %s", f.flag, engine, strings.Join(f.engines, ", "), f.mend)}
+			return hint.Usagef("--%s is not for engine %s, but for %s: %s", f.flag, engine, strings.Join(f.engines, ", "), f.hint)
 		}
 	}
 	return nil

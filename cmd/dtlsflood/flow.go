@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // flow is where datagrams go and come from.
@@ -23,11 +24,11 @@ func (o *options) flow() (*traffic.Flow, error) {
 	if o.mac != "" {
 		var err error
 		if f.Peer, err = net.ParseMAC(o.mac); err != nil {
-			return nil, usage("-m: %w", err)
+			return nil, hint.Usagef("-m: %w", err)
 		}
 		const group = 1 // of the first byte's bits, the one that broadcast and multicast addresses have
 		if len(f.Peer) == 6 && f.Peer[0]&group != 0 {
-			return nil, usage("-m %s: is the address of a group; want that of one host", o.mac)
+			return nil, hint.Usagef("-m %s: is the address of a group; want that of one host", o.mac)
 		}
 	}
 	if o.engine == "pcap" && o.iface == "" { // the player knows its own
@@ -49,7 +50,7 @@ func (o *options) flow() (*traffic.Flow, error) {
 		}
 	}
 	if err := f.Check(); err != nil {
-		return nil, usageError{err}
+		return nil, hint.Usage(err)
 	}
 	return f, nil
 }
@@ -67,12 +68,12 @@ func (o *options) from(f *traffic.Flow) (err error) {
 	}
 	if sources != "" {
 		if f.Sources, err = netip.ParsePrefix(sources); err != nil {
-			return usage("--src-cidr: %w", err)
+			return hint.Usagef("--src-cidr: %w", err)
 		}
 	}
 	if o.ports != "" {
 		if n, err := fmt.Sscanf(o.ports, "%d-%d", &f.Ports.First, &f.Ports.Last); n != 2 {
-			return usage("--src-ports %s: want FIRST-LAST: %w", o.ports, err)
+			return hint.Usagef("--src-ports %s: want FIRST-LAST: %w", o.ports, err)
 		}
 	}
 	return nil
@@ -85,11 +86,11 @@ func (o *options) plain() bool { return o.engine == "sendmmsg" && o.iface == "" 
 func device(name string) (*net.Interface, error) {
 	dev, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, usage("-i %s: %w (ip link lists those there are)", name, err)
+		return nil, hint.Usagef("-i %s: %w (ip link lists those there are)", name, err)
 	}
 	const ethernet = 6
 	if len(dev.HardwareAddr) != ethernet {
-		return nil, usage("-i %s: frames go by Ethernet, and it has no address of that; loopback is reached without -i", name)
+		return nil, hint.Usagef("-i %s: frames go by Ethernet, and it has no address of that; loopback is reached without -i", name)
 	}
 	if dev.Flags&net.FlagUp == 0 {
 		return nil, fmt.Errorf("-i %s: it is down (ip link set %s up)", name, name)

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func main() {
@@ -41,21 +42,15 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
 	err := cmd.ExecuteContext(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.As(err, new(usageError)):
-		fmt.Fprintf(stderr, "dtlsflood: %v (see dtlsflood --help)\n", err)
+	}
+	hint.Print(stderr, err, "see dtlsflood --help")
+	if errors.Is(err, hint.ErrUsage) {
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "dtlsflood: %v\n", err)
 	return exitRun
 }
-
-// usageError is a mistake on the command line.
-type usageError struct{ error }
-
-func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // options are the flags.
 type options struct {
@@ -117,7 +112,7 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("unexpected argument %q", args[0])
+				return hint.Usagef("unexpected argument %q", args[0])
 			}
 			return nil
 		},
@@ -125,7 +120,7 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
 	fl := cmd.Flags()
 	o.given = fl.Changed
 	fl.SortFlags = false

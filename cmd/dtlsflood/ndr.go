@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // precision is where a search ends: the rate that holds and the one that does not are this near.
@@ -21,7 +23,7 @@ const mostSpoiled = 3
 // -Q, then halving between what held and what did not. Each trial takes --duration.
 func (o *options) search(ctx context.Context, report *reporter) error {
 	if o.traffic.Questions() == 0 || o.count != 0 {
-		return usage("--ndr needs a mix with questions, and no -n")
+		return hint.Usagef("--ndr needs a mix with questions, and no -n")
 	}
 	c, high, err := o.trial(ctx, o.rate, report)
 	if err == nil {

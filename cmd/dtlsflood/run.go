@@ -10,6 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/capture"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // counts of a flood so far. Right is of Answers, Questions of Sent, Unsent not.
@@ -52,7 +53,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 func (o *options) complete() error {
 	address, err := netip.ParseAddr(o.destination)
 	if err != nil || o.port == 0 {
-		return usage("-d %q -p %d: want the address and port of the service", o.destination, o.port)
+		return hint.Usagef("-d %q -p %d: want the address and port of the service", o.destination, o.port)
 	}
 	// A zone says which interface a link-local address is on, as -i does.
 	o.target = netip.AddrPortFrom(address.Unmap().WithZone(""), o.port)
@@ -67,17 +68,17 @@ func (o *options) complete() error {
 	}
 	switch {
 	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
-		return usage("--engine %q: want sendmmsg, xdp or pcap", o.engine)
+		return hint.Usagef("--engine %q: want sendmmsg, xdp or pcap", o.engine)
 	case o.threads < 1 || o.cpu < 0 || o.batch > xdp.MaxBatch:
-		return usage("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, xdp.MaxBatch)
+		return hint.Usagef("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, xdp.MaxBatch)
 	case o.ndr < 0 || o.ndr >= 1:
-		return usage("--ndr %v: want a share from 0 to 1, such as 0.001", o.ndr)
+		return hint.Usagef("--ndr %v: want a share from 0 to 1, such as 0.001", o.ndr)
 	case o.duration <= 0 || o.rate < 0:
-		return usage("--duration %v, -Q %v: want more", o.duration, o.rate)
+		return hint.Usagef("--duration %v, -Q %v: want more", o.duration, o.rate)
 	case o.engine == "pcap" && o.file == "":
-		return usage("engine pcap needs --write FILE")
+		return hint.Usagef("engine pcap needs --write FILE")
 	case o.sample < 0 || o.giveBack < 0:
-		return usage("--sample %v, --return %d: want clients a second, and one in how many; 0 for none", o.sample, o.giveBack)
+		return hint.Usagef("--sample %v, --return %d: want clients a second, and one in how many; 0 for none", o.sample, o.giveBack)
 	}
 	if err := o.fits(); err != nil {
 		return err
@@ -89,11 +90,11 @@ func (o *options) complete() error {
 func (o *options) compose() (err error) {
 	if o.hello != "" {
 		if o.ownHello, err = capture.Read(o.hello); err != nil {
-			return usage("--hello: %w", err)
+			return hint.Usagef("--hello: %w", err)
 		}
 	}
 	if o.traffic, err = traffic.ParseMix(o.mix, o.ownHello); err != nil {
-		return usage("--%w", err)
+		return hint.Usagef("--%w", err)
 	}
 	return nil
 }

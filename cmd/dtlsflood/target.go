@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // reach refuses targets that may be strangers', and those that no frame would reach.
@@ -16,20 +18,20 @@ func (o *options) reach() error {
 	}
 	a := o.target.Addr()
 	if why := crowd(a, prefixes(all)); why != "" {
-		return usage("-d %v: %s; want the address of one service", a, why)
+		return hint.Usagef("-d %v: %s; want the address of one service", a, why)
 	}
 	switch {
 	case o.engine == "pcap":
 		return nil
 	case o.iface == "" && o.engine == "xdp":
-		return usage("engine xdp needs -i INTERFACE")
+		return hint.Usagef("engine xdp needs -i INTERFACE")
 	case o.iface == "":
 		if !a.IsLoopback() {
-			return usage("-d %v: without -i INTERFACE it goes to 127.0.0.0/8 and ::1 only", a)
+			return hint.Usagef("-d %v: without -i INTERFACE it goes to 127.0.0.0/8 and ::1 only", a)
 		}
 		return nil
 	case a.IsLoopback():
-		return usage("-d %v is this host itself, not behind %s: leave out -i, and sendmmsg sends to it from sockets", a, o.iface)
+		return hint.Usagef("-d %v is this host itself, not behind %s: leave out -i, and sendmmsg sends to it from sockets", a, o.iface)
 	}
 	dev, err := device(o.iface)
 	if err != nil {
@@ -42,9 +44,9 @@ func (o *options) reach() error {
 	contains := func(p netip.Prefix) bool { return p.Contains(a) }
 	switch {
 	case slices.ContainsFunc(prefixes(all), func(p netip.Prefix) bool { return p.Addr() == a }):
-		return usage("-d %v is this host's own, and frames that leave by %s do not come back to it; sendmmsg without -i sends to 127.0.0.0/8 and ::1", a, o.iface)
+		return hint.Usagef("-d %v is this host's own, and frames that leave by %s do not come back to it; sendmmsg without -i sends to 127.0.0.0/8 and ::1", a, o.iface)
 	case !o.mine && !slices.ContainsFunc(prefixes(near), contains):
-		return usage("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", a, o.iface)
+		return hint.Usagef("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", a, o.iface)
 	}
 	return nil
 }

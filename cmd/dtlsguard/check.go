@@ -13,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // finding is one line of a report.
@@ -20,7 +21,7 @@ type finding struct {
 	Level string `json:"level"` // PASS, WARN, FAIL
 	Name  string `json:"name"`
 	Text  string `json:"text"`
-	Mend  string `json:"mend,omitempty"` // one command or step
+	Hint  string `json:"hint,omitempty"` // one command or step
 }
 
 // report is what check has found.
@@ -69,11 +70,11 @@ a secret in that file. It exits 1 if something fails.`,
 	return cmd
 }
 
-func (r *report) add(level bpf.Level, name, text, mend string) {
+func (r *report) add(level bpf.Level, name, text, hint string) {
 	if level == bpf.Fail {
 		r.OK = false
 	}
-	r.Findings = append(r.Findings, finding{level.String(), name, text, mend})
+	r.Findings = append(r.Findings, finding{level.String(), name, text, hint})
 }
 
 // kernel adds what is for XDP. Without an interface nobody asks for it: then nothing of it fails.
@@ -91,7 +92,7 @@ func (r *report) kernel(iface string) {
 		if f.Level == bpf.Fail && iface == "" {
 			f.Level, f.Text = bpf.Warn, f.Text+" (for XDP)"
 		}
-		r.add(f.Level, f.Name, f.Text, f.Mend)
+		r.add(f.Level, f.Name, f.Text, f.Hint)
 	}
 }
 
@@ -99,7 +100,7 @@ func (r *report) kernel(iface string) {
 func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	if backend == "" {
 		if secretFile != "" {
-			return usageError{errors.New("--secret-file is for a server that may share it: give --backend")}
+			return hint.Usage(errors.New("--secret-file is for a server that may share it: give --backend"))
 		}
 		return nil
 	}
@@ -132,7 +133,7 @@ func (r *report) backend(addr string, t handoff.Traits, kind handoff.Mode, why s
 	var misfit *handoff.Misfit
 	switch {
 	case errors.As(err, &misfit):
-		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason, misfit.Mend)
+		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason, hint.Of(err))
 	case err != nil:
 		r.add(bpf.Fail, name, err.Error(), "start the server")
 		return
@@ -155,8 +156,8 @@ func (r *report) print(w io.Writer, asJSON bool) error {
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, f := range r.Findings {
 		line := f.Text
-		if f.Mend != "" {
-			line += "; mend: " + f.Mend
+		if f.Hint != "" {
+			line += "; hint: " + f.Hint
 		}
 		fmt.Fprintf(tab, "%s\t%s\t%s\n", f.Level, f.Name, line)
 	}

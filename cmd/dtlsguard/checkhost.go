@@ -63,7 +63,7 @@ func capabilities() bpf.Finding {
 	const name = "capabilities"
 	var data [2]unix.CapUserData // of 32 each
 	if err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0]); err != nil {
-		return bpf.Finding{Name: name, Level: bpf.Warn, Text: err.Error(), Mend: "run as root"}
+		return bpf.Finding{Name: name, Level: bpf.Warn, Text: err.Error(), Hint: "run as root"}
 	}
 	var missing []string
 	for _, c := range needed {
@@ -73,7 +73,7 @@ func capabilities() bpf.Finding {
 	}
 	if len(missing) > 0 {
 		return bpf.Finding{Name: name, Level: bpf.Fail, Text: "missing " + strings.Join(missing, ", "),
-			Mend: "run as root, or with AmbientCapabilities= in a systemd unit"}
+			Hint: "run as root, or with AmbientCapabilities= in a systemd unit"}
 	}
 	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"}
 }

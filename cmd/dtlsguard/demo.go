@@ -17,6 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // demoFlags are the flags of demo.
@@ -72,11 +73,11 @@ a second has lost a datagram in the flood, and the client has sent it again, as 
 func (f *demoFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	switch {
 	case f.handshakes < 1 || f.handshakes > demoPool/4:
-		return usageError{fmt.Errorf("--handshakes %d: want 1 to %d", f.handshakes, demoPool/4)}
+		return hint.Usagef("--handshakes %d: want 1 to %d", f.handshakes, demoPool/4)
 	case f.rate < 0:
-		return usageError{fmt.Errorf("--flood-rate %d: want 0 or more", f.rate)}
+		return hint.Usagef("--flood-rate %d: want 0 or more", f.rate)
 	case f.timeout <= 0:
-		return usageError{fmt.Errorf("--timeout %v: want more than 0", f.timeout)}
+		return hint.Usagef("--timeout %v: want more than 0", f.timeout)
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // a closed terminal must leave nothing behind either
 	defer stop()

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // openssl is the openssl command with a throw-away certificate.
@@ -37,7 +39,7 @@ type openssl struct {
 func newOpenSSL(dir string) (*openssl, error) {
 	path, err := exec.LookPath("openssl")
 	if err != nil {
-		return nil, errors.New("the openssl command, whose server and client are shown, is not there: apt-get install openssl")
+		return nil, hint.Errorf("apt-get install openssl", "the openssl command, whose server and client are shown, is not there")
 	}
 	o := &openssl{path: path, cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem")}
 	if err := o.certify(); err != nil {

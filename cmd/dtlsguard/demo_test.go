@@ -114,7 +114,7 @@ func TestDemoInterrupted(t *testing.T) {
 		if took := time.Since(began) - after; took > 3*time.Second {
 			t.Errorf("after %v: it took %v to stop", after, took)
 		}
-		if code != exitRun || stdout.Len() != 0 || !strings.HasSuffix(stderr.String(), "dtlsguard: demo: interrupted\n") {
+		if code != exitRun || stdout.Len() != 0 || !strings.HasSuffix(stderr.String(), "error: demo: interrupted\n") {
 			t.Errorf("after %v: exit status %d, %q on stdout, %q on stderr", after, code, &stdout, &stderr)
 		}
 		cancel()
@@ -147,7 +147,7 @@ func TestDemoErrors(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			code := Main(t.Context(), tc.args, &stdout, &stderr)
 			last := stderr.String()
-			last = last[strings.LastIndex(strings.TrimSpace(last), "\n")+1:]
+			last = last[strings.LastIndex(last, "error: "):]
 			if code != tc.code || stdout.Len() > 0 || !strings.Contains(last, tc.want) {
 				t.Errorf("exit status %d, %q on stdout, %q last on stderr; want %d and %q", code, &stdout, last, tc.code, tc.want)
 			}

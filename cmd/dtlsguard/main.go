@@ -5,16 +5,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func main() {
@@ -38,22 +36,15 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitOK
-	case errors.As(err, new(usageError)), errors.Is(err, frontend.ErrUsage):
-		fmt.Fprintf(stderr, "dtlsguard: %s (see dtlsguard --help)\n", line(err))
+	}
+	hint.Print(stderr, err, "see dtlsguard --help")
+	if errors.Is(err, hint.ErrUsage) {
 		return exitUsage
 	}
-	fmt.Fprintf(stderr, "dtlsguard: %s\n", line(err))
 	return exitRun
 }
-
-// line is an error in one line: joined ones have several.
-func line(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
-
-// usageError is a mistake on the command line.
-type usageError struct{ error }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -70,13 +61,13 @@ In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("there is no command %q", args[0])}
+				return hint.Usagef("there is no command %q", args[0])
 			}
 			return cmd.Help()
 		},
 		Args: cobra.ArbitraryArgs,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
 	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newDemo(), newVersion())
 	return root
 }
@@ -84,7 +75,7 @@ In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1
 // noArgs refuses arguments as a mistake in usage.
 func noArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unexpected argument %q", args[0])}
+		return hint.Usagef("unexpected argument %q", args[0])
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // runFlags are the flags of run as they were given.
@@ -30,6 +31,7 @@ type runFlags struct {
 	listen, backend   []string
 	protect           []string
 	handoff, cookies  string
+	mac               string
 	xdpMode, answer   string
 	unverified        string
 	unverifiedRate    float64
@@ -85,6 +87,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Nice, "worker-nice", frontend.DefaultNice, "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
+	fl.StringVar(&f.mac, "cookie-mac", cookie.HMACSHA256.String(), "of the guard's own cookies: hmac-sha256 (32 bytes), siphash (16 bytes, faster)")
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
@@ -139,7 +142,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	go func() { done <- server.Run(ctx) }()
 	<-server.Started() // a priority above the usual needs a capability
 	if err := frontend.DropPrivileges(); err != nil {
-		f.config.Log.Warn("capabilities are kept", "error", err, "mend", "build with CGO_ENABLED=0")
+		f.config.Log.Warn("capabilities are kept", "error", err, "hint", "build with CGO_ENABLED=0")
 	}
 	if err := readable(f.config.SecretFile); err != nil {
 		stop()
@@ -214,10 +217,13 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 		return err
 	}
 	if f.config.Handoff, err = handoff.ParseMode(f.handoff); err != nil {
-		return usageError{fmt.Errorf("--handoff: %w", err)}
+		return hint.Usagef("--handoff: %w", err)
+	}
+	if f.config.MAC, err = cookie.ParseMAC(f.mac); err != nil {
+		return hint.Usagef("--cookie-mac: %w", err)
 	}
 	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
-		return usageError{fmt.Errorf("--cookie-impl: %w", err)}
+		return hint.Usagef("--cookie-impl: %w", err)
 	}
 	if err := f.completeXDP(); err != nil {
 		return err
@@ -233,7 +239,7 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 		f.config.HelloRate.PerSecond = -1
 	}
 	if len(f.listen) != len(f.backend) {
-		return usageError{fmt.Errorf("--listen is given %d times and --backend %d times: they go in pairs", len(f.listen), len(f.backend))}
+		return hint.Usagef("--listen is given %d times and --backend %d times: they go in pairs", len(f.listen), len(f.backend))
 	}
 	for i := range f.listen {
 		var s frontend.Service
@@ -259,11 +265,11 @@ func parseAddress(ctx context.Context, flag, text string) (netip.AddrPort, error
 	}
 	host, portText, err := net.SplitHostPort(text)
 	if err != nil {
-		return netip.AddrPort{}, usageError{fmt.Errorf("%s %q: want HOST:PORT, with an IPv6 address in [brackets]", flag, text)}
+		return netip.AddrPort{}, hint.Usagef("%s %q: want HOST:PORT, with an IPv6 address in [brackets]", flag, text)
 	}
 	port, err := net.DefaultResolver.LookupPort(ctx, "udp", portText)
 	if err != nil {
-		return netip.AddrPort{}, usageError{fmt.Errorf("%s %q: %q is no port", flag, text, portText)}
+		return netip.AddrPort{}, hint.Usagef("%s %q: %q is no port", flag, text, portText)
 	}
 	if host == "" {
 		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), nil
@@ -272,7 +278,7 @@ func parseAddress(ctx context.Context, flag, text string) (netip.AddrPort, error
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(ips) == 0 {
-		return netip.AddrPort{}, usageError{fmt.Errorf("%s %q: %q is no address and no name that resolves", flag, text, host)}
+		return netip.AddrPort{}, hint.Usagef("%s %q: %q is no address and no name that resolves", flag, text, host)
 	}
 	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), nil
 }
@@ -280,14 +286,14 @@ func parseAddress(ctx context.Context, flag, text string) (netip.AddrPort, error
 func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", level)}
+		return nil, hint.Usagef("--log-level %q: want debug, info, warn or error", level)
 	}
 	o := &slog.HandlerOptions{Level: l}
 	switch strings.ToLower(format) {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, o)), nil
+		return slog.New(hint.Handler(slog.NewTextHandler(w, o))), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, o)), nil
+		return slog.New(hint.Handler(slog.NewJSONHandler(w, o))), nil
 	}
-	return nil, usageError{fmt.Errorf("--log-format %q: want text or json", format)}
+	return nil, hint.Usagef("--log-format %q: want text or json", format)
 }

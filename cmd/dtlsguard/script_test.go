@@ -95,7 +95,8 @@ func stale(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(l.Close())
 }
 
-// exits is "exits STATUS dtlsguard ARGS...": the command fails with that status and says why in one line.
+// exits is "exits STATUS dtlsguard ARGS...": the command fails with that status and says why in one line, and how
+// to fix it in at most another.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -105,8 +106,8 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%v: %v, want exit status %d", args[1:], err, want)
 	}
 	said := ts.ReadFile("stderr")
-	if strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "dtlsguard: ") || !strings.HasSuffix(said, "\n") {
-		ts.Fatalf("want one line on stderr, got %q", said)
+	if !regexp.MustCompile(`^error: .+\n(hint: .+\n)?$`).MatchString(said) {
+		ts.Fatalf("want a line error: and perhaps a line hint: on stderr, got %q", said)
 	}
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("want nothing on stdout, got %q", out)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func newSecret() *cobra.Command {
@@ -69,7 +70,7 @@ func readSecrets(file string) ([]cookie.Secret, error) {
 	defer f.Close()
 	list, err := cookie.ParseSecrets(f)
 	if err != nil {
-		return nil, fmt.Errorf("secret file %s: %w", file, err)
+		return nil, hint.Add(fmt.Errorf("secret file %s: %w", file, err), "make a secret: dtlsguard secret generate")
 	}
 	return list, nil
 }

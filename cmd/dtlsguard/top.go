@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func newTop() *cobra.Command {
@@ -85,7 +87,7 @@ func (t *top) once(ctx context.Context) error {
 func (t *top) live(ctx context.Context) error {
 	in, out := int(os.Stdin.Fd()), int(os.Stdout.Fd())
 	if !term.IsTerminal(in) || !term.IsTerminal(out) {
-		return usageError{fmt.Errorf("top needs a terminal; use --once, or status --json for programs")}
+		return hint.Usagef("top needs a terminal; use --once, or status --json for programs")
 	}
 	old, err := term.MakeRaw(in)
 	if err != nil {

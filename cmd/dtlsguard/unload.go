@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func newUnload() *cobra.Command {
@@ -15,7 +16,7 @@ func newUnload() *cobra.Command {
 		Example: "  dtlsguard unload --interface eth0",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if iface == "" {
-				return usageError{fmt.Errorf("unload needs --interface")}
+				return hint.Usagef("unload needs --interface")
 			}
 			found, err := bpf.Unload(bpf.PinDir(pin, iface))
 			if err != nil {

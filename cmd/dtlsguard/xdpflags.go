@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // The words that XDP's flags take.
@@ -26,7 +26,7 @@ var (
 func word[V any](flag, value string, words map[string]V) (V, error) {
 	v, ok := words[value]
 	if !ok {
-		return v, usageError{fmt.Errorf("--%s %q: want %s", flag, value, strings.Join(slices.Sorted(maps.Keys(words)), ", "))}
+		return v, hint.Usagef("--%s %q: want %s", flag, value, strings.Join(slices.Sorted(maps.Keys(words)), ", "))
 	}
 	return v, nil
 }
@@ -41,7 +41,7 @@ func refuseWithoutXDP(flags *pflag.FlagSet) error {
 	}
 	for _, name := range xdpFlags {
 		if flags.Changed(name) {
-			return usageError{fmt.Errorf("--%s is done by XDP: give --interface, the one that clients come in by", name)}
+			return hint.Usagef("--%s is done by XDP: give --interface, the one that clients come in by", name)
 		}
 	}
 	return nil
@@ -60,7 +60,7 @@ func (f *runFlags) completeXDP() (err error) {
 		x.Pin = ""
 	}
 	if x.KeepAttached && x.Pin == "" {
-		return usageError{fmt.Errorf("--keep-attached needs a --pin directory")}
+		return hint.Usagef("--keep-attached needs a --pin directory")
 	}
 	if x.Mode, err = word("xdp-mode", f.xdpMode, xdpModes); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (f *runFlags) completeXDP() (err error) {
 		x.Pass |= class
 	}
 	if x.Unverified == bpf.UnverifiedLimit && f.unverifiedRate <= 0 {
-		return usageError{fmt.Errorf("--unverified-rate %v: want a rate above 0, or --unverified drop", f.unverifiedRate)}
+		return hint.Usagef("--unverified-rate %v: want a rate above 0, or --unverified drop", f.unverifiedRate)
 	}
 	// A tenth of a second's worth at once: packets come in bursts of a round trip.
 	x.UnverifiedRate = bpf.Rate{PerSecond: f.unverifiedRate, Burst: uint32(max(1, f.unverifiedRate/10))}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	Mode    Mode
 	Pool    int                    // ports that serve; 0: DefaultPool
 	Table   func(ports int) Table  // makes the memory of the pool, of Ports(Pool) slots; nil: NewTable
+	MAC     cookie.MAC             // of the guard's own cookies
 	Cookies *cookie.Plan           // nil: the fastest
 	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
 	Log     *slog.Logger
@@ -145,7 +147,7 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 }
 
 func noAnswer(err error) error {
-	return fmt.Errorf("ask for a cookie: %w within %v: start the server before dtlsguard, and see that it speaks DTLS 1.2 there", err, patience)
+	return hint.Errorf("start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there", "ask for a cookie: %w within %v", err, patience)
 }
 
 func (b *Backend) open(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func openBackend(t *testing.T, s *server.Server, kind Mode, pool int) (*Backend, error) {
@@ -57,7 +58,7 @@ func TestAutoFindsTheMode(t *testing.T) {
 				t.Fatal(err)
 			case c.err == "" && b.Mode() != c.want:
 				t.Errorf("mode %v, want %v", b.Mode(), c.want)
-			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+			case c.err != "" && (err == nil || !strings.Contains(hint.Line(err)+": "+hint.Of(err), c.err)):
 				t.Errorf("error %v, want one with %q", err, c.err)
 			}
 		})
@@ -68,7 +69,7 @@ func TestSilentBackendIsAnError(t *testing.T) {
 	t.Parallel()
 	s := server.Start(t)
 	s.Change(func(s *server.Server) { s.Silent = true })
-	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(err.Error(), "start the server before") {
+	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(hint.Of(err), "start the server before") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -116,6 +117,34 @@ func verdict(m Verifier, k *cookie.Keyring, h Hello, c []byte) Hello {
 	return hs[0]
 }
 
+// The modes that issue the guard's own cookies follow --cookie-mac, but native-hmac, whose cookies the server computes.
+func TestCookieMAC(t *testing.T) {
+	t.Parallel()
+	s := server.Start(t)
+	s.Change(func(s *server.Server) { s.Trusting = true })
+	k := keyring(t, 'a')
+	for _, c := range []struct {
+		mode   Mode
+		mac    cookie.MAC
+		length int
+	}{
+		{Trust, cookie.HMACSHA256, 32}, {Trust, cookie.SipHash, 16}, {Replay, cookie.SipHash, 16}, {DoubleHVR, cookie.SipHash, 16}, {NativeHMAC, cookie.SipHash, 32},
+	} {
+		b, err := Open(t.Context(), Config{Server: s.Addr(), Mode: c.mode, MAC: c.mac, Pool: 8, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(answer(t, b.NewVerifier(1), k, newHello(1))); n != c.length {
+			t.Errorf("%v, %v: a cookie of %d bytes, want %d", c.mode, c.mac, n, c.length)
+		}
+		b.Close()
+		inline := NewInline(Fit{Mode: c.mode}, s.Addr(), c.mac, cookie.Measured(), 1)
+		if n := len(answer(t, inline, k, newHello(1))); n != c.length {
+			t.Errorf("%v, %v, inline: a cookie of %d bytes, want %d", c.mode, c.mac, n, c.length)
+		}
+	}
+}
+
 // Both modes: the cookie that was given is accepted, from that client alone, and outlives one rotation.
 func TestModesJudge(t *testing.T) {
 	t.Parallel()
@@ -127,7 +156,9 @@ func TestModesJudge(t *testing.T) {
 	if !b.Ready() {
 		t.Fatal("not ready after Open")
 	}
-	for name, m := range map[string]Verifier{"harvest": b.NewVerifier(4), "trust": NewTrust(cookie.Measured(), 4)} {
+	for name, m := range map[string]Verifier{
+		"harvest": b.NewVerifier(4), "trust": NewTrust(cookie.Measured(), 4), "trust, format v2": newOwn(cookie.SipHash, cookie.Measured(), 4),
+	} {
 		t.Run(name, func(t *testing.T) {
 			k := keyring(t, 'a')
 			c := answer(t, m, k, newHello(1000))
@@ -354,7 +385,9 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keyring(t, 'a', 'b')
-	for name, m := range map[string]Verifier{"harvest": b.NewVerifier(8), "trust": NewTrust(cookie.Measured(), 8)} {
+	for name, m := range map[string]Verifier{
+		"harvest": b.NewVerifier(8), "trust": NewTrust(cookie.Measured(), 8), "trust, format v2": newOwn(cookie.SipHash, cookie.Measured(), 8),
+	} {
 		hs := make([]Hello, 8)
 		for i := range hs {
 			hs[i] = newHello(uint16(i))

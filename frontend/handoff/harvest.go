@@ -9,51 +9,37 @@ import (
 )
 
 // harvest gives a client the server's own cookie for the port that the client's handshake is mapped to.
-type harvest struct {
-	places
-	batch    *cookie.Batch
-	previous *cookie.Batch
-	second   []int // numbers of hellos
-}
+type harvest struct{ places }
 
-func newHarvest(p *cookie.Plan, pool *Pool, size int) *harvest {
-	return &harvest{places: places{pool: pool}, batch: p.NewBatch(size), previous: p.NewBatch(size), second: make([]int, 0, size)}
-}
+func newHarvest(pool *Pool) *harvest { return &harvest{places{pool: pool}} }
 
 // Verify implements Verifier.
 func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
-	m.batch.Reset(len(hellos))
-	for i := range hellos {
-		m.batch.Add(&hellos[i].Binding)
-	}
-	m.batch.Sum(k.Current())
-	m.second = m.second[:0]
+	m.grace.previous(k, false) // sees a rotation as soon as there is one
+	var previous *cookie.Key
+	asked := false // for the previous secret: the clock is read once per batch
 	for i := range hellos {
 		h := &hellos[i]
-		place := m.of(m.batch, i)
+		place := m.of(k.Current(), &h.Binding)
 		if len(h.Cookie) > 0 {
 			if m.judge(h, place); h.Verified {
 				continue
 			}
-			m.second = append(m.second, i)
 		}
 		if at := m.promise(place); at >= 0 {
 			h.Length = m.pool.slots[at].get(&h.Answer)
 		}
-	}
-	// The server's cookie does not say which of the guard's secrets mapped it, so what the current one does
-	// not explain is tried under the previous one.
-	previous := m.grace.previous(k, len(m.second) > 0)
-	if previous == nil {
-		return
-	}
-	m.previous.Reset(len(m.second))
-	for _, i := range m.second {
-		m.previous.Add(&hellos[i].Binding)
-	}
-	m.previous.Sum(previous)
-	for lane, i := range m.second {
-		m.judge(&hellos[i], m.of(m.previous, lane))
+		if len(h.Cookie) == 0 {
+			continue
+		}
+		// The server's cookie does not say which of the guard's secrets mapped it, so what the current one does
+		// not explain is tried under the previous one.
+		if !asked {
+			previous, asked = m.grace.previous(k, true), true
+		}
+		if previous != nil {
+			m.judge(h, m.of(previous, &h.Binding))
+		}
 	}
 }
 

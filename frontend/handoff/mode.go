@@ -77,12 +77,6 @@ func ParseMode(s string) (Mode, error) {
 	return 0, fmt.Errorf("no hand-off mode is called %q: there are %s", s, strings.Join(kindNames[:], ", "))
 }
 
-// OwnCookies reports whether the mode's cookies are the guard's own, over the client's address, and all that a client
-// needs of it, so that others than workers can issue and verify them.
-func (k Mode) OwnCookies(inline bool) bool {
-	return k == Trust || k == Replay || inline && k == NativeHMAC
-}
-
 // preluding is a Verifier whose flows begin with a prelude.
 type preluding interface{ prelude() relay.Prelude }
 
@@ -104,15 +98,15 @@ type switching struct {
 // NewVerifier makes a worker's own Verifier, for batches of at most size hellos.
 func (b *Backend) NewVerifier(size int) Verifier {
 	s := &switching{backend: b}
-	own := NewTrust(b.config.Cookies, size)
+	own := newOwn(b.config.MAC, b.config.Cookies, size)
 	s.modes[Trust] = own
 	s.modes[Replay] = replay{own}
 	s.modes[DoubleHVR] = doubleHVR{own}
-	s.modes[Harvest] = newHarvest(b.config.Cookies, b.pool, size)
+	s.modes[Harvest] = newHarvest(b.pool)
 	for k := range kindLen {
 		if k.Native() {
 			f := newFormula(k, b.config.Server, b.config.Cookies, size*perHello)
-			s.modes[k] = newNative(f, &b.mapped, b.config.Cookies, b.pool, size)
+			s.modes[k] = newNative(f, &b.mapped, b.pool, size)
 		}
 	}
 	return s
@@ -120,13 +114,16 @@ func (b *Backend) NewVerifier(size int) Verifier {
 
 // NewInline makes the mode for a server that the guard protects inline, for batches of at most size hellos: such a
 // server sees the clients' own addresses.
-func NewInline(fit Fit, server netip.AddrPort, p *cookie.Plan, size int) Verifier {
-	if !fit.Mode.Native() || fit.Mode == NativeHMAC {
+func NewInline(fit Fit, server netip.AddrPort, mac cookie.MAC, p *cookie.Plan, size int) Verifier {
+	switch {
+	case !fit.Mode.Native():
+		return newOwn(mac, p, size)
+	case fit.Mode == NativeHMAC:
 		return NewTrust(p, size)
 	}
 	mapped := new(atomic.Bool)
 	mapped.Store(fit.Mapped)
-	return newNative(newFormula(fit.Mode, server, p, size), mapped, p, nil, size)
+	return newNative(newFormula(fit.Mode, server, p, size), mapped, nil, size)
 }
 
 // Verify implements Verifier.

@@ -17,7 +17,6 @@ type native struct {
 	formula   formula
 	mapped    *atomic.Bool // the server sees IPv4 addresses v4-mapped
 	places    *places      // nil inline
-	batch     *cookie.Batch
 	questions []question
 	undecided []int // numbers of hellos
 }
@@ -27,11 +26,10 @@ const perHello = 2
 
 // newNative makes the mode for batches of at most size hellos. pool is nil inline, where the server sees the clients'
 // own addresses.
-func newNative(f formula, mapped *atomic.Bool, p *cookie.Plan, pool *Pool, size int) *native {
+func newNative(f formula, mapped *atomic.Bool, pool *Pool, size int) *native {
 	m := &native{formula: f, mapped: mapped, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
 	if pool != nil {
 		m.places = &places{pool: pool, computed: true}
-		m.batch = p.NewBatch(size)
 	}
 	return m
 }
@@ -86,14 +84,10 @@ func (m *native) judge(k *cookie.Key, hellos []Hello, answer bool) {
 // askFromPorts asks for the cookie of the port that each of the undecided is to be given, and of the one whose cookie it
 // must have.
 func (m *native) askFromPorts(k *cookie.Key, hellos []Hello, answer bool) {
-	m.batch.Reset(len(m.undecided))
-	for _, i := range m.undecided {
-		m.batch.Add(&hellos[i].Binding)
-	}
-	m.batch.Sum(k)
 	pool := m.places.pool
-	for lane, i := range m.undecided {
-		h, place := &hellos[i], m.places.of(m.batch, lane)
+	for _, i := range m.undecided {
+		h := &hellos[i]
+		place := m.places.of(k, &h.Binding)
 		due, promised := -1, -1
 		if len(h.Cookie) > 0 {
 			due = m.places.due(place)

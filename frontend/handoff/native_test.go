@@ -3,10 +3,10 @@ package handoff
 import (
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // whole is newHello with the rest of a ClientHello.
@@ -34,7 +34,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Mode]Verifier) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			proxy[kind], inline[kind] = b.NewVerifier(size), NewInline(Fit{Mode: kind}, s.Addr(), cookie.Measured(), size)
+			proxy[kind], inline[kind] = b.NewVerifier(size), NewInline(Fit{Mode: kind}, s.Addr(), cookie.HMACSHA256, cookie.Measured(), size)
 		}
 	}
 	if len(proxy) != 4 {

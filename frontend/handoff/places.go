@@ -1,8 +1,6 @@
 package handoff
 
 import (
-	"encoding/binary"
-
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
@@ -39,31 +37,29 @@ type place struct {
 	holder uint32 // names the handshake in reservations
 }
 
-// of finds the candidates of the handshake whose tag is in a lane: those free ports with a cookie that come first on a walk
-// whose start and step the tag says. So a port behind one that is taken gets no more handshakes than any
-// other. The place lives until the next call.
-func (p *places) of(b *cookie.Batch, lane int) place {
-	var tag [cookie.Size]byte
-	b.Cookie(lane, &tag)
-	size := len(p.pool.ports)
-	// The first 8 bytes after the epoch; the bias of the modulo is below 2^-50.
-	at, step := int(binary.BigEndian.Uint64(tag[1:])%uint64(size)), 0
+// of finds the candidates of the handshake that k gives b's tag: those free ports with a cookie that come first on a walk
+// whose start and step the tag says. So a port behind one that is taken gets no more handshakes than any other. What the
+// tag's halves are scaled by is below 2^21, so the bias is below 2^-11. The place lives until the next call.
+func (p *places) of(k *cookie.Key, b *cookie.Binding) place {
+	low, high := k.PoolTag(b)
+	size := uint64(len(p.pool.ports))
+	at, step := int(low>>32*size>>32), 0
 	if size > 1 {
-		step = 1 + int(binary.BigEndian.Uint32(tag[12:])%uint32(size-1))
+		step = 1 + int(low&(1<<32-1)*(size-1)>>32)
 	}
 	n := 0
-	for range min(longestWalk, size) {
+	for range min(longestWalk, int(size)) {
 		if p.pool.slots[at].usable(p.computed) {
 			p.found[n] = at
 			if n++; n == choices {
 				break
 			}
 		}
-		if at += step; at >= size {
-			at -= size
+		if at += step; at >= int(size) {
+			at -= int(size)
 		}
 	}
-	return place{p.found[:n], binary.BigEndian.Uint32(tag[16:])}
+	return place{p.found[:n], uint32(high)}
 }
 
 // promise returns the port to give to a handshake, -1 if there is none, and reserves it if it can.

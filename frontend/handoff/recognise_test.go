@@ -11,6 +11,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // sharedRing is of a list of secrets, as a secret file has them.
@@ -105,7 +106,7 @@ func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 			t.Errorf("%s: %v", c.name, err)
 		case c.err == "" && (b.Mode() != l.kind || b.mapped.Load() != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
 			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Mode(), b.mapped.Load(), b.Status().Why)
-		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+		case c.err != "" && (err == nil || !strings.Contains(hint.Line(err)+": "+hint.Of(err), c.err)):
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.err)
 		}
 	}

@@ -36,10 +36,13 @@ type Traits struct {
 	DTLS13     bool     `json:"dtls13"`               // negotiates DTLS 1.3
 }
 
-// Misfit says why a server cannot be handed clients, and what mends that.
-type Misfit struct{ Reason, Mend string }
+// Misfit says why clients cannot be handed to a server, and how to fix that.
+type Misfit struct{ Reason, Fix string }
 
-func (m *Misfit) Error() string { return m.Reason + ": " + m.Mend }
+func (m *Misfit) Error() string { return m.Reason }
+
+// Hint is the fix, as package hint wants it.
+func (m *Misfit) Hint() string { return m.Fix }
 
 // counts reports whether the server takes a client up only from its first ClientHello on, as OpenSSL's SSL_accept does,
 // and must be told to forget who asked for a cookie.
@@ -52,10 +55,10 @@ func (t *Traits) recognises() bool { return t.Native != nil && !t.Native.Second 
 // ages reports whether cookies must be asked for again before they are too old.
 func (t *Traits) ages() bool { return t.Timed && !t.Held }
 
-// trustMend is the way out for servers whose own cookies are of no use.
-const trustMend = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
+// trustFix is the way out for servers whose own cookies are of no use.
+const trustFix = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
 
-// kind picks the mode that fits, or says why none does and how to mend that.
+// kind picks the mode that fits, or says why none does and how to fix that.
 func (t *Traits) kind() (Mode, error) {
 	switch {
 	case t.DTLS13:
@@ -73,7 +76,7 @@ func (t *Traits) kind() (Mode, error) {
 	case t.SecondVerify:
 		return DoubleHVR, nil
 	}
-	return Auto, &Misfit{t.unharvestable() + ", and it does not take a second cookie exchange", trustMend}
+	return Auto, &Misfit{t.unharvestable() + ", and it does not take a second cookie exchange", trustFix}
 }
 
 // unharvestable says why the server's cookies cannot be harvested; "" if they can.

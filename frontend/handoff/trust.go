@@ -2,6 +2,14 @@ package handoff
 
 import "github.com/dtlsguard/dtlsguard/cookie"
 
+// newOwn makes the verifier of the guard's own cookies, computed with mac: of format v1 or v2.
+func newOwn(mac cookie.MAC, p *cookie.Plan, size int) Verifier {
+	if mac == cookie.SipHash {
+		return trustV2{}
+	}
+	return NewTrust(p, size)
+}
+
 // trust issues and verifies the guard's own cookies.
 type trust struct{ judge *cookie.Verifier }
 
@@ -21,6 +29,20 @@ func (t *trust) Verify(k *cookie.Keyring, hellos []Hello) {
 		if h.Verified = t.judge.Valid(i); !h.Verified {
 			t.judge.Cookie(i, (*[cookie.Size]byte)(h.Answer[:]))
 			h.Length = cookie.Size
+		}
+	}
+}
+
+// trustV2 does so with cookies of format v2.
+type trustV2 struct{}
+
+// Verify implements Verifier.
+func (trustV2) Verify(k *cookie.Keyring, hellos []Hello) {
+	for i := range hellos {
+		h := &hellos[i]
+		if h.Verified = k.VerifyV2(&h.Binding, h.Cookie); !h.Verified {
+			c := k.Current().IssueV2(&h.Binding)
+			h.Length = copy(h.Answer[:], c[:])
 		}
 	}
 }

@@ -229,7 +229,7 @@ func (b *Backend) tryAges(ctx context.Context) {
 	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "taken at an age of", 2*every, "asked for again every", every)
 	if rate := float64(len(b.pool.ports)) / every.Seconds(); rate > askingMuch {
 		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "a second", int(rate),
-			"mend", "a smaller --harvest-pool")
+			"hint", "a smaller --harvest-pool")
 	}
 }
 

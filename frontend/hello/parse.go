@@ -26,6 +26,7 @@ const (
 	msgHelloVerify       = 3
 	dtlsFirst            = 20 // RFC 7983: first bytes 20..63 are DTLS
 	dtlsLast             = 63
+	unifiedFirst         = 32 // RFC 9147 section 4: 001xxxxx
 	versionMajor         = 0xfe
 	versionDTLS10        = 0xfeff
 	versionDTLS12        = 0xfefd
@@ -38,6 +39,7 @@ type ClientHello struct {
 	Cookie  []byte // empty in a first ClientHello
 	Version uint16 // client_version
 	Body    []byte // the message's body, as far as it is in this datagram
+	Whole   bool   // ... which is all of it
 }
 
 // Parse reads the first record of datagram d into h and says what it is. h is filled only if that is OK.
@@ -84,7 +86,7 @@ func classify(d []byte) Reason {
 	if len(d) < recordHeader {
 		return Truncated
 	}
-	if d[0] >= 32 { // DTLS 1.3 unified header (RFC 9147 section 4): no version follows
+	if d[0] >= unifiedFirst { // DTLS 1.3 unified header (RFC 9147 section 4): no version follows
 		return Encrypted
 	}
 	if d[1] != versionMajor {
@@ -140,6 +142,7 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 	h.Random = (*[32]byte)(d[randomAt:])
 	h.Cookie = d[cookieAt+1 : suitesAt]
 	h.Body = d[bodyAt:]
+	h.Whole = len(d) == end
 	return OK
 }
 
@@ -147,9 +150,22 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 func IsAlert(d []byte) bool { return len(d) > 4 && d[0] == typeAlert && d[3] == 0 && d[4] == 0 }
 
 // IsProtected reports whether d starts with a record that only comes at the end of a handshake or after it: a change of
-// cipher spec, or anything of epoch 1 or later.
+// cipher spec, or anything of epoch 1 or later. A unified header (RFC 9147 section 4) has no epoch 0.
 func IsProtected(d []byte) bool {
-	return len(d) > 4 && (d[0] == typeChangeCipherSpec || d[3] != 0 || d[4] != 0)
+	return len(d) > 4 && (d[0] == typeChangeCipherSpec || d[0] >= unifiedFirst || d[3] != 0 || d[4] != 0)
+}
+
+// Proves reports whether d, of a server, starts with a record that it protects only for a client whose Finished it has
+// seen: who has got so far has its address. That is epoch 1 and later up to DTLS 1.2, and any but 2, the handshake's
+// own, in 1.3.
+func Proves(d []byte) bool {
+	switch {
+	case len(d) <= 4 || d[0] > dtlsLast:
+		return false
+	case d[0] >= unifiedFirst:
+		return d[0]&3 != 2
+	}
+	return d[0] >= dtlsFirst && (d[3] != 0 || d[4] != 0)
 }
 
 // IsEncryptedAlert reports whether d starts with an alert record of epoch 1 or later. What it says cannot be

@@ -9,10 +9,7 @@ const (
 	DTLS13 uint16 = 0xfefc
 )
 
-const (
-	msgServerHello       = 2
-	extSupportedVersions = 43 // RFC 8446 section 4.2.1
-)
+const msgServerHello = 2
 
 // ServerVersion returns the version that d chooses, and whether d begins with a ServerHello, of which a
 // HelloRetryRequest is one (RFC 8446 section 4.1.4). Only the extension says 1.3: in front stands 1.2. The version of

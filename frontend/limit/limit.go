@@ -50,18 +50,23 @@ const buckets = 1 << 16
 type Table struct {
 	seed    maphash.Seed // secret: an attacker cannot choose whose bucket he shares
 	rate    Rate
+	v4, v6  int // bytes of a prefix
 	buckets [buckets]Bucket
 }
 
 // NewTable makes a table whose buckets all have rate r.
-func NewTable(r Rate) *Table { return &Table{seed: maphash.MakeSeed(), rate: r} }
+func NewTable(r Rate) *Table { return &Table{seed: maphash.MakeSeed(), rate: r, v4: 16, v6: 8} }
 
-// Take takes a token of ip's prefix (IPv4, as v4-mapped: the address; IPv6: its /64, which is what one host
-// can pick from) at time now.
+// NewNetTable makes a table for sources that have not proved their address, by networks: /24 (IPv4) and /56 (IPv6),
+// about what one site has.
+func NewNetTable(r Rate) *Table { return &Table{seed: maphash.MakeSeed(), rate: r, v4: 15, v6: 7} }
+
+// Take takes a token of ip's prefix at time now: of NewTable the address (IPv4, as v4-mapped) or its /64, which is what
+// one host can pick from.
 func (t *Table) Take(ip *[16]byte, now int64) bool {
-	prefix := ip[:8]
+	prefix := ip[:t.v6]
 	if [12]byte(ip[:12]) == [12]byte{10: 0xff, 11: 0xff} {
-		prefix = ip[:]
+		prefix = ip[:t.v4]
 	}
 	return t.buckets[maphash.Bytes(t.seed, prefix)%buckets].Take(t.rate, now)
 }

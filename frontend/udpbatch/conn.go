@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 var littleEndian = func() bool { x := uint16(1); return *(*byte)(unsafe.Pointer(&x)) == 1 }()
@@ -30,7 +32,7 @@ type Options struct {
 }
 
 // Listen opens a socket bound to addr. The wildcard [::] takes IPv4 as well. Errors name the address and how
-// to mend them.
+// to fix them.
 func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 	c, err := open()
 	if err != nil {
@@ -38,7 +40,7 @@ func Listen(addr netip.AddrPort, o Options) (*Conn, error) {
 	}
 	if err := c.bind(addr, o); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("listen on %v: %w", addr, hint(err))
+		return nil, fmt.Errorf("listen on %v: %w", addr, withHint(err))
 	}
 	return c, nil
 }
@@ -64,12 +66,12 @@ func DialFrom(local, peer netip.AddrPort) (*Conn, error) {
 	if local.IsValid() {
 		if err := unix.Bind(c.fd, sockaddr(local)); err != nil {
 			c.Close()
-			return nil, fmt.Errorf("open a socket from %v to %v: %w", local, peer, hint(err))
+			return nil, fmt.Errorf("open a socket from %v to %v: %w", local, peer, withHint(err))
 		}
 	}
 	if err := unix.Connect(c.fd, sockaddr(peer)); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("connect to %v: %w", peer, hint(err))
+		return nil, fmt.Errorf("connect to %v: %w", peer, withHint(err))
 	}
 	c.peer = peer
 	c.local = c.name()
@@ -79,7 +81,7 @@ func DialFrom(local, peer netip.AddrPort) (*Conn, error) {
 func open() (*Conn, error) {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
 	if err != nil {
-		return nil, hint(err)
+		return nil, withHint(err)
 	}
 	c := &Conn{fd: fd}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0); err != nil {
@@ -232,21 +234,21 @@ func (c *Conn) Send(q *Queue) (sent int, err error) {
 	return sent, err
 }
 
-// hint adds to a socket error how to mend it.
-func hint(err error) error {
+// withHint adds to a socket error how to fix it.
+func withHint(err error) error {
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		return fmt.Errorf("%w: another program has the port; stop it or choose another (who: ss -lunp)", err)
+		return hint.Errorf("stop the program that has the port (ss -lunp names it), or choose another port", "%w: another program has the port", err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: no interface of this host has the address (ip address)", err)
+		return hint.Errorf("choose an address that ip address lists", "%w: no interface of this host has the address", err)
 	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w: ports below 1024 need CAP_NET_BIND_SERVICE", err)
+		return hint.Add(err, "run as root or with CAP_NET_BIND_SERVICE, which ports below 1024 need")
 	case errors.Is(err, unix.EMFILE):
-		return fmt.Errorf("%w: raise the limit of open files (ulimit -n, LimitNOFILE=)", err)
+		return hint.Add(err, "raise the limit of open files (ulimit -n, LimitNOFILE=)")
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		return fmt.Errorf("%w: the kernel was started with ipv6.disable=1; use net.ipv6.conf.all.disable_ipv6=1 instead, which leaves IPv6 sockets for IPv4", err)
+		return hint.Errorf("use net.ipv6.conf.all.disable_ipv6=1 instead, which leaves IPv6 sockets for IPv4", "%w: the kernel was started with ipv6.disable=1", err)
 	case errors.Is(err, unix.ENETUNREACH):
-		return fmt.Errorf("%w: no route to it (ip route)", err)
+		return hint.Errorf("add a route (ip route)", "%w: no route to it", err)
 	}
 	return os.NewSyscallError("socket", err)
 }

@@ -23,12 +23,12 @@ const wakeA = -1
 func NewPoller(size int) (*Poller, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("make an epoll instance: %w", hint(err))
+		return nil, fmt.Errorf("make an epoll instance: %w", withHint(err))
 	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		unix.Close(epoll)
-		return nil, fmt.Errorf("make an eventfd: %w", hint(err))
+		return nil, fmt.Errorf("make an eventfd: %w", withHint(err))
 	}
 	p := &Poller{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, size)}
 	if err := p.Add(wake, Event{A: wakeA}); err != nil {

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func listenOn(t *testing.T, addr string) *Conn {
@@ -317,7 +320,7 @@ func TestSendWhole(t *testing.T) {
 	}
 }
 
-func TestErrorsNameTheMend(t *testing.T) {
+func TestErrorsSayHowToFixThem(t *testing.T) {
 	taken := listenOn(t, "127.0.0.1:0")
 	for addr, want := range map[string]string{
 		taken.Local().String(): "ss -lunp",
@@ -327,7 +330,7 @@ func TestErrorsNameTheMend(t *testing.T) {
 		if err == nil {
 			c.Close()
 			t.Errorf("%s: no error", addr)
-		} else if !bytes.Contains([]byte(err.Error()), []byte(want)) {
+		} else if !strings.Contains(err.Error()+hint.Of(err), want) {
 			t.Errorf("%s: %v, want a hint at %q", addr, err, want)
 		}
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // Caught with netsniff-ng on loopback, whole conversations with openssl s_server -listen: openssl s_client 3.0, and

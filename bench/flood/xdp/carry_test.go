@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
-	"github.com/dtlsguard/dtlsguard/frontend/hello/hellotest"
 )
 
 // What a socket sends to the flood's destination comes out of the generator, whole, and nothing that it sends elsewhere or when

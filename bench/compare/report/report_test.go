@@ -1,0 +1,44 @@
+package report
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+)
+
+// The page of a stored run has its drawings and tables, and nothing from elsewhere.
+func TestPageOfAStoredRun(t *testing.T) {
+	r, err := result.Load("../../results/2026-11-25-xeon-2cpu.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	curve := make([]float64, len(result.CurveAt))
+	for i := range curve {
+		curve[i] = float64(100 + i)
+	}
+	r.Outcomes = append(r.Outcomes, &result.Outcome{Name: "streams", Streams: []result.Stream{
+		{Subject: "<a>", Size: 100, Valid: 1, Rounds: 1, PerCore: result.Spread{Median: 1, Low: 1, High: 1}, Curve: curve}, {Subject: "b", Size: 100, Skipped: "why & how"},
+	}})
+	flooded := result.Handshakes{Subject: "guard", Flood: "much", Offered: 1e6, Tried: 2}
+	flooded.Sum([]float64{3})
+	disturbed := result.Handshakes{Subject: "nobody's", Flood: "much", Tried: 2, Disturbed: []string{"stolen"}}
+	r.Outcomes = append(r.Outcomes, &result.Outcome{Name: "more", Handshakes: []result.Handshakes{flooded, disturbed}})
+	var page strings.Builder
+	if err := Write(&page, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"OpenSSL DTLSv1_listen", "Handshakes of real clients", "Latency of a round trip", "&lt;a&gt;", "why &amp; how", "PROJECTION", "Time of a handshake by flood: guard"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if n := strings.Count(page.String(), "<svg "); n != 8 { // peers, two of stored handshakes, two of streams, three of handshakes
+		t.Errorf("%d drawings", n)
+	}
+	for _, bad := range []string{"<script", "<link", "<img", " src=", "@import", "<a>"} {
+		if strings.Contains(page.String(), bad) {
+			t.Errorf("the page has %q", bad)
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+)
+
+// sizes are those of an outcome's streams.
+func sizes(o *result.Outcome) (all []int) {
+	for i := range o.Streams {
+		if s := o.Streams[i].Size; !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// latency draws the share of round trips that took no longer, for one size.
+func latency(o *result.Outcome, size int) *plot.Chart {
+	var curves []curve
+	for i := range o.Streams {
+		if s := &o.Streams[i]; s.Size == size {
+			curves = append(curves, curve{s.Subject, s.Curve, 1})
+		}
+	}
+	return distribution(fmt.Sprintf("Latency of a round trip of %d bytes on established flows", size), "us", "round trips that took no longer, %", curves)
+}
+
+// throughput draws round trips a second of CPU time, for one size.
+func throughput(o *result.Outcome, size int) *plot.Bars {
+	b := &plot.Bars{Title: fmt.Sprintf("Round trips of %d bytes on established flows", size), Unit: "round trips a second of CPU time"}
+	for i := range o.Streams {
+		if s := &o.Streams[i]; s.Size == size && s.PerCore.Median > 0 {
+			b.Bars = append(b.Bars, plot.Bar{Name: s.Subject, Value: s.PerCore.Median, Low: s.PerCore.Low, High: s.PerCore.High})
+		}
+	}
+	return b
+}

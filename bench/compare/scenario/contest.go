@@ -1,0 +1,132 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+)
+
+// Contest puts subjects under the same flood, in turn, several times over.
+type Contest struct {
+	Name     string
+	Title    string
+	Template xdp.Template // of the flood, for subjects that have none of their own
+	Subjects []*Subject
+	Compare  []Comparison
+}
+
+// Comparison is a ratio of the medians of two subjects, by their place in the contest.
+type Comparison struct {
+	A, B int
+	Want float64 // at least; 0: nothing is promised
+}
+
+// Estimate is about how long the contest takes.
+func (c *Contest) Estimate(s *Settings) (all time.Duration) {
+	for _, subject := range c.Subjects {
+		if subject.Skip == "" {
+			look := settle + s.Window/lookShare
+			all += time.Duration(s.Rounds) * (setUp + s.Window + time.Duration(min(3, len(subject.Rates)))*look)
+			all += time.Duration(max(0, len(subject.Rates)-3)) * look
+		}
+	}
+	return all
+}
+
+// Run holds the contest.
+func (c *Contest) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: c.Name, Title: c.Title, Rows: make([]result.Row, len(c.Subjects))}
+	for i, subject := range c.Subjects {
+		o.Rows[i] = result.Row{Subject: subject.Name, Skipped: subject.Skip}
+	}
+	// Interleaved, so that what changes with time changes for all.
+	for round := range s.Rounds {
+		for i, subject := range c.Subjects {
+			if subject.Skip != "" {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			run, err := c.once(subject, s)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", c.Name, subject.Name, err)
+			}
+			o.Rows[i].Runs = append(o.Rows[i].Runs, run)
+			fmt.Fprintf(s.Progress, "%s %d/%d %s: %s\n", c.Name, round+1, s.Rounds, subject.Name, line(&run))
+		}
+	}
+	for i := range o.Rows {
+		o.Rows[i].Sum(s.KeepDisturbed)
+	}
+	for _, p := range c.Compare {
+		a, b := &o.Rows[p.A], &o.Rows[p.B]
+		r := result.Ratio{A: a.Subject, B: b.Subject, Want: p.Want}
+		if a.Median > 0 && b.Median > 0 {
+			r.Ratio = a.Median / b.Median
+		}
+		o.Ratios = append(o.Ratios, r)
+	}
+	return o, nil
+}
+
+// lookShare of a window is what a look at each rate takes: a rough one suffices to find the peak.
+const lookShare = 4
+
+// once makes a bed, has one run in it, and checks the answers.
+func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err error) {
+	t := c.Template
+	if s.Template != nil {
+		t = *s.Template
+	}
+	b, err := newBed(s, &t)
+	if err != nil {
+		return run, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	best, err := b.best(s, settings.Window/lookShare)
+	if err != nil {
+		return run, err
+	}
+	if run, err = b.measure(best, settings.Window); err != nil {
+		return run, err
+	}
+	run.PerCore = s.Handled(&run)
+	if s.Rates == nil && !s.Wall {
+		run.PerCore /= max(run.Busy, 1e-9)
+	}
+	run.Disturbed = disturbances(s, &run)
+	if run.PerCore == 0 {
+		run.Disturbed = append([]string{silence(&run)}, run.Disturbed...)
+	}
+	return run, b.checkAnswers(t)
+}
+
+// best finds the rate at which the subject handles most: the first time among all, then beside the one of before.
+func (b *Bed) best(s *Subject, window time.Duration) (rate float64, err error) {
+	if len(s.Rates) == 1 {
+		return s.Rates[0], nil
+	}
+	from, to := 0, len(s.Rates)
+	if s.tried {
+		from, to = max(0, s.peak-1), min(to, s.peak+2)
+	}
+	var most float64
+	for i := from; i < to; i++ {
+		run, err := b.measure(s.Rates[i], window)
+		if err != nil {
+			return 0, err
+		}
+		if h := s.Handled(&run); h > most {
+			most, s.peak, s.tried = h, i, true
+		}
+	}
+	if s.tried {
+		rate = s.Rates[s.peak]
+	}
+	return rate, nil
+}

@@ -1,0 +1,174 @@
+package scenario
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/ipv4"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+)
+
+// crowdSources are the addresses of many clients, none of them a source of the flood; crowdPorts that many ports at
+// each of them.
+const (
+	crowdSources = "198.18.64.0/18"
+	crowdPorts   = 4
+	crowdAtOnce  = 128 // questions, half of what a veth's ring takes
+	crowdPause   = 200 * time.Millisecond
+	crowdStalls  = 10 // pauses without any answer after which there will be none
+)
+
+// withFlows gives the guard verified flows up to each of the numbers, and calls then at each.
+func (b *Bed) withFlows(numbers []int, then func(n int) error) error {
+	if err := b.crowdRoutes(); err != nil {
+		return err
+	}
+	var crowd []*crowdPort
+	defer func() {
+		for _, p := range crowd {
+			p.conn.Close()
+		}
+	}()
+	made := 0
+	for _, n := range numbers {
+		for made < n {
+			if len(crowd) == 0 || crowd[len(crowd)-1].made == crowdAddresses {
+				p, err := b.crowdPort(len(crowd))
+				if err != nil {
+					return err
+				}
+				crowd = append(crowd, p)
+			}
+			p := crowd[len(crowd)-1]
+			want := min(n-made, crowdAddresses-p.made, crowdAtOnce)
+			if err := p.verify(b.Service, want); err != nil {
+				return fmt.Errorf("after %d flows: %w", made, err)
+			}
+			made += want
+		}
+		if err := then(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// crowdAddresses are those of crowdSources but the first and the last.
+const crowdAddresses = 1<<14 - 2
+
+// crowdRoutes has the crowd's addresses be the client's, and the guard know it and have ports for them all.
+func (b *Bed) crowdRoutes() error {
+	_, sources, err := net.ParseCIDR(crowdSources)
+	if err != nil {
+		return err
+	}
+	if err := b.Lab.Middle.Do(func() error {
+		if err := netlink.RouteAdd(&netlink.Route{Dst: sources, Gw: lab.Client4.AsSlice()}); err != nil {
+			return fmt.Errorf("route to many clients: %w", err)
+		}
+		return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte("1024 65535"), 0)
+	}); err != nil {
+		return err
+	}
+	return b.Lab.Client.Do(func() error {
+		lo, err := interfaceNamed("lo")
+		if err != nil {
+			return err
+		}
+		const local, host = 255, 254 // the table of own addresses, and the scope that they have
+		if err := netlink.RouteAdd(&netlink.Route{Dst: sources, LinkIndex: lo.Index, Type: 2 /* RTN_LOCAL */, Table: local, Scope: host}); err != nil {
+			return fmt.Errorf("make many addresses the client's: %w", err)
+		}
+		return nil
+	})
+}
+
+// crowdPort is a socket that has a port of all the crowd's addresses.
+type crowdPort struct {
+	conn   net.PacketConn
+	packet *ipv4.PacketConn
+	made   int // flows, one for each address from the first on
+}
+
+func (b *Bed) crowdPort(i int) (p *crowdPort, err error) {
+	const firstPort = 2000
+	if i == crowdPorts {
+		return nil, fmt.Errorf("no more than %d flows", crowdPorts*crowdAddresses)
+	}
+	p = new(crowdPort)
+	err = b.Lab.Client.Do(func() (err error) {
+		p.conn, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", firstPort+i))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.packet = ipv4.NewPacketConn(p.conn)
+	if err := p.packet.SetControlMessage(ipv4.FlagDst, true); err != nil {
+		p.conn.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// verify does the cookie exchange for the next n addresses: a HelloVerifyRequest is answered, and what else comes is
+// the server's word that its client was verified.
+func (p *crowdPort) verify(service netip.AddrPort, n int) error {
+	done := make(map[[4]byte]bool, n)
+	buf := make([]byte, recordRoom)
+	for range crowdStalls {
+		for i := range n {
+			if a := crowdAddress(p.made + i); !done[a] {
+				if err := p.send(hellotest.New().Bytes(), a, service); err != nil {
+					return err
+				}
+			}
+		}
+		for len(done) < n {
+			if err := p.conn.SetReadDeadline(time.Now().Add(crowdPause)); err != nil {
+				return err
+			}
+			k, to, _, err := p.packet.ReadFrom(buf)
+			if os.IsTimeout(err) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			const helloVerify, typeAt, cookieAt = 3, 13, 27
+			a := [4]byte(to.Dst.To4())
+			if k <= cookieAt || buf[typeAt] != helloVerify {
+				done[a] = true
+				continue
+			}
+			second := hellotest.New()
+			second.MessageSeq, second.RecordSeq = 1, 1
+			second.Cookie = append(second.Cookie, buf[cookieAt+1:cookieAt+1+int(buf[cookieAt])]...)
+			if err := p.send(second.Bytes(), a, service); err != nil {
+				return err
+			}
+		}
+		if len(done) == n {
+			p.made += n
+			return nil
+		}
+	}
+	return fmt.Errorf("%d of %d clients were not let through", n-len(done), n)
+}
+
+func (p *crowdPort) send(d []byte, from [4]byte, service netip.AddrPort) error {
+	_, err := p.packet.WriteTo(d, &ipv4.ControlMessage{Src: from[:]}, net.UDPAddrFromAddrPort(service))
+	return err
+}
+
+// crowdAddress is the i-th of the crowd's.
+func crowdAddress(i int) [4]byte {
+	i++ // not the network's own
+	return [4]byte{198, 18, byte(64 + i>>8), byte(i)}
+}

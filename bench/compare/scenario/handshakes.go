@@ -1,0 +1,208 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+)
+
+const (
+	// handshakeRate is how many clients come a second, whatever becomes of those before: so few that it is the flood that
+	// they wait for and not each other, and that the flood, which waits for them, comes nine tenths of the time.
+	handshakeRate = 50
+	// handshakePatience sees retransmissions after 1, 3 and 7 s (RFC 6347 section 4.2.4.1), and an answer to the last.
+	handshakePatience = 8 * time.Second
+)
+
+// Trial has real clients do handshakes with a real server during a flood of several rates.
+type Trial struct {
+	Name, Title string
+	Template    xdp.Template
+	Subjects    []*Subject // the guard is the first
+	Levels      []level
+}
+
+// level is a flood's rate as a share of what the guard can answer; -1: all of the generator's.
+type level struct {
+	name  string
+	share float64
+}
+
+// levels begin where a server with sockets is at its limit; beyond the guard's rate the link is the first to lose.
+var levels = []level{
+	{"none", 0}, {"a 20th of the guard's rate", 0.05}, {"a quarter of the guard's rate", 0.25}, {"half of the guard's rate", 0.5},
+	{"three quarters of the guard's rate", 0.75}, {"the guard's rate", 1}, {"all of the generator's", -1},
+}
+
+// inlineTrial is the server with the guard's program before it, which answers in the kernel, and alone.
+func inlineTrial(w *Workshop) (*Trial, error) {
+	t, err := xdp.FirstHello(question())
+	if err != nil {
+		return nil, err
+	}
+	server, err := newServer("openssl", w)
+	guarded := &Subject{Name: "dtlsguard xdp, inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Bed) error {
+		if err := server.start(b, "trust"); err != nil { // any cookie: the guard has looked at it
+			return err
+		}
+		return startGuard(b, guardOptions{})
+	}}
+	alone := &Subject{Name: "no guard", At: xdp.Stack, Skip: reason(err), Start: func(b *Bed) error { return server.start(b, "") }}
+	guarded.Clients, alone.Clients = true, true
+	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels}, nil
+}
+
+// Estimate is about how long the trial takes.
+func (t *Trial) Estimate(s *Settings) (all time.Duration) {
+	const last = handshakePatience / 2 // of the last clients, if some of them fail
+	for _, subject := range t.Subjects {
+		if subject.Skip == "" {
+			all += setUp + time.Duration(s.Handshakes)*time.Second/handshakeRate + last
+		}
+	}
+	return all*time.Duration(len(t.Levels)) + setUp + s.Window
+}
+
+// Run tries each subject at each level.
+func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: t.Name, Title: t.Title}
+	for _, subject := range t.Subjects {
+		if subject.Skip != "" {
+			o.Rows = append(o.Rows, result.Row{Subject: subject.Name, Skipped: subject.Skip})
+		}
+	}
+	if len(o.Rows) > 0 { // one is nothing without the other
+		return o, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	most, err := t.mostAnswers(s)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.Name, err)
+	}
+	for _, l := range t.Levels {
+		for i, subject := range t.Subjects {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			h, err := t.try(subject, l, most, s)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", t.Name, subject.Name, err)
+			}
+			h.Promised = i == 0 && l.share > 0
+			o.Handshakes = append(o.Handshakes, *h)
+			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d, p50 %.1f ms, p99 %.1f ms %v\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried, h.P50, h.P99, h.Disturbed)
+		}
+	}
+	return o, nil
+}
+
+// mostAnswers is how many answers a second the guard gives here.
+func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
+	b, err := newBed(guardSubject("guard", guardOptions{}), &t.Template)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	run, err := b.measure(0, s.Window)
+	if err == nil && run.Right == 0 {
+		err = errors.New("the guard gave no answer")
+	}
+	return run.Right, err
+}
+
+func (t *Trial) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
+	b, err := newBed(subject, &t.Template)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	h = &result.Handshakes{Subject: subject.Name, Flood: l.name, Tried: s.Handshakes}
+	during := func(f func() error) error { return b.under(max(0, l.share*most), f) }
+	if l.share == 0 {
+		during = func(f func() error) error { return f() }
+	}
+	var from, to reading
+	err = during(func() (err error) {
+		time.Sleep(settle)
+		if from, err = b.read(); err != nil {
+			return err
+		}
+		if err := b.handshakes(h); err != nil {
+			return err
+		}
+		to, err = b.read()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	run := b.difference(&from, &to)
+	h.Offered, h.Busy = run.Offered, run.Busy
+	if run.Offered > 0 {
+		h.LinkLoss = max(0, 1-run.Received/run.Offered)
+	}
+	if !s.KeepDisturbed {
+		h.Disturbed = intrusions(&run)
+	}
+	return h, nil
+}
+
+// handshakes begins h.Tried of them, each when it is due, and fills in what became of them.
+func (b *Bed) handshakes(h *result.Handshakes) error {
+	var mu sync.Mutex
+	var took []float64
+	var all sync.WaitGroup
+	err := b.Lab.Client.Do(func() error {
+		ticks := time.NewTicker(time.Second / handshakeRate)
+		defer ticks.Stop()
+		for range h.Tried {
+			<-ticks.C
+			conn, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(b.Service))
+			if err != nil {
+				return err
+			}
+			all.Go(func() {
+				began := time.Now()
+				if handshake(conn) != nil {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, float64(time.Since(began))/float64(time.Millisecond))
+			})
+		}
+		return nil
+	})
+	all.Wait()
+	h.Sum(took)
+	return err
+}
+
+// handshake does one over conn, and closes it.
+func handshake(conn *net.UDPConn) error {
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), handshakePatience)
+	defer cancel()
+	client, err := dtls.ClientWithOptions(&connected{conn}, conn.RemoteAddr(), dtls.WithInsecureSkipVerify(true))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.HandshakeContext(ctx)
+}
+
+// connected is a connected socket where one that is not is wanted.
+type connected struct{ *net.UDPConn }
+
+// WriteTo sends to the peer, whatever address is given.
+func (c *connected) WriteTo(p []byte, _ net.Addr) (int, error) { return c.Write(p) }

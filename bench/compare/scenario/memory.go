@@ -1,0 +1,231 @@
+package scenario
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+)
+
+// Holdings looks at the memory of daemons, each in several states, one after the other.
+type Holdings struct {
+	Name, Title string
+	Template    xdp.Template
+	Daemons     []holder
+	Flows       []int // verified ones that a daemon is given, ascending
+}
+
+// holder is a daemon with or without a socket for each flow.
+type holder struct {
+	*Subject
+	sockets bool
+}
+
+// heldFlows are some, and nearly all that a daemon takes.
+var heldFlows = []int{10000, 60000}
+
+func memory(e *Entry, w *Workshop) (Scenario, error) {
+	t, err := xdp.FirstHello(question())
+	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", w, true), true}, {inlineHolder(w), false}}, heldFlows}, err
+}
+
+// inlineHolder is the daemon before a server that takes any cookie and forgets its clients.
+func inlineHolder(w *Workshop) *Subject {
+	d, err := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
+	return &Subject{Name: "inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Bed) error {
+		if err := b.echo(b.Lab.Middle, b.Service); err != nil {
+			return err
+		}
+		return d.inline(b)
+	}}
+}
+
+// Estimate is about how long it takes.
+func (h *Holdings) Estimate(s *Settings) (all time.Duration) {
+	const flowsEach = 100 * time.Microsecond
+	for _, d := range h.Daemons {
+		if d.Skip == "" {
+			all += setUp + settle + s.Window + time.Duration(slices.Max(h.Flows))*flowsEach
+		}
+	}
+	return all
+}
+
+// Run looks once in each state: there is little chance in it.
+func (h *Holdings) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+	o := &result.Outcome{Name: h.Name, Title: h.Title}
+	for _, d := range h.Daemons {
+		if d.Skip != "" {
+			o.Memory = append(o.Memory, result.Memory{Subject: d.Name, Skipped: d.Skip})
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := h.look(o, d, s); err != nil {
+			return nil, fmt.Errorf("%s, %s: %w", h.Name, d.Name, err)
+		}
+	}
+	return o, nil
+}
+
+// look looks at one daemon.
+func (h *Holdings) look(o *result.Outcome, d holder, s *Settings) (err error) {
+	flows, tooMany := h.Flows, error(nil)
+	if d.sockets {
+		flows, tooMany = affordable(h.Flows)
+	}
+	b, err := newBed(d.Subject, &h.Template)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	look := func(state string) error {
+		m, err := b.held(d.Name + ", " + state)
+		if err == nil {
+			o.Memory = append(o.Memory, m)
+			fmt.Fprintf(s.Progress, "%s %s: %d KiB resident, %d KiB of maps\n", h.Name, m.Subject, m.Resident>>10, m.MapBytes()>>10)
+		}
+		return err
+	}
+	if err := look("idle"); err != nil {
+		return err
+	}
+	if err := b.under(0, func() error {
+		time.Sleep(settle + s.Window)
+		return look("during a flood")
+	}); err != nil {
+		return err
+	}
+	if err := b.withFlows(flows, func(n int) error { return look(withFlows(n)) }); err != nil {
+		return err
+	}
+	for _, n := range h.Flows[len(flows):] {
+		o.Memory = append(o.Memory, result.Memory{Subject: d.Name + ", " + withFlows(n), Skipped: tooMany.Error()})
+	}
+	return nil
+}
+
+func withFlows(n int) string { return fmt.Sprintf("%d verified flows", n) }
+
+// affordable are those numbers of flows, ascending, for which a process here may have a socket each, and why not the
+// rest. It raises the limit where it may.
+func affordable(numbers []int) ([]int, error) {
+	const others = 1000 // files of a daemon that are no flow's
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, fmt.Errorf("read limit of open files: %w", err)
+	}
+	for i, n := range numbers {
+		want := unix.Rlimit{Cur: limit.Cur, Max: uint64(n + others)}
+		if want.Max <= limit.Max {
+			continue
+		}
+		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &want, nil); err != nil {
+			return numbers[:i], fmt.Errorf("a proxy has a socket for each flow, and needs a limit of %d open files, which is %d here and cannot be raised (ulimit -Hn %[1]d, or CAP_SYS_RESOURCE): %[3]w", want.Max, limit.Max, err)
+		}
+		limit = want
+	}
+	return numbers, nil
+}
+
+// held is what the daemon has now.
+func (b *Bed) held(state string) (m result.Memory, err error) {
+	m.Subject = state
+	if m.Resident, err = resident(b.daemon); err != nil {
+		return m, err
+	}
+	m.Maps, err = mapsOf(b.daemon)
+	return m, err
+}
+
+// resident is the memory of a process that is in RAM, in bytes.
+func resident(pid int) (uint64, error) {
+	value, err := field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSuffix(value, " kB"), 10, 64)
+	return n << 10, err
+}
+
+// field is the value of a line of a file of /proc; "" if there is no such line.
+func field(path, key string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		if name, value, ok := strings.Cut(s.Text(), ":"); ok && name == key {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", s.Err()
+}
+
+// mapsOf are the BPF maps that a process has open, largest first, each once.
+func mapsOf(pid int) (all []result.MapSize, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	for _, f := range files {
+		id, err := field(f, "map_id")
+		if errors.Is(err, fs.ErrNotExist) || (err == nil && (id == "" || seen[id])) {
+			continue // closed meanwhile, no map, or known
+		}
+		if err != nil {
+			return nil, err
+		}
+		seen[id] = true
+		m, err := mapSize(f, id)
+		if err != nil {
+			return nil, fmt.Errorf("map %s: %w", id, err)
+		}
+		all = append(all, m)
+	}
+	slices.SortStableFunc(all, func(a, b result.MapSize) int { return int(b.Bytes>>4) - int(a.Bytes>>4) })
+	return all, nil
+}
+
+// mapSize reads that of one map from what /proc says of a descriptor.
+func mapSize(fdinfo, id string) (m result.MapSize, err error) {
+	bytes, err := field(fdinfo, "memlock")
+	if err != nil {
+		return m, err
+	}
+	if m.Bytes, err = strconv.ParseUint(bytes, 10, 64); err != nil {
+		return m, err
+	}
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return m, err
+	}
+	handle, err := ebpf.NewMapFromID(ebpf.MapID(n))
+	if err != nil {
+		return m, err
+	}
+	defer handle.Close()
+	info, err := handle.Info()
+	if err != nil {
+		return m, err
+	}
+	m.Name = info.Name
+	return m, nil
+}

@@ -1,0 +1,86 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+)
+
+// Settings of all scenarios.
+type Settings struct {
+	Window time.Duration // of one run
+	Rounds int           // runs of each subject
+	// Handshakes are those that clients try at each level of a flood.
+	Handshakes int
+	// Disturbed runs count too. For trying things out: the figures mean nothing.
+	KeepDisturbed bool
+	Progress      io.Writer
+}
+
+// Scenario can be run, and knows about how long that takes. When its context ends it stops after the run of that time,
+// and leaves nothing.
+type Scenario interface {
+	Run(context.Context, *Settings) (*result.Outcome, error)
+	Estimate(*Settings) time.Duration
+}
+
+// Entry is a scenario that can be made.
+type Entry struct {
+	Name, Title string
+	make        func(e *Entry, w *Workshop) (Scenario, error)
+}
+
+// Make readies the scenario. w makes what it needs.
+func (e *Entry) Make(w *Workshop) (Scenario, error) {
+	s, err := e.make(e, w)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", e.Name, err)
+	}
+	return s, nil
+}
+
+// Entries are all there are, in the order of the report. What is compared is promised in bench/README.md.
+var Entries = []Entry{
+	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", contest(swapContest)},
+	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", contest(peersContest)},
+	{"paths", "ClientHellos answered in each way that the guard has, in overload", contest(pathsContest)},
+	{"formats", "ClientHellos answered in the kernel by the daemon, by kind of cookie", contest(formatsContest)},
+	{"workers", "ClientHellos answered by workers, in overload and at their peak", contest(workersContest)},
+	{"junk", "datagrams that are no DTLS, dropped", contest(junkContest)},
+	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", contest(wrongCookieContest)},
+	{"size", "answers with few and many services and verified flows", contest(sizeContest)},
+	{"frames", "answers to ClientHellos of several sizes", contest(framesContest)},
+	{"scaling", "answers a second with everything, the generator too, on one CPU and on two", contest(scalingContest)},
+	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", trial(inlineTrial)},
+	{"streams", "established flows through the guard, nginx and neither", streams},
+	{"memory", "what the daemon holds", memory},
+	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
+}
+
+func contest(ready func(w *Workshop) (*Contest, error)) func(*Entry, *Workshop) (Scenario, error) {
+	return func(e *Entry, w *Workshop) (Scenario, error) {
+		c, err := ready(w)
+		if err != nil {
+			return nil, err
+		}
+		c.Name, c.Title = e.Name, e.Title
+		return c, nil
+	}
+}
+
+func trial(ready func(w *Workshop) (*Trial, error)) func(*Entry, *Workshop) (Scenario, error) {
+	return func(e *Entry, w *Workshop) (Scenario, error) {
+		t, err := ready(w)
+		if err != nil {
+			return nil, err
+		}
+		t.Name, t.Title = e.Name, e.Title
+		return t, nil
+	}
+}
+
+// setUp is what it takes to make a bed with something in it and to remove it, and to start and end a flood.
+const setUp = 900 * time.Millisecond

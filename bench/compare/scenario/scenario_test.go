@@ -1,0 +1,226 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bpf"
+)
+
+// left fails the test if this process has left a network namespace.
+func left(t *testing.T) {
+	t.Helper()
+	names, err := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
+	if err != nil || len(names) > 0 {
+		t.Errorf("left over: %v %v", names, err)
+	}
+}
+
+func bed(t *testing.T, s *Subject, tp *xdp.Template) *Bed {
+	t.Helper()
+	if s.Skip != "" {
+		t.Skip(s.Skip)
+	}
+	b, err := newBed(s, tp)
+	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
+		t.Skip("needs root: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+		left(t)
+	})
+	return b
+}
+
+func firstHello(t *testing.T) xdp.Template {
+	t.Helper()
+	tp, err := xdp.FirstHello(question())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tp
+}
+
+// Each subject answers what its Handled counts, at a rate that any machine keeps up with.
+func TestSubjectsAnswer(t *testing.T) {
+	w := NewWorkshop(t.TempDir())
+	for _, s := range []*Subject{
+		guardSubject("guard", guardOptions{services: 3, flows: 5}), roundSubject(), serverSubject("openssl", w),
+		guardSubject("generic", guardOptions{mode: bpf.AttachGeneric}),
+	} {
+		if s.Name == "generic" {
+			s.At = xdp.Stack
+		}
+		t.Run(s.Name, func(t *testing.T) {
+			tp := firstHello(t)
+			b := bed(t, s, &tp)
+			run, err := b.measure(20000, 300*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s.Handled(&run) == 0 || run.Received == 0 || (run.Offered == 0) != b.round {
+				t.Errorf("nothing handled: %+v", run)
+			}
+			if err := b.checkAnswers(tp); err != nil {
+				t.Error(err)
+			}
+			answers, err := b.counter.Answers()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.key != nil && (answers.All != answers.Right || answers.Bytes != 102*answers.All) {
+				t.Errorf("answers %+v", answers)
+			}
+		})
+	}
+}
+
+func TestDropsAreReceived(t *testing.T) {
+	junk, err := xdp.Junk(junkSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Subject{guardSubject("guard", guardOptions{}), dropSubject()} {
+		t.Run(s.Name, func(t *testing.T) {
+			b := bed(t, s, &junk)
+			run, err := b.measure(20000, 300*time.Millisecond)
+			if err != nil || run.Received == 0 || run.Answers != 0 {
+				t.Errorf("%+v, %v", run, err)
+			}
+		})
+	}
+}
+
+// A subject that does not start leaves nothing.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	tp := firstHello(t)
+	bed(t, swapSubject(), &tp) // skips without privileges
+	broken := errors.New("broken")
+	s := &Subject{Name: "broken", Start: func(*Bed) error { return broken }}
+	if _, err := newBed(s, &tp); !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+	names, _ := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
+	if len(names) != 3 { // those of the bed above
+		t.Errorf("namespaces %v", names)
+	}
+}
+
+func TestDisturbances(t *testing.T) {
+	for name, c := range map[string]struct {
+		run  result.Run
+		good bool
+	}{
+		"good":              {result.Run{Busy: 0.99}, true},
+		"stolen":            {result.Run{Busy: 0.7, Steal: 0.3}, false},
+		"generator slow":    {result.Run{Busy: 0.1, Idle: 0.9}, false},
+		"others on the CPU": {result.Run{Busy: 0.8, Others: 0.2}, false},
+	} {
+		if why := disturbances(&Subject{}, &c.run); (why == nil) != c.good {
+			t.Errorf("%s: %v", name, why)
+		}
+	}
+}
+
+func TestSilenceIsSaid(t *testing.T) {
+	for want, run := range map[string]result.Run{
+		"no packet came": {Offered: 1e6}, "silent": {Offered: 1e6, Received: 1e5}, "none of its answers": {Offered: 1e6, Received: 1e5, Answers: 1e5},
+	} {
+		if why := silence(&run); !strings.Contains(why, want) {
+			t.Errorf("%+v: %s", run, why)
+		}
+	}
+}
+
+func TestCPUTimeIsRead(t *testing.T) {
+	a, err := readCPU(subjectCPU)
+	if err != nil {
+		t.Skip(err) // one CPU
+	}
+	time.Sleep(50 * time.Millisecond)
+	b, err := readCPU(subjectCPU)
+	if d := b.minus(a); err != nil || d.busy+d.idle+d.steal <= 0 {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := readCPU(1 << 20); err == nil {
+		t.Error("read the time of a CPU that is not there")
+	}
+	if own, err := runtimes([]int{os.Getpid()}); err != nil || own <= 0 {
+		t.Errorf("own run time %v, %v", own, err)
+	}
+	if _, err := runtimes([]int{1 << 22}); err == nil {
+		t.Error("run time of a process that cannot be there (PID_MAX_LIMIT)")
+	}
+}
+
+// Real clients get through to the real server, with the guard and without, while a small flood comes.
+func TestHandshakesSucceed(t *testing.T) {
+	trial, err := inlineTrial(NewWorkshop(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range trial.Subjects {
+		t.Run(s.Name, func(t *testing.T) {
+			b := bed(t, s, &trial.Template)
+			h := result.Handshakes{Tried: 5}
+			if err := b.under(1000, func() error {
+				time.Sleep(settle)
+				return b.handshakes(&h)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if h.Succeeded != h.Tried || h.P50 <= 0 || h.P99 < h.P50 {
+				t.Errorf("%+v", h)
+			}
+			answers, err := b.counter.Answers()
+			if err != nil || answers.Right == 0 {
+				t.Errorf("the flood's answers: %+v, %v", answers, err)
+			}
+		})
+	}
+}
+
+// Who answers nothing has no figure, but a reason.
+func TestSilentSubjectHasNoFigure(t *testing.T) {
+	tp := firstHello(t)
+	s := dropSubject()
+	s.Handled, s.Rates = rightAnswers, []float64{easy}
+	bed(t, s, &tp) // skips without privileges
+	c := &Contest{Name: "c", Template: tp, Subjects: []*Subject{s}}
+	o, err := c.Run(t.Context(), quick(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := result.Report{Outcomes: []*result.Outcome{o}}
+	if got := r.Missing(); len(got) != 1 || !strings.Contains(got[0], "silent") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestCostsAreFound(t *testing.T) {
+	const out = `goos: linux
+BenchmarkWorkerLoop/mode=trust-2         	  140527	      8493 ns/op	       132.7 ns/hello	       0 B/op
+BenchmarkCookie 	       2	         0 ns/op	       498.5 ns/cookie
+BenchmarkHash-2 	       7	       160.0 ns/crypto-hmac	       450.0 ns/hmac
+`
+	for i, want := range map[int]float64{0: 132.7, 4: 498.5, 5: 450, 6: 160} {
+		if v, err := costs[i].find(out); err != nil || v != want {
+			t.Errorf("%s: %v, %v, want %v", costs[i].subject, v, err, want)
+		}
+	}
+	if v, err := costs[1].find(out); err == nil {
+		t.Errorf("%s: %v, which is not there", costs[1].subject, v)
+	}
+}

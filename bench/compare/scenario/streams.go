@@ -1,0 +1,200 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+)
+
+const (
+	// streamFlows are established at the same time: few enough that all stay in every cache of who relays them.
+	streamFlows = 16
+	// streamRate is that of requests for latency, a second: half of what the slowest path here takes.
+	streamRate = 4000
+)
+
+// streamSizes are of requests and echoes, in bytes of UDP payload: a sensor's or a voice's, and a full record's.
+var streamSizes = []int{100, 1200}
+
+// Streams sends records on established flows by each of several ways, in turn, several times over, and has them
+// echoed by a server beyond the guard's namespace.
+type Streams struct {
+	Name, Title string
+	Paths       []*Subject
+}
+
+func streams(e *Entry, w *Workshop) (Scenario, error) {
+	return &Streams{Name: e.Name, Title: e.Title, Paths: []*Subject{
+		routePath(), inlinePath(), proxyPath("dtlsguard proxy", w, false), proxyPath("dtlsguard proxy behind XDP", w, true), nginxPath(w),
+	}}, nil
+}
+
+// Estimate is about how long it takes.
+func (t *Streams) Estimate(s *Settings) (all time.Duration) {
+	for _, p := range t.Paths {
+		if p.Skip == "" {
+			all += setUp + 2*s.Window*time.Duration(len(streamSizes))
+		}
+	}
+	return all * time.Duration(s.Rounds)
+}
+
+// sample is what one round found for one size. A load is disturbed or not as a whole.
+type sample struct {
+	rate, perCore, busy float64
+	latencies           []float64 // us, ascending
+	lost                float64
+	disturbed           []string
+}
+
+// Run measures each path.
+func (t *Streams) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+	samples := make([][]sample, len(t.Paths)*len(streamSizes))
+	for round := range s.Rounds {
+		for i, p := range t.Paths {
+			if p.Skip != "" {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			found, err := t.once(p, s)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", t.Name, p.Name, err)
+			}
+			for j, m := range found {
+				k := i*len(streamSizes) + j
+				samples[k] = append(samples[k], m)
+				fmt.Fprintf(s.Progress, "%s %d/%d %s, %d bytes: %.0f round trips/s, busy %.0f %%; p50 %.0f us %v\n",
+					t.Name, round+1, s.Rounds, p.Name, streamSizes[j], m.rate, 100*m.busy, result.Quantile(m.latencies, 0.5), m.disturbed)
+			}
+		}
+	}
+	o := &result.Outcome{Name: t.Name, Title: t.Title}
+	for i, p := range t.Paths {
+		for j, size := range streamSizes {
+			r := result.Stream{Subject: p.Name, Size: size, Skipped: p.Skip, Offered: streamRate}
+			summarise(&r, samples[i*len(streamSizes)+j], s.KeepDisturbed)
+			o.Streams = append(o.Streams, r)
+		}
+	}
+	return o, nil
+}
+
+// once has one round on a path.
+func (t *Streams) once(p *Subject, s *Settings) (found []sample, err error) {
+	b, err := newBed(p, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, b.Close()) }()
+	c, err := b.callers(streamFlows)
+	if err != nil {
+		return nil, err
+	}
+	for _, size := range streamSizes {
+		m, err := b.sample(c, size, s.Window)
+		if err != nil {
+			return nil, fmt.Errorf("%d bytes: %w", size, err)
+		}
+		found = append(found, m)
+	}
+	return found, nil
+}
+
+// sample takes one of either load.
+func (b *Bed) sample(c *callers, size int, window time.Duration) (m sample, err error) {
+	from, err := b.read()
+	if err != nil {
+		return m, err
+	}
+	echoes, err := c.saturate(size, window)
+	if err != nil {
+		return m, err
+	}
+	to, err := b.read()
+	if err != nil {
+		return m, err
+	}
+	run := b.difference(&from, &to)
+	m.rate, m.busy = float64(echoes)/run.Seconds, run.Busy
+	if run.Busy >= leastBusy {
+		m.perCore = m.rate / run.Busy
+	}
+	m.disturbed = intrusions(&run)
+	if m.latencies, m.lost, err = c.pace(size, streamRate, window); err != nil {
+		return m, err
+	}
+	end, err := b.read()
+	if err != nil {
+		return m, err
+	}
+	run = b.difference(&to, &end)
+	m.disturbed = append(m.disturbed, intrusions(&run)...)
+	slices.Sort(m.latencies)
+	return m, nil
+}
+
+// summarise fills in what the undisturbed samples say.
+func summarise(r *result.Stream, all []sample, keep bool) {
+	r.Rounds = len(all)
+	var rate, perCore, p50, p99, p999, every []float64
+	for i := range all {
+		m := &all[i]
+		if m.disturbed != nil && !keep {
+			r.Disturbed = m.disturbed[0]
+			continue
+		}
+		r.Valid++
+		rate = append(rate, m.rate)
+		if m.perCore > 0 {
+			perCore = append(perCore, m.perCore)
+		}
+		p50 = append(p50, result.Quantile(m.latencies, 0.5))
+		p99 = append(p99, result.Quantile(m.latencies, 0.99))
+		p999 = append(p999, result.Quantile(m.latencies, 0.999))
+		every = append(every, m.latencies...)
+		r.Busy += m.busy
+		r.Lost += m.lost
+	}
+	n := float64(max(1, r.Valid))
+	r.Busy, r.Lost = r.Busy/n, r.Lost/n
+	r.Rate, r.P50, r.P99, r.P999 = result.SpreadOf(rate), result.SpreadOf(p50), result.SpreadOf(p99), result.SpreadOf(p999)
+	if len(perCore) == r.Valid { // else the path was too quick for its clients
+		r.PerCore = result.SpreadOf(perCore)
+	}
+	if slices.Sort(every); len(every) > 0 {
+		for _, q := range result.CurveAt {
+			r.Curve = append(r.Curve, result.Quantile(every, q))
+		}
+	}
+}
+
+// serverSide takes the packet processing between guard and server off the CPU that is not its own, and starts
+// the server.
+func (b *Bed) serverSide(p *Subject) error {
+	err := b.Lab.Server.Do(func() error {
+		near, err := interfaceNamed(lab.ToMiddle)
+		if err != nil {
+			return err
+		}
+		return errors.Join(queued(near.Name), whole(near.Name), quietNAPI(near.Index))
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.Lab.Middle.Do(func() error {
+		return errors.Join(queued(lab.ToServer), whole(lab.ToServer), b.own(lab.ToServer, p))
+	}); err != nil {
+		return err
+	}
+	if err := b.Lab.Client.Do(func() error { return whole(lab.ToMiddle) }); err != nil {
+		return err
+	}
+	return b.echo(b.Lab.Server, streamServer)
+}

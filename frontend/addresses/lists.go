@@ -1,0 +1,274 @@
+package addresses
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxRules is how many prefixes all lists may have together; the programs' table has room for as many.
+const MaxRules = 1 << 16
+
+// ErrTooMany says that the lists are full.
+var ErrTooMany = fmt.Errorf("more than %d prefixes", MaxRules)
+
+// Rule is one prefix of a list.
+type Rule struct {
+	Prefix  netip.Prefix `json:"prefix"`
+	Verdict Verdict      `json:"list"`
+	Source  string       `json:"source"`                       // a file, or "control"
+	Seconds float64      `json:"expires_in_seconds,omitempty"` // 0: it does not expire
+}
+
+// given is a rule that somebody gave at run time.
+type given struct {
+	verdict Verdict
+	until   time.Time // zero: no end
+}
+
+// Lists are the prefixes that are allowed or denied: from two files, which are read again when they change, and given
+// at run time. The longest prefix that an address is in decides; of two that are equal, deny.
+type Lists struct {
+	table  atomic.Pointer[Table]
+	log    *slog.Logger
+	tell   func(map[netip.Prefix]Verdict) error // of the kernel; may be nil
+	files  []*file
+	mu     sync.Mutex
+	given  map[netip.Prefix]given
+	failed atomic.Uint64
+}
+
+// file is a list on disk.
+type file struct {
+	path    string
+	verdict Verdict
+	seen    os.FileInfo
+	rules   []netip.Prefix
+}
+
+// OpenLists reads the files, of which either may be "". tell is called with all rules whenever they change.
+func OpenLists(allow, deny string, log *slog.Logger, tell func(map[netip.Prefix]Verdict) error) (*Lists, error) {
+	l := &Lists{log: log, tell: tell, given: make(map[netip.Prefix]given)}
+	for _, f := range []*file{{path: allow, verdict: Allow}, {path: deny, verdict: Deny}} {
+		if f.path == "" {
+			continue
+		}
+		if err := f.read(); err != nil {
+			return nil, err
+		}
+		l.files = append(l.files, f)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l, l.publish()
+}
+
+// Table is where workers find the rules of the moment.
+func (l *Lists) Table() *atomic.Pointer[Table] { return &l.table }
+
+// Failures counts changes that could not be put in force.
+func (l *Lists) Failures() uint64 { return l.failed.Load() }
+
+// read reads f, which must be a regular file: to read another may not end.
+func (f *file) read() error {
+	r, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("read the %s file: %w", f.verdict, err)
+	}
+	defer r.Close()
+	info, err := r.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
+	}
+	if err != nil {
+		return fmt.Errorf("read the %s file %s: %w", f.verdict, f.path, err)
+	}
+	f.seen = info
+	rules, err := Parse(r)
+	if err != nil {
+		return fmt.Errorf("%s file %s: %w", f.verdict, f.path, err)
+	}
+	f.rules = rules
+	return nil
+}
+
+// Parse reads prefixes, one a line; empty lines and what follows a # are skipped. Errors name the line.
+func Parse(r io.Reader) (list []netip.Prefix, err error) {
+	in := bufio.NewScanner(r)
+	for n := 1; in.Scan(); n++ {
+		text, _, _ := strings.Cut(in.Text(), "#")
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		p, err := ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if list = append(list, p); len(list) > MaxRules {
+			return nil, fmt.Errorf("line %d: %w", n, ErrTooMany)
+		}
+	}
+	return list, in.Err()
+}
+
+// ParsePrefix reads ADDRESS or ADDRESS/LENGTH. Bits after the prefix must be 0: set, they are most likely a mistake.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if a, e := netip.ParseAddr(text); e == nil {
+		if a.Zone() != "" {
+			return p, fmt.Errorf("%q has a zone: give the address without", text)
+		}
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("%q is not an address or prefix: want ADDRESS or ADDRESS/LENGTH", text)
+	case p.Masked() != p:
+		return p, fmt.Errorf("%q has bits after its prefix: %v, or another length?", text, p.Masked())
+	case p.Addr().Is4In6():
+		return p, fmt.Errorf("%q maps IPv4: write it as IPv4", text)
+	}
+	return p, nil
+}
+
+// Give adds a rule for a time, 0 for no end; None takes one back that was given before.
+func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, had := l.given[p]
+	if v == None {
+		delete(l.given, p)
+	} else {
+		g := given{verdict: v}
+		if long > 0 {
+			g.until = time.Now().Add(long)
+		}
+		l.given[p] = g
+	}
+	err := l.publish()
+	if err != nil {
+		delete(l.given, p)
+		if had {
+			l.given[p] = old
+		}
+	}
+	return err
+}
+
+// publish puts the rules in force, the kernel's first. The caller holds mu.
+func (l *Lists) publish() error {
+	rules := make(map[netip.Prefix]Verdict)
+	add := func(p netip.Prefix, v Verdict) { rules[p] = max(rules[p], v) }
+	for p, g := range l.given {
+		add(p, g.verdict)
+	}
+	for _, f := range l.files {
+		for _, p := range f.rules {
+			add(p, f.verdict)
+		}
+	}
+	if len(rules) > MaxRules {
+		return ErrTooMany
+	}
+	if l.tell != nil {
+		if err := l.tell(rules); err != nil {
+			return err
+		}
+	}
+	l.table.Store(NewTable(rules))
+	return nil
+}
+
+// Run ends rules whose time is over and reads files that have changed, until ctx ends.
+func (l *Lists) Run(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			l.Look(now)
+		}
+	}
+}
+
+// Look does what Run does, once.
+func (l *Lists) Look(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	changed := false
+	for p, g := range l.given {
+		if !g.until.IsZero() && !now.Before(g.until) {
+			delete(l.given, p)
+			changed = true
+		}
+	}
+	for _, f := range l.files {
+		if !f.touched() {
+			continue // and if it cannot be read, that is said once
+		}
+		if err := f.read(); err != nil {
+			l.failed.Add(1)
+			l.log.Error("list refused; keeping what it said before", "error", err)
+			continue
+		}
+		l.log.Info("list read again", "list", f.verdict, "file", f.path, "prefixes", len(f.rules))
+		changed = true
+	}
+	if !changed {
+		return
+	}
+	if err := l.publish(); err != nil {
+		l.failed.Add(1)
+		l.log.Error("lists could not be put in force; keeping those of before", "error", err)
+	}
+}
+
+// touched reports whether f is another file than was looked at last, or was written since.
+func (f *file) touched() bool {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return false // between the removal and the renaming of a new one
+	}
+	old := f.seen
+	f.seen = info
+	return !os.SameFile(info, old) || !info.ModTime().Equal(old.ModTime()) || info.Size() != old.Size()
+}
+
+// Rules are those in force, with where they come from.
+func (l *Lists) Rules() []Rule {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rules := []Rule{}
+	for _, p := range slices.SortedFunc(maps.Keys(l.given), netip.Prefix.Compare) {
+		g := l.given[p]
+		r := Rule{Prefix: p, Verdict: g.verdict, Source: "control"}
+		if !g.until.IsZero() {
+			r.Seconds = max(0, time.Until(g.until).Seconds())
+		}
+		rules = append(rules, r)
+	}
+	for _, f := range l.files {
+		for _, p := range f.rules {
+			rules = append(rules, Rule{Prefix: p, Verdict: f.verdict, Source: f.path})
+		}
+	}
+	slices.SortStableFunc(rules, func(a, b Rule) int { return cmp.Or(int(a.Verdict)-int(b.Verdict), a.Prefix.Compare(b.Prefix)) })
+	return rules
+}

@@ -1,0 +1,179 @@
+package addresses
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+)
+
+const (
+	// DefaultSize is how many addresses a Set holds: 1 MiB, and more clients than one server has at a time.
+	DefaultSize = 1 << 16
+	// ways is how many addresses share a bucket. The least recently seen one goes first.
+	ways = 8
+	// bucketSize is that of struct address_bucket of the XDP programs, in bytes.
+	bucketSize = ways * int(unsafe.Sizeof(entry{}))
+)
+
+// entry is one address, laid out as struct address of the XDP programs. Writers are not kept apart: each writes a key
+// that has proved itself, so whatever two of them leave behind has, too.
+type entry struct {
+	key   atomic.Uint64
+	state atomic.Uint64 // when it was last seen, in seconds, above 32 bits of a mark; 0: none
+}
+
+// Set holds addresses that have proved themselves: of IPv4 each, of IPv6 the /64, which is what one host can pick
+// from. It is of fixed size, and forgets an address that is not seen for its lifetime. XDP programs and all workers
+// share one. Safe for concurrent use.
+type Set struct {
+	buckets  [][ways]entry
+	shift    uint
+	seed     uint64 // secret: nobody can choose whose bucket he shares
+	lifetime uint32 // seconds
+}
+
+// NewSet makes a set in memory of this process.
+func NewSet(seed uint64, lifetime uint32) *Set {
+	return &Set{buckets: make([][ways]entry, DefaultSize/ways), shift: 64 - 13, seed: seed, lifetime: lifetime}
+}
+
+// SetOf takes mapped memory of DefaultSize entries, which is aligned to pages, for a set.
+func SetOf(memory []byte, seed uint64, lifetime uint32) *Set {
+	s := &Set{shift: 64 - 13, seed: seed, lifetime: lifetime}
+	s.buckets = unsafe.Slice((*[ways]entry)(unsafe.Pointer(unsafe.SliceData(memory))), DefaultSize/ways)
+	_ = memory[DefaultSize/ways*bucketSize-1]
+	return s
+}
+
+// keyOf names what of an address counts. IPv4 gets keys of IPv6 multicast, which no datagram comes from.
+func keyOf(ip *[16]byte) uint64 {
+	if mapped(ip) {
+		return 0xffffffff<<32 | uint64(binary.BigEndian.Uint32(ip[12:]))
+	}
+	return binary.BigEndian.Uint64(ip[:])
+}
+
+func mapped(ip *[16]byte) bool { return [12]byte(ip[:12]) == [12]byte{10: 0xff, 11: 0xff} }
+
+// prefixOf undoes keyOf.
+func prefixOf(key uint64) netip.Prefix {
+	var b [16]byte
+	if key>>32 == 0xffffffff {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(key)))), 32)
+	}
+	binary.BigEndian.PutUint64(b[:], key)
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
+}
+
+// bucket is where key is looked for: the programs' mix.
+func (s *Set) bucket(key uint64) *[ways]entry {
+	h := (s.seed ^ key) * 0x9e3779b97f4a7c15 // 2^64 over the golden ratio
+	return &s.buckets[(h^h>>29)>>s.shift]
+}
+
+// fresh reports whether state was seen within the lifetime. Clocks of CPUs may differ by a second, so an address can
+// have been seen in the future.
+func (s *Set) fresh(state uint64, now uint32) bool {
+	age := int32(now - uint32(state>>32))
+	return state != 0 && age < int32(s.lifetime)
+}
+
+// Has reports whether ip has proved itself, at time now, in seconds.
+func (s *Set) Has(ip *[16]byte, now uint32) bool {
+	e := s.find(keyOf(ip))
+	return e != nil && s.fresh(e.state.Load(), now)
+}
+
+func (s *Set) find(key uint64) *entry {
+	b := s.bucket(key)
+	for i := range b {
+		if b[i].key.Load() == key && b[i].state.Load() != 0 {
+			return &b[i]
+		}
+	}
+	return nil
+}
+
+// Add notes that ip has proved itself. mark is any number that names how; Add reports whether ip was not there
+// before with this very mark.
+func (s *Set) Add(ip *[16]byte, mark, now uint32) bool {
+	key := keyOf(ip)
+	state := uint64(now)<<32 | uint64(mark)
+	if e := s.find(key); e != nil {
+		return uint32(e.state.Swap(max(state, 1))) != mark
+	}
+	b := s.bucket(key)
+	oldest, age := &b[0], int32(-1<<31)
+	for i := range b {
+		e := b[i].state.Load()
+		if e == 0 {
+			oldest = &b[i]
+			break
+		}
+		if a := int32(now - uint32(e>>32)); a > age {
+			oldest, age = &b[i], a
+		}
+	}
+	oldest.state.Store(0) // so that no reader sees the key with another one's time
+	oldest.key.Store(key)
+	oldest.state.Store(max(state, 1))
+	return true
+}
+
+// Refresh keeps ip for another lifetime, if it is there.
+func (s *Set) Refresh(ip *[16]byte, now uint32) {
+	e := s.find(keyOf(ip))
+	if e == nil {
+		return
+	}
+	if old := e.state.Load(); s.fresh(old, now) && uint32(old>>32) != now {
+		e.state.CompareAndSwap(old, uint64(now)<<32|old&(1<<32-1))
+	}
+}
+
+// Remove forgets all of the addresses in p and returns how many there were.
+func (s *Set) Remove(p netip.Prefix) (n int) {
+	for i := range s.buckets {
+		for j := range s.buckets[i] {
+			e := &s.buckets[i][j]
+			if e.state.Load() != 0 && p.Overlaps(prefixOf(e.key.Load())) {
+				e.state.Store(0)
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Address is one of a set.
+type Address struct {
+	Prefix netip.Prefix
+	Age    uint32 // seconds since it was last seen
+}
+
+// All calls yield for each address that has proved itself at time now, until it returns false.
+func (s *Set) All(now uint32) func(yield func(Address) bool) {
+	return func(yield func(Address) bool) {
+		for i := range s.buckets {
+			for j := range s.buckets[i] {
+				e := &s.buckets[i][j]
+				state := e.state.Load()
+				if s.fresh(state, now) && !yield(Address{prefixOf(e.key.Load()), uint32(max(0, int32(now-uint32(state>>32))))}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Len counts them.
+func (s *Set) Len(now uint32) (n int) {
+	for range s.All(now) {
+		n++
+	}
+	return n
+}
+
+// Lifetime is for how many seconds an address is kept that is not seen.
+func (s *Set) Lifetime() uint32 { return s.lifetime }

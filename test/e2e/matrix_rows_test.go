@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+)
+
+// matrixClients are the clients of the matrix by the names in rows.
+var matrixClients = map[string]struct {
+	title   string
+	library string
+	dial    dialer
+}{
+	"openssl":      {"openssl s_client", "OpenSSL", openssl()},
+	"fragments":    {"openssl s_client -mtu 256", "OpenSSL", openssl("-dtls1_2", "-mtu", "256")}, // its ClientHellos come in several
+	"gnutls":       {"gnutls-cli", "GnuTLS", gnutls()},
+	"mbedtls":      {"Mbed TLS", "Mbed TLS", peerClient("mbedtls-client")},
+	"wolfssl":      {"wolfSSL", "wolfSSL", peerClient("wolfssl-client")},
+	"pion":         {"Pion", "Pion", pion()},
+	"coap-openssl": {"coap-client-openssl", "libcoap", coap("openssl")},
+	"coap-gnutls":  {"coap-client-gnutls", "libcoap", coap("gnutls")},
+	"radsecproxy":  {"radsecproxy (radclient)", "radsecproxy", radsec},
+}
+
+var (
+	four   = []string{"openssl", "gnutls", "mbedtls", "pion"}
+	five   = append(four[:4:4], "wolfssl")
+	six    = append(five[:5:5], "fragments")
+	pieces = []string{"fragments"}
+	v6     = []string{"::1"}
+)
+
+const (
+	// noSecond is what double-hvr asks of clients.
+	noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
+	// noPieces is what some libraries ask of clients.
+	coapPool = "DTLS is on the port above"
+	// coapRoom is how many addresses libcoap hears.
+	coapRoom = "the library keeps 100 addresses that asked for a cookie, for half a minute each, and hears no others: so the pool has some 90 sockets, and serves after three seconds"
+	noPieces = "takes no ClientHello in fragments (`openssl s_client -mtu 256`), with or without a guard"
+)
+
+// starter starts a row's server.
+type starter = func(t *testing.T, addr netip.AddrPort, secretFile string) *server
+
+// peer starts a server of bench/testkit/peers.
+func peer(name, cookies string) starter {
+	return func(t *testing.T, addr netip.AddrPort, secretFile string) *server {
+		t.Helper()
+		if secretFile != "" {
+			cookies = secretFile
+		}
+		return startPeer(t, addr, name, cookies)
+	}
+}
+
+// rows are the matrix.
+var rows = []row{
+	{
+		server: "openssl s_server", library: "OpenSSL", mode: "auto", becomes: "harvest",
+		command: opensslListens,
+		limits:  "serves one client per start: its socket stays connected to it, with or without a guard",
+		single:  true, clients: six, hosts: v6,
+	},
+	{
+		server: "openssl s_server without -listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
+		command: opensslAccepts,
+		limits:  "serves one client at a time, with or without a guard, and sends to whoever wrote last: what it says right after one of the guard's questions, two a second, is lost",
+		single:  true, clients: six, hosts: v6,
+	},
+	{
+		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
+		config: "cookie callbacks with an HMAC over the client's address and port, as DTLSv1_listen(3) has it",
+		start:  peer("openssl", ""), clients: six, hosts: v6,
+	},
+	{
+		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "trust",
+		config: "the cookie verify callback returns 1; reachable through the guard alone",
+		start:  peer("openssl", "trust"), clients: six, hosts: v6,
+	},
+	{
+		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "replay",
+		config: "`SSL_OP_COOKIE_EXCHANGE`, the cookie verify callback returns 1; reachable through the guard alone",
+		start:  peer("openssl-accept", "trust"), clients: six, hosts: v6,
+	},
+	{
+		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "harvest",
+		config: "`SSL_OP_COOKIE_EXCHANGE`, cookie callbacks with an HMAC over the client's address and port",
+		start:  peer("openssl-accept", ""), clients: six, hosts: v6,
+	},
+	{
+		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto",
+		config: "no `SSL_OP_COOKIE_EXCHANGE` (Janus and Asterisk are said to be so, and what is built on BoringSSL; they were not tried)", start: peer("openssl-accept", "none"),
+		refused: "starts a handshake without asking for a cookie",
+		limits:  "expects message_seq 0 of a ClientHello, and a client that has shown a cookie sends 1: set `SSL_OP_COOKIE_EXCHANGE` and the callbacks",
+	},
+	{
+		server: "examples/openssl", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
+		config: "as its head says", start: opensslExample, clients: six, hosts: v6,
+	},
+	{
+		server: "examples/gate, OpenSSL behind it", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
+		config: "as its head says", start: gateExample, clients: six, hosts: v6,
+	},
+	{
+		server: "gnutls-serv", library: "GnuTLS", mode: "auto", becomes: "harvest",
+		command: gnutlsServ,
+		limits:  "serves one client at a time, with or without a guard",
+		single:  true, clients: six, hosts: v6,
+	},
+	{
+		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "harvest",
+		config: "a key of gnutls_key_generate, the client's socket address as client data",
+		start:  peer("gnutls", ""), clients: six, hosts: v6,
+	},
+	{
+		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "native-gnutls", secret: true,
+		config: "the 32 bytes of `--secret-file` as key, the client's socket address as client data",
+		start:  peer("gnutls", ""), clients: six, hosts: v6,
+	},
+	{
+		server: "Mbed TLS", library: "Mbed TLS", mode: "auto", becomes: "harvest",
+		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address and port as transport id",
+		start:  peer("mbedtls", ""), clients: five, alone: pieces, hosts: v6, limits: noPieces,
+	},
+	{
+		server: "Mbed TLS", library: "Mbed TLS", mode: "double-hvr",
+		config: "the same",
+		start:  peer("mbedtls", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+	},
+	{
+		server: "Mbed TLS, address without port", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
+		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address as transport id, as the library's sample server has it",
+		start:  peer("mbedtls", "host"), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+	},
+	{
+		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "double-hvr",
+		config: "`wolfSSL_DTLS_SetCookieSecret` with a secret of its own",
+		start:  peer("wolfssl", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+	},
+	{
+		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "native-wolfssl", secret: true,
+		config: "`wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`",
+		start:  peer("wolfssl", ""), clients: five, alone: pieces, hosts: v6, limits: noPieces,
+	},
+	{
+		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "harvest",
+		config: "`QDtlsClientVerifier` and `QDtls` with the same secret of their own",
+		start:  peer("qt", ""), clients: six, hosts: v6,
+	},
+	{
+		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "native-qt", secret: true,
+		config: "`setCookieGeneratorParameters` of both with SHA-256 and the 32 bytes of `--secret-file`",
+		start:  peer("qt", ""), clients: six, hosts: v6,
+	},
+	{
+		server: "coap-server-openssl", library: "libcoap", mode: "auto", becomes: "harvest",
+		command: fmt.Sprintf(coapServer, "openssl"), config: coapPool,
+		clients: []string{"coap-openssl", "coap-gnutls"}, hosts: v6,
+		limits: coapRoom,
+	},
+	{
+		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
+		command: fmt.Sprintf(coapServer, "gnutls"), config: coapPool,
+		clients: []string{"coap-openssl", "coap-gnutls"},
+		limits:  coapRoom + "; no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
+	},
+	{
+		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",
+		command: coturn, pool: 256, talk: binding, clients: []string{"openssl", "mbedtls", "pion", "wolfssl"},
+		limits: "coturn 4.6 derives a cookie from the connection that a first ClientHello opens, so each socket of the pool is an unfinished handshake there, of some 65 KB: 512 at most. Later versions were not tried",
+	},
+	{
+		server: "radsecproxy", library: "radsecproxy", mode: "auto", becomes: "harvest",
+		config: "`ListenDTLS 127.0.0.1:4434`, a `client` with `host 127.0.0.1`, the guard's address, and `type dtls`",
+		start:  radsecServes, talk: rejected, clients: []string{"radsecproxy"}, hosts: v6,
+		limits: "its cookies have 40 bytes, and GnuTLS and wolfSSL clients take 32, with or without a guard; they are good for 5 seconds, so each socket of the pool asks anew every two; all clients have the guard's address, so it tells them apart by their certificates alone",
+	},
+	{
+		server: "Pion", library: "Pion", mode: "auto", config: "`dtls.Listen`", start: peer("pion", ""),
+		refused: "cookie",
+		limits:  "keeps the cookie in the connection that the first ClientHello opened, so a ClientHello with one is a stranger's",
+	},
+}

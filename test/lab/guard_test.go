@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// Ports of the tests: of services, and of servers behind a proxy.
+const (
+	servicePort = 4433
+	backendPort = 4434
+)
+
+// iface is the guard's interface towards clients.
+const iface = lab.ToClient
+
+// Addresses of the guard towards clients, and of the server behind it: IPv4, IPv6.
+var (
+	public = addresses(servicePort, lab.Middle4, lab.Middle6)
+	behind = addresses(backendPort, lab.Server4, lab.Server6)
+)
+
+func addresses(port uint16, v4, v6 netip.Addr) [2]netip.AddrPort {
+	return [2]netip.AddrPort{netip.AddrPortFrom(v4, port), netip.AddrPortFrom(v6, port)}
+}
+
+// inline are the arguments that protect a server in the guard's host, proxy those for one in the server's host.
+func inline() (args []string) {
+	for _, a := range public {
+		args = append(args, "--protect", a.String())
+	}
+	return args
+}
+
+// first protects the server at the first address only, and adds args.
+func first(args ...string) []string { return slices.Concat(inline()[:2], args) }
+
+func proxy() (args []string) {
+	for i, a := range public {
+		args = append(args, "--listen", a.String(), "--backend", behind[i].String())
+	}
+	return args
+}
+
+// place is where guards run one after the other: a network, and what one leaves for the next.
+type place struct {
+	*lab.Lab
+	t            *testing.T
+	control, pin string
+}
+
+var places atomic.Int32
+
+// newPlace makes a network for guards. Its test runs in parallel to others.
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	t.Parallel()
+	n := places.Add(1)
+	l := newLab(t, strconv.Itoa(int(n)))
+	// Paths of sockets are short, those of t.TempDir are not.
+	dir, err := os.MkdirTemp("", "labtest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return &place{l, t, filepath.Join(dir, "control"), fmt.Sprintf("%s/place%d", bpffs, n)}
+}
+
+// arguments of run in this place. All clients of a test are one source, and so have no rate limit.
+func (p *place) arguments(args ...string) []string {
+	return append([]string{"run", "--interface", iface, "--hello-rate", "0", "--harvest-pool", "256", "--metrics-listen", "off",
+		"--control", p.control, "--pin", p.pin}, args...)
+}
+
+// guard is a running `dtlsguard run`.
+type guard struct {
+	*process
+	place *place
+}
+
+// run starts a guard and waits until it is ready.
+func (p *place) run(args ...string) *guard {
+	p.t.Helper()
+	g := &guard{start(p.t, p.Middle, program(), p.arguments(args...)...), p}
+	p.t.Cleanup(func() { // before that of start
+		if s, err := g.ask(); err == nil && p.t.Failed() {
+			p.t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
+		}
+	})
+	g.ready()
+	return g
+}
+
+func (g *guard) ready() {
+	g.t.Helper()
+	g.until("the guard is ready", func() bool {
+		s, err := g.ask()
+		return err == nil && s.Ready
+	})
+}
+
+func (g *guard) ask() (s frontend.Status, err error) {
+	body, err := frontend.Ask(context.Background(), g.place.control, "GET", "/status")
+	if err == nil {
+		err = json.Unmarshal(body, &s)
+	}
+	return s, err
+}
+
+// status is what the guard says of itself.
+func (g *guard) status() frontend.Status {
+	g.t.Helper()
+	s, err := g.ask()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+// signal sends a signal.
+func (g *guard) signal(s syscall.Signal) {
+	g.t.Helper()
+	if err := g.cmd.Process.Signal(s); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// stop ends the guard as systemd does, and checks that it is content.
+func (g *guard) stop() {
+	g.t.Helper()
+	g.signal(syscall.SIGTERM)
+	if status := g.end(); status != 0 {
+		g.t.Errorf("guard: exit status %d", status)
+	}
+}
+
+// attached lists what bpftool sees on the guard's interface: "" if nothing is.
+func (p *place) attached() string {
+	p.t.Helper()
+	need(p.t, "bpftool")
+	var lines []string
+	for line := range strings.Lines(output(p.t, p.Middle, "bpftool", "net", "show", "dev", iface)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasSuffix(line, ":") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// pinned lists what is in the pin directory.
+func (p *place) pinned() (names []string) {
+	p.t.Helper()
+	entries, err := os.ReadDir(p.pin)
+	if err != nil && !os.IsNotExist(err) {
+		p.t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// free checks that nothing is attached and nothing pinned.
+func (p *place) free() {
+	p.t.Helper()
+	if a := p.attached(); a != "" {
+		p.t.Errorf("still attached: %s", a)
+	}
+	if names := p.pinned(); len(names) > 0 {
+		p.t.Errorf("still pinned: %v", names)
+	}
+}

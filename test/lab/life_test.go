@@ -1,0 +1,161 @@
+package lab
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// unload takes the programs off without a daemon.
+func (p *place) unload() string {
+	p.t.Helper()
+	return output(p.t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin)
+}
+
+// An association from before the guard survives its coming and its going: the server's own records vouch for it.
+func TestAttachCutsNobody(t *testing.T) {
+	p := newPlace(t)
+	to := public[0]
+	startServer(t, p.Middle, to)
+	s := openStream(t, p, to)
+	g := p.run(first()...)
+	s.flows("after the guard's start")
+	if e := g.status().XDP.Egress; e["learned"] != 1 {
+		t.Errorf("one association was there, and this was learned at egress: %v", e)
+	}
+	g.stop()
+	p.free()
+	s.check(2)
+}
+
+// With nothing let through that is not verified, an association goes on through all that can happen to a daemon.
+func TestAssociationsOutliveTheDaemon(t *testing.T) {
+	p := newPlace(t)
+	to := public[0]
+	startServer(t, p.Middle, to)
+	args := first("--unverified", "drop")
+	g := p.run(args...)
+	s := openStream(t, p, to)
+
+	g.kill()
+	if p.attached() == "" || len(p.pinned()) == 0 {
+		t.Error("the programs went with the killed daemon")
+	}
+	s.flows("after kill -9")
+
+	g = p.run(first("--unverified", "drop", "--keep-attached")...)
+	s.flows("after a restart")
+	if x := g.status().XDP; x.Flows == 0 || x.Verdicts["pass-verified"] != 1 {
+		t.Errorf("the new daemon did not adopt the old one's flows and counters: %+v", x)
+	}
+
+	g.stop()
+	if p.attached() == "" {
+		t.Error("the programs went in spite of --keep-attached")
+	}
+	s.flows("after SIGTERM with --keep-attached")
+
+	g = p.run(args...)
+	s.flows("after an upgrade")
+	if v := g.status().XDP.Verdicts; v["drop-unverified"] > 0 {
+		t.Errorf("packets of the association were dropped: %v", v)
+	}
+	g.stop()
+	p.free()
+	s.check(4)
+}
+
+// Programs that a dead daemon left are taken off by unload, and it is no error if there are none.
+func TestUnload(t *testing.T) {
+	p := newPlace(t)
+	to := public[0]
+	startServer(t, p.Middle, to)
+	g := p.run(first()...)
+	s := openStream(t, p, to)
+	g.kill()
+	if said := p.unload(); said != iface+" is free\n" {
+		t.Errorf("unload says %q", said)
+	}
+	p.free()
+	s.check(2)
+	if said := p.unload(); !strings.Contains(said, "nothing") {
+		t.Errorf("a second unload says %q", said)
+	}
+}
+
+// A guard that does not pin goes without a trace, however it ends.
+func TestWithoutPins(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	p.pin = "off"
+	g := p.run(first()...)
+	g.kill()
+	for end := time.Now().Add(patience); p.attached() != ""; {
+		if time.Now().After(end) {
+			t.Fatalf("still attached: %s", p.attached())
+		}
+	}
+}
+
+// Two hosts that share a bpffs, as containers may, and have an interface of the same name do not take over each
+// other's programs.
+func TestNeighboursPins(t *testing.T) {
+	p := newPlace(t)
+	g := p.run(first("--handoff", "trust")...)
+	neighbour := *p
+	neighbour.Lab, neighbour.control = newLab(t, "neighbour"), p.control+"2"
+	refused := func() {
+		neighbour.refusedBeside(neighbour.command(first()...), exitRun, "another network namespace", "--pin")
+		if a := neighbour.attached(); a != "" {
+			t.Errorf("attached at the neighbour: %s", a)
+		}
+		if p.attached() == "" || len(p.pinned()) == 0 {
+			t.Error("the neighbour took the programs off")
+		}
+	}
+	refused()
+	g.kill()
+	refused()
+	p.unload()
+	p.free()
+}
+
+// A second guard on the same interface is turned away, and the first one goes on as if nothing had been.
+func TestSecondGuard(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	g := p.run(first()...)
+	secret := g.status().Secret.Fingerprint
+	p.refusedBeside(p.command(first()...), exitRun, "another dtlsguard answers there")
+	p.refusedBeside(p.command(first("--control", p.control+"2")...), exitRun, "another dtlsguard", "--pin")
+	newAsker(t, p, public[0]).until(guardCookie, "beside a second guard")
+	c := pion(t, p.Lab, public[0])
+	c.ping("beside a second guard")
+	c.close()
+	if now := g.status().Secret.Fingerprint; now != secret {
+		t.Error("the second guard changed the secret")
+	}
+	g.stop()
+	p.free()
+}
+
+// A start that fails leaves in force what a killed guard left, for the next one that does not.
+func TestFailedStart(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	args := first("--unverified", "drop")
+	g := p.run(args...)
+	s := openStream(t, p, public[0])
+	g.kill()
+	// Nobody is there to be protected at the second address.
+	p.refusedBeside(p.command(append(inline(), "--handoff", "auto")...), exitRun, public[1].String(), "start the server")
+	if p.attached() == "" {
+		t.Error("the start that failed took the programs off")
+	}
+	s.flows("after a start that failed")
+	g = p.run(args...)
+	s.flows("after one that did not")
+	g.stop()
+	p.free()
+	s.check(2)
+}

@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// nobody is an ordinary user.
+const nobody = 65534
+
+// ordinary lets a command run as an ordinary user with these capabilities and no others.
+func (p *place) ordinary(cmd *exec.Cmd, capabilities ...uintptr) *exec.Cmd {
+	p.t.Helper()
+	if err := os.Chmod(filepath.Dir(p.control), 0o777); err != nil { //nolint:gosec // a directory of the test's
+		p.t.Fatal(err)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: capabilities}
+	return cmd
+}
+
+// capabilities are those that a service unit would give a guard, and what is refused without each: "" for nothing.
+var capabilities = map[string]struct {
+	number  uintptr
+	refused string
+}{
+	"CAP_BPF":       {unix.CAP_BPF, "load BPF programs"},
+	"CAP_PERFMON":   {unix.CAP_PERFMON, "load BPF programs"},
+	"CAP_NET_ADMIN": {unix.CAP_NET_ADMIN, "load BPF programs"},
+	"CAP_NET_RAW":   {unix.CAP_NET_RAW, ""},
+}
+
+// An ordinary user's guard with the capabilities does all that root's does, and has none when it serves: rotating,
+// following its secrets and detaching need none.
+func TestOrdinaryUser(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	var all []uintptr
+	for _, c := range capabilities {
+		all = append(all, c.number)
+	}
+	for _, answer := range []string{"workers", "xdp"} {
+		g := &guard{startCmd(t, p.Middle, p.ordinary(exec.Command(program(), p.arguments(first("--answer", answer)...)...), all...)), p}
+		g.ready()
+		g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
+		output(t, p.Middle, program(), "secret", "rotate", "--control", p.control)
+		c := pion(t, p.Lab, public[0])
+		c.ping("an ordinary user answers")
+		c.close()
+		if p.attached() == "" || len(p.pinned()) == 0 {
+			t.Error("nothing is attached, or nothing pinned")
+		}
+		g.stop()
+		p.free()
+	}
+}
+
+// privileges counts the capabilities of all threads, and those that they may come by.
+func privileges(t *testing.T, g *guard) (n int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", g.cmd.Process.Pid))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no threads: ", err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for line := range strings.Lines(string(b)) {
+			name, value, _ := strings.Cut(line, ":")
+			none := strings.Trim(value, "0 \t\n") == ""
+			if slices.Contains([]string{"CapEff", "CapPrm", "CapAmb"}, name) && !none || name == "NoNewPrivs" && none {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Which act needs which capability.
+func TestEachCapability(t *testing.T) {
+	for name, missing := range capabilities {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			var others []uintptr
+			for _, c := range capabilities {
+				if c.number != missing.number {
+					others = append(others, c.number)
+				}
+			}
+			cmd := p.ordinary(p.command(first()...), others...)
+			if missing.refused != "" {
+				p.refused(cmd, exitRun, missing.refused, name)
+				p.free()
+				return
+			}
+			g := &guard{startCmd(t, p.Middle, cmd), p}
+			g.ready()
+			g.stop()
+			p.free()
+		})
+	}
+}
+
+// Root without capabilities cannot read another user's secret file: a guard that could not follow it does not start.
+func TestSecretFileOfAnother(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	secrets := filepath.Join(t.TempDir(), "secrets")
+	write(t, secrets, p.secret())
+	if err := os.Chown(secrets, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	args := first("--handoff", "trust", "--secret-file", secrets)
+	p.refused(p.command(args...), exitRun, secrets, "permission denied", "chown 0 ")
+	p.free()
+	if err := os.Chown(secrets, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	g := p.run(args...)
+	g.stop()
+}
+
+// Workers come before the kernel's receiving threads on their CPUs, capabilities or not.
+func TestWorkersPriority(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	g := p.run(first("--workers", "2")...)
+	g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ahead int
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		_, rest, _ := strings.Cut(string(b), ") ") // field 3 and on (proc_pid_stat(5))
+		if fields := strings.Fields(rest); fields[19-3] == "-10" {
+			ahead++
+		}
+	}
+	if ahead != 2 {
+		t.Errorf("%d threads have priority -10, want those of 2 workers", ahead)
+	}
+}

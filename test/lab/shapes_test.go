@@ -1,0 +1,145 @@
+package lab
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+)
+
+// whole are clients that send a ClientHello in one piece, clients those of all kinds.
+var (
+	whole   = map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion}
+	clients = map[string]dialer{
+		"openssl": openssl(), "gnutls": gnutls(), "pion": pion,
+		// ClientHellos in several handshake fragments.
+		"openssl-fragments": openssl("-mtu", "256"),
+		"gnutls-fragments":  gnutls("--mtu", "128"),
+	}
+)
+
+// shape is a way to stand in front of a server that trusts.
+type shape struct {
+	args func() []string
+	// serve starts the servers, one for each address.
+	serve func(*testing.T, *lab.Lab) []*server
+}
+
+var shapes = map[string]shape{
+	"inline": {inline, func(t *testing.T, l *lab.Lab) (s []*server) {
+		for _, a := range public {
+			s = append(s, startServer(t, l.Middle, a))
+		}
+		return s
+	}},
+	"proxy": {proxy, func(t *testing.T, l *lab.Lab) (s []*server) {
+		for _, a := range behind {
+			s = append(s, startServer(t, l.Server, a))
+		}
+		return s
+	}},
+}
+
+// reach lets a client of each kind talk to a server.
+func reach(t *testing.T, l *lab.Lab, to ...netip.AddrPort) { t.Helper(); reachBy(t, l, clients, to...) }
+
+func reachBy(t *testing.T, l *lab.Lab, kinds map[string]dialer, to ...netip.AddrPort) {
+	t.Helper()
+	for name, dial := range kinds {
+		for _, a := range to {
+			t.Run(name+"/"+a.Addr().String(), func(t *testing.T) {
+				t.Parallel()
+				c := dial(t, l, a)
+				c.ping("over " + name)
+				c.close()
+			})
+		}
+	}
+}
+
+// Clients of all kinds reach a server in every shape, whoever answers them.
+func TestClients(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"auto", "workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				g := p.run(append(s.args(), "--answer", answer)...)
+				to := public
+				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, to[:]...) })
+				g.answered(answer != "workers", len(clients)*len(to))
+				g.stop()
+				p.free()
+			})
+		}
+	}
+}
+
+// answered checks who answered n clients or more, that all of them were verified in the kernel, and that some
+// sent their ClientHellos in fragments.
+func (g *guard) answered(inKernel bool, n int) {
+	g.t.Helper()
+	x := g.status().XDP
+	by, not := "steered", "answered"
+	if inKernel {
+		by, not = not, by
+	}
+	v := x.Verdicts
+	if v[by] < uint64(n) || v[not] > 0 || v["pass-verified"] < uint64(n) {
+		g.t.Errorf("%d clients, none to be %s, and this is what became of their packets: %v", n, not, v)
+	}
+	if x.Reasons["later-fragment"] == 0 {
+		g.t.Errorf("no ClientHello was in fragments: %v", x.Reasons)
+	}
+}
+
+// Nothing of an association is lost when its packets change CPU, whoever answered its ClientHello.
+func TestAssociationsChangeCPU(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				// A port that two services share has no choice of a socket by XDP: only one here.
+				args := s.args()
+				p.run(append(args[:len(args)/2], "--answer", answer)...)
+				st := openStream(t, p, public[0])
+				for range 10 {
+					st.flows("before its end")
+				}
+				st.check(0)
+			})
+		}
+	}
+}
+
+// Where the driver has no XDP, programs behind it serve the same clients.
+func TestGenericMode(t *testing.T) {
+	for name, s := range shapes {
+		for _, answer := range []string{"workers", "xdp"} {
+			t.Run(name+"/"+answer, func(t *testing.T) {
+				p := newPlace(t)
+				s.serve(t, p.Lab)
+				g := p.run(append(s.args(), "--answer", answer, "--xdp-mode", "generic")...)
+				t.Run("reach", func(t *testing.T) { reach(t, p.Lab, public[:]...) })
+				g.answered(answer == "xdp", len(clients)*len(public))
+				g.stop()
+				p.free()
+			})
+		}
+	}
+}
+
+// A guard that only watches lets a server's own answers through, and counts what it would have done.
+func TestMonitor(t *testing.T) {
+	p := newPlace(t)
+	srv := startServer(t, p.Middle, public[0])
+	g := p.run(first("--monitor")...)
+	newAsker(t, p, public[0]).until(serverCookie, "from the server itself")
+	srv.tap.look()
+	if v := g.status().XDP.Verdicts; v["answered"] < 3 || srv.tap.received < 3 {
+		t.Errorf("what a monitor counts: %v; and %d datagrams came to the server", v, srv.tap.received)
+	}
+	g.stop()
+	p.free()
+}

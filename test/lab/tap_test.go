@@ -1,0 +1,93 @@
+package lab
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+)
+
+// tap counts the datagrams that come to a port of a host, with eyes of its own: behind XDP, which the guard is
+// in, and in front of the server's socket.
+type tap struct {
+	t               *testing.T
+	fd              int
+	received, flood uint64 // of these, those that bear a flood's mark
+}
+
+// openTap looks at all interfaces of h.
+func openTap(t *testing.T, h *lab.Namespace, port uint16) *tap {
+	t.Helper()
+	p := &tap{t: t}
+	if err := h.Do(func() (err error) {
+		if p.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		const all = unix.ETH_P_ALL>>8 | unix.ETH_P_ALL<<8&0xff00 // in network order
+		return errors.Join(
+			toPort(p.fd, port),
+			unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20),
+			unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
+			unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: all}),
+		)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(p.fd) })
+	return p
+}
+
+// toPort has a packet socket see UDP datagrams to a port only; of fragments, the first.
+func toPort(fd int, port uint16) error {
+	const drop, keep = 0, 1 << 16
+	program, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 0, Size: 1}, // version
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 6, SkipTrue: 6},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 4, SkipTrue: 10},
+		bpf.LoadAbsolute{Off: 9, Size: 1}, // protocol
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 8},
+		bpf.LoadMemShift{Off: 0}, // the IPv4 header's length
+		bpf.LoadIndirect{Off: 2, Size: 2},
+		bpf.Jump{Skip: 3},
+		bpf.LoadAbsolute{Off: 6, Size: 1}, // next header
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: 40 + 2, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(port), SkipTrue: 1},
+		bpf.RetConstant{Val: keep},
+		bpf.RetConstant{Val: drop},
+	})
+	if err != nil {
+		return err
+	}
+	filter := make([]unix.SockFilter, len(program))
+	for i, f := range program {
+		filter[i] = unix.SockFilter{Code: f.Op, Jt: f.Jt, Jf: f.Jf, K: f.K}
+	}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+}
+
+// look counts what has come so far. What a client got an answer to has.
+func (p *tap) look() {
+	p.t.Helper()
+	for b := make([]byte, 1<<16); ; p.received++ {
+		n, _, err := unix.Recvfrom(p.fd, b, 0)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if bytes.Contains(b[:n], []byte(sockets.Marker)) {
+			p.flood++
+		}
+	}
+	if s, err := unix.GetsockoptTpacketStats(p.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err != nil || s.Drops > 0 {
+		p.t.Errorf("the tap has lost %d datagrams: %v", s.Drops, err)
+	}
+}
