@@ -71,6 +71,8 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 	p->daddr[3] = ip->daddr;
 	if (ip->version_ihl >> 4 != 4)
 		return PARSED_OTHER;
+	if (ip->protocol != IPPROTO_UDP && ip->protocol != IPPROTO_IPIP && ip->protocol != IPPROTO_IPV6)
+		return PARSED_OTHER;
 	if (plain && (ip->version_ihl != 0x45 || ip->protocol != IPPROTO_UDP || total > frame - l3 || total < sizeof(*ip)))
 		return PARSED_NOT_PLAIN;
 	if (ihl < sizeof(*ip) || total < ihl || total > frame - l3)
@@ -80,8 +82,6 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 		p->inner = ip->protocol == IPPROTO_IPIP ? 4 : 6;
 		return frag & IP_OFFSET ? PARSED_OTHER : PARSED_INNER;
 	}
-	if (!plain && ip->protocol != IPPROTO_UDP)
-		return PARSED_OTHER;
 	if (plain && unlikely(frag & (IP_MF | IP_OFFSET)))
 		return PARSED_NOT_PLAIN;
 	p->bad = header_sum(ip, end, ihl, plain) != 0xffff;
@@ -154,6 +154,8 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct
 	__u32 at = l3 + sizeof(*ip), stop = at + ntohs(ip->payload_len);
 	__u8 next = ip->nexthdr;
 	if (ntohl(ip->version_flow) >> 28 != 6)
+		return PARSED_OTHER;
+	if (plain && (next == IPPROTO_TCP || next == IPPROTO_ICMPV6))
 		return PARSED_OTHER;
 	if (plain && (next != IPPROTO_UDP || stop > frame))
 		return PARSED_NOT_PLAIN;
