@@ -68,7 +68,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -167,7 +167,8 @@ func (k *kernel) protect(v *service, mode bpf.AttachMode) error {
 	case k.config.Answer == bpf.AnswerAuto && mode == bpf.AttachNative:
 		s.Answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)
 	}
-	if !v.inline { // the proxy's own limits come after the cookie
+	if !v.inline { // a worker has no way to the server but a flow, and its own limits come after the cookie
+		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
 		s.SourceRate, s.ServiceRate = bpf.Rate{}, bpf.Rate{}
 	}
 	return k.guard.SetService(s)

@@ -19,6 +19,7 @@ var (
 	losses   = map[string]bool{"drop": false, "pass": true}
 	classes  = map[string]bpf.Class{
 		"stun": bpf.ClassSTUN, "zrtp": bpf.ClassZRTP, "turn": bpf.ClassTURN, "quic": bpf.ClassQUIC, "rtp": bpf.ClassRTP,
+		"capwap": bpf.ClassCAPWAP, "anyconnect": bpf.ClassAnyConnect,
 	}
 )
 
@@ -73,6 +74,9 @@ func (f *runFlags) completeXDP() (err error) {
 	}
 	if x.PassWhenLost, err = word("on-daemon-loss", f.onLoss, losses); err != nil {
 		return err
+	}
+	if len(f.protect) == 0 && (x.Unverified != bpf.UnverifiedDrop || len(f.pass) > 0) {
+		return hint.Usagef("--unverified %v and --pass are for servers that keep their port (--protect): a proxy relays nothing but the flows of verified clients", x.Unverified)
 	}
 	for _, p := range f.pass {
 		class, err := word("pass", p, classes)
