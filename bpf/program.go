@@ -30,6 +30,7 @@ type Options struct {
 	// whose frames begin with Ethernet.
 	Interface string
 	Pin       string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
+	Owner     int    // user that the process will become, whose pins are taken over, too; 0: none
 }
 
 // Programs is one set of programs and maps, attached to at most one interface.
@@ -43,6 +44,7 @@ type Programs struct {
 	named     map[string]*ebpf.Map // the maps again, by name
 
 	pin     string
+	owner   int      // Options.Owner
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
@@ -88,7 +90,10 @@ func Load(o Options) (*Programs, error) {
 	}
 	var key [16]byte
 	rand.Read(key[:]) // crashes rather than fail
-	g := &Programs{linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])}, pin: o.Pin, slots: make([]slot, o.MaxServices), nextID: 1}
+	g := &Programs{
+		linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
+		pin: o.Pin, owner: o.Owner, slots: make([]slot, o.MaxServices), nextID: 1,
+	}
 	spec, err := g.sized(&o)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ type XDP struct {
 	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
 	Monitor        bool      // count verdicts, enforce nothing
 	Pin            string    // directory on a bpffs below which programs and maps outlive the process; "": they do not
+	Owner          int       // user that the process will become; 0: none
 }
 
 // Times between a daemon and its programs.
@@ -68,7 +69,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
