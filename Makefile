@@ -1,8 +1,8 @@
 # make build      the programs, in bin/
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests but the matrix (installs the peers they talk to when root, else names the command)
-# make test-matrix  every client against every server of the README's matrix; UPDATE=-update writes it anew
-# make bench      all benchmarks (bench/README.md): results, page, figures of the READMEs; make bench-cookies the cookies alone
+# make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update writes it anew
+# make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
@@ -52,7 +52,7 @@ test:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test $(TURNS) ./...
 
-# Every client against every server, through the guard; the README's matrix is held to it.
+# Every client against every server, through the guard; docs/servers.md is held to it.
 test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
 	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
@@ -93,7 +93,7 @@ bench-deps:
 
 # Everything, 13 minutes by its estimate: needs root and two quiet CPUs. Runs of 1 s, 5 of each in turns.
 bench: bench-deps
-	$(GO) run ./cmd/dtlsbench -readme README.md -readme bench/README.md
+	$(GO) run ./cmd/dtlsbench -readme docs/figures.md -readme bench/README.md
 
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:
