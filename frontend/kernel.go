@@ -146,27 +146,15 @@ func (k *kernel) protect(v *service, t told) error {
 	if len(t.serving.ends) == 1 {
 		s.Slots = t.serving.ends[0].slots
 	}
-<<<<<<< HEAD
-	switch {
-	case s.Format == bpf.FormatWorkers && k.config.Answer == bpf.AnswerXDP:
-		return hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v, which %v is handed over by: leave --answer out, or see to it that --handoff trust can be used",
-			v.kind(), v.listen)
-	case s.Format == bpf.FormatWorkers:
-		s.Answer = bpf.AnswerWorkers
-	case k.config.Answer == bpf.AnswerAuto && mode == bpf.AttachNative:
-		s.Answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)
-	}
-	if !v.inline { // a worker has no way to the server but a flow, and its own limits come after the cookie
+	if !v.inline { // a worker has no other way to the server than a flow
 		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
-		s.SourceRate, s.ServiceRate = bpf.Rate{}, bpf.Rate{}
-=======
+	}
 	if v.inline { // the proxy's own limits come after the cookie
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
 		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
 		if len(v.workers) > 0 {
 			s.WorkersPort = v.workers[0].conn.Local().Port()
 		}
->>>>>>> main
 	}
 	return k.guard.SetService(s)
 }

@@ -75,9 +75,6 @@ func (f *runFlags) completeXDP() (err error) {
 	if x.PassWhenLost, err = word("on-daemon-loss", f.onLoss, losses); err != nil {
 		return err
 	}
-	if len(f.protect) == 0 && (x.Unverified != bpf.UnverifiedDrop || len(f.pass) > 0) {
-		return hint.Usagef("--unverified %v and --pass are for servers that keep their port (--protect): a proxy relays nothing but the flows of verified clients", x.Unverified)
-	}
 	for _, p := range f.pass {
 		class, err := word("pass", p, classes)
 		if err != nil {
