@@ -57,7 +57,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -145,6 +145,9 @@ func (k *kernel) protect(v *service, t told) error {
 	}
 	if len(t.serving.ends) == 1 {
 		s.Slots = t.serving.ends[0].slots
+	}
+	if !v.inline { // a worker has no other way to the server than a flow
+		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
 	}
 	if v.inline { // the proxy's own limits come after the cookie
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}

@@ -19,6 +19,7 @@ var (
 	losses   = map[string]bool{"drop": false, "pass": true}
 	classes  = map[string]bpf.Class{
 		"stun": bpf.ClassSTUN, "zrtp": bpf.ClassZRTP, "turn": bpf.ClassTURN, "quic": bpf.ClassQUIC, "rtp": bpf.ClassRTP,
+		"capwap": bpf.ClassCAPWAP, "anyconnect": bpf.ClassAnyConnect,
 	}
 )
 
