@@ -18,7 +18,18 @@ type Binding struct {
 	DestinationPort uint16
 	Version         uint16 // client_version of the ClientHello's body
 	Random          *[RandomSize]byte
+	Purpose         Purpose
 }
+
+// Purpose is what a cookie is for, so that one that was given for another passes for none. It changes the first byte of
+// the message.
+type Purpose = lanes.Purpose
+
+// The purposes there are.
+const (
+	HelloVerify Purpose = 0           // in a HelloVerifyRequest, up to DTLS 1.2
+	HelloRetry  Purpose = 0x01 ^ 0x04 // in a HelloRetryRequest of DTLS 1.3: first byte 0x04
+)
 
 // Issue returns the cookie for b under k. For many at once use a [Batch].
 func (k *Key) Issue(b *Binding) [Size]byte { return k.lanes.Sum((*lanes.Message)(b)) }

@@ -18,7 +18,11 @@ type Message struct {
 	DestinationPort uint16
 	Version         uint16
 	Random          *[RandomSize]byte
+	Purpose         Purpose
 }
+
+// Purpose is what a cookie is for: it is added, without carry, to the first byte of the message.
+type Purpose uint8
 
 // Words of one message among 1, 8 and 16 lanes: from its first to its 14th.
 type (
@@ -35,7 +39,7 @@ type (
 func (in *Message) pack1(w *words1) {
 	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
-	w[0*1] = 0x01 | le.Uint32(src[0:])<<8
+	w[0*1] = in.first() | le.Uint32(src[0:])<<8
 	w[1*1] = le.Uint32(src[3:])
 	w[2*1] = le.Uint32(src[7:])
 	w[3*1] = le.Uint32(src[11:])
@@ -53,7 +57,7 @@ func (in *Message) pack1(w *words1) {
 func (in *Message) pack8(w *words8) {
 	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
-	w[0*8] = 0x01 | le.Uint32(src[0:])<<8
+	w[0*8] = in.first() | le.Uint32(src[0:])<<8
 	w[1*8] = le.Uint32(src[3:])
 	w[2*8] = le.Uint32(src[7:])
 	w[3*8] = le.Uint32(src[11:])
@@ -71,7 +75,7 @@ func (in *Message) pack8(w *words8) {
 func (in *Message) pack16(w *words16) {
 	src, r := &in.Source, in.Random
 	le := binary.LittleEndian
-	w[0*16] = 0x01 | le.Uint32(src[0:])<<8
+	w[0*16] = in.first() | le.Uint32(src[0:])<<8
 	w[1*16] = le.Uint32(src[3:])
 	w[2*16] = le.Uint32(src[7:])
 	w[3*16] = le.Uint32(src[11:])
@@ -85,6 +89,9 @@ func (in *Message) pack16(w *words16) {
 	w[12*16] = le.Uint32(r[25:])
 	w[13*16] = le.Uint32(r[28:])>>8 | 0x80<<24 // the padding bit
 }
+
+// first is the first byte of the message.
+func (in *Message) first() uint32 { return 0x01 ^ uint32(in.Purpose) }
 
 // middle is words 4 and 5: the last byte of the address, ports, version, first byte of the random.
 func (in *Message) middle() (w4, w5 uint32) {
