@@ -4,3 +4,4 @@ package bpf
 // needs a compiler; the same compiler gives the same bytes.
 //
 //go:generate go tool bpf2go -cc clang-19 -strip llvm-strip-19 -no-global-types -type service -type slot -type port_use -type service_key -type flow_key -type flow -type keyring -type control -type credit -type counters -target bpfel,bpfeb guard guard.bpf.c -- -O2 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-implicit-fallthrough -mcpu=v3
+//go:generate go run ./enums
