@@ -181,7 +181,8 @@ struct {
 volatile const __u32 no_service_index = 1024; // element of counts for packets of no service
 volatile const __u64 hash_key[2] = {0, 0}; // drawn by the loader, so that nobody can aim at a bucket
 
-// Here so that the names of these enums are in the object: the Go side is checked against them.
+// Here so that the names of these enums are in the object: Go has enums.go, generated from
+// them; a test compares enum reason with the parser, and what enum harvest does with the workers.
 volatile const struct {
 	enum reason reason;
 	enum verdict verdict;

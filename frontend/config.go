@@ -211,7 +211,7 @@ func (s *Settings) complete() {
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
 	}
-	if s.Answer == bpf.AnswerNobody {
+	if s.Answer == bpf.AnswerDrop {
 		s.Answer = bpf.AnswerAuto
 	}
 }
