@@ -45,6 +45,7 @@ type Programs struct {
 
 	pin     string
 	owner   int      // Options.Owner
+	root    *os.File // the directory that pin is in, since GivePins
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
@@ -205,6 +206,10 @@ func (g *Programs) Close() error {
 	g.mapped, g.control, g.credits, g.senders, g.slotMemory = nil, nil, nil, nil, nil
 	errs = append(errs, g.closeLinks())
 	g.release()
+	if g.root != nil {
+		g.root.Close()
+		g.root = nil
+	}
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())
 	return errors.Join(errs...)
 }
