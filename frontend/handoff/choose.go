@@ -8,28 +8,28 @@ import (
 
 // choose picks the mode: the one that was asked for, if it can be, or with Auto the one that fits. ring holds the secrets
 // that the guard shares with the server; nil: none. The error is a *Misfit.
-func (t *Traits) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
+func (p *Profile) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 	switch {
-	case asked == Auto || t.DTLS13:
-		return t.kind()
-	case asked == Harvest && t.unharvestable() != "":
-		return Auto, &Misfit{t.unharvestable(), "use --handoff auto, which says what fits"}
-	case asked.Native() && ring != nil && !t.Trusts:
-		return asked, t.explained(asked, ring)
+	case asked == Auto || p.DTLS13:
+		return p.mode()
+	case asked == Harvest && p.unharvestable() != "":
+		return Auto, &Misfit{p.unharvestable(), "use --handoff auto, which says what fits"}
+	case asked.Native() && ring != nil && !p.Trusts:
+		return asked, p.explained(asked, ring)
 	}
 	return asked, nil
 }
 
 // explained is nil if the server's cookies are those that a native mode computes.
-func (t *Traits) explained(asked Mode, ring *cookie.Keyring) error {
-	n, first := t.Native, ring.Current().Fingerprint()
+func (p *Profile) explained(asked Mode, ring *cookie.Keyring) error {
+	n, first := p.Native, ring.Current().Fingerprint()
 	switch {
-	case !t.AsksCookie:
-		_, err := t.kind()
+	case !p.AsksCookie:
+		_, err := p.mode()
 		return err
 	case n == nil:
 		return &Misfit{
-			fmt.Sprintf("its %d-byte cookie is not what %v computes for the address that asked it, with any secret of --secret-file (fingerprint of the first: %s)", t.CookieLength, asked, first),
+			fmt.Sprintf("its %d-byte cookie is not what %v computes for the address that asked it, with any secret of --secret-file (fingerprint of the first: %s)", p.CookieLength, asked, first),
 			"give the server the 32 bytes of the file's first line as its key, and see that it sees the guard's own address, or use --handoff auto",
 		}
 	case n.Second:

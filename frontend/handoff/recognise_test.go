@@ -104,8 +104,8 @@ func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 		switch {
 		case c.err == "" && err != nil:
 			t.Errorf("%s: %v", c.name, err)
-		case c.err == "" && (b.Mode() != l.kind || b.mapped.Load() != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
-			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Mode(), b.mapped.Load(), b.Status().Why)
+		case c.err == "" && (b.Mode() != l.kind || b.decision.Load().mapped() != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
+			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Mode(), b.decision.Load().mapped(), b.Status().Why)
 		case c.err != "" && (err == nil || !strings.Contains(hint.Line(err)+": "+hint.Of(err), c.err)):
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.err)
 		}
