@@ -4,6 +4,7 @@
 # make test-matrix  every client against every server of the README's matrix; UPDATE=-update writes it anew
 # make bench      all benchmarks (bench/README.md): results, page, figures of the READMEs; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
+# make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
@@ -24,6 +25,12 @@ NGINX_PACKAGES := nginx-light libnginx-mod-stream
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng $(NGINX_PACKAGES)
 # Programs that only the matrix talks to.
 MATRIX_PACKAGES := coturn libcoap3-bin radsecproxy freeradius-utils
+# The emulator that other kernels are booted in, and what their file systems are made of.
+EMULATOR_PACKAGES := qemu-system-x86 busybox-static xz-utils debian-archive-keyring
+# The kernels of make test-kernels: series of Debian's, 6 and 7 the newest of each.
+KERNELS := 6.1,6.12,6,7
+# Where they are kept once downloaded (package emulator).
+KERNEL_CACHE := $(or $(DTLSGUARD_KERNEL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dtlsguard/kernels)
 # One package after the other: those in the lab want the CPUs for themselves. And anew each time: what a test that
 # builds and runs other programs depends on, the cache of results does not know.
 TURNS := -p 1 -count=1
@@ -31,7 +38,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-matrix test-portable race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-matrix test-kernels test-portable race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -48,6 +55,11 @@ test:
 test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
 	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
+
+# A minute or two a kernel, two kernels at a time. One kernel: go test ./test/kernels -run Kernel -kernel 6.12
+test-kernels:
+	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
+	$(GO) test $(TURNS) -timeout 30m -run Kernel ./test/kernels -kernel $(KERNELS)
 
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:
@@ -87,8 +99,8 @@ bench-cookies:
 info:
 	$(GO) run ./bpf/info
 
-check: test test-matrix test-portable lint vet race generate
+check: test test-matrix test-kernels test-portable lint vet race generate
 	git diff --exit-code
 
 clean:
-	rm -rf bin
+	rm -rf bin $(KERNEL_CACHE)

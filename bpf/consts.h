@@ -2,7 +2,7 @@
 // Copyright The dtlsguard Authors
 #pragma once
 
-#include "headers/helpers.h"
+#include "headers/bounds.h"
 
 enum {
 	ETH_P_IP = 0x0800,

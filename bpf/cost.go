@@ -17,7 +17,7 @@ type Cost struct {
 	Stack    string // bytes of each function; the deepest chain of calls has 512
 }
 
-var stackDepth = regexp.MustCompile(`stack depth (\S+)`)
+var stackDepth = regexp.MustCompile(`stack depth ([0-9+]+)`)
 
 // Costs loads the programs once more and returns what each takes.
 func Costs() ([]Cost, error) {

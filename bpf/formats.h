@@ -126,8 +126,7 @@ static __always_inline int take_given(struct xdp_md *ctx, const struct packet *p
 	if (svc->format != FORMAT_HARVEST && length != computed_size(svc))
 		return -1;
 	__builtin_memset(w->given, 0, sizeof(w->given));
-	asm volatile("" : "+w"(length)); // else the compiler checks another register than it hands over
-	if (length == 0 || length > COOKIE_SIZE)
+	if (!bound_length(&length, COOKIE_SIZE))
 		return -1;
 	return bpf_xdp_load_bytes(ctx, at, w->given, length) ? -1 : 0;
 }

@@ -54,7 +54,11 @@ static __always_inline int parse_lists(struct xdp_md *ctx, struct packet *p, voi
 	__u32 suites = b[0] << 8 | b[1], methods_at = at + 2 + suites;
 	if (suites == 0 || suites & 1 || methods_at + 2 > message_end)
 		return REASON_BAD_BODY;
-	if (stop <= methods_at || read_behind(ctx, d, end, start, methods_at & 0x7fff, b, 1))
+	// A variable part of an offset into a packet must stay below 2^16. That methods_at does follows from message_end, which
+	// the compiler knows and verifiers up to Linux 6.18 do not: it would leave the mask out.
+	opaque(methods_at);
+	methods_at &= 0x7fff;
+	if (stop <= methods_at || read_behind(ctx, d, end, start, methods_at, b, 1))
 		return REASON_OK;
 	if (b[0] == 0 || methods_at + 1 + b[0] > message_end)
 		return REASON_BAD_BODY;

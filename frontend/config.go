@@ -28,15 +28,19 @@ type Config struct {
 	Nice    int // of the workers' threads (nice(2)): -20 to 19
 
 	Handoff     handoff.Mode
-	HarvestPool int // ports a service; 0: handoff.DefaultPool
+	HarvestPool int     // cookies that a service harvests, at least; 0: as many as are right for its server
+	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
 
 	MAC         cookie.MAC    // of the guard's own cookies
 	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way
 	SecretFile  string        // "": secrets of our own
 	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery
 
-	MaxFlows    int
-	IdleTimeout time.Duration
+	MaxFlows          int
+	FlowsPerSource    int // /32 or /64, and eight times that per /24 or /48; < 0: no limit
+	HalfOpenPerSource int // the same, of those whose handshake is not finished
+	HandshakeTimeout  time.Duration
+	IdleTimeout       time.Duration
 
 	HelloRate        limit.Rate // verified ClientHellos of one source; PerSecond < 0: no limit
 	BackendHelloRate limit.Rate // verified ClientHellos of one service; PerSecond 0: no limit
@@ -69,6 +73,12 @@ const (
 	DefaultMaxFlows = 65536
 	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
 	DefaultIdleTimeout = 5 * time.Minute
+	// DefaultFlowsPerSource and DefaultHalfOpenPerSource: one host needs few; a carrier's NAT needs more and gets them
+	// while there is room (relay.Limits).
+	DefaultFlowsPerSource    = 256
+	DefaultHalfOpenPerSource = 32
+	// DefaultHandshakeTimeout, since the last message of the handshake, is for round trips of 20 s.
+	DefaultHandshakeTimeout = 30 * time.Second
 	// DefaultReceiveBuffer holds some 5000 small datagrams, 25 ms of what one worker can answer: longer than
 	// the scheduler or the garbage collector ever keep it away.
 	DefaultReceiveBuffer = 4 << 20
@@ -76,8 +86,8 @@ const (
 	DefaultMetrics = "127.0.0.1:9477"
 )
 
-// DefaultHelloRate lets one address reconnect at will, and a NAT with a few dozen clients behind it, too.
-var DefaultHelloRate = limit.Rate{PerSecond: 10, Burst: 20}
+// DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
+var DefaultHelloRate = limit.DefaultSource
 
 // complete fills in the defaults and refuses what cannot be.
 func (c *Config) complete() error {
@@ -91,14 +101,21 @@ func (c *Config) complete() error {
 	}
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	def(&c.Batch, DefaultBatch)
-	def(&c.HarvestPool, handoff.DefaultPool)
 	def(&c.MaxFlows, DefaultMaxFlows)
+	def(&c.FlowsPerSource, DefaultFlowsPerSource)
+	def(&c.HalfOpenPerSource, DefaultHalfOpenPerSource)
 	def(&c.ReceiveBuffer, DefaultReceiveBuffer)
+	if c.HarvestRate == 0 {
+		c.HarvestRate = handoff.DefaultHarvestRate
+	}
 	if c.RotateEvery == 0 {
 		c.RotateEvery = DefaultRotateEvery
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = DefaultIdleTimeout
+	}
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
 	}
 	if c.HelloRate.PerSecond == 0 {
 		c.HelloRate = DefaultHelloRate
@@ -117,8 +134,8 @@ func (c *Config) complete() error {
 		return usage("nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT, or --protect ADDRESS:PORT and --interface NAME")
 	case len(c.Protect) > 0 && c.XDP.Interface == "":
 		return usage("--protect is done by XDP: give --interface, the one that clients come in by")
-	case len(c.Protect) > 0 && c.Handoff == handoff.Harvest:
-		return usage("--handoff harvest needs a socket between guard and server: use --listen and --backend, or --handoff trust")
+	case len(c.Protect) > 0 && !c.Handoff.Inline():
+		return usage("--handoff %v needs a socket between guard and server: use --listen and --backend, or --handoff trust", c.Handoff)
 	case c.Handoff.Native() && c.SecretFile == "":
 		return usage("--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", c.Handoff)
 	case c.Workers < 0 || c.Workers > 1024:
@@ -131,10 +148,14 @@ func (c *Config) complete() error {
 		return usage("--rotate-every %v: want %v or more, so that no handshake sees two rotations", c.RotateEvery, MinRotateEvery)
 	case c.IdleTimeout < time.Second:
 		return usage("--idle-timeout %v: want 1s or more", c.IdleTimeout)
+	case c.HandshakeTimeout < time.Second:
+		return usage("--handshake-timeout %v: want 1s or more", c.HandshakeTimeout)
 	case c.MaxFlows < 1:
 		return usage("--max-flows %d: want 1 or more", c.MaxFlows)
-	case c.HarvestPool < 1:
-		return usage("--harvest-pool %d: want 1 or more", c.HarvestPool)
+	case c.HarvestPool < 0:
+		return usage("--harvest-pool %d: want 1 or more, or 0 for what is right for the server", c.HarvestPool)
+	case c.HarvestRate < 1:
+		return usage("--harvest-rate %v: want 1 or more", c.HarvestRate)
 	}
 	seen := make(map[netip.AddrPort]bool)
 	for _, a := range c.Protect {
@@ -149,9 +170,9 @@ func (c *Config) complete() error {
 			return usage("--listen %v is not an address and port", s.Listen)
 		case !s.Backend.IsValid() || s.Backend.Port() == 0 || s.Backend.Addr().IsUnspecified():
 			return usage("--backend %v is not the address and port of a server", s.Backend)
-		case c.HarvestPool > handoff.MaxPool(s.Backend.Addr()):
-			return usage("--harvest-pool %d: at most %d towards %v: %d ephemeral ports of each address that the guard can have there (eight on IPv4 loopback), less one in 17 in reserve",
-				c.HarvestPool, handoff.MaxPool(s.Backend.Addr()), s.Backend.Addr(), handoff.PortsPerAddress)
+		case c.HarvestPool > handoff.MaxPoolTowards(s.Backend.Addr()):
+			return usage("--harvest-pool %d: at most %d towards %v: three quarters of the ephemeral ports (sysctl net.ipv4.ip_local_port_range), or %d on 127.0.0.0/8, less one in 17 in reserve",
+				c.HarvestPool, handoff.MaxPoolTowards(s.Backend.Addr()), s.Backend.Addr(), handoff.MaxPool)
 		case seen[s.Listen]:
 			return usage("--listen %v is given twice", s.Listen)
 		case s.Listen == s.Backend:

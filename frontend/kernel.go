@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * c.entries(), Pin: pin}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -107,54 +108,79 @@ func (v *service) key() bpf.ServiceKey {
 	return k
 }
 
-// table makes the memory of v's pool, where the programs read it.
-func (k *kernel) table(v *service, size int) handoff.Table {
-	var err error
-	if v.slots, err = k.guard.NewSlots(size); err != nil {
-		k.log.Warn("XDP cannot give harvested cookies: workers will", "listen", v.listen, "error", err)
-		return handoff.NewTable(size)
+// entries is how many a service's pool may have.
+func (c *Config) entries() int {
+	if c.Handoff != handoff.Auto && !c.Handoff.NeedsPool() {
+		return 0
 	}
-	return handoff.Table{Slots: handoff.SlotsOf(v.slots.Memory), Clock: v.slots.Clock}
+	return handoff.Entries(cmp.Or(c.HarvestPool, handoff.DefaultPool))
+}
+
+// table makes the memory of v's pool, where the programs read it; nil if that cannot be.
+func (k *kernel) table(v *service) func(int) handoff.Table {
+	n := v.config.entries()
+	if n == 0 {
+		return nil
+	}
+	var err error
+	if v.slots, err = k.guard.NewSlots(n); err != nil {
+		k.log.Warn("XDP cannot give harvested cookies: workers will", "listen", v.listen, "error", err)
+		return nil
+	}
+	return func(int) handoff.Table {
+		return handoff.Table{Entries: handoff.EntriesOf(v.slots.Memory), Clock: v.slots.Clock}
+	}
 }
 
 // format says how far the programs know the cookies of the hand-off that v needs at the moment.
 func (v *service) format() bpf.Format {
-	switch k := v.kind(); {
-	case k == handoff.NativeHMAC && v.inline:
-		return bpf.FormatV1
-	case k == handoff.Trust, k == handoff.Replay, k == handoff.DoubleHVR:
+	switch v.kind().Cookies(v.inline, v.fit.Mapped) {
+	case handoff.CookiesOwn:
 		if v.config.MAC == cookie.SipHash {
 			return bpf.FormatV2
 		}
 		return bpf.FormatV1
-	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
+	case handoff.CookiesV1:
+		return bpf.FormatV1
+	case handoff.CookiesQt:
 		return bpf.FormatQt
-	case k == handoff.Harvest && v.slots.Memory != nil && v.backend.CookieLength() <= cookie.Size:
-		return bpf.FormatHarvest
+	case handoff.CookiesHarvested:
+		if v.slots.Memory != nil && v.backend.CookieLength() <= cookie.Size {
+			return bpf.FormatHarvest
+		}
 	}
 	return bpf.FormatWorkers
 }
 
-// manner is what the programs are told of a service's hand-off.
-type manner struct {
-	kind   handoff.Mode
-	format bpf.Format
+// entries is how many entries the programs look at for harvested cookies.
+func (v *service) entries() int {
+	if v.backend == nil {
+		return 0
+	}
+	return v.backend.Entries()
 }
 
-func (v *service) manner() manner { return manner{v.kind(), v.format()} }
+// manner is what the programs are told of a service's hand-off.
+type manner struct {
+	kind    handoff.Mode
+	format  bpf.Format
+	entries int
+}
+
+func (v *service) manner() manner { return manner{v.kind(), v.format(), v.entries()} }
 
 // protect tells the programs of a service, as if they were attached in the given mode.
 func (k *kernel) protect(v *service, mode bpf.AttachMode) error {
 	c := v.config
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Format: v.format(), Slots: v.slots,
+		Format: v.format(), Slots: v.slots.First(v.entries()),
 		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
 		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
 		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
 	}
 	// Where the programs do not know a right cookie, a client that showed one to a worker may show it again.
-	s.FlowHellos = v.kind() == handoff.DoubleHVR || v.inline && s.Format == bpf.FormatWorkers
+	s.FlowHellos = v.kind().TwoRound() || v.inline && s.Format == bpf.FormatWorkers
 	if v.inline && len(v.workers) > 0 {
 		s.WorkersPort = v.workers[0].conn.Local().Port()
 	}

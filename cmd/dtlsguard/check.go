@@ -26,11 +26,11 @@ type finding struct {
 
 // report is what check has found.
 type report struct {
-	OK       bool            `json:"ok"` // nothing fails
-	Findings []finding       `json:"findings"`
+	OK       bool             `json:"ok"` // nothing fails
+	Findings []finding        `json:"findings"`
 	Backend  *handoff.Profile `json:"backend,omitempty"`
-	Handoff  string          `json:"handoff,omitempty"` // that fits the back end
-	Why      string          `json:"why,omitempty"`
+	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
+	Why      string           `json:"why,omitempty"`
 }
 
 func newCheck() *cobra.Command {

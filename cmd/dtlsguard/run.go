@@ -83,7 +83,8 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&c.XDP.Pin, "pin", bpf.PinRoot, "XDP: directory on a bpffs where programs and flows outlive this process (off: they do not)")
 	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
 	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), "+strings.Join(handoff.Names()[1:], ", "))
-	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and one in so many forged cookies is right")
+	fl.IntVar(&c.HarvestPool, "harvest-pool", 0, "harvest: cookies to ask the server for; a forged cookie passes with probability 1/N (0: 65536, or what fits the server)")
+	fl.Float64Var(&c.HarvestRate, "harvest-rate", handoff.DefaultHarvestRate, "harvest: questions per second while cookies are asked for")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Nice, "worker-nice", frontend.DefaultNice, "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
@@ -91,7 +92,10 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
-	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; the least recently used go first")
+	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; a quarter may be half-open, and those go first")
+	fl.IntVar(&c.FlowsPerSource, "flows-per-source", frontend.DefaultFlowsPerSource, "flows of one source, /32 or /64, once half of all are used; a /24 or /48 has 8 times that (0: no limit)")
+	fl.IntVar(&c.HalfOpenPerSource, "half-open-per-source", frontend.DefaultHalfOpenPerSource, "... of those whose handshake is not finished")
+	fl.DurationVar(&c.HandshakeTimeout, "handshake-timeout", frontend.DefaultHandshakeTimeout, "an unfinished handshake ends after this time without a message of it")
 	fl.DurationVar(&c.IdleTimeout, "idle-timeout", frontend.DefaultIdleTimeout, "a silent flow ends after this")
 	fl.Float64Var(&c.HelloRate.PerSecond, "hello-rate", frontend.DefaultHelloRate.PerSecond, "verified ClientHellos a second from one source, /32 or /64 (0: no limit)")
 	fl.IntVar(&c.HelloRate.Burst, "hello-burst", frontend.DefaultHelloRate.Burst, "... and how many at once")
@@ -155,7 +159,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 			_ = server.Reload() // logged and counted; the old secret stays
 		case err := <-done:
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-			f.config.Log.Info("stopped", "flows_ended", server.Flows())
+			f.config.Log.Info("stopped", "flows_ended", server.FlowsEnded())
 			return err
 		}
 	}
@@ -234,6 +238,11 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 			return err
 		}
 		f.config.Protect = append(f.config.Protect, a)
+	}
+	for _, n := range []*int{&f.config.FlowsPerSource, &f.config.HalfOpenPerSource} {
+		if *n <= 0 {
+			*n = -1
+		}
 	}
 	if f.config.HelloRate.PerSecond <= 0 {
 		f.config.HelloRate.PerSecond = -1

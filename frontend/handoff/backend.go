@@ -180,6 +180,19 @@ func (b *Backend) Entries() int {
 	return 0
 }
 
+// MaxFlows is how many flows the back end has entries of a pool for at a time, in the mode of the moment; 0: as many as are
+// opened. Those in reserve are not for flows: a handshake finds a free one soon.
+func (b *Backend) MaxFlows() int {
+	p := b.pool()
+	if p == nil {
+		return 0
+	}
+	if n := int(p.bounded.Load()); n > 0 {
+		return n
+	}
+	return p.size
+}
+
 // Server is its address.
 func (b *Backend) Server() netip.AddrPort { return b.config.Server }
 

@@ -29,10 +29,11 @@ type Pool struct {
 	clock    *atomic.Uint32
 	kept     []*relay.Upstream // with keep: one for each entry
 
-	known atomic.Int32
-	more  atomic.Bool    // fill was stopped and goes on
-	left  []atomic.Int64 // pending: since when each entry's handshake is left unfinished, Unix nanoseconds; 0: it is not
-	asked []time.Time    // with keep: when the question was asked that each entry has its cookie of
+	known   atomic.Int32
+	bounded atomic.Int32   // entries that the server gives cookies to, and no more; 0: no bound was seen
+	more    atomic.Bool    // fill was stopped and goes on
+	left    []atomic.Int64 // pending: since when each entry's handshake is left unfinished, Unix nanoseconds; 0: it is not
+	asked   []time.Time    // with keep: when the question was asked that each entry has its cookie of
 
 	asker
 }
@@ -90,7 +91,7 @@ func newPool(server netip.AddrPort, p *Profile, m Mode, size int, question []byt
 		n, pool.size = entriesAtMost(most)
 	}
 	t := table(n)
-	pool.entries, pool.clock = t.Entries[:n], t.Clock
+	pool.entries, pool.clock = t.Entries[:min(n, len(t.Entries))], t.Clock
 	for i := range pool.entries {
 		pool.entries[i].forget()
 		pool.entries[i].reserved.Store(0)
@@ -186,6 +187,7 @@ func (p *Pool) forget() {
 		p.forgetOne(i)
 	}
 	p.most, p.fruitless = 0, 0
+	p.bounded.Store(0)
 	clear(p.silent)
 }
 
@@ -224,6 +226,7 @@ func (p *Pool) fill(ctx context.Context, until func(p *Pool) bool) bool {
 	case p.most == 0:
 		if p.fruitless++; p.fruitless >= patientFills && known >= enough {
 			p.most = known
+			p.bounded.Store(int32(known))
 		}
 	}
 	return p.most > 0 && known >= enough

@@ -54,6 +54,9 @@ func (p *Upstream) Acquire() bool { return p.taken.Load() == 0 && p.taken.Compar
 // Free reports whether nobody has the port of a pool.
 func (p *Upstream) Free() bool { return p.taken.Load() == 0 }
 
+// Fresh reports whether no earlier flow has had the socket.
+func (p *Upstream) Fresh() bool { return p.taken == nil || p.once }
+
 // Release gives the port back.
 func (p *Upstream) Release() {
 	if p.taken == nil || p.once {

@@ -129,7 +129,7 @@ func TestLongCookies(t *testing.T) {
 	p.refused(p.command(append(proxy()[:4], "--handoff", "auto", "--answer", "xdp")...), exitUsage, "--answer xdp", "harvest", "leave --answer out")
 	p.free()
 	g := p.run(proxy()[:4]...)
-	if h := g.status().Services[0].Backend; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
+	if h := g.status().Services[0].Backend; h.Handoff != "harvest" || h.Profile.CookieLength != 40 {
 		t.Fatalf("back end: %+v", h)
 	}
 	newFlooder(t, p).send(1000)

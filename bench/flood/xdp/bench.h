@@ -2,7 +2,7 @@
 // Copyright The dtlsguard Authors
 #pragma once
 
-#include "helpers.h"
+#include "bounds.h"
 
 // What these programs need beyond bpf/headers.
 

@@ -150,7 +150,7 @@ SEC("tcx/egress") int collect(struct __sk_buff *skb)
 	__u16 port;
 	struct thread *t = bpf_map_lookup_elem(&threads, &zero);
 	struct box *b = bpf_map_lookup_elem(&boxes, &index);
-	if (!t || !b || !running || given - taken >= BOXES || length < 1 || length > FRAME)
+	if (!t || !b || !running || given - taken >= BOXES || !bound_length(&length, FRAME))
 		return TCX_NEXT;
 	if (bpf_skb_load_bytes(skb, destination_at, &address, sizeof(address)) || address != destination ||
 	    bpf_skb_load_bytes(skb, port_at + 2, &port, sizeof(port)) || port != destination_port ||
@@ -171,7 +171,7 @@ static __always_inline __u32 carry(struct xdp_md *ctx, const struct thread *t)
 		return 0;
 	taken++;
 	__u32 length = b->length;
-	if (length < 1 || length > FRAME || bpf_xdp_store_bytes(ctx, 0, b->frame, length))
+	if (!bound_length(&length, FRAME) || bpf_xdp_store_bytes(ctx, 0, b->frame, length))
 		return 0;
 	return length;
 }
@@ -202,11 +202,17 @@ SEC("xdp") int flood(struct xdp_md *ctx)
 		__u32 words = (length + 7) / 8;
 		if (data + words * 8 > end)
 			return XDP_ABORTED;
-		__u64 *w = data;
+		__u64 *w = data, i = 0;
+		// Eight at a time by hand: a compiler that does it counts from below zero, and verifiers before Linux 6.17 do not
+		// know what a negated constant is.
+		for (; i + 8 <= words; i += 8) {
+			opaque(i);
 #pragma unroll
-		for (int i = 0; i < FRAME / 8; i++) {
-			if (i >= words)
-				break;
+			for (int j = 0; j < 8; j++)
+				w[i + j] = only.frame[i + j];
+		}
+		for (; i < words; i++) {
+			opaque(i);
 			w[i] = only.frame[i];
 		}
 	} else {
@@ -216,7 +222,7 @@ SEC("xdp") int flood(struct xdp_md *ctx)
 			return XDP_ABORTED;
 		length = m->length, seq_at = m->seq_at, random_at = m->random_at, ip_sum = m->ip_sum;
 		sum += m->udp_sum, question = m->question, next = m->next;
-		if (length < 1 || length > FRAME || bpf_xdp_store_bytes(ctx, 0, m->frame, length))
+		if (!bound_length(&length, FRAME) || bpf_xdp_store_bytes(ctx, 0, m->frame, length))
 			return XDP_ABORTED;
 	}
 	if (data + port_at + 8 > end)

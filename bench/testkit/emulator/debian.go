@@ -1,0 +1,251 @@
+package emulator
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// suites are where kernels come from: the oldest that is supported, and the newer ones that its users are offered.
+var suites = []string{"bookworm", "bookworm-backports", "trixie-backports"}
+
+// mirror is Debian's address for everybody; apt's own configuration says by what proxy it is reached.
+const mirror = "http://deb.debian.org/debian"
+
+// Flavours of Debian's kernels.
+const (
+	Cloud   = "cloud-amd64" // what virtual machines have: small, few drivers
+	Generic = "amd64"       // all drivers
+)
+
+// Cache is the directory that kernels are kept in.
+func Cache() (string, error) {
+	if dir := os.Getenv("DTLSGUARD_KERNEL_CACHE"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "dtlsguard", "kernels"), err
+}
+
+// Kernel is an unpacked one.
+type Kernel struct {
+	Release string            // as uname -r has it
+	Image   string            // path of vmlinuz
+	Modules map[string]string // paths by name, with _ for -
+}
+
+// Find returns the newest kernel of a series ("6", "6.12") that can be downloaded, or what it was when it was asked for first:
+// that one is in the cache. Versions that were superseded are listed for a while without some of their packages; those are passed over.
+func Find(series, flavour string) (*Kernel, error) {
+	dir, err := Cache()
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	unlock, err := lock(filepath.Join(dir, "download.lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if k, err := cached(dir, series, flavour); k != nil || err != nil {
+		return k, err
+	}
+	k, err := download(dir, series, flavour)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s (%s) by apt from %s: %w", series, flavour, mirror, err)
+	}
+	return k, nil
+}
+
+// lock takes a lock that other processes see, and returns what lets go of it.
+func lock(path string) (func(), error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return func() { f.Close() }, nil
+}
+
+// latest is the name of the link to the kernel of a series.
+func latest(series, flavour string) string { return "latest-" + series + "-" + flavour }
+
+func cached(dir, series, flavour string) (*Kernel, error) {
+	r, err := os.Readlink(filepath.Join(dir, latest(series, flavour)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return open(dir, r)
+}
+
+// release is a kernel's name: 6.1.0-50-cloud-amd64, 6.12.95+deb12-cloud-amd64.
+var release = regexp.MustCompile(`^(\d+(?:\.\d+)+)([-+][a-z0-9.]+)?-(cloud-amd64|amd64)$`)
+
+func matches(name, series, flavour string) bool {
+	m := release.FindStringSubmatch(name)
+	return m != nil && m[3] == flavour && strings.HasPrefix(m[1]+".", series+".")
+}
+
+var digits = regexp.MustCompile(`\d+`)
+
+func byVersion(a, b string) int {
+	numbers := func(s string) (n []int) {
+		for _, d := range digits.FindAllString(s, -1) {
+			i, _ := strconv.Atoi(d)
+			n = append(n, i)
+		}
+		return n
+	}
+	return cmp.Or(slices.Compare(numbers(a), numbers(b)), cmp.Compare(a, b))
+}
+
+// apt runs a program of apt with sources and lists of our own.
+// Files that it downloads go to the directory to.
+func apt(dir, to, program string, args ...string) ([]byte, error) {
+	lists := filepath.Join(dir, "apt", "lists")
+	options := []string{"-q", "-o", "Dir::Etc::sourcelist=" + filepath.Join(dir, "apt", "kernels.list"),
+		"-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::State::lists=" + lists,
+		"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "APT::Sandbox::User=root"}
+	cmd := exec.Command(program, append(options, args...)...)
+	cmd.Dir = to
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return out, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return out, nil
+}
+
+func download(dir, series, flavour string) (*Kernel, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "apt", "lists", "partial"), 0o755); err != nil {
+		return nil, err
+	}
+	var sources strings.Builder
+	for _, s := range suites {
+		fmt.Fprintf(&sources, "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", mirror, s)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "apt", "kernels.list"), []byte(sources.String()), 0o644); err != nil {
+		return nil, err
+	}
+	if _, err := apt(dir, dir, "apt-get", "update"); err != nil {
+		return nil, err
+	}
+	out, err := apt(dir, dir, "apt-cache", "pkgnames", "linux-")
+	if err != nil {
+		return nil, err
+	}
+	listed := make(map[string]bool)
+	var releases []string
+	for name := range strings.FieldsSeq(string(out)) {
+		listed[name] = true
+		if r, ok := strings.CutPrefix(name, "linux-image-"); ok && matches(r, series, flavour) {
+			releases = append(releases, r)
+		}
+	}
+	slices.SortFunc(releases, byVersion)
+	var failed error
+	for _, r := range slices.Backward(releases) {
+		packages := []string{"linux-image-" + r}
+		if listed["linux-binary-"+r] { // since 6.19 the image is split
+			packages = []string{"linux-binary-" + r, "linux-modules-" + r}
+		}
+		if slices.ContainsFunc(packages, func(p string) bool { return !listed[p] }) {
+			continue
+		}
+		if err := unpack(dir, r, packages); err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if err := os.Symlink(r, filepath.Join(dir, latest(series, flavour))); err != nil {
+			return nil, err
+		}
+		return open(dir, r)
+	}
+	return nil, cmp.Or(failed, errors.New("no such version is listed"))
+}
+
+// unpack downloads packages and unpacks them into the directory of the release.
+func unpack(dir, r string, packages []string) error {
+	if _, err := os.Stat(filepath.Join(dir, r)); err == nil {
+		return nil // it is the newest of two series
+	}
+	tmp, err := os.MkdirTemp(dir, "new-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if _, err := apt(dir, tmp, "apt-get", append([]string{"download"}, packages...)...); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
+	if err != nil {
+		return err
+	}
+	root := filepath.Join(tmp, "root")
+	for _, f := range files {
+		if out, err := exec.Command("dpkg-deb", "-x", f, root).CombinedOutput(); err != nil {
+			return fmt.Errorf("unpack %s: %w: %s", f, err, out)
+		}
+	}
+	return os.Rename(root, filepath.Join(dir, r))
+}
+
+// open finds the parts of an unpacked kernel.
+func open(dir, r string) (*Kernel, error) {
+	k := &Kernel{Release: r, Modules: make(map[string]string)}
+	root := filepath.Join(dir, r)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name := d.Name()
+		if strings.HasPrefix(name, "vmlinuz") {
+			k.Image = path
+		}
+		if base, _, ok := strings.Cut(name, ".ko"); ok {
+			k.Modules[strings.ReplaceAll(base, "-", "_")] = path
+		}
+		return nil
+	})
+	if err == nil && k.Image == "" {
+		err = errors.New("no vmlinuz")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kernel in %s: %w", root, err)
+	}
+	return k, nil
+}
+
+// Module returns a module's contents, nil if there is no such module: it may be part of the image.
+func (k *Kernel) Module(name string) ([]byte, error) {
+	path := k.Modules[name]
+	switch {
+	case path == "":
+		return nil, nil
+	case strings.HasSuffix(path, ".ko"):
+		return os.ReadFile(path)
+	}
+	b, err := exec.Command("xz", "-dc", path).Output()
+	if err != nil {
+		return nil, fmt.Errorf("unpack %s: %w", path, err)
+	}
+	return b, nil
+}

@@ -1,0 +1,240 @@
+package emulator
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Wire is two network cards of a machine with nothing but a cable between them.
+type Wire struct {
+	Card   string // what QEMU calls it: virtio-net-pci, vmxnet3, e1000e
+	Queues int    // of each card, where it has a choice (virtio-net-pci); 0: 1
+}
+
+// Machine is what to boot.
+type Machine struct {
+	Kernel *Kernel
+	CPUs   int // 0: 2
+	Memory int // MiB; 0: 1024
+	Wires  []Wire
+	Files  Files    // besides busybox and what Run needs
+	Env    []string // of Run
+	Run    []string // the command: a path in Files, and its arguments
+}
+
+// modules are loaded in this order, as far as a kernel has them.
+var modules = []string{
+	"virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover", "virtio_net",
+	"vmxnet3", "ptp", "e1000e", "llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth", "af_packet", "sch_ingress", "cls_bpf",
+	"act_gact", "cls_matchall", "dummy",
+}
+
+// What the machine says on its console.
+const (
+	markUp   = "emulator: up"
+	markExit = "emulator: exit "
+)
+
+// bootTime is the longest that a boot may take: it is 5 s on an idle machine.
+const bootTime = 2 * time.Minute
+
+// boots is how often a machine is started that dies before it is up. On a busy host a kernel may find its clocks lying.
+const boots = 3
+
+// Result is what a machine left.
+type Result struct {
+	Output  []byte // of the command, standard output and error
+	Status  int    // its exit status
+	Console string // what the kernel had to say
+}
+
+// Start boots the machine, runs its command and returns when it is off. The error says that the machine, not the command,
+// has failed.
+func (m *Machine) Start(ctx context.Context) (*Result, error) {
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return nil, fmt.Errorf("no emulator: apt-get install qemu-system-x86 busybox-static: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "emulator-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	initrd := filepath.Join(dir, "initrd")
+	if err := m.writeRoot(initrd); err != nil {
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	var errs []error
+	for range boots {
+		b := boot{args: m.arguments(initrd, filepath.Join(dir, "output")), output: filepath.Join(dir, "output")}
+		up, result, err := b.run(ctx, qemu)
+		if err == nil {
+			return result, nil
+		}
+		errs = append(errs, err)
+		if up || ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("boot %s: %w", m.Kernel.Release, errors.Join(errs...))
+}
+
+func (m *Machine) arguments(initrd, output string) []string {
+	cpus, memory := max(m.CPUs, 1), max(m.Memory, 1024)
+	if m.CPUs == 0 {
+		cpus = 2
+	}
+	// no_timer_check: the test of the timer that it leaves out fails where the emulator is kept off its CPU.
+	args := []string{"-machine", "q35", "-cpu", "max", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
+		"-display", "none", "-no-reboot", "-serial", "stdio", "-serial", "file:" + output, "-nic", "none",
+		"-kernel", m.Kernel.Image, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check net.ifnames=0"}
+	for i, w := range m.Wires {
+		for end := range 2 {
+			id := fmt.Sprintf("w%d%d", i, end)
+			device := fmt.Sprintf("%s,netdev=%s", w.Card, id)
+			if w.Queues > 1 {
+				device += fmt.Sprintf(",mq=on,vectors=%d", 2*w.Queues+2)
+			}
+			args = append(args, "-netdev", fmt.Sprintf("hubport,id=%s,hubid=%d", id, i), "-device", device)
+		}
+	}
+	return args
+}
+
+// writeRoot writes the machine's first and only file system.
+func (m *Machine) writeRoot(path string) error {
+	files := make(Files)
+	for name, f := range m.Files {
+		files[name] = f
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("no busybox: apt-get install busybox-static: %w", err)
+	}
+	files["/bin/busybox"] = File{From: busybox, Mode: 0o755}
+	for _, dir := range []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/root"} {
+		files[dir] = File{Mode: os.ModeDir}
+	}
+	for i, name := range modules {
+		contents, err := m.Kernel.Module(name)
+		if err != nil {
+			return err
+		}
+		if contents != nil {
+			files[fmt.Sprintf("/modules/%02d-%s.ko", i, name)] = File{Contents: contents, Mode: 0o644}
+		}
+	}
+	files["/init"] = File{Contents: []byte(m.script()), Mode: 0o755}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(files.write(newArchive(f)), f.Close())
+}
+
+// script is the machine's first process.
+func (m *Machine) script() string {
+	quote := func(words []string) string {
+		var s []string
+		for _, w := range words {
+			s = append(s, "'"+strings.ReplaceAll(w, "'", `'\''`)+"'")
+		}
+		return strings.Join(s, " ")
+	}
+	return `#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t bpf bpf /sys/fs/bpf
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+mkdir -p /run/netns /dev/pts
+ln -s /proc/self/fd /dev/fd
+for m in /modules/*.ko; do insmod $m || echo "emulator: no $m"; done
+ip link set lo up
+stty -F /dev/ttyS1 raw
+echo "` + markUp + `"
+cd /root
+env ` + quote(m.Env) + " " + quote(m.Run) + ` >/dev/ttyS1 2>&1 </dev/null
+echo "` + markExit + `$?"
+sleep 1
+reboot -f
+`
+}
+
+// boot is one try.
+type boot struct {
+	args   []string
+	output string
+}
+
+// run reports whether the machine came up. Only one machine of this host boots at a time.
+func (b *boot) run(ctx context.Context, qemu string) (up bool, r *Result, err error) {
+	cache, err := Cache()
+	if err != nil {
+		return false, nil, err
+	}
+	unlock, err := lock(filepath.Join(cache, "boot.lock"))
+	if err != nil {
+		return false, nil, err
+	}
+	defer func() { unlock() }()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	cmd := exec.CommandContext(ctx, qemu, b.args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	console, err := cmd.StdoutPipe()
+	if err != nil {
+		return false, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return false, nil, err
+	}
+	late := time.AfterFunc(bootTime, func() { cancel(fmt.Errorf("not up after %v", bootTime)) })
+	var said strings.Builder
+	status := -1
+	lines := bufio.NewScanner(io.TeeReader(console, &said))
+	for lines.Scan() {
+		line := strings.TrimRight(lines.Text(), "\r")
+		if strings.HasSuffix(line, markUp) {
+			up = true
+			late.Stop()
+			unlock()
+			unlock = func() {}
+		}
+		if _, s, ok := strings.Cut(line, markExit); ok {
+			status, err = strconv.Atoi(s)
+		}
+	}
+	err = errors.Join(err, cmd.Wait(), context.Cause(ctx))
+	text := strings.ReplaceAll(said.String(), "\r", "")
+	out, rerr := os.ReadFile(b.output)
+	out = bytes.ReplaceAll(out, []byte("\r"), nil)
+	if err = errors.Join(err, rerr); err == nil && status < 0 {
+		err = errors.New("it went off before its command ended")
+	}
+	if err != nil {
+		return up, nil, fmt.Errorf("%w\n%s%s\n%s", err, errs.String(), tail(text), tail(string(out)))
+	}
+	return up, &Result{Output: out, Status: status, Console: text}, nil
+}
+
+// tail is the end of a text.
+func tail(s string) string {
+	const most = 4000
+	return s[max(0, len(s)-most):]
+}

@@ -1,0 +1,47 @@
+package bpf
+
+import (
+	"flag"
+	"os"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+)
+
+var beforeObject = flag.String("before", "", "for BenchmarkBefore: another guard_bpfel.o, of the same maps")
+
+// BenchmarkBefore is the time of the ingress program over that of another object of it, both run in turns: for a
+// ClientHello without a cookie, parsed, and for one with a wrong one, for which a cookie is made as for an answer.
+func BenchmarkBefore(b *testing.B) {
+	if *beforeObject == "" {
+		b.Skip("needs -before OBJECT")
+	}
+	embedded := _GuardBytes
+	other, err := os.ReadFile(*beforeObject)
+	need(b, err)
+	s := inline()
+	s.Monitor = true
+	now := guarding(b, s)
+	_GuardBytes = other
+	before := guarding(b, s)
+	_GuardBytes = embedded
+	wrong := hellotest.New()
+	wrong.Cookie = make([]byte, 32)
+	wrong.Cookie[0] = testRing.Current().Epoch()
+	for name, p := range map[string]*packet{"parse": newPacket(firstHello), "cookie": newPacket(wrong.Bytes())} {
+		b.Run(name, func(b *testing.B) {
+			var ns [2][]float64
+			for b.Loop() {
+				for i, g := range []*Programs{before, now} {
+					_, d, err := g.progs.Guard.Benchmark(p.bytes(), 20_000, nil)
+					need(b, err)
+					ns[i] = append(ns[i], float64(d.Nanoseconds()))
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(ns[0]), "ns/before")
+			b.ReportMetric(median(ns[1]), "ns/now")
+			b.ReportMetric(median(ns[0])/median(ns[1]), "rate/before")
+		})
+	}
+}

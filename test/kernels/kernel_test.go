@@ -1,0 +1,115 @@
+package kernels
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/emulator"
+)
+
+var (
+	kernelList = flag.String("kernel", "", "series of Debian's kernels to boot, by commas: 6.1,6.12,6,7 (6 is the newest of all 6.x)")
+	only       = flag.String("guest", "^TestGuest", "which tests to run in the guest")
+)
+
+// inGuest is how a test knows that it is in the emulator.
+const inGuest = "DTLSGUARD_GUEST"
+
+// atATime is how many machines run at once: each has two CPUs, and much of a boot is waiting.
+const atATime = 2
+
+// slowest is the longest that a machine's tests may take, on a busy host.
+const slowest = 10 * time.Minute
+
+// root is where the module is, seen from a package's tests.
+const root = "../.."
+
+func TestKernel(t *testing.T) {
+	if *kernelList == "" {
+		t.Skip("needs -kernel SERIES[,...], such as 6.1,6.12,6,7 (make test-kernels)")
+	}
+	slots := make(chan struct{}, atATime)
+	for _, series := range strings.Split(*kernelList, ",") {
+		t.Run(series, func(t *testing.T) {
+			t.Parallel()
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			k, err := emulator.Find(series, emulator.Cloud)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := machine(t, k)
+			m.Run = []string{"/bin/kernels.test", "-test.v", "-test.run", *only}
+			start(t, m)
+		})
+	}
+}
+
+// machine has what the guest's tests need.
+func machine(t *testing.T, k *emulator.Kernel) *emulator.Machine {
+	t.Helper()
+	f, err := guestFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &emulator.Machine{Kernel: k, Files: f, Env: []string{inGuest + "=1", "DTLSGUARD_REQUIRE_BPF=1"}}
+}
+
+// start runs m and makes its tests' results those of t.
+func start(t *testing.T, m *emulator.Machine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), slowest)
+	defer cancel()
+	r, err := m.Start(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("Linux %s", m.Kernel.Release)
+	report(t, string(r.Output))
+	if r.Status != 0 && !t.Failed() {
+		t.Errorf("exit status %d\n%s\n%s", r.Status, r.Output, r.Console)
+	}
+}
+
+// guestFiles are the same for all machines.
+var guestFiles = sync.OnceValues(func() (emulator.Files, error) {
+	f := make(emulator.Files)
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if err := f.ProgramAs(self, "/bin/kernels.test"); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "kernels-")
+	if err != nil {
+		return nil, err
+	}
+	build := exec.Command("go", "build", "-o", dir, "./cmd/dtlsguard", "./cmd/dtlsflood")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build what the guest runs: %w\n%s", err, out)
+	}
+	for _, name := range []string{"dtlsguard", "dtlsflood"} {
+		f["/bin/"+name] = emulator.File{From: filepath.Join(dir, name), Mode: 0o755}
+	}
+	return f, addObjects(f)
+})
+
+// addObjects adds every compiled BPF object of the module.
+func addObjects(f emulator.Files) error {
+	return filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_bpfel.o") {
+			f[objects+"/"+filepath.Base(path)] = emulator.File{From: path, Mode: 0o644}
+		}
+		return err
+	})
+}
