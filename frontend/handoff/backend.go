@@ -171,11 +171,11 @@ func (b *Backend) Mode() Mode { return b.decision.Load().mode }
 // CookieLength is that of the server's own cookies, in bytes.
 func (b *Backend) CookieLength() int { return b.profile().CookieLength }
 
-// Entries is the number of entries of the pool whose cookies are harvested, at the beginning of the memory that Config.Table
-// made; 0: there is none.
+// Entries is the number of entries that handshakes are mapped to, of the pool whose cookies are harvested: the first in the
+// memory that Config.Table made. 0: there are none.
 func (b *Backend) Entries() int {
 	if d := b.decision.Load(); d.mode.NeedsPool() {
-		return len(d.pool.entries)
+		return int(d.pool.inUse.Load())
 	}
 	return 0
 }

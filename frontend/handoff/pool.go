@@ -30,6 +30,7 @@ type Pool struct {
 	kept     []*relay.Upstream // with keep: one for each entry
 
 	known   atomic.Int32
+	inUse   atomic.Int32   // entries that handshakes are mapped to: the first ones
 	bounded atomic.Int32   // entries that the server gives cookies to, and no more; 0: no bound was seen
 	more    atomic.Bool    // fill was stopped and goes on
 	left    []atomic.Int64 // pending: since when each entry's handshake is left unfinished, Unix nanoseconds; 0: it is not
@@ -95,6 +96,9 @@ func newPool(server netip.AddrPort, p *Profile, m Mode, size int, question []byt
 	for i := range pool.entries {
 		pool.entries[i].forget()
 		pool.entries[i].reserved.Store(0)
+	}
+	if pool.computed {
+		pool.inUse.Store(int32(len(pool.entries)))
 	}
 	pool.tick(time.Now())
 	if pool.asker, err = newAsker(question, keep); err != nil {
@@ -188,6 +192,7 @@ func (p *Pool) forget() {
 	}
 	p.most, p.fruitless = 0, 0
 	p.bounded.Store(0)
+	p.inUse.Store(0)
 	clear(p.silent)
 }
 
@@ -203,8 +208,47 @@ const (
 	patientFills = 3
 )
 
-// servesFrom is with how many cookies a large pool begins to serve, while the others are asked for.
-const servesFrom = 1000
+// A large pool serves while it is filled: handshakes are mapped to its first entries, whose cookies are asked for first, then
+// to more of them. Each time they are mapped anew, and a client between its two ClientHellos may be asked for another cookie.
+// So there are few steps.
+const (
+	servesFrom = 1021 // entries, of a pool larger than largePool
+	largePool  = servesFrom * stepUp
+	stepUp     = 8
+)
+
+// nextStep is how many entries handshakes are mapped to after inUse of n; a prime number.
+func nextStep(inUse, n int) int {
+	next := inUse * stepUp
+	switch {
+	case inUse == 0 && n > largePool:
+		return servesFrom
+	case inUse == 0, next*2 > n:
+		return n
+	}
+	next, _ = entriesAtMost(next)
+	return next
+}
+
+// advance maps handshakes to as many entries as have cookies, but for those in reserve.
+func (p *Pool) advance() {
+	for {
+		inUse := int(p.inUse.Load())
+		next := nextStep(inUse, len(p.entries))
+		if inUse == len(p.entries) || int(p.known.Load()) == 0 || p.lacking(next) > p.reserve(next) {
+			return
+		}
+		p.inUse.Store(int32(next))
+	}
+}
+
+// reserve is how many of the first n entries may lack a cookie.
+func (p *Pool) reserve(n int) int {
+	if n == len(p.entries) {
+		return n - p.size
+	}
+	return n / spare
+}
 
 // fill asks for the cookies that are not known, of entries that are free, and reports whether the pool can serve. It stops
 // at a time that until says, and when the server says nothing any more.
@@ -214,27 +258,44 @@ func (p *Pool) fill(ctx context.Context, until func(p *Pool) bool) bool {
 		missing = missing[:min(len(missing), max(0, p.most-before))]
 	}
 	p.more.Store(p.askAll(ctx, missing, until))
-	known := int(p.known.Load())
+	p.advance()
+	known, inUse := int(p.known.Load()), int(p.inUse.Load())
 	switch {
-	case known >= min(p.size, servesFrom) || known > 0 && p.lacking() <= len(p.entries)-p.size:
-		if known > before {
+	case p.most > 0:
+		return known >= enough
+	case inUse == 0 || known < p.size && p.lacking(inUse) > p.reserve(inUse):
+		if p.fruitless++; known > before {
 			p.fruitless = 0
 		}
-		return true
-	case known > before:
-		p.fruitless = 0
-	case p.most == 0:
-		if p.fruitless++; p.fruitless >= patientFills && known >= enough {
-			p.most = known
-			p.bounded.Store(int32(known))
+		if p.fruitless >= patientFills && known >= enough {
+			p.settle(known)
 		}
+		return p.most > 0
 	}
-	return p.most > 0 && known >= enough
+	p.fruitless = 0
+	return known > 0
 }
 
-// lacking is how many entries are free and have no cookie.
-func (p *Pool) lacking() (n int) {
+// settle is for a server that gives so many cookies and no more.
+func (p *Pool) settle(known int) {
+	last := 0
 	for i := range p.entries {
+		if p.entries[i].known() {
+			last = i
+		}
+	}
+	n := last + 1
+	for n < len(p.entries) && !big.NewInt(int64(n)).ProbablyPrime(0) {
+		n++
+	}
+	p.most = known
+	p.bounded.Store(int32(known))
+	p.inUse.Store(int32(n))
+}
+
+// lacking is how many of the first entries are free and have no cookie.
+func (p *Pool) lacking(of int) (n int) {
+	for i := range of {
 		if !p.entries[i].known() && p.free(i) {
 			n++
 		}

@@ -95,7 +95,7 @@ func poolError(i, n int, err error) error {
 // askAll asks from entries by number, a window of them at a time, as many per second as the rate allows. It stops when stop
 // says so, which it reports, and when a whole window has had no answer.
 func (p *Pool) askAll(ctx context.Context, list []int, stop func(*Pool) bool) (stopped bool) {
-	began, asked, vain := time.Now(), 0, 0
+	began, asked, vain, checked := time.Now(), 0, 0, 0
 	defer p.abandon()
 	for ctx.Err() == nil {
 		stopped = stopped || asked < len(list) && stop(p)
@@ -109,6 +109,10 @@ func (p *Pool) askAll(ctx context.Context, list []int, stop func(*Pool) bool) (s
 			break
 		}
 		answered, silent := p.collect()
+		if known := int(p.known.Load()); known >= checked+servesFrom {
+			checked = known
+			p.advance()
+		}
 		if vain += silent; answered > 0 {
 			vain = 0
 		}

@@ -43,7 +43,7 @@ func (m *portMap) expected(k *cookie.Key, b *cookie.Binding) int { return m.find
 // other. What the tag's halves are scaled by is below 2^21, so the bias is below 2^-11.
 func (m *portMap) find(k *cookie.Key, b *cookie.Binding, reserve bool) int {
 	low, high := k.PoolTag(b)
-	entries, computed := m.pool.entries, m.pool.computed
+	entries, computed := m.pool.entries[:m.pool.inUse.Load()], m.pool.computed
 	size, now := uint64(len(entries)), m.pool.clock.Load()
 	at, step := low>>32*size>>32, uint64(0)
 	if size > 1 {

@@ -162,7 +162,7 @@ func within(d time.Duration) func(*Pool) bool {
 
 // serving stops a fill that has enough to serve, or at a time.
 func serving(end time.Time) func(*Pool) bool {
-	return func(p *Pool) bool { return p.known.Load() >= servesFrom || time.Now().After(end) }
+	return func(p *Pool) bool { return p.inUse.Load() > 0 || time.Now().After(end) }
 }
 
 // look asks for the canary's cookie. Another cookie than before is a restarted server, unless the server's cookies change
