@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -43,19 +44,23 @@ func (w *worker) fromClients() {
 // judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once.
 func (w *worker) judge() {
 	w.hellos = w.hellos[:0]
-	port := w.service.port
+	port, listed := w.service.port, w.service.gate.Table.Load()
 	for i := range w.in.Len() {
+		peer := w.in.Route(i).Peer()
+		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
+			w.what[i] = denied
+			continue
+		}
 		// The element past the end is scratch until the datagram turns out to be a ClientHello.
 		h := &w.hellos[:len(w.hellos)+1][len(w.hellos)]
 		w.what[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
 		if w.what[i] != hello.OK {
 			continue
 		}
-		peer := w.in.Route(i).Peer()
 		h.Binding.Source, h.Binding.SourcePort = peer.IP, peer.Port
 		h.Binding.DestinationPort = port
 		h.Binding.Version, h.Binding.Random = h.Version, h.Random
-		h.Verified, h.Place, h.Length = false, handoff.Place{}, 0
+		h.Verified, h.Place, h.Length, h.Action, h.Unproved = false, handoff.Place{}, 0, 0, false
 		w.hellos = w.hellos[:len(w.hellos)+1]
 	}
 	w.mode.Verify(w.service.keys.Load(), w.hellos)
@@ -67,6 +72,8 @@ func (w *worker) dispatch() {
 	hellos := w.hellos
 	for i := range w.in.Len() {
 		switch r := w.what[i]; {
+		case r == denied:
+			w.counts.Count(metrics.Denied)
 		case r >= hello.Malformed:
 			w.counts.Count(metrics.Dropped(r))
 		case r == hello.OK:
@@ -86,20 +93,27 @@ func (w *worker) dispatch() {
 
 // hello answers a ClientHello, or opens a flow for it.
 func (w *worker) hello(slot int, h *handoff.Hello) {
-	if len(h.Cookie) > 0 {
+	if h.Verified && len(h.Cookie) == 0 && w.first(slot, h) {
+		return
+	}
+	if len(h.Cookie) > 0 || h.Action == handoff.ActionLimited {
 		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
 		// ClientHello again that opened its flow.
 		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && w.repeated(f, slot, h) {
 			return
 		}
-		if h.Verified && w.service.inline {
-			w.admit(slot, h)
-			return
-		}
-		if h.Verified {
-			w.open(slot, h)
-			return
-		}
+	}
+	if h.Verified && w.service.inline {
+		w.admit(slot, h)
+		return
+	}
+	if h.Verified {
+		w.open(slot, h)
+		return
+	}
+	if h.Action != handoff.ActionVerify {
+		w.act(slot, h)
+		return
 	}
 	w.answer(slot, h)
 }
@@ -235,7 +249,7 @@ func (w *worker) reserve(h *handoff.Hello) (up *relay.Upstream, rank int) {
 			switch r = relay.ReasonOf(err); {
 			case err == nil:
 				w.counts.Count(metrics.PortTaken)
-				h.Verified, h.Place, h.Length = false, handoff.Place{}, 0
+				h.Verified, h.Place, h.Length, h.Action = false, handoff.Place{}, 0, 0
 				w.mode.Verify(w.service.keys.Load(), unsafe.Slice(h, 1))
 				h.Verified = false
 				return nil, 0

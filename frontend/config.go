@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -44,6 +45,12 @@ type Config struct {
 
 	HelloRate        limit.Rate // verified ClientHellos of one source; PerSecond < 0: no limit
 	BackendHelloRate limit.Rate // verified ClientHellos of one service; PerSecond 0: no limit
+
+	Engage          addresses.Engage // when mode reset challenges who has not proved the address
+	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
+	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
+	AllowFile       string           // prefixes that count as proved; "": none
+	DenyFile        string           // prefixes that get nothing; "": none
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
@@ -86,6 +93,17 @@ const (
 	DefaultMetrics = "127.0.0.1:9477"
 )
 
+// Defaults of modes reset and limit.
+const (
+	// DefaultEngageRate is some 4 MB of half-open handshakes per minute at 1.5 KB each, which any server bears, and more
+	// new clients than most see.
+	DefaultEngageRate = 50
+	// DefaultAddressLifetime is long for a client that begins again at once, and short for an address that changes hands.
+	DefaultAddressLifetime = 10 * time.Minute
+	// maxAddressLifetime is what a set's clock of 32 bits of seconds can tell apart, with room to spare.
+	maxAddressLifetime = 365 * 24 * time.Hour
+)
+
 // DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
 var DefaultHelloRate = limit.DefaultSource
 
@@ -113,6 +131,12 @@ func (c *Config) complete() error {
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = DefaultIdleTimeout
+	}
+	if c.EngageRate == 0 {
+		c.EngageRate = DefaultEngageRate
+	}
+	if c.AddressLifetime == 0 {
+		c.AddressLifetime = DefaultAddressLifetime
 	}
 	if c.HandshakeTimeout == 0 {
 		c.HandshakeTimeout = DefaultHandshakeTimeout
@@ -148,6 +172,10 @@ func (c *Config) complete() error {
 		return usage("--rotate-every %v: want %v or more, so that no handshake sees two rotations", c.RotateEvery, MinRotateEvery)
 	case c.IdleTimeout < time.Second:
 		return usage("--idle-timeout %v: want 1s or more", c.IdleTimeout)
+	case c.EngageRate < 0:
+		return usage("--engage-rate %v: want more than 0", c.EngageRate)
+	case c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime:
+		return usage("--address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime)
 	case c.HandshakeTimeout < time.Second:
 		return usage("--handshake-timeout %v: want 1s or more", c.HandshakeTimeout)
 	case c.MaxFlows < 1:

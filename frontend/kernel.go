@@ -32,6 +32,7 @@ type XDP struct {
 	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
 	Monitor        bool      // count verdicts, enforce nothing
 	Pin            string    // directory on a bpffs below which programs and maps outlive the process; "": they do not
+	Owner          int       // user that the process will become; 0: none
 }
 
 // Times between a daemon and its programs.
@@ -69,7 +70,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * c.entries(), Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * c.entries(), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 // secrets keeps the keyring: from a file that several guards share, or drawn and rotated by itself. A new
@@ -74,7 +75,7 @@ const makeSecret = "make a secret: dtlsguard secret generate"
 // read makes a keyring of the secret file, whose second line, if there is one, is a secret to be honoured beside the
 // first: the one before, or the one to come.
 func (s *secrets) read() (*cookie.Keyring, error) {
-	f, err := os.Open(s.file)
+	f, err := regular.Open(s.file)
 	if err != nil {
 		return nil, hint.Add(fmt.Errorf("read the secret file: %w", err), "make one: dtlsguard secret generate > "+s.file)
 	}

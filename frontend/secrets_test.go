@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 // script is an entropy source that gives one reader after the other.
@@ -190,5 +193,35 @@ func TestSecretFileIsShared(t *testing.T) {
 	got := a.store.Load().Current().Issue(in)
 	if !b.store.Load().Verify(in, got[:]) {
 		t.Error("the other guard refuses the cookie")
+	}
+}
+
+// A FIFO in place of the secret file is refused at once, at the start and when it comes in the file's place: reading it would
+// wait for a writer, with the lock held that rotations need.
+func TestSecretFIFO(t *testing.T) {
+	c := secretsWith(rand.Reader)
+	c.SecretFile = filepath.Join(t.TempDir(), "secrets")
+	if err := unix.Mkfifo(c.SecretFile, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openSecrets(c, nil); !errors.Is(err, regular.ErrNotRegular) {
+		t.Errorf("at the start: %v", err)
+	}
+	fifo := c.SecretFile + ".fifo"
+	if err := os.Rename(c.SecretFile, fifo); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.SecretFile, []byte(strings.Repeat("5a", 31)+"5b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSecrets(c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(fifo, c.SecretFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.reload(); !errors.Is(err, regular.ErrNotRegular) {
+		t.Errorf("while it runs: %v", err)
 	}
 }

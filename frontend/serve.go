@@ -9,8 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -19,70 +17,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
-
-// AdminListener is an HTTP listener to operate a guard by.
-type AdminListener struct {
-	listener net.Listener
-	server   *http.Server
-}
-
-// OpenMetrics opens the metrics address; nothing is served before Serve.
-func OpenMetrics(addr string) (*AdminListener, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, hint.Errorf("choose another address for metrics, or switch them off", "serve metrics on %s: %w", addr, err)
-	}
-	return &AdminListener{listener: l}, nil
-}
-
-// OpenControl opens the control socket, for its owner only. A socket that a dead guard left is replaced; one
-// that a living guard answers on is not.
-func OpenControl(path string) (*AdminListener, error) {
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return nil, hint.Errorf("stop it, or choose another control socket", "control socket %s: another dtlsguard answers there", path)
-	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("control socket: remove the one a dead guard left: %w", err)
-		}
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	return &AdminListener{listener: l}, nil
-}
-
-// Addr is where the door is.
-func (d *AdminListener) Addr() net.Addr { return d.listener.Addr() }
-
-// Serve serves h until Close. A nil Door serves nobody.
-func (d *AdminListener) Serve(h http.Handler) {
-	if d == nil {
-		return
-	}
-	// 5 s is long for a local request, and short for one that means harm.
-	d.server = &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second}
-	go func() { _ = d.server.Serve(d.listener) }()
-}
-
-// Close ends serving. A nil Door is closed already.
-func (d *AdminListener) Close() {
-	switch {
-	case d == nil:
-	case d.server != nil:
-		_ = d.server.Close()
-		// The server knows the listener only once its goroutine runs; a socket file must go in any case.
-		fallthrough
-	default:
-		_ = d.listener.Close()
-	}
-}
 
 // MetricsHandler serves /metrics, /healthz (the process lives) and /readyz (clients can be served).
 func (s *Server) MetricsHandler() http.Handler {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -31,8 +32,9 @@ type service struct {
 	budget    *relay.Budget
 	room      relay.Quota // what it has of upstream sockets
 	upstreams *relay.Upstreams
-	clock     func() int64 // nanoseconds since the server was made
-	slots     bpf.Slots    // of its pool, where the programs can read them
+	clock     func() int64 // CLOCK_MONOTONIC, nanoseconds
+	gate      *addresses.Gate
+	slots     bpf.Slots // of its pool, where the programs can read them
 	workers   []*worker
 }
 
@@ -43,6 +45,8 @@ type Server struct {
 	kernel   *kernel // nil: no XDP
 	services []*service
 	started  time.Time
+	set      *addresses.Set
+	lists    *addresses.Lists
 	budget   *relay.Budget
 	ended    int // flows when it stopped
 	running  sync.WaitGroup
@@ -75,6 +79,9 @@ func (s *Server) openAll(ctx context.Context) (err error) {
 	if s.secrets, err = openSecrets(&s.config, s.kernel); err != nil {
 		return err
 	}
+	if err = s.openAddresses(); err != nil {
+		return err
+	}
 	s.budget = relay.NewBudget(s.config.limits())
 	for _, sv := range s.config.Services {
 		if err := s.openProxy(ctx, sv); err != nil {
@@ -97,10 +104,12 @@ func (s *Server) openAll(ctx context.Context) (err error) {
 }
 
 func (s *Server) newService(listen netip.AddrPort) *service {
+	zero := monotonic() - int64(time.Since(s.started))
 	v := &service{
 		config: &s.config, listen: listen, port: listen.Port(), keys: &s.secrets.store,
 		hellos: limit.NewHellos(s.config.HelloRate, s.config.BackendHelloRate), budget: s.budget,
-		clock: func() int64 { return int64(time.Since(s.started)) },
+		clock: func() int64 { return zero + int64(time.Since(s.started)) },
+		gate:  s.newGate(),
 	}
 	s.services = append(s.services, v)
 	return v
@@ -109,7 +118,9 @@ func (s *Server) newService(listen netip.AddrPort) *service {
 // mode makes a worker's own hand-off.
 func (v *service) mode(size int) handoff.Verifier {
 	if v.inline {
-		return handoff.NewInline(v.fit, v.listen, v.config.MAC, v.config.Cookies, size)
+		return handoff.NewInline(v.fit, handoff.Config{
+			Server: v.listen, MAC: v.config.MAC, Cookies: v.config.Cookies, Gate: v.gate, Now: v.clock,
+		}, size)
 	}
 	return v.backend.NewVerifier(size)
 }
@@ -129,7 +140,8 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		return err
 	}
 	v := s.newService(conns[0].Local())
-	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, Rate: s.config.HarvestRate, MAC: s.config.MAC, Cookies: s.config.Cookies, Log: s.config.Log}
+	c := handoff.Config{Server: sv.Backend, Mode: s.config.Handoff, Pool: s.config.HarvestPool, Rate: s.config.HarvestRate, MAC: s.config.MAC, Cookies: s.config.Cookies,
+		Gate: v.gate, Now: v.clock, Log: s.config.Log}
 	if s.config.SecretFile != "" {
 		c.Keys = s.secrets.store.Load
 	}
@@ -152,7 +164,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 func (s *Server) openInline(ctx context.Context, address netip.AddrPort) error {
 	v := s.newService(address)
 	v.inline, v.fit.Mode = true, s.config.Handoff
-	if k := v.fit.Mode; k == handoff.Auto || k.Native() {
+	if k := v.fit.Mode; k == handoff.Auto || k.Native() || k == handoff.Reset {
 		probe := address
 		if probe.Addr().IsUnspecified() {
 			probe = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), probe.Port())
@@ -203,7 +215,7 @@ func (v *service) announce() {
 		st := v.backend.Status()
 		log.Info("serving", "backend", st.Server, "handoff", st.Handoff, "why", st.Why)
 	} else {
-		log.Info("serving", "handoff", v.fit.Mode.String())
+		log.Info("serving", "handoff", v.fit.Mode.String(), "why", v.fit.Why)
 	}
 	if len(v.workers) == 0 {
 		return
@@ -291,6 +303,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.running.Go(func() { s.kernel.beat(ctx, s.services) })
 	}
 	s.running.Go(func() { s.secrets.run(ctx) })
+	s.running.Go(func() { s.lists.Run(ctx) })
 	starting.Wait()
 	close(s.atWork)
 	<-ctx.Done()
@@ -332,6 +345,14 @@ func (s *Server) close() {
 		}
 	}
 	s.kernel.close() // last: the ports of pools are marked in its memory
+}
+
+// Give makes the pins another user's, whom this process is about to become.
+func (s *Server) Give(uid, gid int) error {
+	if s.kernel == nil {
+		return nil
+	}
+	return s.kernel.guard.GivePins(uid, gid)
 }
 
 // Reload reads the secret file again; an error is logged too, and leaves the old secret in force. Without a

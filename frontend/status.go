@@ -118,6 +118,8 @@ func (c *Config) flags() map[string]any {
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
+		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
+		"allow-file": c.AllowFile, "deny-file": c.DenyFile,
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.XDP.Answer.String(),
 		"unverified": c.XDP.Unverified.String(), "unverified-rate": c.XDP.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],

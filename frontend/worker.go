@@ -45,7 +45,8 @@ type worker struct {
 	counts metrics.Counters
 	now    int64 // nanoseconds since the server started; read once per batch
 	swept  int64
-	heard  bool // a server said something since then
+	kept   int64 // when addresses of flows were last refreshed
+	heard  bool  // a server said something since then
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -159,6 +160,7 @@ func (w *worker) sweep() {
 		w.end(f)
 		w.counts.Count(metrics.Ended(e))
 	})
+	w.keepAddresses()
 	if w.heard {
 		w.heard = false
 		w.service.backend.Heard()
@@ -189,6 +191,7 @@ func (w *worker) shaken(f *relay.Flow) {
 	w.service.backend.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
 		w.service.hellos.Finished(&f.Client.IP, w.now)
+		w.service.gate.Keep(&f.Client.IP, w.now)
 	}
 }
 

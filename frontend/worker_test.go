@@ -5,12 +5,14 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -29,7 +31,9 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	}
 	t.Cleanup(backend.Close)
 	start := time.Now()
+	set := addresses.NewSet(1, 600)
 	s := &service{
+		gate:   addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
 		config: c, port: 4433, backend: backend, keys: new(cookie.Store), hellos: limit.NewHellos(limit.Rate{}, limit.Rate{}),
 		budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
 	}

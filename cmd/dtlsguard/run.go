@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -21,8 +19,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 )
 
 // runFlags are the flags of run as they were given.
@@ -38,8 +38,11 @@ type runFlags struct {
 	answerRate        float64
 	pass              []string
 	onLoss            string
+	engage            string
 	metrics, control  string
 	logFormat, logLvl string
+	userName          string
+	user              *privileges.User // to become; nil: none
 }
 
 func newRun() *cobra.Command {
@@ -53,7 +56,8 @@ server. It needs no privileges, or with --interface those of XDP, which then sta
 run with --protect and --interface leaves the server on this host its port: XDP lets verified
 clients through to it, which it sees under their own addresses.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open,
+and the process becomes another user (--user).
 
 SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file again.`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
@@ -100,23 +104,18 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.Float64Var(&c.HelloRate.PerSecond, "hello-rate", frontend.DefaultHelloRate.PerSecond, "verified ClientHellos a second from one source, /32 or /64 (0: no limit)")
 	fl.IntVar(&c.HelloRate.Burst, "hello-burst", frontend.DefaultHelloRate.Burst, "... and how many at once")
 	fl.Float64Var(&c.BackendHelloRate.PerSecond, "backend-hello-rate", 0, "verified ClientHellos a second for one service (0: no limit)")
+	fl.StringVar(&f.engage, "engage", "always", "reset: whom to challenge who has not proved the address: always (everybody), load (those above --engage-rate)")
+	fl.Float64Var(&c.EngageRate, "engage-rate", frontend.DefaultEngageRate, "reset, limit: ClientHellos per second and service of addresses that have not proved themselves, a fifth for one /24 or /56")
+	fl.DurationVar(&c.AddressLifetime, "address-lifetime", frontend.DefaultAddressLifetime, "reset, limit: how long a proved address is known after it was last seen")
+	fl.StringVar(&c.AllowFile, "allow-file", "", "prefixes whose addresses count as proved, one per line; read again on change")
+	fl.StringVar(&c.DenyFile, "deny-file", "", "prefixes that nothing is taken from, one per line; read again on change")
 	fl.IntVar(&c.ReceiveBuffer, "receive-buffer", frontend.DefaultReceiveBuffer, "bytes of each worker's socket buffer, for either direction")
 	fl.StringVar(&f.metrics, "metrics-listen", frontend.DefaultMetrics, "Prometheus /metrics, /healthz, /readyz (off: none)")
 	fl.StringVar(&f.control, "control", defaultControl(), "unix socket for status and secret (off: none)")
+	fl.StringVar(&f.userName, "user", "", "whom to become once all is open; root: stay root (default: "+privileges.DefaultUser+", if root starts this and there is such a user)")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.StringVar(&f.logLvl, "log-level", "info", "debug, info, warn, error")
 	return cmd
-}
-
-// defaultControl is a place that this user can write to.
-func defaultControl() string {
-	if os.Geteuid() == 0 {
-		return "/run/dtlsguard.sock"
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "dtlsguard.sock")
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("dtlsguard-%d.sock", os.Geteuid()))
 }
 
 func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
@@ -145,10 +144,10 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	<-server.Started() // a priority above the usual needs a capability
-	if err := frontend.DropPrivileges(); err != nil {
-		f.config.Log.Warn("capabilities are kept", "error", err, "hint", "build with CGO_ENABLED=0")
-	}
-	if err := readable(f.config.SecretFile); err != nil {
+	if err := f.drop(server, doors); err != nil {
+		if ctx.Err() != nil { // told to stop meanwhile: what it was to own is being removed
+			return <-done
+		}
 		stop()
 		return errors.Join(err, <-done)
 	}
@@ -163,23 +162,6 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 			return err
 		}
 	}
-}
-
-// readable reports that a guard that has given up its capabilities cannot read its secret file again: root without
-// them reads no other user's. That is better known at the start than at the first rotation.
-func readable(file string) error {
-	if file == "" {
-		return nil
-	}
-	r, err := os.Open(file)
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("read the secret file again, as when it changes: %w, without the capabilities that a guard gives up once it runs: give it to the guard's user: chown %d %s",
-			err, os.Geteuid(), file)
-	}
-	if err == nil {
-		r.Close()
-	}
-	return nil // what else is wrong with it is for the rotation to say
 }
 
 // doors are those that are not off.
@@ -220,6 +202,12 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	if f.config.Log, err = newLogger(stderr, f.logFormat, f.logLvl); err != nil {
 		return err
 	}
+	if f.user, err = privileges.LookUp(f.userName); err != nil {
+		return hint.Usagef("--user: %w", err)
+	}
+	if f.user != nil {
+		f.config.XDP.Owner = f.user.UID
+	}
 	if f.config.Handoff, err = handoff.ParseMode(f.handoff); err != nil {
 		return hint.Usagef("--handoff: %w", err)
 	}
@@ -228,6 +216,9 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
 		return hint.Usagef("--cookie-impl: %w", err)
+	}
+	if f.config.Engage, err = addresses.ParseEngage(f.engage); err != nil {
+		return hint.Usagef("--engage: %w", err)
 	}
 	if err := f.completeXDP(); err != nil {
 		return err
@@ -262,7 +253,7 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	}
 	f.config.Shown = map[string]any{
 		"listen": f.listen, "backend": f.backend, "protect": f.protect, "pass": f.pass,
-		"metrics-listen": f.metrics, "control": f.control, "log-format": f.logFormat, "log-level": f.logLvl,
+		"metrics-listen": f.metrics, "control": f.control, "log-format": f.logFormat, "log-level": f.logLvl, "user": f.userName,
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func newStatus() *cobra.Command {
 			return printStatus(cmd.OutOrStdout(), s)
 		},
 	}
-	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: all of it, every flag's value included")
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -28,6 +29,8 @@ type Config struct {
 	MAC     cookie.MAC             // of the guard's own cookies
 	Cookies *cookie.Plan           // nil: the fastest
 	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
+	Gate    *addresses.Gate        // of modes reset and limit; nil: one that knows nobody
+	Now     func() int64           // its clock, in nanoseconds; nil: of this process
 	Log     *slog.Logger
 }
 
@@ -78,6 +81,13 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	if c.Rate == 0 {
 		c.Rate = DefaultHarvestRate
+	}
+	if c.Gate == nil {
+		c.Gate = addresses.NewGate(addresses.NewSet(0, 0), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
+	}
+	if c.Now == nil {
+		started := time.Now()
+		c.Now = func() int64 { return int64(time.Since(started)) }
 	}
 	b := &Backend{config: c}
 	b.reports.suspect = make(chan struct{}, 1)
@@ -150,8 +160,7 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 
 // verifier makes the verifier of a decision.
 func (b *Backend) verifier(d *decision, size int) Verifier {
-	c := &b.config
-	return modes[d.mode].verifier(&deal{d.mode, c.MAC, c.Cookies, c.Server, d.mapped(), d.pool}, size)
+	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), pool: d.pool}, size)
 }
 
 // pool is the one in force; nil if there is none.
@@ -234,6 +243,8 @@ func (b *Backend) Close() {
 type Fit struct {
 	Mode   Mode
 	Mapped bool // native modes: it sees IPv4 clients under their v4-mapped addresses
+	Serves Versions
+	Why    string
 }
 
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
@@ -245,27 +256,25 @@ func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *c
 	if err == nil {
 		mode, err = p.choose(asked, ring)
 	}
-	if !p.DTLS13 && asked == Auto && (err == nil || errors.As(err, new(*Misfit))) && !mode.Inline() {
-		err = errors.New("it refuses cookies that are not its own: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or let it compute the guard's from a shared secret and say --handoff native-hmac --secret-file FILE")
+	if asked == Auto && err == nil && !mode.Inline() {
+		mode = Reset // inline there is nobody between client and server for more
 	}
 	if err != nil {
 		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Fit{mode, p.Native != nil && p.Native.Mapped}, nil
+	return Fit{mode, p.Native != nil && p.Native.Mapped, p.serves(), modes[mode].why(&p)}, nil
 }
 
 // ErrNoMode says that a server answers, but cannot be handed clients.
 var ErrNoMode = errors.New("no hand-off mode fits")
 
 // Probe asks a server what it is like, and says which mode fits it and why; ring holds secrets that may be shared with
-// it, nil if none are. If no mode fits, the error is an ErrNoMode that says what to do, and the profile is valid.
+// it, nil if none are.
 func Probe(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (p Profile, m Mode, why string, err error) {
 	if p, err = probeOnce(ctx, server, ring); err != nil {
 		return p, Auto, "", err
 	}
-	if m, err = p.mode(); err != nil {
-		return p, Auto, "", fmt.Errorf("%w: %w", ErrNoMode, err)
-	}
+	m = p.mode()
 	return p, m, modes[m].why(&p), nil
 }
 

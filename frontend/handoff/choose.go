@@ -10,8 +10,13 @@ import (
 // that the guard shares with the server; nil: none. The error is a *Misfit.
 func (p *Profile) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 	switch {
-	case asked == Auto || p.DTLS13:
-		return p.mode()
+	case asked.Passes():
+		return asked, nil
+	case asked == Auto:
+		return p.mode(), nil
+	case p.DTLS13:
+		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)",
+			"use --handoff reset, or limit it to DTLS 1.2"}
 	case asked == Harvest && p.unharvestable() != "":
 		return Auto, &Misfit{p.unharvestable(), "use --handoff auto, which says what fits"}
 	case asked.Native() && ring != nil && !p.Trusts:
@@ -25,8 +30,7 @@ func (p *Profile) explained(asked Mode, ring *cookie.Keyring) error {
 	n, first := p.Native, ring.Current().Fingerprint()
 	switch {
 	case !p.AsksCookie:
-		_, err := p.mode()
-		return err
+		return &Misfit{"it starts a handshake without asking for a cookie", "switch its cookie exchange on, or use --handoff auto"}
 	case n == nil:
 		return &Misfit{
 			fmt.Sprintf("its %d-byte cookie is not what %v computes for the address that asked it, with any secret of --secret-file (fingerprint of the first: %s)", p.CookieLength, asked, first),

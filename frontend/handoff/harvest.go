@@ -26,7 +26,7 @@ func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 			}
 		}
 		if at := m.offer(k.Current(), &h.Binding); at >= 0 {
-			h.Length = m.pool.entries[at].get(&h.Answer)
+			h.Length = m.pool.entries[at].get((*[hello.MaxCookie]byte)(h.Answer[:]))
 		}
 		if len(h.Cookie) == 0 {
 			continue

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -17,9 +16,12 @@ type Hello struct {
 
 	// What Verify finds.
 	Verified bool
-	Place    Place                 // whom the server must see in a verified client's place
-	Answer   [hello.MaxCookie]byte // the cookie to send to one that is not verified
-	Length   int                   // of Answer; 0: there is none to send now
+	Place    Place                      // whom the server must see in a verified client's place
+	Answer   [hello.MaxRetryCookie]byte // the cookie to send to one that is not verified
+	Length   int                        // of Answer; 0: there is none to send now
+	Action   Action                     // for one that is not verified
+	Retry    hello.Retry                // for ActionRetry, but for the cookie
+	Unproved bool                       // verified by nothing but its rate
 }
 
 // Verifier issues and verifies cookies as a mode has it.
@@ -42,6 +44,8 @@ const (
 	NativeGnuTLS
 	Replay
 	DoubleHVR
+	Reset
+	Limit
 	modeLen
 )
 
@@ -63,6 +67,7 @@ var modes = [modeLen]struct {
 	native   bool    // the server computes the cookies itself, from a secret that it shares with the guard
 	pool     bool    // harvests the cookies of a pool
 	inline   bool    // works in front of a server that keeps its port
+	passes   bool    // clients reach the server with their first ClientHello: its state begins with it, and it need not know of cookies
 	twoRound bool    // a client has a second cookie, that the guard does not know, after its first
 	proxy    Cookies // what a proxy gives clients
 	direct   Cookies // what they are given inline
@@ -80,6 +85,9 @@ var modes = [modeLen]struct {
 		why: because("the server accepts any cookie, once it has seen a ClientHello without one")},
 	DoubleHVR: {name: "double-hvr", twoRound: true, proxy: CookiesOwn, verifier: func(d *deal, size int) Verifier { return doubleHVR{d.own(size)} },
 		why: func(p *Profile) string { return p.unharvestable() + "; it takes a second cookie exchange" }},
+	Reset: {name: "reset", passes: true, inline: true, verifier: (*deal).reset, why: (*Profile).whyReset},
+	Limit: {name: "limit", passes: true, inline: true, verifier: func(d *deal, _ int) Verifier { return &limited{d.Gate, d.Now} },
+		why: because("asked for; nobody proves anything: the rate bounds what a flood costs the server")},
 }
 
 func because(why string) func(*Profile) string { return func(*Profile) string { return why } }
@@ -99,6 +107,9 @@ func (m Mode) Inline() bool { return modes[m].inline }
 
 // NeedsPool reports whether a proxy maps the mode's clients to a pool of cookies that is harvested.
 func (m Mode) NeedsPool() bool { return modes[m].pool }
+
+// Passes reports whether clients reach the server with their first ClientHello.
+func (m Mode) Passes() bool { return modes[m].passes }
 
 // TwoRound reports whether a verified client's next ClientHello may carry a cookie of the server's.
 func (m Mode) TwoRound() bool { return modes[m].twoRound }
@@ -134,22 +145,23 @@ func ParseMode(s string) (Mode, error) {
 
 // deal is what a verifier is made of.
 type deal struct {
+	*Config
 	mode   Mode
-	mac    cookie.MAC
-	plan   *cookie.Plan
-	server netip.AddrPort
-	mapped bool  // native modes: the server sees v4-mapped addresses
+	mapped bool // native modes: the server sees v4-mapped addresses
+	serves Versions
 	pool   *Pool // nil inline, and where none is needed
 }
 
-func (d *deal) own(size int) Verifier { return newOwn(d.mac, d.plan, size) }
+func (d *deal) own(size int) Verifier { return newOwn(d.MAC, d.Cookies, size) }
 func (d *deal) harvest(int) Verifier  { return newHarvest(d.pool) }
+
+func (d *deal) reset(size int) Verifier { return newReset(d.Cookies, d.Gate, d.Now, d.serves, size) }
 
 func (d *deal) native(size int) Verifier {
 	if d.mode == NativeHMAC && d.pool == nil {
-		return NewTrust(d.plan, size)
+		return NewTrust(d.Cookies, size)
 	}
-	return newNative(newFormula(d.mode, d.server, d.plan, size*perHello), d.mapped, d.pool, size)
+	return newNative(newFormula(d.mode, d.Server, d.Cookies, size*perHello), d.mapped, d.pool, size)
 }
 
 // preluding is a Verifier whose flows begin with a prelude.
@@ -196,10 +208,10 @@ func (f *following) Verify(k *cookie.Keyring, hellos []Hello) {
 func (f *following) prelude() relay.Prelude { return PreludeOf(f.Verifier) }
 
 // NewInline makes the verifier for a server that the guard protects inline, for batches of at most size hellos: such a
-// server sees the clients' own addresses. mac is for the guard's own cookies.
-func NewInline(fit Fit, server netip.AddrPort, mac cookie.MAC, p *cookie.Plan, size int) Verifier {
-	d := &deal{mode: fit.Mode, mac: mac, plan: p, server: server, mapped: fit.Mapped}
-	if !fit.Mode.Native() {
+// server sees the clients' own addresses. Of c it needs what cookies and gates are made of.
+func NewInline(fit Fit, c Config, size int) Verifier {
+	d := &deal{Config: &c, mode: fit.Mode, mapped: fit.Mapped, serves: fit.Serves}
+	if !fit.Mode.Inline() {
 		return d.own(size)
 	}
 	return modes[fit.Mode].verifier(d, size)

@@ -36,6 +36,7 @@ type probing struct {
 	asked   []byte
 	cookie  []byte
 	when    time.Time
+	spoke12 bool // the server answered the first question, of DTLS 1.2, with more than an alert
 }
 
 // probe finds out the server's profile. What shows only with time comes as late as may be.
@@ -70,9 +71,16 @@ func (q *probing) begin(patience time.Duration) error {
 	}
 	q.first, q.asked, q.when = c, q.question(hello.Probe{}), time.Now()
 	a, err := q.insist(q.ctx, c, patience, q.asked)
+	if errors.Is(err, ErrNoAnswer) && !errors.Is(err, errRefused) {
+		if err13 := q.later(); err13 != nil || !q.profile.DTLS13 { // a server of DTLS 1.3 alone may say nothing to others
+			return err
+		}
+		a, err = reply{}, nil
+	}
 	if err != nil {
 		return err
 	}
+	q.spoke12 = a.cookie != nil || a.hello
 	q.cookie = a.cookie
 	q.profile.AsksCookie, q.profile.CookieLength, q.profile.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
 	q.profile.Native = recognise(q.ring, q.server, c.Local(), q.asked, a.cookie)
@@ -86,6 +94,7 @@ func (q *probing) begin(patience time.Duration) error {
 func (q *probing) later() error {
 	a, err := q.fresh(q.question(hello.Probe{Offer13: true}))
 	q.profile.DTLS13 = a.hello && a.version == hello.DTLS13
+	q.profile.Only13 = q.profile.DTLS13 && !q.spoke12
 	return err
 }
 
@@ -144,7 +153,7 @@ func loopback4(a netip.Addr) bool { return a.Unmap().Is4() && a.IsLoopback() }
 // age asks again when the clock has moved on, and whether the old cookie still passes.
 func (q *probing) age() error {
 	t := &q.profile
-	if k, err := t.mode(); k != Harvest || err != nil || t.Pending {
+	if t.mode() != Harvest || t.Pending {
 		return nil // it matters only where a harvested cookie may get old
 	}
 	select {

@@ -36,6 +36,7 @@ type Profile struct {
 	Versions   []string `json:"versions"`             // of DTLS, that it answers a ClientHello of
 	Negotiates string   `json:"negotiates,omitempty"` // the version that it chose, offered DTLS 1.2; not all servers get so far
 	DTLS13     bool     `json:"dtls13"`               // negotiates DTLS 1.3
+	Only13     bool     `json:"dtls13_only"`          // and nothing else
 }
 
 // Misfit says why clients cannot be handed to a server, and how to fix that.
@@ -67,25 +68,49 @@ func (p *Profile) ages() bool { return p.TimeDependent && !p.Pending }
 // trustFix is the way out for servers whose own cookies are of no use.
 const trustFix = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
 
-// mode picks the mode that fits, or says why none does and how to fix that.
-func (p *Profile) mode() (Mode, error) {
+// mode picks the mode that fits.
+func (p *Profile) mode() Mode {
 	switch {
 	case p.DTLS13:
-		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)", "limit it to DTLS 1.2"}
+		return Reset
 	case p.Trusts:
-		return Trust, nil
+		return Trust
 	case !p.AsksCookie:
-		return Auto, &Misfit{"it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first", "switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)"}
+		return Reset
 	case p.recognises():
-		return p.Native.Mode, nil
+		return p.Native.Mode
 	case p.Replays:
-		return Replay, nil
+		return Replay
 	case p.unharvestable() == "":
-		return Harvest, nil
+		return Harvest
 	case p.SecondVerify:
-		return DoubleHVR, nil
+		return DoubleHVR
 	}
-	return Auto, &Misfit{p.unharvestable() + ", and it does not take a second cookie exchange", trustFix}
+	return Reset
+}
+
+// serves is which versions clients of the server may have.
+func (p *Profile) serves() (v Versions) {
+	if p.DTLS13 {
+		v |= Serves13
+	}
+	if !p.Only13 {
+		v |= Serves12
+	}
+	return v
+}
+
+// whyReset says why there is nothing better for the server than to have clients prove their address by an attempt that
+// fails.
+func (p *Profile) whyReset() string {
+	const cost = "; clients prove their address with a first attempt that fails"
+	switch {
+	case p.DTLS13:
+		return "the server negotiates DTLS 1.3, where no cookie but its own is right" + cost
+	case !p.AsksCookie:
+		return "the server starts a handshake without asking for a cookie, so it would reject a first ClientHello that carries one" + cost
+	}
+	return p.unharvestable() + ", and it does not take a second cookie exchange" + cost + " (better: " + trustFix + ")"
 }
 
 // unharvestable says why the server's cookies cannot be harvested; "" if they can.
@@ -196,7 +221,7 @@ func (p *Profile) versions() string {
 		parts = append(parts, "negotiates "+p.Negotiates)
 	}
 	if p.DTLS13 {
-		parts = append(parts, "negotiates DTLS 1.3")
+		parts = append(parts, "negotiates DTLS 1.3"+map[bool]string{true: " alone"}[p.Only13])
 	}
 	return strings.Join(parts, "; ")
 }

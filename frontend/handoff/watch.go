@@ -78,6 +78,9 @@ func (b *Backend) Run(ctx context.Context) {
 		if !b.filling() {
 			b.wait(ctx)
 		}
+		if b.Mode().Passes() && b.Ready() && !b.reports.recheck.Swap(false) {
+			continue // a question begins a handshake at such a server: it is asked when there is doubt
+		}
 		b.waitForHandshakes(ctx)
 		b.look(ctx, within(slice))
 		b.retired = retire(b.retired)
@@ -176,6 +179,9 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 	if p := b.profile(); p.counts() || p.Pending {
 		b.prober.abort(b.canary) // so that asking leaves nothing there
 	}
+	if a.hello {
+		b.prober.abort(b.canary)
+	}
 	was := b.up.Load()
 	gap := !was || !b.quiet.IsZero() || gone
 	if now := b.alive(err); was != now {
@@ -188,6 +194,12 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 	}
 	b.unanswered = 0
 	refused := b.reports.refused.Swap(false)
+	if b.Mode().Passes() {
+		if !was {
+			b.reconsider(ctx)
+		}
+		return
+	}
 	if b.Mode() != Harvest {
 		if !refused {
 			return
@@ -352,7 +364,7 @@ func (b *Backend) forget() {
 
 // reconsider probes a server that is another one than before: it may need another mode now.
 func (b *Backend) reconsider(ctx context.Context) {
-	if b.config.Mode != Auto && !b.config.Mode.Native() {
+	if m := b.config.Mode; m != Auto && !m.Native() && !m.Passes() {
 		return
 	}
 	was := b.Mode()

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 // readme is the file that has the matrix, between two marks.
@@ -24,8 +27,19 @@ var packages = map[string]string{
 
 // version is what is installed of a library, without what a distribution adds.
 func version(library string) string {
-	if library == "Pion" {
-		out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/pion/dtls/v3").Output()
+	if library == "wolfSSL 1.3" {
+		tree, err := peers.Find("wolfssl13").Prefix()
+		if err != nil {
+			return "?"
+		}
+		out, err := exec.Command("sed", "-n", `s/^Version: //p`, filepath.Join(tree, "lib/pkgconfig/wolfssl.pc")).Output()
+		if err != nil {
+			return "?"
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if module := map[string]string{"Pion": "v3", "Pion v4": "v4"}[library]; module != "" {
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/pion/dtls/"+module).Output()
 		if err != nil {
 			return "?"
 		}

@@ -225,6 +225,9 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 		for i, name := range clients {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
+				if r.handoff() == "reset" {
+					firstAttempts[name](t, g.addr)
+				}
 				c := matrixClients[name].dial(t, g.addr)
 				for _, number := range []int{2 * i, 2*i + 1} {
 					if r.talk == nil {
