@@ -44,14 +44,14 @@ func monotonic() int64 {
 // first decides on a ClientHello that its mode verified without a cookie, and reports whether that is all: the client may
 // be sending the one again that opened its flow. If it is another one, and the flow's handshake is under way, the client
 // must show that it is there just now: its address alone, which anybody can write, must not end that.
-func (w *worker) first(slot int, h *handoff.Hello) bool {
+func (w *worker) first(slot int, to *hand, h *handoff.Hello) bool {
 	f := w.flows.Lookup(w.in.Route(slot).Peer())
 	switch {
 	case f == nil:
 	case w.repeated(f, slot, h):
 		return true
-	case f.State == relay.HalfOpen && w.service.kind() == handoff.Reset:
-		h.Challenge(w.service.keys.Load())
+	case f.State == relay.HalfOpen && to.mode() == handoff.Reset:
+		h.Challenge(w.serving.keys.Load())
 		return false
 	}
 	w.counts.Count(admittedAs(h))

@@ -62,7 +62,7 @@ type Status struct {
 	Why        string   `json:"why"`
 	Up         bool     `json:"up"`
 	Ready      bool     `json:"ready"`
-	Pool       int      `json:"pool"` // cookies that are harvested when it is full
+	Pool       int      `json:"pool"` // entries of the pool that is harvested
 	Known      int      `json:"cookies_known"`
 	Harvesting bool     `json:"harvesting"` // more are being asked for
 	Harvests   uint64   `json:"harvests"`
@@ -216,7 +216,7 @@ func (b *Backend) Status() Status {
 		Up: b.up.Load(), Ready: b.Ready(), Profile: d.profile,
 	}
 	if d.mode.NeedsPool() {
-		s.Pool, s.Known, s.Harvests = d.pool.size, int(d.pool.known.Load()), b.harvests.Load()
+		s.Pool, s.Known, s.Harvests = len(d.pool.entries), int(d.pool.known.Load()), b.harvests.Load()
 		s.Harvesting = d.pool.more.Load()
 		if d.profile.ages() {
 			s.Refresh = b.lifetime.refreshEvery().Seconds()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,14 +29,30 @@ func (s *Server) MetricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.Ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	return mux
+}
+
+// readyz answers 200 or 503 with the reasons: for the service that ?service= names, or for the guard as a whole.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	answer := struct {
+		Ready    bool        `json:"ready"`
+		Services []Readiness `json:"services"`
+	}{s.Available() == nil, s.Readiness()}
+	if name := r.URL.Query().Get("service"); name != "" {
+		i := slices.IndexFunc(answer.Services, func(r Readiness) bool { return r.Service == name || r.Listen == name })
+		if i < 0 {
+			http.Error(w, fmt.Sprintf("there is no service %q", name), http.StatusNotFound)
 			return
 		}
-		fmt.Fprintln(w, "ready")
-	})
-	return mux
+		answer.Services = answer.Services[i : i+1]
+		answer.Ready = answer.Services[0].Ready
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if !answer.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(answer)
 }
 
 // ControlHandler serves GET /status and POST /rotate.
@@ -51,7 +68,7 @@ func (s *Server) ControlHandler() http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.secrets.status())
+		_ = json.NewEncoder(w).Encode(s.Status().Secret)
 	})
 	return mux
 }
