@@ -162,6 +162,15 @@ struct {
 	__type(value, struct slot);
 } harvested SEC(".maps");
 
+// Whom frames to services came from lately. Mapped into the daemon's memory, which reads and empties it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct sender_table);
+} senders SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -135,6 +135,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.kernel != nil {
 		s.running.Go(func() { s.kernel.beat(ctx, s.list) })
+		if n := s.kernel.neighbours; n != nil {
+			s.running.Go(func() { n.run(ctx) })
+		}
 	}
 	for _, x := range s.secrets {
 		s.running.Go(func() { x.run(ctx) })
