@@ -79,7 +79,7 @@ struct siphash {
 
 // One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
 // the daemon and its workers while the programs read. A cookie that is read while it is replaced can be a mixture;
-// it is no cookie of the server's, and costs its client one more exchange.
+// it is not a cookie of the server's, and costs its client one more exchange.
 struct slot {
 	__u32 cookie[COOKIE_SIZE / 4]; // as it lies in a packet, zeroes behind its end
 	__u32 length;                  // bytes; 0: not known
@@ -134,7 +134,7 @@ struct credit {
 
 struct service_state {
 	__u64 service_bucket;
-	__u64 junk_bucket;      // unverified packets that are no protected records
+	__u64 junk_bucket;      // unverified packets that are not protected records
 	__u64 protected_bucket; // those that are
 };
 
@@ -155,7 +155,7 @@ struct packet {
 	__u32 l3, l4;       // offsets of the IP and UDP headers
 	__u32 len;          // bytes of UDP payload that the headers claim
 	__u32 id;           // of the IP datagram, if it is a fragment
-	__s32 cpu;          // where the stack shall see it; -1: here
+	__s32 cpu;          // where the stack must see it; -1: here
 	__u32 cookie_at;    // offset in the datagram, of a ClientHello's cookie
 	__u16 version;      // client_version of a ClientHello
 	__u8 cookie_len;

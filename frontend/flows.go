@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// filesKept are left to what is no flow when all flows are there: connections of the metrics and control listeners, files
+// filesKept are left to what is not a flow when all flows are there: connections of the metrics and control listeners, files
 // that are read again, and the sockets that back ends are probed with.
 const filesKept = 64
 

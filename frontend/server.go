@@ -105,7 +105,7 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	return x, nil
 }
 
-// list is the services of the moment.
+// list is the services in force.
 func (s *Server) list() []*service {
 	s.life.RLock()
 	defer s.life.RUnlock()
