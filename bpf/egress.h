@@ -2,6 +2,7 @@
 // Copyright The dtlsguard Authors
 #pragma once
 
+#include "addresses.h"
 #include "parse.h"
 #include "services.h"
 
@@ -46,6 +47,9 @@ static __always_inline int turn_round(struct __sk_buff *skb, const struct packet
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
+// What a protected record of a server's says. To be written RECORD_PROVES it took the client's Finished.
+enum { RECORD_PROTECTED = 1, RECORD_PROVES };
+
 // protected_record reports whether the datagram starts with a record of epoch 1 or later: only a handshake
 // that went through its key exchange gets there.
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
@@ -55,17 +59,33 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 		return 0;
 	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
 		return 0;
-	if (head[0] >= DTLS13_FIRST || head[0] == TYPE_CID)
-		return 1;
-	return (head[3] | head[4]) != 0;
+	if (head[0] == TYPE_CID)
+		return RECORD_PROTECTED;
+	if (head[0] >= DTLS13_FIRST) // to anybody with epoch 2, the handshake's
+		return (head[0] & 3) == 2 ? RECORD_PROTECTED : RECORD_PROVES;
+	return head[3] | head[4] ? RECORD_PROVES : 0;
+}
+
+// keep_flow notes the address of a flow's client as one that has proved itself.
+static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
+{
+	struct control *c = control();
+	__u32 now = coarse_now() / SECOND;
+	if (!c || now - flow->kept < ADDRESS_GRAIN)
+		return;
+	keep_address(c, p->daddr, p->v6, now);
+	flow->kept = now;
 }
 
 // learn_flow remembers who the service talks to under keys.
 static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
 {
-	if (!protected_record(skb, p))
+	int record = protected_record(skb, p);
+	if (!record)
 		return EGRESS_PLAIN;
 	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
+	if (flow && svc->admission && record == RECORD_PROVES)
+		keep_flow(p, flow);
 	if (flow && flow->established)
 		return EGRESS_ESTABLISHED;
 	if (remember_flow(p->daddr, p->dport, svc->id, coarse_now(), 1))

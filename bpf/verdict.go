@@ -8,6 +8,8 @@ const (
 	PassUnprotected Verdict = iota
 	PassFlow
 	PassVerified
+	PassAddress
+	PassUnproved
 	PassClass
 	PassUnverified
 	PassLimited
@@ -15,12 +17,18 @@ const (
 	PassDaemonLost
 	PassError
 	Answered
+	Reset
 	Steered
 	DropMalformed
 	DropUnverified
 	DropLimited
 	DropSourceRate
 	DropServiceRate
+	DropDenied
+	DropHelloLimit
+	DropNoRetry
+	DropBadRetry
+	DropResetBefore
 	DropNoCredit
 	DropAnswerOff
 	DropNoCookie
@@ -39,9 +47,10 @@ const (
 )
 
 var verdictNames = [VerdictLen]string{
-	"pass-unprotected", "pass-flow", "pass-verified", "pass-class", "pass-unverified", "pass-limited",
-	"pass-fragment", "pass-daemon-lost", "pass-error", "answered", "steered",
+	"pass-unprotected", "pass-flow", "pass-verified", "pass-address", "pass-unproved", "pass-class", "pass-unverified", "pass-limited",
+	"pass-fragment", "pass-daemon-lost", "pass-error", "answered", "reset", "steered",
 	"drop-malformed", "drop-unverified", "drop-limited", "drop-source-rate", "drop-service-rate",
+	"drop-denied", "drop-hello-limit", "drop-no-retry", "drop-bad-retry", "drop-reset-before",
 	"drop-no-credit", "drop-answer-off", "drop-no-cookie", "drop-answer-rate", "drop-bad-source", "drop-bad-ip", "drop-fragment",
 	"drop-extensions", "drop-workers-port", "drop-daemon-lost", "drop-nonlinear", "aborted",
 }

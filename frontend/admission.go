@@ -3,6 +3,7 @@ package frontend
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -20,17 +21,44 @@ const denied = hello.ReasonLen
 // openAddresses makes what the gates of all services share.
 func (s *Server) openAddresses() (err error) {
 	c := &s.config
-	var seed [8]byte
-	rand.Read(seed[:]) // crashes rather than fail
-	s.set = addresses.NewSet(binary.NativeEndian.Uint64(seed[:]), uint32(c.AddressLifetime.Seconds()))
-	s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, nil)
+	lifetime := uint32(c.AddressLifetime.Seconds())
+	if s.kernel == nil {
+		var seed [8]byte
+		rand.Read(seed[:]) // crashes rather than fail
+		s.set = addresses.NewSet(binary.NativeEndian.Uint64(seed[:]), lifetime)
+		s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, nil)
+		return err
+	}
+	memory, seed, err := s.kernel.guard.Addresses()
+	if err == nil {
+		err = s.kernel.guard.SetAddressLifetime(c.AddressLifetime)
+	}
+	if err != nil {
+		return err
+	}
+	s.set = addresses.SetOf(memory, seed, lifetime)
+	s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, s.kernel.setPrefixes)
 	return err
+}
+
+// setPrefixes brings all lists to the programs.
+func (k *kernel) setPrefixes(rules map[netip.Prefix]addresses.Verdict) error {
+	denied := make(map[netip.Prefix]bool, len(rules))
+	for p, v := range rules {
+		denied[p] = v == addresses.Deny
+	}
+	return k.guard.SetPrefixes(denied)
+}
+
+// policy is that of the gates of all services.
+func (c *Config) policy() addresses.Policy {
+	rate := limit.Rate{PerSecond: c.EngageRate, Burst: max(1, int(c.EngageRate))} // a second's worth
+	return addresses.Policy{Engage: c.Engage, Rate: rate}
 }
 
 // newGate makes the gate of one service.
 func (s *Server) newGate() *addresses.Gate {
-	rate := limit.Rate{PerSecond: s.config.EngageRate, Burst: max(1, int(s.config.EngageRate))} // a second's worth
-	return addresses.NewGate(s.set, s.lists.Table(), addresses.Policy{Engage: s.config.Engage, Rate: rate})
+	return addresses.NewGate(s.set, s.lists.Table(), s.config.policy())
 }
 
 // monotonic is the time of CLOCK_MONOTONIC, in nanoseconds: addresses are kept in memory that the XDP programs share,

@@ -13,8 +13,10 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -121,6 +123,8 @@ func (k *kernel) table(v *service, size int) handoff.Table {
 // format says how far the programs know the cookies of the hand-off that v needs at the moment.
 func (v *service) format() bpf.Format {
 	switch k := v.kind(); {
+	case k.Passes():
+		return bpf.FormatV1
 	case k == handoff.NativeHMAC && v.inline:
 		return bpf.FormatV1
 	case k == handoff.Trust, k == handoff.Replay, k == handoff.DoubleHVR:
@@ -140,22 +144,47 @@ func (v *service) format() bpf.Format {
 type manner struct {
 	kind   handoff.Mode
 	format bpf.Format
+	serves handoff.Versions
 }
 
-func (v *service) manner() manner { return manner{v.kind(), v.format()} }
+func (v *service) manner() manner { return manner{v.kind(), v.format(), v.serves()} }
+
+// serves is which versions v's clients may have.
+func (v *service) serves() handoff.Versions {
+	if v.inline {
+		return v.fit.Serves
+	}
+	return v.backend.Serves()
+}
+
+// admission is how the programs admit first ClientHellos to v.
+func (v *service) admission() bpf.Admission {
+	k := v.kind()
+	if !k.Passes() {
+		return bpf.Admission{}
+	}
+	rate := func(r limit.Rate) bpf.Rate { return bpf.Rate{PerSecond: r.PerSecond, Burst: uint32(r.Burst)} }
+	p := v.config.policy()
+	serves := v.serves()
+	return bpf.Admission{
+		Reset: k == handoff.Reset, Limit: k == handoff.Limit, Load: k == handoff.Reset && p.Engage == addresses.Load,
+		DTLS12: serves&handoff.Serves12 != 0, DTLS13: serves&handoff.Serves13 != 0,
+		Rate: rate(p.Rate), Share: rate(p.Share()),
+	}
+}
 
 // protect tells the programs of a service, as if they were attached in the given mode.
 func (k *kernel) protect(v *service, mode bpf.AttachMode) error {
 	c := v.config
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Format: v.format(), Slots: v.slots,
+		Format: v.format(), Slots: v.slots, Admission: v.admission(),
 		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
 		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
 		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
 	}
 	// Where the programs do not know a right cookie, a client that showed one to a worker may show it again.
-	s.FlowHellos = v.kind() == handoff.DoubleHVR || v.inline && s.Format == bpf.FormatWorkers
+	s.FlowHellos = v.kind() == handoff.DoubleHVR || v.kind().Passes() || v.inline && s.Format == bpf.FormatWorkers
 	if v.inline && len(v.workers) > 0 {
 		s.WorkersPort = v.workers[0].conn.Local().Port()
 	}

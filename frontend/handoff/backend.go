@@ -212,6 +212,9 @@ func (b *Backend) choose(ctx context.Context) error {
 // Mode is the mode that the server needs at the moment.
 func (b *Backend) Mode() Mode { return Mode(b.kind.Load()) }
 
+// Serves is which versions its clients may have.
+func (b *Backend) Serves() Versions { return b.serves.load() }
+
 // CookieLength is that of the server's own cookies, in bytes.
 func (b *Backend) CookieLength() int { return b.traits.Load().CookieLength }
 

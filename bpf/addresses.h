@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "limit.h"
+#include "maps.h"
+
+// Addresses that have proved themselves, and prefixes that are allowed or denied: what package addresses keeps, in
+// memory that both share.
+
+// address_key names what of an address counts: of IPv4 all, under a prefix of IPv6 multicast, of IPv6 the /64.
+static __always_inline __u64 address_key(const __u32 *a, __u8 v6)
+{
+	if (!v6)
+		return 0xffffffffULL << 32 | ntohl(a[3]);
+	return (__u64)ntohl(a[0]) << 32 | ntohl(a[1]);
+}
+
+static __always_inline struct address_bucket *address_bucket(const struct control *c, __u64 key)
+{
+	return LOOKUP(addresses, mix(c->address_seed, key) >> (64 - ADDRESS_BITS));
+}
+
+static __always_inline int address_fresh(const struct control *c, __u64 state, __u32 now)
+{
+	return state && (__s32)(now - (__u32)(state >> 32)) < (__s32)c->address_lifetime;
+}
+
+// known_address reports whether an address has proved itself at time now, in seconds.
+static __always_inline int known_address(const struct control *c, const __u32 *a, __u8 v6, __u32 now)
+{
+	__u64 key = address_key(a, v6);
+	struct address_bucket *b = address_bucket(c, key);
+	if (!b)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < ADDRESS_WAYS; i++) {
+		__u64 state = *(volatile __u64 *)&b->ways[i].state;
+		if (*(volatile __u64 *)&b->ways[i].key == key && address_fresh(c, state, now))
+			return 1;
+	}
+	return 0;
+}
+
+// add_address notes that an address has proved itself, and reports whether it was not there with this very mark. In
+// place of another it takes the one that was not seen for longest.
+static __always_inline int add_address(const struct control *c, const __u32 *a, __u8 v6, __u32 mark, __u32 now)
+{
+	__u64 key = address_key(a, v6), state = (__u64)now << 32 | mark;
+	struct address_bucket *b = address_bucket(c, key);
+	if (!b)
+		return 0;
+	struct address *oldest = &b->ways[0];
+	__s32 age = -1;
+#pragma unroll
+	for (int i = 0; i < ADDRESS_WAYS; i++) {
+		struct address *e = &b->ways[i];
+		__u64 old = *(volatile __u64 *)&e->state;
+		if (old && *(volatile __u64 *)&e->key == key) {
+			*(volatile __u64 *)&e->state = state;
+			return (__u32)old != mark;
+		}
+		__s32 this = old ? (__s32)(now - (__u32)(old >> 32)) : 0x7fffffff;
+		if (this > age) {
+			oldest = e;
+			age = this;
+		}
+	}
+	*(volatile __u64 *)&oldest->state = 0; // so that nobody sees the key with another one's time
+	*(volatile __u64 *)&oldest->key = key;
+	*(volatile __u64 *)&oldest->state = state;
+	return 1;
+}
+
+// keep_address adds an address, or keeps the mark that it has.
+static __always_inline void keep_address(const struct control *c, const __u32 *a, __u8 v6, __u32 now)
+{
+	__u64 key = address_key(a, v6);
+	struct address_bucket *b = address_bucket(c, key);
+	__u32 mark = 0;
+	if (!b)
+		return;
+#pragma unroll
+	for (int i = 0; i < ADDRESS_WAYS; i++)
+		if (*(volatile __u64 *)&b->ways[i].key == key)
+			mark = *(volatile __u64 *)&b->ways[i].state;
+	add_address(c, a, v6, mark, now);
+}
+
+// listed is the verdict of the longest prefix that an address is in.
+static __always_inline __u32 listed(const struct control *c, const __u32 *a)
+{
+	if (likely(!c->prefixes))
+		return LISTED_NONE;
+	struct prefix_key key = {128, {a[0], a[1], a[2], a[3]}};
+	__u32 *v = bpf_map_lookup_elem(&prefixes, &key);
+	return v ? *v : LISTED_NONE;
+}
+
+// take_net takes a token of the network that an address is in: /24 for IPv4, /56 for IPv6.
+static __always_inline int take_net(const struct packet *p, const struct service *svc, __u64 now)
+{
+	__u64 high = (__u64)ntohl(p->saddr[0]) << 32 | ntohl(p->saddr[1]), low = ntohl(p->saddr[3]) & 0xffffff00;
+	__u64 h = mix(mix(hash_seed, svc->id), p->v6 ? high & ~0xffULL : low);
+	__u64 *bucket = LOOKUP(net_buckets, h >> 48);
+	return !bucket || take(bucket, now, svc->share_cost, svc->share_burst);
+}
+
+// within takes a token for one that has not proved its address, and reports whether there was one. That one network is
+// above its share is no reason to challenge the others.
+static __always_inline int within(const struct packet *p, const struct service *svc, struct service_state *state, __u64 now)
+{
+	if (!take_net(p, svc, now))
+		return 0;
+	if (take(&state->engage_bucket, now, svc->engage_cost, svc->engage_burst))
+		return 1;
+	state->engaged_until = now + ENGAGE_CALM;
+	return 0;
+}
+
+// Admissions of a first ClientHello: package addresses' outcomes.
+enum admitted { ADMITTED_CHALLENGE, ADMITTED_KNOWN, ADMITTED_UNPROVED, ADMITTED_LIMITED };
+
+// admit decides on a ClientHello without a cookie.
+static __always_inline int admit(const struct packet *p, const struct service *svc, __u32 index, const struct control *c)
+{
+	struct service_state *state = LOOKUP(service_states, index);
+	__u64 now = bpf_ktime_get_ns();
+	if (listed(c, p->saddr) == LISTED_ALLOW || known_address(c, p->saddr, p->v6, now / SECOND))
+		return ADMITTED_KNOWN;
+	if (!(svc->admission & (ADMISSION_LOAD | ADMISSION_LIMIT)) || !state)
+		return ADMITTED_CHALLENGE;
+	int in = within(p, svc, state, now);
+	if (svc->admission & ADMISSION_LIMIT)
+		return in ? ADMITTED_UNPROVED : ADMITTED_LIMITED;
+	return in && now >= state->engaged_until ? ADMITTED_UNPROVED : ADMITTED_CHALLENGE;
+}
