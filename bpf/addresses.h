@@ -21,70 +21,63 @@ static __always_inline struct address_bucket *address_bucket(const struct contro
 	return LOOKUP(addresses, mix(c->address_seed, key) >> (64 - ADDRESS_BITS));
 }
 
-static __always_inline int address_fresh(const struct control *c, __u64 state, __u32 now)
+enum { WAY_FOUND = ADDRESS_WAYS }; // a flag
+
+// find_way finds the place of a key in its bucket: WAY_FOUND and where it is, or where the one is that was not seen for
+// longest. A function that the verifier checks by itself, for its many ways.
+__noinline int find_way(__u64 key, __u32 now)
 {
-	return state && (__s32)(now - (__u32)(state >> 32)) < (__s32)c->address_lifetime;
+	struct control *c = control();
+	struct address_bucket *b = c ? address_bucket(c, key) : 0;
+	__s32 age = -1;
+	int oldest = 0;
+	if (!b)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < ADDRESS_WAYS; i++) {
+		__u64 state = *(volatile __u64 *)&b->ways[i].state;
+		if (state && *(volatile __u64 *)&b->ways[i].key == key)
+			return WAY_FOUND | i;
+		__s32 this = state ? (__s32)(now - (__u32)(state >> 32)) : 0x7fffffff;
+		if (this > age) {
+			oldest = i;
+			age = this;
+		}
+	}
+	return oldest;
 }
 
 // known_address reports whether an address has proved itself at time now, in seconds.
 static __always_inline int known_address(const struct control *c, const __u32 *a, __u8 v6, __u32 now)
 {
 	__u64 key = address_key(a, v6);
+	__u32 way = find_way(key, now);
 	struct address_bucket *b = address_bucket(c, key);
-	if (!b)
+	if (!b || !(way & WAY_FOUND))
 		return 0;
-#pragma unroll
-	for (int i = 0; i < ADDRESS_WAYS; i++) {
-		__u64 state = *(volatile __u64 *)&b->ways[i].state;
-		if (*(volatile __u64 *)&b->ways[i].key == key && address_fresh(c, state, now))
-			return 1;
-	}
-	return 0;
+	__u64 state = *(volatile __u64 *)&b->ways[way & (ADDRESS_WAYS - 1)].state;
+	return state && (__s32)(now - (__u32)(state >> 32)) < (__s32)c->address_lifetime;
 }
 
-// add_address notes that an address has proved itself, and reports whether it was not there with this very mark. In
-// place of another it takes the one that was not seen for longest.
-static __always_inline int add_address(const struct control *c, const __u32 *a, __u8 v6, __u32 mark, __u32 now)
+// add_address notes that an address has proved itself, with a mark, or if keep with the one that it has. It reports
+// whether it was not there with this very mark.
+static __always_inline int add_address(const struct control *c, const __u32 *a, __u8 v6, __u32 mark, int keep, __u32 now)
 {
-	__u64 key = address_key(a, v6), state = (__u64)now << 32 | mark;
+	__u64 key = address_key(a, v6), seen = (__u64)now << 32;
+	__u32 way = find_way(key, now);
 	struct address_bucket *b = address_bucket(c, key);
 	if (!b)
 		return 0;
-	struct address *oldest = &b->ways[0];
-	__s32 age = -1;
-#pragma unroll
-	for (int i = 0; i < ADDRESS_WAYS; i++) {
-		struct address *e = &b->ways[i];
-		__u64 old = *(volatile __u64 *)&e->state;
-		if (old && *(volatile __u64 *)&e->key == key) {
-			*(volatile __u64 *)&e->state = state;
-			return (__u32)old != mark;
-		}
-		__s32 this = old ? (__s32)(now - (__u32)(old >> 32)) : 0x7fffffff;
-		if (this > age) {
-			oldest = e;
-			age = this;
-		}
+	struct address *e = &b->ways[way & (ADDRESS_WAYS - 1)];
+	if (way & WAY_FOUND) {
+		__u32 old = *(volatile __u64 *)&e->state;
+		*(volatile __u64 *)&e->state = seen | (keep ? old : mark);
+		return old != mark;
 	}
-	*(volatile __u64 *)&oldest->state = 0; // so that nobody sees the key with another one's time
-	*(volatile __u64 *)&oldest->key = key;
-	*(volatile __u64 *)&oldest->state = state;
+	*(volatile __u64 *)&e->state = 0; // so that nobody sees the key with another one's time
+	*(volatile __u64 *)&e->key = key;
+	*(volatile __u64 *)&e->state = seen | mark;
 	return 1;
-}
-
-// keep_address adds an address, or keeps the mark that it has.
-static __always_inline void keep_address(const struct control *c, const __u32 *a, __u8 v6, __u32 now)
-{
-	__u64 key = address_key(a, v6);
-	struct address_bucket *b = address_bucket(c, key);
-	__u32 mark = 0;
-	if (!b)
-		return;
-#pragma unroll
-	for (int i = 0; i < ADDRESS_WAYS; i++)
-		if (*(volatile __u64 *)&b->ways[i].key == key)
-			mark = *(volatile __u64 *)&b->ways[i].state;
-	add_address(c, a, v6, mark, now);
 }
 
 // listed is the verdict of the longest prefix that an address is in.

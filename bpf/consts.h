@@ -59,9 +59,8 @@ enum {
 	EXT_SUPPORTED_VERSIONS = 43,
 	EXT_COOKIE = 44,
 	// How much of a ClientHello is looked at for DTLS 1.3: package hello's numbers.
-	MAX_VERSIONS = 16,
-	MAX_SUITES_13 = 16,
-	MAX_EXTENSIONS_13 = 40,
+	LIST = 16, // bytes of versions and of suites
+	MAX_EXTENSIONS_13 = 32,
 	RETRY = 109, // bytes of the guard's own HelloRetryRequest
 	RESET = 15,  // and of its alert
 };

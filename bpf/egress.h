@@ -73,7 +73,7 @@ static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 	__u32 now = coarse_now() / SECOND;
 	if (!c || now - flow->kept < ADDRESS_GRAIN)
 		return;
-	keep_address(c, p->daddr, p->v6, now);
+	add_address(c, p->daddr, p->v6, 0, 1, now);
 	flow->kept = now;
 }
 

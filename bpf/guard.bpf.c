@@ -83,7 +83,7 @@ static __always_inline int prove(struct xdp_md *ctx, struct packet *p, const str
 	__u32 mark = be32(d + 7) ^ __builtin_bswap32(be32(d + RANDOM_AT));
 	if (svc->flags & SERVICE_MONITOR)
 		return VERDICT_RESET;
-	if (!add_address(c, p->saddr, p->v6, mark, bpf_ktime_get_ns() / SECOND))
+	if (!add_address(c, p->saddr, p->v6, mark, 0, bpf_ktime_get_ns() / SECOND))
 		return VERDICT_DROP_RESET_BEFORE;
 	int v = reset(ctx, p);
 	return v == VERDICT_ANSWERED ? VERDICT_RESET : v;

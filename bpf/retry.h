@@ -14,37 +14,52 @@ static __always_inline int load(struct xdp_md *ctx, const struct packet *p, stru
 
 static __always_inline __u32 loaded16(const struct work *w, int at) { return w->bytes[at] << 8 | w->bytes[at + 1]; }
 
-// read_versions looks for DTLS 1.3 in supported_versions, whose contents of length n are at offset at.
-static __always_inline int read_versions(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, __u32 n)
+// load_list reads the first bytes of a list of n bytes at offset at, as many as there is room for, and returns how many,
+// 0 where they are not there.
+static __always_inline __u32 load_list(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, __u32 n)
 {
-	if (w->offer.versions || n < 3 || load(ctx, p, w, at, 1))
+	if (n > LIST)
+		n = LIST;
+	if (!bound_length(&n, LIST))
+		return 0;
+	return bpf_xdp_load_bytes(ctx, p->l4 + sizeof(struct udphdr) + (at & 0xffff), w->list, n) ? 0 : n;
+}
+
+// read_versions looks for DTLS 1.3 in supported_versions, if it was seen.
+static __always_inline int read_versions(struct xdp_md *ctx, const struct packet *p, struct work *w)
+{
+	__u32 at = w->offer.versions_at, n = w->offer.versions_len, found = 0;
+	if (!at)
+		return 0;
+	if (n < 3 || load(ctx, p, w, at, 1))
 		return -1;
 	__u32 size = w->bytes[0];
 	if (size != n - 1 || size & 1)
 		return -1;
-	w->offer.versions = 1;
-	for (__u64 i = 0; i < MAX_VERSIONS && 2 * i < size; i++) {
-		if (load(ctx, p, w, at + 1 + 2 * i, 2))
-			return -1;
-		if (loaded16(w, 0) == VERSION_DTLS13)
-			w->offer.dtls13 = 1;
-	}
+	__u32 here = load_list(ctx, p, w, at + 1, size);
+#pragma unroll
+	for (int i = 0; i < LIST / 2; i++)
+		found |= (w->list[i] == htons(VERSION_DTLS13)) & (2 * i < (int)here);
+	w->offer.dtls13 = found;
 	return 0;
 }
 
-// read_cookie notes where the contents of extension cookie are.
-static __always_inline int read_cookie(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, __u32 n)
+// read_cookie finds the contents of extension cookie, if it was seen.
+static __always_inline int read_cookie(struct xdp_md *ctx, const struct packet *p, struct work *w)
 {
-	if (w->offer.cookie_len || n < 3 || load(ctx, p, w, at, 2) || loaded16(w, 0) != n - 2)
+	__u32 at = w->offer.cookie_at, n = w->offer.cookie_len;
+	if (!at)
+		return 0;
+	if (n < 3 || load(ctx, p, w, at, 2) || loaded16(w, 0) != n - 2)
 		return -1;
 	w->offer.cookie_at = at + 2;
 	w->offer.cookie_len = n - 2;
 	return 0;
 }
 
-// read_extensions walks the extensions from w->offer.at to p->stop. A function that the verifier checks by itself, for
-// its loop; what changes in it is in memory, so that one turn is like the other.
-__noinline int read_extensions(struct xdp_md *ctx, struct packet *p)
+// find_extensions walks the extensions from w->offer.at to p->stop, and notes where those are that matter. A function
+// that the verifier checks by itself, for its loop; what changes in it is in memory, so that one turn is like the other.
+__noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
 {
 	struct work *w = LOOKUP(scratch, 0);
 	if (!p || !w)
@@ -59,10 +74,17 @@ __noinline int read_extensions(struct xdp_md *ctx, struct packet *p)
 		if (n > left - 4)
 			return p->whole ? -1 : 0;
 		w->offer.at = at + 4 + n;
-		if (kind == EXT_SUPPORTED_VERSIONS && read_versions(ctx, p, w, at + 4, n))
-			return -1;
-		if (kind == EXT_COOKIE && read_cookie(ctx, p, w, at + 4, n))
-			return -1;
+		if (kind == EXT_SUPPORTED_VERSIONS) {
+			if (w->offer.versions_at)
+				return -1;
+			w->offer.versions_at = at + 4;
+			w->offer.versions_len = n;
+		} else if (kind == EXT_COOKIE) {
+			if (w->offer.cookie_at)
+				return -1;
+			w->offer.cookie_at = at + 4;
+			w->offer.cookie_len = n;
+		}
 	}
 	return w->offer.at >= p->stop ? 0 : -1;
 }
@@ -81,13 +103,11 @@ static __always_inline int read_lists(struct xdp_md *ctx, const struct packet *p
 	if (end > stop)
 		return 0;
 	w->offer.null = methods == 1 && first == 0;
-	for (__u64 i = 0; i < MAX_SUITES_13 && 2 * i < suites; i++) {
-		if (load(ctx, p, w, at + 2 + 2 * i, 2))
-			break;
-		if (w->bytes[0] == 0x13) {
-			suite = loaded16(w, 0);
-			break;
-		}
+	__u32 here = load_list(ctx, p, w, at + 2, suites);
+#pragma unroll
+	for (int i = LIST / 2 - 1; i >= 0; i--) {
+		__u32 is = -((ntohs(w->list[i]) >> 8 == 0x13) & (2 * i < (int)here));
+		suite = (ntohs(w->list[i]) & is) | (suite & ~is);
 	}
 	w->offer.suite = suite;
 	if (end == stop && p->whole)
@@ -111,11 +131,15 @@ __noinline int read_offer(struct xdp_md *ctx, struct packet *p, __u32 admission)
 	__builtin_memset(&w->offer, 0, sizeof(w->offer));
 	int ok = read_lists(ctx, p, w);
 	if (ok > 0)
-		ok = read_extensions(ctx, p);
+		ok = find_extensions(ctx, p);
+	if (ok == 0)
+		ok = read_versions(ctx, p, w);
+	if (ok == 0)
+		ok = read_cookie(ctx, p, w);
 	int only = !(admission & ADMISSION_DTLS12);
 	if (ok < 0)
 		return only ? OFFER_NONE : OFFER_VERIFY;
-	if (!w->offer.dtls13 && !(only && !w->offer.versions && !p->whole))
+	if (!w->offer.dtls13 && !(only && !w->offer.versions_at && !p->whole))
 		return OFFER_VERIFY;
 	if (p->cookie_len || !w->offer.suite || !w->offer.null)
 		return OFFER_NONE;

@@ -180,13 +180,11 @@ struct packet {
 // What a ClientHello offers.
 struct hello_offer {
 	__u32 at;        // offset in the datagram, of what is to be read next
-	__u32 cookie_at; // ... and of the extension cookie's contents
-	__u32 cookie_len;
-	__u16 suite;  // its first of TLS 1.3, 0 if there is none
-	__u8 null;    // compression
-	__u8 versions; // supported_versions was seen
+	__u32 versions_at, versions_len; // ... and of extensions, 0 if they were not seen
+	__u32 cookie_at, cookie_len;
+	__u16 suite; // its first of TLS 1.3, 0 if there is none
+	__u8 null;   // compression
 	__u8 dtls13;
-	__u8 pad[3];
 };
 
 // What a packet is worked on with, one of a CPU: the stack has 512 bytes for all functions, and what is not on it the
@@ -200,5 +198,6 @@ struct work {
 	__u32 candidates; // how many slots were looked at for it
 	struct hello_offer offer;
 	__u8 bytes[8]; // read from the packet
+	__u16 list[LIST / 2]; // ... versions or suites
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };

@@ -35,9 +35,9 @@ type Extensions struct {
 
 // How much of a ClientHello is looked at: more than any client has, and as much as the XDP programs look at.
 const (
-	maxExtensions = 40
-	maxVersions   = 16
-	maxSuites     = 16
+	maxExtensions = 32
+	maxVersions   = 8
+	maxSuites     = 8
 )
 
 // ReadExtensions reads what h offers into x, as far as it is in this datagram. It reports whether the extensions, and
