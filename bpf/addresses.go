@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -46,20 +45,20 @@ func (a *Admission) check(f Format) error {
 }
 
 // Addresses is the memory of addresses that have proved themselves, laid out as package addresses' entries, for
-// addresses.SetOf; and the seed of its hash. Both outlive the process where the maps are pinned. The memory must not be
+// addresses.SetOf; and the key of its hash. Both outlive the process where the maps are pinned. The memory must not be
 // used after Close.
-func (g *Programs) Addresses() (memory []byte, seed uint64, err error) {
+func (g *Programs) Addresses() (memory []byte, key [2]uint64, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
-		return nil, 0, ErrClosed
+		return nil, key, ErrClosed
 	}
-	if atomic.LoadUint64(&g.control.AddressSeed) == 0 {
-		var b [8]byte
+	if g.control.AddressKey == key { // drawn once, before anything is attached
+		var b [16]byte
 		rand.Read(b[:]) // crashes rather than fail
-		atomic.StoreUint64(&g.control.AddressSeed, max(1, binary.NativeEndian.Uint64(b[:])))
+		g.control.AddressKey = [2]uint64{native.Uint64(b[:]), native.Uint64(b[8:])}
 	}
-	return g.addressMemory, g.control.AddressSeed, nil
+	return g.addressMemory, g.control.AddressKey, nil
 }
 
 // SetAddressLifetime says for how long an address is kept that is not seen.

@@ -4,6 +4,7 @@
 
 #include "limit.h"
 #include "maps.h"
+#include "siphash.h"
 
 // Addresses that have proved themselves, and prefixes that are allowed or denied: what package addresses keeps, in
 // memory that both share.
@@ -18,7 +19,7 @@ static __always_inline __u64 address_key(const __u32 *a, __u8 v6)
 
 static __always_inline struct address_bucket *address_bucket(const struct control *c, __u64 key)
 {
-	return LOOKUP(addresses, mix(c->address_seed, key) >> (64 - ADDRESS_BITS));
+	return LOOKUP(addresses, siphash64(c->address_key[0], c->address_key[1], key, 0, 0) >> (64 - ADDRESS_BITS));
 }
 
 enum { WAY_FOUND = ADDRESS_WAYS }; // a flag
@@ -94,7 +95,7 @@ static __always_inline __u32 listed(const struct control *c, const __u32 *a)
 static __always_inline int take_net(const struct packet *p, const struct service *svc, __u64 now)
 {
 	__u64 high = (__u64)ntohl(p->saddr[0]) << 32 | ntohl(p->saddr[1]), low = ntohl(p->saddr[3]) & 0xffffff00;
-	__u64 h = mix(mix(hash_seed, svc->id), p->v6 ? high & ~0xffULL : low);
+	__u64 h = siphash64(hash_key[0], hash_key[1], svc->id, p->v6 ? high & ~0xffULL : low, 1);
 	__u64 *bucket = LOOKUP(net_buckets, h >> 48);
 	return !bucket || take(bucket, now, svc->share_cost, svc->share_burst);
 }

@@ -49,7 +49,7 @@ type resetModel struct {
 
 func newResetModel(a Admission, ring *cookie.Keyring) *resetModel {
 	m := &resetModel{ring: ring, flows: make(map[netip.AddrPort]bool), now: int64(monotonic())}
-	m.gate = addresses.NewGate(addresses.NewSet(1, 3600), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
+	m.gate = addresses.NewGate(addresses.NewSet([2]uint64{1}, 3600), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
 	m.verifier = handoff.NewInline(handoff.Fit{Mode: handoff.Reset, Serves: versionsOf(a)},
 		handoff.Config{Cookies: cookie.Measured(), Gate: m.gate, Now: func() int64 { return m.now }}, 1)
 	return m

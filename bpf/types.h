@@ -4,6 +4,8 @@
 
 #include "consts.h"
 
+volatile const __u32 link_header = 1; // 0: frames of the interface begin with IP
+
 // Addresses are 16 bytes in network order, IPv4 as v4-mapped (::ffff:a.b.c.d). Ports in maps are numbers in the
 // machine's order unless a comment says otherwise.
 
@@ -68,6 +70,12 @@ struct flow {
 	__u32 kept;        // when its address was last noted as one that has proved itself, in seconds; 0: never
 };
 
+// A datagram whose first IP fragment passed.
+struct trail {
+	__u64 since; // CLOCK_MONOTONIC, ns
+	__u64 left;  // bytes of later fragments that still pass
+};
+
 struct trail_key {
 	__u32 saddr[4];
 	__u32 daddr[4];
@@ -111,6 +119,12 @@ struct keyring {
 	struct key previous;
 };
 
+// sender_table has the source addresses of frames, each in the element that its hash says: 64 are more routers than a link has.
+#define SENDER_BITS 6
+struct sender_table {
+	__u64 mac[1 << SENDER_BITS]; // in the first six bytes; 0: none
+};
+
 // What the daemon tells all services, one element, mapped into its memory.
 struct control {
 	__u64 heartbeat;       // CLOCK_MONOTONIC, ns, of the daemon's last sign of life
@@ -125,7 +139,7 @@ struct control {
 	__u64 answer_cost, answer_burst; // of one CPU, as in a service
 	__u32 clock; // seconds, of reservations of harvested cookies
 	__u32 prefixes; // how many there are
-	__u64 address_seed; // secret: nobody can choose whose bucket he shares
+	__u64 address_key[2]; // secret: nobody can choose whose bucket he shares
 	__u32 address_lifetime; // seconds
 	__u32 pad;
 };
@@ -140,7 +154,8 @@ struct credit {
 
 struct service_state {
 	__u64 service_bucket;
-	__u64 unverified_bucket;
+	__u64 junk_bucket;      // unverified packets that are no protected records
+	__u64 protected_bucket; // those that are
 	__u64 engage_bucket;
 	__u64 engaged_until; // CLOCK_MONOTONIC, ns: until then who has not proved the address is challenged
 };
@@ -169,12 +184,16 @@ struct packet {
 	__u8 cookie_len;
 	__u8 first; // byte of the datagram
 	__u8 v6;
-	__u8 mapped;   // IPv6 with an address that maps an IPv4 one
+	__u8 bad;      // IPv6 with an address that maps an IPv4 one, IPv4 with a wrong checksum, a jumbogram
 	__u8 group;    // from or to a multicast or broadcast MAC address
 	__u8 fragment; // a first fragment: its payload ends early
 	__u8 whole;    // a ClientHello in one fragment
 	__u8 retry;    // ... of DTLS 1.3: it is answered with a HelloRetryRequest
 	__u8 made;     // the work area holds the cookie under the current key
+	__u8 routed;       // its route may lead to another address than daddr
+	__u8 encapsulated; // in something that an interface of its own takes off
+	__u8 fragment_header; // it has an IPv6 fragment header
+	__u8 inner;           // IP version of what PARSED_INNER has found
 };
 
 // What a ClientHello offers.

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -23,20 +24,20 @@ func (s *Server) openAddresses() (err error) {
 	c := &s.config
 	lifetime := uint32(c.AddressLifetime.Seconds())
 	if s.kernel == nil {
-		var seed [8]byte
-		rand.Read(seed[:]) // crashes rather than fail
-		s.set = addresses.NewSet(binary.NativeEndian.Uint64(seed[:]), lifetime)
+		var b [16]byte
+		rand.Read(b[:]) // crashes rather than fail
+		s.set = addresses.NewSet([2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}, lifetime)
 		s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, nil)
 		return err
 	}
-	memory, seed, err := s.kernel.guard.Addresses()
+	memory, key, err := s.kernel.guard.Addresses()
 	if err == nil {
 		err = s.kernel.guard.SetAddressLifetime(c.AddressLifetime)
 	}
 	if err != nil {
 		return err
 	}
-	s.set = addresses.SetOf(memory, seed, lifetime)
+	s.set = addresses.SetOf(memory, key, lifetime)
 	s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, s.kernel.setPrefixes)
 	return err
 }
@@ -56,6 +57,17 @@ func (c *Config) policy() addresses.Policy {
 	return addresses.Policy{Engage: c.Engage, Rate: rate}
 }
 
+// admission is how the programs admit first ClientHellos to a service with mode m and a server of versions.
+func (c *Config) admission(m handoff.Mode, serves handoff.Versions) bpf.Admission {
+	rate := func(r limit.Rate) bpf.Rate { return bpf.Rate{PerSecond: r.PerSecond, Burst: uint32(r.Burst)} }
+	p := c.policy()
+	return bpf.Admission{
+		Reset: m == handoff.Reset, Limit: m == handoff.Limit, Load: m == handoff.Reset && p.Engage == addresses.Load,
+		DTLS12: serves&handoff.Serves12 != 0, DTLS13: serves&handoff.Serves13 != 0,
+		Rate: rate(p.Rate), Share: rate(p.Share()),
+	}
+}
+
 // newGate makes the gate of one service.
 func (s *Server) newGate() *addresses.Gate {
 	return addresses.NewGate(s.set, s.lists.Table(), s.config.policy())
@@ -72,14 +84,14 @@ func monotonic() int64 {
 // first decides on a ClientHello that its mode verified without a cookie, and reports whether that is all: the client may
 // be sending the one again that opened its flow. If it is another one, and the flow's handshake is under way, the client
 // must show that it is there just now: its address alone, which anybody can write, must not end that.
-func (w *worker) first(slot int, h *handoff.Hello) bool {
+func (w *worker) first(slot int, to *hand, h *handoff.Hello) bool {
 	f := w.flows.Lookup(w.in.Route(slot).Peer())
 	switch {
 	case f == nil:
 	case w.repeated(f, slot, h):
 		return true
-	case f.State == relay.HalfOpen && w.service.kind() == handoff.Reset:
-		h.Challenge(w.service.keys.Load())
+	case f.State == relay.HalfOpen && to.mode() == handoff.Reset:
+		h.Challenge(w.serving.keys.Load())
 		return false
 	}
 	w.counts.Count(admittedAs(h))

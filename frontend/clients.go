@@ -1,6 +1,11 @@
 package frontend
 
 import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -26,6 +31,7 @@ func (w *worker) fromClients() {
 			return
 		}
 		w.now = w.service.clock()
+		w.follow()
 		w.counts.Filled(n)
 		w.judge()
 		w.dispatch()
@@ -36,9 +42,11 @@ func (w *worker) fromClients() {
 	}
 }
 
-// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once.
+// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once for each back end.
 func (w *worker) judge() {
-	w.hellos = w.hellos[:0]
+	for _, h := range w.active {
+		h.hellos, h.next = h.hellos[:0], 0
+	}
 	port, listed := w.service.port, w.service.gate.Table.Load()
 	for i := range w.in.Len() {
 		peer := w.in.Route(i).Peer()
@@ -47,24 +55,36 @@ func (w *worker) judge() {
 			continue
 		}
 		// The element past the end is scratch until the datagram turns out to be a ClientHello.
-		h := &w.hellos[:len(w.hellos)+1][len(w.hellos)]
+		to := w.active[0]
+		h := to.scratch()
 		w.what[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
 		if w.what[i] != hello.OK {
 			continue
 		}
+		if len(w.active) > 1 {
+			to = w.handOf(&peer.IP)
+			parsed := h.ClientHello
+			h = to.scratch()
+			h.ClientHello = parsed
+		}
 		h.Binding.Source, h.Binding.SourcePort = peer.IP, peer.Port
 		h.Binding.DestinationPort = port
 		h.Binding.Version, h.Binding.Random = h.Version, h.Random
-		h.Verified, h.Port, h.Length, h.Action, h.Unproved = false, nil, 0, 0, false
-		w.hellos = w.hellos[:len(w.hellos)+1]
+		h.Verified, h.Place, h.Length, h.Action, h.Unproved = false, handoff.Place{}, 0, 0, false
+		to.hellos = to.hellos[:len(to.hellos)+1]
+		w.by[i] = to
 	}
-	w.mode.Verify(w.service.keys.Load(), w.hellos)
+	keys := w.serving.keys.Load()
+	for _, h := range w.active {
+		if h.verifier != nil {
+			h.verifier.Verify(keys, h.hellos)
+		}
+	}
 }
 
 // dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
 // verified ClientHello may stand right behind the first.
 func (w *worker) dispatch() {
-	hellos := w.hellos
 	for i := range w.in.Len() {
 		switch r := w.what[i]; {
 		case r == denied:
@@ -72,8 +92,9 @@ func (w *worker) dispatch() {
 		case r >= hello.Malformed:
 			w.counts.Count(metrics.Dropped(r))
 		case r == hello.OK:
-			w.hello(i, &hellos[0])
-			hellos = hellos[1:]
+			to := w.by[i]
+			to.next++
+			w.hello(i, to, &to.hellos[to.next-1])
 		default:
 			f := w.flows.Lookup(w.in.Route(i).Peer())
 			if f == nil {
@@ -87,8 +108,8 @@ func (w *worker) dispatch() {
 }
 
 // hello answers a ClientHello, or opens a flow for it.
-func (w *worker) hello(slot int, h *handoff.Hello) {
-	if h.Verified && len(h.Cookie) == 0 && w.first(slot, h) {
+func (w *worker) hello(slot int, to *hand, h *handoff.Hello) {
+	if h.Verified && len(h.Cookie) == 0 && w.first(slot, to, h) {
 		return
 	}
 	if len(h.Cookie) > 0 || h.Action == handoff.ActionLimited {
@@ -103,13 +124,18 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 		return
 	}
 	if h.Verified {
-		w.open(slot, h)
+		w.open(slot, to, h)
 		return
 	}
 	if h.Action != handoff.ActionVerify {
 		w.act(slot, h)
 		return
 	}
+	w.answer(slot, h)
+}
+
+// answer sends a client that is not verified its cookie.
+func (w *worker) answer(slot int, h *handoff.Hello) {
 	if h.Length == 0 {
 		w.counts.Count(metrics.NoCookie)
 		return
@@ -142,7 +168,7 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 
 // limited reports whether a verified client's ClientHello is one too many at the moment, and counts it.
 func (w *worker) limited(h *handoff.Hello) bool {
-	switch w.service.hellos.Take(&h.Binding.Source, h.Binding.SourcePort, w.now) {
+	switch w.serving.hellos.Take(&h.Binding.Source, h.Binding.SourcePort, w.now) {
 	case limit.OverSource:
 		w.counts.Count(metrics.SourceRate)
 	case limit.OverService:
@@ -186,7 +212,7 @@ func (w *worker) relay(f *relay.Flow, slot int, r hello.Reason) {
 
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. What the client has half-open
 // ends; an established flow lives on until the new one is.
-func (w *worker) open(slot int, h *handoff.Hello) {
+func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	route := w.in.Route(slot)
 	if w.limited(h) {
 		return
@@ -201,18 +227,23 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 			w.end(old)
 		}
 	}
-	up, rank := w.reserve(h)
+	up, rank := w.reserve(to, h)
 	if up == nil {
+		if !h.Verified {
+			w.answer(slot, h)
+		}
 		return
 	}
 	f := w.flows.Open(route, up, &h.ClientHello, rank, w.now)
-	f.Prelude = handoff.PreludeOf(w.mode)
+	f.Prelude = handoff.PreludeOf(to.verifier)
 	if w.poller.Add(up.FD(), f.Event()) != nil {
 		w.flows.Close(f)
 		w.counts.Count(metrics.NoUpstream)
 		return
 	}
-	w.service.backend.Opened()
+	f.Server = to.number
+	to.flows++
+	to.end.Opened()
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
@@ -221,20 +252,24 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 }
 
 // reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
-// If there is none to be had, it counts why and returns nil.
-func (w *worker) reserve(h *handoff.Hello) (up *relay.Upstream, rank int) {
+// If there is none to be had, it counts why and returns nil. If that is because the address that the client's cookie is for
+// was taken meanwhile, h has another cookie then, and is not verified.
+func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank int) {
 	ip := &h.Binding.Source
 	for attempt := range 2 {
 		var r relay.Reason
 		if rank, r = w.flows.Reserve(ip); r == relay.Accepted {
 			var err error
-			if up, err = w.upstream(h); err == nil && up != nil {
+			if up, err = w.upstream(to, h); err == nil && up != nil {
 				return up, rank
 			}
 			w.flows.Return(ip)
 			switch r = relay.ReasonOf(err); {
 			case err == nil:
 				w.counts.Count(metrics.PortTaken)
+				h.Verified, h.Place, h.Length = false, handoff.Place{}, 0
+				to.verifier.Verify(w.serving.keys.Load(), unsafe.Slice(h, 1))
+				h.Verified = false
 				return nil, 0
 			case r == relay.Accepted:
 				w.counts.Count(metrics.NoUpstream)
@@ -261,17 +296,17 @@ func (w *worker) evict(r relay.Reason) bool {
 	return true
 }
 
-// upstream gets the socket that a verified client's flow goes through, nil if another client has taken it since the
+// upstream gets the socket that a verified client's flow goes through, nil if somebody has taken its address since the
 // verdict.
-func (w *worker) upstream(h *handoff.Hello) (*relay.Upstream, error) {
-	if h.Port == nil {
-		return w.service.upstreams.Open(w.service.budget.Used())
+func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
+	if !h.Place.Given() {
+		return to.end.upstreams.Open(w.service.budget.Used())
 	}
-	if !h.Port.Acquire() {
-		return nil, nil
+	up, err := h.Place.Open()
+	if up != nil && !up.Fresh() {
+		w.drain(up)
 	}
-	w.drain(h.Port)
-	return h.Port, nil
+	return up, err
 }
 
 // forward queues a slot for f's server, or lets the flow's prelude have it.
@@ -293,6 +328,7 @@ func (w *worker) forward(f *relay.Flow, slot int) {
 		f.Pending[1] = s
 	}
 	w.flows.FromClient(f, d, w.now)
+	f.Heard = true
 	if f.Shaking {
 		w.shaken(f)
 	}
@@ -344,7 +380,10 @@ func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
 	sent, err := f.Port.Send(q)
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)
-	if err != nil {
-		w.service.backend.Suspect(handoff.Unanswered)
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		w.hands[f.Server].end.Suspect(handoff.Gone)
+	case err != nil:
+		w.hands[f.Server].end.Suspect(handoff.Unanswered)
 	}
 }

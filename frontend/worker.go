@@ -24,11 +24,15 @@ type worker struct {
 	cpu     int // -1: not pinned
 	poller  *udpbatch.Poller
 
-	in       *udpbatch.Batch // from clients
-	what     []hello.Reason  // of each slot of in
-	hellos   []handoff.Hello // the ClientHellos among them
-	answers  *udpbatch.Queue
-	mode     handoff.Verifier
+	in      *udpbatch.Batch // from clients
+	what    []hello.Reason  // of each slot of in
+	answers *udpbatch.Queue
+
+	serving *serving // that the hands are of
+	hands   []*hand  // by number, which flows have; nil: the number is free
+	active  []*hand  // those that new clients go to
+	by      []*hand  // slot -> whose ClientHello it is
+
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
@@ -37,6 +41,9 @@ type worker struct {
 
 	back    *udpbatch.Batch // from the server
 	returns *udpbatch.Queue
+	// confirms are those of returns whose client was heard since the last one: they confirm its next hop, too. Answers to
+	// ClientHellos never do: where those come from is anybody's word.
+	confirms *udpbatch.Queue
 
 	kernel *kernel     // nil: no XDP in front
 	credit *bpf.Credit // what XDP may still send here
@@ -46,7 +53,6 @@ type worker struct {
 	now    int64 // nanoseconds since the server started; read once per batch
 	swept  int64
 	kept   int64 // when addresses of flows were last refreshed
-	heard  bool  // a server said something since then
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -59,15 +65,19 @@ const burst = 4
 // sweepEvery is how often idle flows are looked for.
 const sweepEvery = time.Second
 
+// confirmEvery is how often what goes to a client that was heard confirms its next hop: an entry in use is probed a second
+// after it went stale, at the earliest (delay_first_probe_time, arp(7)).
+const confirmEvery = time.Second / 2
+
 // newWorker makes a worker on conn, which is its own from now on, and closed if this fails.
 func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
 		service: s, conn: conn, cpu: cpu,
-		what: make([]hello.Reason, size), hellos: make([]handoff.Hello, 0, size),
-		answers: udpbatch.NewQueue(size), mode: s.mode(size),
-		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
-		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size),
+		what: make([]hello.Reason, size), by: make([]*hand, size),
+		answers: udpbatch.NewQueue(size),
+		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
+		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
 	var err error
@@ -85,6 +95,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		w.close()
 		return nil, err
 	}
+	w.follow()
 	return w, nil
 }
 
@@ -92,6 +103,12 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 func (w *worker) close() {
 	for f := w.flows.Any(); f != nil; f = w.flows.Any() {
 		w.end(f)
+	}
+	for _, h := range w.hands {
+		if h != nil {
+			h.left = true
+			w.drop(h)
+		}
 	}
 	w.poller.Close()
 	w.conn.Close()
@@ -127,6 +144,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 			return fmt.Errorf("worker on %v: %w", w.conn.Local(), err)
 		}
 		w.now = w.service.clock()
+		w.follow()
 		for i := range n {
 			if e := w.poller.Event(i); e.A == listenToken {
 				w.fromClients()
@@ -161,12 +179,17 @@ func (w *worker) sweep() {
 		w.counts.Count(metrics.Ended(e))
 	})
 	w.keepAddresses()
-	if w.heard {
-		w.heard = false
-		w.service.backend.Heard()
-	}
-	if silent {
-		w.service.backend.Suspect(handoff.Unanswered)
+	for _, h := range w.hands {
+		if h == nil || h.end == nil {
+			continue
+		}
+		if h.heard {
+			h.heard = false
+			h.end.Heard()
+		}
+		if silent {
+			h.end.Suspect(handoff.Unanswered)
+		}
 	}
 }
 
@@ -175,11 +198,14 @@ func (w *worker) end(f *relay.Flow) {
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
+	h := w.hands[f.Server]
 	if f.Shaking {
-		w.service.backend.Settled(false)
+		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
 	w.flows.Close(f)
+	h.flows--
+	w.drop(h)
 }
 
 // shaken tells the back end that f's handshake is over, if it is.
@@ -188,9 +214,9 @@ func (w *worker) shaken(f *relay.Flow) {
 		return
 	}
 	f.Shaking = false
-	w.service.backend.Settled(f.State == relay.Established)
+	w.hands[f.Server].end.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
-		w.service.hellos.Finished(&f.Client.IP, w.now)
+		w.serving.hellos.Finished(&f.Client.IP, w.now)
 		w.service.gate.Keep(&f.Client.IP, w.now)
 	}
 }
@@ -202,10 +228,14 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	first := w.back.Len()
 	n, err := f.Port.Recv(w.back)
-	w.heard = w.heard || n > 0
+	server := w.hands[f.Server]
+	if n > 0 {
+		server.heard = true
+		f.Port.Confirm()
+	}
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
-		w.service.backend.Suspect(handoff.Unanswered)
+		server.end.Suspect(handoff.Gone)
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
@@ -218,7 +248,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 				w.counts.Count(metrics.ServerVerify)
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
-				w.service.backend.Suspect(handoff.Refused)
+				server.end.Suspect(handoff.Refused)
 				w.counts.Count(metrics.Refused)
 				w.end(f) // so that the client's next ClientHello is judged anew
 				return
@@ -226,7 +256,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 			continue
 		}
 		if !f.Answered() && hello.IsAlert(d) {
-			w.service.backend.Suspect(handoff.Unanswered)
+			server.end.Suspect(handoff.Unanswered)
 		}
 		w.flows.FromServer(f, d, w.now)
 		w.queueReturn(i, f)
@@ -260,18 +290,32 @@ func (w *worker) queueReturn(slot int, f *relay.Flow) {
 	route := w.back.Route(slot)
 	*route = f.Route
 	w.counts.Count(metrics.Returned)
-	w.returns.Add(w.back.Datagram(slot), route)
+	q := w.returns
+	if f.Heard && w.now-f.Confirmed >= int64(confirmEvery) {
+		f.Heard, f.Confirmed = false, w.now
+		q = w.confirms
+	}
+	q.Add(w.back.Datagram(slot), route)
 }
 
 // flushReturns sends what the server said to the clients.
 func (w *worker) flushReturns() {
-	if n := w.returns.Len(); n > 0 {
-		w.conn.SendWhole(false) // records of the server's own size
-		sent, _ := w.conn.Send(w.returns)
-		w.counts.Add(metrics.ReturnSent, sent)
-		w.counts.Add(metrics.ReturnFailed, n-sent)
+	if w.confirms.Len() > 0 { // first: of one flow's, it is the first
+		w.conn.Confirm()
+		w.sendReturns(w.confirms)
+	}
+	if w.returns.Len() > 0 {
+		w.sendReturns(w.returns)
 	}
 	w.back.Reset()
+}
+
+func (w *worker) sendReturns(q *udpbatch.Queue) {
+	w.conn.SendWhole(false) // records of the server's own size
+	n := q.Len()
+	sent, _ := w.conn.Send(q)
+	w.counts.Add(metrics.ReturnSent, sent)
+	w.counts.Add(metrics.ReturnFailed, n-sent)
 }
 
 // drain throws away what a port that is about to get a flow has received before.

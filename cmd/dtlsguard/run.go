@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -73,21 +75,23 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	fl.StringArrayVar(&f.listen, "listen", nil, "public address `HOST:PORT`; :PORT is every address (repeat in pairs with --backend)")
-	fl.StringArrayVar(&f.backend, "backend", nil, "the server's address `HOST:PORT`")
+	fl.StringArrayVar(&f.backend, "backend", nil, "the server's address `HOST:PORT`, or several: HOST:PORT*WEIGHT,...")
 	fl.StringArrayVar(&f.protect, "protect", nil, "address `HOST:PORT` of a server on this host that keeps its port (repeatable)")
 	fl.StringVar(&c.XDP.Interface, "interface", "", "where XDP is attached (none: sockets only)")
 	fl.StringVar(&f.xdpMode, "xdp-mode", "auto", "auto, native, generic")
 	fl.StringVar(&f.answer, "answer", "auto", "who answers ClientHellos behind XDP: workers, xdp (in the kernel), auto")
-	fl.StringVar(&f.unverified, "unverified", "", "XDP: packets of unknown flows: drop, pass, limit (proxy: drop, inline: limit)")
+	fl.StringVar(&f.unverified, "unverified", "", "with --protect: packets of unknown flows: drop, pass, limit (a proxy drops them)")
 	fl.Float64Var(&f.unverifiedRate, "unverified-rate", 1000, "packets a second that limit lets through for a service")
-	fl.StringSliceVar(&f.pass, "pass", nil, "XDP: protocols that share the port and pass: stun, zrtp, turn, quic, rtp")
+	fl.StringSliceVar(&f.pass, "pass", nil, "with --protect: protocols that share the port and pass unguarded: stun, zrtp, turn, quic, rtp, capwap, anyconnect")
 	fl.Float64Var(&f.answerRate, "answer-rate", 0, "XDP: answers of the kernel a second and CPU, of all services, to protect the uplink (0: no limit)")
 	fl.StringVar(&f.onLoss, "on-daemon-loss", "drop", "XDP: ClientHellos that nobody answers, with this process dead: drop, pass")
 	fl.BoolVar(&c.XDP.KeepAttached, "keep-attached", false, "XDP: stay in force after SIGTERM, for the next start (end it with unload)")
 	fl.StringVar(&c.XDP.Pin, "pin", bpf.PinRoot, "XDP: directory on a bpffs where programs and flows outlive this process (off: they do not)")
-	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
+	fl.BoolVar(&c.XDP.KeepNeighbours, "keep-neighbours", true, "XDP: keep routers reachable whose frames arrive, while a flood loses their ARP replies")
+	fl.BoolVar(&c.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
 	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), "+strings.Join(handoff.Names()[1:], ", "))
-	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and one in so many forged cookies is right")
+	fl.IntVar(&c.HarvestPool, "harvest-pool", 0, "harvest: cookies to ask the server for; a forged cookie passes with probability 1/N (0: 65536, or what fits the server)")
+	fl.Float64Var(&c.HarvestRate, "harvest-rate", handoff.DefaultHarvestRate, "harvest: questions per second while cookies are asked for")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
 	fl.IntVar(&c.Nice, "worker-nice", frontend.DefaultNice, "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=")
 	fl.IntVar(&c.Batch, "batch", frontend.DefaultBatch, "datagrams a system call")
@@ -95,6 +99,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
+	fl.DurationVar(&c.ResolveEvery, "resolve-every", frontend.DefaultResolveEvery, "how often names of back ends are resolved")
 	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; a quarter may be half-open, and those go first")
 	fl.IntVar(&c.FlowsPerSource, "flows-per-source", frontend.DefaultFlowsPerSource, "flows of one source, /32 or /64, once half of all are used; a /24 or /48 has 8 times that (0: no limit)")
 	fl.IntVar(&c.HalfOpenPerSource, "half-open-per-source", frontend.DefaultHalfOpenPerSource, "... of those whose handshake is not finished")
@@ -130,10 +135,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer doors.close()
-	server, err := frontend.New(ctx, f.config)
-	if err != nil && ctx.Err() != nil {
-		return nil // told to stop before it could start, which is no failure
-	}
+	server, err := frontend.New(f.config)
 	if err != nil {
 		return err
 	}
@@ -223,11 +225,13 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 		return err
 	}
 	for _, text := range f.protect {
-		a, err := parseAddress(ctx, "--protect", text)
+		addrs, err := parseAddresses(ctx, "--protect", text)
 		if err != nil {
 			return err
 		}
-		f.config.Protect = append(f.config.Protect, a)
+		for _, a := range addrs {
+			f.config.Services = append(f.config.Services, frontend.Service{Listen: a})
+		}
 	}
 	for _, n := range []*int{&f.config.FlowsPerSource, &f.config.HalfOpenPerSource} {
 		if *n <= 0 {
@@ -241,14 +245,17 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 		return hint.Usagef("--listen is given %d times and --backend %d times: they go in pairs", len(f.listen), len(f.backend))
 	}
 	for i := range f.listen {
-		var s frontend.Service
-		if s.Listen, err = parseAddress(ctx, "--listen", f.listen[i]); err != nil {
+		addrs, err := parseAddresses(ctx, "--listen", f.listen[i])
+		if err != nil {
 			return err
 		}
-		if s.Backend, err = parseAddress(ctx, "--backend", f.backend[i]); err != nil {
+		backends, err := parseBackends(f.backend[i])
+		if err != nil {
 			return err
 		}
-		f.config.Services = append(f.config.Services, s)
+		for _, a := range addrs {
+			f.config.Services = append(f.config.Services, frontend.Service{Listen: a, Backends: backends})
+		}
 	}
 	f.config.Shown = map[string]any{
 		"listen": f.listen, "backend": f.backend, "protect": f.protect, "pass": f.pass,
@@ -257,29 +264,62 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	return nil
 }
 
-// parseAddress reads HOST:PORT; an empty host is every address, IPv4 and IPv6.
-func parseAddress(ctx context.Context, flag, text string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddrPort(text); err == nil {
-		return a, nil
+// parseBackends reads HOST:PORT, or several with commas between them, each with *WEIGHT if it is not 1. Names are
+// resolved later.
+func parseBackends(text string) (list []frontend.Backend, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		b := frontend.Backend{Address: strings.TrimSpace(part)}
+		if address, weight, ok := strings.Cut(b.Address, "*"); ok {
+			if b.Weight, err = strconv.Atoi(weight); err != nil || b.Weight == 0 {
+				return nil, hint.Usagef("--backend %q: %q is not a weight", text, weight)
+			}
+			b.Address = address
+		}
+		host, port, err := splitAddress("--backend", b.Address)
+		if err != nil {
+			return nil, err
+		}
+		b.Address = net.JoinHostPort(host, strconv.Itoa(int(port)))
+		list = append(list, b)
 	}
+	return list, nil
+}
+
+// splitAddress reads HOST:PORT, whose port may be the name of a service.
+func splitAddress(flag, text string) (host string, port uint16, err error) {
 	host, portText, err := net.SplitHostPort(text)
 	if err != nil {
-		return netip.AddrPort{}, hint.Usagef("%s %q: want HOST:PORT, with an IPv6 address in [brackets]", flag, text)
+		return "", 0, hint.Usagef("%s %q: want HOST:PORT, with an IPv6 address in [brackets]", flag, text)
 	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "udp", portText)
+	n, err := net.LookupPort("udp", portText)
 	if err != nil {
-		return netip.AddrPort{}, hint.Usagef("%s %q: %q is no port", flag, text, portText)
+		return "", 0, hint.Usagef("%s %q: %q is not a port", flag, text, portText)
+	}
+	return host, uint16(n), nil
+}
+
+// parseAddresses reads HOST:PORT; an empty host is every address, IPv4 and IPv6, and a name all that it resolves to.
+func parseAddresses(ctx context.Context, flag, text string) (list []netip.AddrPort, err error) {
+	host, port, err := splitAddress(flag, text)
+	if err != nil {
+		return nil, err
 	}
 	if host == "" {
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), nil
+		return []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), port)}, nil
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.AddrPort{netip.AddrPortFrom(a, port)}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(ips) == 0 {
-		return netip.AddrPort{}, hint.Usagef("%s %q: %q is no address and no name that resolves", flag, text, host)
+		return nil, fmt.Errorf("%s %q: %q is not an address and does not resolve: %w", flag, text, host, err)
 	}
-	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), nil
+	for _, ip := range ips {
+		list = append(list, netip.AddrPortFrom(ip.Unmap(), port))
+	}
+	return list, nil
 }
 
 func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {

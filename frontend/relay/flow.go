@@ -12,6 +12,7 @@ type Flow struct {
 	Client udpbatch.Endpoint
 	Route  udpbatch.Route // the way back to the client
 	Port   *Upstream
+	Server int32 // the owner's number of the back end
 	State  State
 
 	Prelude Prelude // what becomes of datagrams until the server answers; nil: they pass
@@ -33,6 +34,10 @@ type Flow struct {
 	prev, next *Flow
 	rival      *Flow // the newer flow of the same client
 	older      *Flow // the flow that this one is the rival of
+
+	// Heard: the client spoke since Confirmed, the time when something was last sent to it that confirmed its next hop.
+	Heard     bool
+	Confirmed int64
 
 	// Pending links the slots of a batch that wait to be sent to the server: first and last slot, -1 if none.
 	Pending [2]int32

@@ -106,7 +106,7 @@ func TestEachCapability(t *testing.T) {
 				return
 			}
 			g := &guard{startCmd(t, p.Middle, cmd), p}
-			g.ready()
+			g.answers()
 			g.stop()
 			p.free()
 		})

@@ -1,0 +1,32 @@
+package cookies
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
+)
+
+// draw draws the medians; both axes are logarithmic.
+func (r *results) draw(out io.Writer) error {
+	c := plot.Chart{
+		Title: fmt.Sprintf("Nanoseconds per cookie by batch size, %s", r.cpu),
+		X:     plot.Axis{Label: "cookies in a batch", From: 1, To: max(2, float64(r.batches[len(r.batches)-1])), Log: true},
+		Y:     plot.Axis{From: 10, To: 1000, Log: true, Ticks: plot.Decades(10, 1000)},
+	}
+	for _, b := range r.batches {
+		c.X.Ticks = append(c.X.Ticks, float64(b))
+	}
+	for _, name := range r.names {
+		// The measured choice is dashed, over the ones it chooses from.
+		l := plot.Line{Name: name, Dashed: name == "auto"}
+		for _, b := range r.batches {
+			if v := r.values[key{name, b}]; len(v) > 0 {
+				l.Points = append(l.Points, [2]float64{float64(b), median(v)})
+			}
+		}
+		c.Lines = append(c.Lines, l)
+	}
+	c.Lines = append(c.Lines, plot.Line{Name: "crypto/hmac", Points: [][2]float64{{1, median(r.std)}}, Level: true})
+	return c.SVG(out)
+}
