@@ -20,6 +20,7 @@ type guardControl struct {
 	SecretUntil    uint64
 	GraceUntil     uint64
 	Idle           uint64
+	Handshake      uint64
 	Slot           uint32
 	HasSecret      uint32
 	PassWhenLost   uint32
@@ -35,7 +36,7 @@ type guardCounters struct {
 	Verdict [28]uint64
 	Reason  [12]uint64
 	Cookie  [5]uint64
-	Egress  [6]uint64
+	Egress  [7]uint64
 	Socket  [2]uint64
 }
 
@@ -136,6 +137,7 @@ const (
 	guardMapCpus           = "cpus"
 	guardMapCredits        = "credits"
 	guardMapFlows          = "flows"
+	guardMapHalfOpen       = "half_open"
 	guardMapHarvested      = "harvested"
 	guardMapKeyrings       = "keyrings"
 	guardMapOpenTrails     = "open_trails"
@@ -214,6 +216,7 @@ type guardMapSpecs struct {
 	Cpus          *ebpf.MapSpec `ebpf:"cpus"`
 	Credits       *ebpf.MapSpec `ebpf:"credits"`
 	Flows         *ebpf.MapSpec `ebpf:"flows"`
+	HalfOpen      *ebpf.MapSpec `ebpf:"half_open"`
 	Harvested     *ebpf.MapSpec `ebpf:"harvested"`
 	Keyrings      *ebpf.MapSpec `ebpf:"keyrings"`
 	OpenTrails    *ebpf.MapSpec `ebpf:"open_trails"`
@@ -264,6 +267,7 @@ type guardMaps struct {
 	Cpus          *ebpf.Map `ebpf:"cpus"`
 	Credits       *ebpf.Map `ebpf:"credits"`
 	Flows         *ebpf.Map `ebpf:"flows"`
+	HalfOpen      *ebpf.Map `ebpf:"half_open"`
 	Harvested     *ebpf.Map `ebpf:"harvested"`
 	Keyrings      *ebpf.Map `ebpf:"keyrings"`
 	OpenTrails    *ebpf.Map `ebpf:"open_trails"`
@@ -287,6 +291,7 @@ func (m *guardMaps) Close() error {
 		m.Cpus,
 		m.Credits,
 		m.Flows,
+		m.HalfOpen,
 		m.Harvested,
 		m.Keyrings,
 		m.OpenTrails,

@@ -80,12 +80,13 @@ const (
 	EgressRewritten
 	EgressTurned
 	EgressError
+	EgressFull
 
 	// EgressLen is the number of egress outcomes.
 	EgressLen
 )
 
-var egressNames = [EgressLen]string{"plain", "learned", "established", "rewritten", "turned", "error"}
+var egressNames = [EgressLen]string{"plain", "learned", "established", "rewritten", "turned", "error", "full"}
 
 // String is the label used in metrics.
 func (e EgressOutcome) String() string { return name(egressNames[:], int(e)) }

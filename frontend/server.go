@@ -289,6 +289,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.kernel != nil {
 		s.running.Go(func() { s.kernel.beat(ctx, s.services) })
+		s.running.Go(func() { s.kernel.watchFlows(ctx, s.config.IdleTimeout) })
 	}
 	s.running.Go(func() { s.secrets.run(ctx) })
 	starting.Wait()
