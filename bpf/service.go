@@ -63,11 +63,13 @@ type Class uint32
 
 // Classes by first byte.
 const (
-	ClassSTUN Class = 1 << iota // 0..3
-	ClassZRTP                   // 16..19
-	ClassTURN                   // 64..79, TURN channels
-	ClassQUIC                   // 80..127, 192..255
-	ClassRTP                    // 128..191, RTCP too
+	ClassSTUN       Class = 1 << iota // 0..3
+	ClassZRTP                         // 16..19
+	ClassTURN                         // 64..79, TURN channels
+	ClassQUIC                         // 80..127, 192..255
+	ClassRTP                          // 128..191, RTCP too
+	ClassCAPWAP                       // 0 and 1, the preamble of RFC 5415
+	ClassAnyConnect                   // records of version 0x0100, of AnyConnect and OpenConnect
 )
 
 // Rate is a token bucket. The zero Rate is no limit.

@@ -28,7 +28,10 @@ const (
 	DropBadSource
 	DropBadIP
 	DropFragment
+	DropFragmentedHello
 	DropExtensions
+	DropEncapsulated
+	DropUnseen
 	DropWorkersPort
 	DropDaemonLost
 	DropNonlinear
@@ -43,7 +46,7 @@ var verdictNames = [VerdictLen]string{
 	"pass-fragment", "pass-daemon-lost", "pass-error", "answered", "steered",
 	"drop-malformed", "drop-unverified", "drop-limited", "drop-source-rate", "drop-service-rate",
 	"drop-no-credit", "drop-answer-off", "drop-no-cookie", "drop-answer-rate", "drop-bad-source", "drop-bad-ip", "drop-fragment",
-	"drop-extensions", "drop-workers-port", "drop-daemon-lost", "drop-nonlinear", "aborted",
+	"drop-fragmented-hello", "drop-extensions", "drop-encapsulated", "drop-unseen", "drop-workers-port", "drop-daemon-lost", "drop-nonlinear", "aborted",
 }
 
 // String is the label used in metrics.

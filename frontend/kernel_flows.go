@@ -23,14 +23,12 @@ const (
 
 // kernelFlows is how many established flows the programs need room for: those of proxies, which workers count, and those
 // of inline services, which are learned.
-func (c *Config) kernelFlows() (n int) {
-	if len(c.Services) > 0 {
-		n += c.MaxFlows
+func (c *Config) kernelFlows() int {
+	kinds := make(map[bool]bool)
+	for i := range c.Services {
+		kinds[c.Services[i].Inline()] = true
 	}
-	if len(c.Protect) > 0 {
-		n += c.MaxFlows
-	}
-	return n
+	return c.MaxFlows * max(1, len(kinds))
 }
 
 // watchFlows takes idle flows away from the programs until ctx ends.

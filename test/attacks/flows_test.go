@@ -114,7 +114,7 @@ func TestGuessesFromAnEstablishedAddress(t *testing.T) {
 			}
 			eventually(t, "the right guess reaches the server", func() bool { return s.flights.Load() > before })
 			right++
-			c.send(record(22, 0, 16, 0, 0, 0)) // the second flight, of the wrong keys
+			c.send(record(22, 0, append([]byte{16}, make([]byte, 20)...)...)) // the second flight, of the wrong keys
 			c.send(record(22, 1, 0xff))
 			c.send(forgedAlert)
 		}

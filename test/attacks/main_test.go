@@ -34,11 +34,13 @@ type guard struct {
 func startGuard(t *testing.T, server netip.AddrPort, change func(*frontend.Config)) *guard {
 	t.Helper()
 	c := frontend.Config{
-		Services: []frontend.Service{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backend: server}},
-		Workers:  2,
+		Services: []frontend.Service{{
+			Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backends: []frontend.Backend{{Address: server.String()}},
+		}},
+		Workers: 2,
 	}
 	change(&c)
-	s, err := frontend.New(t.Context(), c)
+	s, err := frontend.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ type server struct {
 var (
 	serverFlight  = record(22, 0, append([]byte{2, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 2, 0xfe, 0xfd}, make([]byte, 40)...)...)
 	serverDone    = bytes.Join([][]byte{record(20, 0, 1), record(22, 1, 0x5e)}, nil)
-	clientFlight  = bytes.Join([][]byte{record(22, 0, 16, 0, 0, 0), record(20, 0, 1), record(22, 1, 0xc1)}, nil)
+	clientFlight  = bytes.Join([][]byte{record(22, 0, append([]byte{16}, make([]byte, 20)...)...), record(20, 0, 1), record(22, 1, 0xc1)}, nil)
 	forgedAlert   = record(21, 1, 0xba) // 14 bytes
 	clientRecords = []byte{23, 0xfe, 0xfd, 0, 1}
 )

@@ -3,23 +3,11 @@
 package hellotest
 
 import (
-	"embed"
 	"encoding/binary"
-	"encoding/hex"
-	"fmt"
-	"io/fs"
-	"strings"
 
+	"github.com/dtlsguard/dtlsguard/bench/flood/hellos"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
-
-// captured holds first datagrams of real clients, one per line in hex, retransmissions included: openssl
-// s_client 3.0 (openssl-large: with ALPN names as long as a post-quantum key share, two fragments), gnutls-cli 3.7
-// (whole, and --mtu 200: two fragments), coap-client 4.3 (OpenSSL, GnuTLS), Mbed TLS 2.28, Pion 3.1, BoringSSL of August
-// 2026 (a0689af, a client of DTLS 1.3 and 1.2 with a key share of X25519MLKEM768, two fragments).
-//
-//go:embed captured/*.hex
-var captured embed.FS
 
 // Case is a datagram and what hello.Parse must say of it.
 type Case struct {
@@ -28,29 +16,15 @@ type Case struct {
 	Want     hello.Reason
 }
 
-// Captured returns the captured datagrams. It panics if the embedded files are not what they should be.
+// Captured returns the datagrams of real clients (package hellos) and what hello.Parse must say of them.
 func Captured() []Case {
 	var cases []Case
-	files, err := fs.Glob(captured, "captured/*.hex")
-	if err != nil {
-		panic(err)
-	}
-	for _, f := range files {
-		text, err := captured.ReadFile(f)
-		if err != nil {
-			panic(err)
+	for _, h := range hellos.All() {
+		c := Case{h.Name, h.Datagram, hello.OK}
+		if d := h.Datagram; d[19]|d[20]|d[21] != 0 {
+			c.Want = hello.LaterFragment
 		}
-		for i, line := range strings.Fields(string(text)) {
-			d, err := hex.DecodeString(line)
-			if err != nil {
-				panic(fmt.Sprintf("%s line %d: %v", f, i+1, err))
-			}
-			c := Case{fmt.Sprintf("%s:%d", strings.TrimSuffix(strings.TrimPrefix(f, "captured/"), ".hex"), i+1), d, hello.OK}
-			if d[19]|d[20]|d[21] != 0 {
-				c.Want = hello.LaterFragment
-			}
-			cases = append(cases, c)
-		}
+		cases = append(cases, c)
 	}
 	return cases
 }
@@ -143,6 +117,9 @@ func Cases() []Case {
 	add("smallest", hello.OK, func(*Builder) {})
 	add("DTLS 1.0", hello.OK, func(b *Builder) { b.Version = 0xfeff })
 	add("record version 1.2", hello.OK, func(b *Builder) { b.RecordVersion = 0xfefd })
+	add("record version 1.3", hello.OK, func(b *Builder) { b.RecordVersion = 0xfefc })
+	add("record version of the future", hello.OK, func(b *Builder) { b.RecordVersion = 0xfe00 })
+	add("DTLS 1.3 inside", hello.OK, func(b *Builder) { b.Version = 0xfefc })
 	add("cookie of 32", hello.OK, func(b *Builder) { b.Cookie, b.MessageSeq, b.RecordSeq = long(32), 1, 1 })
 	add("cookie of 20", hello.OK, func(b *Builder) { b.Cookie, b.MessageSeq = long(20), 1 })
 	add("cookie of 255", hello.OK, func(b *Builder) { b.Cookie, b.MessageSeq = long(255), 1 })
@@ -160,6 +137,7 @@ func Cases() []Case {
 	add("epoch 1", hello.Encrypted, func(b *Builder) { b.Epoch = 1 })
 	raw("application data", hello.Encrypted, 23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0)
 	raw("connection ID", hello.Encrypted, 25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 9, 9, 9, 0, 1, 0)
+	raw("unified header that looks like a version", hello.Encrypted, 0x2f, 0xfe, 0xfd, 0, 0, 0, 0, 4, 5, 6, 7, 8, 9, 10, 11)
 	raw("DTLS 1.3 unified header", hello.Encrypted, 0x2f, 0, 1, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
 	add("server hello", hello.NotHello, func(b *Builder) { b.MessageType = 2 })
 	raw("alert", hello.NotHello, 21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40)
@@ -178,9 +156,8 @@ func Cases() []Case {
 	add("record beyond the datagram", hello.Truncated, func(b *Builder) { b.Cut = 1 })
 	add("record length lies", hello.Truncated, func(b *Builder) { b.RecordLength = 55 })
 	add("TLS 1.0 record", hello.BadVersion, func(b *Builder) { b.RecordVersion = 0x0301 })
-	add("DTLS 1.3 record", hello.BadVersion, func(b *Builder) { b.RecordVersion = 0xfefc })
+	add("AnyConnect", hello.BadVersion, func(b *Builder) { b.RecordVersion, b.Version = 0x0100, 0x0100 })
 	add("TLS 1.2 inside", hello.BadVersion, func(b *Builder) { b.Version = 0x0303 })
-	add("DTLS 1.3 inside", hello.BadVersion, func(b *Builder) { b.Version = 0xfefc })
 	add("zero fragment", hello.ZeroFragment, func(b *Builder) { b.FragmentLength = 0 })
 	add("message of 2^14", hello.BadLength, func(b *Builder) { b.MessageLength, b.FragmentLength = 1<<14, 42 })
 	add("fragment beyond the message", hello.BadLength, func(b *Builder) { b.MessageLength = 41 })
