@@ -98,7 +98,7 @@ bench: bench-deps
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:
 	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie/internal/lanes; done | \
-		$(GO) run ./bench/compare/cookieplot -svg cookie/cookies.svg
+		$(GO) run ./cmd/dtlsbench cookies -svg cookie/cookies.svg
 
 # What the programs cost the kernel: instructions, those that the verifier looked at, stack.
 info:

@@ -169,9 +169,27 @@ enum socket {
 	SOCKET_LEN,
 };
 
-enum answer { ANSWER_DROP, ANSWER_WORKERS, ANSWER_XDP, ANSWER_AUTO, ANSWER_LEN };
-enum unverified { UNVERIFIED_DROP, UNVERIFIED_PASS, UNVERIFIED_LIMIT, UNVERIFIED_LEN };
-enum format { FORMAT_V1, FORMAT_V2, FORMAT_QT, FORMAT_HARVEST, FORMAT_WORKERS, FORMAT_LEN };
+enum answer {
+	ANSWER_DROP,
+	ANSWER_WORKERS, // as many as they have credit for
+	ANSWER_XDP,     // the kernel
+	ANSWER_AUTO,    // workers, and the kernel what they have no credit for
+	ANSWER_LEN
+};
+enum unverified {
+	UNVERIFIED_DROP,
+	UNVERIFIED_PASS,
+	UNVERIFIED_LIMIT, // pass up to Service.UnverifiedRate
+	UNVERIFIED_LEN
+};
+enum format {
+	FORMAT_V1,      // package cookie's with HMAC-SHA256: the kernel can
+	FORMAT_V2,      // package cookie's with SipHash: the kernel can
+	FORMAT_QT,      // QDtlsClientVerifier's with SHA-256: the kernel can
+	FORMAT_HARVEST, // a server's own, from the table of harvested cookies: the kernel can, in a proxy
+	FORMAT_WORKERS, // any other: workers can, so Answer must be AnswerWorkers
+	FORMAT_LEN
+};
 
 // The first byte of what is hashed of a ClientHello says what the hash is for, so that none can be taken for another
 // (package cookie).

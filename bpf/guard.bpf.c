@@ -275,6 +275,22 @@ static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_slow(ctx, p);
 }
 
+// saw_sender notes whom a frame came from, before an answer is written over it. It writes only what is not there yet, so
+// that CPUs share the memory without taking it from each other.
+static __always_inline void saw_sender(struct xdp_md *ctx)
+{
+	const void *data = (void *)(long)ctx->data;
+	struct sender_table *s = LOOKUP(senders, 0);
+	if (!s || data + sizeof(struct ethhdr) > (void *)(long)ctx->data_end)
+		return;
+	__u64 mac = 0;
+	const struct ethhdr *eth = data;
+	__builtin_memcpy(&mac, eth->src, sizeof(eth->src));
+	__u64 *element = &s->mac[mac * 0x9e3779b97f4a7c15 >> (64 - SENDER_BITS)]; // Fibonacci hashing
+	if (unlikely(*element != mac))
+		*element = mac;
+}
+
 // guard is the ingress program. Every packet is counted once under its verdict.
 SEC("xdp") int guard(struct xdp_md *ctx)
 {
@@ -293,6 +309,8 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 		use = LOOKUP(ports, p->dport);
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
+	if (svc)
+		saw_sender(ctx);
 	count = counters(index);
 	if (!count)
 		return XDP_PASS;

@@ -88,6 +88,11 @@ type guardPortUse struct {
 	WorkersOf uint32
 }
 
+type guardSenderTable struct {
+	_   structs.HostLayout
+	Mac [64]uint64
+}
+
 type guardService struct {
 	_               structs.HostLayout
 	Id              uint32
@@ -144,6 +149,7 @@ const (
 	guardMapOpenTrails        = "open_trails"
 	guardMapPorts             = "ports"
 	guardMapScratch           = "scratch"
+	guardMapSenders           = "senders"
 	guardMapServiceIndex      = "service_index"
 	guardMapServiceStates     = "service_states"
 	guardMapServices          = "services"
@@ -226,6 +232,7 @@ type guardMapSpecs struct {
 	OpenTrails        *ebpf.MapSpec `ebpf:"open_trails"`
 	Ports             *ebpf.MapSpec `ebpf:"ports"`
 	Scratch           *ebpf.MapSpec `ebpf:"scratch"`
+	Senders           *ebpf.MapSpec `ebpf:"senders"`
 	ServiceIndex      *ebpf.MapSpec `ebpf:"service_index"`
 	ServiceStates     *ebpf.MapSpec `ebpf:"service_states"`
 	Services          *ebpf.MapSpec `ebpf:"services"`
@@ -280,6 +287,7 @@ type guardMaps struct {
 	OpenTrails        *ebpf.Map `ebpf:"open_trails"`
 	Ports             *ebpf.Map `ebpf:"ports"`
 	Scratch           *ebpf.Map `ebpf:"scratch"`
+	Senders           *ebpf.Map `ebpf:"senders"`
 	ServiceIndex      *ebpf.Map `ebpf:"service_index"`
 	ServiceStates     *ebpf.Map `ebpf:"service_states"`
 	Services          *ebpf.Map `ebpf:"services"`
@@ -306,6 +314,7 @@ func (m *guardMaps) Close() error {
 		m.OpenTrails,
 		m.Ports,
 		m.Scratch,
+		m.Senders,
 		m.ServiceIndex,
 		m.ServiceStates,
 		m.Services,

@@ -172,6 +172,15 @@ struct {
 	__type(value, struct slot);
 } harvested SEC(".maps");
 
+// Whom frames to services came from lately. Mapped into the daemon's memory, which reads and empties it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct sender_table);
+} senders SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -182,7 +191,8 @@ struct {
 volatile const __u32 no_service_index = 1024; // element of counts for packets of no service
 volatile const __u64 hash_key[2] = {0, 0}; // drawn by the loader, so that nobody can aim at a bucket
 
-// Here so that the names of these enums are in the object: the Go side is checked against them.
+// Here so that the names of these enums are in the object: Go has enums.go, generated from
+// them; a test compares enum reason with the parser, and what enum harvest does with the workers.
 volatile const struct {
 	enum reason reason;
 	enum verdict verdict;

@@ -53,6 +53,7 @@ type Programs struct {
 
 	control *guardControl
 	credits []guardCredit
+	senders *guardSenderTable
 	mapped  [][]byte
 
 	slotMemory []byte // of slots that nobody has taken
@@ -210,7 +211,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.slotMemory = nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.slotMemory = nil, nil, nil, nil, nil
 	errs = append(errs, g.closeLinks())
 	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())

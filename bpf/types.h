@@ -102,6 +102,12 @@ struct keyring {
 	struct key previous;
 };
 
+// sender_table has the source addresses of frames, each in the element that its hash says: 64 are more routers than a link has.
+#define SENDER_BITS 6
+struct sender_table {
+	__u64 mac[1 << SENDER_BITS]; // in the first six bytes; 0: none
+};
+
 // What the daemon tells all services, one element, mapped into its memory.
 struct control {
 	__u64 heartbeat;       // CLOCK_MONOTONIC, ns, of the daemon's last sign of life

@@ -38,6 +38,8 @@ type kernel struct {
 	mode    bpf.AttachMode
 	log     *slog.Logger
 
+	neighbours *neighbours // nil: not held
+
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
 }
@@ -202,6 +204,9 @@ func (k *kernel) attach(services []*service) error {
 	if k.mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
 		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
 			"hint", "dtlsguard check --interface "+k.config.Interface)
+	}
+	if k.config.KeepNeighbours {
+		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil

@@ -33,7 +33,7 @@ func word[V any](flag, value string, words map[string]V) (V, error) {
 }
 
 // xdpFlags do nothing without XDP. Who gives one believes that something is enforced, or that nothing is.
-var xdpFlags = []string{"xdp-mode", "answer", "unverified", "unverified-rate", "pass", "answer-rate", "on-daemon-loss", "keep-attached", "pin", "monitor"}
+var xdpFlags = []string{"xdp-mode", "answer", "unverified", "unverified-rate", "pass", "answer-rate", "on-daemon-loss", "keep-attached", "keep-neighbours", "pin", "monitor"}
 
 // refuseWithoutXDP refuses a flag that would do nothing.
 func refuseWithoutXDP(flags *pflag.FlagSet) error {
