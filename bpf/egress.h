@@ -47,11 +47,8 @@ static __always_inline int turn_round(struct __sk_buff *skb, const struct packet
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// What a protected record of a server's says. To be written RECORD_PROVES it took the client's Finished.
-enum { RECORD_PROTECTED = 1, RECORD_PROVES };
-
-// protected_record reports whether the datagram starts with a record of epoch 1 or later: only a handshake
-// that went through its key exchange gets there.
+// protected_record reports whether the datagram starts with a record that follows a handshake: of epoch 1 or later, but
+// for the handshake epoch of DTLS 1.3, which a server encrypts its first flight under, to anybody (RFC 9147 section 6.1).
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
 {
 	__u8 head[5];
@@ -59,38 +56,34 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 		return 0;
 	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
 		return 0;
-	if (head[0] == TYPE_CID)
-		return RECORD_PROTECTED;
-	if (head[0] >= DTLS13_FIRST) // to anybody with epoch 2, the handshake's
-		return (head[0] & 3) == 2 ? RECORD_PROTECTED : RECORD_PROVES;
-	return head[3] | head[4] ? RECORD_PROVES : 0;
+	if (head[0] >= DTLS13_FIRST)
+		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE;
+	return head[0] == TYPE_CID || (head[3] | head[4]) != 0;
 }
 
-// keep_flow notes the address of a flow's client as one that has proved itself.
+// keep_flow notes the address of a client as one that has proved itself; flow is 0 if it has just begun to be one.
 static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 {
 	struct control *c = control();
 	__u32 now = coarse_now() / SECOND;
-	if (!c || now - flow->kept < ADDRESS_GRAIN)
+	if (!c || (flow && now - flow->kept < ADDRESS_GRAIN))
 		return;
 	add_address(c, p->daddr, p->v6, 0, 1, now);
-	flow->kept = now;
+	if (flow)
+		flow->kept = now;
 }
 
-// learn_flow remembers who the service talks to under keys.
+// learn_flow remembers who the service talks to under keys; of a proxy the workers know.
 static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
 {
-	int record = protected_record(skb, p);
-	if (!record)
-		return EGRESS_PLAIN;
 	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
-	if (flow && svc->admission && record == RECORD_PROVES)
+	if (!protected_record(skb, p))
+		return EGRESS_PLAIN;
+	if (svc->admission)
 		keep_flow(p, flow);
-	if (flow && flow->established)
+	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
-	if (remember_flow(p->daddr, p->dport, svc->id, coarse_now(), 1))
-		return EGRESS_ERROR;
-	return EGRESS_LEARNED;
+	return establish_flow(p->daddr, p->dport, svc->id, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
 }
 
 // parse_skb fills p, which must be zero.

@@ -71,7 +71,7 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 		return VERDICT_DROP_SOURCE_RATE;
 	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst))
 		return VERDICT_DROP_SERVICE_RATE;
-	if (remember_flow(p->saddr, p->sport, svc->id, now, 0))
+	if (remember_half_open(p->saddr, p->sport, svc->id, now))
 		return VERDICT_PASS_ERROR;
 	return verdict;
 }
@@ -112,7 +112,7 @@ __noinline int first_or_proved(struct xdp_md *ctx, struct packet *p, __u32 index
 	case ADMITTED_UNPROVED:
 		return verified(p, index, VERDICT_PASS_UNPROVED);
 	case ADMITTED_LIMITED:
-		if (known_flow(p->saddr, p->sport, svc->id))
+		if (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))
 			return VERDICT_PASS_FLOW;
 		return VERDICT_DROP_HELLO_LIMIT;
 	}
@@ -220,7 +220,8 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 		__u32 cookie = COOKIE_NONE;
 		int offer = svc->admission & ADMISSION_DTLS13 ? read_offer(ctx, p, svc->admission) : OFFER_VERIFY;
 		if (p->cookie_len) {
-			if (svc->flags & SERVICE_FLOW_HELLOS && known_flow(p->saddr, p->sport, svc->id)) {
+			if (svc->flags & SERVICE_FLOW_HELLOS &&
+			    (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))) {
 				count->cookie[COOKIE_FOREIGN]++;
 				return VERDICT_PASS_FLOW;
 			}
@@ -234,7 +235,9 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 			return verified(p, index, VERDICT_PASS_VERIFIED);
 		return client_hello(ctx, p, index, cookie);
 	}
-	if (known_flow(p->saddr, p->sport, svc->id))
+	// In a proxy workers say whom they have a flow for. But the rest of a ClientHello may be here before that.
+	int or_half_open = !(svc->flags & SERVICE_PROXY) || reason == REASON_LATER_FRAGMENT;
+	if (known_flow(p->saddr, p->sport, svc->id) || (or_half_open && known_half_open(p, svc->id)))
 		return VERDICT_PASS_FLOW;
 	if (reason == REASON_LATER_FRAGMENT)
 		return VERDICT_DROP_UNVERIFIED; // of no use without the first, which was answered and not passed on
