@@ -27,6 +27,11 @@ func (g *Programs) mapMemory() error {
 	if err != nil {
 		return err
 	}
+	senders, err := g.mmap(g.maps.Senders, int(unsafe.Sizeof(guardSenderTable{})))
+	if err != nil {
+		return err
+	}
+	g.senders = (*guardSenderTable)(unsafe.Pointer(&senders[0]))
 	g.slotMemory = slots[:int(g.maps.Harvested.MaxEntries())*slotSize] // the mapping is whole pages
 	g.control = (*guardControl)(unsafe.Pointer(&control[0]))
 	g.credits = unsafe.Slice((*guardCredit)(unsafe.Pointer(&credits[0])), MaxWorkers)

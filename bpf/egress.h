@@ -41,7 +41,7 @@ static __always_inline int client_hello_at(struct __sk_buff *skb, const struct p
 // an order.
 static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
 {
-	return swap(skb, 0, sizeof(((struct ethhdr *)0)->dst)) || swap(skb, p->l4, sizeof(__u16)) ||
+	return (link_header && swap(skb, 0, sizeof(((struct ethhdr *)0)->dst))) || swap(skb, p->l4, sizeof(__u16)) ||
 	       (p->v6 ? swap(skb, p->l3 + __builtin_offsetof(struct ipv6hdr, saddr), 16)
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
@@ -73,12 +73,14 @@ static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet
 	return EGRESS_LEARNED;
 }
 
-// parse_skb fills p, which must be zero; see parse_closely.
+// parse_skb fills p, which must be zero.
 __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 {
 	if (!p)
 		return PARSED_OTHER;
-	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p, 0);
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	int type = parse_link(data, end, p);
+	return type <= 0 || p->encapsulated ? PARSED_OTHER : parse_at(data, end, skb->len, p, type);
 }
 
 // egress learns from what services send, and gives workers' answers the service's port. It lets all pass, but for
@@ -88,7 +90,7 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	struct packet p = {};
 	__u32 index = 0, outcome;
 	int parsed = parse_skb(skb, &p);
-	if (parsed == PARSED_NONLINEAR && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
+	if ((parsed == PARSED_NONLINEAR || parsed == PARSED_UNSEEN) && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
 		__builtin_memset(&p, 0, sizeof(p));
 		parsed = parse_skb(skb, &p);
 	}

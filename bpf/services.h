@@ -85,24 +85,48 @@ static __always_inline void fill_trail(struct trail_key *key, const struct packe
 static __always_inline void remember_trail(void *map, const struct packet *p)
 {
 	struct trail_key key;
-	__u32 one = 1;
+	struct trail trail = {coarse_now(), MAX_DATAGRAM};
 	fill_trail(&key, p);
-	bpf_map_update_elem(map, &key, &one, BPF_ANY); // if it fails the later fragments are dropped
+	bpf_map_update_elem(map, &key, &trail, BPF_ANY); // if it fails the later fragments are dropped
+}
+
+// forget_trail ends the trail of an earlier datagram when a first fragment with its id is dropped: what comes now is of
+// this one.
+static __always_inline void forget_trail(const struct packet *p)
+{
+	struct trail_key key;
+	fill_trail(&key, p);
+	bpf_map_delete_elem(&trails, &key);
+	bpf_map_delete_elem(&open_trails, &key);
+}
+
+// follow_trail takes the fragment's bytes from the trail. Two CPUs may both take the last ones.
+static __always_inline int follow_trail(struct trail *trail, __u32 len)
+{
+	if (!trail || coarse_now() > trail->since + TRAIL_AGE_SECONDS * 1000000000ULL || trail->left < len)
+		return 0;
+	trail->left -= len;
+	return 1;
 }
 
 static __always_inline int known_trail(const struct packet *p)
 {
 	struct trail_key key;
 	fill_trail(&key, p);
-	return bpf_map_lookup_elem(&trails, &key) || bpf_map_lookup_elem(&open_trails, &key);
+	return follow_trail(bpf_map_lookup_elem(&trails, &key), p->len) ||
+	       follow_trail(bpf_map_lookup_elem(&open_trails, &key), p->len);
 }
 
-// class_of names the protocol of a datagram that is not DTLS by its first byte.
-static __always_inline __u32 class_of(const struct packet *p)
+// class_of names the classes of a datagram that is not DTLS by its first byte, or of a record by its version.
+static __always_inline __u32 class_of(const struct packet *p, __u32 reason)
 {
 	__u8 b = p->first;
 	if (p->len == 0)
 		return 0;
+	if (reason == REASON_BAD_VERSION)
+		return p->version == VERSION_ANYCONNECT ? CLASS_ANYCONNECT : 0;
+	if (b < 2)
+		return CLASS_STUN | CLASS_CAPWAP;
 	if (b < 4)
 		return CLASS_STUN;
 	if (b < 64)

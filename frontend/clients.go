@@ -311,6 +311,7 @@ func (w *worker) forward(f *relay.Flow, slot int) {
 		f.Pending[1] = s
 	}
 	w.flows.FromClient(f, d, w.now)
+	f.Heard = true
 	if f.Shaking {
 		w.shaken(f)
 	}

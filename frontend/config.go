@@ -59,13 +59,14 @@ type Settings struct {
 
 // XDP says what runs in the kernel before the workers. With an empty Interface nothing does.
 type XDP struct {
-	Interface    string
-	Mode         bpf.AttachMode
-	AnswerRate   bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
-	PassWhenLost bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
-	KeepAttached bool     // a guard that is told to stop leaves its programs in force
-	Pin          string   // directory on a bpffs below which programs and maps outlive the process; "": they do not
-	Owner        int      // user that the process will become; 0: none
+	Interface      string
+	Mode           bpf.AttachMode
+	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
+	PassWhenLost   bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
+	KeepAttached   bool     // a guard that is told to stop leaves its programs in force
+	KeepNeighbours bool     // hold the neighbour entries of routers whose frames arrive
+	Pin            string   // directory on a bpffs below which programs and maps outlive the process; "": they do not
+	Owner          int      // user that the process will become; 0: none
 }
 
 // Config of a Server. Zero values mean the defaults of `dtlsguard run --help`.
@@ -214,7 +215,7 @@ func (s *Settings) complete() {
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
 	}
-	if s.Answer == bpf.AnswerNobody {
+	if s.Answer == bpf.AnswerDrop {
 		s.Answer = bpf.AnswerAuto
 	}
 }

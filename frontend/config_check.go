@@ -3,6 +3,7 @@ package frontend
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -59,6 +60,7 @@ func (c *Config) checkNumbers() error {
 
 // checkServices is about the settings of each service.
 func (c *Config) checkServices() error {
+	proxies := !slices.ContainsFunc(c.Services, func(s Service) bool { return s.Inline() })
 	for i := range c.Services {
 		s := &c.Services[i]
 		o := s.Settings
@@ -70,6 +72,8 @@ func (c *Config) checkServices() error {
 			when(o.Handoff.Native() && o.SecretFile == "", "--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", o.Handoff),
 			when(o.RotateEvery < MinRotateEvery, "--rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),
 			when(o.HarvestPool < 1, "--harvest-pool %d: want 1 or more", o.HarvestPool),
+			when(proxies && (o.Unverified != bpf.UnverifiedDrop || o.Pass != 0),
+				"--unverified and --pass are for servers that keep their port (--protect): a proxy relays nothing but the flows of verified clients"),
 			when(o.Unverified == bpf.UnverifiedLimit && o.UnverifiedRate.PerSecond <= 0, "--unverified-rate %v: want a rate above 0, or --unverified drop", o.UnverifiedRate.PerSecond),
 		)
 		if err != nil {

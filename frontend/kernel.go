@@ -39,7 +39,8 @@ type kernel struct {
 	mode    bpf.AttachMode
 	log     *slog.Logger
 
-	beaten atomic.Int64 // when the last heartbeat was given, by the server's clock
+	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
+	neighbours *neighbours  // nil: not held
 
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
@@ -60,7 +61,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -149,6 +150,9 @@ func (k *kernel) protect(v *service, t told) error {
 	if len(t.serving.ends) == 1 {
 		s.Slots = t.serving.ends[0].slots
 	}
+	if !v.inline { // a worker has no other way to the server than a flow
+		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
+	}
 	if v.inline { // the proxy's own limits come after the cookie
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
 		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
@@ -185,6 +189,9 @@ func (k *kernel) attach(services []*service) error {
 	if k.mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
 		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
 			"hint", "dtlsguard check --interface "+k.config.Interface)
+	}
+	if k.config.KeepNeighbours {
+		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil

@@ -20,6 +20,8 @@ type XDPStatus struct {
 	Egress    map[string]uint64            `json:"egress"`
 	Sockets   map[string]uint64            `json:"sockets"`  // how datagrams found their worker
 	Services  map[string]map[string]uint64 `json:"services"` // verdicts of each
+
+	NeighboursHeld uint64 `json:"neighbours_held"` // times that a router's neighbour entry was confirmed
 }
 
 func (k *kernel) status(services []*service) (*XDPStatus, error) {
@@ -32,6 +34,9 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
 		Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
 		Services: make(map[string]map[string]uint64),
+	}
+	if k.neighbours != nil {
+		st.NeighboursHeld = k.neighbours.held.Load()
 	}
 	if st.Flows, err = k.guard.VerifiedFlows(); err != nil {
 		return nil, err
@@ -64,12 +69,13 @@ var (
 	xdpModeDesc    = prometheus.NewDesc("dtlsguard_xdp_mode", "1 for the mode that XDP is attached in.", []string{"interface", "mode"}, nil)
 	xdpPacketsDesc = prometheus.NewDesc("dtlsguard_xdp_packets_total", "Packets at ingress by verdict.", []string{"verdict"}, nil)
 	xdpHellosDesc  = prometheus.NewDesc("dtlsguard_xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", []string{"cookie"}, nil)
+	neighboursDesc = prometheus.NewDesc("dtlsguard_neighbours_held_total", "Times that a router's neighbour entry was kept from being doubted.", []string{"interface"}, nil)
 	xdpEgressDesc  = prometheus.NewDesc("dtlsguard_xdp_egress_packets_total", "Packets of protected services at egress.", []string{"outcome"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (k *kernel) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc} {
+	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc, neighboursDesc} {
 		ch <- d
 	}
 }
@@ -84,6 +90,9 @@ func (k *kernel) Collect(ch chan<- prometheus.Metric) {
 	}
 	counter := func(d *prometheus.Desc, n uint64, label string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)
+	}
+	if k.neighbours != nil {
+		counter(neighboursDesc, k.neighbours.held.Load(), k.config.Interface)
 	}
 	for i, n := range c.Verdict {
 		counter(xdpPacketsDesc, n, bpf.Verdict(i).String())

@@ -37,7 +37,7 @@ func divide(s situation) (division, error) {
 		if s.workers { // which count what they drop
 			return division{format: bpf.FormatWorkers, answer: bpf.AnswerWorkers, hellos: s.inline}, nil
 		}
-		return division{format: bpf.FormatV1, answer: bpf.AnswerNobody}, nil
+		return division{format: bpf.FormatV1, answer: bpf.AnswerDrop}, nil
 	}
 	d := division{format: s.format(), answer: s.asked}
 	d.hellos = slices.Contains(s.modes, handoff.DoubleHVR) || d.format == bpf.FormatWorkers && s.inline

@@ -159,6 +159,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.kernel != nil {
 		s.running.Go(func() { s.kernel.beat(ctx, s.list, s.clock) })
+		if n := s.kernel.neighbours; n != nil {
+			s.running.Go(func() { n.run(ctx) })
+		}
 	}
 	s.secretsRun = func(x *secrets) { s.running.Go(func() { x.run(ctx) }) }
 	for _, x := range s.allSecrets() {

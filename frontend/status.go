@@ -153,7 +153,7 @@ func (c *Config) flags() map[string]any {
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
-		"keep-attached": c.XDP.KeepAttached, "monitor": c.Monitor, "pin": c.XDP.Pin,
+		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,
 	}
 	maps.Copy(m, c.Shown)
 	return m

@@ -46,13 +46,13 @@ func (g *guard) drop(server *frontend.Server, doors doors) error {
 // directories are those of files that are read again, or made and removed, while the guard serves: a file that is
 // replaced is another one under the same name, so its directory counts.
 func (g *guard) directories() (read, write []string) {
-	for _, file := range append(g.files(), g.File) {
+	for _, file := range append(g.files(), g.File, g.Config.AllowFile, g.Config.DenyFile) {
 		if file == "" {
 			continue
 		}
 		read = append(read, filepath.Dir(file))
-		if real, err := filepath.EvalSymlinks(file); err == nil {
-			read = append(read, filepath.Dir(real))
+		if target, err := filepath.EvalSymlinks(file); err == nil {
+			read = append(read, filepath.Dir(target))
 		}
 	}
 	if g.Control != settings.Off {

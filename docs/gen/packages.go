@@ -40,19 +40,22 @@ func packageTable(root string) (string, error) {
 				ours = append(ours, short(in))
 			}
 		}
-		fmt.Fprintf(&text, "| `%s` | %s | %s |\n", strings.TrimPrefix(p.ImportPath, p.Module.Path+"/"), synopsis(&p), strings.Join(ours, ", "))
+		place, imports := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/"), strings.Join(ours, ", ")
+		fmt.Fprintf(&text, "| `%s` | %s | %s |\n", place, synopsis(&p, widest-len(place)-len(imports)-len("| `` |  |  |")), imports)
 	}
 }
 
-// synopsis is the package's one-sentence description without its name.
-func synopsis(p *listed) string {
+// widest is the longest row.
+const widest = 150
+
+// synopsis is the package's one-sentence description without its name, cut to a length.
+func synopsis(p *listed, most int) string {
 	s := strings.TrimSuffix(p.Doc, ".")
 	for _, prefix := range []string{"Package " + p.Name + " ", "Command " + p.ImportPath[strings.LastIndex(p.ImportPath, "/")+1:] + " "} {
 		s = strings.TrimPrefix(s, prefix)
 	}
-	const most = 78 // keeps rows readable in a terminal
 	if len(s) > most {
-		s = s[:strings.LastIndexAny(s[:most], " ,;:")] + " ..."
+		s = strings.TrimRight(s[:strings.LastIndex(s[:most-len(" ...")], " ")], " ,;:(") + " ..."
 	}
 	return strings.ReplaceAll(s, "|", "/")
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -39,5 +40,33 @@ func TestPagesNameWhatExists(t *testing.T) {
 				t.Errorf("%s names %s, which is not there", p, m[1])
 			}
 		}
+	}
+}
+
+// Rows that are wider than a terminal are not read.
+func TestTablesAreNarrow(t *testing.T) {
+	const widest = 160
+	for _, p := range pages(t) {
+		text, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, line := range strings.Split(string(text), "\n") {
+			if strings.HasPrefix(line, "|") && len([]rune(line)) > widest {
+				t.Errorf("%s:%d: a row of %d characters, want %d at most", p, n+1, len([]rune(line)), widest)
+			}
+		}
+	}
+}
+
+// The front page stays one that is read to its end.
+func TestReadmeIsShort(t *testing.T) {
+	const most = 9000
+	info, err := os.Stat("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > most {
+		t.Errorf("README.md has %d bytes, want %d at most", info.Size(), most)
 	}
 }

@@ -90,14 +90,14 @@ func (r *row) handoff() string {
 	return r.mode
 }
 
-// TestMatrix runs every pair of client and server of the README's matrix, and holds the README to it.
+// TestMatrix runs every pair of client and server of the matrix, and holds docs/servers.md to it.
 func TestMatrix(t *testing.T) {
 	if !*matrix {
 		t.Skip("run by make test-matrix: it needs servers that other tests do not")
 	}
 	t.Cleanup(func() {
 		if !t.Failed() {
-			checkReadme(t)
+			checkPage(t)
 		}
 	})
 	for i := range rows {

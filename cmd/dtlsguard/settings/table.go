@@ -22,6 +22,7 @@ var (
 	losses   = map[string]bool{"drop": false, "pass": true}
 	classes  = map[string]bpf.Class{
 		"stun": bpf.ClassSTUN, "zrtp": bpf.ClassZRTP, "turn": bpf.ClassTURN, "quic": bpf.ClassQUIC, "rtp": bpf.ClassRTP,
+		"capwap": bpf.ClassCAPWAP, "anyconnect": bpf.ClassAnyConnect,
 	}
 )
 
@@ -54,11 +55,11 @@ var table = []setting{
 		set: wordOf(xdpModes, func(t *target, m bpf.AttachMode) { t.Config.XDP.Mode = m })},
 	{name: "answer", kind: text, def: "auto", words: keys(answers), perService: true, xdp: true, doc: "who answers ClientHellos: workers, xdp (in the kernel), auto",
 		set: wordOf(answers, func(t *target, a bpf.Answer) { t.own.Answer = a })},
-	{name: "unverified", kind: text, words: keys(policies), perService: true, xdp: true, doc: "packets of unknown flows (default: drop, inline: limit)",
+	{name: "unverified", kind: text, words: keys(policies), perService: true, xdp: true, doc: "with protect: packets of unknown flows (default: limit; a proxy drops them)",
 		set: wordOf(policies, func(t *target, u bpf.Unverified) { t.own.Unverified = u })},
 	{name: "unverified-rate", kind: number, def: "1000", perService: true, xdp: true, doc: "packets per second of a service that unverified = limit lets through",
 		set: numberOf(func(t *target, n float64) { t.own.UnverifiedRate = burstOf(n) })},
-	{name: "pass", kind: list, arg: "PROTOCOL", words: keys(classes), perService: true, xdp: true, doc: "protocols that share the port and pass: stun, zrtp, turn, quic, rtp",
+	{name: "pass", kind: list, arg: "PROTOCOL", words: keys(classes), perService: true, xdp: true, doc: "with protect: protocols that share the port and pass unguarded",
 		set: wordOf(classes, func(t *target, c bpf.Class) { t.own.Pass |= c })},
 	{name: "answer-rate", kind: number, def: "0", xdp: true, doc: "answers of the kernel per second and CPU, for all services, to protect the uplink (0: no limit)",
 		set: numberOf(func(t *target, n float64) { t.Config.XDP.AnswerRate = burstOf(n) })},
@@ -73,6 +74,8 @@ var table = []setting{
 			}
 			return nil
 		}},
+	{name: "keep-neighbours", kind: boolean, def: "true", xdp: true, doc: "keep routers reachable whose frames arrive, while a flood loses their ARP replies",
+		set: booleanOf(func(t *target) *bool { return &t.Config.XDP.KeepNeighbours })},
 	{name: "monitor", kind: boolean, def: "false", perService: true, xdp: true, doc: "count verdicts, enforce nothing",
 		set: booleanOf(func(t *target) *bool { return &t.own.Monitor })},
 	{name: "handoff", kind: text, def: "auto", words: handoff.Names(), perService: true, doc: "how verified clients reach the server; auto asks the server",

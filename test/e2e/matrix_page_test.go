@@ -6,15 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// readme is the file that has the matrix, between two marks.
+// page is the file that has the matrix, between two marks.
 const (
-	readme    = "../../README.md"
+	page      = "../../docs/servers.md"
 	markBegin = "<!-- matrix: written by make test-matrix -->\n"
 	markEnd   = "<!-- matrix ends -->\n"
 )
@@ -54,54 +55,73 @@ func version(library string) string {
 	return v
 }
 
-// table is the matrix as Markdown, with versions or without.
+// letters name the clients in the table.
+var letters = []struct{ client, letter string }{
+	{"openssl", "O"}, {"fragments", "F"}, {"gnutls", "G"}, {"mbedtls", "M"}, {"pion", "P"}, {"wolfssl", "W"},
+	{"pion4", "P4"}, {"pion4-13", "P13"}, {"wolfssl13", "W13"}, {"wolfssl-dual", "WD"},
+	{"coap-openssl", "CO"}, {"coap-gnutls", "CG"}, {"radsecproxy", "R"},
+}
+
+// table is the matrix as Markdown, with versions or without: a short row per server, and what there is to say of it below.
 func table(version func(library string) string) string {
-	var b strings.Builder
-	b.WriteString("| server | version | mode | configuration, to the letter | clients | what does not work, and why |\n|---|---|---|---|---|---|\n")
+	var b, notes strings.Builder
+	var legend []string
+	for _, l := range letters {
+		legend = append(legend, l.letter+" "+matrixClients[l.client].title)
+	}
+	fmt.Fprintf(&b, "Clients: %s.\n\n", strings.Join(legend, "; "))
+	b.WriteString("| | server | version | mode | clients |\n|---:|---|---|---|---|\n")
 	for i := range rows {
 		r := &rows[i]
 		mode := "`" + r.handoff() + "`"
 		if len(r.clients) == 0 {
 			mode = "none"
 		}
-		var titles []string
-		for _, c := range r.clients {
-			titles = append(titles, matrixClients[c].title)
+		var served []string
+		for _, l := range letters {
+			if slices.Contains(r.clients, l.client) {
+				served = append(served, l.letter)
+			}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.server, version(r.library), mode, r.configuration(), strings.Join(titles, ", "), r.limits)
+		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s |\n", i+1, r.server, version(r.library), mode, strings.Join(served, " "))
+		fmt.Fprintf(&notes, "%d. **%s**: %s", i+1, r.server, r.configuration())
+		if r.limits != "" {
+			fmt.Fprintf(&notes, ". Limits: %s", r.limits)
+		}
+		notes.WriteString(".\n")
 	}
-	return b.String()
+	return b.String() + "\nConfiguration of each, to the letter, and its limits:\n\n" + notes.String()
 }
 
-// checkReadme compares the README's matrix with the table, all but the versions, or writes it.
-func checkReadme(t *testing.T) {
-	text, err := os.ReadFile(readme)
+// checkPage compares the page's matrix with the table, all but the versions, or writes it.
+func checkPage(t *testing.T) {
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, ok := bytes.Cut(text, []byte(markBegin))
 	old, after, ok2 := bytes.Cut(rest, []byte(markEnd))
 	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the matrix: %s%s", readme, markBegin, markEnd)
+		t.Fatalf("%s has no place for the matrix: %s%s", page, markBegin, markEnd)
 	}
 	if *update {
 		now := string(before) + markBegin + table(version) + markEnd + string(after)
-		if err := os.WriteFile(readme, []byte(now), 0o644); err != nil {
+		if err := os.WriteFile(page, []byte(now), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if want := table(func(string) string { return "" }); withoutVersions(string(old)) != withoutVersions(want) {
-		t.Errorf("the matrix in %s is not that of this test: make test-matrix UPDATE=-update", readme)
+		t.Errorf("the matrix in %s is not that of this test: make test-matrix UPDATE=-update", page)
 	}
 }
 
-// withoutVersions blanks the second column.
+// withoutVersions blanks the column of versions.
 func withoutVersions(table string) string {
 	lines := strings.Split(table, "\n")
 	for i, l := range lines {
-		if cells := strings.Split(l, "|"); len(cells) > 2 {
-			cells[2] = ""
+		if cells := strings.Split(l, "|"); len(cells) > 3 {
+			cells[3] = ""
 			lines[i] = strings.Join(cells, "|")
 		}
 	}
