@@ -40,7 +40,7 @@ func harvesting(t testing.TB, n int) *harvested {
 	}
 	b, err := handoff.Open(t.Context(), handoff.Config{
 		Server: server.Start(t).Addr(), Mode: handoff.Harvest, Pool: max(1, n*16/17), Log: slog.New(slog.DiscardHandler),
-		Table: func(int) handoff.Table { return handoff.Table{Slots: handoff.SlotsOf(s.Memory), Clock: s.Clock} },
+		Table: func(int) handoff.Table { return handoff.Table{Entries: handoff.EntriesOf(s.Memory), Clock: s.Clock} },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,8 @@ func (s *Service) Inline() bool { return len(s.Backends) == 0 }
 // Settings are those that each service may have of its own. Zero values mean the defaults.
 type Settings struct {
 	Handoff     handoff.Mode
-	HarvestPool int // cookies to harvest of each back end; 0: handoff.DefaultPool
+	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
+	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
 
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
@@ -210,7 +211,7 @@ func (c *Config) complete() error {
 }
 
 func (s *Settings) complete() {
-	defaulted(&s.HarvestPool, handoff.DefaultPool)
+	defaulted(&s.HarvestRate, handoff.DefaultHarvestRate)
 	defaulted(&s.RotateEvery, DefaultRotateEvery)
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate

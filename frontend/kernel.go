@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,8 +80,8 @@ func openKernel(c *Config) (*kernel, error) {
 // slotsOf is how many slots for harvested cookies the services may need.
 func slotsOf(c *Config) (n int) {
 	for i := range c.Services {
-		if len(c.Services[i].Backends) == 1 {
-			n += handoff.Ports(c.Services[i].Settings.HarvestPool)
+		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
+			n += handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
 		}
 	}
 	return n
@@ -112,19 +113,21 @@ func (v *service) key() bpf.ServiceKey {
 
 // table makes the memory of a pool, where the programs read it.
 func (k *kernel) table(v *service, e *end, size int) handoff.Table {
-	var err error
-	if e.slots, err = k.guard.NewSlots(size); err != nil {
+	slots, err := k.guard.NewSlots(size)
+	if err != nil {
 		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
 		return handoff.NewTable(size)
 	}
-	return handoff.Table{Slots: handoff.SlotsOf(e.slots.Memory), Clock: e.slots.Clock}
+	e.slots.Store(&slots)
+	return handoff.Table{Entries: handoff.EntriesOf(slots.Memory), Clock: slots.Clock}
 }
 
 // told is what the programs know of a service.
 type told struct {
 	serving *serving
 	division
-	mode handoff.Mode
+	mode    handoff.Mode
+	entries int // of the pool of harvested cookies, that handshakes are mapped to
 }
 
 // tells is what the programs must know of v now.
@@ -132,6 +135,9 @@ func (k *kernel) tells(v *service) (told, error) {
 	t := told{serving: v.now.Load()}
 	if modes := t.serving.modes(); len(modes) > 0 {
 		t.mode = modes[0]
+	}
+	if len(t.serving.ends) == 1 {
+		t.entries = t.serving.ends[0].Entries()
 	}
 	var err error
 	if t.division, err = divide(v.situation(k.mode)); err != nil {
@@ -148,7 +154,7 @@ func (k *kernel) protect(v *service, t told) error {
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 	}
 	if len(t.serving.ends) == 1 {
-		s.Slots = t.serving.ends[0].slots
+		s.Slots = t.serving.ends[0].entries(t.entries)
 	}
 	if !v.inline { // a worker has no other way to the server than a flow
 		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0

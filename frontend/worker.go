@@ -238,7 +238,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
-		server.end.Suspect(handoff.Unanswered)
+		server.end.Suspect(handoff.Gone)
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
