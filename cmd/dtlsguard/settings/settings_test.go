@@ -71,7 +71,7 @@ func TestBadConfigurations(t *testing.T) {
 		{"too large", "batch = 5000\n" + service, ":1: batch: 5000: want 1 to 1024", ""},
 		{"negative", "hello-rate = -1\n" + service, ":1: hello-rate: \"-1\" is not a number from 0 up", ""},
 		{"unknown word", service + "handoff = \"magic\"\n", `:4: handoff: "magic": want auto, `, ""},
-		{"unknown protocol", "interface = \"lo\"\n" + service + "pass = [\"sip\"]\n", `:5: pass: "sip": want quic, `, ""},
+		{"unknown protocol", "interface = \"lo\"\n" + service + "pass = [\"sip\"]\n", `:5: pass: "sip": want anyconnect, `, ""},
 		{"neither", "[[service]]\nname = \"x\"\n", ":1: a service has listen or protect", "protect"},
 		{"both", service + "protect = \":5\"\n", ":1: a service has listen or protect", ""},
 		{"no back end", "[[service]]\nlisten = \":4433\"\n", ":1: listen and backend go together", ""},
