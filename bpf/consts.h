@@ -58,6 +58,8 @@ enum {
 	DTLS_FIRST = 20, // RFC 7983
 	DTLS_LAST = 63,
 	DTLS13_FIRST = 32, // RFC 9147 section 4: unified header
+	DTLS13_EPOCH = 3,     // its low bits of the epoch
+	DTLS13_HANDSHAKE = 2, // of the epoch of handshake messages
 	VERSION_DTLS10 = 0xfeff,
 	VERSION_MAJOR = 0xfe,
 	VERSION_ANYCONNECT = 0x0100, // of a draft of DTLS, as Cisco AnyConnect and OpenConnect speak it
@@ -156,6 +158,7 @@ enum egress {
 	EGRESS_REWRITTEN,   // sent by a worker, source port made the service's
 	EGRESS_TURNED,      // a ClientHello that a worker verified, turned round to go to the server
 	EGRESS_ERROR,
+	EGRESS_FULL, // first protected record, and no room for the flow
 	EGRESS_LEN,
 };
 

@@ -117,9 +117,10 @@ const (
 	EgressRewritten   EgressOutcome = 3 // sent by a worker, source port made the service's
 	EgressTurned      EgressOutcome = 4 // a ClientHello that a worker verified, turned round to go to the server
 	EgressError       EgressOutcome = 5
+	EgressFull        EgressOutcome = 6 // first protected record, and no room for the flow
 
 	// EgressLen is the number of values of EgressOutcome.
-	EgressLen EgressOutcome = 6
+	EgressLen EgressOutcome = 7
 )
 
 var egressOutcomeNames = [EgressLen]string{
@@ -129,6 +130,7 @@ var egressOutcomeNames = [EgressLen]string{
 	"rewritten",
 	"turned",
 	"error",
+	"full",
 }
 
 // String is the name of the value in flags and metrics.

@@ -69,7 +69,7 @@ __noinline int verified(struct packet *p, __u32 index)
 		return VERDICT_DROP_SOURCE_RATE;
 	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst))
 		return VERDICT_DROP_SERVICE_RATE;
-	if (remember_flow(p->saddr, p->sport, svc->id, now, 0))
+	if (remember_half_open(p->saddr, p->sport, svc->id, now))
 		return VERDICT_PASS_ERROR;
 	return VERDICT_PASS_VERIFIED;
 }
@@ -164,7 +164,8 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 	if (reason == REASON_OK) {
 		__u32 cookie = COOKIE_NONE;
 		if (p->cookie_len) {
-			if (svc->flags & SERVICE_FLOW_HELLOS && known_flow(p->saddr, p->sport, svc->id)) {
+			if (svc->flags & SERVICE_FLOW_HELLOS &&
+			    (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))) {
 				count->cookie[COOKIE_FOREIGN]++;
 				return VERDICT_PASS_FLOW;
 			}
@@ -174,7 +175,9 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 			count->cookie[cookie]++;
 		return cookie == COOKIE_VALID ? verified(p, index) : client_hello(ctx, p, index);
 	}
-	if (known_flow(p->saddr, p->sport, svc->id))
+	// In a proxy workers say whom they have a flow for. But the rest of a ClientHello may be here before that.
+	int or_half_open = !(svc->flags & SERVICE_PROXY) || reason == REASON_LATER_FRAGMENT;
+	if (known_flow(p->saddr, p->sport, svc->id) || (or_half_open && known_half_open(p, svc->id)))
 		return VERDICT_PASS_FLOW;
 	if (reason == REASON_LATER_FRAGMENT)
 		return VERDICT_DROP_UNVERIFIED; // of no use without the first, which was answered and not passed on

@@ -20,6 +20,7 @@ type guardControl struct {
 	SecretUntil    uint64
 	GraceUntil     uint64
 	Idle           uint64
+	Handshake      uint64
 	Slot           uint32
 	HasSecret      uint32
 	PassWhenLost   uint32
@@ -35,7 +36,7 @@ type guardCounters struct {
 	Verdict [31]uint64
 	Reason  [12]uint64
 	Cookie  [5]uint64
-	Egress  [6]uint64
+	Egress  [7]uint64
 	Socket  [2]uint64
 }
 
@@ -142,6 +143,7 @@ const (
 	guardMapCredits           = "credits"
 	guardMapFlows             = "flows"
 	guardMapFragmentBucket    = "fragment_bucket"
+	guardMapHalfOpen          = "half_open"
 	guardMapHarvested         = "harvested"
 	guardMapKeyrings          = "keyrings"
 	guardMapOpenTrails        = "open_trails"
@@ -224,6 +226,7 @@ type guardMapSpecs struct {
 	Credits           *ebpf.MapSpec `ebpf:"credits"`
 	Flows             *ebpf.MapSpec `ebpf:"flows"`
 	FragmentBucket    *ebpf.MapSpec `ebpf:"fragment_bucket"`
+	HalfOpen          *ebpf.MapSpec `ebpf:"half_open"`
 	Harvested         *ebpf.MapSpec `ebpf:"harvested"`
 	Keyrings          *ebpf.MapSpec `ebpf:"keyrings"`
 	OpenTrails        *ebpf.MapSpec `ebpf:"open_trails"`
@@ -278,6 +281,7 @@ type guardMaps struct {
 	Credits           *ebpf.Map `ebpf:"credits"`
 	Flows             *ebpf.Map `ebpf:"flows"`
 	FragmentBucket    *ebpf.Map `ebpf:"fragment_bucket"`
+	HalfOpen          *ebpf.Map `ebpf:"half_open"`
 	Harvested         *ebpf.Map `ebpf:"harvested"`
 	Keyrings          *ebpf.Map `ebpf:"keyrings"`
 	OpenTrails        *ebpf.Map `ebpf:"open_trails"`
@@ -304,6 +308,7 @@ func (m *guardMaps) Close() error {
 		m.Credits,
 		m.Flows,
 		m.FragmentBucket,
+		m.HalfOpen,
 		m.Harvested,
 		m.Keyrings,
 		m.OpenTrails,

@@ -42,13 +42,23 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
-// Written only for peers that proved their address, never for an unverified source.
+// Peers of established flows: inline, whom the server sent what follows a handshake; in a proxy, whom workers have a flow
+// for. None goes for a newcomer: the daemon takes away those that are idle.
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536); // *
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+// Peers that proved their address by a cookie and no more; the one that was silent longest goes for a newcomer. Written for
+// no unverified source. An LRU map evicts before it is full, for each CPU keeps some elements for itself.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384); // *
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} half_open SEC(".maps");
 
 // Datagrams whose first IP fragment passed, to a service (trails) and to anything else on a protected address
 // (open_trails). Apart, because anybody can fill the second.

@@ -115,6 +115,7 @@ struct control {
 	__u64 secret_until;    // CLOCK_MONOTONIC, ns: no answer from the kernel after it; 0: no end
 	__u64 grace_until;     // CLOCK_MONOTONIC, ns: until then the previous secret finds harvested cookies; 0: no end
 	__u64 idle;            // ns after which a silent flow is unknown again; 0: never
+	__u64 handshake;       // the same of a half-open one
 	__u32 slot;            // keyring in force
 	__u32 has_secret;
 	__u32 pass_when_lost;

@@ -17,7 +17,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // Times between a daemon and its programs.
@@ -37,6 +36,7 @@ type kernel struct {
 	secrets *secrets // those that the programs have
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
+	flows   kernelFlows
 	mode    bpf.AttachMode
 	log     *slog.Logger
 
@@ -62,11 +62,11 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
-		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
+		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 	})
@@ -266,21 +266,6 @@ func workerCPUs(services []*service) (cpus []int) {
 		}
 	}
 	return cpus
-}
-
-// admit lets a client's packets through that proved its address to a worker, by a cookie that the programs
-// cannot read.
-func (k *kernel) admit(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.AddFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("verified client could not be made known to XDP", "error", err)
-	}
-}
-
-// forget takes that back.
-func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.DeleteFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("flow could not be taken back from XDP", "error", err)
-	}
 }
 
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
