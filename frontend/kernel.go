@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +17,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // Times between a daemon and its programs.
@@ -36,10 +36,12 @@ type kernel struct {
 	secrets *secrets // those that the programs have
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
+	flows   kernelFlows
 	mode    bpf.AttachMode
 	log     *slog.Logger
 
-	neighbours *neighbours // nil: not held
+	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
+	neighbours *neighbours  // nil: not held
 
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
@@ -60,11 +62,11 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
-		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
+		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 	})
@@ -126,6 +128,7 @@ type told struct {
 	division
 	mode    handoff.Mode
 	entries int // of the pool of harvested cookies, that handshakes are mapped to
+	serves  handoff.Versions
 }
 
 // tells is what the programs must know of v now.
@@ -136,6 +139,10 @@ func (k *kernel) tells(v *service) (told, error) {
 	}
 	if len(t.serving.ends) == 1 {
 		t.entries = t.serving.ends[0].Entries()
+		t.serves = t.serving.ends[0].Serves()
+	}
+	if t.serving.fit != nil {
+		t.serves = t.serving.fit.Serves
 	}
 	var err error
 	if t.division, err = divide(v.situation(k.mode)); err != nil {
@@ -153,6 +160,9 @@ func (k *kernel) protect(v *service, t told) error {
 	}
 	if len(t.serving.ends) == 1 {
 		s.Slots = t.serving.ends[0].entries(t.entries)
+	}
+	if t.passes {
+		s.Admission = v.config.admission(t.mode, t.serves)
 	}
 	if !v.inline { // a worker has no other way to the server than a flow
 		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
@@ -181,25 +191,8 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	for _, v := range services {
-		t, err := k.tells(v)
-		if err == nil {
-			err = k.protect(v, t)
-		}
-		if err != nil {
+		if err := k.add(v); err != nil {
 			return err
-		}
-		k.known[v] = t
-		for i, w := range v.workers {
-			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
-			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
-			if v.inline {
-				if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
-					return err
-				}
-			}
-			credit := k.guard.Credit(i)
-			credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
-			w.kernel, w.credit = k, &credit
 		}
 	}
 	var err error
@@ -216,6 +209,43 @@ func (k *kernel) attach(services []*service) error {
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil
+}
+
+// add tells the programs of a service that was not there before.
+func (k *kernel) add(v *service) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t, err := k.tells(v)
+	if err == nil {
+		err = k.protect(v, t)
+	}
+	if err != nil {
+		return err
+	}
+	k.known[v] = t
+	for i, w := range v.workers {
+		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
+		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
+		if v.inline {
+			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
+				return err
+			}
+		}
+		credit := k.guard.Credit(i)
+		credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
+		w.kernel, w.credit = k, &credit
+	}
+	return nil
+}
+
+// remove takes a service back from the programs: what comes for it passes.
+func (k *kernel) remove(v *service) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.known, v)
+	if err := k.guard.DeleteService(v.key()); err != nil {
+		v.log.Error("XDP still protects a service that was removed", "error", err)
+	}
 }
 
 // rawFD is a file descriptor that is not on Go's network poller, as a syscall.RawConn.
@@ -246,24 +276,9 @@ func workerCPUs(services []*service) (cpus []int) {
 	return cpus
 }
 
-// admit lets a client's packets through that proved its address to a worker, by a cookie that the programs
-// cannot read.
-func (k *kernel) admit(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.AddFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("verified client could not be made known to XDP", "error", err)
-	}
-}
-
-// forget takes that back.
-func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.DeleteFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("flow could not be taken back from XDP", "error", err)
-	}
-}
-
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
 // another way to be handed clients.
-func (k *kernel) beat(ctx context.Context, services func() []*service) {
+func (k *kernel) beat(ctx context.Context, services func() []*service, clock func() int64) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
@@ -273,6 +288,7 @@ func (k *kernel) beat(ctx context.Context, services func() []*service) {
 		case <-t.C:
 		}
 		k.guard.Heartbeat()
+		k.beaten.Store(clock())
 		for _, v := range services() {
 			k.follow(v)
 		}
