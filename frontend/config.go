@@ -216,6 +216,9 @@ func (s *Settings) complete() {
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
 	}
+	if r := &s.BackendHelloRate; r.Burst == 0 { // a second's worth
+		r.Burst = max(1, int(r.PerSecond))
+	}
 	if s.Answer == bpf.AnswerDrop {
 		s.Answer = bpf.AnswerAuto
 	}

@@ -227,3 +227,14 @@ func TestEveryDatagramIsCountedOnce(t *testing.T) {
 		}
 	}
 }
+
+// A service's rate has a second's worth at once, for workers and programs alike.
+func TestServiceRateIsASecondsWorth(t *testing.T) {
+	for rate, want := range map[float64]int{0.5: 1, 10: 10, 2500: 2500} {
+		s := Settings{BackendHelloRate: limit.Rate{PerSecond: rate}}
+		s.complete()
+		if s.BackendHelloRate.Burst != want {
+			t.Errorf("%v per second: a burst of %d, want %d", rate, s.BackendHelloRate.Burst, want)
+		}
+	}
+}
