@@ -8,6 +8,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // AttachMode is how XDP is attached.
@@ -56,16 +58,22 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	if g.xdp, g.mode, err = g.attachXDP(dev, mode); err != nil {
 		return 0, err
 	}
-	g.tcx, err = link.AttachTCX(link.TCXOptions{Interface: dev.Index, Program: g.progs.Egress, Attach: ebpf.AttachTCXEgress})
+	g.egress, err = tc.Attach(g.progs.Egress, egressOptions(dev))
 	if err == nil {
 		err = g.pinAll()
 	} else {
-		err = fmt.Errorf("tcx egress (since Linux 6.6): %w", hint(err))
+		err = fmt.Errorf("egress: %w", hint(err))
 	}
 	if err != nil {
 		return 0, errors.Join(err, g.closeLinks())
 	}
 	return g.mode, nil
+}
+
+// egressOptions say where the egress program goes. Where it is a filter, before Linux 6.6, others may come before and after
+// its priority.
+func egressOptions(dev *net.Interface) tc.Options {
+	return tc.Options{Interface: dev.Index, Hook: tc.Egress, Name: "dtlsguard", Priority: 4433}
 }
 
 // attachXDP tries the modes that mode allows, each with the program for several buffers first.

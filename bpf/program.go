@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Limits that the programs set.
@@ -44,7 +46,7 @@ type Programs struct {
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
-	tcx     link.Link
+	egress  *tc.Attachment
 	mode    AttachMode
 
 	control *guardControl
