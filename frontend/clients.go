@@ -3,6 +3,7 @@ package frontend
 import (
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -72,7 +73,7 @@ func (w *worker) dispatch() {
 				w.counts.Count(metrics.Dropped(r))
 				continue
 			}
-			w.forward(f, i)
+			w.relay(f, i, r)
 			w.counts.Count(metrics.Relayed)
 		}
 	}
@@ -83,9 +84,7 @@ func (w *worker) hello(slot int, h *handoff.Hello) {
 	if len(h.Cookie) > 0 {
 		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
 		// ClientHello again that opened its flow.
-		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && f.Repeats(&h.ClientHello) {
-			w.forward(f, slot)
-			w.counts.Count(metrics.Relayed)
+		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && w.repeated(f, slot, h) {
 			return
 		}
 		if h.Verified && w.service.inline {
@@ -127,12 +126,12 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 	w.counts.Count(metrics.Verified)
 }
 
-// limited reports whether a verified client is one too many at the moment, and counts it.
+// limited reports whether a verified client's ClientHello is one too many at the moment, and counts it.
 func (w *worker) limited(h *handoff.Hello) bool {
-	switch {
-	case !w.service.sources.Take(&h.Binding.Source, w.now):
+	switch w.service.hellos.Take(&h.Binding.Source, h.Binding.SourcePort, w.now) {
+	case limit.OverSource:
 		w.counts.Count(metrics.SourceRate)
-	case !w.service.all.Take(w.service.config.BackendHelloRate, w.now):
+	case limit.OverService:
 		w.counts.Count(metrics.ServiceRate)
 	default:
 		return false
@@ -140,38 +139,65 @@ func (w *worker) limited(h *handoff.Hello) bool {
 	return true
 }
 
-// open opens a flow for a verified client and forwards its ClientHello, or counts why not. The client's old
-// flow, if there is one, ends only here, where the new one has proved its address (RFC 6347 section 4.2.8).
+// repeated forwards h if it is a retransmission of the ClientHello that opened f or its rival: at the price of a
+// token, for each costs the server as much as the first.
+func (w *worker) repeated(f *relay.Flow, slot int, h *handoff.Hello) bool {
+	if !f.Repeats(&h.ClientHello) {
+		if f = f.Rival(); f == nil || !f.Repeats(&h.ClientHello) {
+			return false
+		}
+	}
+	if !w.limited(h) {
+		w.forward(f, slot)
+		w.counts.Count(metrics.Relayed)
+	}
+	return true
+}
+
+// relay forwards a datagram of a client that has two flows, as RFC 6347 section 4.2.8 has it: the older one lives until the
+// handshake of the newer one is finished. What is not protected is of the handshake. What is protected can be either's, and
+// a server drops what is not its own.
+func (w *worker) relay(f *relay.Flow, slot int, r hello.Reason) {
+	rival := f.Rival()
+	switch {
+	case rival == nil || r == hello.NotDTLS:
+		w.forward(f, slot)
+		return
+	case r == hello.Encrypted:
+		w.forward(f, slot)
+		w.unqueue(f) // a slot is in one flow's chain at a time
+	}
+	w.forward(rival, slot)
+}
+
+// open opens a flow for a verified client and forwards its ClientHello, or counts why not. What the client has half-open
+// ends; an established flow lives on until the new one is.
 func (w *worker) open(slot int, h *handoff.Hello) {
 	route := w.in.Route(slot)
 	if w.limited(h) {
 		return
 	}
 	if old := w.flows.Lookup(route.Peer()); old != nil {
-		w.unqueue(old)
-		w.end(old)
-	}
-	if w.flows.Full() {
-		f := w.flows.Stalest()
-		if f == nil || f.Pending[0] >= 0 {
-			w.counts.Count(metrics.NoFlow)
-			return
+		if old.Rival() != nil {
+			old = old.Rival()
 		}
-		w.end(f)
+		if old.State == relay.HalfOpen || !old.Alone() {
+			w.unqueue(old)
+			w.counts.Count(metrics.Replaced)
+			w.end(old)
+		}
 	}
-	port := w.port(h)
-	if port == nil {
-		w.counts.Count(metrics.NoPort)
+	up, rank := w.reserve(h)
+	if up == nil {
 		return
 	}
-	f := w.flows.Open(route, port, &h.ClientHello, w.now)
+	f := w.flows.Open(route, up, &h.ClientHello, rank, w.now)
 	f.Prelude = handoff.PreludeOf(w.mode)
-	if w.poller.Add(port.FD(), f.Event()) != nil {
+	if w.poller.Add(up.FD(), f.Event()) != nil {
 		w.flows.Close(f)
-		w.counts.Count(metrics.NoPort)
+		w.counts.Count(metrics.NoUpstream)
 		return
 	}
-	f.Shaking = relay.Server | relay.Client
 	w.service.backend.Opened()
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
@@ -180,32 +206,68 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 	w.forward(f, slot)
 }
 
-// port gets the port that a verified client's flow goes through, nil if there is none to be had.
-func (w *worker) port(h *handoff.Hello) *relay.Upstream {
-	if h.Port == nil {
-		port, err := relay.OpenUpstream(w.service.backend.Server(), nil)
-		if err != nil {
-			return nil
+// reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
+// If there is none to be had, it counts why and returns nil.
+func (w *worker) reserve(h *handoff.Hello) (up *relay.Upstream, rank int) {
+	ip := &h.Binding.Source
+	for attempt := range 2 {
+		var r relay.Reason
+		if rank, r = w.flows.Reserve(ip); r == relay.Accepted {
+			var err error
+			if up, err = w.upstream(h); err == nil && up != nil {
+				return up, rank
+			}
+			w.flows.Return(ip)
+			switch r = relay.ReasonOf(err); {
+			case err == nil:
+				w.counts.Count(metrics.PortTaken)
+				return nil, 0
+			case r == relay.Accepted:
+				w.counts.Count(metrics.NoUpstream)
+				return nil, 0
+			}
 		}
-		return port
+		if attempt > 0 || !r.Full() || !w.evict(r) {
+			w.counts.Count(metrics.NoFlow(r))
+			return nil, 0
+		}
+	}
+	return nil, 0
+}
+
+// evict ends a flow for a newcomer, for whom there is no room for reason r, and reports whether there was one to end.
+func (w *worker) evict(r relay.Reason) bool {
+	f := w.flows.Victim()
+	if f == nil {
+		return false
+	}
+	w.unqueue(f)
+	w.end(f)
+	w.counts.Count(metrics.Evicted(r))
+	return true
+}
+
+// upstream gets the socket that a verified client's flow goes through, nil if another client has taken it since the
+// verdict.
+func (w *worker) upstream(h *handoff.Hello) (*relay.Upstream, error) {
+	if h.Port == nil {
+		return w.service.upstreams.Open(w.service.budget.Used())
 	}
 	if !h.Port.Acquire() {
-		return nil // another client took it since the verdict
+		return nil, nil
 	}
 	w.drain(h.Port)
-	return h.Port
+	return h.Port, nil
 }
 
 // forward queues a slot for f's server, or lets the flow's prelude have it.
 func (w *worker) forward(f *relay.Flow, slot int) {
-	if f.Prelude != nil && f.State == relay.Opening {
-		f.Prelude.Client(w.in.Datagram(slot), w.prelude)
+	d := w.in.Datagram(slot)
+	if f.Prelude != nil && !f.Answered() {
+		f.Prelude.Client(d, w.prelude)
 		w.sendOff(f, w.prelude)
-		w.flows.Touch(f, f.State, w.now)
+		w.flows.KeepAlive(f, w.now)
 		return
-	}
-	if f.Shaking != 0 && hello.IsProtected(w.in.Datagram(slot)) {
-		w.ended(f, relay.Client)
 	}
 	s := int32(slot)
 	w.next[s] = -1
@@ -216,7 +278,10 @@ func (w *worker) forward(f *relay.Flow, slot int) {
 		w.next[f.Pending[1]] = s
 		f.Pending[1] = s
 	}
-	w.flows.Touch(f, after(f.State, w.in.Datagram(slot), relay.Opening), w.now)
+	w.flows.FromClient(f, d, w.now)
+	if f.Shaking {
+		w.shaken(f)
+	}
 }
 
 // unqueue sends what f has pending, because it is about to end.

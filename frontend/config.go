@@ -35,8 +35,11 @@ type Config struct {
 	SecretFile  string        // "": secrets of our own
 	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery
 
-	MaxFlows    int
-	IdleTimeout time.Duration
+	MaxFlows          int
+	FlowsPerSource    int // /32 or /64, and eight times that per /24 or /48; < 0: no limit
+	HalfOpenPerSource int // the same, of those whose handshake is not finished
+	HandshakeTimeout  time.Duration
+	IdleTimeout       time.Duration
 
 	HelloRate        limit.Rate // verified ClientHellos of one source; PerSecond < 0: no limit
 	BackendHelloRate limit.Rate // verified ClientHellos of one service; PerSecond 0: no limit
@@ -69,6 +72,12 @@ const (
 	DefaultMaxFlows = 65536
 	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
 	DefaultIdleTimeout = 5 * time.Minute
+	// DefaultFlowsPerSource and DefaultHalfOpenPerSource: one host needs few; a carrier's NAT needs more and gets them
+	// while there is room (relay.Limits).
+	DefaultFlowsPerSource    = 256
+	DefaultHalfOpenPerSource = 32
+	// DefaultHandshakeTimeout, since the last message of the handshake, is for round trips of 20 s.
+	DefaultHandshakeTimeout = 30 * time.Second
 	// DefaultReceiveBuffer holds some 5000 small datagrams, 25 ms of what one worker can answer: longer than
 	// the scheduler or the garbage collector ever keep it away.
 	DefaultReceiveBuffer = 4 << 20
@@ -76,8 +85,8 @@ const (
 	DefaultMetrics = "127.0.0.1:9477"
 )
 
-// DefaultHelloRate lets one address reconnect at will, and a NAT with a few dozen clients behind it, too.
-var DefaultHelloRate = limit.Rate{PerSecond: 10, Burst: 20}
+// DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
+var DefaultHelloRate = limit.DefaultSource
 
 // complete fills in the defaults and refuses what cannot be.
 func (c *Config) complete() error {
@@ -93,12 +102,17 @@ func (c *Config) complete() error {
 	def(&c.Batch, DefaultBatch)
 	def(&c.HarvestPool, handoff.DefaultPool)
 	def(&c.MaxFlows, DefaultMaxFlows)
+	def(&c.FlowsPerSource, DefaultFlowsPerSource)
+	def(&c.HalfOpenPerSource, DefaultHalfOpenPerSource)
 	def(&c.ReceiveBuffer, DefaultReceiveBuffer)
 	if c.RotateEvery == 0 {
 		c.RotateEvery = DefaultRotateEvery
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = DefaultIdleTimeout
+	}
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
 	}
 	if c.HelloRate.PerSecond == 0 {
 		c.HelloRate = DefaultHelloRate
@@ -131,6 +145,8 @@ func (c *Config) complete() error {
 		return usage("--rotate-every %v: want %v or more, so that no handshake sees two rotations", c.RotateEvery, MinRotateEvery)
 	case c.IdleTimeout < time.Second:
 		return usage("--idle-timeout %v: want 1s or more", c.IdleTimeout)
+	case c.HandshakeTimeout < time.Second:
+		return usage("--handshake-timeout %v: want 1s or more", c.HandshakeTimeout)
 	case c.MaxFlows < 1:
 		return usage("--max-flows %d: want 1 or more", c.MaxFlows)
 	case c.HarvestPool < 1:

@@ -20,19 +20,20 @@ import (
 
 // service is one public address, its workers and the server behind it.
 type service struct {
-	config  *Config
-	listen  netip.AddrPort   // the public address
-	port    uint16           // its port
-	inline  bool             // the server is on this host and keeps the address: workers only answer
-	backend *handoff.Backend // nil inline
-	fit     handoff.Fit      // inline
-	keys    *cookie.Store
-	sources *limit.Table
-	all     limit.Bucket
-	quota   *relay.Quota
-	clock   func() int64 // nanoseconds since the server was made
-	slots   bpf.Slots    // of its pool, where the programs can read them
-	workers []*worker
+	config    *Config
+	listen    netip.AddrPort   // the public address
+	port      uint16           // its port
+	inline    bool             // the server is on this host and keeps the address: workers only answer
+	backend   *handoff.Backend // nil inline
+	fit       handoff.Fit      // inline
+	keys      *cookie.Store
+	hellos    *limit.Hellos
+	budget    *relay.Budget
+	room      relay.Quota // what it has of upstream sockets
+	upstreams *relay.Upstreams
+	clock     func() int64 // nanoseconds since the server was made
+	slots     bpf.Slots    // of its pool, where the programs can read them
+	workers   []*worker
 }
 
 // Server is a guard.
@@ -42,7 +43,8 @@ type Server struct {
 	kernel   *kernel // nil: no XDP
 	services []*service
 	started  time.Time
-	quota    *relay.Quota
+	budget   *relay.Budget
+	ended    int // flows when it stopped
 	running  sync.WaitGroup
 	atWork   chan struct{} // closed when all workers are
 
@@ -73,7 +75,7 @@ func (s *Server) openAll(ctx context.Context) (err error) {
 	if s.secrets, err = openSecrets(&s.config, s.kernel); err != nil {
 		return err
 	}
-	s.quota = relay.NewQuota(s.config.MaxFlows)
+	s.budget = relay.NewBudget(s.config.limits())
 	for _, sv := range s.config.Services {
 		if err := s.openProxy(ctx, sv); err != nil {
 			return err
@@ -84,6 +86,10 @@ func (s *Server) openAll(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	s.clampFlows()
+	for _, v := range s.services {
+		v.fitRoom()
+	}
 	if s.kernel != nil {
 		return s.kernel.attach(s.services)
 	}
@@ -93,7 +99,7 @@ func (s *Server) openAll(ctx context.Context) (err error) {
 func (s *Server) newService(listen netip.AddrPort) *service {
 	v := &service{
 		config: &s.config, listen: listen, port: listen.Port(), keys: &s.secrets.store,
-		sources: limit.NewTable(s.config.HelloRate), quota: s.quota,
+		hellos: limit.NewHellos(s.config.HelloRate, s.config.BackendHelloRate), budget: s.budget,
 		clock: func() int64 { return int64(time.Since(s.started)) },
 	}
 	s.services = append(s.services, v)
@@ -137,6 +143,7 @@ func (s *Server) openProxy(ctx context.Context, sv Service) error {
 		}
 		return err
 	}
+	v.upstreams = relay.NewUpstreams(sv.Backend)
 	return s.employ(v, conns)
 }
 
@@ -294,6 +301,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	s.running.Wait()
+	s.ended = s.budget.Used()
 	s.close()
 	select {
 	case err := <-failed:
@@ -302,6 +310,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 }
+
+// FlowsEnded is how many flows Run ended when it stopped.
+func (s *Server) FlowsEnded() int { return s.ended }
 
 // Started is closed once each worker of Run has its thread, on the CPU and with the priority that it keeps.
 func (s *Server) Started() <-chan struct{} { return s.atWork }

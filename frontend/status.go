@@ -19,6 +19,7 @@ type Status struct {
 	Services      []ServiceStatus              `json:"services"`
 	Secret        SecretStatus                 `json:"secret"`
 	Flows         int                          `json:"flows"`
+	FlowStatus    FlowStatus                   `json:"flow_status"`
 	Packets       map[string]map[string]uint64 `json:"packets"`
 	Received      uint64                       `json:"received"`
 	Overruns      uint64                       `json:"overruns"`
@@ -43,7 +44,7 @@ func (s *Server) Status() Status {
 	t := s.Totals()
 	st := Status{
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true, Secret: s.secrets.status(),
-		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), Flags: s.config.flags(),
+		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.config.flags(),
 	}
 	if s.kernel != nil && !s.closed {
 		var err error
@@ -89,13 +90,13 @@ func (s *Server) Totals() *metrics.Totals {
 }
 
 // Flows is the number of verified flows.
-func (s *Server) Flows() int { return s.quota.Used() }
+func (s *Server) Flows() int { return s.budget.Used() }
 
 // Gauges implements metrics.Source.
 func (s *Server) Gauges() metrics.Gauges {
 	sec := s.secrets.status()
 	g := metrics.Gauges{
-		Flows: s.Flows(), SecretEpoch: sec.Epoch, SecretAge: sec.AgeSeconds,
+		Flows: s.flowStatus().States, FlowLimits: s.budget.Limits().Named(), SecretEpoch: sec.Epoch, SecretAge: sec.AgeSeconds,
 		Rotations: sec.Rotations, RotationFailures: sec.Failures,
 	}
 	for _, v := range s.services {
@@ -113,7 +114,8 @@ func (c *Config) flags() map[string]any {
 	m := map[string]any{
 		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool,
 		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
-		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(),
+		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
+		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.XDP.Answer.String(),

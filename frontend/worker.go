@@ -67,7 +67,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		answers: udpbatch.NewQueue(size), mode: s.mode(size),
 		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size),
-		flows: relay.NewTable(s.quota, s.config.IdleTimeout),
+		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
 	var err error
 	if w.poller, err = udpbatch.NewPoller(256); err != nil {
@@ -89,7 +89,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 
 // close gives back what the worker holds, its socket and its flows included.
 func (w *worker) close() {
-	for f := w.flows.Stalest(); f != nil; f = w.flows.Stalest() {
+	for f := w.flows.Any(); f != nil; f = w.flows.Any() {
 		w.end(f)
 	}
 	w.poller.Close()
@@ -154,36 +154,41 @@ func (w *worker) run(stop <-chan struct{}) error {
 func (w *worker) sweep() {
 	w.swept = w.now
 	w.counts.Overran(w.conn.Overruns())
-	for f := w.flows.Expired(w.now); f != nil; f = w.flows.Expired(w.now) {
+	w.service.fitRoom()
+	silent := w.flows.Sweep(w.now, func(f *relay.Flow, e relay.Expiry) {
 		w.end(f)
-	}
+		w.counts.Count(metrics.Ended(e))
+	})
 	if w.heard {
 		w.heard = false
 		w.service.backend.Heard()
 	}
-	// 3 s: after the client's first two retransmissions (1 s and 2 s, RFC 6347 section 4.2.4.1).
-	if w.flows.Silent(w.now - int64(3*time.Second)) {
+	if silent {
 		w.service.backend.Suspect(handoff.Unanswered)
 	}
 }
 
 // end ends a flow.
 func (w *worker) end(f *relay.Flow) {
-	if w.kernel != nil {
+	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
-	if f.Shaking != 0 {
+	if f.Shaking {
 		w.service.backend.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
 	w.flows.Close(f)
 }
 
-// ended notes that a side has sent its last of f's handshake, or something behind it. Which side is the last depends: in a
-// full handshake the server, when a session is resumed the client.
-func (w *worker) ended(f *relay.Flow, side relay.Side) {
-	if f.Shaking &^= side; f.Shaking == 0 {
-		w.service.backend.Settled(true)
+// shaken tells the back end that f's handshake is over, if it is.
+func (w *worker) shaken(f *relay.Flow) {
+	if f.State == relay.HalfOpen {
+		return
+	}
+	f.Shaking = false
+	w.service.backend.Settled(f.State == relay.Established)
+	if f.State == relay.Established {
+		w.service.hellos.Finished(&f.Client.IP, w.now)
 	}
 }
 
@@ -204,33 +209,39 @@ func (w *worker) fromServer(f *relay.Flow) {
 		if c, ok := hello.HelloVerifyCookie(d); ok {
 			switch w.verify(f, d, c) {
 			case relay.Deliver:
-				w.flows.Touch(f, f.State, w.now)
+				w.flows.KeepAlive(f, w.now)
 				w.queueReturn(i, f)
 			case relay.Swallow:
 				w.counts.Count(metrics.ServerVerify)
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
 				w.service.backend.Suspect(handoff.Refused)
+				w.counts.Count(metrics.Refused)
 				w.end(f) // so that the client's next ClientHello is judged anew
 				return
 			}
 			continue
 		}
-		if f.State == relay.Opening && hello.IsAlert(d) {
+		if !f.Answered() && hello.IsAlert(d) {
 			w.service.backend.Suspect(handoff.Unanswered)
 		}
-		if f.Shaking != 0 && hello.IsProtected(d) {
-			w.ended(f, relay.Server)
-		}
-		w.flows.Touch(f, after(f.State, d, relay.Established), w.now)
+		w.flows.FromServer(f, d, w.now)
 		w.queueReturn(i, f)
+		if f.Shaking {
+			w.shaken(f)
+		}
+	}
+	if old := f.Replaces(); old != nil {
+		w.counts.Count(metrics.Replaced)
+		w.unqueue(old)
+		w.end(old)
 	}
 }
 
 // verify says what becomes of d, a HelloVerifyRequest with cookie c from f's server.
 func (w *worker) verify(f *relay.Flow, d, c []byte) relay.Verdict {
 	switch {
-	case f.State != relay.Opening || f.Prelude == nil && string(c) == string(f.Cookie()):
+	case f.Answered() || f.Prelude == nil && string(c) == string(f.Cookie()):
 		// A late copy, of an answer to the guard's own question or to a ClientHello of the client's.
 		return relay.Swallow
 	case f.Prelude == nil:
@@ -266,18 +277,4 @@ func (w *worker) drain(port *relay.Upstream) {
 	for n := 1; n > 0; w.back.Reset() {
 		n, _ = port.Recv(w.back)
 	}
-}
-
-// after is the state of a flow in state s after datagram d of either side; open is what a datagram that is no
-// alert makes of it.
-func after(s relay.State, d []byte, open relay.State) relay.State {
-	switch {
-	case s != relay.Opening && hello.IsEncryptedAlert(d):
-		return relay.Closing
-	case open == relay.Opening && s == relay.Closing:
-		return relay.Established
-	case open == relay.Opening:
-		return s
-	}
-	return open
 }

@@ -22,7 +22,7 @@ import (
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
 func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
-	c := &Config{Batch: size, MaxFlows: 8, IdleTimeout: time.Minute}
+	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, IdleTimeout: time.Minute}
 	backend, err := handoff.Open(t.Context(), handoff.Config{Server: server.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -30,9 +30,11 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	t.Cleanup(backend.Close)
 	start := time.Now()
 	s := &service{
-		config: c, port: 4433, backend: backend, keys: new(cookie.Store), sources: limit.NewTable(limit.Rate{}),
-		quota: relay.NewQuota(c.MaxFlows), clock: func() int64 { return int64(time.Since(start)) },
+		config: c, port: 4433, backend: backend, keys: new(cookie.Store), hellos: limit.NewHellos(limit.Rate{}, limit.Rate{}),
+		budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
 	}
+	s.upstreams = relay.NewUpstreams(backend.Server())
+	s.fitRoom()
 	s.keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
 	conn, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{ReceiveBuffer: 1 << 20})
 	if err != nil {
@@ -149,7 +151,8 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 		if hello.Parse(d, &h) != hello.OK {
 			t.Fatal("no ClientHello")
 		}
-		f := w.flows.Open(new(udpbatch.Route), port, &h, 0)
+		rank, _ := w.flows.Reserve(new([16]byte))
+		f := w.flows.Open(new(udpbatch.Route), port, &h, rank, 0)
 		f.Prelude = swallowing{}
 		if err := w.poller.Add(port.FD(), f.Event()); err != nil {
 			t.Fatal(err)
@@ -174,15 +177,15 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 		w.back.Reset()
 		came(d[:hello.PutHelloVerify(d, []byte("servers"))])
 		w.fromServer(f)
-		if f.State != relay.Opening {
-			t.Errorf("a batch of %d: the flow is taken for established by what another was told", size)
+		if f.Answered() {
+			t.Errorf("a batch of %d: the flow is taken for answered by what another was told", size)
 		}
 		if n := w.returns.Len(); n != 0 {
 			t.Errorf("a batch of %d: %d datagrams go to the client", size, n)
 		}
 		came(greeting)
 		w.fromServer(f)
-		if f.State != relay.Established || w.returns.Len() != 1 {
+		if !f.Answered() || w.returns.Len() != 1 {
 			t.Errorf("a batch of %d: what the server says then does not go to the client", size)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/demo"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
@@ -68,7 +69,7 @@ In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1
 		Args: cobra.ArbitraryArgs,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
-	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newDemo(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), demo.Command(), newVersion())
 	return root
 }
 

@@ -91,7 +91,10 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
-	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; the least recently used go first")
+	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; a quarter may be half-open, and those go first")
+	fl.IntVar(&c.FlowsPerSource, "flows-per-source", frontend.DefaultFlowsPerSource, "flows of one source, /32 or /64, once half of all are used; a /24 or /48 has 8 times that (0: no limit)")
+	fl.IntVar(&c.HalfOpenPerSource, "half-open-per-source", frontend.DefaultHalfOpenPerSource, "... of those whose handshake is not finished")
+	fl.DurationVar(&c.HandshakeTimeout, "handshake-timeout", frontend.DefaultHandshakeTimeout, "an unfinished handshake ends after this time without a message of it")
 	fl.DurationVar(&c.IdleTimeout, "idle-timeout", frontend.DefaultIdleTimeout, "a silent flow ends after this")
 	fl.Float64Var(&c.HelloRate.PerSecond, "hello-rate", frontend.DefaultHelloRate.PerSecond, "verified ClientHellos a second from one source, /32 or /64 (0: no limit)")
 	fl.IntVar(&c.HelloRate.Burst, "hello-burst", frontend.DefaultHelloRate.Burst, "... and how many at once")
@@ -155,7 +158,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 			_ = server.Reload() // logged and counted; the old secret stays
 		case err := <-done:
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
-			f.config.Log.Info("stopped", "flows_ended", server.Flows())
+			f.config.Log.Info("stopped", "flows_ended", server.FlowsEnded())
 			return err
 		}
 	}
@@ -234,6 +237,11 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 			return err
 		}
 		f.config.Protect = append(f.config.Protect, a)
+	}
+	for _, n := range []*int{&f.config.FlowsPerSource, &f.config.HalfOpenPerSource} {
+		if *n <= 0 {
+			*n = -1
+		}
 	}
 	if f.config.HelloRate.PerSecond <= 0 {
 		f.config.HelloRate.PerSecond = -1

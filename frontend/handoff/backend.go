@@ -44,7 +44,8 @@ type Backend struct {
 	kind    atomic.Uint32
 	mapped  atomic.Bool // native modes: the server sees v4-mapped addresses
 	up      atomic.Bool
-	full    atomic.Bool // harvest: enough cookies are known
+	full    atomic.Bool  // harvest: enough cookies are known
+	bounded atomic.Int32 // harvest: ports that the server gives cookies to, and no more; 0: no bound was seen
 	harvest atomic.Uint64
 	traits  atomic.Pointer[Traits]
 	suspect chan struct{}
@@ -199,6 +200,18 @@ func (b *Backend) Mode() Mode { return Mode(b.kind.Load()) }
 
 // CookieLength is that of the server's own cookies, in bytes.
 func (b *Backend) CookieLength() int { return b.traits.Load().CookieLength }
+
+// MaxFlows is how many flows the back end has sockets for at a time, in the mode of the moment; 0: as many as are opened. Those
+// in reserve are not for flows: a handshake finds a free one soon.
+func (b *Backend) MaxFlows() int {
+	switch m := b.Mode(); {
+	case m != Harvest && !m.Native():
+		return 0
+	case m == Harvest && b.bounded.Load() > 0:
+		return int(b.bounded.Load())
+	}
+	return b.config.Pool
+}
 
 // Server is its address.
 func (b *Backend) Server() netip.AddrPort { return b.config.Server }

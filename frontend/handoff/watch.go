@@ -203,6 +203,7 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 	}
 	bounded := b.pool.most > 0
 	b.full.Store(b.pool.fill(ctx))
+	b.bounded.Store(int32(b.pool.most))
 	if !bounded && b.pool.most > 0 {
 		b.config.Log.Warn("back end gives cookies to so many sockets and no more: a guessed cookie is right once in as many tries",
 			"backend", b.config.Server, "sockets", b.pool.most, "asked for", b.pool.size)

@@ -10,7 +10,8 @@ type Source interface {
 
 // Gauges are the values that are no packet counts.
 type Gauges struct {
-	Flows                       int
+	Flows                       map[string]int // by state
+	FlowLimits                  map[string]int // by what they bound; 0: none
 	SecretEpoch                 uint8
 	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
@@ -38,7 +39,9 @@ var (
 	packetsDesc  = desc("packets_total", "Datagrams by what happened to them in each stage.", "stage", "outcome", "reason")
 	fillDesc     = desc("batch_fill", "Datagrams received per system call.")
 	overrunsDesc = desc("receive_overruns_total", "Datagrams that the kernel dropped because a worker's socket buffer was full.")
-	flowsDesc    = desc("flows", "Verified flows at the moment.")
+	flowsDesc    = desc("flows", "Verified flows at the moment, by state.", "state")
+	endedDesc    = desc("flows_ended_total", "Flows that ended, by how.", "outcome", "reason")
+	limitDesc    = desc("flow_limit", "Most flows that there may be, by what is bounded (0: no limit).", "budget")
 	epochDesc    = desc("secret_epoch", "Epoch byte of the cookie secret in force.")
 	ageDesc      = desc("secret_age_seconds", "Time since the cookie secret came into force.")
 	rotateDesc   = desc("secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
@@ -51,7 +54,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{packetsDesc, fillDesc, overrunsDesc, flowsDesc, epochDesc, ageDesc,
+	for _, d := range []*prometheus.Desc{packetsDesc, fillDesc, overrunsDesc, flowsDesc, endedDesc, limitDesc, epochDesc, ageDesc,
 		rotateDesc, handoffDesc, upDesc, readyDesc, knownDesc, harvestsDesc} {
 		ch <- d
 	}
@@ -67,7 +70,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	t, g := c.source.Totals(), c.source.Gauges()
 	for e, n := range t.Events {
-		if l := Labels[e]; l.Stage != "" {
+		switch l := Labels[e]; l.Stage {
+		case "":
+		case FlowStage:
+			counter(endedDesc, n, l.Outcome, l.Reason)
+		default:
 			counter(packetsDesc, n, l.Stage, l.Outcome, l.Reason)
 		}
 	}
@@ -79,7 +86,12 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstHistogram(fillDesc, receives, float64(t.Received), buckets)
 	counter(overrunsDesc, t.Overruns)
-	gauge(flowsDesc, float64(g.Flows))
+	for state, n := range g.Flows {
+		gauge(flowsDesc, float64(n), state)
+	}
+	for budget, n := range g.FlowLimits {
+		gauge(limitDesc, float64(n), budget)
+	}
 	gauge(epochDesc, float64(g.SecretEpoch))
 	gauge(ageDesc, g.SecretAge)
 	counter(rotateDesc, g.Rotations, "done")

@@ -79,12 +79,31 @@ func (c *Counters) AddTo(t *Totals) {
 	t.Overruns += c.shared.over.Load()
 }
 
+// Ended counts the flows that ended by how: "outcome" or "outcome/reason", without the zeros.
+func (t *Totals) Ended() map[string]uint64 {
+	m := make(map[string]uint64)
+	for e, n := range t.Events {
+		if l := Labels[e]; l.Stage == FlowStage && n > 0 {
+			m[l.key()] += n
+		}
+	}
+	return m
+}
+
+// key names an outcome within its stage.
+func (l Label) key() string {
+	if l.Reason == "" {
+		return l.Outcome
+	}
+	return l.Outcome + "/" + l.Reason
+}
+
 // Packets groups the events as stage -> "outcome" or "outcome/reason" -> count, without the zeros.
 func (t *Totals) Packets() map[string]map[string]uint64 {
 	m := make(map[string]map[string]uint64)
 	for e, n := range t.Events {
 		l := Labels[e]
-		if l.Stage == "" {
+		if l.Stage == "" || l.Stage == FlowStage {
 			continue
 		}
 		if m[l.Stage] == nil {
@@ -93,11 +112,7 @@ func (t *Totals) Packets() map[string]map[string]uint64 {
 		if n == 0 {
 			continue
 		}
-		key := l.Outcome
-		if l.Reason != "" {
-			key += "/" + l.Reason
-		}
-		m[l.Stage][key] += n
+		m[l.Stage][l.key()] += n
 	}
 	return m
 }

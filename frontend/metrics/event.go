@@ -5,7 +5,10 @@
 // operations and publishes once per batch; readers see the published values.
 package metrics
 
-import "github.com/dtlsguard/dtlsguard/frontend/hello"
+import (
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+)
 
 // Event is one outcome of one stage.
 type Event uint8
@@ -20,13 +23,18 @@ const (
 	NoCookie                 // a ClientHello that no cookie is known for at the moment (harvest)
 	SourceRate               // a verified ClientHello over its source's rate
 	ServiceRate              // a verified ClientHello over the service's rate
-	NoPort                   // a verified ClientHello whose port was taken or could not be opened
-	NoFlow                   // a verified ClientHello when --max-flows is reached and nothing can go
+	PortTaken                // a verified ClientHello whose upstream socket another client took since
+	NoUpstream               // a verified ClientHello for which no upstream socket could be opened
 	TooShort                 // a ClientHello shorter than its answer
 	droppedBase              // dropped for a reason of package hello: droppedBase + reason
+)
+
+const (
+	// refusedBase: a verified ClientHello that gets no flow, refusedBase + reason of package relay.
+	refusedBase = droppedBase + Event(hello.ReasonLen)
 
 	// Answer stage: a HelloVerifyRequest goes out.
-	AnswerSent Event = iota + Event(hello.ReasonLen) - 1
+	AnswerSent Event = iota + refusedBase + Event(relay.ReasonLen) - 1
 	AnswerFailed
 
 	// Forward stage: a client's datagram goes to the server.
@@ -42,9 +50,27 @@ const (
 	ReturnSent
 	ReturnFailed
 
-	// EventLen is the number of events.
-	EventLen
+	// Flow stage: a flow ends. It counts flows, not datagrams.
+	Replaced  // by the client's next handshake
+	Refused   // by a HelloVerifyRequest: the server does not take the cookie
+	endedBase // when its time is over: endedBase + expiry of package relay
 )
+
+const (
+	evictedBase = endedBase + Event(relay.ExpiryLen) // for a newcomer: evictedBase + reason of package relay
+
+	// EventLen is the number of events.
+	EventLen = evictedBase + Event(relay.ReasonLen)
+)
+
+// NoFlow is the client-stage event of a verified ClientHello that is refused a flow for reason r.
+func NoFlow(r relay.Reason) Event { return refusedBase + Event(r) }
+
+// Ended is the flow-stage event of a flow whose time is over.
+func Ended(e relay.Expiry) Event { return endedBase + Event(e) }
+
+// Evicted is the flow-stage event of a flow that ends for a newcomer that would else be refused for reason r.
+func Evicted(r relay.Reason) Event { return evictedBase + Event(r) }
 
 // Dropped is the client-stage event of a datagram dropped for reason r, which is not hello.OK.
 func Dropped(r hello.Reason) Event { return droppedBase + Event(r) }
@@ -52,7 +78,10 @@ func Dropped(r hello.Reason) Event { return droppedBase + Event(r) }
 // Label is an event's place in dtlsguard_packets_total.
 type Label struct{ Stage, Outcome, Reason string }
 
-// Labels are the labels of all events; the one without a stage never happens.
+// FlowStage is the stage of events that count flows. They are in dtlsguard_flows_ended_total.
+const FlowStage = "flow"
+
+// Labels are the labels of all events; those without a stage never happen.
 var Labels = func() (l [EventLen]Label) {
 	l[Answered] = Label{"client", "answered", ""}
 	l[WrongCookie] = Label{"client", "answered", "wrong-cookie"}
@@ -60,13 +89,24 @@ var Labels = func() (l [EventLen]Label) {
 	l[Relayed] = Label{"client", "relayed", ""}
 	for e, reason := range map[Event]string{
 		NoCookie: "no-cookie-known", SourceRate: "source-rate", ServiceRate: "service-rate",
-		NoPort: "no-port", NoFlow: "max-flows", TooShort: "too-short",
+		PortTaken: "port-taken", NoUpstream: "no-upstream", TooShort: "too-short",
 	} {
 		l[e] = Label{"client", "dropped", reason}
 	}
 	for r := hello.OK + 1; r < hello.ReasonLen; r++ {
 		l[Dropped(r)] = Label{"client", "dropped", r.String()}
 	}
+	for r := relay.Accepted + 1; r < relay.ReasonLen; r++ {
+		l[NoFlow(r)] = Label{"client", "dropped", r.String()}
+		if r.Full() {
+			l[Evicted(r)] = Label{FlowStage, "evicted", r.String()}
+		}
+	}
+	for e := range relay.ExpiryLen {
+		l[Ended(e)] = Label{FlowStage, "expired", e.String()}
+	}
+	l[Replaced] = Label{FlowStage, "replaced", ""}
+	l[Refused] = Label{FlowStage, "refused", ""}
 	l[AnswerSent] = Label{"answer", "sent", ""}
 	l[AnswerFailed] = Label{"answer", "failed", ""}
 	l[ForwardSent] = Label{"forward", "sent", ""}

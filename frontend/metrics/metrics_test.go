@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 // The constants of the dropped reasons and of the stages behind them must not overlap.
@@ -13,7 +14,11 @@ func TestEventsHaveLabelsOfTheirOwn(t *testing.T) {
 	seen := make(map[Label]Event)
 	for e, l := range Labels {
 		if l.Stage == "" {
-			if Event(e) != Dropped(hello.OK) {
+			none := Event(e) == Dropped(hello.OK) || Event(e) == NoFlow(relay.Accepted)
+			for r := range relay.ReasonLen {
+				none = none || Event(e) == Evicted(r) && !r.Full()
+			}
+			if !none {
 				t.Errorf("event %d has no label", e)
 			}
 			continue
@@ -23,8 +28,8 @@ func TestEventsHaveLabelsOfTheirOwn(t *testing.T) {
 		}
 		seen[l] = Event(e)
 	}
-	if AnswerSent != Dropped(hello.ReasonLen-1)+1 {
-		t.Errorf("answer stage starts at %d, the reasons end at %d", AnswerSent, Dropped(hello.ReasonLen-1))
+	if AnswerSent != NoFlow(relay.ReasonLen-1)+1 || NoFlow(0) != Dropped(hello.ReasonLen-1)+1 {
+		t.Errorf("answer stage starts at %d, the reasons end at %d", AnswerSent, NoFlow(relay.ReasonLen-1))
 	}
 }
 
@@ -66,7 +71,7 @@ type fixed struct{ t Totals }
 
 func (f *fixed) Totals() *Totals { return &f.t }
 func (f *fixed) Gauges() Gauges {
-	return Gauges{Flows: 7, Backends: []Backend{{Server: "192.0.2.1:1", Handoff: "trust", Up: true}}}
+	return Gauges{Flows: map[string]int{"half-open": 7}, Backends: []Backend{{Server: "192.0.2.1:1", Handoff: "trust", Up: true}}}
 }
 
 func TestCollectorIsWellFormed(t *testing.T) {
@@ -75,7 +80,20 @@ func TestCollectorIsWellFormed(t *testing.T) {
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
 	}
-	if n := testutil.CollectAndCount(c, "dtlsguard_packets_total"); n != int(EventLen)-1 {
-		t.Errorf("%d packet counters, want %d", n, EventLen-1)
+	packets, flows := 0, 0
+	for _, l := range Labels {
+		switch l.Stage {
+		case "":
+		case FlowStage:
+			flows++
+		default:
+			packets++
+		}
+	}
+	if n := testutil.CollectAndCount(c, "dtlsguard_packets_total"); n != packets {
+		t.Errorf("%d packet counters, want %d", n, packets)
+	}
+	if n := testutil.CollectAndCount(c, "dtlsguard_flows_ended_total"); n != flows {
+		t.Errorf("%d counters of flows, want %d", n, flows)
 	}
 }

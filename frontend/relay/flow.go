@@ -7,43 +7,21 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// State is how far an association has come. Each has its own idle time and its own list, least recently used
-// last, so that the cheap ones can go first when room is needed.
-type State uint8
-
-// The states of a flow.
-const (
-	// Opening: a verified ClientHello was forwarded, the server has not taken it up yet.
-	Opening State = iota
-	// Established: the server answered the handshake.
-	Established
-	// Closing: one side sent an encrypted alert and nothing but alerts since; most likely a close_notify.
-	Closing
-	stateLen
-)
-
-// Side is one or both of a flow's ends.
-type Side uint8
-
-// The sides.
-const (
-	Server Side = 1 << iota
-	Client
-)
-
-// Flow is one client's association.
+// Flow is one client's association. While its client begins another one, there are two: see Rival.
 type Flow struct {
 	Client udpbatch.Endpoint
 	Route  udpbatch.Route // the way back to the client
 	Port   *Upstream
 	State  State
 
-	Prelude Prelude // what becomes of datagrams while Opening; nil: they pass
+	Prelude Prelude // what becomes of datagrams until the server answers; nil: they pass
 
-	Shaking Side // who has not come to the end of the handshake yet
+	Shaking bool // nobody was told how the handshake ended
 
-	Born    int64 // time of the ClientHello
-	noticed bool  // Silent reported it
+	Born     int64 // time of the ClientHello
+	progress progress
+	rank     uint8 // of the list that it is in while half-open
+	noticed  bool  // Sweep reported the server's silence
 
 	random [32]byte
 	cookie [hello.MaxCookie]byte
@@ -51,8 +29,10 @@ type Flow struct {
 
 	id         int32
 	generation int32
-	used       int64
+	used       int64 // time of the last datagram; while half-open, of the last of the handshake
 	prev, next *Flow
+	rival      *Flow // the newer flow of the same client
+	older      *Flow // the flow that this one is the rival of
 
 	// Pending links the slots of a batch that wait to be sent to the server: first and last slot, -1 if none.
 	Pending [2]int32
@@ -60,6 +40,24 @@ type Flow struct {
 
 // Event names the flow to a Poller; Table.At finds it again.
 func (f *Flow) Event() udpbatch.Event { return udpbatch.Event{A: f.id, B: f.generation} }
+
+// Answered reports whether the server took the client's ClientHello.
+func (f *Flow) Answered() bool { return f.progress&answered != 0 }
+
+// Rival is the flow that f's client has begun since, from the same address and port; nil if there is none. Both live until the
+// handshake of the new one is proved: until then its ClientHello may have been somebody else's (RFC 6347 section 4.2.8).
+func (f *Flow) Rival() *Flow { return f.rival }
+
+// Replaces is the older flow whose place f now takes, nil if there is none, or its time has not come.
+func (f *Flow) Replaces() *Flow {
+	if f.progress&proved == 0 {
+		return nil
+	}
+	return f.older
+}
+
+// Alone reports whether f's client has no other flow.
+func (f *Flow) Alone() bool { return f.rival == nil && f.older == nil }
 
 // Repeats reports whether h is a retransmission of the ClientHello that opened f. With a prelude it may carry another
 // cookie, the server's: its random, which nobody but the client's peer has seen, is enough.
@@ -74,27 +72,4 @@ func (f *Flow) Cookie() []byte { return f.cookie[:f.length] }
 func (f *Flow) remember(h *hello.ClientHello) {
 	f.random = *h.Random
 	f.length = uint8(copy(f.cookie[:], h.Cookie))
-}
-
-// list is a doubly linked list of flows with a sentinel; new ones in front.
-type list struct{ head Flow }
-
-func (l *list) init() { l.head.prev, l.head.next = &l.head, &l.head }
-
-func (l *list) front(f *Flow) {
-	f.prev, f.next = &l.head, l.head.next
-	f.prev.next, f.next.prev = f, f
-}
-
-func (f *Flow) unlink() {
-	f.prev.next, f.next.prev = f.next, f.prev
-	f.prev, f.next = nil, nil
-}
-
-// last is the least recently used flow, nil if there is none.
-func (l *list) last() *Flow {
-	if l.head.prev == &l.head {
-		return nil
-	}
-	return l.head.prev
 }

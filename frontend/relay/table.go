@@ -2,54 +2,38 @@ package relay
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Idle times of the states that have no flag.
-const (
-	// openingIdle is how long a server may take to a verified ClientHello: RFC 6347 section 4.2.4.1 has the
-	// client's timer start at 1 s and double, so 30 s sees five retransmissions.
-	openingIdle = 30 * time.Second
-	// closingIdle leaves time for the other side's close_notify and its retransmission.
-	closingIdle = 10 * time.Second
-)
-
-// Quota bounds the flows of several tables together.
-type Quota struct {
-	max  int64
-	used atomic.Int64
-}
-
-// NewQuota allows max flows.
-func NewQuota(maxFlows int) *Quota { return &Quota{max: int64(maxFlows)} }
-
-// Used is the number of flows at the moment.
-func (q *Quota) Used() int { return int(q.used.Load()) }
-
 // Table finds a worker's flows by client and by event.
 type Table struct {
-	quota  *Quota
-	idle   [stateLen]int64
-	byID   []*Flow
-	spare  []int32
-	byAddr map[udpbatch.Endpoint]*Flow
-	lists  [stateLen]list
+	budget   *Budget
+	room     *Quota
+	timeouts Timeouts
+	byID     []*Flow
+	spare    []int32
+	byAddr   map[udpbatch.Endpoint]*Flow // the older one of two
+	halfOpen [ranks]list
+	lists    [stateLen]list // of the other states, least recently used last
+	counts   [stateLen]atomic.Int64
 }
 
-// NewTable makes an empty table whose flows count against quota and end after idle without a datagram.
-func NewTable(quota *Quota, idle time.Duration) *Table {
-	t := &Table{quota: quota, byAddr: make(map[udpbatch.Endpoint]*Flow)}
-	t.idle = [stateLen]int64{Opening: int64(min(idle, openingIdle)), Established: int64(idle), Closing: int64(min(idle, closingIdle))}
+// NewTable makes an empty table whose flows count against budget, which tables share, and against room, what their
+// service has of upstream sockets.
+func NewTable(budget *Budget, room *Quota, timeouts Timeouts) *Table {
+	t := &Table{budget: budget, room: room, timeouts: timeouts, byAddr: make(map[udpbatch.Endpoint]*Flow)}
+	for i := range t.halfOpen {
+		t.halfOpen[i].init()
+	}
 	for i := range t.lists {
 		t.lists[i].init()
 	}
 	return t
 }
 
-// Lookup finds the flow of a client, nil if it has none.
+// Lookup finds the flow of a client, nil if it has none: the older one, if it has two.
 func (t *Table) Lookup(client udpbatch.Endpoint) *Flow { return t.byAddr[client] }
 
 // At finds the flow that e was made by, nil if it has ended since.
@@ -60,13 +44,15 @@ func (t *Table) At(e udpbatch.Event) *Flow {
 	return nil
 }
 
-// Full reports whether a new flow needs an old one to go.
-func (t *Table) Full() bool { return t.quota.used.Load() >= t.quota.max }
-
-// Stalest is the flow to end when room is needed: one that is closing, else one that never got an answer,
-// else the one that was silent longest. nil if the table is empty.
-func (t *Table) Stalest() *Flow {
-	for _, s := range [...]State{Closing, Opening, Established} {
+// Victim is the flow to end when room is needed: half-open, the oldest of those whose source has most; else closing;
+// else idle, the one that was silent longest. nil if there is none: no newcomer ends an established flow that is in use.
+func (t *Table) Victim() *Flow {
+	for i := ranks - 1; i >= 0; i-- {
+		if f := t.halfOpen[i].last(); f != nil {
+			return f
+		}
+	}
+	for _, s := range [...]State{Over, Closing, Idle} {
 		if f := t.lists[s].last(); f != nil {
 			return f
 		}
@@ -74,9 +60,15 @@ func (t *Table) Stalest() *Flow {
 	return nil
 }
 
-// Open starts a flow for the client at the other end of route, whose ClientHello h was verified, through port.
-// The client must have none.
-func (t *Table) Open(route *udpbatch.Route, port *Upstream, h *hello.ClientHello, now int64) *Flow {
+// Reserve counts a flow of a client at ip in, for Open, or says why it cannot be.
+func (t *Table) Reserve(ip *[16]byte) (rank int, r Reason) { return t.budget.enter(ip, t.room) }
+
+// Return gives back what was reserved.
+func (t *Table) Return(ip *[16]byte) { t.budget.leave(ip, t.room, true) }
+
+// Open starts a flow of the rank that was reserved, for the client at the other end of route, whose ClientHello h was
+// verified, through port. If the client has a flow, which must have no rival, the new one becomes its rival.
+func (t *Table) Open(route *udpbatch.Route, port *Upstream, h *hello.ClientHello, rank int, now int64) *Flow {
 	var f *Flow
 	if n := len(t.spare); n > 0 {
 		f = t.byID[t.spare[n-1]]
@@ -86,56 +78,117 @@ func (t *Table) Open(route *udpbatch.Route, port *Upstream, h *hello.ClientHello
 		t.byID = append(t.byID, f)
 	}
 	*f = Flow{
-		Client: route.Peer(), Route: *route, Port: port, State: Opening, Born: now,
+		Client: route.Peer(), Route: *route, Port: port, State: HalfOpen, Born: now, rank: uint8(rank), Shaking: true,
 		id: f.id, generation: f.generation, used: now, Pending: [2]int32{-1, -1},
 	}
 	f.remember(h)
-	t.byAddr[f.Client] = f
-	t.lists[Opening].front(f)
-	t.quota.used.Add(1)
+	if old := t.byAddr[f.Client]; old != nil {
+		f.older, old.rival = old, f
+	} else {
+		t.byAddr[f.Client] = f
+	}
+	t.counts[HalfOpen].Add(1)
+	t.list(f).front(f)
 	return f
 }
 
-// Close ends a flow and releases its port. f must not be used afterwards.
+// Close ends a flow and releases its port. f must not be used afterwards. Its rival, if there is one, is the client's flow
+// from then on.
 func (t *Table) Close(f *Flow) {
-	delete(t.byAddr, f.Client)
+	switch {
+	case f.older != nil:
+		f.older.rival = nil
+	case f.rival != nil:
+		f.rival.older = nil
+		t.byAddr[f.Client] = f.rival
+	default:
+		delete(t.byAddr, f.Client)
+	}
+	f.older, f.rival = nil, nil
 	f.unlink()
 	f.generation++ // events under way find nothing
 	f.Port.Release()
 	f.Port = nil
 	t.spare = append(t.spare, f.id)
-	t.quota.used.Add(-1)
+	t.counts[f.State].Add(-1)
+	t.budget.leave(&f.Client.IP, t.room, f.State == HalfOpen)
 }
 
-// Touch notes that a datagram of f passed, and that it is now in state s.
-func (t *Table) Touch(f *Flow, s State, now int64) {
-	f.used, f.State = now, s
+// FromClient notes that datagram d of f's client goes to f's server.
+func (t *Table) FromClient(f *Flow, d []byte, now int64) {
+	switch {
+	case f.State == HalfOpen:
+		t.step(f, clientSigns(d), now)
+	case f.rival == nil: // else d may be the rival's, and f ends when its server is silent, too
+		t.use(f, now)
+	}
+}
+
+// FromServer notes that datagram d of f's server goes to f's client.
+func (t *Table) FromServer(f *Flow, d []byte, now int64) {
+	if f.progress&proved != 0 && f.State != Closing && len(d) > 0 && d[0] != typeAlert {
+		t.use(f, now)
+		return
+	}
+	t.step(f, serverSigns(d), now)
+}
+
+// KeepAlive notes a message of f's handshake that changes nothing.
+func (t *Table) KeepAlive(f *Flow, now int64) {
+	f.used = now
+	t.move(f, f.State)
+}
+
+// use notes that a datagram of f, which is not half-open, passed.
+func (t *Table) use(f *Flow, now int64) {
+	f.used = now
+	s := f.State
+	if s == Idle {
+		s = Established
+	}
+	t.move(f, s)
+}
+
+func (t *Table) step(f *Flow, signs Signs, now int64) {
+	s, p := step(f.State, f.progress, signs)
+	f.progress = p
+	if s != HalfOpen || signs&^ClientAlert != 0 {
+		f.used = now
+		t.move(f, s)
+	}
+}
+
+// move makes f the most recently used flow of state s.
+func (t *Table) move(f *Flow, s State) {
+	if f.State != s {
+		t.counts[f.State].Add(-1)
+		t.counts[s].Add(1)
+		if f.State == HalfOpen {
+			t.budget.finish(&f.Client.IP, t.room)
+		}
+	}
 	f.unlink()
-	t.lists[s].front(f)
+	f.State = s
+	t.list(f).front(f)
 }
 
-// Expired is a flow whose idle time is over, nil if there is none.
-func (t *Table) Expired(now int64) *Flow {
-	for s := range t.lists {
-		if f := t.lists[s].last(); f != nil && now-f.used > t.idle[s] {
-			return f
-		}
+func (t *Table) list(f *Flow) *list {
+	if f.State == HalfOpen {
+		return &t.halfOpen[f.rank]
 	}
-	return nil
+	return &t.lists[f.State]
 }
 
-// Silent marks the flows born before the given time that the server said nothing to, and reports whether
-// there was a new one.
-func (t *Table) Silent(before int64) bool {
-	found := false
-	l := &t.lists[Opening]
-	for f := l.head.prev; f != &l.head; f = f.prev {
-		if f.Born < before && !f.noticed {
-			f.noticed, found = true, true
-		}
+// Any is some flow, nil if the table is empty.
+func (t *Table) Any() *Flow {
+	if f := t.Victim(); f != nil {
+		return f
 	}
-	return found
+	return t.lists[Established].last()
 }
 
-// Len is the number of flows.
+// Len is the number of clients that have a flow.
 func (t *Table) Len() int { return len(t.byAddr) }
+
+// Count is the number of flows in a state. It may be called from anywhere.
+func (t *Table) Count(s State) int { return int(t.counts[s].Load()) }

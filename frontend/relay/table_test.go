@@ -12,54 +12,80 @@ import (
 
 const second = int64(time.Second)
 
-// client opens flows from clients that are as real as loopback: their routes come from datagrams received.
+// usual are the timeouts of the tests.
+var usual = Timeouts{Handshake: 30 * time.Second, Idle: 300 * time.Second}
+
+// clients opens flows for clients that need no sockets.
 type clients struct {
 	t     *testing.T
-	conn  *udpbatch.Conn
-	batch *udpbatch.Batch
+	room  *Quota
 	table *Table
+	next  uint32
 }
 
-func newClients(t *testing.T, quota *Quota, idle time.Duration) *clients {
-	conn, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{})
-	if err != nil {
-		t.Fatal(err)
+func newClients(t *testing.T, l Limits) *clients {
+	room := new(Quota)
+	room.SetMax(l.Flows)
+	return &clients{t: t, room: room, table: NewTable(NewBudget(l), room, usual)}
+}
+
+// stranger is an address that no other client has, in a prefix of its own.
+func (c *clients) stranger() netip.AddrPort {
+	c.next++
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(c.next >> 8), byte(c.next), 1}), 1)
+}
+
+// try opens a flow, or returns why it cannot.
+func (c *clients) try(from netip.AddrPort, now int64) (*Flow, Reason) {
+	c.t.Helper()
+	route := udpbatch.NewRoute(from)
+	ip := route.Peer().IP
+	rank, r := c.table.Reserve(&ip)
+	if r != Accepted {
+		return nil, r
 	}
-	batch, err := udpbatch.NewBatch(1)
-	if err != nil {
-		t.Fatal(err)
+	h := hello.ClientHello{Random: &[32]byte{1}, Cookie: []byte("cookie")}
+	return c.table.Open(&route, &Upstream{taken: new(atomic.Uint32)}, &h, rank, now), r
+}
+
+func (c *clients) openFrom(from netip.AddrPort, now int64) *Flow {
+	c.t.Helper()
+	f, r := c.try(from, now)
+	if f == nil {
+		c.t.Fatalf("no flow: %v", r)
 	}
-	t.Cleanup(func() { conn.Close(); batch.Close() })
-	return &clients{t, conn, batch, NewTable(quota, idle)}
+	return f
 }
 
 func (c *clients) open(now int64) *Flow {
 	c.t.Helper()
-	from, err := udpbatch.Dial(c.conn.Local())
-	if err != nil {
-		c.t.Fatal(err)
+	return c.openFrom(c.stranger(), now)
+}
+
+// establish has f finish its handshake.
+func (c *clients) establish(f *Flow, now int64) *Flow {
+	c.t.Helper()
+	c.table.FromServer(f, flight, now)
+	c.table.FromClient(f, join(keyExchange, change, sealed), now)
+	c.table.FromServer(f, join(change, sealed), now)
+	if f.State != Established {
+		c.t.Fatalf("a flow is %v after its handshake", f.State)
 	}
-	c.t.Cleanup(func() { from.Close() })
-	q := udpbatch.NewQueue(1)
-	q.Add([]byte("x"), nil)
-	if _, err := from.Send(q); err != nil {
-		c.t.Fatal(err)
-	}
-	for c.batch.Reset(); c.batch.Len() == 0; {
-		if _, err := c.conn.Recv(c.batch); err != nil {
-			c.t.Fatal(err)
-		}
-	}
-	port, err := OpenUpstream(c.conn.Local(), nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	h := hello.ClientHello{Random: &[32]byte{1}, Cookie: []byte("cookie")}
-	return c.table.Open(c.batch.Route(0), port, &h, now)
+	return f
+}
+
+// swept are the flows that end at a time, and how.
+func (c *clients) swept(now int64) map[*Flow]Expiry {
+	m := make(map[*Flow]Expiry)
+	c.table.Sweep(now, func(f *Flow, e Expiry) {
+		m[f] = e
+		c.table.Close(f)
+	})
+	return m
 }
 
 func TestFlowsAreFoundUntilClosed(t *testing.T) {
-	c := newClients(t, NewQuota(10), time.Minute)
+	c := newClients(t, Limits{Flows: 10})
 	a, b := c.open(0), c.open(0)
 	at := a.Event()
 	if c.table.Lookup(a.Client) != a || c.table.Lookup(b.Client) != b || c.table.At(at) != a {
@@ -81,73 +107,278 @@ func TestFlowsAreFoundUntilClosed(t *testing.T) {
 }
 
 func TestStatesExpireAfterTheirOwnTime(t *testing.T) {
-	c := newClients(t, NewQuota(10), time.Minute)
-	opening, established, closing := c.open(0), c.open(0), c.open(0)
-	c.table.Touch(established, Established, 0)
-	c.table.Touch(closing, Closing, 0)
-	expired := func(now int64) map[*Flow]bool {
-		m := make(map[*Flow]bool)
-		for f := c.table.Expired(now); f != nil; f = c.table.Expired(now) {
-			m[f] = true
-			c.table.Close(f)
+	c := newClients(t, Limits{Flows: 100})
+	silent, slow, busy, refused := c.open(0), c.open(0), c.open(0), c.open(0)
+	established, closing := c.establish(c.open(0), 0), c.establish(c.open(0), 0)
+	c.table.FromServer(slow, flight, 0)
+	c.table.FromServer(busy, flight, 0)
+	c.table.FromServer(refused, fatal, 0)
+	c.table.FromServer(closing, alert, 0)
+	want := map[int64]map[*Flow]Expiry{
+		0: {refused: HandshakeOver}, 10: {}, 11: {silent: HandshakeLate, closing: ClosedLong},
+		30: {}, 31: {slow: HandshakeLate}, 120: {}, 121: {busy: HandshakeLate}, 300: {}, 301: {established: IdleLong},
+	}
+	for s := int64(0); s <= 301; s++ {
+		if s < 121 {
+			c.table.FromClient(busy, keyExchange, s*second)
 		}
-		return m
+		got := c.swept(s * second)
+		if len(got) != len(want[s]) {
+			t.Errorf("at %d s %d flows end, want %d", s, len(got), len(want[s]))
+		}
+		for f, e := range want[s] {
+			if got[f] != e {
+				t.Errorf("at %d s a flow ends as %v, want %v", s, got[f], e)
+			}
+		}
 	}
-	if m := expired(10 * second); len(m) != 0 {
-		t.Errorf("%d flows expired at 10s", len(m))
-	}
-	if m := expired(11 * second); len(m) != 1 || !m[closing] {
-		t.Errorf("at 11s: %v", m)
-	}
-	if m := expired(31 * second); len(m) != 1 || !m[opening] {
-		t.Errorf("at 31s: %v", m)
-	}
-	c.table.Touch(established, Established, 50*second)
-	if m := expired(110 * second); len(m) != 0 {
-		t.Errorf("expired although touched: %v", m)
-	}
-	if m := expired(111 * second); !m[established] {
-		t.Errorf("at 111s: %v", m)
+	if c.table.budget.Used() != 0 || c.table.budget.all.HalfOpen() != 0 || c.room.Used() != 0 {
+		t.Error("flows that ended still count")
 	}
 }
 
-func TestStalestGoesFirst(t *testing.T) {
-	quota := NewQuota(4)
-	c := newClients(t, quota, time.Minute)
-	old, young, opening, closing := c.open(0), c.open(1), c.open(2), c.open(3)
-	c.table.Touch(old, Established, 4)
-	c.table.Touch(young, Established, 5)
-	c.table.Touch(closing, Closing, 6)
-	if !c.table.Full() || quota.Used() != 4 {
-		t.Fatal("4 of 4 flows are not full")
+// When a budget is three quarters used, half-open flows have 5 s.
+func TestHalfOpenFlowsGoSoonerWhenRoomIsScarce(t *testing.T) {
+	for name, c := range map[string]struct {
+		limits Limits
+		flows  int
+		same   bool // all of one source
+		gone   int
+	}{
+		"room":              {Limits{Flows: 100}, 18, false, 0},
+		"half-open":         {Limits{Flows: 100}, 19, false, 19},
+		"source":            {Limits{Flows: 10000, HalfOpenPerSource: 8}, 6, true, 6},
+		"room for a source": {Limits{Flows: 10000, HalfOpenPerSource: 8}, 5, true, 0},
+		"flows of a source": {Limits{Flows: 10000, PerSource: 8}, 6, true, 6},
+	} {
+		cl := newClients(t, c.limits)
+		from := cl.stranger()
+		for i := range c.flows {
+			if !c.same {
+				from = cl.stranger()
+			}
+			f := cl.openFrom(netip.AddrPortFrom(from.Addr(), uint16(i+1)), 0)
+			cl.table.FromServer(f, flight, 0)
+		}
+		if n := len(cl.swept(5 * second)); n != 0 {
+			t.Errorf("%s: %d flows end at 5 s", name, n)
+		}
+		// Each that ends leaves room to the next ones, so the first is what counts.
+		if n := len(cl.swept(6 * second)); (n > 0) != (c.gone > 0) {
+			t.Errorf("%s: %d flows end at 6 s, want %d at most", name, n, c.gone)
+		}
 	}
-	for i, want := range []*Flow{closing, opening, old, young} {
-		if got := c.table.Stalest(); got != want {
+}
+
+func TestVictims(t *testing.T) {
+	c := newClients(t, Limits{Flows: 1000})
+	// One source with eight half-open flows among single ones.
+	first := c.open(0)
+	heavy := c.stranger()
+	var flows []*Flow
+	for i := range 8 {
+		flows = append(flows, c.openFrom(netip.AddrPortFrom(heavy.Addr(), uint16(i+1)), 1))
+	}
+	last := c.open(2)
+	old, young := c.establish(c.open(0), 0), c.establish(c.open(1), 1)
+	closing := c.establish(c.open(5), 5)
+	c.table.FromServer(closing, alert, 5)
+	busy := c.establish(c.open(0), 0)
+	c.table.FromClient(busy, data, 40*second)
+	for _, f := range append(flows, first, last) {
+		c.table.KeepAlive(f, 40*second)
+	}
+	c.table.KeepAlive(last, 41*second)
+	if n := c.swept(40*second - 1e9); len(n) != 1 {
+		t.Fatalf("%d flows end, want the closing one", len(n))
+	}
+	closing = c.establish(c.open(39*second), 39*second)
+	c.table.FromServer(closing, alert, 39*second)
+
+	var order []*Flow
+	for f := c.table.Victim(); f != nil; f = c.table.Victim() {
+		order = append(order, f)
+		c.table.Close(f)
+	}
+	// By the magnitude of what the heavy source had before: 4 to 7, 2 and 3, 1, and its first with the single ones.
+	want := []*Flow{flows[4], flows[5], flows[6], flows[7], flows[2], flows[3], flows[1], flows[0], first, last, closing, old, young}
+	if len(order) != len(want) {
+		t.Fatalf("%d flows can go, want %d", len(order), len(want))
+	}
+	for i := range want {
+		if order[i] != want[i] {
 			t.Errorf("step %d: another flow goes", i)
 		}
-		c.table.Close(want)
 	}
-	if c.table.Stalest() != nil || c.table.Full() || quota.Used() != 0 {
-		t.Error("flows are left")
+	if c.table.Any() != busy || c.table.Count(Established) != 1 {
+		t.Error("the flow in use is not what is left")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	at := func(a, b, c, d byte, port uint16) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{a, b, c, d}), port)
+	}
+	// fill opens flows until one is refused.
+	fill := func(c *clients, from func(i int) netip.AddrPort, then func(*Flow)) (n int, r Reason) {
+		for {
+			f, r := c.try(from(n), 0)
+			if f == nil {
+				return n, r
+			}
+			then(f)
+			n++
+		}
+	}
+	leave := func(*Flow) {}
+	one := func(i int) netip.AddrPort { return at(192, 0, 2, 1, uint16(i+1)) }
+	prefix := func(i int) netip.AddrPort { return at(192, 0, 2, byte(i%200), uint16(i+1)) }
+	for name, tc := range map[string]struct {
+		limits      Limits
+		used        int // flows of others before
+		from        func(int) netip.AddrPort
+		established bool
+		want        int
+		reason      Reason
+	}{
+		"source, half-open, room":    {Limits{Flows: 10000, HalfOpenPerSource: 32}, 0, one, false, 8 * 32, SourceHalfOpen},
+		"source, half-open, no room": {Limits{Flows: 10000, HalfOpenPerSource: 32}, 5000, one, false, 32, SourceHalfOpen},
+		"prefix, half-open":          {Limits{Flows: 10000, HalfOpenPerSource: 8}, 5000, prefix, false, 64, PrefixHalfOpen},
+		"source, room":               {Limits{Flows: 10000, PerSource: 32}, 0, one, true, 8 * 32, SourceFlows},
+		"source, no room":            {Limits{Flows: 10000, PerSource: 32}, 5000, one, true, 32, SourceFlows},
+		"prefix":                     {Limits{Flows: 10000, PerSource: 8}, 5000, prefix, true, 64, PrefixFlows},
+		"half-open":                  {Limits{Flows: 100}, 0, prefix, false, 25, HalfOpenFull},
+		"flows":                      {Limits{Flows: 100}, 0, prefix, true, 100, FlowsFull},
+	} {
+		c := newClients(t, tc.limits)
+		for range tc.used {
+			c.establish(c.open(0), 0)
+		}
+		then := leave
+		if tc.established {
+			then = func(f *Flow) { c.establish(f, 0) }
+		}
+		if n, r := fill(c, tc.from, then); n != tc.want || r != tc.reason {
+			t.Errorf("%s: %d flows, then %v; want %d, %v", name, n, r, tc.want, tc.reason)
+		}
+		if _, r := c.try(c.stranger(), 0); !tc.reason.Full() && r != Accepted {
+			t.Errorf("%s: a stranger is refused, too: %v", name, r)
+		}
+	}
+	c := newClients(t, Limits{Flows: 100})
+	c.room.SetMax(10)
+	if n, r := fill(c, prefix, func(f *Flow) { c.establish(f, 0) }); n != 10 || r != PoolFull {
+		t.Errorf("a pool of 10: %d flows, then %v", n, r)
+	}
+}
+
+// A client's next handshake beside its established flow, whose place it takes when it is proved.
+func TestRivals(t *testing.T) {
+	c := newClients(t, Limits{Flows: 100})
+	from := c.stranger()
+	old := c.establish(c.openFrom(from, 0), 0)
+	rival := c.openFrom(from, second)
+	if c.table.Lookup(old.Client) != old || old.Rival() != rival || old.Alone() || rival.Alone() || rival.Replaces() != nil {
+		t.Fatal("the older flow is not the client's, with a rival")
+	}
+	for _, d := range [][]byte{keyExchange, join(change, sealed), data, alert} { // anybody can send those
+		c.table.FromClient(rival, d, second)
+		if rival.Replaces() != nil {
+			t.Fatalf("a forged %x makes the rival take the flow's place", d)
+		}
+	}
+	c.table.FromServer(rival, flight, second)
+	if rival.Replaces() != nil {
+		t.Fatal("the server's first flight makes the rival take the flow's place")
+	}
+	c.table.FromServer(rival, join(change, sealed), second)
+	if rival.Replaces() != old {
+		t.Fatal("a proved handshake does not replace the flow")
+	}
+	c.table.Close(old)
+	if c.table.Lookup(rival.Client) != rival || !rival.Alone() || rival.Replaces() != nil || c.table.Len() != 1 {
+		t.Error("the rival is not the client's flow after the old one has ended")
+	}
+	again := c.openFrom(from, 2*second)
+	c.table.Close(again)
+	if c.table.Lookup(rival.Client) != rival || !rival.Alone() {
+		t.Error("a rival that ended leaves something behind")
+	}
+	if n := c.table.budget.Used(); n != 1 {
+		t.Errorf("%d flows count, want 1", n)
+	}
+}
+
+// What anybody can send in a client's name neither closes its flow nor keeps a half-open one.
+func TestForgedAlertsChangeNothing(t *testing.T) {
+	c := newClients(t, Limits{Flows: 100})
+	silent, half := c.establish(c.open(0), 0), c.open(0)
+	c.table.FromServer(half, flight, 0)
+	for s := range int64(30) {
+		c.table.FromClient(silent, alert, s*second)
+		c.table.FromClient(half, fatal, s*second)
+		if n := c.swept(s * second); len(n) != 0 {
+			t.Fatalf("at %d s %d flows end", s, len(n))
+		}
+	}
+	if n := c.swept(31 * second); len(n) != 1 || silent.State != Established {
+		t.Errorf("%d flows end at 31 s, want the half-open one", len(n))
 	}
 }
 
 func TestSilenceIsReportedOnce(t *testing.T) {
-	c := newClients(t, NewQuota(10), time.Minute)
+	c := newClients(t, Limits{Flows: 10})
+	silent := func(now int64) bool { return c.table.Sweep(now, func(*Flow, Expiry) { t.Error("a flow ends") }) }
 	a := c.open(0)
 	c.open(5 * second)
-	if c.table.Silent(0) || !c.table.Silent(1*second) || c.table.Silent(1*second) {
+	if silent(3*second) || !silent(4*second) || silent(4*second) {
 		t.Error("the silence to one flow is not reported exactly once")
 	}
-	c.table.Touch(a, Established, second)
-	if !c.table.Silent(6 * second) {
+	c.establish(a, second)
+	if !silent(9 * second) {
 		t.Error("the second flow's silence is not reported")
 	}
 }
 
+// What a datagram of an established flow costs.
+func BenchmarkDatagram(b *testing.B) {
+	c := newClients(new(testing.T), Limits{Flows: 1000})
+	var flows []*Flow
+	for range 512 {
+		flows = append(flows, c.establish(c.open(0), 0))
+	}
+	for i := 0; b.Loop(); i++ {
+		f := flows[i&511]
+		c.table.FromClient(f, data, int64(i))
+		c.table.FromServer(f, data, int64(i))
+	}
+}
+
+func TestFlowsDoNotAllocate(t *testing.T) {
+	c := newClients(t, Limits{Flows: 1000, PerSource: 10, HalfOpenPerSource: 10})
+	f := c.establish(c.open(0), 0)
+	c.table.Close(f)
+	ip := f.Client.IP
+	half := c.open(0)
+	if n := testing.AllocsPerRun(100, func() {
+		c.table.Reserve(&ip)
+		c.table.Return(&ip)
+		c.table.FromClient(half, join0, 0)
+		c.table.FromServer(half, join0, 0)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+var join0 = join(plain(typeHandshake, 0, 2, 0), plain(typeChangeCipherSpec, 0, 1))
+
 func TestPooledPortIsTakenOnce(t *testing.T) {
-	c := newClients(t, NewQuota(1), time.Minute)
-	p, err := OpenUpstream(c.conn.Local(), new(atomic.Uint32))
+	server, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	p, err := OpenUpstream(server.Local(), new(atomic.Uint32))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,5 +389,42 @@ func TestPooledPortIsTakenOnce(t *testing.T) {
 	p.Release()
 	if !p.Free() || !p.Acquire() {
 		t.Error("not free after release")
+	}
+}
+
+func TestUpstreamsBeyondTheKernelsPorts(t *testing.T) {
+	server, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	u := NewUpstreams(server.Local())
+	first, err := u.Open(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if a := first.Local().Addr(); a != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("the first sockets come from %v, want the address that servers expect", a)
+	}
+	seen := make(map[netip.AddrPort]bool)
+	ports := make(map[uint16]bool)
+	for range 600 {
+		up, err := u.Open(PortsMost())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer up.Close()
+		if seen[up.Local()] || !up.Local().Addr().IsLoopback() {
+			t.Fatalf("%v is had twice, or not of loopback", up.Local())
+		}
+		seen[up.Local()] = true
+		ports[up.Local().Port()] = true
+	}
+	if len(ports) > 8 {
+		t.Errorf("600 sockets have %d ports, want some three", len(ports))
+	}
+	if _, err := NewUpstreams(netip.MustParseAddrPort("192.0.2.1:1")).Open(PortsMost()); ReasonOf(err) != NoPorts {
+		t.Errorf("another host's server: %v, want no ports", err)
 	}
 }

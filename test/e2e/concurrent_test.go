@@ -56,7 +56,7 @@ func TestPromises(t *testing.T) {
 	if n := g.count(metrics.WrongCookie); n > 3 {
 		t.Errorf("%d of %d clients lost their port", n, clients)
 	}
-	if n := g.count(metrics.WrongCookie) + g.count(metrics.Verified) + g.count(metrics.NoPort); n != clients {
+	if n := g.count(metrics.WrongCookie) + g.count(metrics.Verified) + g.count(metrics.PortTaken); n != clients {
 		t.Errorf("%d second ClientHellos counted, want %d", n, clients)
 	}
 }

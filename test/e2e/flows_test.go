@@ -10,12 +10,33 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 const anyPort = "127.0.0.1:0"
 
-// established opens a flow for r and has the server answer; it returns r's address as the server sees it.
+// established has r do a handshake; it returns r's address as the server sees it.
 func established(r *raw, s *backend, random byte) netip.AddrPort {
+	r.t.Helper()
+	upstream := opened(r, s, random)
+	finish(r, s, upstream)
+	return upstream
+}
+
+// finish sends what ends a handshake, both sides' last flights.
+func finish(r *raw, s *backend, upstream netip.AddrPort) {
+	r.t.Helper()
+	r.send(bytes.Join([][]byte{record(22, 0, "\x10"), record(20, 0, "\x01"), record(22, 1, "finished")}, nil))
+	s.next(r.t)
+	last := append(record(20, 0, "\x01"), record(22, 1, "server finished")...)
+	s.send(r.t, upstream, last)
+	if d := r.receive(patience); !bytes.Equal(d, last) {
+		r.t.Fatalf("the client got %x, want the server's Finished", d)
+	}
+}
+
+// opened opens a flow for r and has the server answer; it returns r's address as the server sees it.
+func opened(r *raw, s *backend, random byte) netip.AddrPort {
 	r.t.Helper()
 	d := r.open(randomly(random))
 	got := s.next(r.t)
@@ -57,6 +78,20 @@ func TestReturnOnTheSamePort(t *testing.T) {
 	if fresh.From == old {
 		t.Error("the new association has the old one's port, so the server cannot tell them apart")
 	}
+	if d := r.receive(patience); !bytes.Equal(d, serverHello) {
+		t.Fatalf("client got %x, want the server's answer", d)
+	}
+	for i := range 3 { // whoever sends those in the client's name, the old association lives
+		r.send(record(22, 1, "whose?"))
+		if a, b := s.next(t).From, s.next(t).From; a == b || (a != old && a != fresh.From) || (b != old && b != fresh.From) {
+			t.Errorf("record %d reached %v and %v, want both associations", i, a, b)
+		}
+		s.send(t, old, record(23, 1, "to the old"))
+		if d := r.receive(patience); !bytes.Equal(d, record(23, 1, "to the old")) {
+			t.Errorf("client got %x of its old association", d)
+		}
+	}
+	finish(r, s, fresh.From)
 	r.send(record(23, 1, "new"))
 	if got := s.next(t); got.From != fresh.From {
 		t.Errorf("the new association's record came from %v, want %v", got.From, fresh.From)
@@ -88,29 +123,35 @@ func TestConnectionIDs(t *testing.T) {
 	}
 }
 
-// TestEviction: with --max-flows reached, a new client takes the place of the flow least recently used.
+// TestEviction: with --max-flows reached, a new client takes the place of a half-open flow, and of none that is in use.
 func TestEviction(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)
-	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.MaxFlows, c.Workers = 3, 1 })
+	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.MaxFlows, c.Workers = 4, 1 })
 	var clients []*raw
 	for i := range byte(3) {
 		c := dialRaw(t, anyPort, g.addr)
 		established(c, s, i)
 		clients = append(clients, c)
 	}
-	clients[0].send(record(23, 1, "keeps the first alive")) // so the second is the one to go
-	s.next(t)
+	unfinished := dialRaw(t, anyPort, g.addr)
+	opened(unfinished, s, 8)
 	newest := dialRaw(t, anyPort, g.addr)
 	established(newest, s, 9)
-	if n := g.Flows(); n != 3 {
-		t.Errorf("%d flows, want 3", n)
+	if n := g.Flows(); n != 4 {
+		t.Errorf("%d flows, want 4", n)
 	}
-	clients[1].send(record(23, 1, "too late"))
+	unfinished.send(record(22, 1, "too late"))
 	g.waitCount(t, metrics.Dropped(hello.Encrypted), 1)
-	for _, c := range []*raw{clients[0], clients[2], newest} {
+	late := dialRaw(t, anyPort, g.addr)
+	late.open(randomly(10))
+	g.waitCount(t, metrics.NoFlow(relay.FlowsFull), 1)
+	for _, c := range append(clients, newest) {
 		c.send(record(23, 1, "still here"))
 		s.next(t)
+	}
+	if n := g.count(metrics.Evicted(relay.FlowsFull)); n != 1 {
+		t.Errorf("%d flows are evicted, want the half-open one", n)
 	}
 }
 
@@ -131,13 +172,16 @@ func TestIdleTimeout(t *testing.T) {
 	g.waitCount(t, metrics.Dropped(hello.Encrypted), 1)
 }
 
-// TestClosing: after close_notify, which is an encrypted alert, a flow ends long before the idle timeout.
+// TestClosing: after the server's close_notify, which is an encrypted alert, a flow ends long before the idle timeout. A
+// client's proves nothing: anybody can send it.
 func TestClosing(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)
 	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.IdleTimeout = time.Hour })
 	open, closing := dialRaw(t, anyPort, g.addr), dialRaw(t, anyPort, g.addr)
 	established(open, s, 1)
+	open.send(record(21, 1, "forged"))
+	s.next(t)
 	upstream := established(closing, s, 2)
 	closing.send(record(21, 1, "close_notify"))
 	s.next(t)
@@ -148,6 +192,9 @@ func TestClosing(t *testing.T) {
 	eventually(t, "the closed flow has ended", func() bool { return g.Flows() == 1 })
 	open.send(record(23, 1, "still open"))
 	s.next(t)
+	if n := g.Flows(); n != 1 {
+		t.Errorf("%d flows, want the one with a forged alert", n)
+	}
 }
 
 // TestRates: a source that proves its address may start only so many handshakes, and so may all together.
@@ -159,9 +206,11 @@ func TestRates(t *testing.T) {
 		change  func(c *frontend.Config)
 		event   metrics.Event
 		sources []string
+		through int
 	}{
-		"one source":  {func(c *frontend.Config) { c.HelloRate = slow }, metrics.SourceRate, []string{"127.0.0.2:0"}},
-		"all sources": {func(c *frontend.Config) { c.BackendHelloRate = slow }, metrics.ServiceRate, []string{"127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"}},
+		"one source": {func(c *frontend.Config) { c.HelloRate = slow }, metrics.SourceRate, []string{"127.0.0.2:0"}, burst},
+		// Each prefix has a share of one; what is left is for who had none.
+		"all sources": {func(c *frontend.Config) { c.BackendHelloRate = slow }, metrics.ServiceRate, []string{"127.0.0.2:0", "127.0.1.3:0", "127.0.2.4:0"}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,9 +220,9 @@ func TestRates(t *testing.T) {
 			for i := range tries {
 				dialRaw(t, c.sources[i%len(c.sources)], g.addr).open(randomly(byte(i)))
 			}
-			g.waitCount(t, c.event, tries-burst)
-			if n := g.count(metrics.Verified); n != burst {
-				t.Errorf("%d of %d handshakes went through, want %d", n, tries, burst)
+			g.waitCount(t, c.event, uint64(tries-c.through))
+			if n := g.count(metrics.Verified); n != uint64(c.through) {
+				t.Errorf("%d of %d handshakes went through, want %d", n, tries, c.through)
 			}
 			if name == "one source" { // another one is not held up by it
 				established(dialRaw(t, "127.0.0.9:0", g.addr), drained(t, s, burst), 99)

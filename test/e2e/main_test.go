@@ -92,13 +92,14 @@ type guard struct {
 	stop func() // waits until it has stopped
 }
 
-// startGuard starts a guard in front of backend, on the same loopback address. It has no rate limit, since all
+// startGuard starts a guard in front of backend, on the same loopback address. It has no limits per source, since all
 // clients of a test are one source, and a small pool.
 func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.Config)) *guard {
 	t.Helper()
 	c := frontend.Config{
 		Services:  []frontend.Service{{Listen: netip.AddrPortFrom(backend.Addr(), 0), Backend: backend}},
 		HelloRate: limit.Rate{PerSecond: -1}, HarvestPool: 256, Workers: 2,
+		FlowsPerSource: -1, HalfOpenPerSource: -1,
 	}
 	for _, f := range change {
 		f(&c)

@@ -1,4 +1,4 @@
-package handoff
+package libraries
 
 import (
 	"log/slog"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
@@ -58,7 +59,7 @@ func TestRecognisesLibraries(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, at := range []struct{ listen, to string }{{"127.0.0.1", "127.0.0.1"}, {"::1", "::1"}, {"::", "127.0.0.1"}} {
-				if l.kind == NativeQt && at.listen == "::" {
+				if l.mode == handoff.NativeQt && at.listen == "::" {
 					at.listen = "any"
 				}
 				t.Run(at.listen, func(t *testing.T) {
@@ -81,31 +82,33 @@ func TestRecognisesLibraries(t *testing.T) {
 
 func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 	t.Helper()
-	other := NativeHMAC
+	other := handoff.NativeHMAC
 	for _, c := range []struct {
 		name    string
-		asked   Mode
+		asked   handoff.Mode
 		secrets []string
 		err     string
 	}{
-		{"auto", Auto, []string{vectorSecret, otherSecret}, ""},
-		{"asked for", l.kind, []string{vectorSecret}, ""},
-		{"another secret", l.kind, []string{otherSecret}, "with any secret of --secret-file"},
-		{"the second secret", l.kind, []string{otherSecret, vectorSecret}, "second secret"},
-		{"another library", other, []string{vectorSecret}, "use --handoff " + l.kind.String()},
+		{"auto", handoff.Auto, []string{vectorSecret, otherSecret}, ""},
+		{"asked for", l.mode, []string{vectorSecret}, ""},
+		{"another secret", l.mode, []string{otherSecret}, "with any secret of --secret-file"},
+		{"the second secret", l.mode, []string{otherSecret, vectorSecret}, "second secret"},
+		{"another library", other, []string{vectorSecret}, "use --handoff " + l.mode.String()},
 	} {
 		ring := sharedRing(t, c.secrets...)
-		b, err := Open(t.Context(), Config{
+		b, err := handoff.Open(t.Context(), handoff.Config{
 			Server: server, Mode: c.asked, Pool: 4, Log: slog.New(slog.DiscardHandler), Keys: func() *cookie.Keyring { return ring },
 		})
+		var fit handoff.Fit
 		if err == nil {
 			b.Close()
+			fit, err = handoff.ProbeInline(t.Context(), server, c.asked, ring)
 		}
 		switch {
 		case c.err == "" && err != nil:
 			t.Errorf("%s: %v", c.name, err)
-		case c.err == "" && (b.Mode() != l.kind || b.mapped.Load() != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
-			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Mode(), b.mapped.Load(), b.Status().Why)
+		case c.err == "" && (b.Mode() != l.mode || fit.Mode != l.mode || fit.Mapped != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
+			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Mode(), fit.Mapped, b.Status().Why)
 		case c.err != "" && (err == nil || !strings.Contains(hint.Line(err)+": "+hint.Of(err), c.err)):
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.err)
 		}

@@ -1,8 +1,7 @@
-package handoff
+package libraries
 
 import (
 	"bytes"
-	"encoding/hex"
 	"flag"
 	"fmt"
 	"net"
@@ -18,14 +17,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// vectors has cookies of real servers, one a line: mode, library, whether the server's socket is of IPv6 and sees
-// IPv4 v4-mapped, the sender, the ClientHello, the cookie. All are under the secret of vectorSecret.
+// vectors has the cookies that the unit tests of handoff are held to.
 var (
-	vectors = filepath.Join("testdata", "native.txt")
+	vectors = filepath.Join("..", "..", "frontend", "handoff", "testdata", "native.txt")
 	update  = flag.Bool("update", false, "write the cookies that real servers give to "+vectors)
 )
 
@@ -33,68 +31,33 @@ const vectorSecret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c
 
 // library is a kind of server of which the formula is checked.
 type library struct {
-	kind   Mode
+	mode   handoff.Mode
 	server string // in bench/testkit/peers
 	module string // of pkg-config
 }
 
-var libraries = []library{{NativeQt, "qt", "Qt6Network"}, {NativeWolfSSL, "wolfssl", "wolfssl"}, {NativeGnuTLS, "gnutls", "gnutls"}}
+var libraries = []library{{handoff.NativeQt, "qt", "Qt6Network"}, {handoff.NativeWolfSSL, "wolfssl", "wolfssl"}, {handoff.NativeGnuTLS, "gnutls", "gnutls"}}
 
-// TestNativeFormulas computes the cookies that real servers gave.
-func TestNativeFormulas(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile(vectors)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := make(map[Mode]int)
-	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		var name, lib, from, datagram, want string
-		var mapped bool
-		if _, err := fmt.Sscan(line, &name, &lib, &mapped, &from, &datagram, &want); err != nil {
-			t.Fatalf("%q: %v", line, err)
-		}
-		kind, err := ParseMode(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := hex.DecodeString(datagram)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := hex.EncodeToString(computed(t, kind, mapped, netip.MustParseAddrPort(from), d)); got != want {
-			t.Errorf("%s, %s, mapped %v, from %s: %s, want %s", name, lib, mapped, from, got, want)
-		}
-		seen[kind]++
-	}
-	for _, l := range libraries {
-		if seen[l.kind] < 8 {
-			t.Errorf("%d vectors for %v", seen[l.kind], l.kind)
-		}
-	}
-}
-
-// computed is the cookie for datagram d.
-func computed(t *testing.T, kind Mode, mapped bool, from netip.AddrPort, d []byte) []byte {
+// computed is the cookie that the guard gives a client of a server of that mode for datagram d.
+func computed(t *testing.T, mode handoff.Mode, mapped bool, from netip.AddrPort, d []byte) []byte {
 	t.Helper()
 	secret, err := cookie.ParseSecret(vectorSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var h Hello
+	var h handoff.Hello
 	if r := hello.Parse(d, &h.ClientHello); r != hello.OK {
 		t.Fatalf("%x: %v", d, r)
 	}
-	q := []question{{Hello: &h, seen: udpbatch.Endpoint{IP: from.Addr().As16(), Port: from.Port()}, mapped: mapped}}
-	newFormula(kind, netip.AddrPort{}, cookie.Measured(), 1).compute(cookie.NewKeyring(secret, 0).Current(), q)
-	return q[0].cookie[:q[0].length]
+	h.Binding = cookie.Binding{Source: from.Addr().As16(), SourcePort: from.Port(), Version: h.Version, Random: h.Random}
+	all := []handoff.Hello{h}
+	v := handoff.NewInline(handoff.Fit{Mode: mode, Mapped: mapped}, netip.AddrPort{}, cookie.HMACSHA256, cookie.Measured(), 1)
+	v.Verify(cookie.NewKeyring(secret, 0), all)
+	return all[0].Answer[:all[0].Length]
 }
 
-// TestNativeFormulasLive compares the formulas with what the libraries of this machine do.
-func TestNativeFormulasLive(t *testing.T) {
+// TestFormulas compares the formulas with what the libraries of this machine do.
+func TestFormulas(t *testing.T) {
 	dir := t.TempDir()
 	id, err := peers.NewIdentity(dir)
 	if err != nil {
@@ -106,7 +69,7 @@ func TestNativeFormulasLive(t *testing.T) {
 	}
 	out := bytes.NewBufferString("# Cookies of real servers (bench/testkit/peers) under the secret 000102..1f: mode, library, whether the server's\n" +
 		"# socket is of IPv6 and sees IPv4 v4-mapped, sender, ClientHello, cookie. Made by\n" +
-		"# go test ./frontend/handoff -run TestNativeFormulasLive -update\n")
+		"# go test ./test/libraries -run TestFormulas -update\n")
 	for _, l := range libraries {
 		t.Run(l.server, func(t *testing.T) {
 			binary, err := peers.Find(l.server).Build(t.TempDir())
@@ -124,7 +87,7 @@ func TestNativeFormulasLive(t *testing.T) {
 			for _, at := range []struct{ listen, to, from string }{
 				{"127.0.0.1", "127.0.0.1", "127.9.8.7"}, {"::1", "::1", "::1"}, {"::", "127.0.0.1", "127.9.8.7"},
 			} {
-				if l.kind == NativeQt && at.listen == "::" {
+				if l.mode == handoff.NativeQt && at.listen == "::" {
 					continue // for Qt that is IPv6 alone
 				}
 				l.ask(t, binary, peers.Arguments(netip.AddrPortFrom(netip.MustParseAddr(at.listen), freePort(t)), id, secret), at.to, at.from, out)
@@ -166,10 +129,10 @@ func (l library) ask(t *testing.T, binary string, args []string, to, from string
 		}
 		asked++
 		sender := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-		if want := computed(t, l.kind, mapped, sender, c.Datagram); !bytes.Equal(got, want) {
+		if want := computed(t, l.mode, mapped, sender, c.Datagram); !bytes.Equal(got, want) {
 			t.Errorf("%s on %s, %s from %v: the server gives %x, the formula %x", l.server, args[0], c.Name, sender, got, want)
 		}
-		fmt.Fprintf(out, "%v %s %v %v %x %x\n", l.kind, l.server, mapped, sender, c.Datagram, got)
+		fmt.Fprintf(out, "%v %s %v %v %x %x\n", l.mode, l.server, mapped, sender, c.Datagram, got)
 	}
 	if asked < 4 {
 		t.Errorf("%s on %s answered %d ClientHellos", l.server, args[0], asked)

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"encoding/json"
@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
-	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/demo/tap"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// demoPhase is what came of one act's handshakes. Times are in milliseconds, from a client's first ClientHello
+// phase is what came of one act's handshakes. Times are in milliseconds, from a client's first ClientHello
 // to the server's Finished.
-type demoPhase struct {
+type phase struct {
 	Tried    int      `json:"tried"`
 	OK       int      `json:"ok"`
 	Median   float64  `json:"median_ms"`
@@ -28,7 +28,7 @@ type demoPhase struct {
 	times []time.Duration
 }
 
-func (p *demoPhase) add(took time.Duration, err error) {
+func (p *phase) add(took time.Duration, err error) {
 	p.Tried++
 	if err != nil {
 		p.Failures = append(p.Failures, err.Error())
@@ -38,7 +38,7 @@ func (p *demoPhase) add(took time.Duration, err error) {
 	p.times = append(p.times, took)
 }
 
-func (p *demoPhase) finish() {
+func (p *phase) finish() {
 	if len(p.times) == 0 {
 		return
 	}
@@ -49,8 +49,8 @@ func (p *demoPhase) finish() {
 	p.Max = ms(p.times[len(p.times)-1])
 }
 
-// demoFloodResult is the flood as its generator saw it.
-type demoFloodResult struct {
+// floodResult is the flood as its generator saw it.
+type floodResult struct {
 	Seconds       float64 `json:"seconds"`
 	Sent          uint64  `json:"sent"`
 	SentPerSecond uint64  `json:"sent_per_second"`
@@ -59,19 +59,19 @@ type demoFloodResult struct {
 	Wrong         uint64  `json:"wrong_answers"`
 }
 
-func (r *demoFloodResult) take(c sockets.Counts) {
-	*r = demoFloodResult{
+func (r *floodResult) take(c sockets.Counts) {
+	*r = floodResult{
 		Seconds: c.Elapsed.Seconds(), Sent: c.Sent, SentPerSecond: perSecond(c.Sent, c.Elapsed),
 		Answers: c.Right, PerSecond: perSecond(c.Right, c.Elapsed), Wrong: c.Wrong,
 	}
 }
 
-// demoResult is what the demo is done for.
-type demoResult struct {
+// result is what the demo is done for.
+type result struct {
 	OK     bool              `json:"ok"`
-	Before demoPhase         `json:"before"`
-	During demoPhase         `json:"during"`
-	Flood  demoFloodResult   `json:"flood"`
+	Before phase             `json:"before"`
+	During phase             `json:"during"`
+	Flood  floodResult       `json:"flood"`
 	Server map[string]uint64 `json:"reached_server"` // datagrams by kind
 	Marked uint64            `json:"reached_server_of_flood"`
 	Starts uint64            `json:"server_starts"` // as the guard counted them
@@ -81,7 +81,7 @@ type demoResult struct {
 }
 
 // take notes what the tap and the guard counted.
-func (r *demoResult) take(c tap.Counts, s frontend.Status) {
+func (r *result) take(c tap.Counts, s frontend.Status) {
 	r.counts, r.Marked, r.Server = c, c.Marked, make(map[string]uint64)
 	for k := range tap.KindLen {
 		r.Server[k.String()] = c.Kinds[k]
@@ -91,10 +91,10 @@ func (r *demoResult) take(c tap.Counts, s frontend.Status) {
 }
 
 // verdict is nil if everything was as it should be, else what was not.
-func (r *demoResult) verdict() error {
+func (r *result) verdict() error {
 	var errs []string
 	fail := func(format string, a ...any) { errs = append(errs, fmt.Sprintf(format, a...)) }
-	for _, p := range []*demoPhase{&r.Before, &r.During} {
+	for _, p := range []*phase{&r.Before, &r.During} {
 		if failed := p.Tried - p.OK; failed > 0 {
 			fail("%d of %d handshakes failed, the first with: %s", failed, p.Tried, p.Failures[0])
 		}
@@ -115,7 +115,7 @@ func (r *demoResult) verdict() error {
 }
 
 // print writes the result for people or for programs.
-func (r *demoResult) print(out io.Writer, asJSON bool) error {
+func (r *result) print(out io.Writer, asJSON bool) error {
 	if asJSON {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
@@ -128,11 +128,11 @@ func (r *demoResult) print(out io.Writer, asJSON bool) error {
 		}
 		fmt.Fprintln(w, cells[len(cells)-1])
 	}
-	phases := func(name string, cell func(p *demoPhase) string) { row(name, cell(&r.Before), cell(&r.During)) }
+	phases := func(name string, cell func(p *phase) string) { row(name, cell(&r.Before), cell(&r.During)) }
 	row("", "before", "during the flood")
-	phases("handshakes ok / tried", func(p *demoPhase) string { return fmt.Sprintf("%d / %d", p.OK, p.Tried) })
-	phases("handshake time, median", func(p *demoPhase) string { return fmt.Sprintf("%.1f ms", p.Median) })
-	phases("handshake time, longest", func(p *demoPhase) string { return fmt.Sprintf("%.1f ms", p.Max) })
+	phases("handshakes ok / tried", func(p *phase) string { return fmt.Sprintf("%d / %d", p.OK, p.Tried) })
+	phases("handshake time, median", func(p *phase) string { return fmt.Sprintf("%.1f ms", p.Median) })
+	phases("handshake time, longest", func(p *phase) string { return fmt.Sprintf("%.1f ms", p.Max) })
 	f := &r.Flood
 	row("ClientHellos of the flood", "", fmt.Sprintf("%s a second for %.1f s, from 127.0.0.0/8", thousands(f.SentPerSecond), f.Seconds))
 	row("HelloVerifyRequests", "", fmt.Sprintf("%s a second; %s checked, %s wrong", thousands(f.PerSecond), thousands(f.Answers+f.Wrong), thousands(f.Wrong)))
@@ -143,7 +143,7 @@ func (r *demoResult) print(out io.Writer, asJSON bool) error {
 }
 
 // printServer writes what reached the server.
-func (r *demoResult) printServer(out io.Writer) error {
+func (r *result) printServer(out io.Writer) error {
 	fmt.Fprintf(out, "\ndatagrams that reached the server, by their first record\n")
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	row := func(n uint64, what string) { fmt.Fprintf(w, "  %s\t%s\n", thousands(n), what) }

@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/demo/tap"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // needOpenSSL skips where the command is missing; in CI it must be there.
@@ -67,20 +69,20 @@ func nothingLeft(t *testing.T) {
 }
 
 // A flood that leaves every machine some time, so that the test is about right and wrong and not about speed.
-var gentle = []string{"demo", "--handshakes", "2", "--flood-rate", "20000"}
+var gentle = []string{"--handshakes", "2", "--flood-rate", "20000"}
 
 func TestDemo(t *testing.T) {
 	needOpenSSL(t)
 	nothingLeft(t)
 	var stdout, stderr bytes.Buffer
-	if code := Main(t.Context(), append(gentle, "--json"), &stdout, &stderr); code != exitOK {
+	if code := run(t.Context(), append(gentle, "--json"), &stdout, &stderr); code != 0 {
 		t.Fatalf("exit status %d: %s\n%s", code, &stderr, &stdout)
 	}
-	var r demoResult
+	var r result
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatalf("%v in %s", err, &stdout)
 	}
-	for _, p := range []demoPhase{r.Before, r.During} {
+	for _, p := range []phase{r.Before, r.During} {
 		if p.Tried != 2 || p.OK != 2 || p.Median <= 0 || p.Max < p.Median {
 			t.Errorf("handshakes: %+v", p)
 		}
@@ -97,8 +99,8 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%d datagrams of kind %v passed the tap, want 4 or more", r.Server[k.String()], k)
 		}
 	}
-	if own := r.Server[tap.FirstHello.String()]; own < demoPool {
-		t.Errorf("%d ClientHellos without cookie passed the tap, want the guard's own: %d or more", own, demoPool)
+	if own := r.Server[tap.FirstHello.String()]; own < poolSize {
+		t.Errorf("%d ClientHellos without cookie passed the tap, want the guard's own: %d or more", own, poolSize)
 	}
 }
 
@@ -110,11 +112,11 @@ func TestDemoInterrupted(t *testing.T) {
 		time.AfterFunc(after, cancel)
 		var stdout, stderr bytes.Buffer
 		began := time.Now()
-		code := Main(ctx, gentle, &stdout, &stderr)
+		code := run(ctx, gentle, &stdout, &stderr)
 		if took := time.Since(began) - after; took > 3*time.Second {
 			t.Errorf("after %v: it took %v to stop", after, took)
 		}
-		if code != exitRun || stdout.Len() != 0 || !strings.HasSuffix(stderr.String(), "error: demo: interrupted\n") {
+		if code != 1 || stdout.Len() != 0 || !strings.HasSuffix(stderr.String(), "error: demo: interrupted\n") {
 			t.Errorf("after %v: exit status %d, %q on stdout, %q on stderr", after, code, &stdout, &stderr)
 		}
 		cancel()
@@ -133,19 +135,19 @@ func TestDemoErrors(t *testing.T) {
 		code       int
 		want       string
 	}{
-		{"no openssl", t.TempDir(), gentle, exitRun, "apt-get install openssl"},
-		{"an openssl that fails", broken + ":/bin", gentle, exitRun, "unknown option -listen"},
-		{"no handshakes", "", []string{"demo", "--handshakes", "0"}, exitUsage, "--handshakes 0"},
-		{"too many handshakes", "", []string{"demo", "--handshakes", "1000"}, exitUsage, "want 1 to"},
-		{"a rate below 0", "", []string{"demo", "--flood-rate", "-1"}, exitUsage, "--flood-rate -1"},
-		{"no time", "", []string{"demo", "--timeout", "0s"}, exitUsage, "--timeout 0s"},
+		{"no openssl", t.TempDir(), gentle, 1, "apt-get install openssl"},
+		{"an openssl that fails", broken + ":/bin", gentle, 1, "unknown option -listen"},
+		{"no handshakes", "", []string{"--handshakes", "0"}, 2, "--handshakes 0"},
+		{"too many handshakes", "", []string{"--handshakes", "1000"}, 2, "want 1 to"},
+		{"a rate below 0", "", []string{"--flood-rate", "-1"}, 2, "--flood-rate -1"},
+		{"no time", "", []string{"--timeout", "0s"}, 2, "--timeout 0s"},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			nothingLeft(t)
 			t.Setenv("PATH", tc.path)
 			var stdout, stderr bytes.Buffer
-			code := Main(t.Context(), tc.args, &stdout, &stderr)
+			code := run(t.Context(), tc.args, &stdout, &stderr)
 			last := stderr.String()
 			last = last[strings.LastIndex(last, "error: "):]
 			if code != tc.code || stdout.Len() > 0 || !strings.Contains(last, tc.want) {
@@ -156,21 +158,40 @@ func TestDemoErrors(t *testing.T) {
 }
 
 func TestDemoVerdict(t *testing.T) {
-	good := func() *demoResult {
-		return &demoResult{Before: demoPhase{Tried: 1, OK: 1}, During: demoPhase{Tried: 1, OK: 1}, Flood: demoFloodResult{Answers: 1}}
+	good := func() *result {
+		return &result{Before: phase{Tried: 1, OK: 1}, During: phase{Tried: 1, OK: 1}, Flood: floodResult{Answers: 1}}
 	}
 	if err := good().verdict(); err != nil {
 		t.Error(err)
 	}
-	for name, spoil := range map[string]func(*demoResult){
-		"handshake": func(r *demoResult) { r.During.add(0, errors.New("silence")) },
-		"flood":     func(r *demoResult) { r.Marked = 1 },
-		"wrong":     func(r *demoResult) { r.Flood.Wrong = 1 },
-		"no answer": func(r *demoResult) { r.Flood.Answers = 0 },
+	for name, spoil := range map[string]func(*result){
+		"handshake": func(r *result) { r.During.add(0, errors.New("silence")) },
+		"flood":     func(r *result) { r.Marked = 1 },
+		"wrong":     func(r *result) { r.Flood.Wrong = 1 },
+		"no answer": func(r *result) { r.Flood.Answers = 0 },
 	} {
 		r := good()
 		if spoil(r); r.verdict() == nil || !strings.Contains(r.verdict().Error(), name) {
 			t.Errorf("%s: verdict %v", name, r.verdict())
 		}
 	}
+}
+
+// run is the command as a user has it: its exit status, its result on stdout, its error on stderr.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	cmd := Command()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	err := cmd.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, hint.ErrUsage):
+		hint.Print(stderr, err, "")
+		return 2
+	}
+	hint.Print(stderr, err, "")
+	return 1
 }

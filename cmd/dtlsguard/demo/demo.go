@@ -1,4 +1,6 @@
-package main
+// Package demo shows the guard at work on loopback: a real server, the guard, real clients and a flood, with a tap
+// between guard and server that counts what reaches the server. Only cmd/dtlsguard uses it.
+package demo
 
 import (
 	"context"
@@ -15,13 +17,13 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
-	"github.com/dtlsguard/dtlsguard/bench/testkit/tap"
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/demo/tap"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// demoFlags are the flags of demo.
-type demoFlags struct {
+// flags are the flags of demo.
+type flags struct {
 	handshakes int
 	rate       int
 	timeout    time.Duration
@@ -30,20 +32,26 @@ type demoFlags struct {
 
 // Bounds and sizes of the demo.
 const (
-	// demoPool: every start of the server means harvesting anew, so the pool is small, and still far larger than
+	// poolSize: every start of the server means harvesting anew, so the pool is small, and still far larger than
 	// the number of clients, which come one at a time.
-	demoPool = 256
-	// demoReady is how long the guard may take to notice a server's start: it asks twice a second, and has 250 ms
+	poolSize = 256
+	// readyWithin is how long the guard may take to notice a server's start: it asks twice a second, and has 250 ms
 	// of patience with each answer. The rest is for a machine that has other things to do.
-	demoReady = 10 * time.Second
-	// demoFlood is how long the flood lasts at least, so that its rate means something.
-	demoFlood = 2 * time.Second
+	readyWithin = 10 * time.Second
+	// floodFor is how long the flood lasts at least, so that its rate means something.
+	floodFor = 2 * time.Second
 )
 
-func newDemo() *cobra.Command {
-	var f demoFlags
+// Command is "dtlsguard demo".
+func Command() *cobra.Command {
+	var f flags
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Watch it work: server, guard, clients and a flood, on loopback", Args: noArgs,
+		Use: "demo", Short: "Watch it work: server, guard, clients and a flood, on loopback", Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return hint.Usagef("unexpected argument %q", args[0])
+			}
+			return nil
+		},
 		Long: `demo starts an unmodified "openssl s_server -dtls1_2 -listen" with a throw-away certificate, puts
 the guard in front of it, and does handshakes with "openssl s_client": first in peace, then during
 a flood of ClientHellos from random addresses in 127.0.0.0/8. Each client sends a line and
@@ -70,10 +78,10 @@ a second has lost a datagram in the flood, and the client has sent it again, as 
 	return cmd
 }
 
-func (f *demoFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
+func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	switch {
-	case f.handshakes < 1 || f.handshakes > demoPool/4:
-		return hint.Usagef("--handshakes %d: want 1 to %d", f.handshakes, demoPool/4)
+	case f.handshakes < 1 || f.handshakes > poolSize/4:
+		return hint.Usagef("--handshakes %d: want 1 to %d", f.handshakes, poolSize/4)
 	case f.rate < 0:
 		return hint.Usagef("--flood-rate %d: want 0 or more", f.rate)
 	case f.timeout <= 0:
@@ -107,14 +115,14 @@ func (f *demoFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 
 // demo is one run.
 type demo struct {
-	flags    *demoFlags
+	flags    *flags
 	progress *progress
 	openssl  *openssl
 	tap      *tap.Tap
 	guard    *frontend.Server
 	server   *serverProcess
 	harvests uint64 // before the server was started
-	result   demoResult
+	result   result
 }
 
 // run sets the stage, plays both acts, and clears the stage, whatever happens.
@@ -167,7 +175,7 @@ func (d *demo) startGuard(ctx context.Context) (stop func(), err error) {
 		Services: []frontend.Service{{
 			Listen: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), Backend: d.tap.Addr(),
 		}},
-		HarvestPool: demoPool,
+		HarvestPool: poolSize,
 	})
 	if err != nil {
 		if why := d.server.failure(); why != nil {
@@ -186,7 +194,7 @@ func (d *demo) startGuard(ctx context.Context) (stop func(), err error) {
 
 // handshakes does one act's handshakes, one after the other. A handshake that fails is counted and the rest
 // goes on; an error means that the show cannot.
-func (d *demo) handshakes(ctx context.Context, act string) (p demoPhase, err error) {
+func (d *demo) handshakes(ctx context.Context, act string) (p phase, err error) {
 	for i := range d.flags.handshakes {
 		d.progress.step("%s: handshake %d of %d, %d failed", act, i+1, d.flags.handshakes, p.Tried-p.OK)
 		if err := d.freshServer(ctx); err != nil {
@@ -210,7 +218,7 @@ func (d *demo) freshServer(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for end := time.Now().Add(demoReady); ; {
+	for end := time.Now().Add(readyWithin); ; {
 		st := d.guard.Status().Services[0].Backend
 		if st.Harvests > d.harvests && st.Ready {
 			d.harvests = st.Harvests
@@ -220,7 +228,7 @@ func (d *demo) freshServer(ctx context.Context) (err error) {
 			return why
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("the guard did not get ready for the server within %v: up %v, %d of %d cookies known", demoReady, st.Up, st.Known, st.Pool)
+			return fmt.Errorf("the guard did not get ready for the server within %v: up %v, %d of %d cookies known", readyWithin, st.Up, st.Known, st.Pool)
 		}
 		select {
 		case <-ctx.Done():
@@ -247,7 +255,7 @@ func (d *demo) duringFlood(ctx context.Context) error {
 		return fmt.Sprintf("; %s HelloVerifyRequests/s", thousands(perSecond(c.Right, c.Elapsed)))
 	})
 	d.result.During, err = d.handshakes(ctx, "during the flood")
-	if rest := demoFlood - f.Counts().Elapsed; err == nil && rest > 0 {
+	if rest := floodFor - f.Counts().Elapsed; err == nil && rest > 0 {
 		select {
 		case <-ctx.Done():
 		case <-time.After(rest):

@@ -1,0 +1,86 @@
+package frontend
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+)
+
+// filesKept are left to what is no flow when all flows are there: connections of the metrics and control listeners, files
+// that are read again, and the sockets that back ends are probed with.
+const filesKept = 64
+
+func (c *Config) limits() relay.Limits {
+	return relay.Limits{Flows: c.MaxFlows, PerSource: max(c.FlowsPerSource, 0), HalfOpenPerSource: max(c.HalfOpenPerSource, 0)}
+}
+
+func (c *Config) timeouts() relay.Timeouts {
+	return relay.Timeouts{Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout}
+}
+
+// fitRoom sets how many flows the service can have: as many as there are, or as its back end has sockets for.
+func (v *service) fitRoom() {
+	most := v.budget.Limits().Flows
+	if v.backend != nil {
+		if n := v.backend.MaxFlows(); n > 0 {
+			most = min(most, n)
+		}
+	}
+	v.room.SetMax(most)
+}
+
+// clampFlows lowers --max-flows to what this process and host have files and ports for, and says so.
+func (s *Server) clampFlows() {
+	if len(s.config.Services) == 0 {
+		return // the kernel's flows need neither
+	}
+	lower := func(most int, what, hint string) {
+		if l := s.budget.Limits(); most < l.Flows {
+			s.config.Log.Warn("fewer flows than --max-flows: "+what, "max_flows", l.Flows, "possible", most, "hint", hint)
+			l.Flows = max(most, 1)
+			s.budget.SetLimits(l)
+		}
+	}
+	if limit, open, err := openFiles(); err == nil {
+		lower(limit-open-filesKept, "each is a socket, and the limit of open files is lower",
+			fmt.Sprintf("ulimit -n %d (LimitNOFILE= of a systemd unit)", s.config.MaxFlows+open+filesKept))
+	}
+	for _, v := range s.config.Services {
+		if relay.Bounded(v.Backend) {
+			lower(relay.PortsMost(), "each has an ephemeral port, of which a quarter is left to other programs",
+				"sysctl -w net.ipv4.ip_local_port_range=\"1024 60999\", or the server on 127.0.0.1")
+		}
+	}
+}
+
+// openFiles reads the limit of open files, and how many there are.
+func openFiles() (limit, open int, err error) {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 0, 0, err
+	}
+	entries, err := os.ReadDir("/proc/self/fd")
+	return int(min(l.Cur, 1<<30)), len(entries), err
+}
+
+// FlowStatus is what there is of flows, and what may be.
+type FlowStatus struct {
+	States map[string]int    `json:"states"`
+	Ended  map[string]uint64 `json:"ended"`  // and why
+	Limits map[string]int    `json:"limits"` // 0: none
+}
+
+func (s *Server) flowStatus() FlowStatus {
+	st := FlowStatus{States: make(map[string]int), Ended: s.Totals().Ended(), Limits: s.budget.Limits().Named()}
+	for state := range relay.Over {
+		for _, v := range s.services {
+			for _, w := range v.workers {
+				st.States[state.String()] += w.flows.Count(state)
+			}
+		}
+	}
+	return st
+}

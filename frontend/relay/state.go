@@ -1,0 +1,95 @@
+package relay
+
+// State is how far an association has come. What costs an attacker little goes first when room is needed: see
+// [Table.Victim].
+type State uint8
+
+// The states of a flow.
+const (
+	// HalfOpen: a verified ClientHello was forwarded, the handshake is not finished.
+	HalfOpen State = iota
+	// Established: the server has shown that it accepted the client's Finished.
+	Established
+	// Idle: established, and silent for a tenth of the idle timeout.
+	Idle
+	// Closing: the server sent an encrypted alert and no other record since; most likely a close_notify.
+	Closing
+	// Over: the server refused the handshake. No flow stays in it.
+	Over
+	stateLen
+)
+
+var stateNames = [stateLen]string{"half-open", "established", "idle", "closing", "over"}
+
+// String is the state's name in metrics and in status.
+func (s State) String() string { return stateNames[s] }
+
+// progress is what has been seen of a flow's handshake.
+type progress uint8
+
+const (
+	answered        progress = 1 << iota // the server sent something that is not a HelloVerifyRequest
+	secondFlight                         // the client sent what follows the server's first flight
+	clientProtected                      // the client sent a protected record
+	finished                             // the server sent its Finished (DTLS 1.2)
+	proved                               // the server sent what only follows the client's Finished
+)
+
+// step is the transition function of a flow: the state and the progress after a datagram with signs. Whatever a
+// client's datagram claims, it moves a half-open flow no further than the server has confirmed, and closes nothing:
+// anybody can send it in the client's name.
+func step(s State, p progress, signs Signs) (State, progress) {
+	p = advance(p, signs)
+	switch s {
+	case HalfOpen:
+		switch {
+		case signs&ServerFatal != 0:
+			return Over, p
+		case signs&ServerAlert != 0:
+			return Closing, p
+		case p&proved != 0, p&finished != 0 && p&clientProtected != 0:
+			// The second: an abbreviated handshake, where the server's Finished comes first. It needs a session that
+			// the server knows, and a client that only sends may hear nothing more.
+			return Established, p
+		}
+	case Established, Idle:
+		switch {
+		case signs&(ServerAlert|ServerFatal) != 0:
+			return Closing, p
+		case signs&Silence != 0:
+			return Idle, p
+		}
+		return Established, p
+	case Closing:
+		if signs&(ServerFinished|ServerData) != 0 && signs&ServerAlert == 0 {
+			return Established, p // the alert was a warning
+		}
+	}
+	return s, p
+}
+
+// advance adds to p what signs prove. In a full DTLS 1.2 handshake the server's Finished follows the client's; in an
+// abbreviated one it comes first and proves nothing, but application data does (RFC 5246 section 7.3). A DTLS 1.3 server
+// encrypts its first flight, to anybody; records of its third epoch after the client's flight acknowledge that (RFC 9147
+// section 7.1).
+func advance(p progress, signs Signs) progress {
+	if signs&(ServerFlight|ServerFinished|ServerData) != 0 {
+		p |= answered
+	}
+	if signs&ServerFinished != 0 {
+		if p&secondFlight != 0 && p&finished == 0 {
+			p |= proved
+		}
+		p |= finished
+	}
+	if signs&ServerData != 0 && p&clientProtected != 0 {
+		p |= proved
+	}
+	if signs&(ClientFlight|ClientProtected) != 0 {
+		p |= secondFlight
+	}
+	if signs&ClientProtected != 0 {
+		p |= clientProtected
+	}
+	return p
+}

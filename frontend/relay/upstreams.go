@@ -1,0 +1,100 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Upstreams opens sockets to one server, for flows that need no particular one. Safe for concurrent use.
+type Upstreams struct {
+	server netip.AddrPort
+	most   int // sockets whose ports the kernel chooses
+	first  uint16
+	next   atomic.Uint32
+}
+
+const (
+	// portsLeft is the share of the ephemeral ports that is left to other programs of this host, DNS clients
+	// among them: one in so many.
+	portsLeft = 4
+	// A server on loopback sees further sockets from other addresses of 127.0.0.0/8, all of which are this host's: every
+	// address in turn before the next port, so that few ports are in use.
+	loopbackAddresses = 254
+	loopbackPorts     = 1024
+	loopbackTries     = 16
+)
+
+// NewUpstreams makes an Upstreams to server.
+func NewUpstreams(server netip.AddrPort) *Upstreams {
+	low, high := ephemeral()
+	return &Upstreams{server: server, most: PortsMost(), first: uint16(max(low, high+1-loopbackPorts))}
+}
+
+// PortsMost is how many ephemeral ports upstream sockets may take.
+func PortsMost() int {
+	low, high := ephemeral()
+	return (high - low + 1) / portsLeft * (portsLeft - 1)
+}
+
+// ephemeral is the kernel's range of ports for sockets that are not bound to one.
+func ephemeral() (low, high int) {
+	low, high = 32768, 60999 // ip(7)
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
+		_, _ = fmt.Sscan(string(b), &low, &high)
+	}
+	return low, high
+}
+
+// Bounded reports whether there can be no more sockets to server than PortsMost.
+func Bounded(server netip.AddrPort) bool { return !isLoopback4(server.Addr()) }
+
+func isLoopback4(a netip.Addr) bool { return a.Unmap().Is4() && a.IsLoopback() }
+
+// Open opens a socket, of which the guard has used already.
+func (u *Upstreams) Open(used int) (*Upstream, error) {
+	if used < u.most {
+		if up, err := OpenUpstream(u.server, nil); err == nil || ReasonOf(err) != NoPorts {
+			return up, err
+		}
+	}
+	if Bounded(u.server) {
+		return nil, errNoPorts
+	}
+	for range loopbackTries {
+		up, err := OpenUpstreamFrom(u.source(), u.server, nil)
+		if err == nil || ReasonOf(err) != NoPorts {
+			return up, err
+		}
+	}
+	return nil, errNoPorts
+}
+
+var errNoPorts = fmt.Errorf("open an upstream socket: %w", unix.EADDRNOTAVAIL)
+
+// source is the next loopback address and port.
+func (u *Upstreams) source() netip.AddrPort {
+	n := u.next.Add(1)
+	port := u.first + uint16(n/loopbackAddresses%loopbackPorts)
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 64, byte(1 + n%loopbackAddresses)}), port)
+}
+
+// ReasonOf says what an error of opening a socket means for a newcomer: NoFiles, NoPorts, or Accepted if neither.
+func ReasonOf(err error) Reason {
+	for _, e := range []error{unix.EMFILE, unix.ENFILE} {
+		if errors.Is(err, e) {
+			return NoFiles
+		}
+	}
+	// connect(2) says EAGAIN where no ephemeral port is free, bind(2) EADDRINUSE.
+	for _, e := range []error{unix.EADDRNOTAVAIL, unix.EAGAIN, unix.EADDRINUSE} {
+		if errors.Is(err, e) {
+			return NoPorts
+		}
+	}
+	return Accepted
+}
