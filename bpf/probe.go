@@ -11,8 +11,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Level says how bad a finding is.
@@ -54,8 +55,8 @@ func Probe() []Finding {
 	f := []Finding{
 		finding("XDP programs", features.HaveProgramType(ebpf.XDP), "5.18"),
 		finding("several buffers in XDP", features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), "5.18"),
-		finding("tc programs", features.HaveProgramType(ebpf.SchedCLS), "6.6"),
-		finding("tcx links", haveTCX(), "6.6"),
+		finding("tc programs", features.HaveProgramType(ebpf.SchedCLS), "4.1"),
+		probeEgress(),
 		finding("reuseport programs", features.HaveProgramType(ebpf.SkReuseport), "4.19"),
 		finding("LRU maps", features.HaveMapType(ebpf.LRUHash), "4.10"),
 		finding("CPU maps", features.HaveMapType(ebpf.CPUMap), "4.15"),
@@ -68,13 +69,17 @@ func Probe() []Finding {
 	return f
 }
 
-// haveTCX asks for the programs on an interface that does not exist: a kernel without tcx does not get so far.
-func haveTCX() error {
-	_, err := link.QueryPrograms(link.QueryOptions{Target: 1<<31 - 1, Attach: ebpf.AttachTCXEgress})
-	if errors.Is(err, unix.ENODEV) {
-		return nil
+// probeEgress says how the egress program is attached.
+func probeEgress() Finding {
+	err := tc.HaveLinks()
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return Finding{Name: "egress", Text: "by a filter of the clsact qdisc (tcx links: since Linux 6.6)"}
 	}
-	return err
+	f := finding("egress", err, "6.1")
+	if err == nil {
+		f.Text = "by a tcx link"
+	}
+	return f
 }
 
 func probeJIT() Finding {

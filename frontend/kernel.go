@@ -193,7 +193,8 @@ func (k *kernel) attach(services []*service) error {
 		for i, w := range v.workers {
 			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
 			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
-			if v.inline {
+			// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
+			if v.inline && len(v.workers) > 1 {
 				if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
 					return err
 				}
@@ -239,13 +240,20 @@ func protects(services []*service, k bpf.ServiceKey) bool {
 	return false
 }
 
-// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU.
+// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU. Workers that
+// are more than the CPUs are on none of their own: each CPU's packets go to the first that counts as its.
 func workerCPUs(services []*service) (cpus []int) {
+	allowed := allowedCPUs()
 	for _, v := range services {
 		for i, w := range v.workers {
-			if i == len(cpus) {
-				cpus = append(cpus, max(w.cpu, 0))
+			if i < len(cpus) {
+				continue
 			}
+			cpu := w.cpu
+			if cpu < 0 && len(allowed) > 0 {
+				cpu = allowed[i%len(allowed)]
+			}
+			cpus = append(cpus, max(cpu, 0))
 		}
 	}
 	return cpus
