@@ -1,8 +1,8 @@
 # make build      the programs, in bin/
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests but the matrix (installs the peers they talk to when root, else names the command)
-# make test-matrix  every client against every server of the README's matrix; UPDATE=-update writes it anew
-# make bench      all benchmarks (bench/README.md): results, page, figures of the READMEs; make bench-cookies the cookies alone
+# make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update writes it anew
+# make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-portable  the cookies without assembly, and on arm64 by emulation
@@ -17,12 +17,12 @@ LDFLAGS := -X main.version=$(VERSION)
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 # Compilers and libraries of bench/testkit/peers.
-PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev g++ pkg-config qt6-base-dev
+PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev g++ pkg-config qt6-base-dev dpkg-dev autoconf automake libtool make
 # The proxy that established flows are measured with, too.
 NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
 # tools that show what is attached. clang sees to it that the programs' objects are those of the source.
-TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng $(NGINX_PACKAGES)
+TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng strace curl $(NGINX_PACKAGES)
 # Programs that only the matrix talks to.
 MATRIX_PACKAGES := coturn libcoap3-bin radsecproxy freeradius-utils
 # The emulator that other kernels are booted in, and what their file systems are made of.
@@ -51,7 +51,7 @@ test:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test $(TURNS) ./...
 
-# Every client against every server, through the guard; the README's matrix is held to it.
+# Every client against every server, through the guard; docs/servers.md is held to it.
 test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
 	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
@@ -64,8 +64,8 @@ test-kernels:
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:
 	.ci/need qemu-user-static
-	$(GO) test -tags purego ./cookie ./frontend
-	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie
+	$(GO) test -tags purego ./cookie/... ./frontend
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie/...
 	GOARCH=arm64 $(GO) vet ./...
 
 race:
@@ -88,11 +88,11 @@ bench-deps:
 
 # Everything, 13 minutes by its estimate: needs root and two quiet CPUs. Runs of 1 s, 5 of each in turns.
 bench: bench-deps
-	$(GO) run ./cmd/dtlsbench -readme README.md -readme bench/README.md
+	$(GO) run ./cmd/dtlsbench -readme docs/figures.md -readme bench/README.md
 
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:
-	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie; done | \
+	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie/internal/lanes; done | \
 		$(GO) run ./bench/compare/cookieplot -svg cookie/cookies.svg
 
 # What the programs cost the kernel: instructions, those that the verifier looked at, stack.

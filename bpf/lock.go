@@ -21,7 +21,15 @@ func (g *Programs) hold() error {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return &hinted{fmt.Errorf("pins of another user are not taken over: %v", err), //nolint:errorlint // no capability would help
+			unloadHint(g.pin)}
+	}
 	if err != nil {
+		return err
+	}
+	if err := checkOwner(dir, g.owner); err != nil {
+		dir.Close()
 		return err
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {

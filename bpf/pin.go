@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -51,11 +52,11 @@ func (g *Programs) pinInto(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil { // whoever can open the maps can open the guard
 		return err
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs(dir, &fs); err != nil {
+	var on unix.Statfs_t
+	if err := unix.Statfs(dir, &on); err != nil {
 		return err
 	}
-	if fs.Type != unix.BPF_FS_MAGIC {
+	if on.Type != unix.BPF_FS_MAGIC {
 		return errors.Join(errors.New("this is no bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
 	}
 	for name, m := range g.named {
@@ -108,8 +109,8 @@ func removePins(dir string) error {
 // Unload detaches what a process, dead or alive, has pinned in dir, and reports whether there was anything.
 func Unload(dir string) (bool, error) {
 	found := false
-	var fs unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(dir), &fs); err == nil && fs.Type != unix.BPF_FS_MAGIC {
+	var on unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(dir), &on); err == nil && on.Type != unix.BPF_FS_MAGIC {
 		return false, fmt.Errorf("unload: %s is on no bpffs: nothing is pinned there, and nothing was removed", filepath.Dir(dir))
 	}
 	for _, d := range []string{dir, dir + unfinished} {
@@ -255,4 +256,52 @@ func (g *Programs) updateLinks() error {
 		return err
 	}
 	return g.egress.Pin(g.pin, pinEgress, g.progs.Egress) // the pin is the program
+}
+
+// GivePins makes the pins another user's, and the directory that they are in: whoever detaches, attaches again or takes
+// over needs no capability then.
+func (g *Programs) GivePins(uid, gid int) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pin == "" {
+		return nil
+	}
+	root := filepath.Dir(g.pin)
+	var here, above unix.Stat_t
+	if err := errors.Join(unix.Stat(root, &here), unix.Stat(filepath.Dir(root), &above)); err != nil {
+		return err
+	}
+	if here.Dev != above.Dev {
+		return fmt.Errorf("pin to %s: it is where all programs of this host pin to: give --pin a directory of its own there", root)
+	}
+	if err := os.Lchown(root, uid, gid); err != nil {
+		return err
+	}
+	return filepath.WalkDir(g.pin, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+}
+
+// checkOwner refuses pins that others than root, this process and the user that it will become have put there or can
+// change: a guard would run with their maps. owner is that user.
+func checkOwner(dir *os.File, owner int) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &stat); err != nil {
+		return err
+	}
+	if u := int(stat.Uid); u != 0 && u != os.Geteuid() && u != owner {
+		return &hinted{fmt.Errorf("pins of another user are not taken over: %s belongs to user %d", dir.Name(), u), unloadHint(dir.Name())}
+	}
+	if stat.Mode&0o022 != 0 {
+		return &hinted{fmt.Errorf("%s can be written to by others (mode %o)", dir.Name(), stat.Mode&0o777), "chmod 700 " + dir.Name()}
+	}
+	return nil
+}
+
+// unloadHint is how the pins in dir are removed.
+func unloadHint(dir string) string {
+	return fmt.Sprintf("take them off as root: dtlsguard unload --interface %s --pin %s", strings.ReplaceAll(filepath.Base(dir), ":", "."), filepath.Dir(dir))
 }

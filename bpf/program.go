@@ -30,6 +30,7 @@ type Options struct {
 	MaxFlows    int    // verified and established flows kept, least recently used go first; 0: 65536
 	Slots       int    // for harvested cookies, of all services together; see Programs.NewSlots
 	Pin         string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
+	Owner       int    // user that the process will become, whose pins are taken over, too; 0: none
 }
 
 // Programs is one set of programs and maps, attached to at most one interface.
@@ -43,6 +44,7 @@ type Programs struct {
 	named     map[string]*ebpf.Map // the maps again, by name
 
 	pin     string
+	owner   int      // Options.Owner
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
@@ -80,7 +82,7 @@ func Load(o Options) (*Programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Programs{pin: o.Pin, slots: make([]slot, o.MaxServices), nextID: 1}
+	g := &Programs{pin: o.Pin, owner: o.Owner, slots: make([]slot, o.MaxServices), nextID: 1}
 	err = g.hold()
 	if err == nil {
 		err = g.load(spec)

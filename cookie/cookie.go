@@ -1,17 +1,15 @@
 package cookie
 
-import (
-	"encoding/binary"
-)
+import "github.com/dtlsguard/dtlsguard/cookie/internal/lanes"
 
 // Size is the length of a cookie in bytes: GnuTLS, wolfSSL, NSS and tinydtls clients refuse 33.
-const Size = 32
+const Size = lanes.Size
 
 // RandomSize is the length of a ClientHello's random in bytes (RFC 5246 section 7.4.1.2).
-const RandomSize = 32
+const RandomSize = lanes.RandomSize
 
-// messageSize is what SHA-256 pads into exactly one block: see the package comment.
-const messageSize = 55
+// messageSize is the length of the message that a cookie is the MAC of: see the package comment.
+const messageSize = lanes.MessageSize
 
 // Binding is what a cookie is bound to.
 type Binding struct {
@@ -20,16 +18,21 @@ type Binding struct {
 	DestinationPort uint16
 	Version         uint16 // client_version of the ClientHello's body
 	Random          *[RandomSize]byte
+	Purpose         Purpose
 }
 
+// Purpose is what a cookie is for, so that one that was given for another passes for none. It changes the first byte of
+// the message.
+type Purpose = lanes.Purpose
+
+// The purposes there are.
+const (
+	HelloVerify Purpose = 0           // in a HelloVerifyRequest, up to DTLS 1.2
+	HelloRetry  Purpose = 0x01 ^ 0x04 // in a HelloRetryRequest of DTLS 1.3: first byte 0x04
+)
+
 // Issue returns the cookie for b under k. For many at once use a [Batch].
-func (k *Key) Issue(b *Binding) [Size]byte {
-	var w block
-	b.put1((*words1)(w[:]))
-	var c [Size]byte
-	sumOne(&c, &w, &k.prepared)
-	return c
-}
+func (k *Key) Issue(b *Binding) [Size]byte { return k.lanes.Sum((*lanes.Message)(b)) }
 
 // Verify reports whether c is the cookie that k's current or previous secret gives b. The comparison takes
 // the same time wherever the first difference is.
@@ -39,7 +42,7 @@ func (k *Keyring) Verify(b *Binding, c []byte) bool {
 		return false
 	}
 	want := key.Issue(b)
-	return equal(&want, c)
+	return lanes.Equal(&want, c)
 }
 
 // ForCookie picks the key that c claims to be made under, by its epoch byte; nil if there is none, or if c is
@@ -60,16 +63,4 @@ func (k *Keyring) byID(id byte) *Key {
 		return k.previous
 	}
 	return nil
-}
-
-// equal compares without a branch on the contents.
-func equal(want *[Size]byte, got []byte) bool {
-	if len(got) != Size {
-		return false
-	}
-	var d uint64
-	for i := 0; i < Size; i += 8 {
-		d |= binary.LittleEndian.Uint64(want[i:]) ^ binary.LittleEndian.Uint64(got[i:])
-	}
-	return d == 0
 }

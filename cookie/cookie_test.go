@@ -23,6 +23,46 @@ func reference(s Secret, epoch uint8, b *Binding) [Size]byte {
 	return c
 }
 
+// message is the 55 bytes that a cookie is the MAC of, in the words of the package comment.
+func message(b *Binding) []byte {
+	be := binary.BigEndian
+	m := append([]byte{1}, b.Source[:]...)
+	m = be.AppendUint16(m, b.SourcePort)
+	m = be.AppendUint16(m, b.DestinationPort)
+	m = be.AppendUint16(m, b.Version)
+	return append(m, b.Random[:]...)
+}
+
+// eachPlan runs a test on every implementation alone, and on the measured plan.
+func eachPlan(t *testing.T, f func(t *testing.T, p *Plan)) {
+	for _, name := range append(Names(), Auto) {
+		p, err := Select(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) { f(t, p) })
+	}
+}
+
+// Issue and a batch give what the documented format says.
+func TestIssueIsTheDocumentedFormat(t *testing.T) {
+	r := mrand.New(mrand.NewPCG(1, 2))
+	batch := NewBatch(1)
+	for n := range 100 {
+		s := testSecret(t, strings.Repeat("s", n+1))
+		k, b := NewKeyring(s, uint8(n)).Current(), randomBinding(r)
+		want := reference(s, uint8(n), b)
+		if got := k.Issue(b); got != want {
+			t.Fatalf("cookie %x, want %x", got, want)
+		}
+		batch.Reset(1)
+		batch.Add(b)
+		if batch.Sum(k); !batch.Equal(0, want[:]) {
+			t.Fatalf("a batch of one does not give %x", want)
+		}
+	}
+}
+
 func randomBinding(r *mrand.Rand) *Binding {
 	b := &Binding{SourcePort: uint16(r.Uint32()), DestinationPort: uint16(r.Uint32()), Version: 0xfefd, Random: new([RandomSize]byte)}
 	for i := range b.Source {

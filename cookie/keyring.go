@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/dtlsguard/dtlsguard/cookie/internal/lanes"
 )
 
 // ErrEpochCollision says that the new secret's epoch byte is the one of the current secret, so a cookie would not say
@@ -13,28 +15,14 @@ var ErrEpochCollision = errors.New("epoch byte of the secret is the current one'
 // Key is one secret made ready: the SHA-256 states after the two HMAC key pads, so that a cookie costs two
 // compressions instead of four. Immutable.
 type Key struct {
-	prepared prepared
-	epoch    uint8
-	sip      [2]uint64 // key of SipHash
-	secret   Secret
+	lanes  lanes.Key
+	epoch  uint8
+	sip    [2]uint64 // key of SipHash
+	secret Secret
 }
 
 func newKey(s Secret, epoch uint8) *Key {
-	inner, outer := initialState, initialState
-	for _, pad := range []struct {
-		st *state
-		b  uint8
-	}{{&inner, 0x36}, {&outer, 0x5c}} { // ipad and opad, RFC 2104 section 2
-		var w block
-		for i := range w {
-			w[i] = 0x01010101 * uint32(pad.b)
-			if i < SecretSize/4 {
-				w[i] ^= uint32(s[4*i])<<24 | uint32(s[4*i+1])<<16 | uint32(s[4*i+2])<<8 | uint32(s[4*i+3])
-			}
-		}
-		compress(pad.st, &w)
-	}
-	return &Key{prepared: prepare(&inner, &outer, epoch), epoch: epoch, sip: sipKey(&s), secret: s}
+	return &Key{lanes: lanes.NewKey((*[SecretSize]byte)(&s), epoch), epoch: epoch, sip: sipKey(&s), secret: s}
 }
 
 // Epoch is byte 0 of the cookies made under k.

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -25,6 +26,7 @@ func (w *worker) fromClients() {
 			return
 		}
 		w.now = w.service.clock()
+		w.follow()
 		w.counts.Filled(n)
 		w.judge()
 		w.dispatch()
@@ -35,38 +37,59 @@ func (w *worker) fromClients() {
 	}
 }
 
-// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once.
+// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once for each back end.
 func (w *worker) judge() {
-	w.hellos = w.hellos[:0]
-	port := w.service.port
+	for _, h := range w.active {
+		h.hellos, h.next = h.hellos[:0], 0
+	}
+	port, listed := w.service.port, w.service.gate.Table.Load()
 	for i := range w.in.Len() {
+		peer := w.in.Route(i).Peer()
+		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
+			w.what[i] = denied
+			continue
+		}
 		// The element past the end is scratch until the datagram turns out to be a ClientHello.
-		h := &w.hellos[:len(w.hellos)+1][len(w.hellos)]
+		to := w.active[0]
+		h := to.scratch()
 		w.what[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
 		if w.what[i] != hello.OK {
 			continue
 		}
-		peer := w.in.Route(i).Peer()
+		if len(w.active) > 1 {
+			to = w.handOf(&peer.IP)
+			parsed := h.ClientHello
+			h = to.scratch()
+			h.ClientHello = parsed
+		}
 		h.Binding.Source, h.Binding.SourcePort = peer.IP, peer.Port
 		h.Binding.DestinationPort = port
 		h.Binding.Version, h.Binding.Random = h.Version, h.Random
-		h.Verified, h.Port, h.Length = false, nil, 0
-		w.hellos = w.hellos[:len(w.hellos)+1]
+		h.Verified, h.Port, h.Length, h.Action, h.Unproved = false, nil, 0, 0, false
+		to.hellos = to.hellos[:len(to.hellos)+1]
+		w.by[i] = to
 	}
-	w.mode.Verify(w.service.keys.Load(), w.hellos)
+	keys := w.serving.keys.Load()
+	for _, h := range w.active {
+		if h.verifier != nil {
+			h.verifier.Verify(keys, h.hellos)
+		}
+	}
 }
 
 // dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
 // verified ClientHello may stand right behind the first.
 func (w *worker) dispatch() {
-	hellos := w.hellos
 	for i := range w.in.Len() {
 		switch r := w.what[i]; {
+		case r == denied:
+			w.counts.Count(metrics.Denied)
 		case r >= hello.Malformed:
 			w.counts.Count(metrics.Dropped(r))
 		case r == hello.OK:
-			w.hello(i, &hellos[0])
-			hellos = hellos[1:]
+			to := w.by[i]
+			to.next++
+			w.hello(i, to, &to.hellos[to.next-1])
 		default:
 			f := w.flows.Lookup(w.in.Route(i).Peer())
 			if f == nil {
@@ -80,21 +103,28 @@ func (w *worker) dispatch() {
 }
 
 // hello answers a ClientHello, or opens a flow for it.
-func (w *worker) hello(slot int, h *handoff.Hello) {
-	if len(h.Cookie) > 0 {
+func (w *worker) hello(slot int, to *hand, h *handoff.Hello) {
+	if h.Verified && len(h.Cookie) == 0 && w.first(slot, to, h) {
+		return
+	}
+	if len(h.Cookie) > 0 || h.Action == handoff.ActionLimited {
 		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
 		// ClientHello again that opened its flow.
 		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && w.repeated(f, slot, h) {
 			return
 		}
-		if h.Verified && w.service.inline {
-			w.admit(slot, h)
-			return
-		}
-		if h.Verified {
-			w.open(slot, h)
-			return
-		}
+	}
+	if h.Verified && w.service.inline {
+		w.admit(slot, h)
+		return
+	}
+	if h.Verified {
+		w.open(slot, to, h)
+		return
+	}
+	if h.Action != handoff.ActionVerify {
+		w.act(slot, h)
+		return
 	}
 	if h.Length == 0 {
 		w.counts.Count(metrics.NoCookie)
@@ -128,7 +158,7 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 
 // limited reports whether a verified client's ClientHello is one too many at the moment, and counts it.
 func (w *worker) limited(h *handoff.Hello) bool {
-	switch w.service.hellos.Take(&h.Binding.Source, h.Binding.SourcePort, w.now) {
+	switch w.serving.hellos.Take(&h.Binding.Source, h.Binding.SourcePort, w.now) {
 	case limit.OverSource:
 		w.counts.Count(metrics.SourceRate)
 	case limit.OverService:
@@ -172,7 +202,7 @@ func (w *worker) relay(f *relay.Flow, slot int, r hello.Reason) {
 
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. What the client has half-open
 // ends; an established flow lives on until the new one is.
-func (w *worker) open(slot int, h *handoff.Hello) {
+func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	route := w.in.Route(slot)
 	if w.limited(h) {
 		return
@@ -187,18 +217,20 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 			w.end(old)
 		}
 	}
-	up, rank := w.reserve(h)
+	up, rank := w.reserve(to, h)
 	if up == nil {
 		return
 	}
 	f := w.flows.Open(route, up, &h.ClientHello, rank, w.now)
-	f.Prelude = handoff.PreludeOf(w.mode)
+	f.Prelude = handoff.PreludeOf(to.verifier)
 	if w.poller.Add(up.FD(), f.Event()) != nil {
 		w.flows.Close(f)
 		w.counts.Count(metrics.NoUpstream)
 		return
 	}
-	w.service.backend.Opened()
+	f.Server = to.number
+	to.flows++
+	to.end.Opened()
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
@@ -208,13 +240,13 @@ func (w *worker) open(slot int, h *handoff.Hello) {
 
 // reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
 // If there is none to be had, it counts why and returns nil.
-func (w *worker) reserve(h *handoff.Hello) (up *relay.Upstream, rank int) {
+func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank int) {
 	ip := &h.Binding.Source
 	for attempt := range 2 {
 		var r relay.Reason
 		if rank, r = w.flows.Reserve(ip); r == relay.Accepted {
 			var err error
-			if up, err = w.upstream(h); err == nil && up != nil {
+			if up, err = w.upstream(to, h); err == nil && up != nil {
 				return up, rank
 			}
 			w.flows.Return(ip)
@@ -249,9 +281,9 @@ func (w *worker) evict(r relay.Reason) bool {
 
 // upstream gets the socket that a verified client's flow goes through, nil if another client has taken it since the
 // verdict.
-func (w *worker) upstream(h *handoff.Hello) (*relay.Upstream, error) {
+func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
 	if h.Port == nil {
-		return w.service.upstreams.Open(w.service.budget.Used())
+		return to.end.upstreams.Open(w.service.budget.Used())
 	}
 	if !h.Port.Acquire() {
 		return nil, nil
@@ -331,6 +363,6 @@ func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)
 	if err != nil {
-		w.service.backend.Suspect(handoff.Unanswered)
+		w.hands[f.Server].end.Suspect(handoff.Unanswered)
 	}
 }

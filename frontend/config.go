@@ -1,39 +1,83 @@
 package frontend
 
 import (
+	"context"
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"runtime"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
-// Service is a public address and the server behind it.
-type Service struct{ Listen, Backend netip.AddrPort }
+// Service is what clients reach at one public address: a proxy in front of back ends, or a server on this host that
+// keeps its port.
+type Service struct {
+	Name     string         // for people; "": the address
+	Listen   netip.AddrPort // the public address; inline, the server's own
+	Backends []Backend      // the servers; none: inline
+	Settings *Settings      // nil: those of the Config
+}
+
+// Backend is one server of a proxy.
+type Backend struct {
+	Address string // HOST:PORT; a name is resolved again every Config.ResolveEvery
+	Weight  int    // its share of the clients, relative to the other back ends; 0: 1
+}
+
+// At is the back end at one address.
+func At(a netip.AddrPort) []Backend { return []Backend{{Address: a.String()}} }
+
+// Inline reports whether the service is a server on this host that keeps its port.
+func (s *Service) Inline() bool { return len(s.Backends) == 0 }
+
+// Settings are those that each service may have of its own. Zero values mean the defaults.
+type Settings struct {
+	Handoff     handoff.Mode
+	HarvestPool int // cookies to harvest of each back end; 0: handoff.DefaultPool
+
+	SecretFile  string        // "": the guard's own secrets
+	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
+
+	HelloRate        limit.Rate // verified ClientHellos per source; PerSecond < 0: no limit
+	BackendHelloRate limit.Rate // verified ClientHellos per service; PerSecond 0: no limit
+
+	// In the kernel.
+	Answer         bpf.Answer // who answers ClientHellos; AnswerAuto is the best that the service and the attach mode allow
+	Unverified     bpf.Unverified
+	UnverifiedRate bpf.Rate  // for UnverifiedLimit
+	Pass           bpf.Class // protocols that share the port and are let through
+	Monitor        bool      // count verdicts, enforce nothing
+}
+
+// XDP says what runs in the kernel before the workers. With an empty Interface nothing does.
+type XDP struct {
+	Interface    string
+	Mode         bpf.AttachMode
+	AnswerRate   bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
+	PassWhenLost bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
+	KeepAttached bool     // a guard that is told to stop leaves its programs in force
+	Pin          string   // directory on a bpffs below which programs and maps outlive the process; "": they do not
+	Owner        int      // user that the process will become; 0: none
+}
 
 // Config of a Server. Zero values mean the defaults of `dtlsguard run --help`.
 type Config struct {
-	Services []Service        // proxies
-	Protect  []netip.AddrPort // addresses of servers on this host that keep their port: inline
+	Settings // of services that bring none of their own
+
+	Services []Service
 	XDP      XDP
 
-	Workers int // per service; 0: one a CPU
-	Batch   int // datagrams a system call; 0: DefaultBatch
+	Workers int // per service; 0: one per CPU
+	Batch   int // datagrams per system call; 0: DefaultBatch
 	Nice    int // of the workers' threads (nice(2)): -20 to 19
-
-	Handoff     handoff.Mode
-	HarvestPool int // ports a service; 0: handoff.DefaultPool
-
-	MAC         cookie.MAC    // of the guard's own cookies
-	Cookies     *cookie.Plan  // how workers compute cookies; nil: in the fastest way
-	SecretFile  string        // "": secrets of our own
-	RotateEvery time.Duration // of our own secrets; 0: DefaultRotateEvery
 
 	MaxFlows          int
 	FlowsPerSource    int // /32 or /64, and eight times that per /24 or /48; < 0: no limit
@@ -41,16 +85,27 @@ type Config struct {
 	HandshakeTimeout  time.Duration
 	IdleTimeout       time.Duration
 
-	HelloRate        limit.Rate // verified ClientHellos of one source; PerSecond < 0: no limit
-	BackendHelloRate limit.Rate // verified ClientHellos of one service; PerSecond 0: no limit
+	Engage          addresses.Engage // when mode reset challenges who has not proved the address
+	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
+	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
+	AllowFile       string           // prefixes that count as proved; "": none
+	DenyFile        string           // prefixes that get nothing; "": none
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
-	Entropy io.Reader // nil: crypto/rand
+	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery
+	Resolve      Resolver      // nil: the system's
+
+	MAC     cookie.MAC   // of the guard's own cookies
+	Cookies *cookie.Plan // how workers compute cookies; nil: in the fastest way
+	Entropy io.Reader    // nil: crypto/rand
 	Log     *slog.Logger
 
-	Shown map[string]any // flags of the program around the guard: Status shows them beside the guard's own
+	Shown map[string]any // flags of the program around the guard: Status shows them next to the guard's own
 }
+
+// Resolver finds the addresses of a host name.
+type Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
 
 // Defaults.
 const (
@@ -68,7 +123,7 @@ const (
 	DefaultRotateEvery = time.Minute
 	// MinRotateEvery: below, a slow client's cookie could die twice in one handshake.
 	MinRotateEvery = time.Second
-	// DefaultMaxFlows: at some 400 bytes and one socket a flow, 65536 are what one service may cost unasked.
+	// DefaultMaxFlows: at some 400 bytes and one socket per flow, 65536 are what one service may cost unasked.
 	DefaultMaxFlows = 65536
 	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
 	DefaultIdleTimeout = 5 * time.Minute
@@ -83,39 +138,44 @@ const (
 	DefaultReceiveBuffer = 4 << 20
 	// DefaultMetrics is where metrics are served unless told otherwise.
 	DefaultMetrics = "127.0.0.1:9477"
+	// DefaultResolveEvery is the usual time to live of records that are meant to move, such as those of cluster DNS.
+	DefaultResolveEvery = 30 * time.Second
+	// MaxWeight keeps the least share of a back end visible: one client in 1000 or so.
+	MaxWeight = 1000
+)
+
+// Defaults of modes reset and limit.
+const (
+	// DefaultEngageRate is some 4 MB of half-open handshakes per minute at 1.5 KB each, which any server bears, and more
+	// new clients than most see.
+	DefaultEngageRate = 50
+	// DefaultAddressLifetime is long for a client that begins again at once, and short for an address that changes hands.
+	DefaultAddressLifetime = 10 * time.Minute
+	// maxAddressLifetime is what a set's clock of 32 bits of seconds can tell apart, with room to spare.
+	maxAddressLifetime = 365 * 24 * time.Hour
 )
 
 // DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
 var DefaultHelloRate = limit.DefaultSource
 
-// complete fills in the defaults and refuses what cannot be.
+// complete fills in the defaults and refuses what cannot work.
 func (c *Config) complete() error {
-	usage := func(format string, a ...any) error {
-		return hint.Usagef(format, a...)
-	}
-	def := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
+	defaulted(&c.Workers, runtime.GOMAXPROCS(0))
+	defaulted(&c.Batch, DefaultBatch)
+	defaulted(&c.MaxFlows, DefaultMaxFlows)
+	defaulted(&c.FlowsPerSource, DefaultFlowsPerSource)
+	defaulted(&c.HalfOpenPerSource, DefaultHalfOpenPerSource)
+	defaulted(&c.HandshakeTimeout, DefaultHandshakeTimeout)
+	defaulted(&c.ReceiveBuffer, DefaultReceiveBuffer)
+	defaulted(&c.EngageRate, DefaultEngageRate)
+	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
+	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
+	defaulted(&c.ResolveEvery, DefaultResolveEvery)
+	c.Settings.complete()
+	if c.Resolve == nil {
+		c.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		}
-	}
-	def(&c.Workers, runtime.GOMAXPROCS(0))
-	def(&c.Batch, DefaultBatch)
-	def(&c.HarvestPool, handoff.DefaultPool)
-	def(&c.MaxFlows, DefaultMaxFlows)
-	def(&c.FlowsPerSource, DefaultFlowsPerSource)
-	def(&c.HalfOpenPerSource, DefaultHalfOpenPerSource)
-	def(&c.ReceiveBuffer, DefaultReceiveBuffer)
-	if c.RotateEvery == 0 {
-		c.RotateEvery = DefaultRotateEvery
-	}
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = DefaultIdleTimeout
-	}
-	if c.HandshakeTimeout == 0 {
-		c.HandshakeTimeout = DefaultHandshakeTimeout
-	}
-	if c.HelloRate.PerSecond == 0 {
-		c.HelloRate = DefaultHelloRate
 	}
 	if c.Cookies == nil {
 		c.Cookies = cookie.Measured()
@@ -126,54 +186,39 @@ func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	switch {
-	case len(c.Services)+len(c.Protect) == 0:
-		return usage("nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT, or --protect ADDRESS:PORT and --interface NAME")
-	case len(c.Protect) > 0 && c.XDP.Interface == "":
-		return usage("--protect is done by XDP: give --interface, the one that clients come in by")
-	case len(c.Protect) > 0 && c.Handoff == handoff.Harvest:
-		return usage("--handoff harvest needs a socket between guard and server: use --listen and --backend, or --handoff trust")
-	case c.Handoff.Native() && c.SecretFile == "":
-		return usage("--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", c.Handoff)
-	case c.Workers < 0 || c.Workers > 1024:
-		return usage("--workers %d: want 1 to 1024", c.Workers)
-	case c.Nice < -20 || c.Nice > 19:
-		return usage("--worker-nice %d: want -20 (first in line) to 19", c.Nice)
-	case c.Batch < 1 || c.Batch > MaxBatch:
-		return usage("--batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch)
-	case c.RotateEvery < MinRotateEvery:
-		return usage("--rotate-every %v: want %v or more, so that no handshake sees two rotations", c.RotateEvery, MinRotateEvery)
-	case c.IdleTimeout < time.Second:
-		return usage("--idle-timeout %v: want 1s or more", c.IdleTimeout)
-	case c.HandshakeTimeout < time.Second:
-		return usage("--handshake-timeout %v: want 1s or more", c.HandshakeTimeout)
-	case c.MaxFlows < 1:
-		return usage("--max-flows %d: want 1 or more", c.MaxFlows)
-	case c.HarvestPool < 1:
-		return usage("--harvest-pool %d: want 1 or more", c.HarvestPool)
-	}
-	seen := make(map[netip.AddrPort]bool)
-	for _, a := range c.Protect {
-		if !a.IsValid() || a.Port() == 0 || seen[a] {
-			return usage("--protect %v is not an address and port, or is given twice", a)
+	services := make([]Service, len(c.Services)) // the caller's stay as they are
+	for i, s := range c.Services {
+		own := c.Settings
+		if s.Settings != nil {
+			own = *s.Settings
+			own.complete()
 		}
-		seen[a] = true
-	}
-	for _, s := range c.Services {
-		switch {
-		case !s.Listen.IsValid() || s.Listen.Port() == 0 && len(c.Services) > 1:
-			return usage("--listen %v is not an address and port", s.Listen)
-		case !s.Backend.IsValid() || s.Backend.Port() == 0 || s.Backend.Addr().IsUnspecified():
-			return usage("--backend %v is not the address and port of a server", s.Backend)
-		case c.HarvestPool > handoff.MaxPool(s.Backend.Addr()):
-			return usage("--harvest-pool %d: at most %d towards %v: %d ephemeral ports of each address that the guard can have there (eight on IPv4 loopback), less one in 17 in reserve",
-				c.HarvestPool, handoff.MaxPool(s.Backend.Addr()), s.Backend.Addr(), handoff.PortsPerAddress)
-		case seen[s.Listen]:
-			return usage("--listen %v is given twice", s.Listen)
-		case s.Listen == s.Backend:
-			return usage("--listen and --backend are both %v: let the server listen on another port", s.Listen)
+		s.Settings = &own
+		s.Backends = append([]Backend(nil), s.Backends...)
+		for i := range s.Backends {
+			defaulted(&s.Backends[i].Weight, 1)
 		}
-		seen[s.Listen] = true
+		services[i] = s
 	}
-	return nil
+	c.Services = services
+	return c.check()
+}
+
+func (s *Settings) complete() {
+	defaulted(&s.HarvestPool, handoff.DefaultPool)
+	defaulted(&s.RotateEvery, DefaultRotateEvery)
+	if s.HelloRate.PerSecond == 0 {
+		s.HelloRate = DefaultHelloRate
+	}
+	if s.Answer == bpf.AnswerNobody {
+		s.Answer = bpf.AnswerAuto
+	}
+}
+
+// defaulted gives *v the default where it is zero.
+func defaulted[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
 }

@@ -2,7 +2,9 @@ package frontend
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -21,20 +23,27 @@ func (c *Config) timeouts() relay.Timeouts {
 	return relay.Timeouts{Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout}
 }
 
-// fitRoom sets how many flows the service can have: as many as there are, or as its back end has sockets for.
+// fitRoom sets how many flows the service can have: as many as there are, or as its back ends have sockets for.
 func (v *service) fitRoom() {
-	most := v.budget.Limits().Flows
-	if v.backend != nil {
-		if n := v.backend.MaxFlows(); n > 0 {
-			most = min(most, n)
+	most, sockets := v.budget.Limits().Flows, 0
+	ends := v.now.Load().ends
+	for _, e := range ends {
+		n := e.MaxFlows()
+		if n == 0 {
+			sockets = most
+			break
 		}
+		sockets += n
+	}
+	if len(ends) > 0 {
+		most = min(most, sockets)
 	}
 	v.room.SetMax(most)
 }
 
 // clampFlows lowers --max-flows to what this process and host have files and ports for, and says so.
 func (s *Server) clampFlows() {
-	if len(s.config.Services) == 0 {
+	if !slices.ContainsFunc(s.config.Services, func(v Service) bool { return !v.Inline() }) {
 		return // the kernel's flows need neither
 	}
 	lower := func(most int, what, hint string) {
@@ -49,7 +58,10 @@ func (s *Server) clampFlows() {
 			fmt.Sprintf("ulimit -n %d (LimitNOFILE= of a systemd unit)", s.config.MaxFlows+open+filesKept))
 	}
 	for _, v := range s.config.Services {
-		if relay.Bounded(v.Backend) {
+		for _, b := range v.Backends {
+			if a, err := netip.ParseAddrPort(b.Address); err != nil || !relay.Bounded(a) {
+				continue
+			}
 			lower(relay.PortsMost(), "each has an ephemeral port, of which a quarter is left to other programs",
 				"sysctl -w net.ipv4.ip_local_port_range=\"1024 60999\", or the server on 127.0.0.1")
 		}
@@ -74,7 +86,7 @@ type FlowStatus struct {
 }
 
 func (s *Server) flowStatus() FlowStatus {
-	st := FlowStatus{States: make(map[string]int), Ended: s.Totals().Ended(), Limits: s.budget.Limits().Named()}
+	st := FlowStatus{States: make(map[string]int), Ended: s.totals().Ended(), Limits: s.budget.Limits().Named()}
 	for state := range relay.Over {
 		for _, v := range s.services {
 			for _, w := range v.workers {

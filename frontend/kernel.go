@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,24 +15,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
-
-// XDP says what runs in the kernel in front of the workers. With an empty Interface nothing does.
-type XDP struct {
-	Interface      string
-	Mode           bpf.AttachMode
-	Answer         bpf.Answer // who answers ClientHellos; AnswerAuto is the best that the service and the mode allow
-	Unverified     bpf.Unverified
-	UnverifiedRate bpf.Rate  // for UnverifiedLimit
-	Pass           bpf.Class // protocols that share the port and are let through
-	AnswerRate     bpf.Rate  // answers of one CPU in the kernel, to all services together; zero: no limit
-	PassWhenLost   bool      // ClientHellos that nobody answers, with the daemon dead, go to the server
-	KeepAttached   bool      // a guard that is told to stop leaves its programs in force
-	Monitor        bool      // count verdicts, enforce nothing
-	Pin            string    // directory on a bpffs below which programs and maps outlive the process; "": they do not
-}
 
 // Times between a daemon and its programs.
 const (
@@ -46,16 +31,20 @@ const (
 
 // kernel is the XDP side of a server.
 type kernel struct {
-	config *XDP
-	guard  *bpf.Programs
-	ours   bool // what is attached is of this process
-	mode   bpf.AttachMode
-	log    *slog.Logger
+	config  *XDP
+	secrets *secrets // those that the programs have
+	guard   *bpf.Programs
+	ours    bool // what is attached is of this process
+	mode    bpf.AttachMode
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	known map[*service]told // what the programs were told
 }
 
 // openKernel loads the programs, or takes over what an earlier guard left in force; nothing is attached yet.
 func openKernel(c *Config) (*kernel, error) {
-	k := &kernel{config: &c.XDP, log: c.Log}
+	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
 	pin := ""
 	switch {
 	case c.XDP.Pin == "":
@@ -68,7 +57,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: len(c.Services) * handoff.Ports(c.HarvestPool), Pin: pin}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -81,6 +70,16 @@ func openKernel(c *Config) (*kernel, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// slotsOf is how many slots for harvested cookies the services may need.
+func slotsOf(c *Config) (n int) {
+	for i := range c.Services {
+		if len(c.Services[i].Backends) == 1 {
+			n += handoff.Ports(c.Services[i].Settings.HarvestPool)
+		}
+	}
+	return n
 }
 
 // onBPFFS reports whether dir is on a bpffs, or would be if it were made.
@@ -107,68 +106,52 @@ func (v *service) key() bpf.ServiceKey {
 	return k
 }
 
-// table makes the memory of v's pool, where the programs read it.
-func (k *kernel) table(v *service, size int) handoff.Table {
+// table makes the memory of a pool, where the programs read it.
+func (k *kernel) table(v *service, e *end, size int) handoff.Table {
 	var err error
-	if v.slots, err = k.guard.NewSlots(size); err != nil {
-		k.log.Warn("XDP cannot give harvested cookies: workers will", "listen", v.listen, "error", err)
+	if e.slots, err = k.guard.NewSlots(size); err != nil {
+		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
 		return handoff.NewTable(size)
 	}
-	return handoff.Table{Slots: handoff.SlotsOf(v.slots.Memory), Clock: v.slots.Clock}
+	return handoff.Table{Slots: handoff.SlotsOf(e.slots.Memory), Clock: e.slots.Clock}
 }
 
-// format says how far the programs know the cookies of the hand-off that v needs at the moment.
-func (v *service) format() bpf.Format {
-	switch k := v.kind(); {
-	case k == handoff.NativeHMAC && v.inline:
-		return bpf.FormatV1
-	case k == handoff.Trust, k == handoff.Replay, k == handoff.DoubleHVR:
-		if v.config.MAC == cookie.SipHash {
-			return bpf.FormatV2
-		}
-		return bpf.FormatV1
-	case k == handoff.NativeQt && v.inline && !v.fit.Mapped:
-		return bpf.FormatQt
-	case k == handoff.Harvest && v.slots.Memory != nil && v.backend.CookieLength() <= cookie.Size:
-		return bpf.FormatHarvest
+// told is what the programs know of a service.
+type told struct {
+	serving *serving
+	division
+	mode handoff.Mode
+}
+
+// tells is what the programs must know of v now.
+func (k *kernel) tells(v *service) (told, error) {
+	t := told{serving: v.now.Load()}
+	if modes := t.serving.modes(); len(modes) > 0 {
+		t.mode = modes[0]
 	}
-	return bpf.FormatWorkers
+	var err error
+	if t.division, err = divide(v.situation(k.mode)); err != nil {
+		err = fmt.Errorf("%s: %w", v.name, err)
+	}
+	return t, err
 }
 
-// manner is what the programs are told of a service's hand-off.
-type manner struct {
-	kind   handoff.Mode
-	format bpf.Format
-}
-
-func (v *service) manner() manner { return manner{v.kind(), v.format()} }
-
-// protect tells the programs of a service, as if they were attached in the given mode.
-func (k *kernel) protect(v *service, mode bpf.AttachMode) error {
-	c := v.config
+// protect tells the programs of a service.
+func (k *kernel) protect(v *service, t told) error {
+	o := t.serving.settings
 	s := bpf.Service{
-		ServiceKey: v.key(), Proxy: !v.inline, Answer: k.config.Answer, Unverified: k.config.Unverified,
-		Format: v.format(), Slots: v.slots,
-		Pass: k.config.Pass, Monitor: k.config.Monitor, UnverifiedRate: k.config.UnverifiedRate,
-		SourceRate:  bpf.Rate{PerSecond: c.HelloRate.PerSecond, Burst: uint32(c.HelloRate.Burst)},
-		ServiceRate: bpf.Rate{PerSecond: c.BackendHelloRate.PerSecond, Burst: uint32(c.BackendHelloRate.Burst)},
+		ServiceKey: v.key(), Proxy: !v.inline, Answer: t.answer, Format: t.format, FlowHellos: t.hellos,
+		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 	}
-	// Where the programs do not know a right cookie, a client that showed one to a worker may show it again.
-	s.FlowHellos = v.kind() == handoff.DoubleHVR || v.inline && s.Format == bpf.FormatWorkers
-	if v.inline && len(v.workers) > 0 {
-		s.WorkersPort = v.workers[0].conn.Local().Port()
+	if len(t.serving.ends) == 1 {
+		s.Slots = t.serving.ends[0].slots
 	}
-	switch {
-	case s.Format == bpf.FormatWorkers && k.config.Answer == bpf.AnswerXDP:
-		return hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v, which %v is handed over by: leave --answer out, or see to it that --handoff trust can be used",
-			v.kind(), v.listen)
-	case s.Format == bpf.FormatWorkers:
-		s.Answer = bpf.AnswerWorkers
-	case k.config.Answer == bpf.AnswerAuto && mode == bpf.AttachNative:
-		s.Answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)
-	}
-	if !v.inline { // the proxy's own limits come after the cookie
-		s.SourceRate, s.ServiceRate = bpf.Rate{}, bpf.Rate{}
+	if v.inline { // the proxy's own limits come after the cookie
+		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
+		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
+		if len(v.workers) > 0 {
+			s.WorkersPort = v.workers[0].conn.Local().Port()
+		}
 	}
 	return k.guard.SetService(s)
 }
@@ -187,9 +170,14 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	for _, v := range services {
-		if err := k.protect(v, bpf.AttachNative); err != nil {
+		t, err := k.tells(v)
+		if err == nil {
+			err = k.protect(v, t)
+		}
+		if err != nil {
 			return err
 		}
+		k.known[v] = t
 		for i, w := range v.workers {
 			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
 			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
@@ -209,16 +197,9 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	k.ours = true
-	if k.mode == bpf.AttachGeneric {
-		for _, v := range services {
-			if err := k.protect(v, k.mode); err != nil {
-				return err
-			}
-		}
-		if k.config.Mode == bpf.AttachAuto {
-			k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
-				"see", "dtlsguard check --interface "+k.config.Interface)
-		}
+	if k.mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
+		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
+			"hint", "dtlsguard check --interface "+k.config.Interface)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil
@@ -274,13 +255,9 @@ func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
 	}
 }
 
-// beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a
-// restart with another way to be handed clients.
-func (k *kernel) beat(ctx context.Context, services []*service) {
-	told := make([]manner, len(services))
-	for i, v := range services {
-		told[i] = v.manner()
-	}
+// beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
+// another way to be handed clients.
+func (k *kernel) beat(ctx context.Context, services func() []*service) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
@@ -290,14 +267,31 @@ func (k *kernel) beat(ctx context.Context, services []*service) {
 		case <-t.C:
 		}
 		k.guard.Heartbeat()
-		for i, v := range services {
-			if now := v.manner(); now != told[i] {
-				told[i] = now
-				if err := k.protect(v, k.mode); err != nil {
-					k.log.Error("XDP could not follow the back end", "listen", v.listen, "error", err)
-				}
-			}
+		for _, v := range services() {
+			k.follow(v)
 		}
+	}
+}
+
+// follow tells the programs what has changed of a service. A nil kernel is told nothing.
+func (k *kernel) follow(v *service) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now, err := k.tells(v)
+	if was, ok := k.known[v]; !ok || was == now {
+		return // it is not protected yet, or any more; or nothing has changed
+	}
+	k.known[v] = now
+	if err == nil {
+		err = k.protect(v, now)
+	}
+	v.refused.Store(nil)
+	if err != nil {
+		v.refused.Store(&err)
+		v.log.Error("XDP could not follow the back end", "error", err)
 	}
 }
 

@@ -2,32 +2,24 @@ package frontend
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// secrets keeps the keyring: from a file that several guards share, or drawn and rotated by itself. A new
-// secret that is refused, for whatever reason, leaves the old one in force.
+// secrets keeps a keyring and follows its source. A new secret that is refused, for whatever reason, leaves the old one in
+// force.
 type secrets struct {
 	store   cookie.Store
-	file    string
-	entropy io.Reader
-	every   time.Duration
+	source  secretSource
 	log     *slog.Logger
-	kernel  *kernel // nil: none
+	install func(*cookie.Keyring) error // brings a keyring to the kernel; nil: there is none, or it has others
 
-	mu    sync.Mutex // serialises rotations and guards what follows
-	epoch uint32
-	seen  os.FileInfo
+	mu sync.Mutex // serialises rotations, and what the source does
 
 	changed   atomic.Int64 // time of the last rotation, Unix nanoseconds
 	rotations atomic.Uint64
@@ -39,27 +31,20 @@ type secrets struct {
 const apart = 10 * time.Second
 
 // openSecrets gets the first secret. Without one there is no guard: the error is final.
-func openSecrets(c *Config, k *kernel) (*secrets, error) {
-	s := &secrets{file: c.SecretFile, entropy: c.Entropy, every: c.RotateEvery, log: c.Log, kernel: k}
-	if s.file != "" {
-		ring, err := s.read()
-		if err != nil {
-			return nil, err
-		}
-		return s, s.install(ring)
-	}
-	first, err := cookie.NewSecret(s.entropy)
+func openSecrets(source secretSource, log *slog.Logger, install func(*cookie.Keyring) error) (*secrets, error) {
+	s := &secrets{source: source, log: log, install: install}
+	ring, err := source.next(nil)
 	if err != nil {
-		return nil, fmt.Errorf("no cookie secret, so no guard: %w", err)
+		return nil, err
 	}
-	return s, s.install(cookie.NewKeyring(first, uint8(s.epoch)))
+	return s, s.put(ring)
 }
 
-// install puts a keyring in force, in the kernel first: a cookie that it issues a moment before the workers know
+// put puts a keyring in force, in the kernel first: a cookie that it issues a moment before the workers know
 // the secret costs its client one more exchange, as a rotation at any moment may.
-func (s *secrets) install(k *cookie.Keyring) error {
-	if s.kernel != nil {
-		if err := s.kernel.setSecret(k); err != nil {
+func (s *secrets) put(k *cookie.Keyring) error {
+	if s.install != nil {
+		if err := s.install(k); err != nil {
 			return err
 		}
 	}
@@ -68,149 +53,54 @@ func (s *secrets) install(k *cookie.Keyring) error {
 	return nil
 }
 
-// makeSecret is the hint for a secret file that is not one.
-const makeSecret = "make a secret: dtlsguard secret generate"
-
-// read makes a keyring of the secret file, whose second line, if there is one, is a secret to be honoured beside the
-// first: the one before, or the one to come.
-func (s *secrets) read() (*cookie.Keyring, error) {
-	f, err := os.Open(s.file)
-	if err != nil {
-		return nil, hint.Add(fmt.Errorf("read the secret file: %w", err), "make one: dtlsguard secret generate > "+s.file)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("read the secret file: %w", err)
-	}
-	s.seen = info
-	list, err := cookie.ParseSecrets(f)
-	if err != nil {
-		return nil, hint.Add(fmt.Errorf("secret file %s: %w", s.file, err), makeSecret)
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		s.log.Warn("secret file can be read by others", "file", s.file, "hint", "chmod 600 "+s.file)
-	}
-	ring, err := s.next(list)
-	if err != nil {
-		return nil, fmt.Errorf("secret file %s: %w", s.file, err)
-	}
-	return ring, nil
-}
-
-// next is the keyring of a list of shared secrets: the one in force, if it holds them already.
-func (s *secrets) next(list []cookie.Secret) (*cookie.Keyring, error) {
-	now := s.store.Load()
-	switch {
-	case now == nil:
-		return cookie.Shared(list)
-	case is(now.Current(), &list[0]) && (len(list) == 1 || is(now.Previous(), &list[1])):
-		return now, nil
-	case len(list) == 1: // the secret of before is still honoured
-		return now.NextShared(list[0])
-	}
-	return cookie.Shared(list)
-}
-
-// is reports whether k, which may be nil, is of secret s.
-func is(k *cookie.Key, s *cookie.Secret) bool { return k != nil && k.Fingerprint() == s.Fingerprint() }
-
-// errNoRotation is what a guard with a secret file says to a request to rotate by itself.
-var errNoRotation = errors.New("the secret comes from a file: write a new one there, it is read again within a second")
-
-// rotate draws a new secret.
+// rotate draws a new secret now.
 func (s *secrets) rotate() error {
-	if s.file != "" {
-		return errNoRotation
+	if err := s.source.onDemand(); err != nil {
+		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	secret, err := cookie.NewSecret(s.entropy)
-	if err == nil {
-		var ring *cookie.Keyring
-		if ring, err = s.store.Load().Next(secret, uint8(s.epoch+1)); err == nil {
-			if err = s.rotated(ring); err == nil {
-				s.epoch++
-				return nil
-			}
-		}
-	}
-	return s.failed("rotation failed; keeping the old secret", err)
+	return s.follow()
 }
 
-// reload reads the secret file again.
-func (s *secrets) reload() error {
+// follow puts in force what the source has now.
+func (s *secrets) follow() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ring, err := s.read()
-	if err != nil {
-		return s.failed("secret file refused; keeping the old secret", err)
-	}
-	if ring == s.store.Load() {
+	now := s.store.Load()
+	ring, err := s.source.next(now)
+	if err == nil && ring == now {
 		return nil
 	}
-	if s.rotations.Load() > 0 && time.Since(time.Unix(0, s.changed.Load())) < apart {
-		s.log.Warn("secret file changed twice in short time: clients that are in between with the secret before the last start over",
-			"hint", fmt.Sprintf("leave %v between two changes", apart))
+	if err == nil {
+		if s.rotations.Load() > 0 && s.source.onDemand() != nil && time.Since(time.Unix(0, s.changed.Load())) < apart {
+			s.log.Warn("secret file changed twice in short time: clients that hold a cookie of the secret before the previous one start over",
+				"hint", fmt.Sprintf("leave %v between two changes", apart))
+		}
+		err = s.put(ring)
 	}
-	if err := s.rotated(ring); err != nil {
-		return s.failed("secret could not be put in force; keeping the old one", err)
-	}
-	return nil
-}
-
-func (s *secrets) rotated(ring *cookie.Keyring) error {
-	if err := s.install(ring); err != nil {
+	if err != nil {
+		s.failures.Add(1)
+		s.log.Error("new secret refused; keeping the old one", "source", s.source.name(), "error", err)
 		return err
 	}
 	s.rotations.Add(1)
-	s.log.Info("secret rotated", "epoch", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
+	level := slog.LevelDebug // once a minute, unless told otherwise
+	if s.source.onDemand() != nil {
+		level = slog.LevelInfo
+	}
+	s.log.Log(context.Background(), level, "secret rotated", "key_id", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
 	return nil
 }
 
-func (s *secrets) failed(what string, err error) error {
-	s.failures.Add(1)
-	s.log.Error(what, "error", err)
-	return err
-}
-
-// run rotates, or watches the file, until ctx ends.
+// run follows the source until ctx ends.
 func (s *secrets) run(ctx context.Context) {
-	wait := s.every
-	if s.file != "" {
-		wait = time.Second
-	}
-	retry := time.Second
+	failed := false
 	for {
-		select {
-		case <-ctx.Done():
+		s.source.wait(ctx, failed)
+		if ctx.Err() != nil {
 			return
-		case <-time.After(wait):
 		}
-		if s.file != "" {
-			if s.touched() {
-				_ = s.reload() // logged and counted
-			}
-			continue
-		}
-		if s.rotate() != nil {
-			wait = min(retry, s.every)
-			retry *= 2
-			continue
-		}
-		wait, retry = s.every, time.Second
+		failed = s.follow() != nil
 	}
-}
-
-// touched reports whether the file is another one than was read last, or was written since.
-func (s *secrets) touched() bool {
-	info, err := os.Stat(s.file)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		return false // between the removal and the renaming of a new one
-	}
-	return !os.SameFile(info, s.seen) || !info.ModTime().Equal(s.seen.ModTime()) || info.Size() != s.seen.Size()
 }
 
 // SecretStatus is what may be known of the secret.
@@ -227,12 +117,9 @@ type SecretStatus struct {
 func (s *secrets) status() SecretStatus {
 	ring := s.store.Load()
 	st := SecretStatus{
-		Source: "random", Epoch: ring.Current().Epoch(), Fingerprint: ring.Current().Fingerprint(),
+		Source: s.source.name(), Epoch: ring.Current().Epoch(), Fingerprint: ring.Current().Fingerprint(),
 		AgeSeconds: time.Since(time.Unix(0, s.changed.Load())).Seconds(),
 		Rotations:  s.rotations.Load(), Failures: s.failures.Load(),
-	}
-	if s.file != "" {
-		st.Source = s.file
 	}
 	if p := ring.Previous(); p != nil {
 		st.Previous = p.Fingerprint()

@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 // script is an entropy source that gives one reader after the other.
@@ -37,15 +40,20 @@ func draw(b byte) io.Reader {
 	return bytes.NewReader(sum[:])
 }
 
-func secretsWith(entropy io.Reader) *Config {
-	return &Config{Entropy: entropy, RotateEvery: time.Hour, Log: slog.New(slog.DiscardHandler)}
+func randomFrom(entropy io.Reader) (*secrets, error) {
+	return openSecrets(&randomSecrets{entropy: entropy, every: time.Hour}, slog.New(slog.DiscardHandler), nil)
+}
+
+func secretsOf(file string, log io.Writer) (*secrets, error) {
+	l := slog.New(slog.NewTextHandler(log, nil))
+	return openSecrets(&fileSecrets{file: file, log: l}, l, nil)
 }
 
 func TestGuardDoesNotStartWithoutEntropy(t *testing.T) {
 	for name, src := range map[string]io.Reader{
 		"failing": &script{}, "short": bytes.NewReader(make([]byte, 31)), "stuck": bytes.NewReader(make([]byte, 32)),
 	} {
-		if _, err := openSecrets(secretsWith(src), nil); err == nil || !strings.Contains(err.Error(), "no guard") {
+		if _, err := randomFrom(src); err == nil || !strings.Contains(err.Error(), "no guard") {
 			t.Errorf("%s source: %v", name, err)
 		}
 	}
@@ -62,7 +70,7 @@ func TestRotationKeepsTheOldSecretOnBadEntropy(t *testing.T) {
 		"stuck":     {bytes.NewReader(make([]byte, 32)), cookie.ErrWeakSecret},
 		"repeating": {draw('a'), cookie.ErrRepeatedSecret},
 	} {
-		s, err := openSecrets(secretsWith(io.MultiReader(draw('a'), src.second)), nil)
+		s, err := randomFrom(io.MultiReader(draw('a'), src.second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +89,7 @@ type iotestErr struct{}
 func (iotestErr) Read([]byte) (int, error) { return 0, errors.New("broken") }
 
 func TestRotate(t *testing.T) {
-	s, err := openSecrets(secretsWith(rand.Reader), nil)
+	s, err := randomFrom(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +119,8 @@ func TestSecretFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets")
 	one, two, three := secretText(1), secretText(2), secretText(3)
 	writeFile(t, file, "# ours\n"+one+"\n")
-	c := secretsWith(nil)
-	c.SecretFile = file
 	var log bytes.Buffer
-	c.Log = slog.New(slog.NewTextHandler(&log, nil))
-	s, err := openSecrets(c, nil)
+	s, err := secretsOf(file, &log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +134,7 @@ func TestSecretFile(t *testing.T) {
 	}
 	expect(one, "")
 	writeFile(t, file, two+"\n")
-	if err := s.reload(); err != nil {
+	if err := s.follow(); err != nil {
 		t.Fatal(err)
 	}
 	expect(two, one)
@@ -139,7 +144,7 @@ func TestSecretFile(t *testing.T) {
 	}
 	for _, bad := range []string{"", "12ab", strings.Repeat("00", 32), "zz" + one[2:], three + "x"} {
 		writeFile(t, file, bad)
-		if err := s.reload(); err == nil {
+		if err := s.follow(); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
 		expect(two, one)
@@ -148,7 +153,7 @@ func TestSecretFile(t *testing.T) {
 		t.Errorf("%d failures counted, want 5", s.status().Failures)
 	}
 	writeFile(t, file, three+"\n"+one+"\n")
-	if err := s.reload(); err != nil {
+	if err := s.follow(); err != nil {
 		t.Fatal(err)
 	}
 	expect(three, one)
@@ -158,13 +163,13 @@ func TestSecretFile(t *testing.T) {
 	// A secret is staged, so that all honour it, before it is the one that issues cookies.
 	for _, lines := range [][2]string{{three, two}, {two, three}} {
 		writeFile(t, file, lines[0]+"\n"+lines[1]+"\n")
-		if err := s.reload(); err != nil {
+		if err := s.follow(); err != nil {
 			t.Fatal(err)
 		}
 		expect(lines[0], lines[1])
 	}
 	rotations := s.status().Rotations
-	if err := s.reload(); err != nil || s.status().Rotations != rotations {
+	if err := s.follow(); err != nil || s.status().Rotations != rotations {
 		t.Errorf("the same file again: %v, %d rotations after %d", err, s.status().Rotations, rotations)
 	}
 	if err := s.rotate(); err == nil {
@@ -176,13 +181,11 @@ func TestSecretFile(t *testing.T) {
 func TestSecretFileIsShared(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secrets")
 	writeFile(t, file, secretText(1)+"\n")
-	c := secretsWith(nil)
-	c.SecretFile = file
-	a, err := openSecrets(c, nil)
+	a, err := secretsOf(file, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := openSecrets(c, nil)
+	b, err := secretsOf(file, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,5 +193,32 @@ func TestSecretFileIsShared(t *testing.T) {
 	got := a.store.Load().Current().Issue(in)
 	if !b.store.Load().Verify(in, got[:]) {
 		t.Error("the other guard refuses the cookie")
+	}
+}
+
+// A FIFO in place of the secret file is refused at once, at the start and when it comes in the file's place: reading it would
+// wait for a writer, with the lock held that rotations need.
+func TestSecretFIFO(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secrets")
+	if err := unix.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secretsOf(file, io.Discard); !errors.Is(err, regular.ErrNotRegular) {
+		t.Errorf("at the start: %v", err)
+	}
+	fifo := file + ".fifo"
+	if err := os.Rename(file, fifo); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, file, strings.Repeat("5a", 31)+"5b\n")
+	s, err := secretsOf(file, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(fifo, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.follow(); !errors.Is(err, regular.ErrNotRegular) {
+		t.Errorf("while it runs: %v", err)
 	}
 }

@@ -29,21 +29,24 @@ type Status struct {
 
 // ServiceStatus is one service's part of it.
 type ServiceStatus struct {
-	Listen        string         `json:"listen"`
-	Inline        bool           `json:"inline"`
-	Workers       int            `json:"workers"`
-	ReceiveBuffer int            `json:"receive_buffer"`
-	SendBuffer    int            `json:"send_buffer"`
-	Backend       handoff.Status `json:"backend"`
+	Name          string           `json:"name"`
+	Listen        string           `json:"listen"`
+	Inline        bool             `json:"inline"`
+	Workers       int              `json:"workers"`
+	ReceiveBuffer int              `json:"receive_buffer"`
+	SendBuffer    int              `json:"send_buffer"`
+	Ready         bool             `json:"ready"`
+	Reasons       []string         `json:"reasons,omitempty"` // why not
+	Backends      []handoff.Status `json:"backends"`          // inline: the server itself
 }
 
 // Status takes a snapshot.
 func (s *Server) Status() Status {
 	s.life.RLock() // a request may be under way while the guard stops
 	defer s.life.RUnlock()
-	t := s.Totals()
+	t := s.totals()
 	st := Status{
-		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true, Secret: s.secrets.status(),
+		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true,
 		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.config.flags(),
 	}
 	if s.kernel != nil && !s.closed {
@@ -52,20 +55,34 @@ func (s *Server) Status() Status {
 			s.config.Log.Error("counters of XDP could not be read", "error", err)
 		}
 	}
-	if err := s.Ready(); err != nil {
+	if err := s.available(); err != nil {
 		st.Ready, st.NotReady = false, err.Error()
 	}
 	for _, v := range s.services {
-		sv := ServiceStatus{Listen: v.listen.String(), Inline: v.inline, Workers: len(v.workers)}
-		if v.inline {
-			sv.Backend = handoff.Status{Server: v.listen.String(), Handoff: v.fit.Mode.String(), Up: true, Ready: true}
-		} else {
-			sv.Backend = v.backend.Status()
+		st.Services = append(st.Services, v.status(s.closed))
+	}
+	if len(s.services) > 0 {
+		st.Secret = s.services[0].now.Load().secrets.status()
+	}
+	return st
+}
+
+// status of one service; the sockets of one that is closed are not looked at.
+func (v *service) status(closed bool) ServiceStatus {
+	r := v.readiness()
+	st := ServiceStatus{Name: v.name, Listen: r.Listen, Inline: v.inline, Workers: len(v.workers), Ready: r.Ready, Reasons: r.Reasons}
+	if v.inline {
+		b := handoff.Status{Server: r.Listen, Handoff: v.now.Load().settings.Handoff.String(), Up: r.Ready, Ready: r.Ready}
+		if fit := v.now.Load().fit; fit != nil {
+			b.Handoff = fit.Mode.String()
 		}
-		if len(v.workers) > 0 && !s.closed {
-			sv.ReceiveBuffer, sv.SendBuffer = v.workers[0].conn.Buffers()
-		}
-		st.Services = append(st.Services, sv)
+		st.Backends = append(st.Backends, b)
+	}
+	for _, t := range v.targets {
+		st.Backends = append(st.Backends, t.status())
+	}
+	if len(v.workers) > 0 && !closed {
+		st.ReceiveBuffer, st.SendBuffer = v.workers[0].conn.Buffers()
 	}
 	return st
 }
@@ -80,6 +97,12 @@ func cpuSeconds() float64 {
 
 // Totals sums all workers' counters.
 func (s *Server) Totals() *metrics.Totals {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	return s.totals()
+}
+
+func (s *Server) totals() *metrics.Totals {
 	t := new(metrics.Totals)
 	for _, v := range s.services {
 		for _, w := range v.workers {
@@ -94,34 +117,41 @@ func (s *Server) Flows() int { return s.budget.Used() }
 
 // Gauges implements metrics.Source.
 func (s *Server) Gauges() metrics.Gauges {
-	sec := s.secrets.status()
-	g := metrics.Gauges{
-		Flows: s.flowStatus().States, FlowLimits: s.budget.Limits().Named(), SecretEpoch: sec.Epoch, SecretAge: sec.AgeSeconds,
-		Rotations: sec.Rotations, RotationFailures: sec.Failures,
-	}
-	for _, v := range s.services {
-		if v.backend == nil {
-			continue
+	s.life.RLock()
+	g := metrics.Gauges{Flows: s.flowStatus().States, FlowLimits: s.budget.Limits().Named()}
+	s.life.RUnlock()
+	for i, v := range s.list() {
+		if i == 0 {
+			sec := v.now.Load().secrets.status()
+			g.SecretEpoch, g.SecretAge = sec.Epoch, sec.AgeSeconds
 		}
-		b := v.backend.Status()
-		g.Backends = append(g.Backends, metrics.Backend{Server: b.Server, Handoff: b.Handoff, Ready: b.Ready, Up: b.Up,
-			Known: b.Known, Harvests: b.Harvests})
+		for _, b := range v.status(true).Backends {
+			g.Backends = append(g.Backends, metrics.Backend{Service: v.name, Server: b.Server, Handoff: b.Handoff, Ready: b.Ready, Up: b.Up,
+				Known: b.Known, Harvests: b.Harvests})
+		}
+	}
+	for _, x := range s.secrets {
+		sec := x.status()
+		g.Rotations += sec.Rotations
+		g.RotationFailures += sec.Failures
 	}
 	return g
 }
 
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
-		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool,
+		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "resolve-every": c.ResolveEvery.String(),
 		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
-		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.XDP.Answer.String(),
-		"unverified": c.XDP.Unverified.String(), "unverified-rate": c.XDP.UnverifiedRate.PerSecond,
+		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
+		"allow-file": c.AllowFile, "deny-file": c.DenyFile,
+		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.Answer.String(),
+		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
-		"keep-attached": c.XDP.KeepAttached, "monitor": c.XDP.Monitor, "pin": c.XDP.Pin,
+		"keep-attached": c.XDP.KeepAttached, "monitor": c.Monitor, "pin": c.XDP.Pin,
 	}
 	maps.Copy(m, c.Shown)
 	return m

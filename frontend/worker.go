@@ -24,11 +24,15 @@ type worker struct {
 	cpu     int // -1: not pinned
 	poller  *udpbatch.Poller
 
-	in       *udpbatch.Batch // from clients
-	what     []hello.Reason  // of each slot of in
-	hellos   []handoff.Hello // the ClientHellos among them
-	answers  *udpbatch.Queue
-	mode     handoff.Verifier
+	in      *udpbatch.Batch // from clients
+	what    []hello.Reason  // of each slot of in
+	answers *udpbatch.Queue
+
+	serving *serving // that the hands are of
+	hands   []*hand  // by number, which flows have; nil: the number is free
+	active  []*hand  // those that new clients go to
+	by      []*hand  // slot -> whose ClientHello it is
+
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
@@ -45,7 +49,7 @@ type worker struct {
 	counts metrics.Counters
 	now    int64 // nanoseconds since the server started; read once per batch
 	swept  int64
-	heard  bool // a server said something since then
+	kept   int64 // when addresses of flows were last refreshed
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -63,9 +67,9 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
 		service: s, conn: conn, cpu: cpu,
-		what: make([]hello.Reason, size), hellos: make([]handoff.Hello, 0, size),
-		answers: udpbatch.NewQueue(size), mode: s.mode(size),
-		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
+		what: make([]hello.Reason, size), by: make([]*hand, size),
+		answers: udpbatch.NewQueue(size),
+		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size),
 		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
@@ -84,6 +88,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		w.close()
 		return nil, err
 	}
+	w.follow()
 	return w, nil
 }
 
@@ -91,6 +96,12 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 func (w *worker) close() {
 	for f := w.flows.Any(); f != nil; f = w.flows.Any() {
 		w.end(f)
+	}
+	for _, h := range w.hands {
+		if h != nil {
+			h.left = true
+			w.drop(h)
+		}
 	}
 	w.poller.Close()
 	w.conn.Close()
@@ -126,6 +137,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 			return fmt.Errorf("worker on %v: %w", w.conn.Local(), err)
 		}
 		w.now = w.service.clock()
+		w.follow()
 		for i := range n {
 			if e := w.poller.Event(i); e.A == listenToken {
 				w.fromClients()
@@ -159,12 +171,18 @@ func (w *worker) sweep() {
 		w.end(f)
 		w.counts.Count(metrics.Ended(e))
 	})
-	if w.heard {
-		w.heard = false
-		w.service.backend.Heard()
-	}
-	if silent {
-		w.service.backend.Suspect(handoff.Unanswered)
+	w.keepAddresses()
+	for _, h := range w.hands {
+		if h == nil || h.end == nil {
+			continue
+		}
+		if h.heard {
+			h.heard = false
+			h.end.Heard()
+		}
+		if silent {
+			h.end.Suspect(handoff.Unanswered)
+		}
 	}
 }
 
@@ -173,11 +191,14 @@ func (w *worker) end(f *relay.Flow) {
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
+	h := w.hands[f.Server]
 	if f.Shaking {
-		w.service.backend.Settled(false)
+		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
 	w.flows.Close(f)
+	h.flows--
+	w.drop(h)
 }
 
 // shaken tells the back end that f's handshake is over, if it is.
@@ -186,9 +207,10 @@ func (w *worker) shaken(f *relay.Flow) {
 		return
 	}
 	f.Shaking = false
-	w.service.backend.Settled(f.State == relay.Established)
+	w.hands[f.Server].end.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
-		w.service.hellos.Finished(&f.Client.IP, w.now)
+		w.serving.hellos.Finished(&f.Client.IP, w.now)
+		w.service.gate.Keep(&f.Client.IP, w.now)
 	}
 }
 
@@ -199,10 +221,11 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	first := w.back.Len()
 	n, err := f.Port.Recv(w.back)
-	w.heard = w.heard || n > 0
+	server := w.hands[f.Server]
+	server.heard = server.heard || n > 0
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
-		w.service.backend.Suspect(handoff.Unanswered)
+		server.end.Suspect(handoff.Unanswered)
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
@@ -215,7 +238,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 				w.counts.Count(metrics.ServerVerify)
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
-				w.service.backend.Suspect(handoff.Refused)
+				server.end.Suspect(handoff.Refused)
 				w.counts.Count(metrics.Refused)
 				w.end(f) // so that the client's next ClientHello is judged anew
 				return
@@ -223,7 +246,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 			continue
 		}
 		if !f.Answered() && hello.IsAlert(d) {
-			w.service.backend.Suspect(handoff.Unanswered)
+			server.end.Suspect(handoff.Unanswered)
 		}
 		w.flows.FromServer(f, d, w.now)
 		w.queueReturn(i, f)

@@ -5,12 +5,14 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -22,20 +24,25 @@ import (
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
 func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
-	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, IdleTimeout: time.Minute, Cookies: cookie.Measured()}
 	backend, err := handoff.Open(t.Context(), handoff.Config{Server: server.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(backend.Close)
 	start := time.Now()
+	set := addresses.NewSet(1, 600)
 	s := &service{
-		config: c, port: 4433, backend: backend, keys: new(cookie.Store), hellos: limit.NewHellos(limit.Rate{}, limit.Rate{}),
-		budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
+		gate:   addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
+		config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
 	}
-	s.upstreams = relay.NewUpstreams(backend.Server())
+	keys := new(cookie.Store)
+	keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
+	e := &end{Backend: backend, upstreams: relay.NewUpstreams(backend.Server()), weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
+	e.users.Store(1)
+	close(e.ended)
+	t.Cleanup(e.release)
+	s.now.Store(&serving{settings: new(Settings), keys: keys, hellos: limit.NewHellos(limit.Rate{}, limit.Rate{}), ends: []*end{e}})
 	s.fitRoom()
-	s.keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
 	conn, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{ReceiveBuffer: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +53,7 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	}
 	t.Cleanup(w.close)
 	if mode != nil {
-		w.mode = mode(backend)
+		w.active[0].verifier = mode(backend)
 	}
 	client, err := udpbatch.Dial(conn.Local())
 	if err != nil {

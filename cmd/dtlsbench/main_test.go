@@ -47,7 +47,7 @@ func TestReportOfAStoredRun(t *testing.T) {
 	}
 	// The figures of the repository's own files can be written anew.
 	args := []string{"report"}
-	for _, name := range []string{"../../README.md", "../../bench/README.md"} {
+	for _, name := range []string{"../../docs/figures.md", "../../bench/README.md"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -45,8 +45,8 @@ func TestGuardUnderFlood(t *testing.T) {
 			backend := server.Start(t)
 			backend.Change(func(s *server.Server) { s.Trusting = kind == handoff.Trust })
 			at := startGuard(t, frontend.Config{
-				Services: []frontend.Service{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backend: backend.Addr()}},
-				Handoff:  kind, HarvestPool: 256,
+				Services: []frontend.Service{{Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backends: frontend.At(backend.Addr())}},
+				Settings: frontend.Settings{Handoff: kind, HarvestPool: 256},
 			})
 			served(t, at, func(all told) {
 				c, n := all.Clients, all.Clients["clients"]
@@ -65,7 +65,7 @@ func TestGuardUnderFlood(t *testing.T) {
 // startGuard runs a guard with one service until the test ends, and returns where it listens.
 func startGuard(t *testing.T, c frontend.Config) netip.AddrPort {
 	t.Helper()
-	s, err := frontend.New(t.Context(), c)
+	s, err := frontend.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}

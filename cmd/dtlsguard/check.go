@@ -104,10 +104,11 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 		}
 		return nil
 	}
-	a, err := parseAddress(ctx, "--backend", backend)
+	addrs, err := parseAddresses(ctx, "--backend", backend)
 	if err != nil {
 		return err
 	}
+	a := addrs[0]
 	var shared *cookie.Keyring
 	if secretFile != "" {
 		list, err := readSecrets(secretFile)

@@ -66,8 +66,10 @@ In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1
 			}
 			return cmd.Help()
 		},
-		Args: cobra.ArbitraryArgs,
+		Args:    cobra.ArbitraryArgs,
+		Version: version,
 	}
+	root.SetVersionTemplate(versionLine() + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
 	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), demo.Command(), newVersion())
 	return root

@@ -10,7 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -21,8 +21,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 )
 
 // runFlags are the flags of run as they were given.
@@ -38,8 +40,11 @@ type runFlags struct {
 	answerRate        float64
 	pass              []string
 	onLoss            string
+	engage            string
 	metrics, control  string
 	logFormat, logLvl string
+	userName          string
+	user              *privileges.User // to become; nil: none
 }
 
 func newRun() *cobra.Command {
@@ -53,7 +58,8 @@ server. It needs no privileges, or with --interface those of XDP, which then sta
 run with --protect and --interface leaves the server on this host its port: XDP lets verified
 clients through to it, which it sees under their own addresses.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open,
+and the process becomes another user (--user).
 
 SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file again.`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
@@ -69,7 +75,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	fl.StringArrayVar(&f.listen, "listen", nil, "public address `HOST:PORT`; :PORT is every address (repeat in pairs with --backend)")
-	fl.StringArrayVar(&f.backend, "backend", nil, "the server's address `HOST:PORT`")
+	fl.StringArrayVar(&f.backend, "backend", nil, "the server's address `HOST:PORT`, or several: HOST:PORT*WEIGHT,...")
 	fl.StringArrayVar(&f.protect, "protect", nil, "address `HOST:PORT` of a server on this host that keeps its port (repeatable)")
 	fl.StringVar(&c.XDP.Interface, "interface", "", "where XDP is attached (none: sockets only)")
 	fl.StringVar(&f.xdpMode, "xdp-mode", "auto", "auto, native, generic")
@@ -81,7 +87,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&f.onLoss, "on-daemon-loss", "drop", "XDP: ClientHellos that nobody answers, with this process dead: drop, pass")
 	fl.BoolVar(&c.XDP.KeepAttached, "keep-attached", false, "XDP: stay in force after SIGTERM, for the next start (end it with unload)")
 	fl.StringVar(&c.XDP.Pin, "pin", bpf.PinRoot, "XDP: directory on a bpffs where programs and flows outlive this process (off: they do not)")
-	fl.BoolVar(&c.XDP.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
+	fl.BoolVar(&c.Monitor, "monitor", false, "XDP: count verdicts, enforce nothing")
 	fl.StringVar(&f.handoff, "handoff", "auto", "how verified clients reach the server: auto (probe), "+strings.Join(handoff.Names()[1:], ", "))
 	fl.IntVar(&c.HarvestPool, "harvest-pool", handoff.DefaultPool, "harvest: sockets to the server: so many clients at a time, and one in so many forged cookies is right")
 	fl.IntVar(&c.Workers, "workers", 0, "threads and sockets a service (0: one a CPU)")
@@ -91,6 +97,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringVar(&f.cookies, "cookie-impl", cookie.Auto, "how workers compute cookies: auto (measure), "+strings.Join(cookie.Names(), ", "))
 	fl.StringVar(&c.SecretFile, "secret-file", "", "cookie secrets, 64 hex digits a line, current first; read again on change")
 	fl.DurationVar(&c.RotateEvery, "rotate-every", frontend.DefaultRotateEvery, "rotation of secrets of its own")
+	fl.DurationVar(&c.ResolveEvery, "resolve-every", frontend.DefaultResolveEvery, "how often names of back ends are resolved")
 	fl.IntVar(&c.MaxFlows, "max-flows", frontend.DefaultMaxFlows, "verified flows kept; a quarter may be half-open, and those go first")
 	fl.IntVar(&c.FlowsPerSource, "flows-per-source", frontend.DefaultFlowsPerSource, "flows of one source, /32 or /64, once half of all are used; a /24 or /48 has 8 times that (0: no limit)")
 	fl.IntVar(&c.HalfOpenPerSource, "half-open-per-source", frontend.DefaultHalfOpenPerSource, "... of those whose handshake is not finished")
@@ -99,23 +106,18 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.Float64Var(&c.HelloRate.PerSecond, "hello-rate", frontend.DefaultHelloRate.PerSecond, "verified ClientHellos a second from one source, /32 or /64 (0: no limit)")
 	fl.IntVar(&c.HelloRate.Burst, "hello-burst", frontend.DefaultHelloRate.Burst, "... and how many at once")
 	fl.Float64Var(&c.BackendHelloRate.PerSecond, "backend-hello-rate", 0, "verified ClientHellos a second for one service (0: no limit)")
+	fl.StringVar(&f.engage, "engage", "always", "reset: whom to challenge who has not proved the address: always (everybody), load (those above --engage-rate)")
+	fl.Float64Var(&c.EngageRate, "engage-rate", frontend.DefaultEngageRate, "reset, limit: ClientHellos per second and service of addresses that have not proved themselves, a fifth for one /24 or /56")
+	fl.DurationVar(&c.AddressLifetime, "address-lifetime", frontend.DefaultAddressLifetime, "reset, limit: how long a proved address is known after it was last seen")
+	fl.StringVar(&c.AllowFile, "allow-file", "", "prefixes whose addresses count as proved, one per line; read again on change")
+	fl.StringVar(&c.DenyFile, "deny-file", "", "prefixes that nothing is taken from, one per line; read again on change")
 	fl.IntVar(&c.ReceiveBuffer, "receive-buffer", frontend.DefaultReceiveBuffer, "bytes of each worker's socket buffer, for either direction")
 	fl.StringVar(&f.metrics, "metrics-listen", frontend.DefaultMetrics, "Prometheus /metrics, /healthz, /readyz (off: none)")
 	fl.StringVar(&f.control, "control", defaultControl(), "unix socket for status and secret (off: none)")
+	fl.StringVar(&f.userName, "user", "", "whom to become once all is open; root: stay root (default: "+privileges.DefaultUser+", if root starts this and there is such a user)")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.StringVar(&f.logLvl, "log-level", "info", "debug, info, warn, error")
 	return cmd
-}
-
-// defaultControl is a place that this user can write to.
-func defaultControl() string {
-	if os.Geteuid() == 0 {
-		return "/run/dtlsguard.sock"
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "dtlsguard.sock")
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("dtlsguard-%d.sock", os.Geteuid()))
 }
 
 func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
@@ -131,10 +133,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	defer doors.close()
-	server, err := frontend.New(ctx, f.config)
-	if err != nil && ctx.Err() != nil {
-		return nil // told to stop before it could start, which is no failure
-	}
+	server, err := frontend.New(f.config)
 	if err != nil {
 		return err
 	}
@@ -144,10 +143,10 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	<-server.Started() // a priority above the usual needs a capability
-	if err := frontend.DropPrivileges(); err != nil {
-		f.config.Log.Warn("capabilities are kept", "error", err, "hint", "build with CGO_ENABLED=0")
-	}
-	if err := readable(f.config.SecretFile); err != nil {
+	if err := f.drop(server, doors); err != nil {
+		if ctx.Err() != nil { // told to stop meanwhile: what it was to own is being removed
+			return <-done
+		}
 		stop()
 		return errors.Join(err, <-done)
 	}
@@ -162,23 +161,6 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 			return err
 		}
 	}
-}
-
-// readable reports that a guard that has given up its capabilities cannot read its secret file again: root without
-// them reads no other user's. That is better known at the start than at the first rotation.
-func readable(file string) error {
-	if file == "" {
-		return nil
-	}
-	r, err := os.Open(file)
-	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("read the secret file again, as when it changes: %w, without the capabilities that a guard gives up once it runs: give it to the guard's user: chown %d %s",
-			err, os.Geteuid(), file)
-	}
-	if err == nil {
-		r.Close()
-	}
-	return nil // what else is wrong with it is for the rotation to say
 }
 
 // doors are those that are not off.
@@ -219,6 +201,12 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	if f.config.Log, err = newLogger(stderr, f.logFormat, f.logLvl); err != nil {
 		return err
 	}
+	if f.user, err = privileges.LookUp(f.userName); err != nil {
+		return hint.Usagef("--user: %w", err)
+	}
+	if f.user != nil {
+		f.config.XDP.Owner = f.user.UID
+	}
 	if f.config.Handoff, err = handoff.ParseMode(f.handoff); err != nil {
 		return hint.Usagef("--handoff: %w", err)
 	}
@@ -228,15 +216,20 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 	if f.config.Cookies, err = cookie.Select(f.cookies); err != nil {
 		return hint.Usagef("--cookie-impl: %w", err)
 	}
+	if f.config.Engage, err = addresses.ParseEngage(f.engage); err != nil {
+		return hint.Usagef("--engage: %w", err)
+	}
 	if err := f.completeXDP(); err != nil {
 		return err
 	}
 	for _, text := range f.protect {
-		a, err := parseAddress(ctx, "--protect", text)
+		addrs, err := parseAddresses(ctx, "--protect", text)
 		if err != nil {
 			return err
 		}
-		f.config.Protect = append(f.config.Protect, a)
+		for _, a := range addrs {
+			f.config.Services = append(f.config.Services, frontend.Service{Listen: a})
+		}
 	}
 	for _, n := range []*int{&f.config.FlowsPerSource, &f.config.HalfOpenPerSource} {
 		if *n <= 0 {
@@ -250,45 +243,81 @@ func (f *runFlags) complete(ctx context.Context, stderr io.Writer) (err error) {
 		return hint.Usagef("--listen is given %d times and --backend %d times: they go in pairs", len(f.listen), len(f.backend))
 	}
 	for i := range f.listen {
-		var s frontend.Service
-		if s.Listen, err = parseAddress(ctx, "--listen", f.listen[i]); err != nil {
+		addrs, err := parseAddresses(ctx, "--listen", f.listen[i])
+		if err != nil {
 			return err
 		}
-		if s.Backend, err = parseAddress(ctx, "--backend", f.backend[i]); err != nil {
+		backends, err := parseBackends(f.backend[i])
+		if err != nil {
 			return err
 		}
-		f.config.Services = append(f.config.Services, s)
+		for _, a := range addrs {
+			f.config.Services = append(f.config.Services, frontend.Service{Listen: a, Backends: backends})
+		}
 	}
 	f.config.Shown = map[string]any{
 		"listen": f.listen, "backend": f.backend, "protect": f.protect, "pass": f.pass,
-		"metrics-listen": f.metrics, "control": f.control, "log-format": f.logFormat, "log-level": f.logLvl,
+		"metrics-listen": f.metrics, "control": f.control, "log-format": f.logFormat, "log-level": f.logLvl, "user": f.userName,
 	}
 	return nil
 }
 
-// parseAddress reads HOST:PORT; an empty host is every address, IPv4 and IPv6.
-func parseAddress(ctx context.Context, flag, text string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddrPort(text); err == nil {
-		return a, nil
+// parseBackends reads HOST:PORT, or several with commas between them, each with *WEIGHT if it is not 1. Names are
+// resolved later.
+func parseBackends(text string) (list []frontend.Backend, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		b := frontend.Backend{Address: strings.TrimSpace(part)}
+		if address, weight, ok := strings.Cut(b.Address, "*"); ok {
+			if b.Weight, err = strconv.Atoi(weight); err != nil || b.Weight == 0 {
+				return nil, hint.Usagef("--backend %q: %q is not a weight", text, weight)
+			}
+			b.Address = address
+		}
+		host, port, err := splitAddress("--backend", b.Address)
+		if err != nil {
+			return nil, err
+		}
+		b.Address = net.JoinHostPort(host, strconv.Itoa(int(port)))
+		list = append(list, b)
 	}
+	return list, nil
+}
+
+// splitAddress reads HOST:PORT, whose port may be the name of a service.
+func splitAddress(flag, text string) (host string, port uint16, err error) {
 	host, portText, err := net.SplitHostPort(text)
 	if err != nil {
-		return netip.AddrPort{}, hint.Usagef("%s %q: want HOST:PORT, with an IPv6 address in [brackets]", flag, text)
+		return "", 0, hint.Usagef("%s %q: want HOST:PORT, with an IPv6 address in [brackets]", flag, text)
 	}
-	port, err := net.DefaultResolver.LookupPort(ctx, "udp", portText)
+	n, err := net.LookupPort("udp", portText)
 	if err != nil {
-		return netip.AddrPort{}, hint.Usagef("%s %q: %q is no port", flag, text, portText)
+		return "", 0, hint.Usagef("%s %q: %q is not a port", flag, text, portText)
+	}
+	return host, uint16(n), nil
+}
+
+// parseAddresses reads HOST:PORT; an empty host is every address, IPv4 and IPv6, and a name all that it resolves to.
+func parseAddresses(ctx context.Context, flag, text string) (list []netip.AddrPort, err error) {
+	host, port, err := splitAddress(flag, text)
+	if err != nil {
+		return nil, err
 	}
 	if host == "" {
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), nil
+		return []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), port)}, nil
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.AddrPort{netip.AddrPortFrom(a, port)}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(ips) == 0 {
-		return netip.AddrPort{}, hint.Usagef("%s %q: %q is no address and no name that resolves", flag, text, host)
+		return nil, fmt.Errorf("%s %q: %q is not an address and does not resolve: %w", flag, text, host, err)
 	}
-	return netip.AddrPortFrom(ips[0].Unmap(), uint16(port)), nil
+	for _, ip := range ips {
+		list = append(list, netip.AddrPortFrom(ip.Unmap(), port))
+	}
+	return list, nil
 }
 
 func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {

@@ -3,13 +3,13 @@ package main
 import (
 	"crypto/rand"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 func newSecret() *cobra.Command {
@@ -57,13 +57,13 @@ func newFingerprint() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&file, "secret-file", "", "the file to read (default: ask the running guard)")
-	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	return cmd
 }
 
 // readSecrets reads a secret file.
 func readSecrets(file string) ([]cookie.Secret, error) {
-	f, err := os.Open(file)
+	f, err := regular.Open(file)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +88,6 @@ func newRotate() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -33,7 +34,7 @@ func newStatus() *cobra.Command {
 			return printStatus(cmd.OutOrStdout(), s)
 		},
 	}
-	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: all of it, every flag's value included")
 	return cmd
 }
@@ -69,18 +70,7 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	fmt.Fprintf(w, "secret\tepoch %d, fingerprint %s, %v old, %d rotations, %d failures\n",
 		s.Secret.Epoch, s.Secret.Fingerprint, seconds(s.Secret.AgeSeconds), s.Secret.Rotations, s.Secret.Failures)
 	for _, v := range s.Services {
-		if v.Inline {
-			fmt.Fprintf(w, "service\t%s inline, %d workers, hand-off %s\n", v.Listen, v.Workers, v.Backend.Handoff)
-			continue
-		}
-		fmt.Fprintf(w, "service\t%s -> %s, %d workers, hand-off %s (%s)\n", v.Listen, v.Backend.Server, v.Workers, v.Backend.Handoff, v.Backend.Why)
-		if v.Backend.Pool > 0 {
-			fmt.Fprintf(w, "\t%d of %d cookies known, harvested %d times", v.Backend.Known, v.Backend.Pool, v.Backend.Harvests)
-			if s := v.Backend.Refresh; s > 0 {
-				fmt.Fprintf(w, ", each asked for again every %.1f s", s)
-			}
-			fmt.Fprintln(w)
-		}
+		printService(w, &v)
 	}
 	fmt.Fprintf(w, "received\t%d datagrams, %d lost to full socket buffers\n", s.Received, s.Overruns)
 	if x := s.XDP; x != nil {
@@ -96,6 +86,31 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 		}
 	}
 	return w.Flush()
+}
+
+// printService is what there is to know of one service.
+func printService(w io.Writer, v *frontend.ServiceStatus) {
+	name, state := v.Listen, ""
+	if v.Name != v.Listen {
+		name = v.Name + " " + name
+	}
+	if !v.Ready {
+		state = ", NOT READY: " + strings.Join(v.Reasons, "; ")
+	}
+	if v.Inline {
+		fmt.Fprintf(w, "service\t%s inline, %d workers, hand-off %s%s\n", name, v.Workers, v.Backends[0].Handoff, state)
+		return
+	}
+	for _, b := range v.Backends {
+		fmt.Fprintf(w, "service\t%s -> %s, %d workers, hand-off %s (%s)%s\n", name, b.Server, v.Workers, b.Handoff, b.Why, state)
+		if b.Pool > 0 {
+			fmt.Fprintf(w, "\t%d of %d cookies known, harvested %d times", b.Known, b.Pool, b.Harvests)
+			if b.Refresh > 0 {
+				fmt.Fprintf(w, ", each asked for again every %.1f s", b.Refresh)
+			}
+			fmt.Fprintln(w)
+		}
+	}
 }
 
 func seconds(s float64) time.Duration {

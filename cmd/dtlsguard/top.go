@@ -28,7 +28,7 @@ func newTop() *cobra.Command {
 			return t.live(cmd.Context())
 		},
 	}
-	cmd.Flags().StringVar(&control, "control", defaultControl(), "the guard's unix socket")
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	cmd.Flags().BoolVar(&once, "once", false, "print one frame, of the next second")
 	return cmd
 }

@@ -49,7 +49,7 @@ func refuseWithoutXDP(flags *pflag.FlagSet) error {
 
 // completeXDP turns the texts of XDP's flags into values.
 func (f *runFlags) completeXDP() (err error) {
-	x := &f.config.XDP
+	x, o := &f.config.XDP, &f.config.Settings
 	if f.unverified == "" {
 		f.unverified = "drop"
 		if len(f.protect) > 0 {
@@ -65,10 +65,10 @@ func (f *runFlags) completeXDP() (err error) {
 	if x.Mode, err = word("xdp-mode", f.xdpMode, xdpModes); err != nil {
 		return err
 	}
-	if x.Answer, err = word("answer", f.answer, answers); err != nil {
+	if o.Answer, err = word("answer", f.answer, answers); err != nil {
 		return err
 	}
-	if x.Unverified, err = word("unverified", f.unverified, policies); err != nil {
+	if o.Unverified, err = word("unverified", f.unverified, policies); err != nil {
 		return err
 	}
 	if x.PassWhenLost, err = word("on-daemon-loss", f.onLoss, losses); err != nil {
@@ -79,13 +79,13 @@ func (f *runFlags) completeXDP() (err error) {
 		if err != nil {
 			return err
 		}
-		x.Pass |= class
+		o.Pass |= class
 	}
-	if x.Unverified == bpf.UnverifiedLimit && f.unverifiedRate <= 0 {
+	if o.Unverified == bpf.UnverifiedLimit && f.unverifiedRate <= 0 {
 		return hint.Usagef("--unverified-rate %v: want a rate above 0, or --unverified drop", f.unverifiedRate)
 	}
 	// A tenth of a second's worth at once: packets come in bursts of a round trip.
-	x.UnverifiedRate = bpf.Rate{PerSecond: f.unverifiedRate, Burst: uint32(max(1, f.unverifiedRate/10))}
+	o.UnverifiedRate = bpf.Rate{PerSecond: f.unverifiedRate, Burst: uint32(max(1, f.unverifiedRate/10))}
 	x.AnswerRate = bpf.Rate{PerSecond: f.answerRate, Burst: uint32(max(1, f.answerRate/10))}
 	return nil
 }

@@ -121,7 +121,7 @@ func gate(p Policy) *Gate {
 func TestGateAlways(t *testing.T) {
 	g := gate(Policy{})
 	a, now := ip("192.0.2.1"), int64(100e9)
-	if o := g.Admit(a, now); o != Challenge || !g.Engaged(now) {
+	if o := g.Admit(a, now); o != Challenge || g.Engaged(now) {
 		t.Errorf("an unproved address: %v", o)
 	}
 	g.Prove(a, 1, now)
@@ -138,10 +138,10 @@ func TestGateAlways(t *testing.T) {
 }
 
 // flood sends n ClientHellos within a second, of so many networks, and returns what became of them.
-func flood(g *Gate, n, nets int, from int64) map[Outcome]int {
+func flood(admit func(*[16]byte, int64) Outcome, n, nets int, from int64) map[Outcome]int {
 	got := make(map[Outcome]int)
 	for i := range n {
-		got[g.Admit(ip(fmt.Sprintf("10.%d.%d.%d", i%nets/256, i%nets%256, i%250)), from+int64(i)*1e9/int64(n))]++
+		got[admit(ip(fmt.Sprintf("10.%d.%d.%d", i%nets/256, i%nets%256, i%250)), from+int64(i)*1e9/int64(n))]++
 	}
 	return got
 }
@@ -149,16 +149,16 @@ func flood(g *Gate, n, nets int, from int64) map[Outcome]int {
 func TestGateEngagesUnderLoad(t *testing.T) {
 	g := gate(Policy{Engage: Load})
 	now := int64(1000e9)
-	if got := flood(g, 40, 40, now); got[Unproved] != 40 || g.Engaged(now+1e9) {
+	if got := flood(g.Admit, 40, 40, now); got[Unproved] != 40 || g.Engaged(now+1e9) {
 		t.Errorf("40 in a second: %v", got)
 	}
 	now += 10e9
 	// One network alone is challenged above its share, and nobody else for it.
-	if got := flood(g, 500, 1, now); got[Unproved] > 25 || got[Challenge] < 475 || g.Engaged(now+1e9) {
+	if got := flood(g.Admit, 500, 1, now); got[Unproved] > 25 || got[Challenge] < 475 || g.Engaged(now+1e9) {
 		t.Errorf("500 of one network: %v", got)
 	}
 	now += 10e9
-	if got := flood(g, 2000, 1000, now); got[Unproved] > 101 || !g.Engaged(now+1e9) || g.Times() != 1 {
+	if got := flood(g.Admit, 2000, 1000, now); got[Unproved] > 101 || !g.Engaged(now+1e9) || g.Times() != 1 {
 		t.Errorf("2000 of 1000 networks: %v, engaged %d times", got, g.Times())
 	}
 	if o := g.Admit(ip("198.51.100.1"), now+5e9); o != Challenge {
@@ -170,14 +170,14 @@ func TestGateEngagesUnderLoad(t *testing.T) {
 }
 
 func TestGateLimits(t *testing.T) {
-	g := gate(Policy{Limit: true})
+	g := gate(Policy{})
 	now := int64(1000e9)
-	got := flood(g, 2000, 1000, now)
+	got := flood(g.Limit, 2000, 1000, now)
 	if got[Unproved] > 101 || got[Unproved] < 50 || got[Limited] != 2000-got[Unproved] {
 		t.Errorf("2000 in a second: %v", got)
 	}
 	g.Prove(ip("203.0.113.1"), 0, now)
-	if o := g.Admit(ip("203.0.113.1"), now+1e9); o != Known {
+	if o := g.Limit(ip("203.0.113.1"), now+1e9); o != Known {
 		t.Errorf("a known address during a flood: %v", o)
 	}
 }

@@ -1,6 +1,7 @@
 package addresses
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -14,6 +15,21 @@ const (
 	Always Engage = iota
 	Load          // while their ClientHellos are more than the rate
 )
+
+var engageNames = [...]string{"always", "load"}
+
+// String is the name in --engage.
+func (e Engage) String() string { return engageNames[e] }
+
+// ParseEngage reads it.
+func ParseEngage(s string) (Engage, error) {
+	for e, name := range engageNames {
+		if s == name {
+			return Engage(e), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want always or load", s)
+}
 
 // Outcome is what becomes of a first ClientHello.
 type Outcome uint8
@@ -31,7 +47,6 @@ const (
 type Policy struct {
 	Engage Engage
 	Rate   limit.Rate // of unproved ClientHellos that pass, all together
-	Limit  bool       // those above the rate are dropped: there is no challenge
 }
 
 // Calm is for how many nanoseconds unproved ClientHellos must have stayed within the rate before challenges end.
@@ -46,18 +61,14 @@ type Gate struct {
 	Table   *atomic.Pointer[Table]
 	policy  Policy
 	all     limit.Bucket
-	nets    *limit.Table // nil: nothing unproved passes
+	nets    *limit.Table
 	until   atomic.Int64 // when challenges end, in the caller's nanoseconds
 	engaged atomic.Uint64
 }
 
 // NewGate makes a gate that asks set and table.
 func NewGate(set *Set, table *atomic.Pointer[Table], p Policy) *Gate {
-	g := &Gate{Set: set, Table: table, policy: p}
-	if p.Limit || p.Engage == Load {
-		g.nets = limit.NewNetTable(p.Share())
-	}
-	return g
+	return &Gate{Set: set, Table: table, policy: p, nets: limit.NewNetTable(p.Share())}
 }
 
 // Share is the rate of one prefix.
@@ -65,35 +76,50 @@ func (p *Policy) Share() limit.Rate {
 	return limit.Rate{PerSecond: p.Rate.PerSecond / Shares, Burst: max(1, p.Rate.Burst/Shares)}
 }
 
-// Admit decides on a ClientHello without a cookie from ip, at time now, in nanoseconds.
+// Admit decides on a ClientHello without a cookie from ip, at time now, in nanoseconds: who has not proved the address
+// is challenged, with Load only above the rate.
 func (g *Gate) Admit(ip *[16]byte, now int64) Outcome {
-	switch v := g.Table.Load().Of(ip); {
-	case v == Deny:
-		return Denied
-	case v == Allow || g.Set.Has(ip, Seconds(now)):
-		return Known
-	case g.nets == nil:
-		return Challenge
-	}
-	// One prefix above its share is no reason to challenge the others.
-	if !g.nets.Take(ip, now) {
-		return g.refuse()
-	}
-	if !g.all.Take(g.policy.Rate, now) {
-		g.engage(now)
-		return g.refuse()
-	}
-	if !g.policy.Limit && g.Engaged(now) {
+	switch o := g.known(ip, now); {
+	case o != Challenge:
+		return o
+	case g.policy.Engage == Always, !g.within(ip, now), g.Engaged(now):
 		return Challenge
 	}
 	return Unproved
 }
 
-func (g *Gate) refuse() Outcome {
-	if g.policy.Limit {
+// Limit decides where nothing can be asked of a client: who has not proved the address is dropped above the rate.
+func (g *Gate) Limit(ip *[16]byte, now int64) Outcome {
+	switch o := g.known(ip, now); {
+	case o != Challenge:
+		return o
+	case !g.within(ip, now):
 		return Limited
 	}
+	return Unproved
+}
+
+func (g *Gate) known(ip *[16]byte, now int64) Outcome {
+	switch v := g.Table.Load().Of(ip); {
+	case v == Deny:
+		return Denied
+	case v == Allow || g.Set.Has(ip, Seconds(now)):
+		return Known
+	}
 	return Challenge
+}
+
+// within takes a token of the prefix and one of the rate. That one prefix is above its share is no reason to challenge
+// the others.
+func (g *Gate) within(ip *[16]byte, now int64) bool {
+	if !g.nets.Take(ip, now) {
+		return false
+	}
+	if !g.all.Take(g.policy.Rate, now) {
+		g.engage(now)
+		return false
+	}
+	return true
 }
 
 // engage begins or goes on challenging.
@@ -103,20 +129,27 @@ func (g *Gate) engage(now int64) {
 	}
 }
 
-// Engaged reports whether all who have not proved their address are challenged at time now, or dropped above the rate.
-func (g *Gate) Engaged(now int64) bool {
-	if !g.policy.Limit && g.policy.Engage == Always {
-		return true
-	}
-	return now < g.until.Load()
-}
+// Engaged reports whether ClientHellos have been above the rate, until Calm before now.
+func (g *Gate) Engaged(now int64) bool { return now < g.until.Load() }
 
-// Times is how often challenges began.
+// Always reports whether the gate challenges whatever the rate.
+func (g *Gate) Always() bool { return g.policy.Engage == Always }
+
+// Times is how often they went above it.
 func (g *Gate) Times() uint64 { return g.engaged.Load() }
 
 // Prove notes that ip has proved its address. mark is that of Set.Add, and so is the result.
 func (g *Gate) Prove(ip *[16]byte, mark uint32, now int64) bool {
 	return g.Set.Add(ip, mark, Seconds(now))
+}
+
+// Keep notes that a client at ip is in an association, for which it has proved its address.
+func (g *Gate) Keep(ip *[16]byte, now int64) {
+	if s := Seconds(now); g.Set.Has(ip, s) {
+		g.Set.Refresh(ip, s)
+	} else {
+		g.Set.Add(ip, 0, s)
+	}
 }
 
 // Seconds is a time of nanoseconds as a Set counts it.

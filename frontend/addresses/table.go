@@ -121,9 +121,12 @@ func (t *Table) begin(at number, v Verdict) {
 	t.starts, t.verdicts = append(t.starts, at), append(t.verdicts, v)
 }
 
+// Empty reports whether there is no prefix in t, which may be nil.
+func (t *Table) Empty() bool { return t == nil || len(t.starts) == 0 }
+
 // Of is the verdict on ip. A nil Table has none on anybody.
 func (t *Table) Of(ip *[16]byte) Verdict {
-	if t == nil || len(t.starts) == 0 {
+	if t.Empty() {
 		return None
 	}
 	n := numberOf(ip)

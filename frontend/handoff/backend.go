@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -31,6 +32,8 @@ type Config struct {
 	MAC     cookie.MAC             // of the guard's own cookies
 	Cookies *cookie.Plan           // nil: the fastest
 	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
+	Gate    *addresses.Gate        // of modes reset and limit; nil: one that knows nobody
+	Now     func() int64           // its clock, in nanoseconds; nil: of this process
 	Log     *slog.Logger
 }
 
@@ -43,6 +46,7 @@ type Backend struct {
 	known   []byte // the canary's cookie
 	kind    atomic.Uint32
 	mapped  atomic.Bool // native modes: the server sees v4-mapped addresses
+	serves  sharedVersions
 	up      atomic.Bool
 	full    atomic.Bool  // harvest: enough cookies are known
 	bounded atomic.Int32 // harvest: ports that the server gives cookies to, and no more; 0: no bound was seen
@@ -86,6 +90,13 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	if c.Table == nil {
 		c.Table = NewTable
 	}
+	if c.Gate == nil {
+		c.Gate = addresses.NewGate(addresses.NewSet(0, 0), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
+	}
+	if c.Now == nil {
+		started := time.Now()
+		c.Now = func() int64 { return int64(time.Since(started)) }
+	}
 	b := &Backend{config: c, suspect: make(chan struct{}, 1)}
 	if err := b.open(ctx); err != nil {
 		b.Close()
@@ -98,6 +109,8 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 type Fit struct {
 	Mode   Mode
 	Mapped bool // native modes: it sees IPv4 clients under their v4-mapped addresses
+	Serves Versions
+	Why    string
 }
 
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
@@ -109,13 +122,13 @@ func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *c
 	if err == nil {
 		kind, err = t.choose(asked, ring)
 	}
-	if !t.DTLS13 && asked == Auto && (err == nil || errors.As(err, new(*Misfit))) && kind != Trust && !kind.Native() {
-		err = errors.New("it refuses cookies that are not its own: let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or let it compute the guard's from a shared secret and say --handoff native-hmac --secret-file FILE")
+	if asked == Auto && err == nil && kind != Trust && !kind.Native() {
+		kind = Reset // inline there is nobody between client and server for more
 	}
 	if err != nil {
 		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Fit{kind, t.Native != nil && t.Native.Mapped}, nil
+	return Fit{kind, t.Native != nil && t.Native.Mapped, t.serves(), t.why(kind)}, nil
 }
 
 // ErrNoMode says that a server answers, but cannot be handed clients.
@@ -190,6 +203,7 @@ func (b *Backend) choose(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMode, err)
 	}
+	b.serves.store(t.serves())
 	b.mapped.Store(t.Native != nil && t.Native.Mapped)
 	b.kind.Store(uint32(kind))
 	return nil

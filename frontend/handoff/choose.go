@@ -10,8 +10,13 @@ import (
 // that the guard shares with the server; nil: none. The error is a *Misfit.
 func (t *Traits) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 	switch {
-	case asked == Auto || t.DTLS13:
+	case asked.Passes():
+		return asked, nil
+	case asked == Auto:
 		return t.kind()
+	case t.DTLS13:
+		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)",
+			"use --handoff reset, or limit it to DTLS 1.2"}
 	case asked == Harvest && t.unharvestable() != "":
 		return Auto, &Misfit{t.unharvestable(), "use --handoff auto, which says what fits"}
 	case asked.Native() && ring != nil && !t.Trusts:

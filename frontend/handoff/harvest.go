@@ -27,7 +27,7 @@ func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 			}
 		}
 		if at := m.promise(place); at >= 0 {
-			h.Length = m.pool.slots[at].get(&h.Answer)
+			h.Length = m.pool.slots[at].get((*[hello.MaxCookie]byte)(h.Answer[:]))
 		}
 		if len(h.Cookie) == 0 {
 			continue

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 
@@ -18,9 +17,12 @@ type Hello struct {
 
 	// What Verify finds.
 	Verified bool
-	Port     *relay.Upstream       // the port a verified client must take; nil: a new one
-	Answer   [hello.MaxCookie]byte // the cookie to send to one that is not verified
-	Length   int                   // of Answer; 0: there is none to send now
+	Port     *relay.Upstream            // the port a verified client must take; nil: a new one
+	Answer   [hello.MaxRetryCookie]byte // the cookie to send to one that is not verified
+	Length   int                        // of Answer; 0: there is none to send now
+	Action   Action                     // for one that is not verified
+	Retry    hello.Retry                // for ActionRetry, but for the cookie
+	Unproved bool                       // verified by nothing but its rate
 }
 
 // Verifier is a way to hand clients over.
@@ -43,10 +45,12 @@ const (
 	NativeGnuTLS
 	Replay
 	DoubleHVR
+	Reset
+	Limit
 	kindLen
 )
 
-var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "native-qt", "native-wolfssl", "native-gnutls", "replay", "double-hvr"}
+var kindNames = [kindLen]string{"auto", "harvest", "trust", "native-hmac", "native-qt", "native-wolfssl", "native-gnutls", "replay", "double-hvr", "reset", "limit"}
 
 // String is the name as given to --handoff.
 func (k Mode) String() string { return kindNames[k] }
@@ -77,6 +81,10 @@ func ParseMode(s string) (Mode, error) {
 	return 0, fmt.Errorf("no hand-off mode is called %q: there are %s", s, strings.Join(kindNames[:], ", "))
 }
 
+// Passes reports whether clients reach the server with their first ClientHello: then the server's state begins with it,
+// and it need not know of cookies.
+func (k Mode) Passes() bool { return k == Reset || k == Limit }
+
 // preluding is a Verifier whose flows begin with a prelude.
 type preluding interface{ prelude() relay.Prelude }
 
@@ -103,6 +111,8 @@ func (b *Backend) NewVerifier(size int) Verifier {
 	s.modes[Replay] = replay{own}
 	s.modes[DoubleHVR] = doubleHVR{own}
 	s.modes[Harvest] = newHarvest(b.pool)
+	s.modes[Reset] = newReset(b.config.Cookies, b.config.Gate, b.config.Now, &b.serves, size)
+	s.modes[Limit] = &limited{b.config.Gate, b.config.Now}
 	for k := range kindLen {
 		if k.Native() {
 			f := newFormula(k, b.config.Server, b.config.Cookies, size*perHello)
@@ -113,17 +123,23 @@ func (b *Backend) NewVerifier(size int) Verifier {
 }
 
 // NewInline makes the mode for a server that the guard protects inline, for batches of at most size hellos: such a
-// server sees the clients' own addresses.
-func NewInline(fit Fit, server netip.AddrPort, mac cookie.MAC, p *cookie.Plan, size int) Verifier {
+// server sees the clients' own addresses. Of c it needs what cookies and gates are made of.
+func NewInline(fit Fit, c Config, size int) Verifier {
 	switch {
+	case fit.Mode == Reset:
+		serves := new(sharedVersions)
+		serves.store(fit.Serves)
+		return newReset(c.Cookies, c.Gate, c.Now, serves, size)
+	case fit.Mode == Limit:
+		return &limited{c.Gate, c.Now}
 	case !fit.Mode.Native():
-		return newOwn(mac, p, size)
+		return newOwn(c.MAC, c.Cookies, size)
 	case fit.Mode == NativeHMAC:
-		return NewTrust(p, size)
+		return NewTrust(c.Cookies, size)
 	}
 	mapped := new(atomic.Bool)
 	mapped.Store(fit.Mapped)
-	return newNative(newFormula(fit.Mode, server, p, size), mapped, nil, size)
+	return newNative(newFormula(fit.Mode, c.Server, c.Cookies, size), mapped, nil, size)
 }
 
 // Verify implements Verifier.

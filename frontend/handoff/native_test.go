@@ -34,7 +34,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Mode]Verifier) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			proxy[kind], inline[kind] = b.NewVerifier(size), NewInline(Fit{Mode: kind}, s.Addr(), cookie.HMACSHA256, cookie.Measured(), size)
+			proxy[kind], inline[kind] = b.NewVerifier(size), NewInline(Fit{Mode: kind}, Config{Server: s.Addr(), Cookies: cookie.Measured()}, size)
 		}
 	}
 	if len(proxy) != 4 {

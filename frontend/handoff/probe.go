@@ -36,6 +36,8 @@ type probing struct {
 	asked  []byte
 	cookie []byte
 	when   time.Time
+
+	spoke12 bool // it answered the first question, of DTLS 1.2, with more than an alert
 }
 
 // probe finds out the server's traits. What shows only with time comes as late as may be.
@@ -70,9 +72,16 @@ func (q *probing) begin(patience time.Duration) error {
 	}
 	q.first, q.asked, q.when = c, q.question(hello.Probe{}), time.Now()
 	a, err := q.insist(q.ctx, c, patience, q.asked)
+	if errors.Is(err, ErrNoAnswer) && !errors.Is(err, errRefused) {
+		if err13 := q.later(); err13 != nil || !q.traits.DTLS13 { // a server of DTLS 1.3 alone may say nothing to others
+			return err
+		}
+		a, err = reply{}, nil
+	}
 	if err != nil {
 		return err
 	}
+	q.spoke12 = a.cookie != nil || a.hello
 	q.cookie = a.cookie
 	q.traits.AsksCookie, q.traits.CookieLength, q.traits.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
 	q.traits.Native = recognise(q.ring, q.server, c.Local(), q.asked, a.cookie)
@@ -86,6 +95,7 @@ func (q *probing) begin(patience time.Duration) error {
 func (q *probing) later() error {
 	a, err := q.fresh(q.question(hello.Probe{Offer13: true}))
 	q.traits.DTLS13 = a.hello && a.version == hello.DTLS13
+	q.traits.Only13 = q.traits.DTLS13 && !q.spoke12
 	return err
 }
 

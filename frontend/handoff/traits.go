@@ -34,6 +34,7 @@ type Traits struct {
 	Versions   []string `json:"versions"`             // of DTLS, that it answers a ClientHello of
 	Negotiates string   `json:"negotiates,omitempty"` // the version that it chose, offered DTLS 1.2; not all servers get so far
 	DTLS13     bool     `json:"dtls13"`               // negotiates DTLS 1.3
+	Only13     bool     `json:"dtls13_only"`          // and nothing else
 }
 
 // Misfit says why clients cannot be handed to a server, and how to fix that.
@@ -62,11 +63,11 @@ const trustFix = "let its cookie-verify callback accept every cookie (reachable 
 func (t *Traits) kind() (Mode, error) {
 	switch {
 	case t.DTLS13:
-		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)", "limit it to DTLS 1.2"}
+		return Reset, nil
 	case t.Trusts:
 		return Trust, nil
 	case !t.AsksCookie:
-		return Auto, &Misfit{"it starts a handshake without asking for a cookie, and a server that does so takes no ClientHello with one as the first", "switch its cookie exchange on (OpenSSL: DTLSv1_listen; GnuTLS: gnutls_dtls_cookie_send)"}
+		return Reset, nil
 	case t.recognises():
 		return t.Native.Mode, nil
 	case t.Replays:
@@ -76,7 +77,31 @@ func (t *Traits) kind() (Mode, error) {
 	case t.SecondVerify:
 		return DoubleHVR, nil
 	}
-	return Auto, &Misfit{t.unharvestable() + ", and it does not take a second cookie exchange", trustFix}
+	return Reset, nil
+}
+
+// serves is which versions clients of the server may have.
+func (t *Traits) serves() (v Versions) {
+	if t.DTLS13 {
+		v |= Serves13
+	}
+	if !t.Only13 {
+		v |= Serves12
+	}
+	return v
+}
+
+// resetWhy says why there is nothing better for the server than to have clients prove their address by an attempt that
+// fails.
+func (t *Traits) resetWhy() string {
+	const cost = "; clients prove their address with a first attempt that fails"
+	switch {
+	case t.DTLS13:
+		return "the server negotiates DTLS 1.3, where no cookie but its own is right" + cost
+	case !t.AsksCookie:
+		return "the server starts a handshake without asking for a cookie, so it would reject a first ClientHello that carries one" + cost
+	}
+	return t.unharvestable() + ", and it does not take a second cookie exchange" + cost + " (better: " + trustFix + ")"
 }
 
 // unharvestable says why the server's cookies cannot be harvested; "" if they can.
@@ -111,6 +136,10 @@ func (t *Traits) why(k Mode) string {
 		return "the server accepts any cookie"
 	case Replay:
 		return "the server accepts any cookie, once it has seen a ClientHello without one"
+	case Reset:
+		return t.resetWhy()
+	case Limit:
+		return "asked for; nobody proves anything: the rate bounds what a flood costs the server"
 	case DoubleHVR:
 		return t.unharvestable() + "; it takes a second cookie exchange"
 	case Harvest:
@@ -193,7 +222,7 @@ func (t *Traits) versions() string {
 		parts = append(parts, "negotiates "+t.Negotiates)
 	}
 	if t.DTLS13 {
-		parts = append(parts, "negotiates DTLS 1.3")
+		parts = append(parts, "negotiates DTLS 1.3"+map[bool]string{true: " alone"}[t.Only13])
 	}
 	return strings.Join(parts, "; ")
 }

@@ -79,6 +79,9 @@ func (b *Backend) Run(ctx context.Context) {
 			timer.Stop()
 			return
 		case <-timer.C:
+			if b.Mode().Passes() && b.Ready() {
+				continue // a question begins a handshake at such a server: it is asked when there is doubt
+			}
 		case <-b.suspect:
 			timer.Stop()
 		}
@@ -127,6 +130,9 @@ func (b *Backend) watch(ctx context.Context) {
 		return
 	}
 	b.pool.release(b.canary)
+	if a.hello {
+		b.prober.callOff(b.canary)
+	}
 	was := b.up.Load()
 	gap := !was || !b.quiet.IsZero()
 	if now := b.alive(err); was != now {
@@ -137,6 +143,12 @@ func (b *Backend) watch(ctx context.Context) {
 		return // what is known stays: a server that serves one client at a time is as silent as a dead one
 	}
 	refused := b.refused.Swap(false)
+	if b.Mode().Passes() {
+		if !was {
+			b.reconsider(ctx)
+		}
+		return
+	}
 	if b.Mode() != Harvest {
 		if !refused {
 			return
@@ -255,7 +267,7 @@ func (b *Backend) forget() {
 
 // reconsider probes a server that is another one than before: it may need another mode now.
 func (b *Backend) reconsider(ctx context.Context) {
-	if b.config.Mode != Auto && !b.config.Mode.Native() {
+	if b.config.Mode != Auto && !b.config.Mode.Native() && !b.config.Mode.Passes() {
 		return
 	}
 	was := b.Mode()

@@ -62,7 +62,7 @@ func Of(err error) string {
 }
 
 func collect(err error, all *[]string) {
-	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" { //nolint:errorlint // walks the chain itself
+	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 		for _, known := range *all {
 			if known == h.Hint() {
 				return

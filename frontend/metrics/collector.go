@@ -20,10 +20,10 @@ type Gauges struct {
 
 // Backend is one back end's part.
 type Backend struct {
-	Server, Handoff string
-	Ready, Up       bool
-	Known           int
-	Harvests        uint64
+	Service, Server, Handoff string
+	Ready, Up                bool
+	Known                    int
+	Harvests                 uint64
 }
 
 type collector struct{ source Source }
@@ -45,11 +45,11 @@ var (
 	epochDesc    = desc("secret_epoch", "Epoch byte of the cookie secret in force.")
 	ageDesc      = desc("secret_age_seconds", "Time since the cookie secret came into force.")
 	rotateDesc   = desc("secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
-	handoffDesc  = desc("handoff_mode", "1 for the hand-off mode in use.", "backend", "mode")
-	upDesc       = desc("backend_up", "Whether the back end answered the last question.", "backend")
-	readyDesc    = desc("backend_ready", "Whether clients can be handed over to the back end.", "backend")
-	knownDesc    = desc("harvested_cookies", "Ports whose cookie is known.", "backend")
-	harvestsDesc = desc("harvests_total", "Times that all cookies were harvested anew.", "backend")
+	handoffDesc  = desc("handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
+	upDesc       = desc("backend_up", "Whether the back end answered the last question.", "service", "backend")
+	readyDesc    = desc("backend_ready", "Whether clients can be handed over to the back end.", "service", "backend")
+	knownDesc    = desc("harvested_cookies", "Ports whose cookie is known.", "service", "backend")
+	harvestsDesc = desc("harvests_total", "Times that all cookies were harvested anew.", "service", "backend")
 )
 
 // Describe implements prometheus.Collector.
@@ -98,10 +98,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	counter(rotateDesc, g.RotationFailures, "failed")
 	is := map[bool]float64{true: 1}
 	for _, b := range g.Backends {
-		gauge(handoffDesc, 1, b.Server, b.Handoff)
-		gauge(upDesc, is[b.Up], b.Server)
-		gauge(readyDesc, is[b.Ready], b.Server)
-		gauge(knownDesc, float64(b.Known), b.Server)
-		counter(harvestsDesc, b.Harvests, b.Server)
+		gauge(handoffDesc, 1, b.Service, b.Server, b.Handoff)
+		gauge(upDesc, is[b.Up], b.Service, b.Server)
+		gauge(readyDesc, is[b.Ready], b.Service, b.Server)
+		gauge(knownDesc, float64(b.Known), b.Service, b.Server)
+		counter(harvestsDesc, b.Harvests, b.Service, b.Server)
 	}
 }

@@ -16,17 +16,26 @@ type Event uint8
 // The stages and their outcomes.
 const (
 	// Client stage: a datagram came from a client.
-	Answered    Event = iota // a ClientHello without a cookie, to be answered with a HelloVerifyRequest
-	WrongCookie              // a ClientHello with another client's, an expired or a made-up cookie: answered, too
-	Verified                 // a ClientHello with a good cookie that opens a flow
-	Relayed                  // belongs to a flow
-	NoCookie                 // a ClientHello that no cookie is known for at the moment (harvest)
-	SourceRate               // a verified ClientHello over its source's rate
-	ServiceRate              // a verified ClientHello over the service's rate
-	PortTaken                // a verified ClientHello whose upstream socket another client took since
-	NoUpstream               // a verified ClientHello for which no upstream socket could be opened
-	TooShort                 // a ClientHello shorter than its answer
-	droppedBase              // dropped for a reason of package hello: droppedBase + reason
+	Answered         Event = iota // a ClientHello without a cookie, to be answered with a HelloVerifyRequest
+	WrongCookie                   // a ClientHello with another client's, an expired or a made-up cookie: answered, too
+	Verified                      // a ClientHello with a good cookie that opens a flow
+	Relayed                       // belongs to a flow
+	NoCookie                      // a ClientHello that no cookie is known for at the moment (harvest)
+	SourceRate                    // a verified ClientHello over its source's rate
+	ServiceRate                   // a verified ClientHello over the service's rate
+	PortTaken                     // a verified ClientHello whose upstream socket another client took since
+	NoUpstream                    // a verified ClientHello for which no upstream socket could be opened
+	TooShort                      // a ClientHello shorter than its answer
+	Retried                       // a ClientHello of DTLS 1.3 without a cookie, to be answered with a HelloRetryRequest
+	WasReset                      // a good cookie proved the address: an alert has the client begin again (reset)
+	ResetBefore                   // ... that had its alert already
+	AdmittedKnown                 // a ClientHello without a cookie, from an address that is known
+	AdmittedUnproved              // ... from one that is not, within the rate
+	Denied                        // from an address on the deny list
+	HelloLimit                    // a ClientHello that nothing proves, over the rate (limit)
+	NoRetry                       // a ClientHello of DTLS 1.3 that cannot be answered
+	BadRetry                      // a ClientHello of DTLS 1.3 with a wrong cookie
+	droppedBase                   // dropped for a reason of package hello: droppedBase + reason
 )
 
 const (
@@ -85,11 +94,16 @@ const FlowStage = "flow"
 var Labels = func() (l [EventLen]Label) {
 	l[Answered] = Label{"client", "answered", ""}
 	l[WrongCookie] = Label{"client", "answered", "wrong-cookie"}
+	l[Retried] = Label{"client", "answered", "hello-retry-request"}
+	l[WasReset] = Label{"client", "answered", "reset"}
+	l[AdmittedKnown] = Label{"address", "known", ""}
+	l[AdmittedUnproved] = Label{"address", "unproved", ""}
 	l[Verified] = Label{"client", "verified", ""}
 	l[Relayed] = Label{"client", "relayed", ""}
 	for e, reason := range map[Event]string{
 		NoCookie: "no-cookie-known", SourceRate: "source-rate", ServiceRate: "service-rate",
 		PortTaken: "port-taken", NoUpstream: "no-upstream", TooShort: "too-short",
+		Denied: "denied", HelloLimit: "hello-limit", NoRetry: "no-retry", BadRetry: "wrong-cookie", ResetBefore: "reset-before",
 	} {
 		l[e] = Label{"client", "dropped", reason}
 	}

@@ -12,6 +12,7 @@ type Flow struct {
 	Client udpbatch.Endpoint
 	Route  udpbatch.Route // the way back to the client
 	Port   *Upstream
+	Server int32 // the owner's number of the back end
 	State  State
 
 	Prelude Prelude // what becomes of datagrams until the server answers; nil: they pass

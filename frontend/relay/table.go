@@ -192,3 +192,11 @@ func (t *Table) Len() int { return len(t.byAddr) }
 
 // Count is the number of flows in a state. It may be called from anywhere.
 func (t *Table) Count(s State) int { return int(t.counts[s].Load()) }
+
+// UsedSince calls yield for each established flow that was used since the given time.
+func (t *Table) UsedSince(since int64, yield func(*Flow)) {
+	l := &t.lists[Established]
+	for f := l.head.next; f != &l.head && f.used >= since; f = f.next {
+		yield(f)
+	}
+}

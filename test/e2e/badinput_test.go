@@ -102,7 +102,7 @@ func TestForeignCookies(t *testing.T) {
 	s, other := startBackend(t, anyPort, anyCookie), startBackend(t, anyPort, anyCookie)
 	g := startGuard(t, s.addr(), func(c *frontend.Config) {
 		c.Services[0].Listen = netip.MustParseAddrPort(freeAddress(t))
-		c.Services = append(c.Services, frontend.Service{Listen: netip.MustParseAddrPort(freeAddress(t)), Backend: other.addr()})
+		c.Services = append(c.Services, frontend.Service{Listen: netip.MustParseAddrPort(freeAddress(t)), Backends: frontend.At(other.addr())})
 	})
 	elsewhere := g.Listening()[1]
 	r := dialRaw(t, "127.0.0.2:0", g.addr)

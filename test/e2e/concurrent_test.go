@@ -19,7 +19,7 @@ func TestConcurrentClients(t *testing.T) {
 			t.Parallel()
 			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)
 			g := startGuard(t, s.addr, func(c *frontend.Config) { c.HarvestPool = 2048 }) // each is a descriptor
-			if chosen := g.Status().Services[0].Backend.Handoff; chosen != mode {
+			if chosen := g.Status().Services[0].Backends[0].Handoff; chosen != mode {
 				t.Fatalf("auto chose %s for a server that wants %s", chosen, mode)
 			}
 			converseAll(t, g, 50)

@@ -79,10 +79,10 @@ func TestExamples(t *testing.T) {
 					t.Errorf("the server sent %d HelloVerifyRequests to verified clients", n)
 				}
 				g.stop()
-				c := frontend.Config{Services: []frontend.Service{{Listen: address(host, 0), Backend: s.addr}}, HarvestPool: 16}
+				c := frontend.Config{Services: []frontend.Service{{Listen: address(host, 0), Backends: frontend.At(s.addr)}}, Settings: frontend.Settings{HarvestPool: 16}}
 				c.Handoff, c.SecretFile = handoff.NativeHMAC, secretFile(t, drawSecret(t))
-				if _, err := frontend.New(t.Context(), c); err == nil || !strings.Contains(err.Error(), "not what native-hmac computes") {
-					t.Errorf("a guard with another secret says %v", err)
+				if why := refusal(t, c); !strings.Contains(why, "not what native-hmac computes") {
+					t.Errorf("a guard with another secret says %q", why)
 				}
 			})
 		}

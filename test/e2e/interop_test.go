@@ -40,7 +40,7 @@ func TestClientsAndServers(t *testing.T) {
 // converse puts a guard in front of server s and has a client talk to it.
 func converse(t *testing.T, s *server, dial dialer) {
 	g := startGuard(t, s.addr)
-	if mode := g.Status().Services[0].Backend.Handoff; mode != "harvest" {
+	if mode := g.Status().Services[0].Backends[0].Handoff; mode != "harvest" {
 		t.Errorf("hand-off %s for an unmodified server, want harvest", mode)
 	}
 	c := dial(t, g.addr)

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -97,14 +98,14 @@ type guard struct {
 func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.Config)) *guard {
 	t.Helper()
 	c := frontend.Config{
-		Services:  []frontend.Service{{Listen: netip.AddrPortFrom(backend.Addr(), 0), Backend: backend}},
-		HelloRate: limit.Rate{PerSecond: -1}, HarvestPool: 256, Workers: 2,
+		Services: []frontend.Service{{Listen: netip.AddrPortFrom(backend.Addr(), 0), Backends: frontend.At(backend)}},
+		Settings: frontend.Settings{HelloRate: limit.Rate{PerSecond: -1}, HarvestPool: 256}, Workers: 2,
 		FlowsPerSource: -1, HalfOpenPerSource: -1,
 	}
 	for _, f := range change {
 		f(&c)
 	}
-	s, err := frontend.New(t.Context(), c)
+	s, err := frontend.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +127,26 @@ func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.C
 	t.Cleanup(g.stop)
 	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g
+}
+
+// refusal runs a guard until it says why it cannot use its back end.
+func refusal(t *testing.T, c frontend.Config) (why string) {
+	t.Helper()
+	s, err := frontend.New(c)
+	if err != nil {
+		return err.Error()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	const unasked = "it has not answered yet"
+	eventually(t, "the guard has asked its back end", func() bool {
+		st := s.Status().Services[0]
+		why = strings.Join(st.Reasons, ", ")
+		return st.Ready || why != "" && !strings.Contains(why, unasked)
+	})
+	return why
 }
 
 // count is how often e happened so far.

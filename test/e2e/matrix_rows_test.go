@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"github.com/pion/dtls/v4/pkg/protocol"
 )
 
 // matrixClients are the clients of the matrix by the names in rows.
@@ -20,6 +22,10 @@ var matrixClients = map[string]struct {
 	"pion":         {"Pion", "Pion", pion()},
 	"coap-openssl": {"coap-client-openssl", "libcoap", coap("openssl")},
 	"coap-gnutls":  {"coap-client-gnutls", "libcoap", coap("gnutls")},
+	"pion4":        {"Pion v4", "Pion v4", pion4(protocol.Version1_2)},
+	"pion4-13":     {"Pion v4, DTLS 1.3", "Pion v4", pion4(protocol.Version1_3)},
+	"wolfssl13":    {"wolfSSL, DTLS 1.3", "wolfSSL 1.3", peerClient("wolfssl13-client")},
+	"wolfssl-dual": {"wolfSSL, DTLS 1.2 and 1.3", "wolfSSL 1.3", peerClient("wolfssl-dual-client")},
 	"radsecproxy":  {"radsecproxy (radclient)", "radsecproxy", radsec},
 }
 
@@ -28,10 +34,13 @@ var (
 	five   = append(four[:4:4], "wolfssl")
 	six    = append(five[:5:5], "fragments")
 	pieces = []string{"fragments"}
+	late   = []string{"pion4", "pion4-13", "wolfssl13", "wolfssl-dual"}
 	v6     = []string{"::1"}
 )
 
 const (
+	// firstFails is what reset asks of clients.
+	firstFails = "a client's first attempt from an address ends with an error at once, and its next one succeeds"
 	// noSecond is what double-hvr asks of clients.
 	noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
 	// noPieces is what some libraries ask of clients.
@@ -90,10 +99,9 @@ var rows = []row{
 		start:  peer("openssl-accept", ""), clients: six, hosts: v6,
 	},
 	{
-		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto",
+		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto", becomes: "reset",
 		config: "no `SSL_OP_COOKIE_EXCHANGE` (Janus and Asterisk are said to be so, and what is built on BoringSSL; they were not tried)", start: peer("openssl-accept", "none"),
-		refused: "starts a handshake without asking for a cookie",
-		limits:  "expects message_seq 0 of a ClientHello, and a client that has shown a cookie sends 1: set `SSL_OP_COOKIE_EXCHANGE` and the callbacks",
+		single: true, clients: append(five[:5:5], "pion4"), limits: firstFails + "; set `SSL_OP_COOKIE_EXCHANGE` and the callbacks, and it does not",
 	},
 	{
 		server: "examples/openssl", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
@@ -178,8 +186,24 @@ var rows = []row{
 		limits: "its cookies have 40 bytes, and GnuTLS and wolfSSL clients take 32, with or without a guard; they are good for 5 seconds, so each socket of the pool asks anew every two; all clients have the guard's address, so it tells them apart by their certificates alone",
 	},
 	{
-		server: "Pion", library: "Pion", mode: "auto", config: "`dtls.Listen`", start: peer("pion", ""),
-		refused: "cookie",
-		limits:  "keeps the cookie in the connection that the first ClientHello opened, so a ClientHello with one is a stranger's",
+		server: "Pion", library: "Pion", mode: "auto", becomes: "reset", config: "`dtls.Listen`", start: peer("pion", ""),
+		single: true, clients: five, limits: firstFails,
+	},
+	{
+		server: "Pion v4, DTLS 1.2 and 1.3", library: "Pion v4", mode: "auto", becomes: "reset", config: "`dtls.ListenAddr`", start: peer("pion4", ""),
+		single: true, clients: append(five[:5:5], late...), limits: firstFails,
+	},
+	{
+		server: "Pion v4, DTLS 1.3", library: "Pion v4", mode: "auto", becomes: "reset", config: "`dtls.ListenAddr` with `WithMinVersion(protocol.Version1_3)`", start: peer("pion4", "13"),
+		single: true, clients: late, limits: firstFails,
+	},
+	{
+		server: "wolfSSL, DTLS 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "reset", config: "`wolfSSL_send_hrr_cookie` with a secret of its own", start: peer("wolfssl13", ""),
+		single: true, clients: late, limits: firstFails,
+	},
+	{
+		server: "wolfSSL, DTLS 1.2 and 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "reset",
+		config: "`wolfSSL_send_hrr_cookie` and `wolfSSL_DTLS_SetCookieSecret` with secrets of its own", start: peer("wolfssl-dual", ""),
+		single: true, clients: append(five[:5:5], late...), limits: firstFails,
 	},
 }

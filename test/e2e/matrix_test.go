@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"cmp"
-	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -18,7 +17,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -92,14 +90,14 @@ func (r *row) handoff() string {
 	return r.mode
 }
 
-// TestMatrix runs every pair of client and server of the README's matrix, and holds the README to it.
+// TestMatrix runs every pair of client and server of the matrix, and holds docs/servers.md to it.
 func TestMatrix(t *testing.T) {
 	if !*matrix {
 		t.Skip("run by make test-matrix: it needs servers that other tests do not")
 	}
 	t.Cleanup(func() {
 		if !t.Failed() {
-			checkReadme(t)
+			checkPage(t)
 		}
 	})
 	for i := range rows {
@@ -161,19 +159,12 @@ func (r *row) refuse(t *testing.T, host string) {
 	secretFile := r.secrets(t)
 	s := r.serve(t, address(host, freePort(t)), secretFile)
 	c := frontend.Config{
-		Services:  []frontend.Service{{Listen: address(host, 0), Backend: s.addr}},
-		HelloRate: limit.Rate{PerSecond: -1}, Cookies: cookie.Measured(),
+		Services: []frontend.Service{{Listen: address(host, 0), Backends: frontend.At(s.addr)}},
+		Settings: frontend.Settings{HelloRate: limit.Rate{PerSecond: -1}}, Cookies: cookie.Measured(),
 	}
 	r.configure(t, &c, secretFile)
-	g, err := frontend.New(t.Context(), c)
-	if err == nil {
-		over, cancel := context.WithCancel(t.Context())
-		cancel()
-		_ = g.Run(over)
-		t.Fatalf("the guard stands in front of %s", r.server)
-	}
-	if !strings.Contains(hint.Line(err)+": "+hint.Of(err), r.refused) {
-		t.Errorf("the guard says %q, want %q", err, r.refused)
+	if why := refusal(t, c); !strings.Contains(why, r.refused) {
+		t.Errorf("the guard in front of %s says %q, want %q", r.server, why, r.refused)
 	}
 }
 
@@ -207,7 +198,7 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 	secretFile := r.secrets(t)
 	s := r.serve(t, address(host, freePort(t)), secretFile)
 	g := startGuard(t, s.addr, func(c *frontend.Config) { r.configure(t, c, secretFile) })
-	if got := g.Status().Services[0].Backend.Handoff; got != r.handoff() {
+	if got := g.Status().Services[0].Backends[0].Handoff; got != r.handoff() {
 		t.Errorf("hand-off %s, want %s", got, r.handoff())
 	}
 	t.Cleanup(func() {
@@ -218,13 +209,16 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 					counts[l.Stage+" "+l.Outcome+" "+l.Reason] = n
 				}
 			}
-			t.Logf("guard: %+v, %v", g.Status().Services[0].Backend, counts)
+			t.Logf("guard: %+v, %v", g.Status().Services[0].Backends[0], counts)
 		}
 	})
 	t.Run("clients", func(t *testing.T) { // ends when all have
 		for i, name := range clients {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
+				if r.handoff() == "reset" {
+					firstAttempts[name](t, g.addr)
+				}
 				c := matrixClients[name].dial(t, g.addr)
 				for _, number := range []int{2 * i, 2*i + 1} {
 					if r.talk == nil {

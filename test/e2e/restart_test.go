@@ -22,7 +22,7 @@ func TestServerRestart(t *testing.T) {
 			s := startServer(t, address("127.0.0.1", freePort(t)))
 			g := startGuard(t, s.addr)
 			backend := func() (up bool, harvests uint64) {
-				b := g.Status().Services[0].Backend
+				b := g.Status().Services[0].Backends[0]
 				return b.Up, b.Harvests
 			}
 			_, before := backend()
@@ -64,7 +64,7 @@ func TestServerChangesItsMind(t *testing.T) {
 			})
 			return c.says("ping " + mode + "\n")
 		})
-		if now := g.Status().Services[0].Backend.Handoff; mode == "harvest" && now != mode {
+		if now := g.Status().Services[0].Backends[0].Handoff; mode == "harvest" && now != mode {
 			t.Errorf("hand-off %s for a server that wants %s", now, mode)
 		}
 	}

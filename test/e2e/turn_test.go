@@ -27,7 +27,7 @@ func TestMatrixTurnAtOnce(t *testing.T) {
 	t.Parallel()
 	s := recipe(t, coturn, address("127.0.0.1", freePort(t)))
 	g := startGuard(t, s.addr, func(c *frontend.Config) { c.HarvestPool = 512 })
-	if got := g.Status().Services[0].Backend.Handoff; got != "harvest" {
+	if got := g.Status().Services[0].Backends[0].Handoff; got != "harvest" {
 		t.Fatalf("hand-off %s, want harvest", got)
 	}
 	gnutls()(t, g.addr).(*gnutlsClient).expect("Handshake was completed")

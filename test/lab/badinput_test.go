@@ -128,7 +128,7 @@ func TestNoPrivilege(t *testing.T) {
 func TestNoDriver(t *testing.T) {
 	p := newPlace(t)
 	p.refused(p.command(first("--interface", "lo", "--xdp-mode", "native")...), exitRun, "native", "generic")
-	g := p.run(first("--interface", "lo", "--handoff", "trust")...)
+	g := p.attach(first("--interface", "lo", "--handoff", "trust")...)
 	g.expect("the driver has no XDP")
 	if x := g.status().XDP; x.Mode != "generic" {
 		t.Errorf("mode is %s", x.Mode)
@@ -154,7 +154,7 @@ func TestLargeMTU(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			g := p.run(first("--handoff", "trust", "--interface", lab.ToServer, "--xdp-mode", mode)...)
+			g := p.attach(first("--handoff", "trust", "--interface", lab.ToServer, "--xdp-mode", mode)...)
 			if x := g.status().XDP; x.Mode != mode {
 				t.Errorf("mode is %s", x.Mode)
 			}

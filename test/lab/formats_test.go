@@ -111,9 +111,11 @@ func TestFormulaOfWorkers(t *testing.T) {
 	write(t, secrets, p.secret())
 	startPeer(t, p.Middle, public[0], "wolfssl", secrets)
 	args := first("--handoff", "native-wolfssl", "--secret-file", secrets)
-	p.refused(p.command(append(args, "--answer", "xdp")...), exitUsage, "--answer xdp", "native-wolfssl", "leave --answer out")
+	g := p.attach(append(args, "--answer", "xdp")...)
+	g.unready("--answer xdp", "native-wolfssl", "leave --answer out")
+	g.stop()
 	p.free()
-	g := p.run(args...)
+	g = p.run(args...)
 	newAsker(t, p, public[0]).until(guardCookie, "from a worker")
 	if v := g.status().XDP.Verdicts; v["answered"] > 0 || v["steered"] == 0 {
 		t.Errorf("what became of ClientHellos: %v", v)
@@ -126,10 +128,12 @@ func TestFormulaOfWorkers(t *testing.T) {
 func TestLongCookies(t *testing.T) {
 	p := newPlace(t)
 	srv := startPeer(t, p.Server, behind[0], "openssl", "timed")
-	p.refused(p.command(append(proxy()[:4], "--handoff", "auto", "--answer", "xdp")...), exitUsage, "--answer xdp", "harvest", "leave --answer out")
+	g := p.attach(append(proxy()[:4], "--handoff", "auto", "--answer", "xdp")...)
+	g.unready("--answer xdp", "harvest", "leave --answer out")
+	g.stop()
 	p.free()
-	g := p.run(proxy()[:4]...)
-	if h := g.status().Services[0].Backend; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
+	g = p.run(proxy()[:4]...)
+	if h := g.status().Services[0].Backends[0]; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
 		t.Fatalf("back end: %+v", h)
 	}
 	newFlooder(t, p).send(1000)
@@ -206,7 +210,7 @@ func TestHarvestPrograms(t *testing.T) {
 				to, from := public[0], behind[0]
 				srv := serve(t, p.Server, from, command(from)...)
 				g := p.run("--listen", to.String(), "--backend", from.String(), "--xdp-mode", mode)
-				if h := g.status().Services[0].Backend.Handoff; h != "harvest" {
+				if h := g.status().Services[0].Backends[0].Handoff; h != "harvest" {
 					t.Fatalf("hand-off is %s", h)
 				}
 				newFlooder(t, p).send(1000)
@@ -242,8 +246,8 @@ func TestHarvest(t *testing.T) {
 			}
 			g := p.run(append(proxy(), "--answer", answer)...)
 			for _, s := range g.status().Services {
-				if s.Backend.Handoff != "harvest" {
-					t.Fatalf("hand-off is %s", s.Backend.Handoff)
+				if s.Backends[0].Handoff != "harvest" {
+					t.Fatalf("hand-off is %s", s.Backends[0].Handoff)
 				}
 			}
 			f := newFlooder(t, p)

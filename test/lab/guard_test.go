@@ -94,21 +94,49 @@ type guard struct {
 // run starts a guard and waits until it is ready.
 func (p *place) run(args ...string) *guard {
 	p.t.Helper()
+	g := p.attach(args...)
+	g.ready()
+	return g
+}
+
+// attach starts a guard and waits until its programs are attached, whether there is a server or not.
+func (p *place) attach(args ...string) *guard {
+	p.t.Helper()
 	g := &guard{start(p.t, p.Middle, program(), p.arguments(args...)...), p}
 	p.t.Cleanup(func() { // before that of start
 		if s, err := g.ask(); err == nil && p.t.Failed() {
 			p.t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
 		}
 	})
-	g.ready()
+	g.answers()
 	return g
+}
+
+// answers waits until the guard says what it sees.
+func (g *guard) answers() {
+	g.t.Helper()
+	g.until("the guard answers", func() bool {
+		_, err := g.ask()
+		return err == nil
+	})
+}
+
+// unready waits until the guard says of a service that it is not ready, and why.
+func (g *guard) unready(reasons ...string) {
+	g.t.Helper()
+	g.until("the guard says why it is not ready: "+strings.Join(reasons, ", "), func() bool {
+		s, err := g.ask()
+		return err == nil && slices.ContainsFunc(s.Services, func(v frontend.ServiceStatus) bool {
+			return !v.Ready && !slices.ContainsFunc(reasons, func(r string) bool { return !strings.Contains(strings.Join(v.Reasons, " "), r) })
+		})
+	})
 }
 
 func (g *guard) ready() {
 	g.t.Helper()
 	g.until("the guard is ready", func() bool {
 		s, err := g.ask()
-		return err == nil && s.Ready
+		return err == nil && !slices.ContainsFunc(s.Services, func(v frontend.ServiceStatus) bool { return !v.Ready })
 	})
 }
 

@@ -101,7 +101,7 @@ func TestWithoutPins(t *testing.T) {
 // other's programs.
 func TestNeighboursPins(t *testing.T) {
 	p := newPlace(t)
-	g := p.run(first("--handoff", "trust")...)
+	g := p.attach(first("--handoff", "trust")...)
 	neighbour := *p
 	neighbour.Lab, neighbour.control = newLab(t, "neighbour"), p.control+"2"
 	refused := func() {
@@ -147,8 +147,7 @@ func TestFailedStart(t *testing.T) {
 	g := p.run(args...)
 	s := openStream(t, p, public[0])
 	g.kill()
-	// Nobody is there to be protected at the second address.
-	p.refusedBeside(p.command(append(inline(), "--handoff", "auto")...), exitRun, public[1].String(), "start the server")
+	p.refusedBeside(p.command(append(inline(), "--secret-file", "/nonexistent")...), exitRun, "/nonexistent", "secret generate")
 	if p.attached() == "" {
 		t.Error("the start that failed took the programs off")
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
 // nobody is an ordinary user.
@@ -19,7 +22,7 @@ const nobody = 65534
 // ordinary lets a command run as an ordinary user with these capabilities and no others.
 func (p *place) ordinary(cmd *exec.Cmd, capabilities ...uintptr) *exec.Cmd {
 	p.t.Helper()
-	if err := os.Chmod(filepath.Dir(p.control), 0o777); err != nil { //nolint:gosec // a directory of the test's
+	if err := os.Chown(filepath.Dir(p.control), nobody, nobody); err != nil {
 		p.t.Fatal(err)
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: capabilities}
@@ -49,7 +52,7 @@ func TestOrdinaryUser(t *testing.T) {
 	for _, answer := range []string{"workers", "xdp"} {
 		g := &guard{startCmd(t, p.Middle, p.ordinary(exec.Command(program(), p.arguments(first("--answer", answer)...)...), all...)), p}
 		g.ready()
-		g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
+		g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 		output(t, p.Middle, program(), "secret", "rotate", "--control", p.control)
 		c := pion(t, p.Lab, public[0])
 		c.ping("an ordinary user answers")
@@ -62,8 +65,8 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 }
 
-// privileges counts the capabilities of all threads, and those that they may come by.
-func privileges(t *testing.T, g *guard) (n int) {
+// remaining counts the capabilities of all threads, and those that they may come by.
+func remaining(t *testing.T, g *guard) (n int) {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", g.cmd.Process.Pid))
 	if err != nil || len(files) == 0 {
@@ -103,11 +106,64 @@ func TestEachCapability(t *testing.T) {
 				return
 			}
 			g := &guard{startCmd(t, p.Middle, cmd), p}
-			g.ready()
+			g.answers()
 			g.stop()
 			p.free()
 		})
 	}
+}
+
+// Root's guard becomes another user, and does all that it does: rotating, following its secrets, detaching. Its successor
+// takes over what it left.
+func TestBecomesUser(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	secrets := filepath.Join(filepath.Dir(p.control), "secrets")
+	write(t, secrets, p.secret())
+	args := first("--user", "nobody", "--secret-file", secrets, "--handoff", "trust")
+	p.refused(p.command(args...), exitRun, secrets, "permission denied", fmt.Sprintf("chown %d ", nobody))
+	for _, f := range []string{filepath.Dir(p.control), secrets} {
+		if err := os.Chown(f, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, last := range []string{"--keep-attached", "--keep-attached=false"} {
+		g := p.run(append(args, last)...)
+		g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+		write(t, secrets, p.secret())
+		g.until("the secret is followed", func() bool { return g.status().Secret.Rotations == 1 })
+		c := pion(t, p.Lab, public[0])
+		c.ping("another user answers")
+		c.close()
+		g.stop()
+		if attached := p.attached() != ""; attached != (last == "--keep-attached") {
+			t.Errorf("after %s: attached %v", last, attached)
+		}
+	}
+	p.free()
+}
+
+// A directory for pins that an earlier guard of another user made is taken over; its programs are not.
+func TestPinsOfAnother(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	if err := errors.Join(os.Mkdir(p.pin, 0o700), os.Chown(p.pin, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	p.run(first()...).stop()
+	p.free()
+	pins := bpf.PinDir(p.pin, iface)
+	if err := errors.Join(os.Mkdir(pins, 0o700), os.Chown(pins, nobody, nobody)); err != nil {
+		t.Fatal(err)
+	}
+	p.refusedBeside(p.command(first()...), exitRun, "belongs to user 65534", "dtlsguard unload --interface "+iface)
+	if err := errors.Join(os.Chown(pins, 0, 0), os.Chmod(pins, 0o722)); err != nil {
+		t.Fatal(err)
+	}
+	p.refusedBeside(p.command(first()...), exitRun, "can be written to by others", "chmod 700")
+	output(t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin)
+	p.run(first()...).stop()
+	p.free()
 }
 
 // Root without capabilities cannot read another user's secret file: a guard that could not follow it does not start.
@@ -134,7 +190,7 @@ func TestWorkersPriority(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
 	g := p.run(first("--workers", "2")...)
-	g.until("capabilities are dropped", func() bool { return privileges(t, g) == 0 })
+	g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)

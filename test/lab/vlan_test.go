@@ -14,7 +14,7 @@ import (
 // VLAN interfaces have XDP, too.
 func TestVLAN(t *testing.T) {
 	p := newPlace(t)
-	g := p.run(append(inline(), "--answer", "xdp", "--handoff", "trust")...)
+	g := p.attach(append(inline(), "--answer", "xdp", "--handoff", "trust")...)
 	f := newFlooder(t, p)
 	// Packets of every protocol, with the tags that the kernel takes off.
 	if err := unix.SetsockoptInt(f.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {

@@ -51,7 +51,7 @@ func computed(t *testing.T, mode handoff.Mode, mapped bool, from netip.AddrPort,
 	}
 	h.Binding = cookie.Binding{Source: from.Addr().As16(), SourcePort: from.Port(), Version: h.Version, Random: h.Random}
 	all := []handoff.Hello{h}
-	v := handoff.NewInline(handoff.Fit{Mode: mode, Mapped: mapped}, netip.AddrPort{}, cookie.HMACSHA256, cookie.Measured(), 1)
+	v := handoff.NewInline(handoff.Fit{Mode: mode, Mapped: mapped}, handoff.Config{Cookies: cookie.Measured()}, 1)
 	v.Verify(cookie.NewKeyring(secret, 0), all)
 	return all[0].Answer[:all[0].Length]
 }

@@ -1,7 +1,7 @@
-// Command cookieplot reads the output of the benchmarks of package cookie, any number of runs in a row, prints
+// Command cookieplot reads the output of the benchmarks of cookie/internal/lanes, any number of runs in a row, prints
 // a table of the medians and draws them.
 //
-//	go test -run '^$' -bench 'Cookies|StdHMAC' ./cookie | go run ./bench/compare/cookieplot -svg cookie/cookies.svg
+//	go test -run '^$' -bench 'Cookies|StdHMAC' ./cookie/internal/lanes | go run ./bench/compare/cookieplot -svg cookie/cookies.svg
 package main
 
 import (

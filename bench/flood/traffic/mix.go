@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/flood/hellos"
 )
 
 // Item is what one source sends: a datagram, or those of a ClientHello in fragments, one after the other.
@@ -175,9 +175,9 @@ func Hello(datagrams ...[]byte) ([]Template, error) {
 	return all, err
 }
 
-// Captured is a captured datagram, by its name in hellotest. It panics if there is none.
+// Captured is a captured datagram, by its name in package hellos. It panics if there is none.
 func Captured(name string) []byte {
-	for _, c := range hellotest.Captured() {
+	for _, c := range hellos.All() {
 		if c.Name == name {
 			return c.Datagram
 		}

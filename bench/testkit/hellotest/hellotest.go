@@ -3,23 +3,11 @@
 package hellotest
 
 import (
-	"embed"
 	"encoding/binary"
-	"encoding/hex"
-	"fmt"
-	"io/fs"
-	"strings"
 
+	"github.com/dtlsguard/dtlsguard/bench/flood/hellos"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
-
-// captured holds first datagrams of real clients, one per line in hex, retransmissions included: openssl
-// s_client 3.0 (openssl-large: with ALPN names as long as a post-quantum key share, two fragments), gnutls-cli 3.7
-// (whole, and --mtu 200: two fragments), coap-client 4.3 (OpenSSL, GnuTLS), Mbed TLS 2.28, Pion 3.1, BoringSSL of August
-// 2026 (a0689af, a client of DTLS 1.3 and 1.2 with a key share of X25519MLKEM768, two fragments).
-//
-//go:embed captured/*.hex
-var captured embed.FS
 
 // Case is a datagram and what hello.Parse must say of it.
 type Case struct {
@@ -28,29 +16,15 @@ type Case struct {
 	Want     hello.Reason
 }
 
-// Captured returns the captured datagrams. It panics if the embedded files are not what they should be.
+// Captured returns the datagrams of real clients (package hellos) and what hello.Parse must say of them.
 func Captured() []Case {
 	var cases []Case
-	files, err := fs.Glob(captured, "captured/*.hex")
-	if err != nil {
-		panic(err)
-	}
-	for _, f := range files {
-		text, err := captured.ReadFile(f)
-		if err != nil {
-			panic(err)
+	for _, h := range hellos.All() {
+		c := Case{h.Name, h.Datagram, hello.OK}
+		if d := h.Datagram; d[19]|d[20]|d[21] != 0 {
+			c.Want = hello.LaterFragment
 		}
-		for i, line := range strings.Fields(string(text)) {
-			d, err := hex.DecodeString(line)
-			if err != nil {
-				panic(fmt.Sprintf("%s line %d: %v", f, i+1, err))
-			}
-			c := Case{fmt.Sprintf("%s:%d", strings.TrimSuffix(strings.TrimPrefix(f, "captured/"), ".hex"), i+1), d, hello.OK}
-			if d[19]|d[20]|d[21] != 0 {
-				c.Want = hello.LaterFragment
-			}
-			cases = append(cases, c)
-		}
+		cases = append(cases, c)
 	}
 	return cases
 }

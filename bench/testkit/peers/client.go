@@ -3,8 +3,10 @@ package peers
 // Clients are small clients; their arguments are ADDRESS PORT. What comes on their standard input they send, and say
 // what comes back.
 var Clients = []Program{
-	{"mbedtls-client", "Mbed TLS client", "mbedtls/client.c", []string{"-lmbedtls", "-lmbedx509", "-lmbedcrypto"}, "libmbedtls-dev"},
-	{"wolfssl-client", "wolfSSL client", "wolfssl/client.c", []string{"-lwolfssl"}, "libwolfssl-dev"},
+	library("mbedtls-client", "Mbed TLS client", "mbedtls/client.c", "libmbedtls-dev", "-lmbedtls", "-lmbedx509", "-lmbedcrypto"),
+	library("wolfssl-client", "wolfSSL client", "wolfssl/client.c", "libwolfssl-dev", "-lwolfssl"),
+	wolfSSL13("wolfssl13-client", "wolfSSL client, DTLS 1.3", "wolfssl/client.c", "-DDTLS13"),
+	wolfSSL13("wolfssl-dual-client", "wolfSSL client, DTLS 1.2 and 1.3", "wolfssl/client.c", "-DDTLS13", "-DDTLS12"),
 }
 
 // FindClient returns the client of that name, nil if there is none.

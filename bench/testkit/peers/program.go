@@ -15,7 +15,7 @@ import (
 
 // The sources are in the program, so that it can be run anywhere a C compiler is. Only those in Go need the module.
 //
-//go:embed common echo openssl gnutls mbedtls wolfssl qt pion
+//go:embed common echo openssl gnutls mbedtls wolfssl wolfssl13 qt pion pion4
 var sources embed.FS
 
 // Program can be built.
@@ -25,6 +25,8 @@ type Program struct {
 	Source    string   // its path in this directory; C, C++ (.cc) or Go
 	Libraries []string // for the linker: -lNAME, or the name of a pkg-config module
 	Package   string   // of Debian, which has the libraries' headers; several with blanks between
+	Options   []string // for the C compiler
+	Tree      string   // path in this directory of a script that builds the libraries where no package has them, and says where they are
 }
 
 // Build compiles p into dir and returns the binary's path. An error says what to install.
@@ -70,7 +72,12 @@ func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
 	if path.Ext(p.Source) == ".cc" {
 		compiler = "c++"
 	}
+	tree, err := p.tree(dir)
+	if err != nil {
+		return nil, err
+	}
 	args := []string{"-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o", binary, filepath.Join(dir, path.Base(p.Source)), "-pthread"}
+	args = append(append(args, p.Options...), tree...)
 	for _, l := range p.Libraries {
 		if strings.HasPrefix(l, "-l") {
 			args = append(args, l)
@@ -83,6 +90,56 @@ func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
 		args = append(args, strings.Fields(string(flags))...)
 	}
 	return exec.Command(compiler, args...), nil
+}
+
+// tree has the libraries built that p needs, and returns the compiler's arguments that find them.
+func (p *Program) tree(dir string) ([]string, error) {
+	if p.Tree == "" {
+		return nil, nil
+	}
+	names, err := fs.Glob(sources, path.Dir(p.Tree)+"/*")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		text, err := sources.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("scripts of %s: %w", p.Title, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, path.Base(name)), text, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	prefix, err := p.runTree(dir)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"-I" + filepath.Join(prefix, "include"), "-L" + filepath.Join(prefix, "lib")}, nil
+}
+
+// Prefix is where the tree is that p's libraries are from.
+func (p *Program) Prefix() (string, error) {
+	dir, err := os.MkdirTemp("", "tree")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	if _, err := p.tree(dir); err != nil {
+		return "", err
+	}
+	return p.runTree(dir)
+}
+
+// runTree runs the script that tree has written to dir.
+func (p *Program) runTree(dir string) (string, error) {
+	script := exec.Command("sh", filepath.Join(dir, path.Base(p.Tree)))
+	var said strings.Builder
+	script.Stderr = &said
+	out, err := script.Output()
+	if err != nil {
+		return "", fmt.Errorf("its library does not build: %w\n%s", err, said.String())
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // firstError is the line of a compiler's output that says what is wrong, or the first line.

@@ -15,13 +15,27 @@ type Server struct {
 // nobody. What a server's cookies can be is said at the head of its source.
 var Servers = []Server{
 	{Program: Program{Name: "echo", Title: "C recvmmsg/sendmmsg echo", Source: "echo/echo.c", Package: "libc6-dev"}},
-	{Program{"openssl", "OpenSSL DTLSv1_listen", "openssl/openssl.c", []string{"-lssl", "-lcrypto"}, "libssl-dev"}, true},
-	{Program{"openssl-accept", "OpenSSL SSL_accept", "openssl/accept.c", []string{"-lssl", "-lcrypto"}, "libssl-dev"}, false},
-	{Program{"gnutls", "GnuTLS gnutls_dtls_cookie_send", "gnutls/gnutls.c", []string{"-lgnutls"}, "libgnutls28-dev"}, false}, // its record sequence number is 0, whatever the question's
-	{Program{"mbedtls", "Mbed TLS", "mbedtls/mbedtls.c", []string{"-lmbedtls", "-lmbedx509", "-lmbedcrypto"}, "libmbedtls-dev"}, true},
-	{Program{"wolfssl", "wolfSSL", "wolfssl/wolfssl.c", []string{"-lwolfssl"}, "libwolfssl-dev"}, true},
-	{Program{"qt", "Qt QDtlsClientVerifier", "qt/qt.cc", []string{"Qt6Network"}, "g++ pkg-config qt6-base-dev"}, true},
-	{Program{"pion", "Pion", "pion/main.go", nil, "golang"}, false},
+	{library("openssl", "OpenSSL DTLSv1_listen", "openssl/openssl.c", "libssl-dev", "-lssl", "-lcrypto"), true},
+	{library("openssl-accept", "OpenSSL SSL_accept", "openssl/accept.c", "libssl-dev", "-lssl", "-lcrypto"), false},
+	{library("gnutls", "GnuTLS gnutls_dtls_cookie_send", "gnutls/gnutls.c", "libgnutls28-dev", "-lgnutls"), false}, // its record sequence number is 0, whatever the question's
+	{library("mbedtls", "Mbed TLS", "mbedtls/mbedtls.c", "libmbedtls-dev", "-lmbedtls", "-lmbedx509", "-lmbedcrypto"), true},
+	{library("wolfssl", "wolfSSL", "wolfssl/wolfssl.c", "libwolfssl-dev", "-lwolfssl"), true},
+	{wolfSSL13("wolfssl13", "wolfSSL, DTLS 1.3", "wolfssl/wolfssl.c", "-DDTLS13"), false},
+	{wolfSSL13("wolfssl-dual", "wolfSSL, DTLS 1.2 and 1.3", "wolfssl/wolfssl.c", "-DDTLS13", "-DDTLS12"), false},
+	{library("qt", "Qt QDtlsClientVerifier", "qt/qt.cc", "g++ pkg-config qt6-base-dev", "Qt6Network"), true},
+	{library("pion", "Pion", "pion/main.go", "golang"), false},
+	{library("pion4", "Pion v4", "pion4/main.go", "golang"), false},
+}
+
+// library is a program whose libraries a package has.
+func library(name, title, source, pkg string, libraries ...string) Program {
+	return Program{Name: name, Title: title, Source: source, Libraries: libraries, Package: pkg}
+}
+
+// wolfSSL13 is a program on a wolfSSL with DTLS 1.3.
+func wolfSSL13(name, title, source string, options ...string) Program {
+	return Program{Name: name, Title: title, Source: source, Libraries: []string{"-lwolfssl", "-lm"},
+		Package: "dpkg-dev autoconf automake libtool make", Options: options, Tree: "wolfssl13/prefix"}
 }
 
 // Arguments are what a server is to be started with. cookies is what they are to be, "" for the server's own: the

@@ -162,25 +162,13 @@ func (d *demo) run(ctx context.Context) (err error) {
 
 // startGuard runs a guard in front of the tap, until stop.
 func (d *demo) startGuard(ctx context.Context) (stop func(), err error) {
-	opening, opened := context.WithCancel(ctx)
-	defer opened()
-	go func() {
-		select {
-		case <-d.server.exited: // no use in asking it any more
-			opened()
-		case <-opening.Done():
-		}
-	}()
-	d.guard, err = frontend.New(opening, frontend.Config{
+	d.guard, err = frontend.New(frontend.Config{
 		Services: []frontend.Service{{
-			Listen: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), Backend: d.tap.Addr(),
+			Listen: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), Backends: frontend.At(d.tap.Addr()),
 		}},
-		HarvestPool: poolSize,
+		Settings: frontend.Settings{HarvestPool: poolSize},
 	})
 	if err != nil {
-		if why := d.server.failure(); why != nil {
-			return nil, why
-		}
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -219,7 +207,7 @@ func (d *demo) freshServer(ctx context.Context) (err error) {
 		}
 	}
 	for end := time.Now().Add(readyWithin); ; {
-		st := d.guard.Status().Services[0].Backend
+		st := d.guard.Status().Services[0].Backends[0]
 		if st.Harvests > d.harvests && st.Ready {
 			d.harvests = st.Harvests
 			return nil

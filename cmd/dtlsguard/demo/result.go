@@ -86,7 +86,7 @@ func (r *result) take(c tap.Counts, s frontend.Status) {
 	for k := range tap.KindLen {
 		r.Server[k.String()] = c.Kinds[k]
 	}
-	r.Starts, r.Pool = s.Services[0].Backend.Harvests, s.Services[0].Backend.Pool
+	r.Starts, r.Pool = s.Services[0].Backends[0].Harvests, s.Services[0].Backends[0].Pool
 	r.OK = r.verdict() == nil
 }
 

@@ -1,0 +1,95 @@
+package frontend
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+// MetricsHandler serves /metrics, /healthz (the process lives) and /readyz (clients can be served).
+func (s *Server) MetricsHandler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(metrics.NewCollector(s), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if s.kernel != nil {
+		registry.MustRegister(s.kernel)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.readyz)
+	return mux
+}
+
+// readyz answers 200 or 503 with the reasons: for the service that ?service= names, or for the guard as a whole.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	answer := struct {
+		Ready    bool        `json:"ready"`
+		Services []Readiness `json:"services"`
+	}{s.Available() == nil, s.Readiness()}
+	if name := r.URL.Query().Get("service"); name != "" {
+		i := slices.IndexFunc(answer.Services, func(r Readiness) bool { return r.Service == name || r.Listen == name })
+		if i < 0 {
+			http.Error(w, fmt.Sprintf("there is no service %q", name), http.StatusNotFound)
+			return
+		}
+		answer.Services = answer.Services[i : i+1]
+		answer.Ready = answer.Services[0].Ready
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if !answer.Ready {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// ControlHandler serves GET /status and POST /rotate.
+func (s *Server) ControlHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s.Status())
+	})
+	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.Rotate(); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s.Status().Secret)
+	})
+	return mux
+}
+
+// Ask sends a request to a running guard's control socket and returns the body of the answer.
+func Ask(ctx context.Context, socket, method, path string) ([]byte, error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	r, err := http.NewRequestWithContext(ctx, method, "http://guard"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return nil, hint.Errorf("start the guard, or name its control socket", "no guard answers on %s: %w", socket, errors.Unwrap(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("the guard on %s refused: %s", socket, bytes.TrimSpace(body))
+	}
+	return body, err
+}

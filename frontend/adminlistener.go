@@ -1,0 +1,216 @@
+package frontend
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// What a listener gives to those who come to it, so that whoever may connect cannot use up the guard.
+const (
+	// AdminConnections is how many connections each of the two listeners has: a few scrapers, health checks and operators.
+	// Together with the listeners they stay below the files that flows leave for them.
+	AdminConnections = 24
+	// adminHeader: seconds are long for a request that fits one packet, and short for one that means harm.
+	adminHeader = 5 * time.Second
+	adminRead   = 10 * time.Second
+	// adminWrite is longer than a scrape that its reader takes slowly. A handler that follows events sets its own.
+	adminWrite = 30 * time.Second
+	// adminIdle is longer than the usual 15 s between two scrapes.
+	adminIdle = time.Minute
+	// Bytes of a request: no header and no body that is asked for comes near.
+	adminMaxHeader = 16 << 10
+	adminMaxBody   = 64 << 10
+)
+
+// AdminListener is an HTTP listener to operate a guard by.
+type AdminListener struct {
+	listener net.Listener
+	server   *http.Server
+	// madeDirectory: that of the socket was not there.
+	madeDirectory bool
+
+	mu    sync.Mutex
+	conns []*adminConn // oldest first
+}
+
+// adminConn is an accepted connection.
+type adminConn struct {
+	net.Conn
+	busy bool // a handler answers
+}
+
+// OpenMetrics opens the metrics address; nothing is served before Serve.
+func OpenMetrics(addr string) (*AdminListener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, hint.Errorf("choose another address for metrics, or switch them off", "serve metrics on %s: %w", addr, err)
+	}
+	return &AdminListener{listener: l}, nil
+}
+
+// OpenControl opens the control socket, for its owner only. A socket that a dead guard left is replaced; one that a living
+// guard answers on is not, nor one in a directory where other users put names of their choice.
+func OpenControl(path string) (*AdminListener, error) {
+	made := os.Mkdir(filepath.Dir(path), 0o755) == nil //nolint:gosec // whoever may ask is said by the socket's mode
+	if err := ownDirectory(filepath.Dir(path)); err != nil {
+		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return nil, hint.Errorf("stop it, or choose another control socket", "control socket %s: another dtlsguard answers there", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("control socket: remove the one a dead guard left: %w", err)
+		}
+	}
+	// Not for a moment anybody else's: between bind and chmod it would be as the umask makes it.
+	mask := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(mask)
+	if err != nil {
+		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
+	}
+	return &AdminListener{listener: l, madeDirectory: made}, nil
+}
+
+// ownDirectory refuses a directory in which anybody may put a name: who is first there is asked in the guard's place.
+func ownDirectory(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm()&0o002 != 0 {
+		return fmt.Errorf("%s can be written to by everybody, so anybody could answer there", dir)
+	}
+	return nil
+}
+
+// Addr is where it listens.
+func (l *AdminListener) Addr() net.Addr { return l.listener.Addr() }
+
+// Give makes a control socket another user's, whom this process is about to become. A nil AdminListener is nobody's.
+func (l *AdminListener) Give(uid, gid int) error {
+	if l == nil || l.Addr().Network() != "unix" {
+		return nil
+	}
+	path := l.Addr().String()
+	if l.madeDirectory { // so that the socket can be removed at the end
+		if err := os.Chown(filepath.Dir(path), uid, gid); err != nil {
+			return err
+		}
+	}
+	return os.Chown(path, uid, gid)
+}
+
+// Serve serves h until Close. A nil AdminListener serves nobody.
+func (l *AdminListener) Serve(h http.Handler) {
+	if l == nil {
+		return
+	}
+	l.server = &http.Server{
+		Handler: l.guarded(h), ReadHeaderTimeout: adminHeader, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
+		MaxHeaderBytes: adminMaxHeader,
+		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, adminConn{}, c) },
+		ConnState:      l.state,
+	}
+	go func() { _ = l.server.Serve(boundedListener{l.listener, l}) }()
+}
+
+// guarded bounds the body and marks the connection as busy while h answers.
+func (l *AdminListener) guarded(h http.Handler) http.Handler {
+	return http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _ := r.Context().Value(adminConn{}).(*adminConn)
+		l.mark(c, true)
+		defer l.mark(c, false)
+		h.ServeHTTP(w, r)
+	}), adminMaxBody)
+}
+
+func (l *AdminListener) mark(c *adminConn, busy bool) {
+	if c != nil {
+		l.mu.Lock()
+		c.busy = busy
+		l.mu.Unlock()
+	}
+}
+
+// boundedListener accepts up to AdminConnections connections.
+type boundedListener struct {
+	net.Listener
+	admin *AdminListener
+}
+
+func (b boundedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := b.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := b.admin.admit(c); c != nil {
+			return c, nil
+		}
+	}
+}
+
+// admit takes a connection in. With all places taken the oldest that no handler answers goes: those who ask are served at
+// once, those who only hold a connection are not missed. It returns nil if there is none.
+func (l *AdminListener) admit(c net.Conn) *adminConn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.conns) >= AdminConnections && !l.evict() {
+		c.Close()
+		return nil
+	}
+	dc := &adminConn{Conn: c}
+	l.conns = append(l.conns, dc)
+	return dc
+}
+
+func (l *AdminListener) evict() bool {
+	for i, old := range l.conns {
+		if !old.busy {
+			old.Close()
+			l.conns = append(l.conns[:i], l.conns[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+func (l *AdminListener) state(c net.Conn, s http.ConnState) {
+	if s != http.StateClosed && s != http.StateHijacked {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, old := range l.conns {
+		if net.Conn(old) == c {
+			l.conns = append(l.conns[:i], l.conns[i+1:]...)
+			return
+		}
+	}
+}
+
+// Close ends serving. A nil AdminListener is closed already.
+func (l *AdminListener) Close() {
+	switch {
+	case l == nil:
+	case l.server != nil:
+		_ = l.server.Close()
+		// The server knows the listener only once its goroutine runs; a socket file must go in any case.
+		fallthrough
+	default:
+		_ = l.listener.Close()
+	}
+}

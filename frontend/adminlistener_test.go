@@ -1,0 +1,157 @@
+package frontend
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// serveAdmin serves a handler that answers "ok", and one that answers when told to.
+func serveAdmin(t *testing.T) (addr string, slow chan struct{}) {
+	t.Helper()
+	l, err := OpenMetrics("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	slow = make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ok", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, _ *http.Request) { <-slow; fmt.Fprint(w, "done") })
+	mux.HandleFunc("/body", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		}
+	})
+	l.Serve(mux)
+	return l.Addr().String(), slow
+}
+
+// ask asks once, over a connection of its own.
+func ask(addr, path string) error {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	resp, err := client.Get("http://" + addr + path) //nolint:noctx // it has a time limit
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "ok" {
+		return fmt.Errorf("got %q, %w", b, err)
+	}
+	return nil
+}
+
+// A thousand connections that ask nothing, half of them after one request, neither keep anybody else from asking nor cost a
+// file each.
+func TestIdleConnections(t *testing.T) {
+	addr, _ := serveAdmin(t)
+	files := func() int { e, _ := os.ReadDir("/proc/self/fd"); return len(e) }
+	before := files()
+	var idle []net.Conn
+	for i := range 1000 {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if i%2 == 0 {
+			fmt.Fprint(c, "GET /ok HTTP/1.1\r\nHost: guard\r\n\r\n")
+			_, _ = bufio.NewReader(c).ReadString('\n') // an answer, or the end of the connection
+		}
+		idle = append(idle, c)
+		if i%100 == 99 {
+			if err := ask(addr, "/ok"); err != nil {
+				t.Fatalf("beside %d idle connections: %v", i+1, err)
+			}
+		}
+	}
+	if n := files() - before - len(idle); n > AdminConnections+8 {
+		t.Errorf("%d files beside the %d of this test's own", n, len(idle))
+	}
+}
+
+// A request that is answered keeps its connection, whoever else comes.
+func TestBusyConnectionStays(t *testing.T) {
+	addr, slow := serveAdmin(t)
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET /slow HTTP/1.1\r\nHost: guard\r\n\r\n")
+	for range 2 * AdminConnections {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			defer c.Close()
+		}
+		if err := ask(addr, "/ok"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(slow)
+	if line, err := bufio.NewReader(c).ReadString('\n'); !strings.Contains(line, "200") {
+		t.Errorf("got %q, %v", line, err)
+	}
+}
+
+func TestRequestsAreBounded(t *testing.T) {
+	addr, _ := serveAdmin(t)
+	for name, request := range map[string]string{
+		"431": "GET /ok HTTP/1.1\r\nHost: guard\r\nX: " + strings.Repeat("x", 2*adminMaxHeader) + "\r\n\r\n",
+		"413": fmt.Sprintf("POST /body HTTP/1.1\r\nHost: guard\r\nContent-Length: %d\r\n\r\n%s", 2*adminMaxBody, strings.Repeat("x", 2*adminMaxBody)),
+	} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		go func() { _, _ = io.WriteString(c, request) }() // it may be cut short
+		if line, err := bufio.NewReader(c).ReadString('\n'); !strings.Contains(line, name) {
+			t.Errorf("got %q, %v, want %s", line, err, name)
+		}
+	}
+}
+
+// The control socket is its owner's alone from the first moment, and in no place where others may put one before.
+func TestControlSocket(t *testing.T) {
+	dir, err := os.MkdirTemp("", "control-") // paths of sockets are short, those of t.TempDir are not
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "made", "s")
+	defer unix.Umask(unix.Umask(0))
+	l, err := OpenControl(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v, want 0600", info.Mode(), err)
+	}
+	l.Serve(http.NotFoundHandler())
+	if _, err := Ask(context.Background(), path, "GET", "/none"); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("asked: %v", err)
+	}
+	l.Close()
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := os.Chmod(dir, 0o1777); err != nil { //nolint:gosec // as /tmp is
+		t.Fatal(err)
+	}
+	if _, err := OpenControl(filepath.Join(dir, "s")); err == nil || !strings.Contains(err.Error(), "written to by everybody") {
+		t.Errorf("in a directory like /tmp: %v", err)
+	}
+}

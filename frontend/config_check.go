@@ -1,0 +1,133 @@
+package frontend
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// rule is one thing that a configuration must not do, and what to say if it does.
+type rule struct {
+	broken bool
+	say    string
+	args   []any
+}
+
+// firstBroken is the error of the first rule that is broken.
+func firstBroken(rules ...rule) error {
+	for _, r := range rules {
+		if r.broken {
+			return hint.Usagef(r.say, r.args...)
+		}
+	}
+	return nil
+}
+
+func when(broken bool, say string, args ...any) rule { return rule{broken, say, args} }
+
+// check refuses what cannot work, group by group.
+func (c *Config) check() error {
+	for _, group := range []func() error{c.checkNumbers, c.checkServices, c.checkAddresses} {
+		if err := group(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkNumbers is about what holds for all services.
+func (c *Config) checkNumbers() error {
+	return firstBroken(
+		when(len(c.Services) == 0, "nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT, or --protect ADDRESS:PORT and --interface NAME, or services in a --config file"),
+		when(c.Workers < 0 || c.Workers > 1024, "--workers %d: want 1 to 1024", c.Workers),
+		when(c.Nice < -20 || c.Nice > 19, "--worker-nice %d: want -20 (first in line) to 19", c.Nice),
+		when(c.Batch < 1 || c.Batch > MaxBatch, "--batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch),
+		when(c.IdleTimeout < time.Second, "--idle-timeout %v: want 1s or more", c.IdleTimeout),
+		when(c.EngageRate < 0, "--engage-rate %v: want more than 0", c.EngageRate),
+		when(c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime, "--address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime),
+		when(c.HandshakeTimeout < time.Second, "--handshake-timeout %v: want 1s or more", c.HandshakeTimeout),
+		when(c.ResolveEvery < time.Second, "--resolve-every %v: want 1s or more", c.ResolveEvery),
+		when(c.MaxFlows < 1, "--max-flows %d: want 1 or more", c.MaxFlows),
+		when(c.ReceiveBuffer < 1, "--receive-buffer %d: want 1 or more", c.ReceiveBuffer),
+	)
+}
+
+// checkServices is about the settings of each service.
+func (c *Config) checkServices() error {
+	for i := range c.Services {
+		s := &c.Services[i]
+		o := s.Settings
+		inline := s.Inline()
+		err := firstBroken(
+			when(inline && c.XDP.Interface == "", "--protect is done by XDP: give --interface, the one that clients come in by"),
+			when(inline && o.Handoff == handoff.Harvest, "--handoff harvest needs a socket between guard and server: use --listen and --backend, or --handoff trust"),
+			when(inline && o.Handoff == handoff.Replay, "--handoff replay needs a socket between guard and server: use --listen and --backend"),
+			when(o.Handoff.Native() && o.SecretFile == "", "--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", o.Handoff),
+			when(o.RotateEvery < MinRotateEvery, "--rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),
+			when(o.HarvestPool < 1, "--harvest-pool %d: want 1 or more", o.HarvestPool),
+			when(o.Unverified == bpf.UnverifiedLimit && o.UnverifiedRate.PerSecond <= 0, "--unverified-rate %v: want a rate above 0, or --unverified drop", o.UnverifiedRate.PerSecond),
+		)
+		if err != nil {
+			return err
+		}
+		for _, b := range s.Backends {
+			if err := s.checkBackend(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkBackend is about one back end's address.
+func (s *Service) checkBackend(b Backend) error {
+	host, portText, err := net.SplitHostPort(b.Address)
+	if err != nil {
+		return hint.Usagef("--backend %q: want HOST:PORT, with an IPv6 address in [brackets]", b.Address)
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	addr, notAddress := netip.ParseAddr(host)
+	pool := s.Settings.HarvestPool
+	return firstBroken(
+		when(err != nil || port == 0 || host == "" || notAddress == nil && addr.IsUnspecified(), "--backend %v is not the address and port of a server", b.Address),
+		when(b.Weight < 1 || b.Weight > MaxWeight, "--backend %v: weight %d: want 1 to %d", b.Address, b.Weight, MaxWeight),
+		when(notAddress == nil && pool > handoff.MaxPool(addr),
+			"--harvest-pool %d: at most %d towards %v: %d ephemeral ports of each address that the guard can have there (eight on IPv4 loopback), less one in 17 in reserve",
+			pool, handoff.MaxPool(addr), addr, handoff.PortsPerAddress),
+		when(notAddress == nil && s.Listen == netip.AddrPortFrom(addr.Unmap(), uint16(port)),
+			"--listen and --backend are both %v: let the server listen on another port", s.Listen),
+	)
+}
+
+// checkAddresses is about services that get in each other's way.
+func (c *Config) checkAddresses() error {
+	seen := make(map[netip.AddrPort]bool)
+	for _, s := range c.Services {
+		flag := "--listen"
+		if s.Inline() {
+			flag = "--protect"
+		}
+		a := s.Listen
+		backends := make(map[string]bool)
+		err := firstBroken(
+			when(!a.IsValid() || a.Port() == 0 && (s.Inline() || len(c.Services) > 1), "%s %v is not an address and port", flag, a),
+			when(seen[a], "%s %v is given twice", flag, a),
+		)
+		if err != nil {
+			return err
+		}
+		seen[a] = true
+		for _, b := range s.Backends {
+			if backends[b.Address] {
+				return hint.Usagef("--listen %v has back end %s twice: give one, with a weight", a, b.Address)
+			}
+			backends[b.Address] = true
+		}
+	}
+	return nil
+}

@@ -1,0 +1,37 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// askPatience is how long Ask waits: the client's first retransmission comes after as much (RFC 6347 section 4.2.4.1).
+const askPatience = time.Second
+
+// Ask asks a server that needs no watch for a cookie, to see whether it is alive. The error is ErrNoAnswer if nothing came
+// back.
+func Ask(ctx context.Context, server netip.AddrPort) error {
+	p, err := newProber(server)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	c, err := udpbatch.Dial(server)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	a, err := p.insist(ctx, c, askPatience, (&hello.Probe{}).Append(nil))
+	if err == nil && a.hello {
+		p.callOff(c) // it began a handshake
+	}
+	return err
+}
+
+// NobodyListens reports whether err says that nothing listens at the server's address.
+func NobodyListens(err error) bool { return errors.Is(err, errRefused) }

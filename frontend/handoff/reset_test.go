@@ -1,0 +1,167 @@
+package handoff
+
+import (
+	"bytes"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+)
+
+// resetting is mode reset in front of a server of versions, with a clock that stands still.
+func resetting(serves Versions) (*reset, *addresses.Gate) {
+	g := addresses.NewGate(addresses.NewSet(1, 600), new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 1, Burst: 1}})
+	v := new(sharedVersions)
+	v.store(serves)
+	return newReset(cookie.Measured(), g, func() int64 { return 1000e9 }, v, 8), g
+}
+
+// helloOf parses a datagram as a worker does.
+func helloOf(t *testing.T, d []byte) Hello {
+	t.Helper()
+	var h Hello
+	if r := hello.Parse(d, &h.ClientHello); r != hello.OK {
+		t.Fatal(r)
+	}
+	h.Binding = cookie.Bind(netip.MustParseAddrPort("192.0.2.1:50000"), 4433, h.Version, h.Random)
+	return h
+}
+
+func verifyOne(m Verifier, k *cookie.Keyring, h Hello) Hello {
+	list := []Hello{h}
+	m.Verify(k, list)
+	return list[0]
+}
+
+func hello13(extensions ...[]byte) *hellotest.Builder {
+	b := hellotest.New()
+	b.Tail = hellotest.Tail13(extensions...)
+	return b
+}
+
+func TestResetOfDTLS12(t *testing.T) {
+	m, g := resetting(Serves12)
+	k := keyring(t, 1)
+	b := hellotest.New()
+	h := verifyOne(m, k, helloOf(t, b.Bytes()))
+	if h.Verified || h.Action != ActionVerify || h.Length != cookie.Size {
+		t.Fatalf("a first ClientHello: %+v", h)
+	}
+	b.Cookie, b.MessageSeq = h.Answer[:h.Length], 1
+	if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Verified || h.Action != ActionReset {
+		t.Errorf("with its cookie: %+v", h)
+	}
+	b.Cookie = append(bytes.Clone(b.Cookie[:31]), b.Cookie[31]^1)
+	if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Verified || h.Action != ActionVerify || h.Length != cookie.Size {
+		t.Errorf("with a wrong one: %+v", h)
+	}
+	source := netip.MustParseAddr("192.0.2.1").As16()
+	g.Prove(&source, 1, 1000e9)
+	if h := verifyOne(m, k, helloOf(t, hellotest.New().Bytes())); !h.Verified || h.Unproved {
+		t.Errorf("the next attempt: %+v", h)
+	}
+}
+
+func TestResetOfDTLS13(t *testing.T) {
+	k := keyring(t, 1)
+	for _, serves := range []Versions{Serves13, Serves12 | Serves13} {
+		m, _ := resetting(serves)
+		h := verifyOne(m, k, helloOf(t, hello13().Bytes()))
+		if h.Verified || h.Action != ActionRetry || h.Length != cookie.Size || h.Retry.Suite != 0x1302 {
+			t.Fatalf("a first ClientHello: %+v", h)
+		}
+		c := h.Answer[:h.Length]
+		if h := verifyOne(m, k, helloOf(t, hello13(hellotest.Cookie13(c...)).Bytes())); h.Action != ActionReset {
+			t.Errorf("with its cookie: %+v", h)
+		}
+		b := hellotest.New() // the same, as a cookie of a HelloVerifyRequest
+		b.Cookie, b.MessageSeq = c, 1
+		if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Action != ActionVerify {
+			t.Errorf("a HelloRetryRequest's cookie passes in DTLS 1.2: %+v", h)
+		}
+		wrong := append(bytes.Clone(c[:31]), c[31]^1)
+		for name, e := range map[string][]byte{"wrong": wrong, "short": c[:31], "long": append(bytes.Clone(c), 0)} {
+			if h := verifyOne(m, k, helloOf(t, hello13(hellotest.Cookie13(e...)).Bytes())); h.Action != ActionBadRetry || h.Length != 0 {
+				t.Errorf("a %s cookie: %+v", name, h)
+			}
+		}
+		b = hello13()
+		b.Cookie = c
+		if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Action != ActionNoRetry {
+			t.Errorf("a legacy cookie in DTLS 1.3: %+v", h)
+		}
+		b = hello13()
+		b.Tail[9] = 1 // compression
+		if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Action != ActionNoRetry {
+			t.Errorf("DTLS 1.3 with compression: %+v", h)
+		}
+		for range 2 {
+			k = keyring(t, 1, 2, 3)
+		}
+		if h := verifyOne(m, k, helloOf(t, hello13(hellotest.Cookie13(c...)).Bytes())); h.Action != ActionBadRetry {
+			t.Errorf("after two rotations: %+v", h)
+		}
+		k = keyring(t, 1)
+	}
+}
+
+// Who is asked how depends on what the server speaks and on what the client offers.
+func TestResetByVersions(t *testing.T) {
+	k := keyring(t, 1)
+	old := hellotest.New().Bytes()
+	fragment := hello13(make([]byte, 4))
+	fragment.FragmentLength = 48 // behind the suites, before supported_versions
+	for _, c := range []struct {
+		name     string
+		serves   Versions
+		datagram []byte
+		want     Action
+	}{
+		{"1.2 client, dual server", Serves12 | Serves13, old, ActionVerify},
+		{"1.2 client, 1.3 server", Serves13, old, ActionVerify},
+		{"1.3 client, 1.2 server", Serves12, hello13().Bytes(), ActionVerify},
+		{"fragment, 1.2 server", Serves12, fragment.Bytes(), ActionVerify},
+		{"fragment, dual server", Serves12 | Serves13, fragment.Bytes(), ActionVerify},
+		{"fragment, 1.3 server", Serves13, fragment.Bytes(), ActionRetry},
+	} {
+		m, _ := resetting(c.serves)
+		if h := verifyOne(m, k, helloOf(t, c.datagram)); h.Action != c.want || h.Length == 0 {
+			t.Errorf("%s: action %d, want %d", c.name, h.Action, c.want)
+		}
+	}
+}
+
+func TestLimitedProvesNothing(t *testing.T) {
+	_, g := resetting(Serves12)
+	m := &limited{g, func() int64 { return 1000e9 }}
+	if h := verifyOne(m, nil, helloOf(t, hellotest.New().Bytes())); !h.Verified || !h.Unproved {
+		t.Errorf("the first: %+v", h)
+	}
+	if h := verifyOne(m, nil, helloOf(t, hellotest.New().Bytes())); h.Verified || h.Action != ActionLimited {
+		t.Errorf("one too many: %+v", h)
+	}
+	source := netip.MustParseAddr("192.0.2.1").As16()
+	g.Prove(&source, 1, 1000e9)
+	if h := verifyOne(m, nil, helloOf(t, hellotest.New().Bytes())); !h.Verified || h.Unproved {
+		t.Errorf("one that is known: %+v", h)
+	}
+}
+
+func TestResetDoesNotAllocate(t *testing.T) {
+	m, _ := resetting(Serves12 | Serves13)
+	k := keyring(t, 1)
+	list := []Hello{helloOf(t, hello13().Bytes()), helloOf(t, hellotest.New().Bytes())}
+	if n := testing.AllocsPerRun(100, func() {
+		for i := range list {
+			list[i].Cookie = nil
+		}
+		m.Verify(k, list)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

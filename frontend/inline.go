@@ -1,0 +1,114 @@
+package frontend
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// inlineWatchEvery is how often a server that keeps its port is asked for a cookie: it notices a dead one within the two
+// retransmissions of a client's ClientHello.
+const inlineWatchEvery = 2 * time.Second
+
+// inlineSilence is how long such a server may be silent that was up: some hear nobody else during a handshake.
+const inlineSilence = 10 * time.Second
+
+// health is what is known of an inline server.
+type health struct {
+	up    bool
+	why   error // why it is not
+	heard time.Time
+}
+
+// watchInline finds out how the server takes verified clients, and then whether it is alive, until ctx ends.
+func (v *service) watchInline(ctx context.Context) {
+	for ctx.Err() == nil {
+		v.lookInline(ctx)
+		select {
+		case <-ctx.Done():
+		case <-time.After(inlineWatchEvery):
+		}
+	}
+}
+
+// lookInline looks at the server once.
+func (v *service) lookInline(ctx context.Context) {
+	s := v.now.Load()
+	was := v.inlineHealth()
+	var now health
+	if s.fit == nil || !was.up {
+		fit, err := v.fitInline(ctx, s)
+		now = health{up: err == nil, why: err, heard: time.Now()}
+		switch {
+		case err == nil:
+			if s.fit == nil || *s.fit != fit {
+				v.change(func(s *serving) { s.fit = &fit })
+				v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
+			}
+		}
+	} else {
+		err := handoff.Ask(ctx, v.probeAddress())
+		now = health{up: true, heard: time.Now()}
+		if err != nil {
+			now.heard = was.heard
+			now.up = !handoff.NobodyListens(err) && time.Since(was.heard) < inlineSilence
+			now.why = err
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	v.health.Store(&now)
+	switch {
+	case was.up && !now.up:
+		v.log.Error("server is down", "server", v.listen, "error", now.why)
+	case !was.up && now.up && !was.heard.IsZero():
+		v.log.Info("server is up", "server", v.listen)
+	case !now.up && (was.why == nil || was.why.Error() != now.why.Error()):
+		v.log.Error("server cannot be used", "server", v.listen, "error", now.why)
+	}
+}
+
+func (v *service) inlineHealth() health {
+	if h := v.health.Load(); h != nil {
+		return *h
+	}
+	return health{}
+}
+
+// probeAddress is where the server is asked: a wildcard stands for every address of this host.
+func (v *service) probeAddress() netip.AddrPort {
+	switch a := v.listen.Addr(); {
+	case a == netip.IPv4Unspecified(), a == netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), v.port)
+	}
+	return v.listen
+}
+
+// fitInline finds out how the server takes verified clients.
+func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error) {
+	asked := s.settings.Handoff
+	if asked == handoff.Trust {
+		asked = handoff.Auto // which says if the server does not
+	}
+	var shared *cookie.Keyring
+	if s.settings.SecretFile != "" {
+		shared = s.keys.Load()
+	}
+	if asked.Passes() && asked != handoff.Reset {
+		return handoff.Fit{Mode: asked}, handoff.Ask(ctx, v.probeAddress())
+	}
+	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared)
+	if s.settings.Monitor {
+		return fit, err // nothing is enforced, so nobody is handed over
+	}
+	if err == nil && asked != s.settings.Handoff && fit.Mode != handoff.Trust {
+		return fit, hint.Errorf("let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or choose another hand-off: auto says what fits",
+			"server %v refuses cookies that are not its own", v.listen)
+	}
+	return fit, err
+}

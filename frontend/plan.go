@@ -1,0 +1,84 @@
+package frontend
+
+import (
+	"slices"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// situation is all that decides who answers the ClientHellos of a service that has programs in front of it.
+type situation struct {
+	inline       bool
+	modes        []handoff.Mode // of its back ends that are known; none: nobody can be handed over at the moment
+	mapped       bool           // native modes: the server sees IPv4 clients under v4-mapped addresses
+	slots        bool           // the programs can read the pool of the one back end
+	cookieLength int            // bytes of the cookies in that pool
+	foreign      bool           // its secret is another one than the programs have
+	mac          cookie.MAC     // of the guard's own cookies
+	asked        bpf.Answer
+	attached     bpf.AttachMode
+	workers      bool // it has workers
+}
+
+// division says who answers.
+type division struct {
+	format bpf.Format
+	answer bpf.Answer
+	// hellos: where the programs do not know a right cookie, a client that showed one to a worker may show it again.
+	hellos bool
+}
+
+// divide says who answers what. The error says why it cannot be as asked.
+func divide(s situation) (division, error) {
+	if len(s.modes) == 0 {
+		if s.workers { // which count what they drop
+			return division{format: bpf.FormatWorkers, answer: bpf.AnswerWorkers, hellos: s.inline}, nil
+		}
+		return division{format: bpf.FormatV1, answer: bpf.AnswerNobody}, nil
+	}
+	d := division{format: s.format(), answer: s.asked}
+	d.hellos = slices.Contains(s.modes, handoff.DoubleHVR) || d.format == bpf.FormatWorkers && s.inline
+	switch {
+	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
+		return d, hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", s.modes[0])
+	case d.format == bpf.FormatWorkers:
+		d.answer = bpf.AnswerWorkers
+	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative:
+		d.answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)
+	}
+	return d, nil
+}
+
+// format is how far the programs know the cookies that the service needs: all back ends' clients get the same.
+func (s *situation) format() bpf.Format {
+	if s.foreign {
+		return bpf.FormatWorkers
+	}
+	own := bpf.FormatV1
+	if s.mac == cookie.SipHash {
+		own = bpf.FormatV2
+	}
+	one := s.modes[0]
+	if len(s.modes) > 1 {
+		for _, m := range s.modes {
+			if m != handoff.Trust && m != handoff.Replay {
+				return bpf.FormatWorkers
+			}
+		}
+		return own
+	}
+	switch {
+	case one == handoff.NativeHMAC && s.inline:
+		return bpf.FormatV1
+	case one == handoff.Trust, one == handoff.Replay, one == handoff.DoubleHVR:
+		return own
+	case one == handoff.NativeQt && s.inline && !s.mapped:
+		return bpf.FormatQt
+	case one == handoff.Harvest && s.slots && s.cookieLength <= cookie.Size:
+		return bpf.FormatHarvest
+	}
+	return bpf.FormatWorkers
+}

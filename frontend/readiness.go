@@ -1,0 +1,108 @@
+package frontend
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// Readiness says whether clients of a service can be served.
+type Readiness struct {
+	Service string   `json:"service"`
+	Listen  string   `json:"listen"`
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons,omitempty"` // why not; or, of a service that is ready, which back ends are not
+}
+
+// readiness of one service: it is ready if one of its back ends is.
+func (v *service) readiness() Readiness {
+	r := Readiness{Service: v.name, Listen: v.listen.String()}
+	if err := v.refused.Load(); err != nil {
+		r.Reasons = append(r.Reasons, say(*err))
+		return r
+	}
+	if v.inline {
+		h := v.inlineHealth()
+		if r.Ready = h.up; !r.Ready {
+			why := "the server has not been asked yet"
+			if h.why != nil {
+				why = say(h.why)
+			}
+			r.Reasons = append(r.Reasons, why)
+		}
+		return r
+	}
+	for _, t := range v.targets {
+		st := t.status()
+		switch {
+		case st.Ready:
+			r.Ready = true
+		case t.end.Load() == nil:
+			r.Reasons = append(r.Reasons, fmt.Sprintf("back end %s: %s", t.config.Address, st.Why))
+		case !st.Up:
+			r.Reasons = append(r.Reasons, fmt.Sprintf("back end %s: it does not answer", t.config.Address))
+		default:
+			r.Reasons = append(r.Reasons, fmt.Sprintf("back end %s: %d of %d cookies known", t.config.Address, st.Known, st.Pool))
+		}
+	}
+	return r
+}
+
+// say is an error and what to do about it, in one line.
+func say(err error) string {
+	text := hint.Line(err)
+	if h := hint.Of(err); h != "" {
+		text += ": " + h
+	}
+	return text
+}
+
+// Readiness is that of each service.
+func (s *Server) Readiness() (all []Readiness) {
+	for _, v := range s.list() {
+		all = append(all, v.readiness())
+	}
+	return all
+}
+
+func (r *Readiness) err() error {
+	if r.Ready {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", r.Service, strings.Join(r.Reasons, ", "))
+}
+
+// Ready is nil if clients can be served through every service.
+func (s *Server) Ready() error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	return s.ready()
+}
+
+func (s *Server) ready() error {
+	var errs []error
+	for _, v := range s.services {
+		r := v.readiness()
+		errs = append(errs, r.err())
+	}
+	return errors.Join(errs...)
+}
+
+// Available is nil while the guard as a whole is worth sending clients to: at least one service is ready, so that a dead
+// back end does not take the guard away from the healthy services.
+func (s *Server) Available() error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	return s.available()
+}
+
+func (s *Server) available() error {
+	for _, v := range s.services {
+		if v.readiness().Ready {
+			return nil
+		}
+	}
+	return s.ready()
+}

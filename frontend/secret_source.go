@@ -1,0 +1,157 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
+)
+
+// secretSource is where cookie secrets come from. A secrets calls its methods one at a time.
+type secretSource interface {
+	// name is what status calls it.
+	name() string
+	// next makes the keyring that follows now, which is nil at first. It may be now itself: nothing has changed.
+	next(now *cookie.Keyring) (*cookie.Keyring, error)
+	// onDemand is nil if a new secret can be drawn at any time.
+	onDemand() error
+	// wait returns when the next keyring is due. failed says that the last one was refused.
+	wait(ctx context.Context, failed bool)
+}
+
+// randomSecrets are drawn by the guard itself.
+type randomSecrets struct {
+	entropy io.Reader
+	every   time.Duration
+	key     uint32 // ID of the next
+	retry   time.Duration
+}
+
+func (*randomSecrets) name() string    { return "random" }
+func (*randomSecrets) onDemand() error { return nil }
+
+func (r *randomSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
+	secret, err := cookie.NewSecret(r.entropy)
+	if err != nil && now == nil {
+		return nil, fmt.Errorf("no cookie secret, so no guard: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ring := cookie.NewKeyring(secret, uint8(r.key))
+	if now != nil {
+		if ring, err = now.Next(secret, uint8(r.key)); err != nil {
+			return nil, err
+		}
+	}
+	r.key++
+	return ring, nil
+}
+
+// wait waits for one interval; after a failure for a second, and twice as long each time.
+func (r *randomSecrets) wait(ctx context.Context, failed bool) {
+	d := r.every
+	if failed {
+		r.retry = max(time.Second, 2*r.retry)
+		d = min(r.retry, r.every)
+	} else {
+		r.retry = 0
+	}
+	sleep(ctx, d)
+}
+
+// fileSecrets are those of a file that several guards share.
+type fileSecrets struct {
+	file string
+	log  *slog.Logger
+	seen os.FileInfo
+}
+
+// watchFileEvery is how soon a guard follows a change of its secret file.
+const watchFileEvery = time.Second
+
+// errNoRotation is what a guard with a secret file says to a request to rotate by itself.
+var errNoRotation = errors.New("the secret comes from a file: write a new one there, it is read again within a second")
+
+func (f *fileSecrets) name() string    { return f.file }
+func (f *fileSecrets) onDemand() error { return errNoRotation }
+
+// next reads the file, whose second line, if there is one, is a secret to be honoured next to the first: the one
+// before, or the one to come.
+func (f *fileSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
+	r, err := regular.Open(f.file)
+	if err != nil {
+		f.seen = nil // whatever comes there next is new
+		return nil, hint.Add(fmt.Errorf("read the secret file: %w", err), "make one: dtlsguard secret generate > "+f.file)
+	}
+	defer r.Close()
+	if f.seen, err = r.Stat(); err != nil {
+		return nil, fmt.Errorf("read the secret file: %w", err)
+	}
+	list, err := cookie.ParseSecrets(r)
+	if err != nil {
+		return nil, hint.Add(fmt.Errorf("secret file %s: %w", f.file, err), "make a secret: dtlsguard secret generate")
+	}
+	if f.seen.Mode().Perm()&0o077 != 0 {
+		f.log.Warn("secret file can be read by others", "file", f.file, "hint", "chmod 600 "+f.file)
+	}
+	ring, err := followShared(now, list)
+	if err != nil {
+		return nil, fmt.Errorf("secret file %s: %w", f.file, err)
+	}
+	return ring, nil
+}
+
+// followShared is the keyring of a list of shared secrets: the one in force, if it holds them already.
+func followShared(now *cookie.Keyring, list []cookie.Secret) (*cookie.Keyring, error) {
+	switch {
+	case now == nil:
+		return cookie.Shared(list)
+	case is(now.Current(), &list[0]) && (len(list) == 1 || is(now.Previous(), &list[1])):
+		return now, nil
+	case len(list) == 1: // the previous secret is still honoured
+		return now.NextShared(list[0])
+	}
+	return cookie.Shared(list)
+}
+
+// is reports whether k, which may be nil, is of secret s.
+func is(k *cookie.Key, s *cookie.Secret) bool { return k != nil && k.Fingerprint() == s.Fingerprint() }
+
+// wait waits until the file is another one than was read last, or was written since, or is gone: for two looks, since
+// there is a moment without it between the removal and the renaming of a new one.
+func (f *fileSecrets) wait(ctx context.Context, _ bool) {
+	missed := 0
+	for ctx.Err() == nil {
+		sleep(ctx, watchFileEvery)
+		info, err := os.Stat(f.file)
+		switch {
+		case err != nil && f.seen == nil: // known to be gone
+		case err != nil:
+			if missed++; missed == 2 {
+				return
+			}
+		case f.seen == nil || !os.SameFile(info, f.seen) || !info.ModTime().Equal(f.seen.ModTime()) || info.Size() != f.seen.Size():
+			return
+		default:
+			missed = 0
+		}
+	}
+}
+
+// sleep waits, if ctx does not end before.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,247 @@
+package frontend
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// service is one public address, its workers and the servers it hands clients to.
+type service struct {
+	config  *Config
+	name    string
+	listen  netip.AddrPort // the public address
+	port    uint16         // its port
+	inline  bool           // the server is on this host and keeps the address: workers only answer
+	log     *slog.Logger
+	budget  *relay.Budget
+	room    relay.Quota  // what it has of upstream sockets
+	clock   func() int64 // CLOCK_MONOTONIC, nanoseconds
+	gate    *addresses.Gate
+	kernel  *kernel // nil: no XDP
+	workers []*worker
+
+	mu      sync.Mutex // serialises changes of what follows
+	targets []*target
+	now     atomic.Pointer[serving]
+	refused atomic.Pointer[error]  // why the programs do not follow; nil: they do
+	health  atomic.Pointer[health] // inline; nil: it was not looked at yet
+
+	stop    chan struct{} // closed when the workers are to end
+	running sync.WaitGroup
+}
+
+// serving is what a service's workers go by. It is immutable: when back ends come or go, or settings change, another
+// one takes its place. Workers load it once per batch.
+type serving struct {
+	settings *Settings
+	keys     *cookie.Store
+	secrets  *secrets
+	hellos   *limit.Hellos
+	fit      *handoff.Fit // inline; nil: not known
+	ends     []*end       // of a proxy: those that have answered
+}
+
+// change puts what f makes of a copy of the present serving in force.
+func (v *service) change(f func(*serving)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	next := *v.now.Load()
+	f(&next)
+	v.now.Store(&next)
+	v.fitRoom()
+	for _, w := range v.workers {
+		w.poller.Wake()
+	}
+	v.kernel.follow(v)
+}
+
+// serve brings next, a back end of target t that has answered, to the workers and programs, in the place of the one before.
+func (v *service) serve(t *target, next *end) {
+	v.change(func(s *serving) {
+		s.ends = nil
+		for _, other := range v.targets {
+			e := other.end.Load()
+			if other == t {
+				e = next
+			}
+			if e != nil {
+				s.ends = append(s.ends, e)
+			}
+		}
+	})
+	if old := t.end.Swap(next); old != nil {
+		old.release()
+	}
+}
+
+// modes is how clients are handed over at the moment, by back end.
+func (s *serving) modes() (modes []handoff.Mode) {
+	if s.fit != nil {
+		return []handoff.Mode{s.fit.Mode}
+	}
+	for _, e := range s.ends {
+		modes = append(modes, e.Mode())
+	}
+	return modes
+}
+
+// situation is what decides who answers, with programs attached in the given mode.
+func (v *service) situation(attached bpf.AttachMode) situation {
+	s := v.now.Load()
+	t := situation{
+		inline: v.inline, modes: s.modes(), mac: v.config.MAC, asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
+		foreign: v.kernel != nil && s.secrets != v.kernel.secrets,
+	}
+	if s.fit != nil {
+		t.mapped = s.fit.Mapped
+	}
+	if len(s.ends) == 1 {
+		t.slots, t.cookieLength = s.ends[0].slots.Memory != nil, s.ends[0].CookieLength()
+	}
+	return t
+}
+
+// newService makes a service of s, which has no sockets yet.
+func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
+	v := &service{
+		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
+		clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
+	}
+	if v.name == "" {
+		v.name = listen.String()
+	}
+	v.log = s.config.Log.With("service", v.name)
+	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
+	v.fitRoom()
+	return v
+}
+
+// handoffConfig is what the hand-off to a server of the service is made of.
+func (v *service) handoffConfig(s *serving) handoff.Config {
+	c := handoff.Config{
+		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, MAC: v.config.MAC, Cookies: v.config.Cookies,
+		Gate: v.gate, Now: v.clock, Log: v.log,
+	}
+	if s.settings.SecretFile != "" {
+		c.Keys = s.keys.Load
+	}
+	return c
+}
+
+// open opens the sockets of a service and makes its workers; its back ends are asked later, by run.
+func (s *Server) open(c *Service) (*service, error) {
+	secrets, err := s.secretsOf(c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	var conns []*udpbatch.Conn
+	listenAt := c.Listen
+	switch {
+	case !c.Inline():
+		if conns, err = listen(c.Listen, &s.config); err == nil {
+			listenAt = conns[0].Local()
+		}
+	case c.Settings.Answer != bpf.AnswerXDP:
+		// Workers of a port of their own, which XDP diverts ClientHellos to.
+		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), 0), &s.config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := s.newService(c, listenAt, secrets)
+	if err := v.addWorkers(conns); err != nil {
+		v.close()
+		return nil, err
+	}
+	if m := c.Settings.Handoff; c.Inline() && m != handoff.Auto && m != handoff.Reset && !m.Native() {
+		v.change(func(s *serving) { s.fit = &handoff.Fit{Mode: m} }) // the server is asked all the same, whether it does so
+	}
+	for _, b := range c.Backends {
+		v.targets = append(v.targets, newTarget(v, b))
+	}
+	return v, nil
+}
+
+// addWorkers makes a worker for each socket.
+func (v *service) addWorkers(conns []*udpbatch.Conn) error {
+	cpus := allowedCPUs()
+	for i, c := range conns {
+		cpu := -1
+		if len(conns) <= len(cpus) {
+			cpu = cpus[i]
+		}
+		w, err := newWorker(v, c, cpu)
+		if err != nil {
+			closeAll(conns[i+1:])
+			return err
+		}
+		v.workers = append(v.workers, w)
+	}
+	return nil
+}
+
+// run serves until stop is closed; pinned is called by each worker that has its thread, failed by one that cannot go on.
+func (v *service) run(ctx context.Context, pinned func(), failed func(error)) {
+	for _, w := range v.workers {
+		v.running.Go(func() {
+			w.settle()
+			pinned()
+			if err := w.run(v.stop); err != nil {
+				failed(err)
+			}
+		})
+	}
+	for _, t := range v.targets {
+		v.running.Go(func() { t.run(ctx) })
+	}
+	if v.inline {
+		v.running.Go(func() { v.watchInline(ctx) })
+	}
+}
+
+// end has the workers serve what has arrived, and waits until all that runs has ended. The context of run must have
+// ended, too.
+func (v *service) end() {
+	close(v.stop)
+	for _, w := range v.workers {
+		w.poller.Wake()
+	}
+	v.running.Wait()
+}
+
+// close gives back what the service holds, its flows included. Nothing of it may run any more.
+func (v *service) close() {
+	for _, w := range v.workers {
+		w.kernel = nil // its flows end with the programs, or stay with them
+		w.close()
+	}
+	for _, t := range v.targets {
+		t.close()
+	}
+}
+
+// announce says what a service is made of.
+func (v *service) announce() {
+	if len(v.workers) == 0 {
+		return
+	}
+	conn, asked := v.workers[0].conn, v.config.ReceiveBuffer
+	receive, send := conn.Buffers()
+	v.log.Info("listening", "socket", conn.Local(), "workers", len(v.workers), "receive_buffer", receive, "send_buffer", send)
+	if receive < asked {
+		v.log.Warn("kernel granted a smaller receive buffer than asked for", "asked", asked,
+			"granted", receive, "hint", fmt.Sprintf("sysctl -w net.core.rmem_max=%d", asked))
+	}
+}

@@ -1,0 +1,269 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+)
+
+// target is one back end as it was configured: a name or an address. What answers there is an end, which comes when
+// the server has answered, and is replaced when the name moves.
+type target struct {
+	service *service
+	config  Backend
+	end     atomic.Pointer[end] // nil: it has not answered yet
+
+	mu    sync.Mutex
+	why   error        // why there is no end, or it is no good
+	addrs []netip.Addr // what the name was last resolved to
+	tried chan struct{}
+}
+
+// end is a server that has answered, with its own pool and watch. It lives until the service has dropped it and the
+// last worker has ended its last flow there.
+type end struct {
+	*handoff.Backend
+	name      string
+	weight    float64
+	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
+	upstreams *relay.Upstreams
+	slots     bpf.Slots // of its pool, where the programs can read them
+
+	users  atomic.Int64 // the service, and each worker that may have flows there
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when the watch has ended
+	closed chan struct{} // ... and the sockets are given back
+}
+
+// hold keeps e open, unless it is closed already.
+func (e *end) hold() bool {
+	for {
+		n := e.users.Load()
+		if n == 0 {
+			return false
+		}
+		if e.users.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release is the end of what hold began. The last one closes the sockets.
+func (e *end) release() {
+	if e.users.Add(-1) > 0 {
+		return
+	}
+	e.cancel()
+	go func() {
+		<-e.ended
+		e.Close()
+		close(e.closed)
+	}()
+}
+
+// retryAfter is how long a back end that does not answer is left alone. Probing has waited for its answer before.
+const retryAfter = time.Second
+
+// resolvePatience is how long a resolver may take: longer than two of its own retransmissions (resolv.conf(5), 5 s each)
+// would keep a service waiting for nothing.
+const resolvePatience = 5 * time.Second
+
+func newTarget(v *service, b Backend) *target {
+	return &target{service: v, config: b, tried: make(chan struct{})}
+}
+
+// run finds the server and watches it until ctx ends.
+func (t *target) run(ctx context.Context) {
+	var first sync.Once
+	said := ""
+	for ctx.Err() == nil {
+		err := t.follow(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		t.fail(err)
+		first.Do(func() { close(t.tried) })
+		wait := t.service.config.ResolveEvery
+		switch e := t.end.Load(); {
+		case e == nil:
+			wait = retryAfter
+			if text := fmt.Sprint(err); text != said {
+				said = text
+				t.service.log.Error("back end cannot be used", "backend", t.config.Address, "error", err)
+			}
+		case err != nil && err.Error() != said:
+			said = err.Error()
+			t.service.log.Warn("back end's name could not be followed; keeping its address", "backend", t.config.Address, "address", e.Server(), "error", err)
+		case err == nil:
+			said = ""
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (t *target) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.why = err
+}
+
+// follow resolves the name, and opens the server at the first address that answers, unless the present one is still
+// among them and fit to serve.
+func (t *target) follow(ctx context.Context) error {
+	addrs, port, err := t.resolve(ctx)
+	if err != nil {
+		return err
+	}
+	now := t.end.Load()
+	if now != nil && (now.Ready() || len(addrs) == 1) && slices.Contains(addrs, now.Server().Addr()) {
+		return nil
+	}
+	var failed []error
+	for _, a := range addrs {
+		if now != nil && now.Server().Addr() == a {
+			continue // it is watched
+		}
+		next, err := t.open(ctx, netip.AddrPortFrom(a, port))
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		t.replace(next)
+		return nil
+	}
+	if now != nil && slices.Contains(addrs, now.Server().Addr()) {
+		return nil
+	}
+	return errors.Join(failed...)
+}
+
+// resolve finds the addresses of the back end.
+func (t *target) resolve(ctx context.Context) ([]netip.Addr, uint16, error) {
+	host, portText, err := net.SplitHostPort(t.config.Address)
+	if err != nil {
+		return nil, 0, err // checked before
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, 0, err
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, uint16(port), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+	defer cancel()
+	found, err := t.service.config.Resolve(ctx, host)
+	if err == nil && len(found) == 0 {
+		err = errors.New("the name has no address")
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case err == nil:
+		t.addrs = t.addrs[:0]
+		for _, a := range found {
+			t.addrs = append(t.addrs, a.Unmap())
+		}
+	case len(t.addrs) == 0: // else what is known stays
+		return nil, 0, fmt.Errorf("resolve %s: %w", host, err)
+	}
+	return slices.Clone(t.addrs), uint16(port), nil
+}
+
+// open probes the server at an address.
+func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) {
+	v := t.service
+	s := v.now.Load()
+	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
+	c := v.handoffConfig(s)
+	c.Server = server
+	if v.kernel != nil && len(v.targets) == 1 {
+		c.Table = func(size int) handoff.Table { return v.kernel.table(v, e, size) }
+	}
+	var err error
+	if e.Backend, err = handoff.Open(ctx, c); err != nil {
+		return nil, err
+	}
+	e.upstreams = relay.NewUpstreams(server)
+	e.users.Store(1)
+	ctx, e.cancel = context.WithCancel(ctx)
+	v.running.Go(func() {
+		defer close(e.ended)
+		e.Run(ctx)
+	})
+	return e, nil
+}
+
+// replace puts a server in the place of the one before, whose flows end in their own time.
+func (t *target) replace(next *end) {
+	t.service.serve(t, next)
+	st := next.Status()
+	t.service.log.Info("serving", "backend", t.config.Address, "address", st.Server, "handoff", st.Handoff, "why", st.Why)
+}
+
+// close drops the server, after the service's workers have let go of it and its context has ended.
+func (t *target) close() {
+	if e := t.end.Swap(nil); e != nil {
+		e.release()
+		<-e.closed
+	}
+}
+
+// status of the target, for people and metrics.
+func (t *target) status() handoff.Status {
+	t.mu.Lock()
+	why := t.why
+	t.mu.Unlock()
+	e := t.end.Load()
+	if e == nil {
+		st := handoff.Status{Server: t.config.Address, Handoff: t.service.now.Load().settings.Handoff.String(), Why: "it has not answered yet"}
+		if why != nil {
+			st.Why = say(why)
+		}
+		return st
+	}
+	return e.Status()
+}
+
+// seedOf names a back end in the rendezvous hash.
+func seedOf(address string) uint64 {
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, b := range []byte(address) {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return h
+}
+
+// score is how much a client at ip belongs to e: weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted
+// distributed hash tables", 2005). The back end with the highest score has the client; when one goes, only its own clients
+// go to others.
+func (e *end) score(ip *[16]byte) float64 {
+	h := e.seed
+	for i := 0; i < 16; i += 8 {
+		h ^= uint64(ip[i]) | uint64(ip[i+1])<<8 | uint64(ip[i+2])<<16 | uint64(ip[i+3])<<24 |
+			uint64(ip[i+4])<<32 | uint64(ip[i+5])<<40 | uint64(ip[i+6])<<48 | uint64(ip[i+7])<<56
+		// The finalizer of splitmix64.
+		h ^= h >> 30
+		h *= 0xbf58476d1ce4e5b9
+		h ^= h >> 27
+		h *= 0x94d049bb133111eb
+		h ^= h >> 31
+	}
+	u := (float64(h>>11) + 0.5) / (1 << 53) // in (0, 1)
+	return -e.weight / math.Log(u)
+}
