@@ -148,6 +148,14 @@ func may(capability int) bool {
 	return unix.Capget(&header, &has[0]) != nil || has[capability/32].Effective>>(capability%32)&1 != 0
 }
 
+// EgressIsFilter reports whether the egress program is attached by a filter of tc, for want of tcx links (before Linux
+// 6.6): to take it off, Detach needs CAP_NET_ADMIN.
+func (g *Programs) EgressIsFilter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.egress != nil && g.egress.Filter()
+}
+
 // Detach takes the programs off the interface and removes the pins. The maps stay until Close.
 func (g *Programs) Detach() error {
 	g.mu.Lock()

@@ -50,21 +50,27 @@ func attachedXDP(ifindex int) (a Attachments, err error) {
 		if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg || int(native.Uint32(m.Data[4:])) != ifindex {
 			continue
 		}
-		eachAttr(m.Data[unix.SizeofIfInfomsg:], func(kind uint16, xdp []byte) {
-			if kind != unix.IFLA_XDP {
-				return
-			}
-			eachAttr(xdp, func(kind uint16, v []byte) {
-				switch {
-				case kind == unix.IFLA_XDP_PROG_ID && len(v) >= 4:
-					a.XDP = native.Uint32(v)
-				case kind == unix.IFLA_XDP_ATTACHED && len(v) >= 1:
-					a.Native = v[0] == xdpAttachedDriver
-				}
-			})
-		})
+		a = linkXDP(m.Data)
 	}
 	return a, nil
+}
+
+// linkXDP reads IFLA_XDP of a link's message.
+func linkXDP(message []byte) (a Attachments) {
+	eachAttr(message[unix.SizeofIfInfomsg:], func(kind uint16, xdp []byte) {
+		if kind != unix.IFLA_XDP {
+			return
+		}
+		eachAttr(xdp, func(kind uint16, v []byte) {
+			switch {
+			case kind == unix.IFLA_XDP_PROG_ID && len(v) >= 4:
+				a.XDP = native.Uint32(v)
+			case kind == unix.IFLA_XDP_ATTACHED && len(v) >= 1:
+				a.Native = v[0] == xdpAttachedDriver
+			}
+		})
+	})
+	return a
 }
 
 // eachAttr walks netlink attributes.

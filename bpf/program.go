@@ -89,6 +89,9 @@ func Load(o Options) (*Programs, error) {
 	}
 	if err != nil {
 		g.Close()
+		if old := tooOld(); old != nil {
+			err = old
+		}
 		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
 	}
 	return g, nil

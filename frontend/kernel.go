@@ -15,6 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -36,6 +37,7 @@ type kernel struct {
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
 	mode    bpf.AttachMode
+	lost    bool // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
 
 	mu    sync.Mutex
@@ -165,6 +167,11 @@ func (k *kernel) attach(services []*service) error {
 			}
 		}
 	}
+	if err := bpf.AnswersArrive(k.config.Interface); errors.Is(err, bpf.ErrNoPeerXDP) && k.config.Mode != bpf.AttachGeneric {
+		k.lost = true
+		k.log.Warn("answers in the driver would be lost: workers answer where --answer is auto", "interface", k.config.Interface,
+			"error", err, "hint", hint.Of(err))
+	}
 	cpus := workerCPUs(services)
 	if err := k.guard.SetWorkers(cpus); err != nil {
 		return err
@@ -202,6 +209,14 @@ func (k *kernel) attach(services []*service) error {
 			"hint", "dtlsguard check --interface "+k.config.Interface)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
+	return nil
+}
+
+// Capabilities are those (unix.CAP_*) that the server needs to the end, to take its programs off.
+func (s *Server) Capabilities() []int {
+	if s.kernel != nil && s.kernel.guard.EgressIsFilter() {
+		return []int{unix.CAP_NET_ADMIN}
+	}
 	return nil
 }
 

@@ -12,10 +12,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// drop gives up what a guard that serves does not need. No capability is kept: the programs that are loaded can be
-// attached again, detached and unpinned without any.
+// drop gives up what a guard that serves does not need. No capability is kept, but for what a kernel without tcx links
+// asks of who takes a program off: the programs that are loaded can be attached again, detached and unpinned without any.
 func (f *runFlags) drop(server *frontend.Server, doors doors) error {
-	c := privileges.Config{User: f.user, Log: f.config.Log}
+	c := privileges.Config{User: f.user, Keep: server.Capabilities(), Log: f.config.Log}
 	if os.Geteuid() == 0 {
 		var uid, gid int // root without capabilities cannot remove another user's pins either
 		if u := f.user; u != nil {

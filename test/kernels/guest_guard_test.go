@@ -174,7 +174,7 @@ func run(t *testing.T, l *lab.Lab, args ...string) *guard {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	g := &guard{lab: l, control: filepath.Join(dir, "control"), pin: "/sys/fs/bpf/test"}
-	all := append([]string{"run", "--metrics-listen", "off", "--control", g.control}, args...)
+	all := append([]string{"run", "--harvest-pool", "64", "--metrics-listen", "off", "--control", g.control}, args...)
 	for _, a := range args {
 		g.xdp = g.xdp || a == "--interface"
 	}
