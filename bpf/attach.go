@@ -42,7 +42,7 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	if g.control == nil {
 		return 0, ErrClosed
 	}
-	if g.xdp != nil {
+	if g.xdp != nil || g.chain != nil {
 		return 0, errors.New("the guard is attached already")
 	}
 	dev, err := net.InterfaceByName(iface)
@@ -58,16 +58,20 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	if g.xdp, g.mode, err = g.attachXDP(dev, mode); err != nil {
 		return 0, err
 	}
-	g.egress, err = tc.Attach(g.progs.Egress, egressOptions(dev))
-	if err == nil {
+	if err = g.attachEgress(dev); err == nil {
 		err = g.pinAll()
-	} else {
-		err = fmt.Errorf("egress: %w", hint(err))
 	}
 	if err != nil {
 		return 0, errors.Join(err, g.closeLinks())
 	}
 	return g.mode, nil
+}
+
+func (g *Programs) attachEgress(dev *net.Interface) (err error) {
+	if g.egress, err = tc.Attach(g.progs.Egress, egressOptions(dev)); err != nil {
+		return fmt.Errorf("egress: %w", hint(err))
+	}
+	return nil
 }
 
 // egressOptions say where the egress program goes. Where it is a filter, before Linux 6.6, others may come before and after

@@ -236,6 +236,10 @@ func (g *Programs) closeLinks() error {
 		errs = append(errs, g.xdp.Close())
 		g.xdp = nil
 	}
+	if g.chain != nil {
+		errs = append(errs, g.chain.close())
+		g.chain = nil
+	}
 	if g.egress != nil {
 		errs = append(errs, g.egress.Close())
 		g.egress = nil

@@ -48,6 +48,7 @@ type Programs struct {
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
+	chain   *chain // instead of xdp
 	egress  *tc.Attachment
 	mode    AttachMode
 

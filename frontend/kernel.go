@@ -49,7 +49,7 @@ func openKernel(c *Config) (*kernel, error) {
 	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
 	pin := ""
 	switch {
-	case c.XDP.Pin == "":
+	case c.XDP.Pin == "", c.XDP.Chain != "":
 	case onBPFFS(c.XDP.Pin):
 		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
 	case c.XDP.KeepAttached:
@@ -200,7 +200,12 @@ func (k *kernel) attach(services []*service) error {
 		}
 	}
 	var err error
-	if k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode); err != nil {
+	if k.config.Chain != "" {
+		k.mode, err = k.guard.AttachChain(k.config.Interface, k.config.Chain)
+	} else {
+		k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode)
+	}
+	if err != nil {
 		return err
 	}
 	k.ours = true

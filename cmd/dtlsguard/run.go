@@ -79,6 +79,7 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads --secret-file
 	fl.StringArrayVar(&f.protect, "protect", nil, "address `HOST:PORT` of a server on this host that keeps its port (repeatable)")
 	fl.StringVar(&c.XDP.Interface, "interface", "", "where XDP is attached (none: sockets only)")
 	fl.StringVar(&f.xdpMode, "xdp-mode", "auto", "auto, native, generic")
+	fl.StringVar(&f.config.XDP.Chain, "xdp-chain", "", "pinned program array of a root XDP program on the interface that calls the guard: `MAP`")
 	fl.StringVar(&f.answer, "answer", "auto", "who answers ClientHellos behind XDP: workers, xdp (in the kernel), auto")
 	fl.StringVar(&f.unverified, "unverified", "", "XDP: packets of unknown flows: drop, pass, limit (proxy: drop, inline: limit)")
 	fl.Float64Var(&f.unverifiedRate, "unverified-rate", 1000, "packets a second that limit lets through for a service")

@@ -32,7 +32,7 @@ func word[V any](flag, value string, words map[string]V) (V, error) {
 }
 
 // xdpFlags do nothing without XDP. Who gives one believes that something is enforced, or that nothing is.
-var xdpFlags = []string{"xdp-mode", "answer", "unverified", "unverified-rate", "pass", "answer-rate", "on-daemon-loss", "keep-attached", "pin", "monitor"}
+var xdpFlags = []string{"xdp-mode", "xdp-chain", "answer", "unverified", "unverified-rate", "pass", "answer-rate", "on-daemon-loss", "keep-attached", "pin", "monitor"}
 
 // refuseWithoutXDP refuses a flag that would do nothing.
 func refuseWithoutXDP(flags *pflag.FlagSet) error {
@@ -61,6 +61,9 @@ func (f *runFlags) completeXDP() (err error) {
 	}
 	if x.KeepAttached && x.Pin == "" {
 		return hint.Usagef("--keep-attached needs a --pin directory")
+	}
+	if x.Chain != "" && (x.KeepAttached || f.xdpMode != "auto") {
+		return hint.Usagef("--xdp-chain leaves the way of attaching to the root program, and nothing of it is kept: leave --xdp-mode and --keep-attached out")
 	}
 	if x.Mode, err = word("xdp-mode", f.xdpMode, xdpModes); err != nil {
 		return err
