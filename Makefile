@@ -5,6 +5,7 @@
 # make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
+# make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
@@ -38,7 +39,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-matrix test-kernels test-portable race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-matrix test-kernels test-gate test-portable race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -60,6 +61,10 @@ test-matrix:
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -timeout 30m -run Kernel ./test/kernels -kernel $(KERNELS)
+
+# What the guard does not understand must not pass.
+test-gate:
+	$(GO) test -v -count=1 -timeout 30m -run TestNothingPassesUnparsed ./bpf -frames 5000000
 
 # The cookies on what this machine is not: without assembly, and on arm64 by emulation.
 test-portable:
@@ -93,7 +98,7 @@ bench: bench-deps
 # Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
 bench-cookies:
 	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie/internal/lanes; done | \
-		$(GO) run ./bench/compare/cookieplot -svg cookie/cookies.svg
+		$(GO) run ./cmd/dtlsbench cookies -svg cookie/cookies.svg
 
 # What the programs cost the kernel: instructions, those that the verifier looked at, stack.
 info:

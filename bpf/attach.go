@@ -52,6 +52,13 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	if dev.Flags&net.FlagUp == 0 {
 		return 0, fmt.Errorf("interface is down: ip link set %s up", iface)
 	}
+	header, err := linkHeader(iface)
+	if err != nil {
+		return 0, err
+	}
+	if header != g.linkHeader {
+		return 0, errors.New("the programs were made for frames of another kind of device: load them with Options.Interface")
+	}
 	if adopted, got, err := g.adoptLinks(dev); adopted || err != nil {
 		return got, err
 	}

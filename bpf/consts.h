@@ -9,11 +9,18 @@ enum {
 	ETH_P_IPV6 = 0x86dd,
 	ETH_P_8021Q = 0x8100,
 	ETH_P_8021AD = 0x88a8,
+	ETH_P_MPLS_UC = 0x8847,
+	ETH_P_MPLS_MC = 0x8848,
+	ETH_P_PPP_SES = 0x8864,
 
 	IPPROTO_HOPOPTS = 0,
+	IPPROTO_IPIP = 4,
+	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
+	IPPROTO_IPV6 = 41,
 	IPPROTO_ROUTING = 43,
 	IPPROTO_FRAGMENT = 44,
+	IPPROTO_ICMPV6 = 58,
 	IPPROTO_DSTOPTS = 60,
 
 	IP_MF = 0x2000,
@@ -21,7 +28,9 @@ enum {
 	IP6_MF = 0x0001,
 	IP6_OFFSET = 0xfff8,
 
-	MAX_VLANS = 2,
+	MAX_VLANS = 4, // Linux takes off as many as there are with VLAN ID 0; networks use two. Frames with more are dropped
+	MAX_LABELS = 8, // MPLS; a label stack is as deep as tunnels are nested
+	MAX_NESTED = 2, // IP headers that are looked behind for another
 	// RFC 8200 section 4.1 lists four kinds before UDP, one of which may stand twice; a fragment header
 	// splits the list, so twice that is more than any sender has a use for.
 	MAX_EXTENSIONS = 8,
@@ -49,8 +58,11 @@ enum {
 	DTLS_FIRST = 20, // RFC 7983
 	DTLS_LAST = 63,
 	DTLS13_FIRST = 32, // RFC 9147 section 4: unified header
+	DTLS13_EPOCH = 3,     // its low bits of the epoch
+	DTLS13_HANDSHAKE = 2, // of the epoch of handshake messages
 	VERSION_DTLS10 = 0xfeff,
-	VERSION_DTLS12 = 0xfefd,
+	VERSION_MAJOR = 0xfe,
+	VERSION_ANYCONNECT = 0x0100, // of a draft of DTLS, as Cisco AnyConnect and OpenConnect speak it
 };
 
 enum {
@@ -59,11 +71,19 @@ enum {
 	MAX_CPUS = 1024, // width of the CPU tables; Debian's kernels are built for up to 8192, machines have fewer
 	MAX_WORKERS = 256,
 	BUCKETS = 1 << 16, // 512 KiB of token buckets
+	PREFIX_PART = 8,   // a prefix's part of the rate for unverified protected records: one in so many
+	// Later IP fragments that come before their first, as reordering brings them: ns for each, and how many at once. The
+	// stack keeps them for 30 s, some 3 MB of the 4 MB that it has for fragments (net.ipv4.ipfrag_high_thresh).
+	EARLY_FRAGMENT_COST = 20 * 1000 * 1000,
+	EARLY_FRAGMENT_BURST = 64,
+	MAX_DATAGRAM = 0xffff, // of IP (RFC 791, RFC 8200)
 	// Offsets of headers stay below this. It is more than all headers that are accepted can have, 8 extension
 	// headers of the longest kind aside, and what a driver puts into the first buffer is less.
 	MAX_OFFSET = 0x7ff,
 
 	CAS_TRIES = 4,     // a bucket that four CPUs refill at once is a busy one: the packet is over the rate
+	// ns; Linux waits for the rest of a datagram for 30 s over IPv4 and for 60 s over IPv6 (RFC 8200 section 4.5).
+	TRAIL_AGE_SECONDS = 60,
 	SEEN_GRAIN = 1000 * 1000 * 1000, // ns; a flow's time stamp is written once a second, not once a packet
 };
 
@@ -92,7 +112,7 @@ enum verdict {
 	VERDICT_PASS_CLASS,       // not DTLS, of a class that the service lets through
 	VERDICT_PASS_UNVERIFIED,  // of an unknown flow, let through by policy
 	VERDICT_PASS_LIMITED,     // the same, within the rate
-	VERDICT_PASS_FRAGMENT,    // later IP fragment behind a first one that passed
+	VERDICT_PASS_FRAGMENT,    // later IP fragment behind a first one that passed, or a few that came before it
 	VERDICT_PASS_DAEMON_LOST, // nobody to answer it, let through by policy
 	VERDICT_PASS_ERROR,       // a helper failed before anything was written
 	VERDICT_ANSWERED,         // HelloVerifyRequest sent from here
@@ -109,7 +129,10 @@ enum verdict {
 	VERDICT_DROP_BAD_SOURCE,  // nobody could be answered there
 	VERDICT_DROP_BAD_IP,      // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
 	VERDICT_DROP_FRAGMENT,    // IP fragment that nothing vouches for
-	VERDICT_DROP_EXTENSIONS,  // longer chain of extension headers than anybody needs
+	VERDICT_DROP_FRAGMENTED_HELLO, // ClientHello in IP fragments, that only a worker could answer, inline
+	VERDICT_DROP_EXTENSIONS,  // options or extension headers that the guard cannot follow to UDP
+	VERDICT_DROP_ENCAPSULATED, // to a service, inside of PPPoE, MPLS or another IP header
+	VERDICT_DROP_UNSEEN,      // IP behind more tags, labels or IP headers than are looked behind
 	VERDICT_DROP_WORKERS_PORT, // sent to the workers' own port, past the service's
 	VERDICT_DROP_DAEMON_LOST, // nobody to answer it
 	VERDICT_DROP_NONLINEAR,   // headers not in the first buffer
@@ -135,6 +158,7 @@ enum egress {
 	EGRESS_REWRITTEN,   // sent by a worker, source port made the service's
 	EGRESS_TURNED,      // a ClientHello that a worker verified, turned round to go to the server
 	EGRESS_ERROR,
+	EGRESS_FULL, // first protected record, and no room for the flow
 	EGRESS_LEN,
 };
 
@@ -145,9 +169,27 @@ enum socket {
 	SOCKET_LEN,
 };
 
-enum answer { ANSWER_DROP, ANSWER_WORKERS, ANSWER_XDP, ANSWER_AUTO, ANSWER_LEN };
-enum unverified { UNVERIFIED_DROP, UNVERIFIED_PASS, UNVERIFIED_LIMIT, UNVERIFIED_LEN };
-enum format { FORMAT_V1, FORMAT_V2, FORMAT_QT, FORMAT_HARVEST, FORMAT_WORKERS, FORMAT_LEN };
+enum answer {
+	ANSWER_DROP,
+	ANSWER_WORKERS, // as many as they have credit for
+	ANSWER_XDP,     // the kernel
+	ANSWER_AUTO,    // workers, and the kernel what they have no credit for
+	ANSWER_LEN
+};
+enum unverified {
+	UNVERIFIED_DROP,
+	UNVERIFIED_PASS,
+	UNVERIFIED_LIMIT, // pass up to Service.UnverifiedRate
+	UNVERIFIED_LEN
+};
+enum format {
+	FORMAT_V1,      // package cookie's with HMAC-SHA256: the kernel can
+	FORMAT_V2,      // package cookie's with SipHash: the kernel can
+	FORMAT_QT,      // QDtlsClientVerifier's with SHA-256: the kernel can
+	FORMAT_HARVEST, // a server's own, from the table of harvested cookies: the kernel can, in a proxy
+	FORMAT_WORKERS, // any other: workers can, so Answer must be AnswerWorkers
+	FORMAT_LEN
+};
 
 // The first byte of what is hashed of a ClientHello says what the hash is for, so that none can be taken for another
 // (package cookie).
@@ -164,6 +206,8 @@ enum class {
 	CLASS_TURN = 1 << 2, // 64..79
 	CLASS_QUIC = 1 << 3, // 80..127, 192..255
 	CLASS_RTP = 1 << 4,  // 128..191
+	CLASS_CAPWAP = 1 << 5,     // 0 and 1: the preamble of RFC 5415 section 4.1 in front of plain packets and of DTLS
+	CLASS_ANYCONNECT = 1 << 6, // 20..25 with version 0x0100
 };
 
 enum {

@@ -27,6 +27,11 @@ func (g *Programs) mapMemory() error {
 	if err != nil {
 		return err
 	}
+	senders, err := g.mmap(g.maps.Senders, int(unsafe.Sizeof(guardSenderTable{})))
+	if err != nil {
+		return err
+	}
+	g.senders = (*guardSenderTable)(unsafe.Pointer(&senders[0]))
 	g.slotMemory = slots[:int(g.maps.Harvested.MaxEntries())*slotSize] // the mapping is whole pages
 	g.control = (*guardControl)(unsafe.Pointer(&control[0]))
 	g.credits = unsafe.Slice((*guardCredit)(unsafe.Pointer(&credits[0])), MaxWorkers)
@@ -82,6 +87,7 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 
 // Policy is what holds for all services.
 type Policy struct {
+	Handshake      time.Duration // a half-open flow silent for so long must prove its address again; 0: never
 	IdleTimeout    time.Duration // a flow silent for so long must prove its address again; 0: never
 	HeartbeatLimit time.Duration // a daemon silent for so long is lost; 0: never
 	HarvestGrace   time.Duration // a previous secret finds harvested cookies for so long after SetSecret; 0: up to the next
@@ -104,6 +110,7 @@ func (g *Programs) SetPolicy(p Policy) error {
 	cost, full := p.AnswerRate.gcra()
 	atomic.StoreUint64(&g.control.AnswerBurst, full)
 	atomic.StoreUint64(&g.control.AnswerCost, cost)
+	atomic.StoreUint64(&g.control.Handshake, uint64(p.Handshake))
 	atomic.StoreUint64(&g.control.Idle, uint64(p.IdleTimeout))
 	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
 	atomic.StoreUint32(&g.control.PassWhenLost, pass)

@@ -41,13 +41,13 @@ static __always_inline int client_hello_at(struct __sk_buff *skb, const struct p
 // an order.
 static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
 {
-	return swap(skb, 0, sizeof(((struct ethhdr *)0)->dst)) || swap(skb, p->l4, sizeof(__u16)) ||
+	return (link_header && swap(skb, 0, sizeof(((struct ethhdr *)0)->dst))) || swap(skb, p->l4, sizeof(__u16)) ||
 	       (p->v6 ? swap(skb, p->l3 + __builtin_offsetof(struct ipv6hdr, saddr), 16)
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// protected_record reports whether the datagram starts with a record of epoch 1 or later: only a handshake
-// that went through its key exchange gets there.
+// protected_record reports whether the datagram starts with a record that follows a handshake: of epoch 1 or later, but
+// for the handshake epoch of DTLS 1.3, which a server encrypts its first flight under, to anybody (RFC 9147 section 6.1).
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
 {
 	__u8 head[5];
@@ -55,30 +55,30 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 		return 0;
 	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
 		return 0;
-	if (head[0] >= DTLS13_FIRST || head[0] == TYPE_CID)
-		return 1;
-	return (head[3] | head[4]) != 0;
+	if (head[0] >= DTLS13_FIRST)
+		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE;
+	return head[0] == TYPE_CID || (head[3] | head[4]) != 0;
 }
 
-// learn_flow remembers who the service talks to under keys.
+// learn_flow remembers who the service talks to under keys; of a proxy the workers know.
 static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
 {
+	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
 	if (!protected_record(skb, p))
 		return EGRESS_PLAIN;
-	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
-	if (flow && flow->established)
+	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
-	if (remember_flow(p->daddr, p->dport, svc->id, coarse_now(), 1))
-		return EGRESS_ERROR;
-	return EGRESS_LEARNED;
+	return establish_flow(p->daddr, p->dport, svc->id, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
 }
 
-// parse_skb fills p, which must be zero; see parse_closely.
+// parse_skb fills p, which must be zero.
 __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 {
 	if (!p)
 		return PARSED_OTHER;
-	return parse_packet((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p, 0);
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	int type = parse_link(data, end, p);
+	return type <= 0 || p->encapsulated ? PARSED_OTHER : parse_at(data, end, skb->len, p, type);
 }
 
 // egress learns from what services send, and gives workers' answers the service's port. It lets all pass, but for
@@ -88,7 +88,7 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	struct packet p = {};
 	__u32 index = 0, outcome;
 	int parsed = parse_skb(skb, &p);
-	if (parsed == PARSED_NONLINEAR && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
+	if ((parsed == PARSED_NONLINEAR || parsed == PARSED_UNSEEN) && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
 		__builtin_memset(&p, 0, sizeof(p));
 		parsed = parse_skb(skb, &p);
 	}

@@ -17,15 +17,17 @@ static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const
 {
 	__s32 cpu;
 	__u32 worker = pick_worker(p, c, &cpu);
-	if (p->fragment)
-		return VERDICT_DROP_FRAGMENT; // the rest of the datagram would not be let through to complete it
+	// In a proxy the stack completes it. Inline the rest would go to the server, where nothing tells whose it is.
+	if (p->fragment && !(svc->flags & SERVICE_PROXY))
+		return VERDICT_DROP_FRAGMENTED_HELLO;
 	if (!spend(worker))
 		return VERDICT_DROP_NO_CREDIT;
 	if (svc->flags & SERVICE_MONITOR)
 		return VERDICT_STEERED;
 	if (!(svc->flags & SERVICE_PROXY) && to_workers_port(ctx, p, svc))
 		return VERDICT_PASS_ERROR;
-	p->cpu = cpu;
+	if (!p->fragment) // all of a datagram's are put together where the first is
+		p->cpu = cpu;
 	return VERDICT_STEERED;
 }
 
@@ -56,15 +58,18 @@ static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, con
 }
 
 // verified lets a client with a valid cookie through, and remembers it.
-static __always_inline int verified(struct packet *p, const struct service *svc, __u32 index)
+__noinline int verified(struct packet *p, __u32 index)
 {
 	__u64 now = bpf_ktime_get_ns();
+	struct service *svc = LOOKUP(services, index);
 	struct service_state *state = LOOKUP(service_states, index);
+	if (!p || !svc)
+		return VERDICT_PASS_ERROR;
 	if (!take_source(p, svc, now))
 		return VERDICT_DROP_SOURCE_RATE;
 	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst))
 		return VERDICT_DROP_SERVICE_RATE;
-	if (remember_flow(p->saddr, p->sport, svc->id, now, 0))
+	if (remember_half_open(p->saddr, p->sport, svc->id, now))
 		return VERDICT_PASS_ERROR;
 	return VERDICT_PASS_VERIFIED;
 }
@@ -99,8 +104,8 @@ __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 	return state;
 }
 
-// client_hello decides on a ClientHello: by its cookie, and else by who answers.
-__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, __u32 cookie)
+// client_hello decides on a ClientHello without a valid cookie: by who answers.
+__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index)
 {
 	struct service *svc = LOOKUP(services, index);
 	struct work *w = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions
@@ -108,15 +113,15 @@ __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, _
 	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
 	if (!p || !svc || !w || !ring)
 		return VERDICT_PASS_ERROR;
-	if (cookie == COOKIE_VALID)
-		return verified(p, svc, index);
 	if (unanswerable(p))
 		return VERDICT_DROP_BAD_SOURCE;
 	if (svc->answer == ANSWER_DROP)
 		return VERDICT_DROP_ANSWER_OFF;
 	if (svc->answer != ANSWER_XDP) {
 		int v = daemon_lost(c) ? lost(c) : to_worker(ctx, p, svc, c);
-		if (svc->answer == ANSWER_WORKERS || v == VERDICT_STEERED || v == VERDICT_PASS_ERROR)
+		if (v == VERDICT_STEERED || v == VERDICT_PASS_ERROR)
+			return v;
+		if (svc->answer == ANSWER_WORKERS && (v != VERDICT_DROP_FRAGMENTED_HELLO || svc->format == FORMAT_WORKERS))
 			return v;
 		// what no worker takes is answered here; nothing was written yet
 	}
@@ -127,15 +132,14 @@ __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, _
 }
 
 // unknown applies the service's policy to what needs a flow and has none.
-static __always_inline int unknown(const struct service *svc, __u32 index)
+static __always_inline int unknown(const struct packet *p, const struct service *svc, __u32 index, __u32 reason)
 {
 	if (svc->unverified == UNVERIFIED_PASS)
 		return VERDICT_PASS_UNVERIFIED;
 	if (svc->unverified == UNVERIFIED_DROP)
 		return VERDICT_DROP_UNVERIFIED;
-	// One bucket for the service: sources of unverified packets are whatever their sender likes.
 	struct service_state *state = LOOKUP(service_states, index);
-	if (state && take(&state->unverified_bucket, bpf_ktime_get_ns(), svc->unverified_cost, svc->unverified_burst))
+	if (state && take_unverified(p, svc, state, reason, bpf_ktime_get_ns()))
 		return VERDICT_PASS_LIMITED;
 	return VERDICT_DROP_LIMITED;
 }
@@ -150,18 +154,18 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 	if (reason >= REASON_LEN)
 		return p->fragment ? VERDICT_DROP_FRAGMENT : VERDICT_DROP_NONLINEAR;
 	count->reason[reason]++;
+	// No flow table for classes: whoever mixes protocols on a port says which, and junk costs nothing more.
+	if (svc->pass && (reason == REASON_NOT_DTLS || reason == REASON_BAD_VERSION) && svc->pass & class_of(p, reason))
+		return VERDICT_PASS_CLASS;
 	if (reason >= REASON_TRUNCATED)
 		return VERDICT_DROP_MALFORMED;
-	if (reason == REASON_NOT_DTLS) {
-		// No flow table here: whoever mixes protocols on a port says which, and junk costs nothing more.
-		if (svc->pass && (svc->pass & class_of(p)))
-			return VERDICT_PASS_CLASS;
-		return unknown(svc, index);
-	}
+	if (reason == REASON_NOT_DTLS)
+		return unknown(p, svc, index, reason);
 	if (reason == REASON_OK) {
 		__u32 cookie = COOKIE_NONE;
 		if (p->cookie_len) {
-			if (svc->flags & SERVICE_FLOW_HELLOS && known_flow(p->saddr, p->sport, svc->id)) {
+			if (svc->flags & SERVICE_FLOW_HELLOS &&
+			    (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))) {
 				count->cookie[COOKIE_FOREIGN]++;
 				return VERDICT_PASS_FLOW;
 			}
@@ -169,29 +173,55 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 		}
 		if (cookie < COOKIE_LEN)
 			count->cookie[cookie]++;
-		return client_hello(ctx, p, index, cookie);
+		return cookie == COOKIE_VALID ? verified(p, index) : client_hello(ctx, p, index);
 	}
-	if (known_flow(p->saddr, p->sport, svc->id))
+	// In a proxy workers say whom they have a flow for. But the rest of a ClientHello may be here before that.
+	int or_half_open = !(svc->flags & SERVICE_PROXY) || reason == REASON_LATER_FRAGMENT;
+	if (known_flow(p->saddr, p->sport, svc->id) || (or_half_open && known_half_open(p, svc->id)))
 		return VERDICT_PASS_FLOW;
 	if (reason == REASON_LATER_FRAGMENT)
 		return VERDICT_DROP_UNVERIFIED; // of no use without the first, which was answered and not passed on
-	return unknown(svc, index);
+	return unknown(p, svc, index, reason);
 }
 
 // finish_service lets the later fragments of a packet pass that passes itself.
 static __always_inline void finish_service(struct packet *p, __u32 verdict)
 {
-	if (verdict <= VERDICT_PASS_LIMITED && p->fragment)
+	if (likely(!p->fragment))
+		return;
+	if (verdict <= VERDICT_PASS_LIMITED || verdict == VERDICT_STEERED)
 		remember_trail(&trails, p);
+	else
+		forget_trail(p);
+}
+
+// later_fragment decides on an IP fragment without ports, to an address that has a service. Some may come before their
+// first, which alone can be judged: without it they are of no use to anybody.
+static __always_inline int later_fragment(const struct packet *p)
+{
+	if (p->routed)
+		return VERDICT_DROP_EXTENSIONS;
+	__u64 *bucket = LOOKUP(fragment_bucket, 0);
+	if (known_trail(p) || (bucket && take(bucket, bpf_ktime_get_ns(), EARLY_FRAGMENT_COST, EARLY_FRAGMENT_COST * EARLY_FRAGMENT_BURST)))
+		return VERDICT_PASS_FRAGMENT;
+	return VERDICT_DROP_FRAGMENT;
 }
 
 // no_udp decides on what has no ports to look a service up by.
 static __always_inline int no_udp(const struct packet *p, int parsed)
 {
-	if (likely(parsed == PARSED_OTHER) || !protected_address(p->daddr, p->v6))
+	if (parsed == PARSED_UNSEEN)
+		return VERDICT_DROP_UNSEEN;
+	if (parsed == PARSED_OTHER) {
+		if (p->fragment && protected_address(p->daddr, p->v6)) // IPv6: a later one does not say of what it is
+			remember_trail(&open_trails, p);
+		return VERDICT_PASS_UNPROTECTED;
+	}
+	// What is routed may be for another address than it says.
+	if (!p->routed && !protected_address(p->daddr, p->v6))
 		return VERDICT_PASS_UNPROTECTED;
 	if (parsed == PARSED_LATER_FRAGMENT)
-		return known_trail(p) ? VERDICT_PASS_FRAGMENT : VERDICT_DROP_FRAGMENT;
+		return later_fragment(p);
 	return parsed == PARSED_EXTENSIONS ? VERDICT_DROP_EXTENSIONS : VERDICT_DROP_NONLINEAR;
 }
 
@@ -200,28 +230,65 @@ static __always_inline int no_service(const struct packet *p, const struct port_
 {
 	if (use && use->workers_of)
 		return VERDICT_DROP_WORKERS_PORT;
+	if (use && use->service && p->routed) // the service may be where the route ends
+		return VERDICT_DROP_EXTENSIONS;
 	if (p->fragment && protected_address(p->daddr, p->v6))
 		remember_trail(&open_trails, p);
 	return VERDICT_PASS_UNPROTECTED;
 }
 
-// parse_closely fills p with what is not plain. A function that the verifier checks by itself: what follows is then
-// not looked at once more for each way through the headers.
-__noinline int parse_closely(struct xdp_md *ctx, struct packet *p)
+// parse_link_xdp is parse_link. It and parse_ip_xdp are functions that the verifier checks by themselves: what follows is
+// then not looked at once more for each way through the headers.
+__noinline int parse_link_xdp(struct xdp_md *ctx, struct packet *p)
+{
+	if (!p)
+		return 0;
+	__builtin_memset(p, 0, sizeof(*p));
+	return parse_link((void *)(long)ctx->data, (void *)(long)ctx->data_end, p);
+}
+
+// parse_ip_xdp is parse_at.
+__noinline int parse_ip_xdp(struct xdp_md *ctx, struct packet *p, __u32 type)
 {
 	if (!p)
 		return PARSED_OTHER;
-	__builtin_memset(p, 0, sizeof(*p));
-	return parse_packet((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), p, 0);
+	return parse_at((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), p, type);
+}
+
+// parse_slow fills p with what is not plain.
+static __always_inline int parse_slow(struct xdp_md *ctx, struct packet *p)
+{
+	int type = parse_link_xdp(ctx, p);
+	if (type <= 0)
+		return type ? PARSED_UNSEEN : PARSED_OTHER;
+	int parsed = parse_ip_xdp(ctx, p, type);
+	for (int i = 0; i < MAX_NESTED && parsed == PARSED_INNER; i++)
+		parsed = parse_ip_xdp(ctx, p, enter_inner(p));
+	return parsed == PARSED_INNER ? PARSED_UNSEEN : parsed;
 }
 
 // parse_xdp fills p, a plain packet in line and any other by the way round.
 static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__builtin_memset(p, 0, sizeof(*p));
-	int parsed = parse_packet(data, end, end - data, p, 1);
-	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_closely(ctx, p);
+	int parsed = parse_plain((void *)(long)ctx->data, (void *)(long)ctx->data_end, p);
+	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_slow(ctx, p);
+}
+
+// saw_sender notes whom a frame came from, before an answer is written over it. It writes only what is not there yet, so
+// that CPUs share the memory without taking it from each other.
+static __always_inline void saw_sender(struct xdp_md *ctx)
+{
+	const void *data = (void *)(long)ctx->data;
+	struct sender_table *s = LOOKUP(senders, 0);
+	if (!s || data + sizeof(struct ethhdr) > (void *)(long)ctx->data_end)
+		return;
+	__u64 mac = 0;
+	const struct ethhdr *eth = data;
+	__builtin_memcpy(&mac, eth->src, sizeof(eth->src));
+	__u64 *element = &s->mac[mac * 0x9e3779b97f4a7c15 >> (64 - SENDER_BITS)]; // Fibonacci hashing
+	if (unlikely(*element != mac))
+		*element = mac;
 }
 
 // guard is the ingress program. Every packet is counted once under its verdict.
@@ -242,6 +309,8 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 		use = LOOKUP(ports, p->dport);
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
+	if (svc)
+		saw_sender(ctx);
 	count = counters(index);
 	if (!count)
 		return XDP_PASS;
@@ -249,10 +318,13 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 		verdict = no_udp(p, parsed);
 	else if (!svc)
 		verdict = no_service(p, use);
+	else if (unlikely(p->encapsulated))
+		verdict = VERDICT_DROP_ENCAPSULATED;
 	else if (unlikely(parsed == PARSED_BAD))
 		verdict = VERDICT_DROP_BAD_IP;
 	else
 		verdict = service_packet(ctx, p, svc, index, count);
+	asm volatile("" : "+r"(verdict)); // else the compiler leaves out a check that it knows better than the verifier
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
 	if (svc && svc->flags & SERVICE_MONITOR)

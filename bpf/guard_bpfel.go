@@ -20,6 +20,7 @@ type guardControl struct {
 	SecretUntil    uint64
 	GraceUntil     uint64
 	Idle           uint64
+	Handshake      uint64
 	Slot           uint32
 	HasSecret      uint32
 	PassWhenLost   uint32
@@ -32,10 +33,10 @@ type guardControl struct {
 
 type guardCounters struct {
 	_       structs.HostLayout
-	Verdict [28]uint64
+	Verdict [31]uint64
 	Reason  [12]uint64
 	Cookie  [5]uint64
-	Egress  [6]uint64
+	Egress  [7]uint64
 	Socket  [2]uint64
 }
 
@@ -87,6 +88,11 @@ type guardPortUse struct {
 	WorkersOf uint32
 }
 
+type guardSenderTable struct {
+	_   structs.HostLayout
+	Mac [64]uint64
+}
+
 type guardService struct {
 	_               structs.HostLayout
 	Id              uint32
@@ -129,31 +135,36 @@ type guardSlot struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	guardMapAnswerBucket   = "answer_bucket"
-	guardMapControls       = "controls"
-	guardMapCounts         = "counts"
-	guardMapCpuWorkers     = "cpu_workers"
-	guardMapCpus           = "cpus"
-	guardMapCredits        = "credits"
-	guardMapFlows          = "flows"
-	guardMapHarvested      = "harvested"
-	guardMapKeyrings       = "keyrings"
-	guardMapOpenTrails     = "open_trails"
-	guardMapPorts          = "ports"
-	guardMapScratch        = "scratch"
-	guardMapServiceIndex   = "service_index"
-	guardMapServiceStates  = "service_states"
-	guardMapServices       = "services"
-	guardMapSockets        = "sockets"
-	guardMapSourceBuckets  = "source_buckets"
-	guardMapTrails         = "trails"
-	guardMapWorkerCpus     = "worker_cpus"
-	guardProgEgress        = "egress"
-	guardProgGuard         = "guard"
-	guardProgSelectWorker  = "select_worker"
-	guardVarEnums          = "enums"
-	guardVarHashSeed       = "hash_seed"
-	guardVarNoServiceIndex = "no_service_index"
+	guardMapAnswerBucket      = "answer_bucket"
+	guardMapControls          = "controls"
+	guardMapCounts            = "counts"
+	guardMapCpuWorkers        = "cpu_workers"
+	guardMapCpus              = "cpus"
+	guardMapCredits           = "credits"
+	guardMapFlows             = "flows"
+	guardMapFragmentBucket    = "fragment_bucket"
+	guardMapHalfOpen          = "half_open"
+	guardMapHarvested         = "harvested"
+	guardMapKeyrings          = "keyrings"
+	guardMapOpenTrails        = "open_trails"
+	guardMapPorts             = "ports"
+	guardMapScratch           = "scratch"
+	guardMapSenders           = "senders"
+	guardMapServiceIndex      = "service_index"
+	guardMapServiceStates     = "service_states"
+	guardMapServices          = "services"
+	guardMapSockets           = "sockets"
+	guardMapSourceBuckets     = "source_buckets"
+	guardMapTrails            = "trails"
+	guardMapUnverifiedBuckets = "unverified_buckets"
+	guardMapWorkerCpus        = "worker_cpus"
+	guardProgEgress           = "egress"
+	guardProgGuard            = "guard"
+	guardProgSelectWorker     = "select_worker"
+	guardVarEnums             = "enums"
+	guardVarHashKey           = "hash_key"
+	guardVarLinkHeader        = "link_header"
+	guardVarNoServiceIndex    = "no_service_index"
 )
 
 // loadGuard returns the embedded CollectionSpec for guard.
@@ -207,25 +218,29 @@ type guardProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardMapSpecs struct {
-	AnswerBucket  *ebpf.MapSpec `ebpf:"answer_bucket"`
-	Controls      *ebpf.MapSpec `ebpf:"controls"`
-	Counts        *ebpf.MapSpec `ebpf:"counts"`
-	CpuWorkers    *ebpf.MapSpec `ebpf:"cpu_workers"`
-	Cpus          *ebpf.MapSpec `ebpf:"cpus"`
-	Credits       *ebpf.MapSpec `ebpf:"credits"`
-	Flows         *ebpf.MapSpec `ebpf:"flows"`
-	Harvested     *ebpf.MapSpec `ebpf:"harvested"`
-	Keyrings      *ebpf.MapSpec `ebpf:"keyrings"`
-	OpenTrails    *ebpf.MapSpec `ebpf:"open_trails"`
-	Ports         *ebpf.MapSpec `ebpf:"ports"`
-	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
-	ServiceIndex  *ebpf.MapSpec `ebpf:"service_index"`
-	ServiceStates *ebpf.MapSpec `ebpf:"service_states"`
-	Services      *ebpf.MapSpec `ebpf:"services"`
-	Sockets       *ebpf.MapSpec `ebpf:"sockets"`
-	SourceBuckets *ebpf.MapSpec `ebpf:"source_buckets"`
-	Trails        *ebpf.MapSpec `ebpf:"trails"`
-	WorkerCpus    *ebpf.MapSpec `ebpf:"worker_cpus"`
+	AnswerBucket      *ebpf.MapSpec `ebpf:"answer_bucket"`
+	Controls          *ebpf.MapSpec `ebpf:"controls"`
+	Counts            *ebpf.MapSpec `ebpf:"counts"`
+	CpuWorkers        *ebpf.MapSpec `ebpf:"cpu_workers"`
+	Cpus              *ebpf.MapSpec `ebpf:"cpus"`
+	Credits           *ebpf.MapSpec `ebpf:"credits"`
+	Flows             *ebpf.MapSpec `ebpf:"flows"`
+	FragmentBucket    *ebpf.MapSpec `ebpf:"fragment_bucket"`
+	HalfOpen          *ebpf.MapSpec `ebpf:"half_open"`
+	Harvested         *ebpf.MapSpec `ebpf:"harvested"`
+	Keyrings          *ebpf.MapSpec `ebpf:"keyrings"`
+	OpenTrails        *ebpf.MapSpec `ebpf:"open_trails"`
+	Ports             *ebpf.MapSpec `ebpf:"ports"`
+	Scratch           *ebpf.MapSpec `ebpf:"scratch"`
+	Senders           *ebpf.MapSpec `ebpf:"senders"`
+	ServiceIndex      *ebpf.MapSpec `ebpf:"service_index"`
+	ServiceStates     *ebpf.MapSpec `ebpf:"service_states"`
+	Services          *ebpf.MapSpec `ebpf:"services"`
+	Sockets           *ebpf.MapSpec `ebpf:"sockets"`
+	SourceBuckets     *ebpf.MapSpec `ebpf:"source_buckets"`
+	Trails            *ebpf.MapSpec `ebpf:"trails"`
+	UnverifiedBuckets *ebpf.MapSpec `ebpf:"unverified_buckets"`
+	WorkerCpus        *ebpf.MapSpec `ebpf:"worker_cpus"`
 }
 
 // guardVariableSpecs contains global variables before they are loaded into the kernel.
@@ -233,7 +248,8 @@ type guardMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardVariableSpecs struct {
 	Enums          *ebpf.VariableSpec `ebpf:"enums"`
-	HashSeed       *ebpf.VariableSpec `ebpf:"hash_seed"`
+	HashKey        *ebpf.VariableSpec `ebpf:"hash_key"`
+	LinkHeader     *ebpf.VariableSpec `ebpf:"link_header"`
 	NoServiceIndex *ebpf.VariableSpec `ebpf:"no_service_index"`
 }
 
@@ -257,25 +273,29 @@ func (o *guardObjects) Close() error {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardMaps struct {
-	AnswerBucket  *ebpf.Map `ebpf:"answer_bucket"`
-	Controls      *ebpf.Map `ebpf:"controls"`
-	Counts        *ebpf.Map `ebpf:"counts"`
-	CpuWorkers    *ebpf.Map `ebpf:"cpu_workers"`
-	Cpus          *ebpf.Map `ebpf:"cpus"`
-	Credits       *ebpf.Map `ebpf:"credits"`
-	Flows         *ebpf.Map `ebpf:"flows"`
-	Harvested     *ebpf.Map `ebpf:"harvested"`
-	Keyrings      *ebpf.Map `ebpf:"keyrings"`
-	OpenTrails    *ebpf.Map `ebpf:"open_trails"`
-	Ports         *ebpf.Map `ebpf:"ports"`
-	Scratch       *ebpf.Map `ebpf:"scratch"`
-	ServiceIndex  *ebpf.Map `ebpf:"service_index"`
-	ServiceStates *ebpf.Map `ebpf:"service_states"`
-	Services      *ebpf.Map `ebpf:"services"`
-	Sockets       *ebpf.Map `ebpf:"sockets"`
-	SourceBuckets *ebpf.Map `ebpf:"source_buckets"`
-	Trails        *ebpf.Map `ebpf:"trails"`
-	WorkerCpus    *ebpf.Map `ebpf:"worker_cpus"`
+	AnswerBucket      *ebpf.Map `ebpf:"answer_bucket"`
+	Controls          *ebpf.Map `ebpf:"controls"`
+	Counts            *ebpf.Map `ebpf:"counts"`
+	CpuWorkers        *ebpf.Map `ebpf:"cpu_workers"`
+	Cpus              *ebpf.Map `ebpf:"cpus"`
+	Credits           *ebpf.Map `ebpf:"credits"`
+	Flows             *ebpf.Map `ebpf:"flows"`
+	FragmentBucket    *ebpf.Map `ebpf:"fragment_bucket"`
+	HalfOpen          *ebpf.Map `ebpf:"half_open"`
+	Harvested         *ebpf.Map `ebpf:"harvested"`
+	Keyrings          *ebpf.Map `ebpf:"keyrings"`
+	OpenTrails        *ebpf.Map `ebpf:"open_trails"`
+	Ports             *ebpf.Map `ebpf:"ports"`
+	Scratch           *ebpf.Map `ebpf:"scratch"`
+	Senders           *ebpf.Map `ebpf:"senders"`
+	ServiceIndex      *ebpf.Map `ebpf:"service_index"`
+	ServiceStates     *ebpf.Map `ebpf:"service_states"`
+	Services          *ebpf.Map `ebpf:"services"`
+	Sockets           *ebpf.Map `ebpf:"sockets"`
+	SourceBuckets     *ebpf.Map `ebpf:"source_buckets"`
+	Trails            *ebpf.Map `ebpf:"trails"`
+	UnverifiedBuckets *ebpf.Map `ebpf:"unverified_buckets"`
+	WorkerCpus        *ebpf.Map `ebpf:"worker_cpus"`
 }
 
 func (m *guardMaps) Close() error {
@@ -287,17 +307,21 @@ func (m *guardMaps) Close() error {
 		m.Cpus,
 		m.Credits,
 		m.Flows,
+		m.FragmentBucket,
+		m.HalfOpen,
 		m.Harvested,
 		m.Keyrings,
 		m.OpenTrails,
 		m.Ports,
 		m.Scratch,
+		m.Senders,
 		m.ServiceIndex,
 		m.ServiceStates,
 		m.Services,
 		m.Sockets,
 		m.SourceBuckets,
 		m.Trails,
+		m.UnverifiedBuckets,
 		m.WorkerCpus,
 	)
 }
@@ -307,7 +331,8 @@ func (m *guardMaps) Close() error {
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardVariables struct {
 	Enums          *ebpf.Variable `ebpf:"enums"`
-	HashSeed       *ebpf.Variable `ebpf:"hash_seed"`
+	HashKey        *ebpf.Variable `ebpf:"hash_key"`
+	LinkHeader     *ebpf.Variable `ebpf:"link_header"`
 	NoServiceIndex *ebpf.Variable `ebpf:"no_service_index"`
 }
 

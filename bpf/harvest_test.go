@@ -40,7 +40,7 @@ func harvesting(t testing.TB, n int) *harvested {
 	}
 	b, err := handoff.Open(t.Context(), handoff.Config{
 		Server: server.Start(t).Addr(), Mode: handoff.Harvest, Pool: max(1, n*16/17), Log: slog.New(slog.DiscardHandler),
-		Table: func(int) handoff.Table { return handoff.Table{Slots: handoff.SlotsOf(s.Memory), Clock: s.Clock} },
+		Table: func(int) handoff.Table { return handoff.Table{Entries: handoff.EntriesOf(s.Memory), Clock: s.Clock} },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +263,8 @@ func TestHarvest(t *testing.T) {
 				t.Errorf("%s, cookie of %d: %s, answer\n%x, want\n%x", name, n, moved(t, g, before), d, want)
 			}
 		}
-		check(t, g, "its own cookie", step{hello(c), xdpPass, valid}, step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
+		check(t, g, "its own cookie", step{hello(c), xdpPass, valid}, step{newPacket(later), xdpPass, "pass-flow reason:later-fragment"},
+			step{newPacket(appData), xdpDrop, "drop-unverified reason:encrypted"})
 		// The worker opens the flow: the port is taken, and the client may say the same again.
 		set(c, 1)
 		check(t, g, "repeated", step{hello(c), xdpPass, "pass-flow " + foreign}, step{hello(flip(c, 0)), xdpPass, "pass-flow " + foreign})

@@ -13,18 +13,22 @@ static __always_inline __u32 be16(const void *p) { return ntohs(*(const __u16 *)
 static __always_inline __u32 be32(const void *p) { return ntohl(*(const __u32 *)p); }
 static __always_inline __u32 be24(const void *p) { return *(const __u8 *)p << 16 | be16(p + 1); }
 
-static __always_inline int known_version(__u32 v) { return v == VERSION_DTLS10 || v == VERSION_DTLS12; }
+// dtls_version: any minor version is DTLS of some kind, to be answered with the server's own (RFC 5246 appendix E.1).
+static __always_inline int dtls_version(__u32 v) { return v >> 8 == VERSION_MAJOR; }
 
 // classify_short names a datagram whose first record is not long enough for, or not of, a handshake message.
-static __always_inline int classify_short(void *d, void *end, __u32 len)
+static __always_inline int classify_short(struct packet *p, void *d, void *end, __u32 len)
 {
 	__u8 first = *(__u8 *)d;
 	if (len < RECORD_HEADER)
 		return REASON_TRUNCATED;
 	if (d + RECORD_HEADER > end)
 		return HELLO_NONLINEAR;
-	if (!known_version(be16(d + 1)))
-		return first >= DTLS13_FIRST ? REASON_ENCRYPTED : REASON_BAD_VERSION;
+	if (first >= DTLS13_FIRST)
+		return REASON_ENCRYPTED;
+	p->version = be16(d + 1);
+	if (!dtls_version(p->version))
+		return REASON_BAD_VERSION;
 	if (first == TYPE_CID || be16(d + 3) != 0)
 		return REASON_ENCRYPTED;
 	return first == TYPE_HANDSHAKE ? REASON_TRUNCATED : REASON_NOT_HELLO;
@@ -73,7 +77,7 @@ static __always_inline int parse_body(struct xdp_md *ctx, struct packet *p, void
 	if (d + SESSION_ID_AT + 1 > end)
 		return HELLO_NONLINEAR;
 	__u32 version = be16(d + BODY_AT);
-	if (!known_version(version))
+	if (!dtls_version(version))
 		return REASON_BAD_VERSION;
 	__u32 sid = *(__u8 *)(d + SESSION_ID_AT), cookie_at = SESSION_ID_AT + 1 + sid;
 	if (sid > MAX_SESSION_ID || stop <= cookie_at)
@@ -116,10 +120,11 @@ __noinline int inspect(struct xdp_md *ctx, struct packet *p)
 		return HELLO_NONLINEAR;
 	__u8 first = p->first;
 	if (first != TYPE_HANDSHAKE || len < BODY_AT)
-		return classify_short(d, end, len);
+		return classify_short(p, d, end, len);
 	if (d + BODY_AT > end)
 		return HELLO_NONLINEAR;
-	if (!known_version(be16(d + 1)))
+	p->version = be16(d + 1);
+	if (!dtls_version(p->version))
 		return REASON_BAD_VERSION;
 	if (be16(d + 3) != 0)
 		return REASON_ENCRYPTED;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "maps.h"
+#include "siphash.h"
 
 // Limits: token buckets, in the form of the generic cell rate algorithm. A bucket is one word, the time at
 // which it will be full again, so that a compare-and-swap takes a token.
@@ -21,26 +22,48 @@ static __always_inline int take(__u64 *bucket, __u64 now, __u64 cost, __u64 burs
 	return 0;
 }
 
-// mix is a multiplicative hash with a secret seed; 0x9e3779b97f4a7c15 is 2^64 over the golden ratio.
+// mix is a multiplicative hash with a secret seed; 0x9e3779b97f4a7c15 is 2^64 over the golden ratio. It is fast and can
+// be aimed at: for what an attacker gains nothing by.
 static __always_inline __u64 mix(__u64 h, __u64 x)
 {
 	h = (h ^ x) * 0x9e3779b97f4a7c15ULL;
 	return h ^ h >> 29;
 }
 
-// take_source takes a token of the source's prefix: /32 for IPv4, /64 for IPv6, the least that one customer
-// of a provider holds (RFC 6177).
-static __always_inline int take_source(const struct packet *p, const struct service *svc, __u64 now)
+// source_bucket is the number of the bucket that the source's prefix has: /32 for IPv4, /64 for IPv6, the least that one
+// customer of a provider holds (RFC 6177).
+static __always_inline __u32 source_bucket(const struct packet *p, const struct service *svc)
 {
 	__u64 high = (__u64)p->saddr[0] << 32 | p->saddr[1], low = p->v6 ? 0 : p->saddr[3];
-	__u64 h = mix(mix(mix(hash_seed, svc->id), high), low);
-	__u64 *bucket = LOOKUP(source_buckets, h >> 48);
+	return siphash64(hash_key[0], hash_key[1], svc->id, high, low) >> 48;
+}
+
+// take_source takes a token for a verified ClientHello of the source's prefix.
+static __always_inline int take_source(const struct packet *p, const struct service *svc, __u64 now)
+{
+	if (svc->source_cost == 0)
+		return 1;
+	__u64 *bucket = LOOKUP(source_buckets, source_bucket(p, svc));
 	return !bucket || take(bucket, now, svc->source_cost, svc->source_burst);
+}
+
+// take_unverified takes a token for a packet of an unknown flow. Protected records have a bucket of their own, that
+// junk cannot empty, and no prefix is given more than a part of it: behind one of them may be a session that began
+// before the guard did. What else there is shares one bucket: its sources are whatever their sender likes.
+static __always_inline int take_unverified(const struct packet *p, const struct service *svc, struct service_state *state,
+					   __u32 reason, __u64 now)
+{
+	if (reason != REASON_ENCRYPTED)
+		return take(&state->junk_bucket, now, svc->unverified_cost, svc->unverified_burst);
+	__u64 *bucket = LOOKUP(unverified_buckets, source_bucket(p, svc)), cost = svc->unverified_cost * PREFIX_PART;
+	__u64 burst = svc->unverified_burst > cost ? svc->unverified_burst : cost; // one at least
+	return (!bucket || take(bucket, now, cost, burst)) &&
+	       take(&state->protected_bucket, now, svc->unverified_cost, svc->unverified_burst);
 }
 
 static __always_inline __u32 flow_hash(const struct packet *p)
 {
-	__u64 h = mix(hash_seed, (__u64)p->saddr[0] << 32 | p->saddr[1]);
+	__u64 h = mix(hash_key[0], (__u64)p->saddr[0] << 32 | p->saddr[1]);
 	h = mix(h, (__u64)p->saddr[2] << 32 | p->saddr[3]);
 	return mix(h, (__u32)p->sport << 16 | p->dport) >> 32;
 }

@@ -42,13 +42,23 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
-// Written only for peers that proved their address, never for an unverified source.
+// Peers of established flows: inline, whom the server sent what follows a handshake; in a proxy, whom workers have a flow
+// for. None goes for a newcomer: the daemon takes away those that are idle.
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536); // *
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+// Peers that proved their address by a cookie and no more; the one that was silent longest goes for a newcomer. Written for
+// no unverified source. An LRU map evicts before it is full, for each CPU keeps some elements for itself.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384); // *
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} half_open SEC(".maps");
 
 // Datagrams whose first IP fragment passed, to a service (trails) and to anything else on a protected address
 // (open_trails). Apart, because anybody can fill the second.
@@ -56,14 +66,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct trail_key);
-	__type(value, __u32);
+	__type(value, struct trail);
 } trails SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct trail_key);
-	__type(value, __u32);
+	__type(value, struct trail);
 } open_trails SEC(".maps");
 
 // Two keyrings: the daemon writes the idle one, then control.slot.
@@ -128,6 +138,14 @@ struct {
 	__type(value, __u64);
 } source_buckets SEC(".maps");
 
+// The same for protected records of unknown flows.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BUCKETS);
+	__type(key, __u32);
+	__type(value, __u64);
+} unverified_buckets SEC(".maps");
+
 // One for the answers of a CPU to all services: what it protects is the uplink that they share.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -135,6 +153,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } answer_bucket SEC(".maps");
+
+// One for all later IP fragments that come before their first.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} fragment_bucket SEC(".maps");
 
 // The ports of all services whose cookies are harvested; each has a part of it. Mapped into the daemon's memory,
 // and not kept when it ends: the ports end with it.
@@ -146,6 +172,15 @@ struct {
 	__type(value, struct slot);
 } harvested SEC(".maps");
 
+// Whom frames to services came from lately. Mapped into the daemon's memory, which reads and empties it.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct sender_table);
+} senders SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -154,9 +189,10 @@ struct {
 } scratch SEC(".maps");
 
 volatile const __u32 no_service_index = 1024; // element of counts for packets of no service
-volatile const __u64 hash_seed = 0;     // drawn by the loader, so that nobody can aim at a bucket
+volatile const __u64 hash_key[2] = {0, 0}; // drawn by the loader, so that nobody can aim at a bucket
 
-// Here so that the names of these enums are in the object: the Go side is checked against them.
+// Here so that the names of these enums are in the object: Go has enums.go, generated from
+// them; a test compares enum reason with the parser, and what enum harvest does with the workers.
 volatile const struct {
 	enum reason reason;
 	enum verdict verdict;

@@ -23,6 +23,9 @@ type packet struct {
 	Protocol   byte
 	MACs       [12]byte
 	EtherType  uint16 // 0: by the address family
+	Link       []byte // from the Ethernet type on, in its place
+	BadHeader  bool   // IPv4: its checksum is wrong
+	NoChecksum bool   // UDP's is 0
 }
 
 type extension struct {
@@ -67,14 +70,21 @@ func (p *packet) bytes() []byte {
 	if sum == 0 {
 		sum = 0xffff
 	}
-	be.PutUint16(udp[6:], sum)
+	if !p.NoChecksum {
+		be.PutUint16(udp[6:], sum)
+	}
 	type4, type6 := uint16(0x0800), uint16(0x86dd)
 	if p.EtherType != 0 {
 		type4, type6 = p.EtherType, p.EtherType
 	}
-	if p.Src.Addr().Is4() {
+	switch {
+	case p.Link != nil && p.Src.Addr().Is4():
+		f = append(append(f, p.Link...), p.ipv4(udp)...)
+	case p.Link != nil:
+		f = append(append(f, p.Link...), p.ipv6(udp)...)
+	case p.Src.Addr().Is4():
 		f = append(be.AppendUint16(f, type4), p.ipv4(udp)...)
-	} else {
+	default:
 		f = append(be.AppendUint16(f, type6), p.ipv6(udp)...)
 	}
 	return append(f, make([]byte, p.Padding)...)
@@ -95,6 +105,9 @@ func (p *packet) ipv4(udp []byte) []byte {
 	ip = append(append(ip, p.Src.Addr().AsSlice()...), p.Dst.Addr().AsSlice()...)
 	ip = append(ip, p.Options...)
 	be.PutUint16(ip[10:], checksum(0, ip))
+	if p.BadHeader {
+		ip[10]++
+	}
 	return append(ip, udp...)
 }
 

@@ -2,134 +2,303 @@
 // Copyright The dtlsguard Authors
 #pragma once
 
+#include "checksum.h"
 #include "types.h"
 
-// From Ethernet to UDP. Nothing here reads or writes a map.
+// From the link layer to UDP. Nothing here reads or writes a map. What cannot be read and may be UDP to a service is
+// told apart from what the stack cannot bring to any UDP socket (PARSED_OTHER): only the latter passes unseen.
 
 enum parsed {
 	PARSED_UDP,
-	PARSED_OTHER,          // no UDP over IP: none of our business
-	PARSED_LATER_FRAGMENT, // an IP fragment without ports; addresses and id are set
-	PARSED_EXTENSIONS,     // more extension headers than MAX_EXTENSIONS; addresses are set
-	PARSED_BAD,            // UDP whose lengths contradict each other, or of impossible addresses; ports are set
-	PARSED_NONLINEAR,      // headers end behind the first buffer; addresses may be set
+	PARSED_OTHER,          // neither UDP over IP nor on the way to it
+	PARSED_LATER_FRAGMENT, // an IP fragment without ports; addresses, id and len are set
+	PARSED_EXTENSIONS,     // headers in front of UDP that are too many, too long, nested or cut; addresses are set
+	PARSED_BAD,            // UDP whose lengths or sums contradict each other, or of impossible addresses; ports are set
+	PARSED_NONLINEAR,      // headers end behind the first buffer; addresses are set
+	PARSED_UNSEEN,         // IP, and its addresses are behind more tags than are looked behind, or not in the first buffer
 	PARSED_NOT_PLAIN,      // only if no more than a plain packet was looked for
+	PARSED_INNER,          // another IP header, of the version in p->inner, follows at p->l3
 };
 
-// A plain packet is whole, in one buffer, with neither VLAN tags nor extension headers: nearly all are. To look for no
-// more than that needs neither loops nor helpers, so it has a place in the program itself, where a call costs some 7 ns
-// on CPUs whose returns are guarded.
+// A plain packet is whole, in one buffer, with neither VLAN tags nor options or extension headers: nearly all are. To
+// look for no more than that needs neither loops nor helpers, so it has a place in the program itself, where a call
+// costs some 7 ns on CPUs whose returns are guarded.
 
 static __always_inline int parse_udp(void *data, void *end, struct packet *p, __u32 l4, __u32 ip_payload)
 {
-	struct udphdr *udp = data + l4;
-	if ((void *)(udp + 1) > end)
-		return ip_payload < sizeof(*udp) ? PARSED_OTHER : PARSED_NONLINEAR;
-	if (ip_payload < sizeof(*udp))
-		return PARSED_OTHER; // the stack drops it before it looks for a socket
 	if (l4 > MAX_OFFSET)
+		return PARSED_NONLINEAR;
+	struct udphdr *udp = data + (l4 & MAX_OFFSET);
+	if (ip_payload < sizeof(*udp))
+		return PARSED_EXTENSIONS;
+	if ((void *)(udp + 1) > end)
 		return PARSED_NONLINEAR;
 	p->l4 = l4;
 	p->sport = ntohs(udp->source);
 	p->dport = ntohs(udp->dest);
 	__u32 len = ntohs(udp->len);
-	if (len < sizeof(*udp) || (len > ip_payload && !p->fragment) || p->mapped)
+	// Over IPv6 there is no datagram without a checksum (RFC 8200 section 8.1).
+	if (len < sizeof(*udp) || (len > ip_payload && !p->fragment) || p->bad || (p->v6 && !udp->check))
 		return PARSED_BAD;
 	p->len = len - sizeof(*udp);
 	return PARSED_UDP;
 }
 
-static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct packet *p, const int plain)
+// header_sum adds up the IPv4 header of size bytes, whose first 20 are at hand: 0xffff if its checksum is right, 0 if it
+// is not all at hand. Hosts drop what has a wrong one (RFC 1122 section 3.2.1.2), and so must who answers for them.
+static __always_inline __u32 header_sum(const void *header, const void *end, __u32 size, const int plain)
 {
-	struct iphdr *ip = data + p->l3;
+	const __u32 *w = header;
+	__u64 sum = (__u64)w[0] + w[1] + w[2] + w[3] + w[4];
+	for (__u32 at = 20; !plain && at < 60 && at < size; at += 4) {
+		w = header + at;
+		asm volatile("" : "+r"(w)); // else the compiler moves end instead, which the verifier does not let it
+		if ((void *)(w + 1) > end)
+			return 0;
+		sum += *w;
+	}
+	return fold(sum);
+}
+
+static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct packet *p, __u32 l3, const int plain)
+{
+	struct iphdr *ip = data + l3;
 	if ((void *)(ip + 1) > end)
-		return PARSED_OTHER;
+		return frame < l3 + sizeof(*ip) ? PARSED_OTHER : PARSED_UNSEEN;
 	__u32 ihl = (ip->version_ihl & 0xf) * 4, total = ntohs(ip->tot_len), frag = ntohs(ip->frag_off);
 	p->saddr[2] = p->daddr[2] = htonl(0xffff);
 	p->saddr[3] = ip->saddr;
 	p->daddr[3] = ip->daddr;
-	if (ip->protocol != IPPROTO_UDP || ip->version_ihl >> 4 != 4)
+	if (ip->version_ihl >> 4 != 4)
 		return PARSED_OTHER;
-	if (ihl < sizeof(*ip) || total < ihl || total > frame - p->l3)
-		return plain ? PARSED_NOT_PLAIN : PARSED_OTHER; // the stack drops it before it looks at the protocol
+	if (ip->protocol != IPPROTO_UDP && ip->protocol != IPPROTO_IPIP && ip->protocol != IPPROTO_IPV6)
+		return PARSED_OTHER;
+	if (plain && (ip->version_ihl != 0x45 || ip->protocol != IPPROTO_UDP || total > frame - l3 || total < sizeof(*ip)))
+		return PARSED_NOT_PLAIN;
+	if (ihl < sizeof(*ip) || total < ihl || total > frame - l3)
+		return PARSED_OTHER; // the stack drops it before it looks at the protocol
+	if (!plain && (ip->protocol == IPPROTO_IPIP || ip->protocol == IPPROTO_IPV6)) {
+		p->l3 = l3 + ihl;
+		p->inner = ip->protocol == IPPROTO_IPIP ? 4 : 6;
+		return frag & IP_OFFSET ? PARSED_OTHER : PARSED_INNER;
+	}
 	if (plain && unlikely(frag & (IP_MF | IP_OFFSET)))
 		return PARSED_NOT_PLAIN;
-	if (unlikely(frag & (IP_MF | IP_OFFSET))) {
+	p->bad = header_sum(ip, end, ihl, plain) != 0xffff;
+	if (!plain)
+		p->routed = ihl > sizeof(*ip); // a source route among the options names another address than the header
+	if (!plain && frag & (IP_MF | IP_OFFSET)) {
 		p->id = ip->id;
-		if (frag & IP_OFFSET)
+		if (frag & IP_OFFSET) {
+			p->len = total - ihl;
 			return PARSED_LATER_FRAGMENT;
+		}
 		p->fragment = 1;
 	}
-	return parse_udp(data, end, p, p->l3 + ihl, total - ihl);
+	return parse_udp(data, end, p, l3 + ihl, total - ihl);
 }
 
 // v4_mapped addresses have no place on a wire (RFC 4291 section 2.5.5.2); taken for what they map they would be
 // somebody's IPv4 flow.
 static __always_inline int v4_mapped(const __u32 *a) { return a[0] == 0 && a[1] == 0 && a[2] == htonl(0xffff); }
 
-static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct packet *p, const int plain)
+// parse_extensions follows the headers between IPv6's own and UDP's, from at on, where the packet ends at stop.
+static __always_inline int parse_extensions(void *data, void *end, struct packet *p, __u32 at, __u32 stop, __u8 next)
 {
-	struct ipv6hdr *ip = data + p->l3;
-	if ((void *)(ip + 1) > end)
-		return PARSED_OTHER;
-	__builtin_memcpy(p->saddr, ip->saddr, 16);
-	__builtin_memcpy(p->daddr, ip->daddr, 16);
-	__u32 at = p->l3 + sizeof(*ip), stop = at + ntohs(ip->payload_len);
-	__u8 next = ip->nexthdr;
-	if (plain && (next != IPPROTO_UDP || stop > frame))
-		return PARSED_NOT_PLAIN;
-	if (ntohl(ip->version_flow) >> 28 != 6 || stop > frame)
-		return PARSED_OTHER;
-	p->v6 = 1;
-	p->mapped = v4_mapped(p->saddr) || v4_mapped(p->daddr);
-	for (int i = 0; !plain && i < MAX_EXTENSIONS && unlikely(next != IPPROTO_UDP); i++) {
-		struct ipv6exthdr *ext = data + at;
+	for (int i = 0; i < MAX_EXTENSIONS && next != IPPROTO_UDP; i++) {
+		if (next == IPPROTO_IPIP || next == IPPROTO_IPV6) {
+			p->l3 = at;
+			p->inner = next == IPPROTO_IPIP ? 4 : 6;
+			return PARSED_INNER;
+		}
+		// No others lead to UDP, but those of IPsec, where the sender is known by its key.
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
 			return PARSED_OTHER;
+		if (at > MAX_OFFSET)
+			return PARSED_NONLINEAR;
+		struct ipv6exthdr *ext = data + (at & MAX_OFFSET);
 		if (at + sizeof(*ext) > stop)
-			return PARSED_OTHER;
+			return PARSED_EXTENSIONS;
 		if ((void *)(ext + 1) > end)
 			return PARSED_NONLINEAR;
 		__u32 size = 8 + ext->len * 8;
+		__u16 offset = ntohs(ext->offset);
+		if (next == IPPROTO_ROUTING && offset & 0xff) // segments left: the destination is another than the header says
+			p->routed = 1;
 		if (next == IPPROTO_FRAGMENT) {
-			__u16 offset = ntohs(ext->offset);
+			if (p->fragment_header++)
+				return PARSED_EXTENSIONS; // one in the other
 			size = 8;
 			p->id = ext->id;
-			if (offset & IP6_OFFSET)
+			if (offset & IP6_OFFSET) {
+				p->len = stop - at - size;
 				return PARSED_LATER_FRAGMENT;
+			}
 			p->fragment = offset & IP6_MF; // an atomic fragment (RFC 6946) is whole
 		}
 		next = ext->nexthdr;
 		at += size;
 		if (at > stop)
-			return PARSED_OTHER;
+			return PARSED_EXTENSIONS; // its end is in a later fragment, where RFC 7112 does not let it be
 	}
 	return next == IPPROTO_UDP ? parse_udp(data, end, p, at, stop - at) : PARSED_EXTENSIONS;
 }
 
-// parse_packet fills p, which must be zero, from a frame of the given length, of which data to end is at hand. If it
-// shall be plain and is not, p must be made zero again.
-static __always_inline int parse_packet(void *data, void *end, __u32 frame, struct packet *p, const int plain)
+static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct packet *p, __u32 l3, const int plain)
 {
+	struct ipv6hdr *ip = data + l3;
+	if ((void *)(ip + 1) > end)
+		return frame < l3 + sizeof(*ip) ? PARSED_OTHER : PARSED_UNSEEN;
+	__builtin_memcpy(p->saddr, ip->saddr, 16);
+	__builtin_memcpy(p->daddr, ip->daddr, 16);
+	__u32 at = l3 + sizeof(*ip), stop = at + ntohs(ip->payload_len);
+	__u8 next = ip->nexthdr;
+	if (ntohl(ip->version_flow) >> 28 != 6)
+		return PARSED_OTHER;
+	if (plain && (next == IPPROTO_TCP || next == IPPROTO_ICMPV6))
+		return PARSED_OTHER;
+	if (plain && (next != IPPROTO_UDP || stop > frame))
+		return PARSED_NOT_PLAIN;
+	p->v6 = 1;
+	p->bad = v4_mapped(p->saddr) || v4_mapped(p->daddr);
+	if (!plain && stop == at && next == IPPROTO_HOPOPTS) {
+		// A jumbogram (RFC 2675), or one that only says so: Linux takes the frame's length and may go on without the option.
+		stop = frame;
+		p->bad = 1;
+	}
+	if (stop > frame)
+		return PARSED_OTHER;
+	return plain ? parse_udp(data, end, p, at, stop - at) : parse_extensions(data, end, p, at, stop, next);
+}
+
+// ip_version tells by the first byte of a packet without a link layer which IP it is.
+static __always_inline __u16 ip_version(void *data, void *end)
+{
+	if (data + 1 > end)
+		return 0;
+	switch (*(__u8 *)data >> 4) {
+	case 4:
+		return ETH_P_IP;
+	case 6:
+		return ETH_P_IPV6;
+	}
+	return 0;
+}
+
+// parse_plain fills p, which must be zero, from a plain packet. Of any other it says so, and p must be made zero again.
+static __always_inline int parse_plain(void *data, void *end, struct packet *p)
+{
+	__u32 l3 = link_header ? sizeof(struct ethhdr) : 0;
+	__u16 type;
+	if (link_header) {
+		struct ethhdr *eth = data;
+		if ((void *)(eth + 1) > end)
+			return PARSED_OTHER;
+		type = ntohs(eth->type);
+		p->group = ((eth->dst[0] | eth->src[0]) & htons(0x0100)) != 0;
+	} else {
+		type = ip_version(data, end);
+	}
+	p->l3 = l3;
+	if (likely(type == ETH_P_IP))
+		return parse_ipv4(data, end, end - data, p, l3, 1);
+	if (likely(type == ETH_P_IPV6))
+		return parse_ipv6(data, end, end - data, p, l3, 1);
+	switch (type) {
+	case ETH_P_8021Q:
+	case ETH_P_8021AD:
+	case ETH_P_PPP_SES:
+	case ETH_P_MPLS_UC:
+	case ETH_P_MPLS_MC:
+		return PARSED_NOT_PLAIN;
+	}
+	return PARSED_OTHER;
+}
+
+// behind_mpls finds the IP header behind labels (RFC 3032), at p->l3, and returns its type. Each is tried as the last.
+static __always_inline int behind_mpls(void *data, void *end, struct packet *p)
+{
+	__u32 at = p->l3;
+	for (int i = 0; i < MAX_LABELS; i++) {
+		__u8 *label = data + (at & MAX_OFFSET);
+		if ((void *)(label + 5) > end)
+			return 0;
+		at += 4;
+		if (label[2] & 1) {
+			p->l3 = at;
+			return label[4] >> 4 == 4 ? ETH_P_IP : label[4] >> 4 == 6 ? ETH_P_IPV6 : 0;
+		}
+	}
+	return -1;
+}
+
+// behind_pppoe does the same behind the headers of PPPoE (RFC 2516) and PPP, whose protocol may be one byte (RFC 1661
+// section 6.5).
+static __always_inline int behind_pppoe(void *data, void *end, struct packet *p)
+{
+	__u8 *h = data + (p->l3 & MAX_OFFSET);
+	if ((void *)(h + 8) > end)
+		return 0;
+	__u32 protocol = h[6] & 1 ? h[6] : h[6] << 8 | h[7];
+	p->l3 += h[6] & 1 ? 7 : 8;
+	return protocol == 0x21 ? ETH_P_IP : protocol == 0x57 ? ETH_P_IPV6 : 0;
+}
+
+// parse_link finds the IP header of a frame: it sets p->l3 and returns the type, 0 if there is none, -1 if there may be
+// one.
+static __always_inline int parse_link(void *data, void *end, struct packet *p)
+{
+	if (!link_header)
+		return ip_version(data, end);
 	struct ethhdr *eth = data;
 	if ((void *)(eth + 1) > end)
-		return PARSED_OTHER;
+		return 0;
 	__u16 type = ntohs(eth->type);
-	p->l3 = sizeof(*eth);
+	__u32 at = sizeof(*eth);
 	p->group = ((eth->dst[0] | eth->src[0]) & htons(0x0100)) != 0;
-#pragma unroll
-	for (int i = 0; !plain && i < MAX_VLANS; i++) {
-		struct vlanhdr *vlan = data + p->l3;
-		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
-			break;
+	for (int i = 0; i < MAX_VLANS && (type == ETH_P_8021Q || type == ETH_P_8021AD); i++) {
+		struct vlanhdr *vlan = data + (at & MAX_OFFSET);
 		if ((void *)(vlan + 1) > end)
-			return PARSED_OTHER;
+			return 0;
 		type = ntohs(vlan->type);
-		p->l3 += sizeof(*vlan);
+		at += sizeof(*vlan);
 	}
+	p->l3 = at;
+	switch (type) {
+	case ETH_P_8021Q:
+	case ETH_P_8021AD:
+		return -1;
+	case ETH_P_MPLS_UC:
+	case ETH_P_MPLS_MC:
+		p->encapsulated = 1;
+		return behind_mpls(data, end, p);
+	case ETH_P_PPP_SES:
+		p->encapsulated = 1;
+		return behind_pppoe(data, end, p);
+	case ETH_P_IP:
+	case ETH_P_IPV6:
+		return type;
+	}
+	return 0;
+}
+
+// parse_at parses the IP header at p->l3 and what follows it.
+static __always_inline int parse_at(void *data, void *end, __u32 frame, struct packet *p, int type)
+{
+	__u32 l3 = p->l3;
+	if (l3 > MAX_OFFSET)
+		return PARSED_UNSEEN;
+	l3 &= MAX_OFFSET;
 	if (type == ETH_P_IP)
-		return parse_ipv4(data, end, frame, p, plain);
-	if (type == ETH_P_IPV6)
-		return parse_ipv6(data, end, frame, p, plain);
-	return plain && (type == ETH_P_8021Q || type == ETH_P_8021AD) ? PARSED_NOT_PLAIN : PARSED_OTHER;
+		return parse_ipv4(data, end, frame, p, l3, 0);
+	return parse_ipv6(data, end, frame, p, l3, 0);
+}
+
+// enter_inner makes p ready for the IP header inside another one: what the outer says of addresses is of no use.
+static __always_inline int enter_inner(struct packet *p)
+{
+	__builtin_memset(p->saddr, 0, sizeof(p->saddr) + sizeof(p->daddr));
+	p->v6 = p->bad = p->fragment = p->fragment_header = 0;
+	p->encapsulated = 1;
+	return p->inner == 4 ? ETH_P_IP : ETH_P_IPV6;
 }

@@ -168,9 +168,11 @@ func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, er
 	return maps, nil
 }
 
-// pins reports whether a map is kept: all but the program's constants, and the cookies of ports that end with the
-// process.
-func pins(name string) bool { return name[0] != '.' && name != guardMapHarvested }
+// pins reports whether a map is kept: all but the program's constants, the cookies of ports that end with the process, and
+// whom frames came from lately.
+func pins(name string) bool {
+	return name[0] != '.' && name != guardMapHarvested && name != guardMapSenders
+}
 
 // adoptLinks takes over the pinned links, if there are any that are alive.
 func (g *Programs) adoptLinks(dev *net.Interface) (bool, AttachMode, error) {

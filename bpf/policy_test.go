@@ -2,8 +2,11 @@ package bpf
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"testing"
+
+	"github.com/dchest/siphash"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -130,6 +133,66 @@ func TestUnverifiedPolicies(t *testing.T) {
 		step{newPacket(appData), xdpDrop, "drop-limited reason:encrypted"},
 		step{newPacket(second(testRing.Current(), client4, 4433)), xdpPass, valid},
 		step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
+}
+
+// Junk takes nothing from the sessions that began before the guard did, and neither does another prefix.
+func TestJunkLeavesSessionsTheirShare(t *testing.T) {
+	s := inline()
+	s.Unverified, s.UnverifiedRate = UnverifiedLimit, Rate{PerSecond: 0.01, Burst: 24}
+	g := guarding(t, s)
+	const limited, over = "pass-limited reason:encrypted", "drop-limited reason:encrypted"
+	from := func(addr string) *packet {
+		return with(newPacket(appData), func(p *packet) { p.Src = netip.AddrPortFrom(netip.MustParseAddr(addr), 5) })
+	}
+	for range 100 {
+		run(t, g, newPacket([]byte{0}).bytes())
+	}
+	check(t, g, "after junk", step{newPacket([]byte{0}), xdpDrop, "drop-limited reason:not-dtls"}, step{from("198.18.1.1"), xdpPass, limited})
+	for range 100 {
+		run(t, g, from("198.18.2.2").bytes())
+	}
+	check(t, g, "beside a prefix that takes all it gets", step{from("198.18.2.2"), xdpDrop, over},
+		step{from("198.18.1.1"), xdpPass, limited}, step{from("198.18.3.3"), xdpPass, limited})
+}
+
+// Protocols that look like DTLS or like others pass where they are named.
+func TestClasses(t *testing.T) {
+	s := inline()
+	anyconnect := hellotest.New()
+	anyconnect.RecordVersion, anyconnect.Version = 0x0100, 0x0100
+	record := []byte{23, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0}
+	capwap := append([]byte{1, 0, 0, 0}, firstHello...)
+	const bad, none = "drop-malformed reason:bad-version", "drop-unverified reason:not-dtls"
+	check(t, guarding(t, s), "not named", step{newPacket(anyconnect.Bytes()), xdpDrop, bad}, step{newPacket(record), xdpDrop, bad}, step{newPacket(capwap), xdpDrop, none})
+	s.Pass = ClassCAPWAP | ClassAnyConnect
+	other := hellotest.New()
+	other.RecordVersion = 0x0303
+	check(t, guarding(t, s), "named",
+		step{newPacket(anyconnect.Bytes()), xdpPass, "pass-class reason:bad-version"}, step{newPacket(record), xdpPass, "pass-class reason:bad-version"},
+		step{newPacket(capwap), xdpPass, "pass-class reason:not-dtls"}, step{newPacket([]byte{0, 0x10}), xdpPass, "pass-class reason:not-dtls"},
+		step{newPacket(other.Bytes()), xdpDrop, bad}, step{newPacket([]byte{2, 0}), xdpDrop, none}, step{newPacket(firstHello), xdpTx, answered})
+}
+
+// The bucket of a source is where SipHash-2-4 under the key of this start puts it: nobody can choose sources that share
+// another's.
+func TestSourceBuckets(t *testing.T) {
+	s := inline()
+	s.SourceRate = Rate{PerSecond: 0.01, Burst: 2}
+	g := guarding(t, s)
+	for i := range byte(20) {
+		p := with(newPacket(nil), func(p *packet) { p.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 3, i}), 7) })
+		p.Payload = second(testRing.Current(), p.Src, 4433)
+		check(t, g, "a source", step{p, xdpPass, valid})
+		w := words(p.Src.Addr())
+		var message [24]byte
+		binary.LittleEndian.PutUint64(message[:], uint64(g.slots[0].id))
+		binary.LittleEndian.PutUint64(message[8:], uint64(w[0])<<32|uint64(w[1]))
+		binary.LittleEndian.PutUint64(message[16:], uint64(w[3]))
+		var full uint64
+		if err := g.maps.SourceBuckets.Lookup(uint32(siphash.Hash(g.hashKey[0], g.hashKey[1], message[:])>>48), &full); err != nil || full == 0 {
+			t.Errorf("%v has another bucket: %d, %v", p.Src, full, err)
+		}
+	}
 }
 
 func TestRates(t *testing.T) {

@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -26,11 +25,14 @@ const (
 
 // Options size the maps and say where they live.
 type Options struct {
-	MaxServices int    // at most MaxServices, which 0 stands for
-	MaxFlows    int    // verified and established flows kept, least recently used go first; 0: 65536
-	Slots       int    // for harvested cookies, of all services together; see Programs.NewSlots
-	Pin         string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
-	Owner       int    // user that the process will become, whose pins are taken over, too; 0: none
+	MaxServices int // at most MaxServices, which 0 stands for
+	MaxFlows    int // established flows kept; half-open ones have a quarter of that besides. 0: 65536
+	Slots       int // for harvested cookies, of all services together; see Programs.NewSlots
+	// Interface is where Attach will put the programs, for they differ: frames of some devices begin with IP. "": one
+	// whose frames begin with Ethernet.
+	Interface string
+	Pin       string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
+	Owner     int    // user that the process will become, whose pins are taken over, too; 0: none
 }
 
 // Programs is one set of programs and maps, attached to at most one interface.
@@ -54,12 +56,16 @@ type Programs struct {
 
 	control *guardControl
 	credits []guardCredit
+	senders *guardSenderTable
 	mapped  [][]byte
 
 	slotMemory []byte // of slots that nobody has taken
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
+
+	linkHeader bool      // of the interface that the programs are for
+	hashKey    [2]uint64 // of this start, for buckets
 
 	slots  []slot // by element of the services map
 	nextID uint32
@@ -79,13 +85,24 @@ func Load(o Options) (*Programs, error) {
 	if o.MaxFlows < 1 {
 		return nil, fmt.Errorf("load BPF programs: %d flows, want at least 1", o.MaxFlows)
 	}
-	spec, err := sized(&o)
+	header := true
+	if o.Interface != "" {
+		var err error
+		if header, err = linkHeader(o.Interface); err != nil && !errors.Is(err, unix.ENODEV) { // which Attach says better
+			return nil, fmt.Errorf("attach to %s: %w", o.Interface, err)
+		}
+	}
+	var key [16]byte
+	rand.Read(key[:]) // crashes rather than fail
+	g := &Programs{
+		linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
+		pin: o.Pin, owner: o.Owner, slots: make([]slot, o.MaxServices), nextID: 1,
+	}
+	spec, err := g.sized(&o)
 	if err != nil {
 		return nil, err
 	}
-	g := &Programs{pin: o.Pin, owner: o.Owner, slots: make([]slot, o.MaxServices), nextID: 1}
-	err = g.hold()
-	if err == nil {
+	if err = g.hold(); err == nil {
 		err = g.load(spec)
 	}
 	if err != nil {
@@ -99,7 +116,7 @@ func Load(o Options) (*Programs, error) {
 }
 
 // sized is the embedded object with this machine's sizes.
-func sized(o *Options) (*ebpf.CollectionSpec, error) {
+func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	spec, err := loadGuard()
 	if err != nil {
 		return nil, fmt.Errorf("read embedded BPF object: %w", err)
@@ -115,17 +132,29 @@ func sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapCounts].MaxEntries = services + 1
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows)
+	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
 	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
-	var seed [8]byte
-	rand.Read(seed[:]) // crashes rather than fail
+	linkHeader := uint32(0)
+	if g.linkHeader {
+		linkHeader = 1
+	}
 	if err := errors.Join(spec.Variables[guardVarNoServiceIndex].Set(services),
-		spec.Variables[guardVarHashSeed].Set(binary.NativeEndian.Uint64(seed[:]))); err != nil {
+		spec.Variables[guardVarHashKey].Set(g.hashKey),
+		spec.Variables[guardVarLinkHeader].Set(linkHeader)); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
 	}
 	addFrags(spec)
 	return spec, nil
 }
+
+const (
+	// leastHalfOpen: handshakes of a second leave room for so many new clients per second.
+	leastHalfOpen = 1024
+	// lruKept is how many elements a CPU takes from an LRU map at a time for itself (LOCAL_FREE_TARGET of the kernel's
+	// bpf_lru_list.c), and as many again for those that it is about to free.
+	lruKept = 2 * 128
+)
 
 const (
 	fragsProgram = "guard_frags"
@@ -188,7 +217,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.slotMemory = nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.slotMemory = nil, nil, nil, nil, nil
 	errs = append(errs, g.closeLinks())
 	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())

@@ -104,7 +104,8 @@ static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, con
 	void *ip = data + l3, *udp = data + l4;
 	if (udp + 8 + HELLO_VERIFY > end || data + sizeof(struct ethhdr) > end || ip + 40 > end)
 		return VERDICT_DROP_NONLINEAR;
-	swap_macs(data);
+	if (link_header)
+		swap_macs(data);
 	if (p->v6)
 		put_ipv6(ip, p, HELLO_VERIFY_HEAD + cookie);
 	else

@@ -7,69 +7,6 @@ import (
 	"time"
 )
 
-// Answer says who answers a ClientHello without a valid cookie. The numbers are those of enum answer.
-type Answer uint8
-
-// Answer modes.
-const (
-	AnswerNobody  Answer = iota // it is dropped
-	AnswerWorkers               // workers, as many as they have credit for
-	AnswerXDP                   // the kernel
-	AnswerAuto                  // workers, and the kernel what they have no credit for
-	answerLen
-)
-
-var answerNames = [answerLen]string{"drop", "workers", "xdp", "auto"}
-
-// String is the word used in flags and metrics.
-func (a Answer) String() string { return name(answerNames[:], int(a)) }
-
-// Unverified says what becomes of packets that need a flow and have none. The numbers are those of enum unverified.
-type Unverified uint8
-
-// Policies for unverified packets.
-const (
-	UnverifiedDrop Unverified = iota
-	UnverifiedPass
-	UnverifiedLimit // pass, as many as Service.UnverifiedRate lets through
-	unverifiedLen
-)
-
-var unverifiedNames = [unverifiedLen]string{"drop", "pass", "limit"}
-
-// String is the word used in flags and metrics.
-func (u Unverified) String() string { return name(unverifiedNames[:], int(u)) }
-
-// Format says who can verify a service's cookies. The numbers are those of enum format.
-type Format uint8
-
-// Cookie formats.
-const (
-	FormatV1      Format = iota // package cookie's: the kernel can
-	FormatV2                    // package cookie's of SipHash: the kernel can
-	FormatQt                    // those of Qt's QDtlsClientVerifier with SHA-256: the kernel can
-	FormatHarvest               // a server's own, from the table of harvested cookies: the kernel can, in a proxy
-	FormatWorkers               // any other: workers can, so Answer must be AnswerWorkers
-	formatLen
-)
-
-var formatNames = [formatLen]string{"v1", "v2", "qt", "harvest", "workers"}
-
-// String is the word used in metrics.
-func (f Format) String() string { return name(formatNames[:], int(f)) }
-
-// Class is a set of protocols that share a port with DTLS (RFC 7983 section 7, RFC 9443).
-type Class uint32
-
-// Classes by first byte.
-const (
-	ClassSTUN Class = 1 << iota // 0..3
-	ClassZRTP                   // 16..19
-	ClassTURN                   // 64..79, TURN channels
-	ClassQUIC                   // 80..127, 192..255
-	ClassRTP                    // 128..191, RTCP too
-)
-
 // Rate is a token bucket. The zero Rate is no limit.
 type Rate struct {
 	PerSecond float64
@@ -135,7 +72,7 @@ func (s *Service) check() error {
 	switch {
 	case s.Port == 0:
 		return errors.New("port 0 is nobody's")
-	case s.Answer >= answerLen || s.Unverified >= unverifiedLen || s.Format >= formatLen:
+	case s.Answer >= AnswerLen || s.Unverified >= UnverifiedLen || s.Format >= FormatLen:
 		return errors.New("unknown mode")
 	case s.Address.Is4In6() || s.Address.Zone() != "":
 		return errors.New("address must be plain IPv4 or IPv6, without a zone")

@@ -11,10 +11,10 @@ import (
 func TestServices(t *testing.T) {
 	g := guarding(t,
 		Service{ServiceKey: ServiceKey{server4.Addr(), 4433}, Answer: AnswerXDP},
-		Service{ServiceKey: ServiceKey{netip.IPv4Unspecified(), 4433}, Answer: AnswerNobody},
+		Service{ServiceKey: ServiceKey{netip.IPv4Unspecified(), 4433}, Answer: AnswerDrop},
 		Service{ServiceKey: ServiceKey{server6.Addr(), 4433}, Answer: AnswerXDP},
 		Service{ServiceKey: ServiceKey{server4.Addr(), 5684}, Answer: AnswerXDP},
-		Service{ServiceKey: ServiceKey{netip.IPv6Unspecified(), 5685}, Answer: AnswerNobody})
+		Service{ServiceKey: ServiceKey{netip.IPv6Unspecified(), 5685}, Answer: AnswerDrop})
 	to := func(p *packet, dst string) *packet { p.Dst = netip.MustParseAddrPort(dst); return p }
 	const off = "drop-answer-off reason:hello cookie:none"
 	check(t, g, "addresses",
@@ -117,7 +117,7 @@ func TestIdleFlows(t *testing.T) {
 	if err := g.maps.Flows.Lookup(key, &f); err != nil || f.Seen < uint64(time.Second) {
 		t.Errorf("time stamp was not renewed: %+v, %v", f, err)
 	}
-	if n, err := g.VerifiedFlows(); n != 1 || err != nil {
+	if n, _, err := g.VerifiedFlows(); n != 1 || err != nil {
 		t.Errorf("%d flows, %v", n, err)
 	}
 	if err := g.DeleteFlow(inline().ServiceKey, client4); err != nil {

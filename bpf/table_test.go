@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -72,7 +73,19 @@ func TestLayers(t *testing.T) {
 	hop := extension{0, []byte{1, 4, 0, 0, 0, 0}}
 	routing := extension{43, []byte{4, 0, 0, 0, 0, 0}}
 	options := extension{60, append([]byte{1, 12}, make([]byte, 12)...)}
-	g := guarding(t, inline())
+	routed := extension{43, append([]byte{4, 1, 0, 0, 0, 0}, make([]byte, 16)...)}
+	elsewhere4, elsewhere6 := netip.MustParseAddrPort("198.18.0.2:4433"), netip.MustParseAddrPort("[2001:db8::2]:4433")
+	// outer4 is an IPv4 header around a packet that is shorter than it says.
+	outer4 := func(protocol byte) []byte {
+		h := []byte{0x45, 0, 0, 100, 0, 0, 0, 0, 64, protocol, 0, 0, 198, 18, 9, 9, 198, 18, 9, 8}
+		binary.BigEndian.PutUint16(h[10:], checksum(0, h))
+		return h
+	}
+	one := inline()
+	one.Address = server4.Addr()
+	six := one
+	six.Address, six.WorkersPort = server6.Addr(), 4445
+	g := guarding(t, one, six)
 	many := slices.Repeat([]extension{options}, 9)
 	for _, c := range []struct {
 		name   string
@@ -83,7 +96,13 @@ func TestLayers(t *testing.T) {
 	}{
 		{"VLAN", false, func(p *packet) { p.VLANs = []uint16{0x8100} }, xdpTx, answered},
 		{"QinQ", false, func(p *packet) { p.VLANs = []uint16{0x88a8, 0x8100} }, xdpTx, answered},
-		{"three tags", false, func(p *packet) { p.VLANs = []uint16{0x88a8, 0x8100, 0x8100} }, xdpPass, untouched},
+		{"four tags", false, func(p *packet) { p.VLANs = []uint16{0x88a8, 0x8100, 0x8100, 0x8100} }, xdpTx, answered},
+		{"five tags", false, func(p *packet) { p.VLANs = slices.Repeat([]uint16{0x8100}, 5) }, xdpDrop, "drop-unseen"},
+		{"five tags", true, func(p *packet) { p.VLANs = slices.Repeat([]uint16{0x8100}, 5) }, xdpDrop, "drop-unseen"},
+		{"wrong checksum of the header", false, func(p *packet) { p.BadHeader = true }, xdpDrop, "drop-bad-ip"},
+		{"wrong checksum of options", false, func(p *packet) { p.Options, p.BadHeader = []byte{1, 1, 1, 0}, true }, xdpDrop, "drop-bad-ip"},
+		{"no UDP checksum", true, func(p *packet) { p.NoChecksum = true }, xdpDrop, "drop-bad-ip"},
+		{"no UDP checksum", false, func(p *packet) { p.NoChecksum = true }, xdpTx, answered},
 		{"options", false, func(p *packet) { p.Options = []byte{1, 1, 1, 0} }, xdpTx, answered},
 		{"most options", false, func(p *packet) { p.Options = make([]byte, 40) }, xdpTx, answered},
 		{"padding", false, func(p *packet) { p.Padding = 18 }, xdpTx, answered},
@@ -99,12 +118,27 @@ func TestLayers(t *testing.T) {
 		{"TCP", false, func(p *packet) { p.Protocol = 6 }, xdpPass, untouched},
 		{"TCP", true, func(p *packet) { p.Protocol = 6 }, xdpPass, untouched},
 		{"other port", false, func(p *packet) { p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 53) }, xdpPass, untouched},
+		{"payload of length 0 behind hop-by-hop options", true, func(p *packet) { p.Extensions, p.TotalLen = []extension{hop}, 0 }, xdpDrop, "drop-bad-ip"},
+		{"routed to where it says", true, func(p *packet) { p.Extensions = []extension{routed} }, xdpTx, answered},
+		{"routed elsewhere", true, func(p *packet) { p.Extensions, p.Dst = []extension{routed}, elsewhere6 }, xdpDrop, "drop-extensions"},
+		{"source route elsewhere", false, func(p *packet) { p.Options, p.Dst = make([]byte, 8), elsewhere4 }, xdpDrop, "drop-extensions"},
+		{"a chain that ends in a later fragment", true, func(p *packet) { p.Extensions, p.TotalLen = []extension{options}, 8 }, xdpDrop, "drop-extensions"},
+		{"PPPoE", false, func(p *packet) { p.Link = []byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 97, 0, 0x21} }, xdpDrop, "drop-encapsulated"},
+		{"PPPoE", true, func(p *packet) { p.Link = []byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 117, 0x57} }, xdpDrop, "drop-encapsulated"},
+		{"PPPoE of something else", false, func(p *packet) { p.Link = []byte{0x88, 0x64, 0x11, 0, 0, 1, 0, 97, 0xc0, 0x21} }, xdpPass, untouched},
+		{"MPLS", false, func(p *packet) { p.Link = []byte{0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64} }, xdpDrop, "drop-encapsulated"},
+		{"MPLS to another port", true, func(p *packet) {
+			p.Link, p.Dst = []byte{0x88, 0x47, 0, 1, 1, 64}, netip.AddrPortFrom(p.Dst.Addr(), 53)
+		}, xdpPass, untouched},
+		{"nine labels", false, func(p *packet) { p.Link = append([]byte{0x88, 0x47}, bytes.Repeat([]byte{0, 1, 0, 64}, 9)...) }, xdpDrop, "drop-unseen"},
+		{"IPv4 in IPv4", false, func(p *packet) { p.Link = append([]byte{8, 0}, outer4(4)...) }, xdpDrop, "drop-encapsulated"},
+		{"IPv6 in IPv4", true, func(p *packet) { p.Link = append([]byte{8, 0}, outer4(41)...) }, xdpDrop, "drop-encapsulated"},
 		{"no IP", false, func(p *packet) { p.EtherType = 0x0806 }, xdpPass, untouched},
 		{"version and type differ", false, func(p *packet) { p.EtherType = 0x86dd }, xdpPass, untouched},
 		{"version and type differ", true, func(p *packet) { p.EtherType = 0x0800 }, xdpPass, untouched},
 		{"IP longer than the frame", false, func(p *packet) { p.TotalLen = 500 }, xdpPass, untouched},
 		{"IP longer than the frame", true, func(p *packet) { p.TotalLen = 500 }, xdpPass, untouched},
-		{"IP shorter than UDP", false, func(p *packet) { p.TotalLen = 20 + 7 }, xdpPass, untouched},
+		{"IP shorter than UDP", false, func(p *packet) { p.TotalLen = 20 + 7 }, xdpDrop, "drop-extensions"},
 		{"UDP longer than IP", false, func(p *packet) { p.UDPLen = 8 + 68 }, xdpDrop, "drop-bad-ip"},
 		{"UDP longer than IP", true, func(p *packet) { p.UDPLen = 8 + 68 }, xdpDrop, "drop-bad-ip"},
 		{"UDP shorter than its header", false, func(p *packet) { p.UDPLen = 7 }, xdpDrop, "drop-bad-ip"},
@@ -156,8 +190,17 @@ func TestMappedAddresses(t *testing.T) {
 		step{to, xdpDrop, "drop-bad-ip"})
 }
 
+// noEarlyFragments uses up what later fragments may come before their first.
+func noEarlyFragments(t *testing.T, g *Programs) {
+	t.Helper()
+	if err := g.maps.FragmentBucket.Put(uint32(0), ^uint64(0)>>2); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestIPFragments(t *testing.T) {
 	g := guarding(t, inline())
+	noEarlyFragments(t, g)
 	ring := testRing.Current()
 	frag4 := func(payload []byte, frag uint16, id uint32) *packet {
 		return with(newPacket(payload), func(p *packet) { p.Frag, p.ID = frag, id })
@@ -200,5 +243,6 @@ func TestIPFragments(t *testing.T) {
 	one := guarding(t, Service{ServiceKey: ServiceKey{server4.Addr(), 4433}, Answer: AnswerXDP})
 	p := rest(1)
 	p.Dst = netip.MustParseAddrPort("198.18.0.2:1")
+	noEarlyFragments(t, one)
 	check(t, one, "to an address without a service", step{p, xdpPass, untouched}, step{rest(1), xdpDrop, "drop-fragment"})
 }

@@ -4,6 +4,8 @@
 
 #include "consts.h"
 
+volatile const __u32 link_header = 1; // 0: frames of the interface begin with IP
+
 // Addresses are 16 bytes in network order, IPv4 as v4-mapped (::ffff:a.b.c.d). Ports in maps are numbers in the
 // machine's order unless a comment says otherwise.
 
@@ -51,6 +53,12 @@ struct flow {
 	__u32 pad;
 };
 
+// A datagram whose first IP fragment passed.
+struct trail {
+	__u64 since; // CLOCK_MONOTONIC, ns
+	__u64 left;  // bytes of later fragments that still pass
+};
+
 struct trail_key {
 	__u32 saddr[4];
 	__u32 daddr[4];
@@ -94,6 +102,12 @@ struct keyring {
 	struct key previous;
 };
 
+// sender_table has the source addresses of frames, each in the element that its hash says: 64 are more routers than a link has.
+#define SENDER_BITS 6
+struct sender_table {
+	__u64 mac[1 << SENDER_BITS]; // in the first six bytes; 0: none
+};
+
 // What the daemon tells all services, one element, mapped into its memory.
 struct control {
 	__u64 heartbeat;       // CLOCK_MONOTONIC, ns, of the daemon's last sign of life
@@ -101,6 +115,7 @@ struct control {
 	__u64 secret_until;    // CLOCK_MONOTONIC, ns: no answer from the kernel after it; 0: no end
 	__u64 grace_until;     // CLOCK_MONOTONIC, ns: until then the previous secret finds harvested cookies; 0: no end
 	__u64 idle;            // ns after which a silent flow is unknown again; 0: never
+	__u64 handshake;       // the same of a half-open one
 	__u32 slot;            // keyring in force
 	__u32 has_secret;
 	__u32 pass_when_lost;
@@ -120,7 +135,8 @@ struct credit {
 
 struct service_state {
 	__u64 service_bucket;
-	__u64 unverified_bucket;
+	__u64 junk_bucket;      // unverified packets that are no protected records
+	__u64 protected_bucket; // those that are
 };
 
 struct counters {
@@ -146,10 +162,14 @@ struct packet {
 	__u8 cookie_len;
 	__u8 first; // byte of the datagram
 	__u8 v6;
-	__u8 mapped;   // IPv6 with an address that maps an IPv4 one
+	__u8 bad;      // IPv6 with an address that maps an IPv4 one, IPv4 with a wrong checksum, a jumbogram
 	__u8 group;    // from or to a multicast or broadcast MAC address
 	__u8 fragment; // a first fragment: its payload ends early
 	__u8 made;     // the work area holds the cookie under the current key
+	__u8 routed;       // its route may lead to another address than daddr
+	__u8 encapsulated; // in something that an interface of its own takes off
+	__u8 fragment_header; // it has an IPv6 fragment header
+	__u8 inner;           // IP version of what PARSED_INNER has found
 };
 
 // What a packet is worked on with, one of a CPU: the stack has 512 bytes for all functions, and what is not on it the

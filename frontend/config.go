@@ -41,7 +41,8 @@ func (s *Service) Inline() bool { return len(s.Backends) == 0 }
 // Settings are those that each service may have of its own. Zero values mean the defaults.
 type Settings struct {
 	Handoff     handoff.Mode
-	HarvestPool int // cookies to harvest of each back end; 0: handoff.DefaultPool
+	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
+	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
 
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
@@ -59,14 +60,15 @@ type Settings struct {
 
 // XDP says what runs in the kernel before the workers. With an empty Interface nothing does.
 type XDP struct {
-	Interface    string
-	Mode         bpf.AttachMode
-	Chain        string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
-	AnswerRate   bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
-	PassWhenLost bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
-	KeepAttached bool     // a guard that is told to stop leaves its programs in force
-	Pin          string   // directory on a bpffs below which programs and maps outlive the process; "": they do not
-	Owner        int      // user that the process will become; 0: none
+	Interface      string
+	Mode           bpf.AttachMode
+	Chain          string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
+	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
+	PassWhenLost   bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
+	KeepAttached   bool     // a guard that is told to stop leaves its programs in force
+	KeepNeighbours bool     // hold the neighbour entries of routers whose frames arrive
+	Pin            string   // directory on a bpffs below which programs and maps outlive the process; "": they do not
+	Owner          int      // user that the process will become; 0: none
 }
 
 // Config of a Server. Zero values mean the defaults of `dtlsguard run --help`.
@@ -206,12 +208,12 @@ func (c *Config) complete() error {
 }
 
 func (s *Settings) complete() {
-	defaulted(&s.HarvestPool, handoff.DefaultPool)
+	defaulted(&s.HarvestRate, handoff.DefaultHarvestRate)
 	defaulted(&s.RotateEvery, DefaultRotateEvery)
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
 	}
-	if s.Answer == bpf.AnswerNobody {
+	if s.Answer == bpf.AnswerDrop {
 		s.Answer = bpf.AnswerAuto
 	}
 }

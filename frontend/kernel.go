@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // Times between a daemon and its programs.
@@ -36,9 +36,12 @@ type kernel struct {
 	secrets *secrets // those that the programs have
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
+	flows   kernelFlows
 	mode    bpf.AttachMode
 	lost    bool // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
+
+	neighbours *neighbours // nil: not held
 
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
@@ -59,11 +62,11 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
-		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
+		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 	})
@@ -77,8 +80,8 @@ func openKernel(c *Config) (*kernel, error) {
 // slotsOf is how many slots for harvested cookies the services may need.
 func slotsOf(c *Config) (n int) {
 	for i := range c.Services {
-		if len(c.Services[i].Backends) == 1 {
-			n += handoff.Ports(c.Services[i].Settings.HarvestPool)
+		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
+			n += handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
 		}
 	}
 	return n
@@ -110,19 +113,21 @@ func (v *service) key() bpf.ServiceKey {
 
 // table makes the memory of a pool, where the programs read it.
 func (k *kernel) table(v *service, e *end, size int) handoff.Table {
-	var err error
-	if e.slots, err = k.guard.NewSlots(size); err != nil {
+	slots, err := k.guard.NewSlots(size)
+	if err != nil {
 		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
 		return handoff.NewTable(size)
 	}
-	return handoff.Table{Slots: handoff.SlotsOf(e.slots.Memory), Clock: e.slots.Clock}
+	e.slots.Store(&slots)
+	return handoff.Table{Entries: handoff.EntriesOf(slots.Memory), Clock: slots.Clock}
 }
 
 // told is what the programs know of a service.
 type told struct {
 	serving *serving
 	division
-	mode handoff.Mode
+	mode    handoff.Mode
+	entries int // of the pool of harvested cookies, that handshakes are mapped to
 }
 
 // tells is what the programs must know of v now.
@@ -130,6 +135,9 @@ func (k *kernel) tells(v *service) (told, error) {
 	t := told{serving: v.now.Load()}
 	if modes := t.serving.modes(); len(modes) > 0 {
 		t.mode = modes[0]
+	}
+	if len(t.serving.ends) == 1 {
+		t.entries = t.serving.ends[0].Entries()
 	}
 	var err error
 	if t.division, err = divide(v.situation(k.mode)); err != nil {
@@ -146,7 +154,10 @@ func (k *kernel) protect(v *service, t told) error {
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 	}
 	if len(t.serving.ends) == 1 {
-		s.Slots = t.serving.ends[0].slots
+		s.Slots = t.serving.ends[0].entries(t.entries)
+	}
+	if !v.inline { // a worker has no other way to the server than a flow
+		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
 	}
 	if v.inline { // the proxy's own limits come after the cookie
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
@@ -213,6 +224,9 @@ func (k *kernel) attach(services []*service) error {
 		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
 			"hint", "dtlsguard check --interface "+k.config.Interface)
 	}
+	if k.config.KeepNeighbours {
+		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
+	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil
 }
@@ -258,21 +272,6 @@ func workerCPUs(services []*service) (cpus []int) {
 		}
 	}
 	return cpus
-}
-
-// admit lets a client's packets through that proved its address to a worker, by a cookie that the programs
-// cannot read.
-func (k *kernel) admit(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.AddFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("verified client could not be made known to XDP", "error", err)
-	}
-}
-
-// forget takes that back.
-func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.DeleteFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("flow could not be taken back from XDP", "error", err)
-	}
 }
 
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with

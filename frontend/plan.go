@@ -38,10 +38,10 @@ func divide(s situation) (division, error) {
 		if s.workers { // which count what they drop
 			return division{format: bpf.FormatWorkers, answer: bpf.AnswerWorkers, hellos: s.inline}, nil
 		}
-		return division{format: bpf.FormatV1, answer: bpf.AnswerNobody}, nil
+		return division{format: bpf.FormatV1, answer: bpf.AnswerDrop}, nil
 	}
 	d := division{format: s.format(), answer: s.asked}
-	d.hellos = slices.Contains(s.modes, handoff.DoubleHVR) || d.format == bpf.FormatWorkers && s.inline
+	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
 		return d, hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", s.modes[0])
@@ -67,21 +67,23 @@ func (s *situation) format() bpf.Format {
 	one := s.modes[0]
 	if len(s.modes) > 1 {
 		for _, m := range s.modes {
-			if m != handoff.Trust && m != handoff.Replay {
+			if m.TwoRound() || m.Cookies(s.inline, s.mapped) != handoff.CookiesOwn {
 				return bpf.FormatWorkers
 			}
 		}
 		return own
 	}
-	switch {
-	case one == handoff.NativeHMAC && s.inline:
-		return bpf.FormatV1
-	case one == handoff.Trust, one == handoff.Replay, one == handoff.DoubleHVR:
+	switch one.Cookies(s.inline, s.mapped) {
+	case handoff.CookiesOwn:
 		return own
-	case one == handoff.NativeQt && s.inline && !s.mapped:
+	case handoff.CookiesV1:
+		return bpf.FormatV1
+	case handoff.CookiesQt:
 		return bpf.FormatQt
-	case one == handoff.Harvest && s.slots && s.cookieLength <= cookie.Size:
-		return bpf.FormatHarvest
+	case handoff.CookiesHarvested:
+		if s.slots && s.cookieLength <= cookie.Size {
+			return bpf.FormatHarvest
+		}
 	}
 	return bpf.FormatWorkers
 }

@@ -109,7 +109,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 		t.mapped = s.fit.Mapped
 	}
 	if len(s.ends) == 1 {
-		t.slots, t.cookieLength = s.ends[0].slots.Memory != nil, s.ends[0].CookieLength()
+		t.slots, t.cookieLength = s.ends[0].slots.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
 	}
 	return t
 }
@@ -132,7 +132,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 // handoffConfig is what the hand-off to a server of the service is made of.
 func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
-		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, MAC: v.config.MAC, Cookies: v.config.Cookies,
+		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
 		Gate: v.gate, Now: v.clock, Log: v.log,
 	}
 	if s.settings.SecretFile != "" {

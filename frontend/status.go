@@ -140,7 +140,7 @@ func (s *Server) Gauges() metrics.Gauges {
 
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
-		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "resolve-every": c.ResolveEvery.String(),
+		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "resolve-every": c.ResolveEvery.String(),
 		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
@@ -151,7 +151,7 @@ func (c *Config) flags() map[string]any {
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
-		"keep-attached": c.XDP.KeepAttached, "monitor": c.Monitor, "pin": c.XDP.Pin,
+		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,
 	}
 	maps.Copy(m, c.Shown)
 	return m

@@ -39,12 +39,20 @@ type end struct {
 	weight    float64
 	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
 	upstreams *relay.Upstreams
-	slots     bpf.Slots // of its pool, where the programs can read them
+	slots     atomic.Pointer[bpf.Slots] // memory of its pool, where the programs can read it; nil: they cannot
 
 	users  atomic.Int64 // the service, and each worker that may have flows there
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the watch has ended
 	closed chan struct{} // ... and the sockets are given back
+}
+
+// entries are the first n of its pool, for the programs.
+func (e *end) entries(n int) bpf.Slots {
+	if s := e.slots.Load(); s != nil {
+		return s.First(n)
+	}
+	return bpf.Slots{}
 }
 
 // hold keeps e open, unless it is closed already.

@@ -41,6 +41,9 @@ type worker struct {
 
 	back    *udpbatch.Batch // from the server
 	returns *udpbatch.Queue
+	// confirms are those of returns whose client was heard since the last one: they confirm its next hop, too. Answers to
+	// ClientHellos never do: where those come from is anybody's word.
+	confirms *udpbatch.Queue
 
 	kernel *kernel     // nil: no XDP in front
 	credit *bpf.Credit // what XDP may still send here
@@ -62,6 +65,10 @@ const burst = 4
 // sweepEvery is how often idle flows are looked for.
 const sweepEvery = time.Second
 
+// confirmEvery is how often what goes to a client that was heard confirms its next hop: an entry in use is probed a second
+// after it went stale, at the earliest (delay_first_probe_time, arp(7)).
+const confirmEvery = time.Second / 2
+
 // newWorker makes a worker on conn, which is its own from now on, and closed if this fails.
 func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
@@ -70,7 +77,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		what: make([]hello.Reason, size), by: make([]*hand, size),
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
-		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size),
+		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
 	var err error
@@ -222,10 +229,13 @@ func (w *worker) fromServer(f *relay.Flow) {
 	first := w.back.Len()
 	n, err := f.Port.Recv(w.back)
 	server := w.hands[f.Server]
-	server.heard = server.heard || n > 0
+	if n > 0 {
+		server.heard = true
+		f.Port.Confirm()
+	}
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
-		server.end.Suspect(handoff.Unanswered)
+		server.end.Suspect(handoff.Gone)
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
@@ -280,18 +290,32 @@ func (w *worker) queueReturn(slot int, f *relay.Flow) {
 	route := w.back.Route(slot)
 	*route = f.Route
 	w.counts.Count(metrics.Returned)
-	w.returns.Add(w.back.Datagram(slot), route)
+	q := w.returns
+	if f.Heard && w.now-f.Confirmed >= int64(confirmEvery) {
+		f.Heard, f.Confirmed = false, w.now
+		q = w.confirms
+	}
+	q.Add(w.back.Datagram(slot), route)
 }
 
 // flushReturns sends what the server said to the clients.
 func (w *worker) flushReturns() {
-	if n := w.returns.Len(); n > 0 {
-		w.conn.SendWhole(false) // records of the server's own size
-		sent, _ := w.conn.Send(w.returns)
-		w.counts.Add(metrics.ReturnSent, sent)
-		w.counts.Add(metrics.ReturnFailed, n-sent)
+	if w.confirms.Len() > 0 { // first: of one flow's, it is the first
+		w.conn.Confirm()
+		w.sendReturns(w.confirms)
+	}
+	if w.returns.Len() > 0 {
+		w.sendReturns(w.returns)
 	}
 	w.back.Reset()
+}
+
+func (w *worker) sendReturns(q *udpbatch.Queue) {
+	w.conn.SendWhole(false) // records of the server's own size
+	n := q.Len()
+	sent, _ := w.conn.Send(q)
+	w.counts.Add(metrics.ReturnSent, sent)
+	w.counts.Add(metrics.ReturnFailed, n-sent)
 }
 
 // drain throws away what a port that is about to get a flow has received before.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/dtlsguard/dtlsguard/bench/compare/cookies"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
@@ -17,6 +18,7 @@ const usage = `dtlsbench measures the guard beside what it is compared with. It 
     dtlsbench [run] [flags]                 measure; dtlsbench run -help
     dtlsbench report [flags] RESULTS.json   a page with drawings beside the file, and the tables as text
     dtlsbench compare A.json B.json         what became of each figure of A in B
+    dtlsbench cookies [-svg FILE]           table and drawing of the cookie benchmarks on stdin (make bench-cookies)
 `
 
 func main() {
@@ -42,12 +44,19 @@ func command(args []string, out io.Writer) error {
 		return writeReport(args[1:], out)
 	case "compare":
 		return compare(args[1:], out)
+	case "cookies":
+		flags := flag.NewFlagSet("cookies", flag.ContinueOnError)
+		svg := flags.String("svg", "", "`file` to draw to")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return cookies.Report(os.Stdin, out, *svg)
 	case "help", "-help", "--help", "-h":
 		_, err := io.WriteString(out, usage)
 		return err
 	}
 	if args[0] == "" || args[0][0] != '-' {
-		return fmt.Errorf("no command %q: run, report or compare (dtlsbench help)", args[0])
+		return fmt.Errorf("no command %q: run, report, compare or cookies (dtlsbench help)", args[0])
 	}
 	return run(args, out)
 }

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-func TestBadInputSaysHowToMendIt(t *testing.T) {
+func TestBadInputSaysHowToFixIt(t *testing.T) {
 	for args, want := range map[string]string{
-		"mesure":                    "run, report or compare",
+		"mesure":                    "run, report, compare or cookies",
 		"run -scenario swpa":        "-scenario list",
 		"run -rounds 0":             "at least 1 round",
 		"run extra":                 "no flags",
@@ -27,7 +27,7 @@ func TestBadInputSaysHowToMendIt(t *testing.T) {
 }
 
 func TestReportOfAStoredRun(t *testing.T) {
-	text, err := os.ReadFile("../../bench/results/2026-11-25-xeon-2cpu.json")
+	text, err := os.ReadFile("../../bench/results/2026-11-26-intel-xeon-2cpu.json")
 	if err != nil {
 		t.Fatal(err)
 	}

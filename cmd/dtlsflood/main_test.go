@@ -165,7 +165,7 @@ func TestPcapNeedsNothing(t *testing.T) {
 func TestNonDropRate(t *testing.T) {
 	port := answerer(t, verify)
 	code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "-Q", "200", "--duration", "300ms", "--ndr", "0.5")
-	if code != exitRun || !strings.Contains(stderr, "the generator, not the service") || !strings.Contains(stdout, "trial: 200 asked for") {
+	if code != exitRun || !strings.Contains(stderr, "the generator, not the service") || !strings.Contains(stdout, "step: 200 asked for") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	n := 0

@@ -26,11 +26,11 @@ type finding struct {
 
 // report is what check has found.
 type report struct {
-	OK       bool            `json:"ok"` // nothing fails
-	Findings []finding       `json:"findings"`
-	Backend  *handoff.Traits `json:"backend,omitempty"`
-	Handoff  string          `json:"handoff,omitempty"` // that fits the back end
-	Why      string          `json:"why,omitempty"`
+	OK       bool             `json:"ok"` // nothing fails
+	Findings []finding        `json:"findings"`
+	Backend  *handoff.Profile `json:"backend,omitempty"`
+	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
+	Why      string           `json:"why,omitempty"`
 }
 
 func newCheck() *cobra.Command {
@@ -129,7 +129,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 }
 
 // backend adds what a server's prober has found out.
-func (r *report) backend(addr string, t handoff.Traits, kind handoff.Mode, why string, err error) {
+func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit
 	switch {

@@ -35,10 +35,19 @@ func (f *runFlags) drop(server *frontend.Server, doors doors) error {
 // directories are those of files that are read again, or made and removed, while the guard serves: a file that is
 // replaced is another one under the same name, so its directory counts.
 func (f *runFlags) directories() (read, write []string) {
-	if f.config.SecretFile != "" {
-		read = append(read, filepath.Dir(f.config.SecretFile))
-		if real, err := filepath.EvalSymlinks(f.config.SecretFile); err == nil {
-			read = append(read, filepath.Dir(real))
+	files := []string{f.config.SecretFile, f.config.AllowFile, f.config.DenyFile}
+	for _, s := range f.config.Services {
+		if s.Settings != nil {
+			files = append(files, s.Settings.SecretFile)
+		}
+	}
+	for _, file := range files {
+		if file == "" {
+			continue
+		}
+		read = append(read, filepath.Dir(file))
+		if target, err := filepath.EvalSymlinks(file); err == nil {
+			read = append(read, filepath.Dir(target))
 		}
 	}
 	if f.control != "off" {

@@ -19,6 +19,7 @@ var (
 	losses   = map[string]bool{"drop": false, "pass": true}
 	classes  = map[string]bpf.Class{
 		"stun": bpf.ClassSTUN, "zrtp": bpf.ClassZRTP, "turn": bpf.ClassTURN, "quic": bpf.ClassQUIC, "rtp": bpf.ClassRTP,
+		"capwap": bpf.ClassCAPWAP, "anyconnect": bpf.ClassAnyConnect,
 	}
 )
 
@@ -32,7 +33,7 @@ func word[V any](flag, value string, words map[string]V) (V, error) {
 }
 
 // xdpFlags do nothing without XDP. Who gives one believes that something is enforced, or that nothing is.
-var xdpFlags = []string{"xdp-mode", "xdp-chain", "answer", "unverified", "unverified-rate", "pass", "answer-rate", "on-daemon-loss", "keep-attached", "pin", "monitor"}
+var xdpFlags = []string{"xdp-mode", "xdp-chain", "answer", "unverified", "unverified-rate", "pass", "answer-rate", "on-daemon-loss", "keep-attached", "keep-neighbours", "pin", "monitor"}
 
 // refuseWithoutXDP refuses a flag that would do nothing.
 func refuseWithoutXDP(flags *pflag.FlagSet) error {

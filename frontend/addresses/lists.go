@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 // MaxRules is how many prefixes all lists may have together; the programs' table has room for as many.
@@ -85,15 +84,12 @@ func (l *Lists) Failures() uint64 { return l.failed.Load() }
 
 // read reads f, which must be a regular file: to read another may not end.
 func (f *file) read() error {
-	r, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	r, err := regular.Open(f.path)
 	if err != nil {
 		return fmt.Errorf("read the %s file: %w", f.verdict, err)
 	}
 	defer r.Close()
 	info, err := r.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is not a regular file")
-	}
 	if err != nil {
 		return fmt.Errorf("read the %s file %s: %w", f.verdict, f.path, err)
 	}

@@ -27,6 +27,7 @@ const (
 	dtlsFirst            = 20 // RFC 7983: first bytes 20..63 are DTLS
 	dtlsLast             = 63
 	unifiedFirst         = 32 // RFC 9147 section 4: 001xxxxx
+	versionMajor         = 0xfe
 	versionDTLS10        = 0xfeff
 	versionDTLS12        = 0xfefd
 )
@@ -52,7 +53,7 @@ func Parse(d []byte, h *ClientHello) Reason {
 		return classify(d)
 	}
 	be := binary.BigEndian
-	if v := be.Uint16(d[1:]); v != versionDTLS10 && v != versionDTLS12 {
+	if d[1] != versionMajor {
 		return BadVersion
 	}
 	if be.Uint16(d[3:]) != 0 {
@@ -85,10 +86,10 @@ func classify(d []byte) Reason {
 	if len(d) < recordHeader {
 		return Truncated
 	}
-	if v := binary.BigEndian.Uint16(d[1:]); v != versionDTLS10 && v != versionDTLS12 {
-		if d[0] >= unifiedFirst { // DTLS 1.3 unified header (RFC 9147 section 4): these bytes are no version
-			return Encrypted
-		}
+	if d[0] >= unifiedFirst { // DTLS 1.3 unified header (RFC 9147 section 4): no version follows
+		return Encrypted
+	}
+	if d[1] != versionMajor {
 		return BadVersion
 	}
 	if d[0] == typeCID || binary.BigEndian.Uint16(d[3:]) != 0 {
@@ -106,7 +107,7 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 		return BadSessionID
 	}
 	version := binary.BigEndian.Uint16(d[bodyAt:])
-	if version != versionDTLS10 && version != versionDTLS12 {
+	if d[bodyAt] != versionMajor {
 		return BadVersion
 	}
 	sid := int(d[sessionIDAt])

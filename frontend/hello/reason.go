@@ -19,7 +19,8 @@ const (
 	NotDTLS
 	// Truncated is shorter than its record and handshake headers, or its record is longer than the datagram.
 	Truncated
-	// BadVersion has a record or client version that is neither DTLS 1.0 nor 1.2 (1.3 says 1.2 here).
+	// BadVersion has a record or client version whose major number is not DTLS's 254. Any minor one is for the server to
+	// answer with its own (RFC 5246 appendix E.1).
 	BadVersion
 	// ZeroFragment has fragment_length 0.
 	ZeroFragment

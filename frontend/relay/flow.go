@@ -35,6 +35,10 @@ type Flow struct {
 	rival      *Flow // the newer flow of the same client
 	older      *Flow // the flow that this one is the rival of
 
+	// Heard: the client spoke since Confirmed, the time when something was last sent to it that confirmed its next hop.
+	Heard     bool
+	Confirmed int64
+
 	// Pending links the slots of a batch that wait to be sent to the server: first and last slot, -1 if none.
 	Pending [2]int32
 }

@@ -22,6 +22,7 @@ type Conn struct {
 	local netip.AddrPort
 	peer  netip.AddrPort
 	whole bool // what is sent is not to be fragmented
+	flags int  // MSG_CONFIRM, if the next Send is to confirm the next hop
 }
 
 // Options of a listening socket.
@@ -175,6 +176,11 @@ func (c *Conn) SendWhole(whole bool) {
 	c.whole = whole
 }
 
+// Confirm lets the next Send tell the kernel that what was sent before has arrived: the entries of the neighbours that it
+// goes by are fresh then, and need no probe (MSG_CONFIRM, sendto(2)). While a flood fills the receive ring, answers to
+// probes are lost, and the neighbour with them.
+func (c *Conn) Confirm() { c.flags = unix.MSG_CONFIRM }
+
 // FD is the file descriptor, for a Poller.
 func (c *Conn) FD() int { return c.fd }
 
@@ -215,10 +221,10 @@ func (c *Conn) Recv(b *Batch) (int, error) {
 // Send sends all of q and empties it, waiting for nothing. A datagram that cannot be sent is skipped; where
 // the socket's buffer is full, all the rest is. It returns how many were sent and the last error.
 func (c *Conn) Send(q *Queue) (sent int, err error) {
-	rest := q.hdrs[:q.n]
-	q.n = 0
+	rest, flags := q.hdrs[:q.n], uintptr(c.flags|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	q.n, c.flags = 0, 0
 	for len(rest) > 0 {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), flags, 0, 0)
 		switch errno {
 		case 0: // a partial send: the next call tells what is wrong with the next datagram
 			sent += int(n)

@@ -133,7 +133,7 @@ func TestLongCookies(t *testing.T) {
 	g.stop()
 	p.free()
 	g = p.run(proxy()[:4]...)
-	if h := g.status().Services[0].Backends[0]; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
+	if h := g.status().Services[0].Backends[0]; h.Handoff != "harvest" || h.Profile.CookieLength != 40 {
 		t.Fatalf("back end: %+v", h)
 	}
 	newFlooder(t, p).send(1000)

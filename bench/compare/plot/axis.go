@@ -1,26 +1,21 @@
 package plot
 
 import (
+	"bytes"
 	"fmt"
+	"image/color"
+	"io"
 	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	gonum "gonum.org/v1/plot"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 )
-
-// Axis goes from From to To; what is beyond is drawn at its end.
-type Axis struct {
-	Label    string
-	From, To float64
-	Log      bool
-	Ticks    []float64
-}
-
-// at is where v is between the ends, 0 to 1.
-func (a *Axis) at(v float64) float64 {
-	v = min(max(v, a.From), a.To)
-	if a.Log {
-		return math.Log(v/a.From) / math.Log(a.To/a.From)
-	}
-	return (v - a.From) / (a.To - a.From)
-}
 
 // Ticks are round numbers from 0 to at least most, some five of them.
 func Ticks(most float64) []float64 {
@@ -62,10 +57,98 @@ func Decades(from, to float64) []float64 {
 	}
 }
 
-// number is v with no more digits than it takes.
-func number(v float64) string {
-	if v >= 1e6 {
-		return fmt.Sprintf("%gM", v/1e6)
+// Number is v in three digits, with k and M for thousands and millions: 12, 355 k, 1.33 M.
+func Number(v float64) string {
+	unit := ""
+	switch {
+	case math.Abs(v) >= 999_500:
+		v, unit = v/1e6, " M"
+	case math.Abs(v) >= 10_000:
+		v, unit = v/1e3, " k"
 	}
-	return fmt.Sprintf("%.4g", v)
+	digits := 0
+	if v != 0 {
+		digits = max(0, 2-int(math.Floor(math.Log10(math.Abs(v)))))
+	}
+	s := strconv.FormatFloat(v, 'f', digits, 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return s + unit
+}
+
+var black = color.RGBA{A: 255}
+
+// palette has colours that stay apart for readers who do not see red and green (Okabe and Ito).
+var palette = []color.RGBA{
+	{0x00, 0x72, 0xb2, 255}, {0xe6, 0x9f, 0x00, 255}, {0x00, 0x9e, 0x73, 255}, {0xcc, 0x79, 0xa7, 255},
+	{0x56, 0xb4, 0xe9, 255}, {0xd5, 0x5e, 0x00, 255}, {0x99, 0x99, 0x99, 255}, {0xc0, 0xb0, 0x20, 255},
+}
+
+// known gives subjects the same colour on all drawings.
+var known = map[string]int{
+	"dtlsguard xdp": 0, "dtlsguard xdp, inline": 0, "dtlsguard inline": 0, "xdp, native": 0,
+	"dtlsguard proxy": 4, "workers alone": 4, "dtlsguard proxy behind XDP": 2, "workers behind XDP": 2, "no guard": 6,
+	"C recvmmsg/sendmmsg echo": 1, "OpenSSL DTLSv1_listen": 5, "nginx UDP stream proxy": 3, "xdp, generic": 7,
+}
+
+// colouring is which colours a drawing gives to names.
+type colouring map[string]int
+
+// colour gives names their colours: those that are not known get free ones, in their order.
+func colour(names ...string) colouring {
+	c := colouring{}
+	for _, n := range names {
+		if i, ok := known[n]; ok {
+			c[n] = i
+		}
+	}
+	for _, n := range names {
+		if _, ok := c[n]; ok {
+			continue
+		}
+		i := 0
+		for i < len(palette)-1 && c.uses(i) {
+			i++
+		}
+		c[n] = i
+	}
+	return c
+}
+
+func (c colouring) of(name string) color.Color { return palette[c[name]] }
+
+// newPlot is an empty drawing with a title.
+func newPlot(title string) *gonum.Plot {
+	p := gonum.New()
+	p.Title.Text, p.Title.Padding = title, vg.Points(8)
+	for _, t := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
+		t.Font.Variant = "Sans"
+	}
+	return p
+}
+
+func (c colouring) uses(i int) bool {
+	for _, used := range c {
+		if used == i {
+			return true
+		}
+	}
+	return false
+}
+
+// write draws an SVG of that height that can stand in a page: without the prolog of a document.
+func write(out io.Writer, height vg.Length, paint func(draw.Canvas)) error {
+	canvas := vgsvg.New(width, height)
+	paint(draw.Crop(draw.New(canvas), 4, -16, 4, -6)) // tick labels reach beyond their axes
+	var b bytes.Buffer
+	if _, err := canvas.WriteTo(&b); err != nil {
+		return fmt.Errorf("draw: %w", err)
+	}
+	text := b.Bytes()
+	if at := bytes.Index(text, []byte("<svg")); at > 0 {
+		text = slices.Delete(text, 0, at)
+	}
+	_, err := out.Write(text)
+	return err
 }

@@ -2,8 +2,12 @@ package plot
 
 import (
 	"fmt"
-	"html"
 	"io"
+	"slices"
+
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // Bar is a value with its spread.
@@ -14,39 +18,59 @@ type Bar struct {
 
 // Bars are horizontal bars from 0, one below the other.
 type Bars struct {
-	Title, Unit string
+	Title, Unit string // the message of the picture; what the axis counts
 	Bars        []Bar
 }
 
 const (
-	barLeft   = 230 // room for names
-	barRight  = 90  // for values
-	barHeight = 26
+	barStep  = 20 // height of a bar and its gap
+	barFrame = 70 // title and axis
 )
 
 // SVG draws b.
-func (b *Bars) SVG(out io.Writer) {
+func (b *Bars) SVG(out io.Writer) error {
+	p := newPlot(b.Title)
 	most := 0.0
-	for _, bar := range b.Bars {
+	var names []string
+	var values plotter.XYs
+	for _, bar := range slices.Backward(b.Bars) {
+		names = append(names, bar.Name)
+	}
+	colours := colour(names...)
+	for i, bar := range slices.Backward(b.Bars) { // the first is on top
+		at := float64(len(b.Bars) - 1 - i)
 		most = max(most, bar.High, bar.Value)
+		one, err := plotter.NewBarChart(plotter.Values{bar.Value}, vg.Points(barStep*0.6))
+		if err != nil {
+			return fmt.Errorf("draw %s: %w", bar.Name, err)
+		}
+		one.Horizontal, one.XMin, one.Color, one.LineStyle.Width = true, at, colours.of(bar.Name), 0
+		p.Add(one)
+		spread, err := plotter.NewLine(plotter.XYs{{X: bar.Low, Y: at}, {X: bar.High, Y: at}})
+		if err != nil {
+			return fmt.Errorf("draw %s: %w", bar.Name, err)
+		}
+		p.Add(spread)
+		values = append(values, plotter.XY{X: max(bar.High, bar.Value), Y: at})
 	}
-	axis := Axis{Ticks: Ticks(most)}
-	axis.To = axis.Ticks[len(axis.Ticks)-1]
-	x := func(v float64) float64 { return barLeft + axis.at(v)*(width-barLeft-barRight) }
-	foot := top + barHeight*len(b.Bars)
-	begin(out, foot+bottom, b.Title)
-	for _, v := range axis.Ticks {
-		fmt.Fprintf(out, `<path d="M%.1f %dV%d" stroke="#ddd"/><text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n",
-			x(v), top, foot, x(v), foot+16, number(v))
+	x := Axis{Label: b.Unit, Ticks: Ticks(most)}
+	x.To = x.Ticks[len(x.Ticks)-1] * 1.12 // room for the values
+	x.apply(&p.X)
+	p.Y.Min, p.Y.Max = -0.6, float64(len(b.Bars))-0.4
+	if len(names) > 0 {
+		p.NominalY(names...)
+		var texts []string
+		for i := range slices.Backward(b.Bars) {
+			texts = append(texts, " "+Number(b.Bars[i].Value))
+		}
+		labels, err := plotter.NewLabels(plotter.XYLabels{XYs: values, Labels: texts})
+		if err != nil {
+			return fmt.Errorf("draw values: %w", err)
+		}
+		for i := range labels.TextStyle {
+			labels.TextStyle[i].YAlign, labels.TextStyle[i].Font.Variant = draw.YCenter, "Sans"
+		}
+		p.Add(labels)
 	}
-	fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (barLeft+width-barRight)/2, foot+34, html.EscapeString(b.Unit))
-	for i, bar := range b.Bars {
-		y := top + barHeight*i
-		middle := y + barHeight/2
-		fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="end">%s</text>`, barLeft-8, middle+4, html.EscapeString(bar.Name))
-		fmt.Fprintf(out, `<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`, barLeft, y+4, x(bar.Value)-barLeft, barHeight-8, colours[2])
-		fmt.Fprintf(out, `<path d="M%.1f %dH%.1f" stroke="black"/>`, x(bar.Low), middle, x(bar.High))
-		fmt.Fprintf(out, `<text x="%.1f" y="%d">%.3g</text>`+"\n", max(x(bar.High), x(bar.Value))+6, middle+4, bar.Value)
-	}
-	fmt.Fprintln(out, "</svg>")
+	return write(out, vg.Length(barFrame+barStep*len(b.Bars)), func(d draw.Canvas) { p.Draw(d) })
 }

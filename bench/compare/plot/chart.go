@@ -1,14 +1,40 @@
 package plot
 
 import (
-	"cmp"
 	"fmt"
-	"html"
 	"io"
-	"slices"
+
+	gonum "gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
-// Line is a polyline through its points, with its name at its end.
+// Axis goes from From to To; what is beyond is drawn at its end.
+type Axis struct {
+	Label    string
+	From, To float64
+	Log      bool
+	Ticks    []float64
+}
+
+// clamp is v, or the end that it is beyond.
+func (a *Axis) clamp(v float64) float64 { return min(max(v, a.From), a.To) }
+
+// apply sets an axis of a drawing.
+func (a *Axis) apply(to *gonum.Axis) {
+	to.Label.Text, to.Min, to.Max = a.Label, a.From, a.To
+	if a.Log {
+		to.Scale = gonum.LogScale{}
+	}
+	var ticks gonum.ConstantTicks
+	for _, v := range a.Ticks {
+		ticks = append(ticks, gonum.Tick{Value: v, Label: Number(v)})
+	}
+	to.Tick.Marker = ticks
+}
+
+// Line is a polyline through its points. Its name, in the legend, decides its colour.
 type Line struct {
 	Name   string
 	Points [][2]float64
@@ -18,92 +44,64 @@ type Line struct {
 
 // Chart has lines over two axes.
 type Chart struct {
-	Title string
+	Title string // the message of the picture
 	X, Y  Axis
 	Lines []Line
 }
 
-// The drawing, in pixels.
+// The drawing, in points, and the part of its width that the legend has: beside the lines, so that it hides none.
 const (
-	width, height            = 720, 440
-	left, right, top, bottom = 60, 180, 40, 50
-	labelHeight              = 13
+	width, height = 600, 330
+	legendWidth   = 200
 )
 
-// Colours that stay apart for readers who do not see red and green (Okabe and Ito).
-var colours = []string{"#999999", "#0072b2", "#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#d55e00"}
-
-func (c *Chart) x(v float64) float64 { return left + c.X.at(v)*(width-left-right) }
-func (c *Chart) y(v float64) float64 { return height - bottom - c.Y.at(v)*(height-top-bottom) }
-
 // SVG draws c.
-func (c *Chart) SVG(out io.Writer) {
-	begin(out, height, c.Title)
-	fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="middle">%s</text>`+"\n", (left+width-right)/2, height-12, html.EscapeString(c.X.Label))
-	fmt.Fprintf(out, `<text transform="translate(14 %d) rotate(-90)" text-anchor="middle">%s</text>`+"\n", (top+height-bottom)/2, html.EscapeString(c.Y.Label))
-	for _, v := range c.Y.Ticks {
-		fmt.Fprintf(out, `<path d="M%d %.1fH%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n",
-			left, c.y(v), width-right, left-6, c.y(v)+4, number(v))
-	}
-	for _, v := range c.X.Ticks {
-		fmt.Fprintf(out, `<path d="M%.1f %dV%d" stroke="#eee"/><text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n",
-			c.x(v), top, height-bottom, c.x(v), height-bottom+16, number(v))
-	}
-	var labels []label
+func (c *Chart) SVG(out io.Writer) error {
+	p, legend := newPlot(c.Title), gonum.NewLegend()
+	legend.TextStyle, legend.Padding = p.Legend.TextStyle, vg.Points(3)
+	c.X.apply(&p.X)
+	c.Y.apply(&p.Y)
+	p.Add(plotter.NewGrid())
+	var names []string
 	for i := range c.Lines {
-		if len(c.Lines[i].Points) > 0 {
-			labels = append(labels, c.line(out, &c.Lines[i], colours[i%len(colours)]))
+		names = append(names, c.Lines[i].Name)
+	}
+	colours := colour(names...)
+	for i := range c.Lines {
+		l := &c.Lines[i]
+		if len(l.Points) == 0 {
+			continue
 		}
+		line, err := plotter.NewLine(c.points(l))
+		if err != nil {
+			return fmt.Errorf("draw %s: %w", l.Name, err)
+		}
+		line.Color, line.Width = colours.of(l.Name), vg.Points(1.6)
+		switch {
+		case l.Level:
+			line.Color, line.Dashes = black, []vg.Length{vg.Points(2), vg.Points(3)}
+		case l.Dashed:
+			line.Dashes = []vg.Length{vg.Points(6), vg.Points(4)}
+		}
+		p.Add(line)
+		legend.Add(l.Name, line)
 	}
-	writeLabels(out, labels)
-	fmt.Fprintln(out, "</svg>")
+	legend.Top = true
+	return write(out, height, func(d draw.Canvas) {
+		p.Draw(draw.Crop(d, 0, -legendWidth, 0, 0))
+		legend.Left = true
+		legend.Draw(draw.Crop(d, width-legendWidth+8, 0, 0, -30))
+	})
 }
 
-// line draws one and returns its label.
-func (c *Chart) line(out io.Writer, l *Line, colour string) label {
-	last := l.Points[len(l.Points)-1]
+// points are those of a line within the axes.
+func (c *Chart) points(l *Line) (all plotter.XYs) {
 	if l.Level {
-		fmt.Fprintf(out, `<path d="M%d %.1fH%d" stroke="black" stroke-dasharray="2 3"/>`+"\n", left, c.y(last[1]), width-right)
-		return label{c.y(last[1]), l.Name, "black"}
+		y := c.Y.clamp(l.Points[0][1])
+		return plotter.XYs{{X: c.X.From, Y: y}, {X: c.X.To, Y: y}}
 	}
-	path, dash := "M", ""
 	for _, p := range l.Points {
-		path += fmt.Sprintf("%.1f %.1f ", c.x(p[0]), c.y(p[1]))
+		all = append(all, plotter.XY{X: c.X.clamp(p[0]), Y: c.Y.clamp(p[1])})
 	}
-	if l.Dashed {
-		dash = ` stroke-dasharray="6 4"`
-	}
-	fmt.Fprintf(out, `<path d="%s" fill="none" stroke="%s" stroke-width="2"%s/>`+"\n", path, colour, dash)
-	return label{c.y(last[1]), l.Name, colour}
-}
-
-// begin writes what every drawing begins with.
-func begin(out io.Writer, height int, title string) {
-	fmt.Fprintf(out, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
-<rect width="100%%" height="100%%" fill="white"/>
-<text x="%d" y="20" font-size="14">%s</text>
-`, width, height, left, html.EscapeString(title))
-}
-
-type label struct {
-	y            float64
-	text, colour string
-}
-
-// writeLabels puts each label where its line ends, or as far below as the one above needs; all move up where
-// the lowest would be outside.
-func writeLabels(out io.Writer, labels []label) {
-	slices.SortStableFunc(labels, func(a, b label) int { return cmp.Compare(a.y, b.y) })
-	free := 0.0
-	for i := range labels {
-		labels[i].y = max(labels[i].y, free)
-		free = labels[i].y + labelHeight
-	}
-	limit := float64(height - bottom)
-	for i := len(labels) - 1; i >= 0; i-- {
-		l := &labels[i]
-		l.y = min(l.y, limit)
-		limit = l.y - labelHeight
-		fmt.Fprintf(out, `<text x="%d" y="%.1f" fill="%s">%s</text>`+"\n", width-right+6, l.y+4, l.colour, html.EscapeString(l.text))
-	}
+	return all
 }

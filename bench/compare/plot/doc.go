@@ -1,3 +1,3 @@
-// Package plot draws figures as SVG that needs nothing from elsewhere: [Chart] has lines over two axes, [Bars]
-// has a bar for each name. Everything that is text may hold any characters.
+// Package plot draws figures as SVG with gonum/plot: [Chart] has lines over two axes and a legend beside them, [Bars] has a
+// bar per name. A subject has one colour on all drawings.
 package plot

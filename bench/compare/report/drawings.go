@@ -1,7 +1,10 @@
 package report
 
 import (
+	"errors"
+	"fmt"
 	"html/template"
+	"io"
 	"slices"
 	"strings"
 
@@ -10,44 +13,57 @@ import (
 )
 
 // drawings are those that r has figures for.
-func drawings(r *result.Report) (all []template.HTML) {
-	add := func(draw func(*strings.Builder)) {
+func drawings(r *result.Report) (all []template.HTML, err error) {
+	add := func(d interface{ SVG(io.Writer) error }) {
 		var b strings.Builder
-		draw(&b)
-		all = append(all, template.HTML(b.String())) //nolint:gosec // package plot escapes
+		if e := d.SVG(&b); e != nil {
+			err = errors.Join(err, e)
+			return
+		}
+		all = append(all, template.HTML(b.String())) //nolint:gosec // the SVG is escaped where it is written
 	}
 	for _, o := range r.Outcomes {
 		switch {
 		case slices.Contains([]string{"peers", "paths", "formats"}, o.Name):
 			if b := answers(o); len(b.Bars) > 0 {
-				add(func(s *strings.Builder) { b.SVG(s) })
+				add(b)
 			}
 		case len(o.Handshakes) > 0:
 			for _, c := range handshakes(o) {
-				add(func(s *strings.Builder) { c.SVG(s) })
+				add(c)
 			}
 		}
 		for _, size := range sizes(o) {
 			if c := latency(o, size); len(c.Lines) > 0 {
-				add(func(s *strings.Builder) { c.SVG(s) })
+				add(c)
 			}
 			if b := throughput(o, size); len(b.Bars) > 0 {
-				add(func(s *strings.Builder) { b.SVG(s) })
+				add(b)
 			}
 		}
 	}
-	return all
+	return all, err
 }
 
 // answers draws a contest's rows.
 func answers(o *result.Outcome) *plot.Bars {
-	b := &plot.Bars{Title: o.Name + ": " + o.Title, Unit: "answers a second and core"}
+	b := &plot.Bars{Unit: "answers per second and core"}
 	for i := range o.Rows {
 		if r := &o.Rows[i]; r.Median > 0 {
 			b.Bars = append(b.Bars, plot.Bar{Name: r.Subject, Value: r.Median, Low: r.Low, High: r.High})
 		}
 	}
+	b.Title = message(b, "answers")
 	return b
+}
+
+// message says what bars show: how many times the second the first is.
+func message(b *plot.Bars, what string) string {
+	if len(b.Bars) < 2 {
+		return b.Unit
+	}
+	first, second := b.Bars[0], b.Bars[1]
+	return fmt.Sprintf("%s: %s %s per second, %.2g times %s", first.Name, plot.Number(first.Value), what, first.Value/second.Value, second.Name)
 }
 
 // add adds a point to the line of that name.

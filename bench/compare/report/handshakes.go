@@ -30,7 +30,7 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 	}
 	waits.Y.Ticks = plot.Ticks(slowest)
 	waits.Y.To = waits.Y.Ticks[len(waits.Y.Ticks)-1]
-	x := plot.Axis{Label: "ClientHellos of the flood a second", Ticks: plot.Ticks(most)}
+	x := plot.Axis{Label: "ClientHellos of the flood per second", Ticks: plot.Ticks(most)}
 	x.To = x.Ticks[len(x.Ticks)-1]
 	success.X, waits.X = x, x
 	all := []*plot.Chart{success, waits}

@@ -17,10 +17,14 @@ var page = template.Must(template.New("page").Parse(pageText))
 
 // Write writes the page of r.
 func Write(w io.Writer, r *result.Report) error {
+	all, err := drawings(r)
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
 	if err := page.Execute(w, struct {
 		*result.Report
 		Drawings []template.HTML
-	}{r, drawings(r)}); err != nil {
+	}{r, all}); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

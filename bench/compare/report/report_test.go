@@ -9,7 +9,7 @@ import (
 
 // The page of a stored run has its drawings and tables, and nothing from elsewhere.
 func TestPageOfAStoredRun(t *testing.T) {
-	r, err := result.Load("../../results/2026-11-25-xeon-2cpu.json")
+	r, err := result.Load("../../results/2026-11-26-intel-xeon-2cpu.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestPageOfAStoredRun(t *testing.T) {
 			t.Errorf("no %q", want)
 		}
 	}
-	if n := strings.Count(page.String(), "<svg "); n != 8 { // peers, two of stored handshakes, two of streams, three of handshakes
+	if n := strings.Count(page.String(), "<svg "); n != 16 { // the 11 of the stored run, and 5 of the outcome added here
 		t.Errorf("%d drawings", n)
 	}
 	for _, bad := range []string{"<script", "<link", "<img", " src=", "@import", "<a>"} {

@@ -31,11 +31,12 @@ func latency(o *result.Outcome, size int) *plot.Chart {
 
 // throughput draws round trips a second of CPU time, for one size.
 func throughput(o *result.Outcome, size int) *plot.Bars {
-	b := &plot.Bars{Title: fmt.Sprintf("Round trips of %d bytes on established flows", size), Unit: "round trips a second of CPU time"}
+	b := &plot.Bars{Unit: "round trips per second of CPU time"}
 	for i := range o.Streams {
 		if s := &o.Streams[i]; s.Size == size && s.PerCore.Median > 0 {
 			b.Bars = append(b.Bars, plot.Bar{Name: s.Subject, Value: s.PerCore.Median, Low: s.PerCore.Low, High: s.PerCore.High})
 		}
 	}
+	b.Title = fmt.Sprintf("%d bytes: ", size) + message(b, "round trips")
 	return b
 }

@@ -2,9 +2,9 @@ package result
 
 import "fmt"
 
-// promises is what was aimed at and what became of it.
+// targets is what was aimed at and whether it was reached.
 func (r *Report) promises() Table {
-	t := Table{Title: "What was aimed at", Head: []string{"", "", "figure", "aimed at", "reached"}, Left: 1}
+	t := Table{Title: "Targets", Head: []string{"", "", "figure", "target", "reached"}, Left: 1}
 	for _, o := range r.Outcomes {
 		for _, c := range o.Ratios {
 			if c.Want > 0 {

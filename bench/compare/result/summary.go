@@ -3,6 +3,8 @@ package result
 import (
 	"fmt"
 	"io"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
 )
 
 // summary writes as Markdown what people ask for first.
@@ -41,7 +43,7 @@ func (o *Outcome) markdown(w io.Writer, title, unit, times string) {
 		case row.Median == 0:
 			t.add(row.Subject, row.missing())
 		default:
-			t.add(row.Subject, thousands(row.Median), whole(row.nanoseconds()), ratio(o.Rows[0].Median, row.Median))
+			t.add(row.Subject, plot.Number(row.Median), plot.Number(row.nanoseconds()), ratio(o.Rows[0].Median, row.Median))
 		}
 	}
 	t.markdown(w)
@@ -75,13 +77,4 @@ func (t *Table) markdown(w io.Writer) {
 		}
 	}
 	fmt.Fprintln(w)
-}
-
-// thousands is a whole number with blanks between its thousands.
-func thousands(v float64) string {
-	s := whole(v)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + " " + s[i:]
-	}
-	return s
 }

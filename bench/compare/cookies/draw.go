@@ -1,4 +1,4 @@
-package main
+package cookies
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 )
 
 // draw draws the medians; both axes are logarithmic.
-func (r *results) draw(out io.Writer) {
+func (r *results) draw(out io.Writer) error {
 	c := plot.Chart{
 		Title: fmt.Sprintf("Nanoseconds per cookie by batch size, %s", r.cpu),
 		X:     plot.Axis{Label: "cookies in a batch", From: 1, To: max(2, float64(r.batches[len(r.batches)-1])), Log: true},
@@ -28,5 +28,5 @@ func (r *results) draw(out io.Writer) {
 		c.Lines = append(c.Lines, l)
 	}
 	c.Lines = append(c.Lines, plot.Line{Name: "crypto/hmac", Points: [][2]float64{{1, median(r.std)}}, Level: true})
-	c.SVG(out)
+	return c.SVG(out)
 }

@@ -1,4 +1,4 @@
-package main
+package cookies
 
 import (
 	"os"
@@ -20,7 +20,7 @@ BenchmarkStdHMAC-2                          100   900.0 ns/op   200.0 ns/cookie 
 func TestTableAndDrawing(t *testing.T) {
 	svg := filepath.Join(t.TempDir(), "x.svg")
 	var out strings.Builder
-	if err := run(strings.NewReader(output), &out, svg); err != nil {
+	if err := Report(strings.NewReader(output), &out, svg); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -46,7 +46,7 @@ func TestTableAndDrawing(t *testing.T) {
 }
 
 func TestNoBenchmarksIsAnError(t *testing.T) {
-	if err := run(strings.NewReader("PASS\n"), &strings.Builder{}, ""); err == nil {
+	if err := Report(strings.NewReader("PASS\n"), &strings.Builder{}, ""); err == nil {
 		t.Error("an input without benchmarks is accepted")
 	}
 }

@@ -1,0 +1,153 @@
+package frontend
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// neighbours holds the neighbour entries of routers while a flood fills the receive ring: their ARP replies and neighbour
+// advertisements are lost there like everything else, the kernel takes them for dead, and then nothing that the stack sends
+// goes out, answers and the server's own packets to its clients included.
+//
+// What proves that a router lives are its frames to the services. Then its entry is confirmed, as a program that hears from
+// its peer does by MSG_CONFIRM (sendto(2)): that refreshes the entry that there is, and can neither make one nor change its
+// address. Only routers' entries are held: a host that gave up its address and still sends under another would keep it.
+type neighbours struct {
+	iface   string
+	senders func() []net.HardwareAddr // of frames since the last call
+	log     *slog.Logger
+
+	seen    map[string]time.Time     // by MAC
+	holding map[netip.Addr]time.Time // since the log said so
+	routers map[netip.Addr]router
+	held    atomic.Uint64
+}
+
+const (
+	// holdEvery: an entry in use that nothing confirms is probed delay_first_probe_time after it went stale, 5 s unless told
+	// otherwise and at least 1 s (arp(7)).
+	holdEvery = 250 * time.Millisecond
+	// livesFor is how long a frame proves that its sender lives. Senders that share an element take turns in it.
+	livesFor = 5 * time.Second
+	// routesEvery is how long a change of routes may go unnoticed.
+	routesEvery = time.Minute
+	// sayEvery keeps the log short while an entry is held again and again.
+	sayEvery = 10 * time.Minute
+)
+
+func newNeighbours(iface string, senders func() []net.HardwareAddr, log *slog.Logger) *neighbours {
+	return &neighbours{iface: iface, senders: senders, log: log, seen: make(map[string]time.Time), holding: make(map[netip.Addr]time.Time), routers: make(map[netip.Addr]router)}
+}
+
+// run holds entries until ctx ends.
+func (n *neighbours) run(ctx context.Context) {
+	t := time.NewTicker(holdEvery)
+	defer t.Stop()
+	for failed := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		err := n.hold(time.Now())
+		if err != nil && !failed {
+			n.log.Warn("neighbour entries of routers cannot be held: if a flood fills the receive ring, they may be lost", "interface", n.iface, "error", err)
+		}
+		failed = err != nil
+	}
+}
+
+// hold confirms the entries of routers that live and that the kernel is about to doubt.
+func (n *neighbours) hold(now time.Time) error {
+	for _, mac := range n.senders() {
+		n.seen[string(mac)] = now
+	}
+	for mac, last := range n.seen {
+		if now.Sub(last) > livesFor {
+			delete(n.seen, mac)
+		}
+	}
+	if len(n.seen) == 0 {
+		return nil
+	}
+	dev, err := netlink.LinkByName(n.iface)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", n.iface, err)
+	}
+	entries, err := netlink.NeighListExecute(netlink.Ndmsg{Index: uint32(dev.Attrs().Index), State: netlink.NUD_DELAY})
+	if err != nil {
+		return fmt.Errorf("list the neighbours on %s: %w", n.iface, err)
+	}
+	for _, e := range entries {
+		if _, lives := n.seen[string(e.HardwareAddr)]; !lives || e.State != netlink.NUD_DELAY {
+			continue
+		}
+		addr, ok := netip.AddrFromSlice(e.IP)
+		if !ok || !n.isRouter(e, addr, now) {
+			continue
+		}
+		if err := confirm(addr.Unmap(), dev); err != nil {
+			return fmt.Errorf("confirm %v: %w", addr, err)
+		}
+		n.held.Add(1)
+		if last, ok := n.holding[addr]; !ok || now.Sub(last) > sayEvery {
+			n.holding[addr] = now
+			n.log.Info("neighbour entry held: the router's frames arrive", "interface", n.iface, "router", addr, "address", e.HardwareAddr.String())
+		}
+	}
+	return nil
+}
+
+// isRouter reports whether some route goes by e. Tables may be large, so an answer is kept for a while.
+func (n *neighbours) isRouter(e netlink.Neigh, addr netip.Addr, now time.Time) bool {
+	if known, ok := n.routers[addr]; ok && now.Sub(known.at) < routesEvery {
+		return known.is
+	}
+	is := false
+	_ = netlink.RouteListFilteredIter(e.Family, &netlink.Route{}, 0, func(r netlink.Route) bool { // an error finds none
+		is = r.LinkIndex == e.LinkIndex && r.Gw.Equal(e.IP)
+		for _, hop := range r.MultiPath {
+			is = is || hop.LinkIndex == e.LinkIndex && hop.Gw.Equal(e.IP)
+		}
+		return !is
+	})
+	n.routers[addr] = router{is, now}
+	return is
+}
+
+// router is what was found out of an address at a time.
+type router struct {
+	is bool
+	at time.Time
+}
+
+// confirm tells the kernel that the neighbour at addr was heard of. MSG_PROBE: nothing is sent. It needs no privilege.
+func confirm(addr netip.Addr, dev netlink.Link) error {
+	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: addr.As16(), Port: discard, ZoneId: uint32(dev.Attrs().Index)})
+	if addr.Is4() {
+		family, to = unix.AF_INET, &unix.SockaddrInet4{Addr: addr.As4(), Port: discard}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.BindToDevice(fd, dev.Attrs().Name); err != nil { // whatever other routes there are
+		return err
+	}
+	return unix.Sendto(fd, nil, unix.MSG_CONFIRM|msgProbe, to)
+}
+
+// msgProbe is MSG_PROBE of linux/socket.h, which x/sys has not got.
+const msgProbe = 0x10
+
+// discard is a port that nothing is sent to: a destination needs one (RFC 863).
+const discard = 9
