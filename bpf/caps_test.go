@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -62,13 +63,22 @@ func executable(t *testing.T) string {
 	return file
 }
 
+// hintOf is what package hint finds in err.
+func hintOf(err error) string {
+	var h *hinted
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
+
 // unprivileged is the other process.
 func unprivileged(t *testing.T) {
 	if os.Getenv(asNobody) == "refused" {
 		if _, err := Load(Options{}); err == nil {
 			t.Error("loaded without a capability")
-		} else if want := "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"; !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q in it", err, want)
+		} else if want := "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"; !strings.Contains(hintOf(err), want) {
+			t.Errorf("%v, want %q in its hint", err, want)
 		}
 		for _, f := range Probe() {
 			if f.Name == "programs" && f.Level != Fail {
