@@ -96,6 +96,7 @@ type Config struct {
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
+	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
 	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery
 	Resolve      Resolver      // nil: the system's
 
@@ -143,6 +144,8 @@ const (
 	DefaultMetrics = "127.0.0.1:9477"
 	// DefaultResolveEvery is the usual time to live of records that are meant to move, such as those of cluster DNS.
 	DefaultResolveEvery = 30 * time.Second
+	// DefaultDrainTimeout is as long as a silent flow is kept: who drains waits for those that talk.
+	DefaultDrainTimeout = DefaultIdleTimeout
 	// MaxWeight keeps the least share of a back end visible: one client in 1000 or so.
 	MaxWeight = 1000
 )
@@ -173,6 +176,7 @@ func (c *Config) complete() error {
 	defaulted(&c.EngageRate, DefaultEngageRate)
 	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
 	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
+	defaulted(&c.DrainTimeout, DefaultDrainTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)
 	c.Settings.complete()
 	if c.Resolve == nil {

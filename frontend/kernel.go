@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +42,8 @@ type kernel struct {
 	lost    bool // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
 
-	neighbours *neighbours // nil: not held
+	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
+	neighbours *neighbours  // nil: not held
 
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
@@ -188,26 +190,8 @@ func (k *kernel) attach(services []*service) error {
 		return err
 	}
 	for _, v := range services {
-		t, err := k.tells(v)
-		if err == nil {
-			err = k.protect(v, t)
-		}
-		if err != nil {
+		if err := k.add(v); err != nil {
 			return err
-		}
-		k.known[v] = t
-		for i, w := range v.workers {
-			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
-			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
-			// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
-			if v.inline && len(v.workers) > 1 {
-				if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
-					return err
-				}
-			}
-			credit := k.guard.Credit(i)
-			credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
-			w.kernel, w.credit = k, &credit
 		}
 	}
 	var err error
@@ -237,6 +221,44 @@ func (s *Server) Capabilities() []int {
 		return []int{unix.CAP_NET_ADMIN}
 	}
 	return nil
+}
+
+// add tells the programs of a service that was not there before.
+func (k *kernel) add(v *service) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t, err := k.tells(v)
+	if err == nil {
+		err = k.protect(v, t)
+	}
+	if err != nil {
+		return err
+	}
+	k.known[v] = t
+	for i, w := range v.workers {
+		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
+		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
+		// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
+		if v.inline && len(v.workers) > 1 {
+			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
+				return err
+			}
+		}
+		credit := k.guard.Credit(i)
+		credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
+		w.kernel, w.credit = k, &credit
+	}
+	return nil
+}
+
+// remove takes a service back from the programs: what comes for it passes.
+func (k *kernel) remove(v *service) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.known, v)
+	if err := k.guard.DeleteService(v.key()); err != nil {
+		v.log.Error("XDP still protects a service that was removed", "error", err)
+	}
 }
 
 // rawFD is a file descriptor that is not on Go's network poller, as a syscall.RawConn.
@@ -276,7 +298,7 @@ func workerCPUs(services []*service) (cpus []int) {
 
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
 // another way to be handed clients.
-func (k *kernel) beat(ctx context.Context, services func() []*service) {
+func (k *kernel) beat(ctx context.Context, services func() []*service, clock func() int64) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
@@ -286,6 +308,7 @@ func (k *kernel) beat(ctx context.Context, services func() []*service) {
 		case <-t.C:
 		}
 		k.guard.Heartbeat()
+		k.beaten.Store(clock())
 		for _, v := range services() {
 			k.follow(v)
 		}

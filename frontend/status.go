@@ -78,7 +78,7 @@ func (v *service) status(closed bool) ServiceStatus {
 		}
 		st.Backends = append(st.Backends, b)
 	}
-	for _, t := range v.targets {
+	for _, t := range v.list() {
 		st.Backends = append(st.Backends, t.status())
 	}
 	if len(v.workers) > 0 && !closed {
@@ -104,6 +104,7 @@ func (s *Server) Totals() *metrics.Totals {
 
 func (s *Server) totals() *metrics.Totals {
 	t := new(metrics.Totals)
+	*t = s.gone
 	for _, v := range s.services {
 		for _, w := range v.workers {
 			w.counts.AddTo(t)
@@ -130,7 +131,8 @@ func (s *Server) Gauges() metrics.Gauges {
 				Known: b.Known, Harvests: b.Harvests})
 		}
 	}
-	for _, x := range s.secrets {
+	g.Reloads, g.ReloadFailures = s.reloads.Load(), s.reloadsFailed.Load()
+	for _, x := range s.allSecrets() {
 		sec := x.status()
 		g.Rotations += sec.Rotations
 		g.RotationFailures += sec.Failures

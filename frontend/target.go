@@ -25,6 +25,9 @@ type target struct {
 	config  Backend
 	end     atomic.Pointer[end] // nil: it has not answered yet
 
+	stop    context.CancelFunc // of run
+	leaving bool               // a reload lets go of it
+
 	mu    sync.Mutex
 	why   error        // why there is no end, or it is no good
 	addrs []netip.Addr // what the name was last resolved to
@@ -151,7 +154,7 @@ func (t *target) follow(ctx context.Context) error {
 			failed = append(failed, err)
 			continue
 		}
-		t.replace(next)
+		t.replace(ctx, next)
 		return nil
 	}
 	if now != nil && slices.Contains(addrs, now.Server().Addr()) {
@@ -200,7 +203,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
 	c := v.handoffConfig(s)
 	c.Server = server
-	if v.kernel != nil && len(v.targets) == 1 {
+	if v.kernel != nil && v.alone() {
 		c.Table = func(size int) handoff.Table { return v.kernel.table(v, e, size) }
 	}
 	var err error
@@ -218,7 +221,11 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 }
 
 // replace puts a server in the place of the one before, whose flows end in their own time.
-func (t *target) replace(next *end) {
+func (t *target) replace(ctx context.Context, next *end) {
+	if ctx.Err() != nil { // a reload let go of it meanwhile
+		next.release()
+		return
+	}
 	t.service.serve(t, next)
 	st := next.Status()
 	t.service.log.Info("serving", "backend", t.config.Address, "address", st.Server, "handoff", st.Handoff, "why", st.Why)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
@@ -104,7 +105,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 		}
 		return nil
 	}
-	addrs, err := parseAddresses(ctx, "--backend", backend)
+	addrs, err := settings.Addresses(ctx, "--backend", backend)
 	if err != nil {
 		return err
 	}
