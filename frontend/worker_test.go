@@ -30,7 +30,7 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 		t.Fatal(err)
 	}
 	start := time.Now()
-	set := addresses.NewSet(1, 600)
+	set := addresses.NewSet([2]uint64{1}, 600)
 	s := &service{
 		gate:   addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
 		config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
