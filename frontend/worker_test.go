@@ -127,7 +127,7 @@ func TestWorkerLoopDoesNotAllocate(t *testing.T) {
 				w.dispatch()
 				w.answers.Reset()
 			}); n != 0 {
-				t.Errorf("%s, %s: %v allocations a batch", name, c.Name, n)
+				t.Errorf("%s, %s: %v allocations per batch", name, c.Name, n)
 			}
 		}
 	}

@@ -175,7 +175,7 @@ func (b *Budget) change(ip *[16]byte, room *Quota, flows, halfOpen int) {
 	b.add(source, prefix, room, flows, halfOpen)
 }
 
-// add is for who has the lock.
+// add needs the lock.
 func (b *Budget) add(source, prefix uint64, room *Quota, flows, halfOpen int) {
 	b.sources.Add(source, flows, halfOpen)
 	b.prefixes.Add(prefix, flows, halfOpen)
