@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -67,8 +68,8 @@ func unprivileged(t *testing.T) {
 	if os.Getenv(asNobody) == "refused" {
 		if _, err := Load(Options{}); err == nil {
 			t.Error("loaded without a capability")
-		} else if want := "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"; !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q in it", err, want)
+		} else if want := "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"; !strings.Contains(hintOf(err), want) {
+			t.Errorf("%v, hint %q, want %q in it", err, hintOf(err), want)
 		}
 		for _, f := range Probe() {
 			if f.Name == "programs" && f.Level != Fail {
@@ -92,4 +93,13 @@ func unprivileged(t *testing.T) {
 	if err := g.Detach(); err != nil {
 		t.Error(err)
 	}
+}
+
+// hintOf is what an error says about how to fix it.
+func hintOf(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
 }

@@ -27,6 +27,9 @@ func (g *Programs) mapMemory() error {
 	if err != nil {
 		return err
 	}
+	if g.addressMemory, err = g.mmap(g.maps.Addresses, int(g.maps.Addresses.MaxEntries())*int(unsafe.Sizeof(guardAddressBucket{}))); err != nil {
+		return err
+	}
 	senders, err := g.mmap(g.maps.Senders, int(unsafe.Sizeof(guardSenderTable{})))
 	if err != nil {
 		return err
@@ -87,6 +90,7 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 
 // Policy is what holds for all services.
 type Policy struct {
+	Handshake      time.Duration // a half-open flow silent for so long must prove its address again; 0: never
 	IdleTimeout    time.Duration // a flow silent for so long must prove its address again; 0: never
 	HeartbeatLimit time.Duration // a daemon silent for so long is lost; 0: never
 	HarvestGrace   time.Duration // a previous secret finds harvested cookies for so long after SetSecret; 0: up to the next
@@ -109,6 +113,7 @@ func (g *Programs) SetPolicy(p Policy) error {
 	cost, full := p.AnswerRate.gcra()
 	atomic.StoreUint64(&g.control.AnswerBurst, full)
 	atomic.StoreUint64(&g.control.AnswerCost, cost)
+	atomic.StoreUint64(&g.control.Handshake, uint64(p.Handshake))
 	atomic.StoreUint64(&g.control.Idle, uint64(p.IdleTimeout))
 	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
 	atomic.StoreUint32(&g.control.PassWhenLost, pass)

@@ -2,6 +2,7 @@
 // Copyright The dtlsguard Authors
 #pragma once
 
+#include "addresses.h"
 #include "parse.h"
 #include "services.h"
 
@@ -37,7 +38,7 @@ static __always_inline int client_hello_at(struct __sk_buff *skb, const struct p
 }
 
 // turn_round makes what a worker sent to a client, its own ClientHello, come from the client again: XDP gave it to the
-// worker because that alone knows the cookie, and it is the server's. Sums are those of before: they do not know
+// worker because that alone knows the cookie, and it is the server's. Checksums are the previous ones: they do not know
 // an order.
 static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
 {
@@ -46,8 +47,8 @@ static __always_inline int turn_round(struct __sk_buff *skb, const struct packet
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// protected_record reports whether the datagram starts with a record of epoch 1 or later: only a handshake
-// that went through its key exchange gets there.
+// protected_record reports whether the datagram starts with a record that follows a handshake: of epoch 1 or later, but
+// for the handshake epoch of DTLS 1.3, which a server encrypts its first flight under, to anybody (RFC 9147 section 6.1).
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
 {
 	__u8 head[5];
@@ -55,22 +56,34 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 		return 0;
 	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
 		return 0;
-	if (head[0] >= DTLS13_FIRST || head[0] == TYPE_CID)
-		return 1;
-	return (head[3] | head[4]) != 0;
+	if (head[0] >= DTLS13_FIRST)
+		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE;
+	return head[0] == TYPE_CID || (head[3] | head[4]) != 0;
 }
 
-// learn_flow remembers who the service talks to under keys.
+// keep_flow notes the address of a client as one that has proved itself; flow is 0 if it has just begun to be one.
+static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
+{
+	struct control *c = control();
+	__u32 now = coarse_now() / SECOND;
+	if (!c || (flow && now - flow->kept < ADDRESS_GRAIN))
+		return;
+	add_address(c, p->daddr, p->v6, 0, 1, now);
+	if (flow)
+		flow->kept = now;
+}
+
+// learn_flow remembers who the service talks to under keys; of a proxy the workers know.
 static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
 {
+	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
 	if (!protected_record(skb, p))
 		return EGRESS_PLAIN;
-	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
-	if (flow && flow->established)
+	if (svc->admission)
+		keep_flow(p, flow);
+	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
-	if (remember_flow(p->daddr, p->dport, svc->id, coarse_now(), 1))
-		return EGRESS_ERROR;
-	return EGRESS_LEARNED;
+	return establish_flow(p->daddr, p->dport, svc->id, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
 }
 
 // parse_skb fills p, which must be zero.

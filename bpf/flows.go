@@ -1,9 +1,11 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -14,7 +16,7 @@ type Flow struct {
 	Peer        netip.AddrPort
 	Service     ServiceKey
 	Idle        time.Duration // since its last packet, a second coarse
-	Established bool          // learned from the server's own records, not from a cookie
+	Established bool          // by the server's own records, or in a proxy a worker's; else by a cookie alone
 }
 
 // Flows calls yield for each flow until it returns false. Flows that come and go meanwhile may be missed.
@@ -26,56 +28,149 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 			names[g.slots[i].id] = g.slots[i].key
 		}
 	}
-	flows, now := g.maps.Flows, monotonic()
+	established, halfOpen := g.maps.Flows, g.maps.HalfOpen
 	g.mu.Unlock()
-	if flows == nil {
-		return ErrClosed
-	}
-	var k guardFlowKey
-	var v guardFlow
-	it := flows.Iterate()
-	for it.Next(&k, &v) {
-		service, ok := names[k.Service]
-		if !ok {
-			continue // of a service that is no more
+	now := monotonic()
+	for _, m := range []*ebpf.Map{established, halfOpen} {
+		if m == nil {
+			return ErrClosed
 		}
-		f := Flow{netip.AddrPortFrom(addr(k.Peer), uint16(k.Port)), service, time.Duration(now - min(now, v.Seen)), v.Established != 0}
-		if !yield(f) {
-			return nil
+		more := true
+		err := eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
+			if service, ok := names[k.Service]; ok { // else of a service that is no more
+				more = yield(Flow{netip.AddrPortFrom(addr(k.Peer), uint16(k.Port)), service, age(now, v), m == established})
+			}
+			return more
+		})
+		if err != nil || !more {
+			return err
 		}
-	}
-	// An LRU map under traffic may throw the iterator's place out: what was seen is what there is to tell.
-	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("list verified flows: %w", err)
 	}
 	return nil
 }
 
-// VerifiedFlows counts the flows of all services.
-func (g *Programs) VerifiedFlows() (n int, err error) {
-	err = g.Flows(func(Flow) bool { n++; return true })
-	return n, err
+func age(now uint64, v *guardFlow) time.Duration { return time.Duration(now - min(now, v.Seen)) }
+
+// flowBatch is how many flows are read at a time: more than a bucket of the map ever has.
+const flowBatch = 4096
+
+// eachFlow calls yield for each flow of m until it returns false.
+func eachFlow(m *ebpf.Map, yield func(*guardFlowKey, *guardFlow) bool) error {
+	keys, values := make([]guardFlowKey, flowBatch), make([]guardFlow, flowBatch)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		for i := range n {
+			if !yield(&keys[i], &values[i]) {
+				return nil
+			}
+		}
+		switch {
+		case errors.Is(err, ebpf.ErrKeyNotExist): // the end
+			return nil
+		case err != nil:
+			return fmt.Errorf("list flows: %w", err)
+		}
+	}
 }
 
-// AddFlow lets a peer through that has proved its address in another way than by a cookie of format v1.
+// VerifiedFlows counts the flows of all services, and how many of them are half-open.
+func (g *Programs) VerifiedFlows() (all, halfOpen int, err error) {
+	err = g.Flows(func(f Flow) bool {
+		all++
+		if !f.Established {
+			halfOpen++
+		}
+		return true
+	})
+	return all, halfOpen, err
+}
+
+// Eviction is what EvictFlows found and did.
+type Eviction struct {
+	Flows   int  // that are left
+	Expired int  // silent for too long
+	Evicted int  // silent longest, and room was scarce
+	Scarce  bool // three quarters of the room are used
+}
+
+// EvictFlows takes established flows away that were silent for longer than idle; and while more than three quarters of the
+// room is used, those that were silent longest of the ones silent for longer than a tenth of that.
+func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
+	g.mu.Lock()
+	m := g.maps.Flows
+	g.mu.Unlock()
+	if m == nil {
+		return e, ErrClosed
+	}
+	type silent struct {
+		key guardFlowKey
+		age time.Duration
+	}
+	var old []silent
+	now := monotonic()
+	err = eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
+		e.Flows++
+		if a := age(now, v); a > idle/10 {
+			old = append(old, silent{*k, a})
+		}
+		return true
+	})
+	if err != nil {
+		return e, err
+	}
+	slices.SortFunc(old, func(a, b silent) int { return cmp.Compare(b.age, a.age) })
+	room := int(m.MaxEntries()) / 4 * 3
+	for _, s := range old {
+		if e.Scarce = e.Flows > room; s.age <= idle && !e.Scarce {
+			break
+		}
+		if err := m.Delete(&s.key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return e, fmt.Errorf("evict flow: %w", err)
+		}
+		e.Flows--
+		if s.age > idle {
+			e.Expired++
+		} else {
+			e.Evicted++
+		}
+	}
+	e.Scarce = e.Flows > room
+	return e, nil
+}
+
+// AddFlow lets a peer through that has a flow with a worker.
 func (g *Programs) AddFlow(k ServiceKey, peer netip.AddrPort) error {
+	return g.putFlow(k, peer, g.maps.Flows, &guardFlow{Seen: monotonic(), Established: 1})
+}
+
+// AddHalfOpen lets a peer through that has proved its address to a worker, for a handshake with the server.
+func (g *Programs) AddHalfOpen(k ServiceKey, peer netip.AddrPort) error {
+	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
+}
+
+func (g *Programs) putFlow(k ServiceKey, peer netip.AddrPort, m *ebpf.Map, f *guardFlow) error {
 	key, err := g.flowKey(k, peer)
+	if err == nil {
+		err = m.Put(key, f)
+	}
 	if err != nil {
 		return fmt.Errorf("add flow of %v: %w", peer, err)
 	}
-	if err := g.maps.Flows.Put(key, &guardFlow{Seen: monotonic()}); err != nil {
-		return fmt.Errorf("add flow of %v: %w", peer, err)
-	}
 	return nil
 }
 
-// DeleteFlow takes back what AddFlow or a cookie gave.
+// DeleteFlow takes back what AddFlow, AddHalfOpen or a cookie gave.
 func (g *Programs) DeleteFlow(k ServiceKey, peer netip.AddrPort) error {
 	key, err := g.flowKey(k, peer)
-	if err != nil {
-		return fmt.Errorf("delete flow of %v: %w", peer, err)
+	for _, m := range []*ebpf.Map{g.maps.Flows, g.maps.HalfOpen} {
+		if err == nil {
+			if err = m.Delete(key); errors.Is(err, ebpf.ErrKeyNotExist) {
+				err = nil
+			}
+		}
 	}
-	if err := g.maps.Flows.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err != nil {
 		return fmt.Errorf("delete flow of %v: %w", peer, err)
 	}
 	return nil

@@ -40,7 +40,7 @@ func harvesting(t testing.TB, n int) *harvested {
 	}
 	b, err := handoff.Open(t.Context(), handoff.Config{
 		Server: server.Start(t).Addr(), Mode: handoff.Harvest, Pool: max(1, n*16/17), Log: slog.New(slog.DiscardHandler),
-		Table: func(int) handoff.Table { return handoff.Table{Slots: handoff.SlotsOf(s.Memory), Clock: s.Clock} },
+		Table: func(int) handoff.Table { return handoff.Table{Entries: handoff.EntriesOf(s.Memory), Clock: s.Clock} },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 			if !bytes.Equal(h.memory, after) {
 				t.Fatalf("pool of %d, hello %d: another reservation than a worker makes", size, i)
 			}
-			// The cookie of the answer, of another slot, or wrong; under the secret of before every other time.
+			// The cookie of the answer, of another slot, or wrong; under the previous secret every other time.
 			b.Cookie, b.MessageSeq = bytes.Clone(j.Answer[:j.Length]), 1
 			switch r.IntN(4) {
 			case 0:
@@ -192,7 +192,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 	}
 }
 
-// The secret of before a rotation finds cookies for as long as the policy says, and no longer.
+// The previous secret after a rotation finds cookies for as long as the policy says, and no longer.
 func TestHarvestGrace(t *testing.T) {
 	h := harvesting(t, 67)
 	h.shuffle(rand.New(rand.NewPCG(7, 7)), 0)
@@ -223,11 +223,11 @@ func TestHarvestGrace(t *testing.T) {
 		return n
 	}
 	if n := took(); n != 20 {
-		t.Errorf("%d of 20 cookies of before the rotation are taken right after it", n)
+		t.Errorf("%d of 20 cookies from before the rotation are taken right after it", n)
 	}
 	h.control.GraceUntil = 1 // long past
 	if n := took(); n > 3 {  // one in 67 is mapped to the same port
-		t.Errorf("%d of 20 cookies of before the rotation are taken after the grace", n)
+		t.Errorf("%d of 20 cookies from before the rotation are taken after the grace", n)
 	}
 }
 
@@ -263,7 +263,8 @@ func TestHarvest(t *testing.T) {
 				t.Errorf("%s, cookie of %d: %s, answer\n%x, want\n%x", name, n, moved(t, g, before), d, want)
 			}
 		}
-		check(t, g, "its own cookie", step{hello(c), xdpPass, valid}, step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
+		check(t, g, "its own cookie", step{hello(c), xdpPass, valid}, step{newPacket(later), xdpPass, "pass-flow reason:later-fragment"},
+			step{newPacket(appData), xdpDrop, "drop-unverified reason:encrypted"})
 		// The worker opens the flow: the port is taken, and the client may say the same again.
 		set(c, 1)
 		check(t, g, "repeated", step{hello(c), xdpPass, "pass-flow " + foreign}, step{hello(flip(c, 0)), xdpPass, "pass-flow " + foreign})

@@ -12,6 +12,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Limits that the programs set.
@@ -24,7 +26,7 @@ const (
 // Options size the maps and say where they live.
 type Options struct {
 	MaxServices int // at most MaxServices, which 0 stands for
-	MaxFlows    int // verified and established flows kept, least recently used go first; 0: 65536
+	MaxFlows    int // established flows kept; half-open ones have a quarter of that besides. 0: 65536
 	Slots       int // for harvested cookies, of all services together; see Programs.NewSlots
 	// Interface is where Attach will put the programs, for they differ: frames of some devices begin with IP. "": one
 	// whose frames begin with Ethernet.
@@ -49,7 +51,8 @@ type Programs struct {
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
-	tcx     link.Link
+	chain   *chain // instead of xdp
+	egress  *tc.Attachment
 	mode    AttachMode
 
 	control *guardControl
@@ -57,7 +60,8 @@ type Programs struct {
 	senders *guardSenderTable
 	mapped  [][]byte
 
-	slotMemory []byte // of slots that nobody has taken
+	slotMemory    []byte // of slots that nobody has taken
+	addressMemory []byte
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
@@ -105,6 +109,9 @@ func Load(o Options) (*Programs, error) {
 	}
 	if err != nil {
 		g.Close()
+		if old := tooOld(); old != nil {
+			err = old
+		}
 		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
 	}
 	return g, nil
@@ -127,6 +134,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapCounts].MaxEntries = services + 1
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows)
+	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
 	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
 	linkHeader := uint32(0)
@@ -141,6 +149,14 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	addFrags(spec)
 	return spec, nil
 }
+
+const (
+	// leastHalfOpen: handshakes of a second leave room for so many new clients per second.
+	leastHalfOpen = 1024
+	// lruKept is how many elements a CPU takes from an LRU map at a time for itself (LOCAL_FREE_TARGET of the kernel's
+	// bpf_lru_list.c), and as many again for those that it is about to free.
+	lruKept = 2 * 128
+)
 
 const (
 	fragsProgram = "guard_frags"
@@ -203,7 +219,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.senders, g.slotMemory = nil, nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
 	errs = append(errs, g.closeLinks())
 	g.release()
 	if g.root != nil {

@@ -52,27 +52,61 @@ static __always_inline int protected_address(const __u32 *addr, __u8 v6)
 	return bpf_map_lookup_elem(&service_index, &key) != 0;
 }
 
-static __always_inline long remember_flow(const __u32 *peer, __u16 port, __u32 service, __u64 now, __u32 established)
+static __always_inline struct flow_key flow_key(const __u32 *peer, __u16 port, __u32 service)
 {
 	struct flow_key key = {{peer[0], peer[1], peer[2], peer[3]}, port, service};
-	struct flow flow = {now, established, 0};
-	return bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
+	return key;
 }
 
-// known_flow finds a flow that has not been idle too long, and keeps its time stamp fresh.
-static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __u32 service)
+// remember_half_open notes that a peer has proved its address.
+static __always_inline long remember_half_open(const __u32 *peer, __u16 port, __u32 service, __u64 now)
 {
-	struct flow_key key = {{peer[0], peer[1], peer[2], peer[3]}, port, service};
-	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
-	struct control *c = control();
-	if (!flow || !c)
-		return 0;
+	struct flow_key key = flow_key(peer, port, service);
+	struct flow flow = {now, 0, 0};
+	return bpf_map_update_elem(&half_open, &key, &flow, BPF_ANY);
+}
+
+// establish_flow notes that a peer has finished its handshake.
+static __always_inline long establish_flow(const __u32 *peer, __u16 port, __u32 service, __u64 now)
+{
+	struct flow_key key = flow_key(peer, port, service);
+	struct flow flow = {now, 1, 0};
+	long failed = bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
+	if (!failed)
+		bpf_map_delete_elem(&half_open, &key);
+	return failed;
+}
+
+// fresh returns a flow that has not been idle for longer than that, ns, and keeps its time stamp fresh.
+static __always_inline struct flow *fresh(struct flow *flow, __u64 idle)
+{
 	__u64 now = coarse_now(), seen = flow->seen;
-	if (c->idle && now > seen + c->idle)
+	if (idle && now > seen + idle)
 		return 0;
 	if (now > seen + SEEN_GRAIN)
 		flow->seen = now;
 	return flow;
+}
+
+// known_flow finds an established flow that has not been idle too long.
+static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __u32 service)
+{
+	struct flow_key key = flow_key(peer, port, service);
+	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
+	struct control *c = control();
+	return flow && c ? fresh(flow, c->idle) : 0;
+}
+
+// known_half_open reports whether the sender of p has proved its address lately. A function that the verifier checks by
+// itself.
+__noinline int known_half_open(struct packet *p, __u32 service)
+{
+	struct control *c = control();
+	if (!p || !c)
+		return 0;
+	struct flow_key key = flow_key(p->saddr, p->sport, service);
+	struct flow *flow = bpf_map_lookup_elem(&half_open, &key);
+	return flow && fresh(flow, c->handshake);
 }
 
 static __always_inline void fill_trail(struct trail_key *key, const struct packet *p)

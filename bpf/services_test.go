@@ -117,7 +117,7 @@ func TestIdleFlows(t *testing.T) {
 	if err := g.maps.Flows.Lookup(key, &f); err != nil || f.Seen < uint64(time.Second) {
 		t.Errorf("time stamp was not renewed: %+v, %v", f, err)
 	}
-	if n, err := g.VerifiedFlows(); n != 1 || err != nil {
+	if n, _, err := g.VerifiedFlows(); n != 1 || err != nil {
 		t.Errorf("%d flows, %v", n, err)
 	}
 	if err := g.DeleteFlow(inline().ServiceKey, client4); err != nil {

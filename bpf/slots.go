@@ -18,6 +18,12 @@ type Slots struct {
 	first, number uint32
 }
 
+// First are the first n of them, where no more are in use.
+func (s Slots) First(n int) Slots {
+	s.number = min(s.number, uint32(n))
+	return s
+}
+
 // slotSize is that of struct slot.
 const slotSize = int(unsafe.Sizeof(guardSlot{}))
 

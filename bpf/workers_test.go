@@ -199,12 +199,12 @@ func TestFloodLeavesNothing(t *testing.T) {
 	if service != flood+1 || c.Verdict[Answered] == 0 {
 		t.Errorf("%d packets to the service, sent %d: %s", service, flood+1, fmt.Sprint(c.Verdict))
 	}
-	if flows, err := g.VerifiedFlows(); flows != 1 || err != nil {
+	if flows, _, err := g.VerifiedFlows(); flows != 1 || err != nil {
 		t.Errorf("%d flows, %v: unverified sources got into the table", flows, err)
 	}
 }
 
-// Rotation ten times a second loses no client, whenever it comes.
+// Rotation ten times per second loses no client, whenever it comes.
 func TestRotationLosesNobody(t *testing.T) {
 	l := newLab(t)
 	g := guarding(t, inline())

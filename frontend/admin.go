@@ -62,6 +62,15 @@ func (s *Server) ControlHandler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Status())
 	})
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		done, err := s.Reload(context.WithoutCancel(r.Context()))
+		if err != nil {
+			http.Error(w, say(err), http.StatusConflict)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(done)
+	})
 	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.Rotate(); err != nil {
 			http.Error(w, err.Error(), http.StatusConflict)

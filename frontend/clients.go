@@ -1,6 +1,11 @@
 package frontend
 
 import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -65,7 +70,7 @@ func (w *worker) judge() {
 		h.Binding.Source, h.Binding.SourcePort = peer.IP, peer.Port
 		h.Binding.DestinationPort = port
 		h.Binding.Version, h.Binding.Random = h.Version, h.Random
-		h.Verified, h.Port, h.Length, h.Action, h.Unproved = false, nil, 0, 0, false
+		h.Verified, h.Place, h.Length, h.Action, h.Unproved = false, handoff.Place{}, 0, 0, false
 		to.hellos = to.hellos[:len(to.hellos)+1]
 		w.by[i] = to
 	}
@@ -126,6 +131,11 @@ func (w *worker) hello(slot int, to *hand, h *handoff.Hello) {
 		w.act(slot, h)
 		return
 	}
+	w.answer(slot, h)
+}
+
+// answer sends a client that is not verified its cookie.
+func (w *worker) answer(slot int, h *handoff.Hello) {
 	if h.Length == 0 {
 		w.counts.Count(metrics.NoCookie)
 		return
@@ -219,6 +229,9 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	}
 	up, rank := w.reserve(to, h)
 	if up == nil {
+		if !h.Verified {
+			w.answer(slot, h)
+		}
 		return
 	}
 	f := w.flows.Open(route, up, &h.ClientHello, rank, w.now)
@@ -239,7 +252,8 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 }
 
 // reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
-// If there is none to be had, it counts why and returns nil.
+// If there is none to be had, it counts why and returns nil. If that is because the address that the client's cookie is for
+// was taken meanwhile, h has another cookie then, and is not verified.
 func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank int) {
 	ip := &h.Binding.Source
 	for attempt := range 2 {
@@ -253,6 +267,9 @@ func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank i
 			switch r = relay.ReasonOf(err); {
 			case err == nil:
 				w.counts.Count(metrics.PortTaken)
+				h.Verified, h.Place, h.Length = false, handoff.Place{}, 0
+				to.verifier.Verify(w.serving.keys.Load(), unsafe.Slice(h, 1))
+				h.Verified = false
 				return nil, 0
 			case r == relay.Accepted:
 				w.counts.Count(metrics.NoUpstream)
@@ -279,17 +296,17 @@ func (w *worker) evict(r relay.Reason) bool {
 	return true
 }
 
-// upstream gets the socket that a verified client's flow goes through, nil if another client has taken it since the
+// upstream gets the socket that a verified client's flow goes through, nil if somebody has taken its address since the
 // verdict.
 func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
-	if h.Port == nil {
+	if !h.Place.Given() {
 		return to.end.upstreams.Open(w.service.budget.Used())
 	}
-	if !h.Port.Acquire() {
-		return nil, nil
+	up, err := h.Place.Open()
+	if up != nil && !up.Fresh() {
+		w.drain(up)
 	}
-	w.drain(h.Port)
-	return h.Port, nil
+	return up, err
 }
 
 // forward queues a slot for f's server, or lets the flow's prelude have it.
@@ -363,7 +380,10 @@ func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
 	sent, err := f.Port.Send(q)
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		w.hands[f.Server].end.Suspect(handoff.Gone)
+	case err != nil:
 		w.hands[f.Server].end.Suspect(handoff.Unanswered)
 	}
 }

@@ -41,7 +41,8 @@ func (s *Service) Inline() bool { return len(s.Backends) == 0 }
 // Settings are those that each service may have of its own. Zero values mean the defaults.
 type Settings struct {
 	Handoff     handoff.Mode
-	HarvestPool int // cookies to harvest of each back end; 0: handoff.DefaultPool
+	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
+	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
 
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
@@ -61,6 +62,7 @@ type Settings struct {
 type XDP struct {
 	Interface      string
 	Mode           bpf.AttachMode
+	Chain          string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
 	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
 	PassWhenLost   bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached   bool     // a guard that is told to stop leaves its programs in force
@@ -86,7 +88,7 @@ type Config struct {
 	HandshakeTimeout  time.Duration
 	IdleTimeout       time.Duration
 
-	Engage          addresses.Engage // when mode reset challenges who has not proved the address
+	Engage          addresses.Engage // when mode reset challenges clients that have not proved their address
 	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
 	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
 	AllowFile       string           // prefixes that count as proved; "": none
@@ -94,6 +96,7 @@ type Config struct {
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
+	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
 	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery
 	Resolve      Resolver      // nil: the system's
 
@@ -141,6 +144,8 @@ const (
 	DefaultMetrics = "127.0.0.1:9477"
 	// DefaultResolveEvery is the usual time to live of records that are meant to move, such as those of cluster DNS.
 	DefaultResolveEvery = 30 * time.Second
+	// DefaultDrainTimeout is as long as a silent flow is kept: who drains waits for those that talk.
+	DefaultDrainTimeout = DefaultIdleTimeout
 	// MaxWeight keeps the least share of a back end visible: one client in 1000 or so.
 	MaxWeight = 1000
 )
@@ -171,6 +176,7 @@ func (c *Config) complete() error {
 	defaulted(&c.EngageRate, DefaultEngageRate)
 	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
 	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
+	defaulted(&c.DrainTimeout, DefaultDrainTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)
 	c.Settings.complete()
 	if c.Resolve == nil {
@@ -206,10 +212,13 @@ func (c *Config) complete() error {
 }
 
 func (s *Settings) complete() {
-	defaulted(&s.HarvestPool, handoff.DefaultPool)
+	defaulted(&s.HarvestRate, handoff.DefaultHarvestRate)
 	defaulted(&s.RotateEvery, DefaultRotateEvery)
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
+	}
+	if r := &s.BackendHelloRate; r.Burst == 0 { // a second's worth
+		r.Burst = max(1, int(r.PerSecond))
 	}
 	if s.Answer == bpf.AnswerDrop {
 		s.Answer = bpf.AnswerAuto

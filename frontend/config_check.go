@@ -67,11 +67,11 @@ func (c *Config) checkServices() error {
 		inline := s.Inline()
 		err := firstBroken(
 			when(inline && c.XDP.Interface == "", "--protect is done by XDP: give --interface, the one that clients come in by"),
-			when(inline && o.Handoff == handoff.Harvest, "--handoff harvest needs a socket between guard and server: use --listen and --backend, or --handoff trust"),
-			when(inline && o.Handoff == handoff.Replay, "--handoff replay needs a socket between guard and server: use --listen and --backend"),
+			when(inline && !o.Handoff.Inline(), "--handoff %v needs a socket between guard and server: use --listen and --backend, or --handoff trust", o.Handoff),
 			when(o.Handoff.Native() && o.SecretFile == "", "--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", o.Handoff),
 			when(o.RotateEvery < MinRotateEvery, "--rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),
-			when(o.HarvestPool < 1, "--harvest-pool %d: want 1 or more", o.HarvestPool),
+			when(o.HarvestPool < 0, "--harvest-pool %d: want 1 or more, or 0 for what is right for the server", o.HarvestPool),
+			when(o.HarvestRate < 1, "--harvest-rate %v: want 1 or more", o.HarvestRate),
 			when(proxies && (o.Unverified != bpf.UnverifiedDrop || o.Pass != 0),
 				"--unverified and --pass are for servers that keep their port (--protect): a proxy relays nothing but the flows of verified clients"),
 			when(o.Unverified == bpf.UnverifiedLimit && o.UnverifiedRate.PerSecond <= 0, "--unverified-rate %v: want a rate above 0, or --unverified drop", o.UnverifiedRate.PerSecond),
@@ -100,9 +100,9 @@ func (s *Service) checkBackend(b Backend) error {
 	return firstBroken(
 		when(err != nil || port == 0 || host == "" || notAddress == nil && addr.IsUnspecified(), "--backend %v is not the address and port of a server", b.Address),
 		when(b.Weight < 1 || b.Weight > MaxWeight, "--backend %v: weight %d: want 1 to %d", b.Address, b.Weight, MaxWeight),
-		when(notAddress == nil && pool > handoff.MaxPool(addr),
-			"--harvest-pool %d: at most %d towards %v: %d ephemeral ports of each address that the guard can have there (eight on IPv4 loopback), less one in 17 in reserve",
-			pool, handoff.MaxPool(addr), addr, handoff.PortsPerAddress),
+		when(notAddress == nil && pool > handoff.MaxPoolTowards(addr),
+			"--harvest-pool %d: at most %d towards %v: three quarters of the ephemeral ports (sysctl net.ipv4.ip_local_port_range), or %d on 127.0.0.0/8, less one in 17 in reserve",
+			pool, handoff.MaxPoolTowards(addr), addr, handoff.MaxPool),
 		when(notAddress == nil && s.Listen == netip.AddrPortFrom(addr.Unmap(), uint16(port)),
 			"--listen and --backend are both %v: let the server listen on another port", s.Listen),
 	)

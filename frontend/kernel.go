@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // Times between a daemon and its programs.
@@ -35,10 +37,13 @@ type kernel struct {
 	secrets *secrets // those that the programs have
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
+	flows   kernelFlows
 	mode    bpf.AttachMode
+	lost    bool // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
 
-	neighbours *neighbours // nil: not held
+	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
+	neighbours *neighbours  // nil: not held
 
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
@@ -49,7 +54,7 @@ func openKernel(c *Config) (*kernel, error) {
 	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
 	pin := ""
 	switch {
-	case c.XDP.Pin == "":
+	case c.XDP.Pin == "", c.XDP.Chain != "":
 	case onBPFFS(c.XDP.Pin):
 		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
 	case c.XDP.KeepAttached:
@@ -59,11 +64,11 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.MaxFlows, Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
-		IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
+		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 	})
@@ -77,8 +82,8 @@ func openKernel(c *Config) (*kernel, error) {
 // slotsOf is how many slots for harvested cookies the services may need.
 func slotsOf(c *Config) (n int) {
 	for i := range c.Services {
-		if len(c.Services[i].Backends) == 1 {
-			n += handoff.Ports(c.Services[i].Settings.HarvestPool)
+		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
+			n += handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
 		}
 	}
 	return n
@@ -110,19 +115,22 @@ func (v *service) key() bpf.ServiceKey {
 
 // table makes the memory of a pool, where the programs read it.
 func (k *kernel) table(v *service, e *end, size int) handoff.Table {
-	var err error
-	if e.slots, err = k.guard.NewSlots(size); err != nil {
+	slots, err := k.guard.NewSlots(size)
+	if err != nil {
 		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
 		return handoff.NewTable(size)
 	}
-	return handoff.Table{Slots: handoff.SlotsOf(e.slots.Memory), Clock: e.slots.Clock}
+	e.slots.Store(&slots)
+	return handoff.Table{Entries: handoff.EntriesOf(slots.Memory), Clock: slots.Clock}
 }
 
 // told is what the programs know of a service.
 type told struct {
 	serving *serving
 	division
-	mode handoff.Mode
+	mode    handoff.Mode
+	entries int // of the pool of harvested cookies, that handshakes are mapped to
+	serves  handoff.Versions
 }
 
 // tells is what the programs must know of v now.
@@ -130,6 +138,13 @@ func (k *kernel) tells(v *service) (told, error) {
 	t := told{serving: v.now.Load()}
 	if modes := t.serving.modes(); len(modes) > 0 {
 		t.mode = modes[0]
+	}
+	if len(t.serving.ends) == 1 {
+		t.entries = t.serving.ends[0].Entries()
+		t.serves = t.serving.ends[0].Serves()
+	}
+	if t.serving.fit != nil {
+		t.serves = t.serving.fit.Serves
 	}
 	var err error
 	if t.division, err = divide(v.situation(k.mode)); err != nil {
@@ -146,7 +161,10 @@ func (k *kernel) protect(v *service, t told) error {
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 	}
 	if len(t.serving.ends) == 1 {
-		s.Slots = t.serving.ends[0].slots
+		s.Slots = t.serving.ends[0].entries(t.entries)
+	}
+	if t.passes {
+		s.Admission = v.config.admission(t.mode, t.serves)
 	}
 	if !v.inline { // a worker has no other way to the server than a flow
 		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
@@ -170,34 +188,27 @@ func (k *kernel) attach(services []*service) error {
 			}
 		}
 	}
+	if err := bpf.AnswersArrive(k.config.Interface); errors.Is(err, bpf.ErrNoPeerXDP) && k.config.Mode != bpf.AttachGeneric {
+		k.lost = true
+		k.log.Warn("answers in the driver would be lost: workers answer where --answer is auto", "interface", k.config.Interface,
+			"error", err, "hint", hint.Of(err))
+	}
 	cpus := workerCPUs(services)
 	if err := k.guard.SetWorkers(cpus); err != nil {
 		return err
 	}
 	for _, v := range services {
-		t, err := k.tells(v)
-		if err == nil {
-			err = k.protect(v, t)
-		}
-		if err != nil {
+		if err := k.add(v); err != nil {
 			return err
-		}
-		k.known[v] = t
-		for i, w := range v.workers {
-			// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
-			// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
-			if v.inline {
-				if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
-					return err
-				}
-			}
-			credit := k.guard.Credit(i)
-			credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
-			w.kernel, w.credit = k, &credit
 		}
 	}
 	var err error
-	if k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode); err != nil {
+	if k.config.Chain != "" {
+		k.mode, err = k.guard.AttachChain(k.config.Interface, k.config.Chain)
+	} else {
+		k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode)
+	}
+	if err != nil {
 		return err
 	}
 	k.ours = true
@@ -210,6 +221,52 @@ func (k *kernel) attach(services []*service) error {
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
 	return nil
+}
+
+// Capabilities are those (unix.CAP_*) that the server needs to the end, to take its programs off.
+func (s *Server) Capabilities() []int {
+	if s.kernel != nil && s.kernel.guard.EgressIsFilter() {
+		return []int{unix.CAP_NET_ADMIN}
+	}
+	return nil
+}
+
+// add tells the programs of a service that was not there before.
+func (k *kernel) add(v *service) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t, err := k.tells(v)
+	if err == nil {
+		err = k.protect(v, t)
+	}
+	if err != nil {
+		return err
+	}
+	k.known[v] = t
+	for i, w := range v.workers {
+		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
+		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
+		// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
+		if v.inline && len(v.workers) > 1 {
+			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
+				return err
+			}
+		}
+		credit := k.guard.Credit(i)
+		credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
+		w.kernel, w.credit = k, &credit
+	}
+	return nil
+}
+
+// remove takes a service back from the programs: what comes for it passes.
+func (k *kernel) remove(v *service) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.known, v)
+	if err := k.guard.DeleteService(v.key()); err != nil {
+		v.log.Error("XDP still protects a service that was removed", "error", err)
+	}
 }
 
 // rawFD is a file descriptor that is not on Go's network poller, as a syscall.RawConn.
@@ -228,36 +285,28 @@ func protects(services []*service, k bpf.ServiceKey) bool {
 	return false
 }
 
-// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU.
+// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU. Workers that
+// are more than the CPUs are on none of their own: each CPU's packets go to the first that counts as its.
 func workerCPUs(services []*service) (cpus []int) {
+	allowed := allowedCPUs()
 	for _, v := range services {
 		for i, w := range v.workers {
-			if i == len(cpus) {
-				cpus = append(cpus, max(w.cpu, 0))
+			if i < len(cpus) {
+				continue
 			}
+			cpu := w.cpu
+			if cpu < 0 && len(allowed) > 0 {
+				cpu = allowed[i%len(allowed)]
+			}
+			cpus = append(cpus, max(cpu, 0))
 		}
 	}
 	return cpus
 }
 
-// admit lets a client's packets through that proved its address to a worker, by a cookie that the programs
-// cannot read.
-func (k *kernel) admit(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.AddFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("verified client could not be made known to XDP", "error", err)
-	}
-}
-
-// forget takes that back.
-func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
-	if err := k.guard.DeleteFlow(v.key(), client.AddrPort()); err != nil {
-		k.log.Warn("flow could not be taken back from XDP", "error", err)
-	}
-}
-
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
 // another way to be handed clients.
-func (k *kernel) beat(ctx context.Context, services func() []*service) {
+func (k *kernel) beat(ctx context.Context, services func() []*service, clock func() int64) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	for {
@@ -267,6 +316,7 @@ func (k *kernel) beat(ctx context.Context, services func() []*service) {
 		case <-t.C:
 		}
 		k.guard.Heartbeat()
+		k.beaten.Store(clock())
 		for _, v := range services() {
 			k.follow(v)
 		}

@@ -13,7 +13,8 @@ import (
 type XDPStatus struct {
 	Interface string                       `json:"interface"`
 	Mode      string                       `json:"mode"`
-	Flows     int                          `json:"flows"` // verified or established
+	Flows     int                          `json:"flows"` // established or half-open
+	HalfOpen  int                          `json:"half_open_flows"`
 	Verdicts  map[string]uint64            `json:"verdicts"`
 	Reasons   map[string]uint64            `json:"reasons"` // what datagrams to services were
 	Cookies   map[string]uint64            `json:"cookies"`
@@ -38,7 +39,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	if k.neighbours != nil {
 		st.NeighboursHeld = k.neighbours.held.Load()
 	}
-	if st.Flows, err = k.guard.VerifiedFlows(); err != nil {
+	if st.Flows, st.HalfOpen, err = k.guard.VerifiedFlows(); err != nil {
 		return nil, err
 	}
 	for _, v := range services {
@@ -69,13 +70,15 @@ var (
 	xdpModeDesc    = prometheus.NewDesc("dtlsguard_xdp_mode", "1 for the mode that XDP is attached in.", []string{"interface", "mode"}, nil)
 	xdpPacketsDesc = prometheus.NewDesc("dtlsguard_xdp_packets_total", "Packets at ingress by verdict.", []string{"verdict"}, nil)
 	xdpHellosDesc  = prometheus.NewDesc("dtlsguard_xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", []string{"cookie"}, nil)
+	xdpFlowsDesc   = prometheus.NewDesc("dtlsguard_xdp_flows", "Flows that the programs know, by state.", []string{"state"}, nil)
+	xdpEndedDesc   = prometheus.NewDesc("dtlsguard_xdp_flows_ended_total", "Flows taken from the programs, or not given to them for want of room.", []string{"outcome"}, nil)
 	neighboursDesc = prometheus.NewDesc("dtlsguard_neighbours_held_total", "Times that a router's neighbour entry was kept from being doubted.", []string{"interface"}, nil)
 	xdpEgressDesc  = prometheus.NewDesc("dtlsguard_xdp_egress_packets_total", "Packets of protected services at egress.", []string{"outcome"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (k *kernel) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc, neighboursDesc} {
+	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc, neighboursDesc, xdpFlowsDesc, xdpEndedDesc} {
 		ch <- d
 	}
 }
@@ -103,4 +106,14 @@ func (k *kernel) Collect(ch chan<- prometheus.Metric) {
 	for i, n := range c.Egress {
 		counter(xdpEgressDesc, n, bpf.EgressOutcome(i).String())
 	}
+	counter(xdpEndedDesc, k.flows.expired.Load(), "expired")
+	counter(xdpEndedDesc, k.flows.evicted.Load(), "evicted")
+	counter(xdpEndedDesc, k.flows.refused.Load(), "refused")
+	all, halfOpen, err := k.guard.VerifiedFlows()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(xdpFlowsDesc, err)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(xdpFlowsDesc, prometheus.GaugeValue, float64(all-halfOpen), "established")
+	ch <- prometheus.MustNewConstMetric(xdpFlowsDesc, prometheus.GaugeValue, float64(halfOpen), "half-open")
 }

@@ -34,7 +34,11 @@ func (v *service) readiness() Readiness {
 		}
 		return r
 	}
-	for _, t := range v.targets {
+	if v.draining.Load() {
+		r.Reasons = append(r.Reasons, "it drains")
+		return r
+	}
+	for _, t := range v.list() {
 		st := t.status()
 		switch {
 		case st.Ready:

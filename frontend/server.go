@@ -3,13 +3,16 @@ package frontend
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
@@ -30,6 +33,14 @@ type Server struct {
 	services []*service
 	secrets  map[secretKey]*secrets
 	closed   bool
+	gone     metrics.Totals // of services that were removed
+
+	again         func(context.Context) (Config, error) // reads the configuration again; nil: there is none
+	reload        sync.Mutex
+	reloads       atomic.Uint64
+	reloadsFailed atomic.Uint64
+	secretsRun    func(*secrets)                  // of Run
+	start         func(v *service, pinned func()) // of Run
 }
 
 // secretKey tells sources of secrets apart.
@@ -101,11 +112,23 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	if programs {
 		s.kernel.secrets = x
 	}
+	s.life.Lock()
 	s.secrets[key] = x
+	s.life.Unlock()
+	if s.secretsRun != nil { // a reload brought it
+		s.secretsRun(x)
+	}
 	return x, nil
 }
 
-// list is the services of the moment.
+// allSecrets is the secrets in force.
+func (s *Server) allSecrets() map[secretKey]*secrets {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	return maps.Clone(s.secrets)
+}
+
+// list is the services in force.
 func (s *Server) list() []*service {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -128,19 +151,22 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	preferSession(s.config.Nice, s.config.Log)
 	services := s.list()
+	s.start = func(v *service, pinned func()) { v.run(ctx, pinned, fail) }
 	for _, v := range services {
 		v.announce()
 		starting.Add(len(v.workers))
-		v.run(ctx, starting.Done, fail)
+		s.start(v, starting.Done)
 	}
 	if s.kernel != nil {
-		s.running.Go(func() { s.kernel.beat(ctx, s.list) })
+		s.running.Go(func() { s.kernel.beat(ctx, s.list, s.clock) })
+		s.running.Go(func() { s.kernel.watchFlows(ctx, s.config.IdleTimeout) })
 		if n := s.kernel.neighbours; n != nil {
 			s.running.Go(func() { n.run(ctx) })
 		}
 	}
-	for _, x := range s.secrets {
-		s.running.Go(func() { x.run(ctx) })
+	s.secretsRun = func(x *secrets) { s.running.Go(func() { x.run(ctx) }) }
+	for _, x := range s.allSecrets() {
+		s.secretsRun(x)
 	}
 	s.running.Go(func() { s.lists.Run(ctx) })
 	s.running.Go(func() { s.tellProgress(ctx, services) })
@@ -172,7 +198,9 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 	}
 	began := time.Now()
 	for ctx.Err() == nil {
-		sleep(ctx, progressEvery)
+		if sleep(ctx, progressEvery); ctx.Err() != nil {
+			return
+		}
 		asked, ready := 0, 0
 		for _, t := range all {
 			select {
@@ -185,7 +213,7 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 			}
 		}
 		if len(all) > 1 || asked < len(all) {
-			s.config.Log.Info("back ends asked", "asked", asked, "answered", ready, "of", len(all), "after", time.Since(began).Round(time.Second/10))
+			s.config.Log.Info("back ends asked", "asked", asked, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
 		}
 		if asked == len(all) {
 			return
@@ -218,22 +246,10 @@ func (s *Server) Give(uid, gid int) error {
 	return s.kernel.guard.GivePins(uid, gid)
 }
 
-// Reload reads the secret files again; an error is logged too, and leaves the old secret in force. Without a
-// file there is nothing to do.
-func (s *Server) Reload() error {
-	var errs []error
-	for key, x := range s.secrets {
-		if key.file != "" {
-			errs = append(errs, x.follow())
-		}
-	}
-	return errors.Join(errs...)
-}
-
 // Rotate draws new secrets now. It fails if they come from files.
 func (s *Server) Rotate() error {
 	var errs []error
-	for _, x := range s.secrets {
+	for _, x := range s.allSecrets() {
 		errs = append(errs, x.rotate())
 	}
 	return errors.Join(errs...)

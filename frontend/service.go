@@ -38,6 +38,12 @@ type service struct {
 	refused atomic.Pointer[error]  // why the programs do not follow; nil: they do
 	health  atomic.Pointer[health] // inline; nil: it was not looked at yet
 
+	configured Service
+	draining   atomic.Bool // no new clients are let in
+
+	ctx     context.Context // of what runs, but for the workers
+	cancel  context.CancelFunc
+	ending  sync.Once
 	stop    chan struct{} // closed when the workers are to end
 	running sync.WaitGroup
 }
@@ -51,6 +57,20 @@ type serving struct {
 	hellos   *limit.Hellos
 	fit      *handoff.Fit // inline; nil: not known
 	ends     []*end       // of a proxy: those that have answered
+}
+
+// alone reports whether there is one back end and no other, so that the programs can know its cookies.
+func (v *service) alone() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.configured.Backends) == 1
+}
+
+// list is the targets in force.
+func (v *service) list() []*target {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.targets
 }
 
 // change puts what f makes of a copy of the present serving in force.
@@ -67,8 +87,11 @@ func (v *service) change(f func(*serving)) {
 	v.kernel.follow(v)
 }
 
-// serve brings next, a back end of target t that has answered, to the workers and programs, in the place of the one before.
-func (v *service) serve(t *target, next *end) {
+// publish brings the back ends in force to the workers and programs.
+func (v *service) publish() { v.offer(nil, nil) }
+
+// offer does so with next in the place of what t has.
+func (v *service) offer(t *target, next *end) {
 	v.change(func(s *serving) {
 		s.ends = nil
 		for _, other := range v.targets {
@@ -76,11 +99,16 @@ func (v *service) serve(t *target, next *end) {
 			if other == t {
 				e = next
 			}
-			if e != nil {
+			if e != nil && !v.draining.Load() {
 				s.ends = append(s.ends, e)
 			}
 		}
 	})
+}
+
+// serve brings next, a back end of target t that has answered, to the workers and programs, in the place of the one before.
+func (v *service) serve(t *target, next *end) {
+	v.offer(t, next)
 	if old := t.end.Swap(next); old != nil {
 		old.release()
 	}
@@ -103,12 +131,13 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 	t := situation{
 		inline: v.inline, modes: s.modes(), mac: v.config.MAC, asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
 		foreign: v.kernel != nil && s.secrets != v.kernel.secrets,
+		lost:    v.kernel != nil && v.kernel.lost,
 	}
 	if s.fit != nil {
 		t.mapped = s.fit.Mapped
 	}
 	if len(s.ends) == 1 {
-		t.slots, t.cookieLength = s.ends[0].slots.Memory != nil, s.ends[0].CookieLength()
+		t.slots, t.cookieLength = s.ends[0].slots.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
 	}
 	return t
 }
@@ -117,7 +146,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
 		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
-		clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
+		configured: *c, clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()
@@ -131,7 +160,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 // handoffConfig is what the hand-off to a server of the service is made of.
 func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
-		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, MAC: v.config.MAC, Cookies: v.config.Cookies,
+		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
 		Gate: v.gate, Now: v.clock, Log: v.log,
 	}
 	if s.settings.SecretFile != "" {
@@ -203,18 +232,28 @@ func (v *service) run(ctx context.Context, pinned func(), failed func(error)) {
 			}
 		})
 	}
+	v.ctx, v.cancel = context.WithCancel(ctx)
 	for _, t := range v.targets {
-		v.running.Go(func() { t.run(ctx) })
+		v.runTarget(t)
 	}
 	if v.inline {
-		v.running.Go(func() { v.watchInline(ctx) })
+		v.running.Go(func() { v.watchInline(v.ctx) })
 	}
 }
 
-// end has the workers serve what has arrived, and waits until all that runs has ended. The context of run must have
-// ended, too.
+// runTarget runs a target until it or the service ends.
+func (v *service) runTarget(t *target) {
+	var ctx context.Context
+	ctx, t.stop = context.WithCancel(v.ctx)
+	v.running.Go(func() { t.run(ctx) })
+}
+
+// end has the workers serve what has arrived, and waits until all that runs has ended.
 func (v *service) end() {
-	close(v.stop)
+	v.ending.Do(func() {
+		v.cancel()
+		close(v.stop)
+	})
 	for _, w := range v.workers {
 		w.poller.Wake()
 	}

@@ -78,7 +78,7 @@ func (v *service) status(closed bool) ServiceStatus {
 		}
 		st.Backends = append(st.Backends, b)
 	}
-	for _, t := range v.targets {
+	for _, t := range v.list() {
 		st.Backends = append(st.Backends, t.status())
 	}
 	if len(v.workers) > 0 && !closed {
@@ -104,6 +104,7 @@ func (s *Server) Totals() *metrics.Totals {
 
 func (s *Server) totals() *metrics.Totals {
 	t := new(metrics.Totals)
+	*t = s.gone
 	for _, v := range s.services {
 		for _, w := range v.workers {
 			w.counts.AddTo(t)
@@ -130,7 +131,8 @@ func (s *Server) Gauges() metrics.Gauges {
 				Known: b.Known, Harvests: b.Harvests})
 		}
 	}
-	for _, x := range s.secrets {
+	g.Reloads, g.ReloadFailures = s.reloads.Load(), s.reloadsFailed.Load()
+	for _, x := range s.allSecrets() {
 		sec := x.status()
 		g.Rotations += sec.Rotations
 		g.RotationFailures += sec.Failures
@@ -140,7 +142,7 @@ func (s *Server) Gauges() metrics.Gauges {
 
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
-		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "resolve-every": c.ResolveEvery.String(),
+		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "resolve-every": c.ResolveEvery.String(),
 		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
@@ -148,7 +150,7 @@ func (c *Config) flags() map[string]any {
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
 		"allow-file": c.AllowFile, "deny-file": c.DenyFile,
-		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.Answer.String(),
+		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,

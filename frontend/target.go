@@ -25,6 +25,9 @@ type target struct {
 	config  Backend
 	end     atomic.Pointer[end] // nil: it has not answered yet
 
+	stop    context.CancelFunc // of run
+	leaving bool               // a reload lets go of it
+
 	mu    sync.Mutex
 	why   error        // why there is no end, or it is no good
 	addrs []netip.Addr // what the name was last resolved to
@@ -39,12 +42,20 @@ type end struct {
 	weight    float64
 	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
 	upstreams *relay.Upstreams
-	slots     bpf.Slots // of its pool, where the programs can read them
+	slots     atomic.Pointer[bpf.Slots] // memory of its pool, where the programs can read it; nil: they cannot
 
 	users  atomic.Int64 // the service, and each worker that may have flows there
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the watch has ended
 	closed chan struct{} // ... and the sockets are given back
+}
+
+// entries are the first n of its pool, for the programs.
+func (e *end) entries(n int) bpf.Slots {
+	if s := e.slots.Load(); s != nil {
+		return s.First(n)
+	}
+	return bpf.Slots{}
 }
 
 // hold keeps e open, unless it is closed already.
@@ -143,7 +154,7 @@ func (t *target) follow(ctx context.Context) error {
 			failed = append(failed, err)
 			continue
 		}
-		t.replace(next)
+		t.replace(ctx, next)
 		return nil
 	}
 	if now != nil && slices.Contains(addrs, now.Server().Addr()) {
@@ -192,7 +203,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
 	c := v.handoffConfig(s)
 	c.Server = server
-	if v.kernel != nil && len(v.targets) == 1 {
+	if v.kernel != nil && v.alone() {
 		c.Table = func(size int) handoff.Table { return v.kernel.table(v, e, size) }
 	}
 	var err error
@@ -210,7 +221,11 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 }
 
 // replace puts a server in the place of the one before, whose flows end in their own time.
-func (t *target) replace(next *end) {
+func (t *target) replace(ctx context.Context, next *end) {
+	if ctx.Err() != nil { // a reload let go of it meanwhile
+		next.release()
+		return
+	}
 	t.service.serve(t, next)
 	st := next.Status()
 	t.service.log.Info("serving", "backend", t.config.Address, "address", st.Server, "handoff", st.Handoff, "why", st.Why)

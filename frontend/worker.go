@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,7 +53,8 @@ type worker struct {
 	counts metrics.Counters
 	now    int64 // nanoseconds since the server started; read once per batch
 	swept  int64
-	kept   int64 // when addresses of flows were last refreshed
+	alive  atomic.Int64 // when the worker last went round
+	kept   int64        // when addresses of flows were last refreshed
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -157,6 +159,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 			w.sweep()
 		}
 		w.counts.Publish()
+		w.alive.Store(w.now)
 		if woken {
 			select {
 			case <-stop:
@@ -235,7 +238,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
-		server.end.Suspect(handoff.Unanswered)
+		server.end.Suspect(handoff.Gone)
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
@@ -259,6 +262,9 @@ func (w *worker) fromServer(f *relay.Flow) {
 			server.end.Suspect(handoff.Unanswered)
 		}
 		w.flows.FromServer(f, d, w.now)
+		if f.Prelude != nil && hello.IsPlain(d) {
+			f.Prelude.Server(d)
+		}
 		w.queueReturn(i, f)
 		if f.Shaking {
 			w.shaken(f)

@@ -15,16 +15,16 @@ import (
 type clients struct{ *sample.Sample }
 
 func (o *options) openClients() (clients, error) {
-	if o.sample == 0 {
+	if o.report.sample == 0 {
 		return clients{}, nil
 	}
 	source, err := o.clientSource()
 	if err != nil {
 		return clients{}, err
 	}
-	c := sample.Config{Target: o.target, Source: source, Rate: o.sample, Return: o.giveBack, Hello: traffic.Captured("openssl-dtls12:1")}
-	if len(o.ownHello) == 1 { // one in fragments has no place for a cookie
-		c.Hello = o.ownHello[0]
+	c := sample.Config{Target: o.target.addr, Source: source, Rate: o.report.sample, Return: o.report.giveBack, Hello: traffic.Captured("openssl-dtls12:1")}
+	if len(o.traffic.own) == 1 { // one in fragments has no place for a cookie
+		c.Hello = o.traffic.own[0]
 	}
 	s, err := sample.New(c)
 	if err != nil {
@@ -35,7 +35,7 @@ func (o *options) openClients() (clients, error) {
 
 // clientSource gives each client its address: on IPv4 loopback any, elsewhere those that the interface has, in turn.
 func (o *options) clientSource() (func() netip.Addr, error) {
-	target := o.target.Addr()
+	target := o.target.addr.Addr()
 	switch {
 	case target.Is4() && target.IsLoopback():
 		return func() netip.Addr {
@@ -59,25 +59,25 @@ func (o *options) clientSource() (func() netip.Addr, error) {
 // ownAddresses are those of the interface that reach the target, and are no sources of the flood: what comes back to them is
 // the engine's.
 func (o *options) ownAddresses() (own []netip.Addr, err error) {
-	dev, err := device(o.iface)
+	dev, err := device(o.target.iface)
 	if err != nil {
 		return nil, err
 	}
 	all, err := dev.Addrs()
 	if err != nil {
-		return nil, fmt.Errorf("addresses of %s: %w", o.iface, err)
+		return nil, fmt.Errorf("addresses of %s: %w", o.target.iface, err)
 	}
-	f := traffic.Flow{Destination: o.target}
+	f := traffic.Flow{Destination: o.target.addr}
 	if err := o.from(&f); err != nil {
 		return nil, err
 	}
 	for _, p := range prefixes(all) {
-		if a := p.Addr(); a.Is4() == o.target.Addr().Is4() && !a.IsLinkLocalUnicast() && !f.Sources.Contains(a) {
+		if a := p.Addr(); a.Is4() == o.target.addr.Addr().Is4() && !a.IsLinkLocalUnicast() && !f.Sources.Contains(a) {
 			own = append(own, a)
 		}
 	}
 	if own == nil {
-		return nil, hint.Usagef("%s has no address for sampled clients to reach %v from that is not in %v, the flood's sources (--sample 0 does without)", o.iface, o.target, f.Sources)
+		return nil, hint.Usagef("%s has no address for sampled clients to reach %v from that is not in %v, the flood's sources (--sample 0 does without)", o.target.iface, o.target.addr, f.Sources)
 	}
 	return own, nil
 }

@@ -24,7 +24,7 @@ func (o *options) open() (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := sockets.Config{Flow: *f, Mix: o.traffic, Pace: traffic.Pace{Rate: o.rate, Limit: o.count}, Batch: int(o.batch)}
+	c := sockets.Config{Flow: *f, Mix: o.traffic.mix, Pace: traffic.Pace{Rate: o.pace.rate, Limit: o.pace.count}, Batch: int(o.pace.batch)}
 	if err := c.Check(); err != nil {
 		return nil, hint.Usage(err)
 	}
@@ -99,14 +99,14 @@ func (o *options) openXDP() (engine, error) {
 		return nil, rooted(err)
 	}
 	x := &kernelEngine{counter: counter}
-	pace := traffic.Pace{Rate: o.rate, Limit: o.count}
+	pace := traffic.Pace{Rate: o.pace.rate, Limit: o.pace.count}
 	late := catchUp
-	if o.even {
+	if o.pace.even {
 		late = 0 // the generator's own
 	}
-	for i := range o.threads {
-		share := pace.Split(o.threads, i)
-		g, err := xdp.NewMix(*f, o.traffic, xdp.Options{CPU: o.cpu + i, Batch: o.batch, Limit: share.Limit, CatchUp: late})
+	for i := range o.pace.threads {
+		share := pace.Split(o.pace.threads, i)
+		g, err := xdp.NewMix(*f, o.traffic.mix, xdp.Options{CPU: o.pace.cpu + i, Batch: o.pace.batch, Limit: share.Limit, CatchUp: late})
 		if err != nil {
 			return nil, errors.Join(rooted(err), x.close())
 		}

@@ -29,7 +29,7 @@ var only = []struct {
 // fits refuses flags that the engine would have to ignore.
 func (o *options) fits() error {
 	engine := o.engine
-	if engine == "sendmmsg" && o.iface != "" {
+	if engine == "sendmmsg" && o.target.iface != "" {
 		engine += " -i"
 	}
 	for _, f := range only {

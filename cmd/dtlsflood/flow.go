@@ -14,28 +14,28 @@ import (
 
 // flow is where datagrams go and come from.
 func (o *options) flow() (*traffic.Flow, error) {
-	f := &traffic.Flow{Destination: o.target}
+	f := &traffic.Flow{Destination: o.target.addr}
 	if err := o.from(f); err != nil {
 		return nil, err
 	}
 	if o.plain() {
 		return f, nil
 	}
-	if o.mac != "" {
+	if o.target.mac != "" {
 		var err error
-		if f.Peer, err = net.ParseMAC(o.mac); err != nil {
+		if f.Peer, err = net.ParseMAC(o.target.mac); err != nil {
 			return nil, hint.Usagef("-m: %w", err)
 		}
 		const group = 1 // of the first byte's bits, the one that broadcast and multicast addresses have
 		if len(f.Peer) == 6 && f.Peer[0]&group != 0 {
-			return nil, hint.Usagef("-m %s: is the address of a group; want that of one host", o.mac)
+			return nil, hint.Usagef("-m %s: is the address of a group; want that of one host", o.target.mac)
 		}
 	}
-	if o.engine == "pcap" && o.iface == "" { // the player knows its own
+	if o.engine == "pcap" && o.target.iface == "" { // the player knows its own
 		f.Interface = &net.Interface{HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 	} else {
 		var err error
-		if f.Interface, err = device(o.iface); err != nil {
+		if f.Interface, err = device(o.target.iface); err != nil {
 			return nil, err
 		}
 	}
@@ -45,7 +45,7 @@ func (o *options) flow() (*traffic.Flow, error) {
 		f.Peer = net.HardwareAddr{2, 0, 0, 0, 0, 2}
 	default:
 		var err error
-		if f.Peer, err = neighbour(f.Interface, o.target.Addr()); err != nil {
+		if f.Peer, err = neighbour(f.Interface, o.target.addr.Addr()); err != nil {
 			return nil, err
 		}
 	}
@@ -57,11 +57,11 @@ func (o *options) flow() (*traffic.Flow, error) {
 
 // from reads the sources, and has benchmarks' own where none are given (RFC 2544, RFC 5180).
 func (o *options) from(f *traffic.Flow) (err error) {
-	sources := o.sources
+	sources := o.traffic.sources
 	switch {
 	case sources != "":
 	case o.plain(): // the addresses there are on loopback
-	case o.target.Addr().Is6():
+	case o.target.addr.Addr().Is6():
 		sources = "2001:2:0:8000::/96"
 	default:
 		sources = "198.18.128.0/17"
@@ -71,16 +71,16 @@ func (o *options) from(f *traffic.Flow) (err error) {
 			return hint.Usagef("--src-cidr: %w", err)
 		}
 	}
-	if o.ports != "" {
-		if n, err := fmt.Sscanf(o.ports, "%d-%d", &f.Ports.First, &f.Ports.Last); n != 2 {
-			return hint.Usagef("--src-ports %s: want FIRST-LAST: %w", o.ports, err)
+	if o.traffic.ports != "" {
+		if n, err := fmt.Sscanf(o.traffic.ports, "%d-%d", &f.Ports.First, &f.Ports.Last); n != 2 {
+			return hint.Usagef("--src-ports %s: want FIRST-LAST: %w", o.traffic.ports, err)
 		}
 	}
 	return nil
 }
 
 // plain reports whether datagrams go by sockets, without frames of our own.
-func (o *options) plain() bool { return o.engine == "sendmmsg" && o.iface == "" }
+func (o *options) plain() bool { return o.engine == "sendmmsg" && o.target.iface == "" }
 
 // device is the interface of that name.
 func device(name string) (*net.Interface, error) {

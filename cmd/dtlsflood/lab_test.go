@@ -127,7 +127,7 @@ func TestNonDropRateOfTheKernel(t *testing.T) {
 	code, stdout, stderr := inClient(t, l, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac, "--ndr", "0.05", "--duration", "1s", "--json", "-Q", "40000")
 	all := lines(t, stdout)
 	last := all[len(all)-1]
-	if code != exitOK || last.Type != "ndr" || last.Limit != "service" || strings.Count(stdout, `"type":"trial"`) != len(all)-1 {
+	if code != exitOK || last.Type != "ndr" || last.Limit != "service" || strings.Count(stdout, `"type":"step"`) != len(all)-1 {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	// The bucket's burst and the loss that is allowed are on top. One CPU answers, as one sends.

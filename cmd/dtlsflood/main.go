@@ -52,35 +52,54 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitRun
 }
 
-// options are the flags.
+// options are the flags, by what they are about.
 type options struct {
-	engine      string
-	iface       string
-	destination string
-	port        uint16
-	mac         string
-	rate        float64
-	duration    time.Duration
-	sources     string
-	ports       string
-	mix         string
-	hello       string
-	threads     int
-	count       uint64
-	batch       uint32
-	cpu         int
-	file        string
-	ndr         float64
-	sample      float64
-	giveBack    int
-	json        bool
-	mine        bool
-	given       func(flag string) bool // on the command line
+	engine  string
+	target  target
+	traffic content
+	pace    pace
+	report  reporting
+	given   func(flag string) bool // on the command line
+}
 
+// target is the service, and the way to it.
+type target struct {
+	text  string // -d
+	port  uint16
+	addr  netip.AddrPort // of both
+	iface string
+	mac   string
+	mine  bool
+}
+
+// content is what is sent.
+type content struct {
+	text    string      // --mix
+	file    string      // --hello
+	own     [][]byte    // what is in it
+	mix     traffic.Mix // of all
+	sources string
+	ports   string
+}
+
+// pace is how fast and how long it is sent, and by which CPUs.
+type pace struct {
+	rate     float64
+	duration time.Duration
+	count    uint64
+	threads  int
+	cpu      int
+	batch    uint32
+	ndr      float64
 	even     bool // without bursts, at the price of the rate
-	target   netip.AddrPort
-	traffic  traffic.Mix
-	ownHello [][]byte
+}
+
+// reporting is what is said of it: sampled clients, the form of reports, a file instead of sending.
+type reporting struct {
+	sample   float64
+	giveBack int
+	json     bool
+	file     string
 }
 
 func newCommand() *cobra.Command {
@@ -92,7 +111,7 @@ checks that the answers are HelloVerifyRequests to them.
 
   sendmmsg  without -i from sockets to loopback: no privileges; sources out of 127.0.0.0/8, or 256 ports of ::1
             with -i in frames from a packet socket: any sources, needs root
-  xdp       in frames from the kernel: any sources, millions a second, needs root and -i
+  xdp       in frames from the kernel: any sources, millions per second, needs root and -i
   pcap      not at all: it writes FILE, a classic pcap, for tcpreplay and TRex, and FILE.trafgen for trafgen.
             tcpreplay 4.4 and trafgen 0.6 play them in a test, each frame arrives; TRex itself was not tried
 
@@ -125,26 +144,26 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 	o.given = fl.Changed
 	fl.SortFlags = false
 	fl.StringVar(&o.engine, "engine", "", "sendmmsg, xdp or pcap (sendmmsg, and xdp with -i)")
-	fl.StringVarP(&o.destination, "destination", "d", "", "the service's `ADDRESS`")
-	fl.Uint16VarP(&o.port, "port", "p", 4433, "the service's UDP port")
-	fl.StringVarP(&o.iface, "interface", "i", "", "`INTERFACE` to send frames from, which must be on the service's network")
-	fl.StringVarP(&o.mac, "mac", "m", "", "with -i: the service's or the router's Ethernet `ADDRESS` (its neighbour entry's)")
-	fl.StringVar(&o.sources, "src-cidr", "", "source `PREFIX` (198.18.128.0/17, 2001:2:0:8000::/96; without -i 127.64.0.0/10, ::1/128)")
-	fl.Float64VarP(&o.rate, "rate", "Q", 0, "datagrams a second (0: all that is possible)")
-	fl.DurationVar(&o.duration, "duration", 10*time.Second, "how long")
-	fl.StringVar(&o.ports, "src-ports", "", "source ports `FIRST-LAST` (16384-49151; without -i some free ones, at most 512)")
-	fl.StringVar(&o.mix, "mix", "hello", "what to send: `NAME=WEIGHT,...`, see above")
-	fl.StringVar(&o.hello, "hello", "", "`FILE` with the ClientHello to send: pcap or pcapng, binary, or in hex, one fragment a line")
-	fl.IntVarP(&o.threads, "threads", "t", 1, "xdp: CPUs to send on")
-	fl.IntVarP(&o.cpu, "affinity", "F", 0, "xdp: the first of these CPUs")
-	fl.Uint64VarP(&o.count, "count", "n", 0, "datagrams in all (0: until --duration is over; pcap: 10000)")
-	fl.Uint32VarP(&o.batch, "batch", "b", 0, "datagrams made at a time (xdp 128, sendmmsg 64, at most 256)")
-	fl.StringVarP(&o.file, "write", "w", "", "pcap: `FILE` to write")
-	fl.Float64Var(&o.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
-	fl.Float64Var(&o.sample, "sample", 100, "clients a second beside the flood whose answers are timed and compared (0: none)")
-	fl.IntVar(&o.giveBack, "return", 10, "one in `N` of them returns its cookie (0: none)")
-	fl.BoolVar(&o.json, "json", false, "a line of JSON each second, and one of the whole")
-	fl.BoolVar(&o.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
+	fl.StringVarP(&o.target.text, "destination", "d", "", "the service's `ADDRESS`")
+	fl.Uint16VarP(&o.target.port, "port", "p", 4433, "the service's UDP port")
+	fl.StringVarP(&o.target.iface, "interface", "i", "", "`INTERFACE` to send frames from, which must be on the service's network")
+	fl.StringVarP(&o.target.mac, "mac", "m", "", "with -i: the service's or the router's Ethernet `ADDRESS` (its neighbour entry's)")
+	fl.StringVar(&o.traffic.sources, "src-cidr", "", "source `PREFIX` (198.18.128.0/17, 2001:2:0:8000::/96; without -i 127.64.0.0/10, ::1/128)")
+	fl.Float64VarP(&o.pace.rate, "rate", "Q", 0, "datagrams per second (0: all that is possible)")
+	fl.DurationVar(&o.pace.duration, "duration", 10*time.Second, "how long")
+	fl.StringVar(&o.traffic.ports, "src-ports", "", "source ports `FIRST-LAST` (16384-49151; without -i some free ones, at most 512)")
+	fl.StringVar(&o.traffic.text, "mix", "hello", "what to send: `NAME=WEIGHT,...`, see above")
+	fl.StringVar(&o.traffic.file, "hello", "", "`FILE` with the ClientHello to send: pcap or pcapng, binary, or in hex, one fragment a line")
+	fl.IntVarP(&o.pace.threads, "threads", "t", 1, "xdp: CPUs to send on")
+	fl.IntVarP(&o.pace.cpu, "affinity", "F", 0, "xdp: the first of these CPUs")
+	fl.Uint64VarP(&o.pace.count, "count", "n", 0, "datagrams in all (0: until --duration is over; pcap: 10000)")
+	fl.Uint32VarP(&o.pace.batch, "batch", "b", 0, "datagrams made at a time (xdp 128, sendmmsg 64, at most 256)")
+	fl.StringVarP(&o.report.file, "write", "w", "", "pcap: `FILE` to write")
+	fl.Float64Var(&o.pace.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
+	fl.Float64Var(&o.report.sample, "sample", 100, "clients per second beside the flood whose answers are timed and compared (0: none)")
+	fl.IntVar(&o.report.giveBack, "return", 10, "one in `N` of them returns its cookie (0: none)")
+	fl.BoolVar(&o.report.json, "json", false, "a line of JSON each second, and one of the whole")
+	fl.BoolVar(&o.target.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
 	return cmd
 }
 

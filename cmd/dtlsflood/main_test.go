@@ -90,7 +90,7 @@ func TestMistakesAreSaid(t *testing.T) {
 		{"-d 127.0.0.1 --src-cidr 198.18.0.0/15", "name an interface to forge others"},
 		{"-d 127.0.0.1 --src-ports 1000-2000", "512 at most"},
 		{"-d 127.0.0.1 --src-ports many", "want FIRST-LAST"},
-		{"-d 127.0.0.1 --hello " + file, "no datagram in hex"},
+		{"-d 127.0.0.1 --hello " + file, "not a datagram in hex"},
 		{"-d 127.0.0.1 -t 2", "sends on one thread"},
 		{"-d 127.0.0.1 -F 1", "taskset"},
 		{"-d 127.0.0.1 -m 02:00:00:00:00:01", "give -i"},
@@ -103,7 +103,7 @@ func TestMistakesAreSaid(t *testing.T) {
 		{"-d ::ffff:224.0.0.1 -i lo", "is a multicast group"},
 		{"-d 255.255.255.255 -i lo --i-own-this-network", "is broadcast"},
 		{"-d 127.255.255.255", "is broadcast on 127.0.0.0/8"},
-		{"-d 0.0.0.0", "is no address"},
+		{"-d 0.0.0.0", "is not an address"},
 		{"-d 192.0.2.1", "127.0.0.0/8 and ::1 only"},
 		{"-d 192.0.2.1 --i-own-this-network", "127.0.0.0/8 and ::1 only"},
 		{"-d 127.0.0.1 --engine xdp", "needs -i INTERFACE"},
@@ -165,7 +165,7 @@ func TestPcapNeedsNothing(t *testing.T) {
 func TestNonDropRate(t *testing.T) {
 	port := answerer(t, verify)
 	code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "-Q", "200", "--duration", "300ms", "--ndr", "0.5")
-	if code != exitRun || !strings.Contains(stderr, "the generator, not the service") || !strings.Contains(stdout, "trial: 200 asked for") {
+	if code != exitRun || !strings.Contains(stderr, "the generator, not the service") || !strings.Contains(stdout, "step: 200 asked for") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	n := 0

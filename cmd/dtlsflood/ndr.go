@@ -12,38 +12,38 @@ import (
 // precision is where a search ends: the rate that holds and the one that does not are this near.
 const precision = 0.02
 
-// leastQuestions is what a trial must have for its share of lost ones to say something.
+// leastQuestions is what a step must have for its share of lost ones to say something.
 const leastQuestions = 10
 
-// mostSpoiled is how many trials may fall short of their rate, as the machine has other things to do: the search ends then
+// mostSpoiled is how many steps may fall short of their rate, as the machine has other things to do: the search ends then
 // with a wider gap.
 const mostSpoiled = 3
 
 // search finds the highest rate with a loss below the bound (RFC 2544 section 26.1): first all that can be sent, or
-// -Q, then halving between what held and what did not. Each trial takes --duration.
+// -Q, then halving between what held and what did not. Each step takes --duration.
 func (o *options) search(ctx context.Context, report *reporter) error {
-	if o.traffic.Questions() == 0 || o.count != 0 {
+	if o.traffic.mix.Questions() == 0 || o.pace.count != 0 {
 		return hint.Usagef("--ndr needs a mix with questions, and no -n")
 	}
-	c, high, err := o.trial(ctx, o.rate, report)
+	c, high, err := o.step(ctx, o.pace.rate, report)
 	if err == nil {
 		err = o.wrong(c, nil)
 	}
 	if err != nil {
 		return err
 	}
-	if loss(c) <= o.ndr {
-		report.found(high, 0, o.ndr)
-		return fmt.Errorf("non-drop rate: at least %.0f a second; the generator, not the service, is the limit", high)
+	if loss(c) <= o.pace.ndr {
+		report.found(high, 0, o.pace.ndr)
+		return fmt.Errorf("non-drop rate: at least %.0f per second; the generator, not the service, is the limit", high)
 	}
 	low, spoiled := 0.0, 0
-	for high-low > precision*high && high*o.duration.Seconds() > leastQuestions && spoiled < mostSpoiled && ctx.Err() == nil {
+	for high-low > precision*high && high*o.pace.duration.Seconds() > leastQuestions && spoiled < mostSpoiled && ctx.Err() == nil {
 		rate := (low + high) / 2
-		c, sent, err := o.trial(ctx, rate, report)
+		c, sent, err := o.step(ctx, rate, report)
 		if err != nil {
 			return err
 		}
-		if loss(c) > o.ndr {
+		if loss(c) > o.pace.ndr {
 			high = rate
 			continue
 		}
@@ -54,35 +54,35 @@ func (o *options) search(ctx context.Context, report *reporter) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("non-drop rate: interrupted; it is between %.0f and %.0f a second", low, high)
+		return fmt.Errorf("non-drop rate: interrupted; it is between %.0f and %.0f per second", low, high)
 	case low == 0:
-		return fmt.Errorf("non-drop rate: none was found; of %.0f a second more than %g are lost", high, o.ndr)
+		return fmt.Errorf("non-drop rate: none was found; of %.0f per second more than %g are lost", high, o.pace.ndr)
 	}
-	report.found(low, high, o.ndr)
+	report.found(low, high, o.pace.ndr)
 	return nil
 }
 
-// trial floods at a rate for the duration, and returns the rate that came of it.
-func (o *options) trial(ctx context.Context, rate float64, report *reporter) (c counts, sent float64, err error) {
+// step floods at a rate for the duration, and returns the rate that came of it.
+func (o *options) step(ctx context.Context, rate float64, report *reporter) (c counts, sent float64, err error) {
 	at := *o
-	at.rate, at.even = rate, true
+	at.pace.rate, at.pace.even = rate, true
 	e, err := at.open()
 	if err != nil {
 		return c, 0, err
 	}
 	whole := ctx
-	ctx, cancel := context.WithTimeout(ctx, o.duration)
+	ctx, cancel := context.WithTimeout(ctx, o.pace.duration)
 	defer cancel()
 	began := time.Now()
 	err = e.run(ctx)
-	took := min(time.Since(began), o.duration)
+	took := min(time.Since(began), o.pace.duration)
 	c, failed := e.counts()
 	if err := errors.Join(err, failed, e.close()); err != nil {
 		return c, 0, err
 	}
 	sent = float64(c.Sent) / took.Seconds()
 	if whole.Err() == nil { // else it was cut short
-		report.trial(rate, sent, loss(c))
+		report.step(rate, sent, loss(c))
 	}
 	return c, sent, nil
 }

@@ -180,18 +180,18 @@ func percent(part, of uint64) string {
 	return fmt.Sprintf("%.2f %%", 100*float64(part)/float64(of))
 }
 
-// trial tells of one trial of a search.
-func (r *reporter) trial(asked, sent, lost float64) {
+// step tells of one step of a search.
+func (r *reporter) step(asked, sent, lost float64) {
 	if !r.json {
-		fmt.Fprintf(r.stdout, "trial: %.0f asked for, %.0f a second sent, %.4f lost\n", asked, sent, lost)
+		fmt.Fprintf(r.stdout, "step: %.0f asked for, %.0f per second sent, %.4f lost\n", asked, sent, lost)
 		return
 	}
 	r.encode(struct {
 		Type  string  `json:"type"`
-		Asked float64 `json:"asked"` // a second; 0: all that can be sent
-		Sent  float64 `json:"sent"`  // a second
+		Asked float64 `json:"asked"` // per second; 0: all that can be sent
+		Sent  float64 `json:"sent"`  // per second
 		Lost  float64 `json:"lost"`  // share of the questions
-	}{"trial", asked, sent, lost})
+	}{"step", asked, sent, lost})
 }
 
 // found tells what a search found: a rate with at most lost of the questions unanswered, and the lowest one that was too
@@ -205,12 +205,12 @@ func (r *reporter) found(rate, tooMuch, lost float64) {
 	case r.json:
 		r.encode(struct {
 			Type    string  `json:"type"`
-			Rate    float64 `json:"rate"`     // a second
-			TooMuch float64 `json:"too_much"` // a second; 0: there was none
+			Rate    float64 `json:"rate"`     // per second
+			TooMuch float64 `json:"too_much"` // per second; 0: there was none
 			Lost    float64 `json:"lost"`     // share of the questions that may be
 			Limit   string  `json:"limit"`
 		}{"ndr", rate, tooMuch, lost, limit})
 	case tooMuch != 0:
-		fmt.Fprintf(r.stdout, "non-drop rate: %.0f a second with at most %g lost; %.0f were too many\n", rate, lost, tooMuch)
+		fmt.Fprintf(r.stdout, "non-drop rate: %.0f per second with at most %g lost; %.0f were too many\n", rate, lost, tooMuch)
 	}
 }

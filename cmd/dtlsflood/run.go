@@ -33,8 +33,8 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if o.engine == "pcap" {
 		return o.write(stdout)
 	}
-	if o.ndr > 0 {
-		return o.search(ctx, newReporter(stdout, stderr, o.json))
+	if o.pace.ndr > 0 {
+		return o.search(ctx, newReporter(stdout, stderr, o.report.json))
 	}
 	e, err := o.open()
 	if err != nil {
@@ -44,56 +44,56 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return errors.Join(err, e.close())
 	}
-	f := course{options: o, engine: e, clients: c, report: newReporter(stdout, stderr, o.json)}
+	f := flood{options: o, engine: e, clients: c, out: newReporter(stdout, stderr, o.report.json)}
 	err = f.run(ctx)
 	return errors.Join(err, e.close(), c.close())
 }
 
 // complete checks the flags, fills in those that follow from others, and refuses targets that may be strangers'.
 func (o *options) complete() error {
-	address, err := netip.ParseAddr(o.destination)
-	if err != nil || o.port == 0 {
-		return hint.Usagef("-d %q -p %d: want the address and port of the service", o.destination, o.port)
+	address, err := netip.ParseAddr(o.target.text)
+	if err != nil || o.target.port == 0 {
+		return hint.Usagef("-d %q -p %d: want the address and port of the service", o.target.text, o.target.port)
 	}
 	// A zone says which interface a link-local address is on, as -i does.
-	o.target = netip.AddrPortFrom(address.Unmap().WithZone(""), o.port)
+	o.target.addr = netip.AddrPortFrom(address.Unmap().WithZone(""), o.target.port)
 	if o.engine == "" {
 		o.engine = "sendmmsg"
-		if o.iface != "" {
+		if o.target.iface != "" {
 			o.engine = "xdp"
 		}
 	}
-	if err := o.compose(); err != nil {
+	if err := o.traffic.compose(); err != nil {
 		return err
 	}
 	switch {
 	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
 		return hint.Usagef("--engine %q: want sendmmsg, xdp or pcap", o.engine)
-	case o.threads < 1 || o.cpu < 0 || o.batch > xdp.MaxBatch:
-		return hint.Usagef("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.threads, o.cpu, o.batch, xdp.MaxBatch)
-	case o.ndr < 0 || o.ndr >= 1:
-		return hint.Usagef("--ndr %v: want a share from 0 to 1, such as 0.001", o.ndr)
-	case o.duration <= 0 || o.rate < 0:
-		return hint.Usagef("--duration %v, -Q %v: want more", o.duration, o.rate)
-	case o.engine == "pcap" && o.file == "":
+	case o.pace.threads < 1 || o.pace.cpu < 0 || o.pace.batch > xdp.MaxBatch:
+		return hint.Usagef("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames per batch", o.pace.threads, o.pace.cpu, o.pace.batch, xdp.MaxBatch)
+	case o.pace.ndr < 0 || o.pace.ndr >= 1:
+		return hint.Usagef("--ndr %v: want a share from 0 to 1, such as 0.001", o.pace.ndr)
+	case o.pace.duration <= 0 || o.pace.rate < 0:
+		return hint.Usagef("--duration %v, -Q %v: want more", o.pace.duration, o.pace.rate)
+	case o.engine == "pcap" && o.report.file == "":
 		return hint.Usagef("engine pcap needs --write FILE")
-	case o.sample < 0 || o.giveBack < 0:
-		return hint.Usagef("--sample %v, --return %d: want clients a second, and one in how many; 0 for none", o.sample, o.giveBack)
+	case o.report.sample < 0 || o.report.giveBack < 0:
+		return hint.Usagef("--sample %v, --return %d: want clients per second, and one in how many; 0 for none", o.report.sample, o.report.giveBack)
 	}
 	if err := o.fits(); err != nil {
 		return err
 	}
-	return o.reach()
+	return o.target.reach(o.engine)
 }
 
 // compose makes the mix.
-func (o *options) compose() (err error) {
-	if o.hello != "" {
-		if o.ownHello, err = capture.Read(o.hello); err != nil {
+func (c *content) compose() (err error) {
+	if c.file != "" {
+		if c.own, err = capture.Read(c.file); err != nil {
 			return hint.Usagef("--hello: %w", err)
 		}
 	}
-	if o.traffic, err = traffic.ParseMix(o.mix, o.ownHello); err != nil {
+	if c.mix, err = traffic.ParseMix(c.text, c.own); err != nil {
 		return hint.Usagef("--%w", err)
 	}
 	return nil

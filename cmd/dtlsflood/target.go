@@ -11,51 +11,51 @@ import (
 )
 
 // reach refuses targets that may be strangers', and those that no frame would reach.
-func (o *options) reach() error {
+func (t *target) reach(engine string) error {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
 		return fmt.Errorf("list this host's addresses: %w", err)
 	}
-	a := o.target.Addr()
-	if why := crowd(a, prefixes(all)); why != "" {
+	a := t.addr.Addr()
+	if why := notUnicast(a, prefixes(all)); why != "" {
 		return hint.Usagef("-d %v: %s; want the address of one service", a, why)
 	}
 	switch {
-	case o.engine == "pcap":
+	case engine == "pcap":
 		return nil
-	case o.iface == "" && o.engine == "xdp":
+	case t.iface == "" && engine == "xdp":
 		return hint.Usagef("engine xdp needs -i INTERFACE")
-	case o.iface == "":
+	case t.iface == "":
 		if !a.IsLoopback() {
 			return hint.Usagef("-d %v: without -i INTERFACE it goes to 127.0.0.0/8 and ::1 only", a)
 		}
 		return nil
 	case a.IsLoopback():
-		return hint.Usagef("-d %v is this host itself, not behind %s: leave out -i, and sendmmsg sends to it from sockets", a, o.iface)
+		return hint.Usagef("-d %v is this host itself, not behind %s: leave out -i, and sendmmsg sends to it from sockets", a, t.iface)
 	}
-	dev, err := device(o.iface)
+	dev, err := device(t.iface)
 	if err != nil {
 		return err
 	}
 	near, err := dev.Addrs()
 	if err != nil {
-		return fmt.Errorf("addresses of %s: %w", o.iface, err)
+		return fmt.Errorf("addresses of %s: %w", t.iface, err)
 	}
 	contains := func(p netip.Prefix) bool { return p.Contains(a) }
 	switch {
 	case slices.ContainsFunc(prefixes(all), func(p netip.Prefix) bool { return p.Addr() == a }):
-		return hint.Usagef("-d %v is this host's own, and frames that leave by %s do not come back to it; sendmmsg without -i sends to 127.0.0.0/8 and ::1", a, o.iface)
-	case !o.mine && !slices.ContainsFunc(prefixes(near), contains):
-		return hint.Usagef("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", a, o.iface)
+		return hint.Usagef("-d %v is this host's own, and frames that leave by %s do not come back to it; sendmmsg without -i sends to 127.0.0.0/8 and ::1", a, t.iface)
+	case !t.mine && !slices.ContainsFunc(prefixes(near), contains):
+		return hint.Usagef("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", a, t.iface)
 	}
 	return nil
 }
 
-// crowd says why an address is not that of one host, "" if it may be. networks are those that this host is on.
-func crowd(a netip.Addr, networks []netip.Prefix) string {
+// notUnicast says why an address is not that of one host, "" if it may be. networks are those that this host is on.
+func notUnicast(a netip.Addr, networks []netip.Prefix) string {
 	switch {
 	case a.IsUnspecified():
-		return "is no address"
+		return "is not an address"
 	case a.IsMulticast():
 		return "is a multicast group"
 	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):

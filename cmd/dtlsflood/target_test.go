@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestCrowd(t *testing.T) {
+func TestNotUnicast(t *testing.T) {
 	networks := []netip.Prefix{
 		netip.MustParsePrefix("198.18.0.2/24"), netip.MustParsePrefix("198.18.4.2/22"), netip.MustParsePrefix("198.18.9.0/31"),
 		netip.MustParsePrefix("198.18.10.1/32"), netip.MustParsePrefix("2001:2::1/64"),
@@ -16,7 +16,7 @@ func TestCrowd(t *testing.T) {
 		"239.1.1.1": "multicast", "ff0e::1": "multicast", "::": "no address", "0.0.0.0": "no address",
 		"198.18.0.1": "", "198.18.4.255": "", "198.18.9.0": "", "198.18.9.1": "", "198.18.10.1": "", "2001:2::": "", "2001:2::ffff:ffff:ffff:ffff": "",
 	} {
-		if why := crowd(netip.MustParseAddr(a), networks); !strings.Contains(why, want) || (why == "") != (want == "") {
+		if why := notUnicast(netip.MustParseAddr(a), networks); !strings.Contains(why, want) || (why == "") != (want == "") {
 			t.Errorf("%s: %q, want %q", a, why, want)
 		}
 	}

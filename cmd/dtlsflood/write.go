@@ -23,7 +23,7 @@ func (o *options) write(stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	n, rate := int(o.count), o.rate
+	n, rate := int(o.pace.count), o.pace.rate
 	if n == 0 {
 		n = defaultFrames
 	}
@@ -31,10 +31,10 @@ func (o *options) write(stdout io.Writer) error {
 		rate = defaultPace
 	}
 	err = errors.Join(
-		create(o.file, func(w io.Writer) error { return capture.Pcap(w, f, o.traffic, n, rate) }),
-		create(o.file+".trafgen", func(w io.Writer) error { return capture.Trafgen(w, f, o.traffic, min(n, trafgenPackets)) }))
+		create(o.report.file, func(w io.Writer) error { return capture.Pcap(w, f, o.traffic.mix, n, rate) }),
+		create(o.report.file+".trafgen", func(w io.Writer) error { return capture.Trafgen(w, f, o.traffic.mix, min(n, trafgenPackets)) }))
 	if err == nil {
-		fmt.Fprintf(stdout, "wrote %s and %s.trafgen, to %v at %v\n", o.file, o.file, f.Destination, f.Peer)
+		fmt.Fprintf(stdout, "wrote %s and %s.trafgen, to %v at %v\n", o.report.file, o.report.file, f.Destination, f.Peer)
 	}
 	return err
 }

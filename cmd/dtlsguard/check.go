@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
@@ -26,11 +27,11 @@ type finding struct {
 
 // report is what check has found.
 type report struct {
-	OK       bool            `json:"ok"` // nothing fails
-	Findings []finding       `json:"findings"`
-	Backend  *handoff.Traits `json:"backend,omitempty"`
-	Handoff  string          `json:"handoff,omitempty"` // that fits the back end
-	Why      string          `json:"why,omitempty"`
+	OK       bool             `json:"ok"` // nothing fails
+	Findings []finding        `json:"findings"`
+	Backend  *handoff.Profile `json:"backend,omitempty"`
+	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
+	Why      string           `json:"why,omitempty"`
 }
 
 func newCheck() *cobra.Command {
@@ -39,7 +40,7 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find out what this kernel, an interface and a back end can do", Args: noArgs,
 		Long: `check tries each thing that run would need, and changes nothing: PASS, WARN for what works less well
-than it could, FAIL for what does not work, each with the step that mends it.
+than it could, FAIL for what does not work, each with the step that fixes it.
 
 With --interface it attaches a program that passes everything and takes it off again, unless one is
 attached. Without, XDP is not needed, and what is missing for it is no failure. With --backend it asks
@@ -104,7 +105,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 		}
 		return nil
 	}
-	addrs, err := parseAddresses(ctx, "--backend", backend)
+	addrs, err := settings.Addresses(ctx, "--backend", backend)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 }
 
 // backend adds what a server's prober has found out.
-func (r *report) backend(addr string, t handoff.Traits, kind handoff.Mode, why string, err error) {
+func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit
 	switch {

@@ -5,43 +5,48 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// drop gives up what a guard that serves does not need. No capability is kept: the programs that are loaded can be
-// attached again, detached and unpinned without any.
-func (f *runFlags) drop(server *frontend.Server, doors doors) error {
-	c := privileges.Config{User: f.user, Log: f.config.Log}
+// drop gives up what a guard that serves does not need. No capability is kept, but for what a kernel without tcx links
+// asks of who takes a program off: the programs that are loaded can be attached again, detached and unpinned without any.
+func (g *guard) drop(server *frontend.Server, doors doors) error {
+	c := privileges.Config{User: g.user, Keep: server.Capabilities(), Log: g.Config.Log}
+	if g.File != "" {
+		c.Keep = append(c.Keep, unix.CAP_NET_BIND_SERVICE) // for services on ports below 1024 that a reload adds
+	}
 	if os.Geteuid() == 0 {
 		var uid, gid int // root without capabilities cannot remove another user's pins either
-		if u := f.user; u != nil {
+		if u := g.user; u != nil {
 			uid, gid = u.UID, u.GID
 		}
 		if err := errors.Join(server.Give(uid, gid), doors.control.Give(uid, gid)); err != nil {
 			return fmt.Errorf("own what is removed at the end: %w", err)
 		}
 	}
-	c.Read, c.Write = f.directories()
+	c.Read, c.Write = g.directories()
 	if err := privileges.Drop(c); err != nil {
 		return err
 	}
-	return readable(f.config.SecretFile)
+	var errs []error
+	for _, file := range g.files() {
+		errs = append(errs, readable(file))
+	}
+	return errors.Join(errs...)
 }
 
 // directories are those of files that are read again, or made and removed, while the guard serves: a file that is
 // replaced is another one under the same name, so its directory counts.
-func (f *runFlags) directories() (read, write []string) {
-	files := []string{f.config.SecretFile, f.config.AllowFile, f.config.DenyFile}
-	for _, s := range f.config.Services {
-		if s.Settings != nil {
-			files = append(files, s.Settings.SecretFile)
-		}
-	}
-	for _, file := range files {
+func (g *guard) directories() (read, write []string) {
+	for _, file := range append(g.files(), g.File, g.Config.AllowFile, g.Config.DenyFile) {
 		if file == "" {
 			continue
 		}
@@ -50,13 +55,23 @@ func (f *runFlags) directories() (read, write []string) {
 			read = append(read, filepath.Dir(target))
 		}
 	}
-	if f.control != "off" {
-		write = append(write, filepath.Dir(f.control))
+	if g.Control != settings.Off {
+		write = append(write, filepath.Dir(g.Control))
 	}
-	if pin := f.config.XDP.Pin; pin != "" {
+	if pin := g.Config.XDP.Pin; pin != "" {
 		write = append(write, pin)
 	}
 	return read, write
+}
+
+// files are those that the guard reads again when they change.
+func (g *guard) files() (files []string) {
+	for _, s := range append([]frontend.Service{{Settings: &g.Config.Settings}}, g.Config.Services...) {
+		if f := s.Settings.SecretFile; f != "" && !slices.Contains(files, f) {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // readable reports that a guard that has given up its privileges cannot read its secret file again: root without

@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 			"shows-flags": showsFlags,
 			"stale":       stale,
 			"appears":     appears,
+			"fill":        fill,
 		},
 	})
 }
@@ -162,4 +163,12 @@ func showsFlags(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("the status does not show --%s", f.Name)
 		}
 	})
+}
+
+// fill is "fill FILE": what stands there as $NAME becomes what NAME is set to.
+func fill(ts *testscript.TestScript, _ bool, args []string) {
+	name := ts.MkAbs(args[0])
+	b, err := os.ReadFile(name)
+	ts.Check(err)
+	ts.Check(os.WriteFile(name, []byte(os.Expand(string(b), ts.Getenv)), 0o600))
 }

@@ -28,7 +28,7 @@ func Ask(ctx context.Context, server netip.AddrPort) error {
 	defer c.Close()
 	a, err := p.insist(ctx, c, askPatience, (&hello.Probe{}).Append(nil))
 	if err == nil && a.hello {
-		p.callOff(c) // it began a handshake
+		p.abort(c) // it began a handshake
 	}
 	return err
 }

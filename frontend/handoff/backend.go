@@ -16,10 +16,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// DefaultPool is the number of ports to harvest cookies for: a forged cookie is right once in 4096 guesses, once in 2048
-// right after a rotation, and 4096 clients can have associations at the same time. Ephemeral ports allow some 26 000.
-const DefaultPool = 4096
-
 // patience is for a server that is just starting.
 const patience = 3 * time.Second
 
@@ -27,8 +23,9 @@ const patience = 3 * time.Second
 type Config struct {
 	Server  netip.AddrPort
 	Mode    Mode
-	Pool    int                    // ports that serve; 0: DefaultPool
-	Table   func(ports int) Table  // makes the memory of the pool, of Ports(Pool) slots; nil: NewTable
+	Pool    int                    // cookies to harvest, at least; 0: as many as are right for the server
+	Rate    float64                // questions per second while harvesting; 0: DefaultHarvestRate
+	Table   func(n int) Table      // makes memory for a pool of n entries, which it does not give back; nil: NewTable
 	MAC     cookie.MAC             // of the guard's own cookies
 	Cookies *cookie.Plan           // nil: the fastest
 	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
@@ -37,72 +34,212 @@ type Config struct {
 	Log     *slog.Logger
 }
 
+// decision is what the guard does about a server, and what it knows of it. Immutable: another one takes its place.
+type decision struct {
+	mode    Mode
+	profile *Profile
+	pool    *Pool // nil: the mode needs none
+}
+
+// mapped: the server sees v4-mapped addresses.
+func (d *decision) mapped() bool { return d.profile.Native != nil && d.profile.Native.Mapped }
+
 // Backend is a server and what is known of it.
 type Backend struct {
-	config  Config
-	pool    *Pool
-	prober  *prober
-	canary  *udpbatch.Conn
-	known   []byte // the canary's cookie
-	kind    atomic.Uint32
-	mapped  atomic.Bool // native modes: the server sees v4-mapped addresses
-	serves  sharedVersions
-	up      atomic.Bool
-	full    atomic.Bool  // harvest: enough cookies are known
-	bounded atomic.Int32 // harvest: ports that the server gives cookies to, and no more; 0: no bound was seen
-	harvest atomic.Uint64
-	traits  atomic.Pointer[Traits]
-	suspect chan struct{}
-	doubted atomic.Bool   // a client was not taken up, for whatever reason
-	refused atomic.Bool   // the server refused a cookie
-	opened  atomic.Uint64 // handshakes that have begun
-	shaking atomic.Int64  // ... and are not over
-	took    atomic.Bool   // the server has taken a client up since the last harvest
-	heard   atomic.Bool   // it said something to a client
-	quiet   time.Time     // since when it has said nothing; zero: it has answered the last question
-	filled  time.Time     // when all cookies were asked for
-	trials  trials        // of servers whose cookies end with time
+	config   Config
+	decision atomic.Pointer[decision]
+	up       atomic.Bool
+	serves   atomic.Bool // harvest: enough cookies are known
+	harvests atomic.Uint64
+	reports  reports
+	watched
 }
 
 // Status of a back end, for people and metrics.
 type Status struct {
-	Server   string  `json:"server"`
-	Handoff  string  `json:"handoff"`
-	Why      string  `json:"why"`
-	Up       bool    `json:"up"`
-	Ready    bool    `json:"ready"`
-	Pool     int     `json:"pool"`
-	Known    int     `json:"cookies_known"`
-	Harvests uint64  `json:"harvests"`
-	Refresh  float64 `json:"cookies_refreshed_every_seconds,omitempty"` // of a server whose cookies end with time
-	Traits   *Traits `json:"traits"`
+	Server     string   `json:"server"`
+	Handoff    string   `json:"handoff"`
+	Why        string   `json:"why"`
+	Up         bool     `json:"up"`
+	Ready      bool     `json:"ready"`
+	Pool       int      `json:"pool"` // entries of the pool that is harvested
+	Known      int      `json:"cookies_known"`
+	Harvesting bool     `json:"harvesting"` // more are being asked for
+	Harvests   uint64   `json:"harvests"`
+	Refresh    float64  `json:"cookies_refreshed_every_seconds,omitempty"` // of a server whose cookies end with time
+	Profile    *Profile `json:"profile"`
 }
 
-// Open probes the server, picks the mode, and harvests. It fails if the server does not answer, or if no mode
-// (or not the one that was asked for) fits it; the error says what to do.
+// Open probes the server, picks the mode, and begins to harvest, until clients can be served. It fails if the server does not
+// answer, or if no mode (or not the one that was asked for) fits it; the error says what to do.
 func Open(ctx context.Context, c Config) (*Backend, error) {
-	if c.Pool == 0 {
-		c.Pool = DefaultPool
-	}
 	if c.Cookies == nil {
 		c.Cookies = cookie.Measured()
 	}
 	if c.Table == nil {
 		c.Table = NewTable
 	}
+	if c.Rate == 0 {
+		c.Rate = DefaultHarvestRate
+	}
 	if c.Gate == nil {
-		c.Gate = addresses.NewGate(addresses.NewSet(0, 0), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
+		c.Gate = addresses.NewGate(addresses.NewSet([2]uint64{0}, 0), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
 	}
 	if c.Now == nil {
 		started := time.Now()
 		c.Now = func() int64 { return int64(time.Since(started)) }
 	}
-	b := &Backend{config: c, suspect: make(chan struct{}, 1)}
+	b := &Backend{config: c}
+	b.reports.suspect = make(chan struct{}, 1)
 	if err := b.open(ctx); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
 	}
 	return b, nil
+}
+
+func (b *Backend) open(ctx context.Context) error {
+	var err error
+	if b.prober, err = newProber(b.config.Server); err != nil {
+		return err
+	}
+	if b.canary, err = udpbatch.Dial(b.config.Server); err != nil {
+		return err
+	}
+	if err := b.choose(ctx); err != nil {
+		return err
+	}
+	b.up.Store(true) // it has just answered; the watch says what changes
+	b.look(ctx, serving(time.Now().Add(openFor)))
+	return ctx.Err()
+}
+
+// openFor is how long Open harvests at most; Run goes on.
+const openFor = 10 * time.Second
+
+// choose probes and decides.
+func (b *Backend) choose(ctx context.Context) error {
+	if b.config.Keys != nil {
+		b.prober.ring = b.config.Keys()
+	}
+	p, err := b.prober.probe(ctx, patience)
+	if err != nil {
+		return noAnswer(err)
+	}
+	mode, err := p.choose(b.config.Mode, b.prober.ring)
+	if err == nil && mode == Harvest && p.Pending && b.config.Pool > pendingMost {
+		err = &Misfit{"it keeps an unfinished handshake for each harvested cookie, each some 65 KB in coturn 4.6",
+			fmt.Sprintf("--harvest-pool %d, or what it can keep, %d at most", pendingPool, pendingMost)}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoMode, err)
+	}
+	return b.decide(mode, &p)
+}
+
+// decide puts a mode and a profile in force, with a pool if they need one: the old one, if it is of the same kind.
+func (b *Backend) decide(mode Mode, p *Profile) error {
+	d, old := &decision{mode: mode, profile: p}, b.pool()
+	if mode.NeedsPool() || mode.Native() {
+		if old.fits(mode, p) {
+			d.pool = old
+		} else {
+			var err error
+			if d.pool, err = newPool(b.config.Server, p, mode, b.config.Pool, (&hello.Probe{}).Append(nil), b.memory); err != nil {
+				return err
+			}
+			d.pool.rate = b.config.Rate
+		}
+	}
+	b.decision.Store(d)
+	if old != nil && old != d.pool {
+		b.retire(old)
+	}
+	return nil
+}
+
+// verifier makes the verifier of a decision.
+func (b *Backend) verifier(d *decision, size int) Verifier {
+	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), pool: d.pool}, size)
+}
+
+// pool is the one in force; nil if there is none.
+func (b *Backend) pool() *Pool {
+	if d := b.decision.Load(); d != nil {
+		return d.pool
+	}
+	return nil
+}
+
+// profile is what is known of the server.
+func (b *Backend) profile() *Profile { return b.decision.Load().profile }
+
+// Mode is the mode that the server needs at the moment.
+func (b *Backend) Mode() Mode { return b.decision.Load().mode }
+
+// Serves is which versions of DTLS its clients may have.
+func (b *Backend) Serves() Versions { return b.profile().serves() }
+
+// CookieLength is that of the server's own cookies, in bytes.
+func (b *Backend) CookieLength() int { return b.profile().CookieLength }
+
+// Entries is the number of entries that handshakes are mapped to, of the pool whose cookies are harvested: the first in the
+// memory that Config.Table made. 0: there are none.
+func (b *Backend) Entries() int {
+	if d := b.decision.Load(); d.mode.NeedsPool() {
+		return int(d.pool.inUse.Load())
+	}
+	return 0
+}
+
+// MaxFlows is how many flows the back end has entries of a pool for at a time, in the mode in force; 0: as many as are
+// opened. Those in reserve are not for flows: a handshake finds a free one soon.
+func (b *Backend) MaxFlows() int {
+	p := b.pool()
+	if p == nil {
+		return 0
+	}
+	if n := int(p.bounded.Load()); n > 0 {
+		return n
+	}
+	return p.size
+}
+
+// Server is its address.
+func (b *Backend) Server() netip.AddrPort { return b.config.Server }
+
+// Ready reports whether clients can be handed over.
+func (b *Backend) Ready() bool { return b.up.Load() && (!b.Mode().NeedsPool() || b.serves.Load()) }
+
+// Status is a snapshot.
+func (b *Backend) Status() Status {
+	d := b.decision.Load()
+	s := Status{
+		Server: b.config.Server.String(), Handoff: d.mode.String(), Why: modes[d.mode].why(d.profile),
+		Up: b.up.Load(), Ready: b.Ready(), Profile: d.profile,
+	}
+	if d.mode.NeedsPool() {
+		s.Pool, s.Known, s.Harvests = len(d.pool.entries), int(d.pool.known.Load()), b.harvests.Load()
+		s.Harvesting = d.pool.more.Load()
+		if d.profile.ages() {
+			s.Refresh = b.lifetime.refreshEvery().Seconds()
+		}
+	}
+	return s
+}
+
+// Close gives all sockets back. No worker may use the backend's verifiers any more, and all flows have ended.
+func (b *Backend) Close() {
+	if p := b.pool(); p != nil {
+		b.retire(p)
+	}
+	b.lifetime.end()
+	if b.canary != nil {
+		_ = b.canary.Close()
+	}
+	if b.prober != nil {
+		b.prober.close()
+	}
 }
 
 // Fit is how a server can be handed clients.
@@ -117,39 +254,37 @@ type Fit struct {
 // cannot be harvested, so it must trust the guard's, or share a secret with it. asked is the mode asked for, Auto
 // or native. Errors say what to do.
 func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring) (Fit, error) {
-	t, err := probeOnce(ctx, server, ring)
-	var kind Mode
+	p, err := probeOnce(ctx, server, ring)
+	var mode Mode
 	if err == nil {
-		kind, err = t.choose(asked, ring)
+		mode, err = p.choose(asked, ring)
 	}
-	if asked == Auto && err == nil && kind != Trust && !kind.Native() {
-		kind = Reset // inline there is nobody between client and server for more
+	if asked == Auto && err == nil && !mode.Inline() {
+		mode = Reset // inline there is nobody between client and server for more
 	}
 	if err != nil {
 		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Fit{kind, t.Native != nil && t.Native.Mapped, t.serves(), t.why(kind)}, nil
+	return Fit{mode, p.Native != nil && p.Native.Mapped, p.serves(), modes[mode].why(&p)}, nil
 }
 
 // ErrNoMode says that a server answers, but cannot be handed clients.
 var ErrNoMode = errors.New("no hand-off mode fits")
 
 // Probe asks a server what it is like, and says which mode fits it and why; ring holds secrets that may be shared with
-// it, nil if none are. If no mode fits, the error is an ErrNoMode that says what to do, and the traits are valid.
-func Probe(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (t Traits, k Mode, why string, err error) {
-	if t, err = probeOnce(ctx, server, ring); err != nil {
-		return t, Auto, "", err
+// it, nil if none are.
+func Probe(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (p Profile, m Mode, why string, err error) {
+	if p, err = probeOnce(ctx, server, ring); err != nil {
+		return p, Auto, "", err
 	}
-	if k, err = t.kind(); err != nil {
-		return t, Auto, "", fmt.Errorf("%w: %w", ErrNoMode, err)
-	}
-	return t, k, t.why(k), nil
+	m = p.mode()
+	return p, m, modes[m].why(&p), nil
 }
 
-func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (Traits, error) {
+func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (Profile, error) {
 	p, err := newProber(server)
 	if err != nil {
-		return Traits{}, err
+		return Profile{}, err
 	}
 	defer p.close()
 	p.ring = ring
@@ -162,103 +297,4 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 
 func noAnswer(err error) error {
 	return hint.Errorf("start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there", "ask for a cookie: %w within %v", err, patience)
-}
-
-func (b *Backend) open(ctx context.Context) error {
-	var err error
-	if b.prober, err = newProber(b.config.Server); err != nil {
-		return err
-	}
-	if b.canary, err = udpbatch.Dial(b.config.Server); err != nil {
-		return err
-	}
-	if err := b.choose(ctx); err != nil {
-		return err
-	}
-	question := (&hello.Probe{}).Append(nil)
-	if b.pool, err = newPool(b.config.Server, b.config.Pool, b.config.Table(Ports(b.config.Pool)), question); err != nil {
-		return err
-	}
-	b.pool.treat(b.traits.Load())
-	b.up.Store(true) // it has just answered; the watch says what changes
-	b.watch(ctx)
-	return ctx.Err()
-}
-
-// choose probes and sets the mode.
-func (b *Backend) choose(ctx context.Context) error {
-	if b.config.Keys != nil {
-		b.prober.ring = b.config.Keys()
-	}
-	t, err := b.prober.probe(ctx, patience)
-	if err != nil {
-		return noAnswer(err)
-	}
-	b.traits.Store(&t)
-	kind, err := t.choose(b.config.Mode, b.prober.ring)
-	if err == nil && kind == Harvest && t.Held && b.config.Pool > heldMost {
-		err = &Misfit{"it keeps an unfinished handshake for each harvested cookie, each some 65 KB in coturn 4.6",
-			fmt.Sprintf("--harvest-pool 256, or what it can keep, %d at most", heldMost)}
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNoMode, err)
-	}
-	b.serves.store(t.serves())
-	b.mapped.Store(t.Native != nil && t.Native.Mapped)
-	b.kind.Store(uint32(kind))
-	return nil
-}
-
-// Mode is the mode that the server needs at the moment.
-func (b *Backend) Mode() Mode { return Mode(b.kind.Load()) }
-
-// CookieLength is that of the server's own cookies, in bytes.
-func (b *Backend) CookieLength() int { return b.traits.Load().CookieLength }
-
-// MaxFlows is how many flows the back end has sockets for at a time, in the mode of the moment; 0: as many as are opened. Those
-// in reserve are not for flows: a handshake finds a free one soon.
-func (b *Backend) MaxFlows() int {
-	switch m := b.Mode(); {
-	case m != Harvest && !m.Native():
-		return 0
-	case m == Harvest && b.bounded.Load() > 0:
-		return int(b.bounded.Load())
-	}
-	return b.config.Pool
-}
-
-// Server is its address.
-func (b *Backend) Server() netip.AddrPort { return b.config.Server }
-
-// Ready reports whether clients can be handed over.
-func (b *Backend) Ready() bool { return b.up.Load() && (b.Mode() != Harvest || b.full.Load()) }
-
-// Status is a snapshot.
-func (b *Backend) Status() Status {
-	t := b.traits.Load()
-	s := Status{
-		Server: b.config.Server.String(), Handoff: b.Mode().String(), Why: t.why(b.Mode()),
-		Up: b.up.Load(), Ready: b.Ready(), Traits: t,
-	}
-	if b.Mode() == Harvest {
-		s.Pool, s.Known, s.Harvests = len(b.pool.ports), int(b.pool.known.Load()), b.harvest.Load()
-		if t.ages() {
-			s.Refresh = b.trials.refreshEvery().Seconds()
-		}
-	}
-	return s
-}
-
-// Close gives all sockets back. No worker may use the backend's modes any more.
-func (b *Backend) Close() {
-	b.trials.end()
-	if b.pool != nil {
-		b.pool.close()
-	}
-	if b.canary != nil {
-		b.canary.Close()
-	}
-	if b.prober != nil {
-		b.prober.close()
-	}
 }

@@ -8,33 +8,32 @@ import (
 
 // choose picks the mode: the one that was asked for, if it can be, or with Auto the one that fits. ring holds the secrets
 // that the guard shares with the server; nil: none. The error is a *Misfit.
-func (t *Traits) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
+func (p *Profile) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 	switch {
 	case asked.Passes():
 		return asked, nil
 	case asked == Auto:
-		return t.kind()
-	case t.DTLS13:
+		return p.mode(), nil
+	case p.DTLS13:
 		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)",
 			"use --handoff reset, or limit it to DTLS 1.2"}
-	case asked == Harvest && t.unharvestable() != "":
-		return Auto, &Misfit{t.unharvestable(), "use --handoff auto, which says what fits"}
-	case asked.Native() && ring != nil && !t.Trusts:
-		return asked, t.explained(asked, ring)
+	case asked == Harvest && p.unharvestable() != "":
+		return Auto, &Misfit{p.unharvestable(), "use --handoff auto, which says what fits"}
+	case asked.Native() && ring != nil && !p.Trusts:
+		return asked, p.explained(asked, ring)
 	}
 	return asked, nil
 }
 
 // explained is nil if the server's cookies are those that a native mode computes.
-func (t *Traits) explained(asked Mode, ring *cookie.Keyring) error {
-	n, first := t.Native, ring.Current().Fingerprint()
+func (p *Profile) explained(asked Mode, ring *cookie.Keyring) error {
+	n, first := p.Native, ring.Current().Fingerprint()
 	switch {
-	case !t.AsksCookie:
-		_, err := t.kind()
-		return err
+	case !p.AsksCookie:
+		return &Misfit{"it starts a handshake without asking for a cookie", "switch its cookie exchange on, or use --handoff auto"}
 	case n == nil:
 		return &Misfit{
-			fmt.Sprintf("its %d-byte cookie is not what %v computes for the address that asked it, with any secret of --secret-file (fingerprint of the first: %s)", t.CookieLength, asked, first),
+			fmt.Sprintf("its %d-byte cookie is not what %v computes for the address that asked it, with any secret of --secret-file (fingerprint of the first: %s)", p.CookieLength, asked, first),
 			"give the server the 32 bytes of the file's first line as its key, and see that it sees the guard's own address, or use --handoff auto",
 		}
 	case n.Second:

@@ -26,9 +26,9 @@ func newGuessing(t *testing.T, pool, silent int) *guessing {
 		t.Fatal(err)
 	}
 	for i := range silent {
-		b.pool.slots[i*len(b.pool.slots)/silent].forget()
+		b.pool().entries[i*len(b.pool().entries)/silent].forget()
 	}
-	g := &guessing{harvest: b.NewVerifier(1).(*switching).modes[Harvest].(*harvest), k: keyring(t, 'a', 'b')}
+	g := &guessing{harvest: b.NewVerifier(1).(*following).Verifier.(*harvest), k: keyring(t, 'a', 'b')}
 	g.grace.clock = func() time.Time { return g.now }
 	return g
 }
@@ -43,7 +43,7 @@ func (g *guessing) from(i uint32) Hello {
 // right reports whether the cookie of a port is right in h, which is what reaches the server.
 func (g *guessing) right(h Hello, port int) bool {
 	var c [hello.MaxCookie]byte
-	h.Cookie = c[:g.pool.slots[port].get(&c)]
+	h.Cookie = c[:g.pool.entries[port].get(&c)]
 	hellos := []Hello{h}
 	g.Verify(g.k, hellos)
 	return hellos[0].Verified
@@ -51,16 +51,16 @@ func (g *guessing) right(h Hello, port int) bool {
 
 // allRight is how many cookies are right in h at the moment: each is tried as if it were the first.
 func (g *guessing) allRight(h Hello) (n int) {
-	reserved := make([]uint64, len(g.pool.slots))
+	reserved := make([]uint64, len(g.pool.entries))
 	for i := range reserved {
-		reserved[i] = g.pool.slots[i].reserved.Load()
+		reserved[i] = g.pool.entries[i].reserved.Load()
 	}
-	for port := range g.pool.slots {
-		if g.pool.slots[port].known() && g.right(h, port) {
+	for port := range g.pool.entries {
+		if g.pool.entries[port].known() && g.right(h, port) {
 			n++
 		}
 		for i := range reserved { // for a wrong one is answered with a promise
-			g.pool.slots[i].reserved.Store(reserved[i])
+			g.pool.entries[i].reserved.Store(reserved[i])
 		}
 	}
 	return n
@@ -114,7 +114,7 @@ func TestOneCookieIsRight(t *testing.T) {
 func TestHarvestGuesses(t *testing.T) {
 	t.Parallel()
 	const pool, guesses = 256, 1 << 20
-	spared := Ports(pool) - pool
+	spared := Entries(pool) - pool
 	for _, c := range []struct {
 		name          string
 		silent, taken int
@@ -135,14 +135,14 @@ func TestHarvestGuesses(t *testing.T) {
 			g.ask(g.from(0))
 			g.now = g.now.Add(c.after)
 			var known []int
-			for i := range g.pool.slots {
-				if g.pool.slots[i].known() {
+			for i := range g.pool.entries {
+				if g.pool.entries[i].known() {
 					known = append(known, i)
 				}
 			}
 			for i := range c.taken {
-				g.pool.slots[2*i].taken.Store(1)
-				defer g.pool.slots[2*i].taken.Store(0)
+				g.pool.entries[2*i].taken.Store(1)
+				defer g.pool.entries[2*i].taken.Store(0)
 			}
 			right := 0
 			for i := range uint32(guesses) {
@@ -171,16 +171,16 @@ func TestHarvestGuesses(t *testing.T) {
 func TestPlacesAreEven(t *testing.T) {
 	t.Parallel()
 	g := newGuessing(t, 64, 0)
-	size := len(g.pool.slots)
+	size := len(g.pool.entries)
 	for i := range size / 2 {
-		g.pool.slots[i].taken.Store(1)
-		defer g.pool.slots[i].taken.Store(0)
+		g.pool.entries[i].taken.Store(1)
+		defer g.pool.entries[i].taken.Store(0)
 	}
 	const each = 1000
 	got := make(map[int]int)
 	for i := range uint32(each * (size - size/2)) {
 		h := g.from(i)
-		got[g.of(g.k.Current(), &h.Binding).ports[0]]++
+		got[g.expected(g.k.Current(), &h.Binding)]++
 	}
 	for port, n := range got {
 		if n > 2*each {

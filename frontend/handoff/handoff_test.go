@@ -12,6 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 func openBackend(t *testing.T, s *server.Server, kind Mode, pool int) (*Backend, error) {
@@ -108,6 +109,19 @@ func answer(t *testing.T, m Verifier, k *cookie.Keyring, h Hello) []byte {
 	return append([]byte(nil), hs[0].Answer[:hs[0].Length]...)
 }
 
+// take takes the place of a verified client, nil if it is not to be had.
+func take(t *testing.T, v *Hello) *relay.Upstream {
+	t.Helper()
+	if !v.Verified {
+		return nil
+	}
+	up, err := v.Place.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return up
+}
+
 func verdict(m Verifier, k *cookie.Keyring, h Hello, c []byte) Hello {
 	h.Cookie = c
 	hs := []Hello{h}
@@ -202,12 +216,13 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 			t.Errorf("a cookie of %d is taken with a wrong end", length)
 		}
 		v := verdict(m, k, newHello(7), c)
-		if !v.Verified || !v.Port.Acquire() {
+		up := take(t, &v)
+		if up == nil {
 			t.Fatalf("judged %+v", v)
 		}
-		defer v.Port.Release()
+		defer up.Release()
 		q := hello.Probe{Cookie: c, MessageSeq: 1}
-		got, err := b.prober.ask(t.Context(), v.Port.Conn, 5*time.Second, q.Append(nil))
+		got, err := b.prober.ask(t.Context(), up.Conn, 5*time.Second, q.Append(nil))
 		if err != nil || !got.hello {
 			t.Errorf("the server does not take it: %+v, %v", got, err)
 		}
@@ -223,12 +238,13 @@ func TestHarvestResolvesCollisions(t *testing.T) {
 		t.Fatal(err)
 	}
 	m, k := b.NewVerifier(1), keyring(t, 'a')
-	for i := range uint16(len(b.pool.ports)) {
+	for i := range uint16(len(b.pool().entries)) {
 		v := verdict(m, k, newHello(i), answer(t, m, k, newHello(i)))
-		if !v.Verified || !v.Port.Acquire() {
+		up := take(t, &v)
+		if up == nil {
 			t.Fatalf("client %d: %+v", i, v)
 		}
-		defer v.Port.Release()
+		defer up.Release()
 	}
 	if v := verdict(m, k, newHello(100), nil); v.Length != 0 || v.Verified {
 		t.Errorf("with all ports in use judged %+v", v)
@@ -243,13 +259,13 @@ func TestSilentPortIsSpared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Change(func(s *server.Server) { s.Deaf = b.pool.ports[3].Local().Port() })
+	s.Change(func(s *server.Server) { s.Deaf = b.pool().seen(3).Port })
 	b.forget()
 	if b.Ready() {
 		t.Error("ready without cookies")
 	}
-	all := len(b.pool.ports)
-	if b.watch(t.Context()); !b.Ready() || b.Status().Known != all-1 {
+	all := len(b.pool().entries)
+	if b.look(t.Context(), toTheEnd); !b.Ready() || b.Status().Known != all-1 {
 		t.Errorf("ready %v with %d of %d cookies known", b.Ready(), b.Status().Known, all)
 	}
 }
@@ -278,11 +294,11 @@ func TestRestartIsNoticed(t *testing.T) {
 	old := answer(t, m, k, newHello(1))
 	b.Opened()
 	b.Settled(true)
-	probed := b.traits.Load()
+	probed := b.profile()
 	for i := range uint64(3) {
 		s.Change(func(s *server.Server) { s.Key += "x" })
 		waitFor(t, func() bool { return b.Status().Harvests == i+2 && b.Ready() })
-		if b.traits.Load() != probed {
+		if b.profile() != probed {
 			t.Error("a restart alone has the server probed")
 		}
 		now := answer(t, m, k, newHello(1))
@@ -341,7 +357,7 @@ func TestHandshakesAreLeftAlone(t *testing.T) {
 	b.Suspect(Unanswered) // no reason to disturb it
 	began := time.Now()
 	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
-	if took := time.Since(began); took < stuck-watchEvery-answerTime {
+	if took := time.Since(began); took < stalled-watchEvery-answerTime {
 		t.Errorf("asked %v after a handshake began", took)
 	}
 	b.Settled(false)
@@ -353,15 +369,17 @@ func TestHandshakesAreLeftAlone(t *testing.T) {
 func TestHandshakesDoNotAgeCookies(t *testing.T) {
 	t.Parallel()
 	_, b := openTimed(t, 2)
-	b.trials.end()
-	b.trials.passed.Store(int64(stuck / 4))
+	b.lifetime.end()
+	b.lifetime.passed.Store(int64(stalled / 4))
 	for _, kind := range []Mode{Harvest, DoubleHVR} { // which needs no cookies beforehand
-		b.kind.Store(uint32(kind))
+		d := *b.decision.Load()
+		d.mode = kind
+		b.decision.Store(&d)
 		b.Opened()
 		began := time.Now()
-		b.leaveAlone(t.Context())
-		if took := time.Since(began); (took < stuck) != (kind == Harvest) {
-			t.Errorf("with %v the server was left alone for %v, and its cookies end after %v", kind, took, stuck/4)
+		b.waitForHandshakes(t.Context())
+		if took := time.Since(began); (took < stalled) != (kind == Harvest) {
+			t.Errorf("with %v the server was left alone for %v, and its cookies end after %v", kind, took, stalled/4)
 		}
 		b.Settled(false)
 	}
@@ -392,7 +410,7 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 			hs[i].Cookie = make([]byte, 20+12*(i%2))
 		}
 		if n := testing.AllocsPerRun(50, func() { m.Verify(k, hs) }); n != 0 {
-			t.Errorf("%s: %v allocations a batch", name, n)
+			t.Errorf("%s: %v allocations per batch", name, n)
 		}
 	}
 }

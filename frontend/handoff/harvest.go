@@ -8,10 +8,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// harvest gives a client the server's own cookie for the port that the client's handshake is mapped to.
-type harvest struct{ places }
+// harvest gives a client the server's own cookie for the address that the client's handshake is mapped to.
+type harvest struct{ portMap }
 
-func newHarvest(pool *Pool) *harvest { return &harvest{places{pool: pool}} }
+func newHarvest(pool *Pool) *harvest { return &harvest{portMap{pool: pool}} }
 
 // Verify implements Verifier.
 func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
@@ -20,14 +20,13 @@ func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 	asked := false // for the previous secret: the clock is read once per batch
 	for i := range hellos {
 		h := &hellos[i]
-		place := m.of(k.Current(), &h.Binding)
 		if len(h.Cookie) > 0 {
-			if m.judge(h, place); h.Verified {
+			if m.verify(h, k.Current()); h.Verified {
 				continue
 			}
 		}
-		if at := m.promise(place); at >= 0 {
-			h.Length = m.pool.slots[at].get((*[hello.MaxCookie]byte)(h.Answer[:]))
+		if at := m.offer(k.Current(), &h.Binding); at >= 0 {
+			h.Length = m.pool.entries[at].get((*[hello.MaxCookie]byte)(h.Answer[:]))
 		}
 		if len(h.Cookie) == 0 {
 			continue
@@ -38,21 +37,21 @@ func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 			previous, asked = m.grace.previous(k, true), true
 		}
 		if previous != nil {
-			m.judge(h, m.of(previous, &h.Binding))
+			m.verify(h, previous)
 		}
 	}
 }
 
-// judge verifies h if it has the cookie of the port that is due.
-func (m *harvest) judge(h *Hello, from place) {
-	at := m.due(from)
+// verify verifies h if it has the cookie of the entry that it must have under k.
+func (m *harvest) verify(h *Hello, k *cookie.Key) {
+	at := m.expected(k, &h.Binding)
 	if at < 0 {
 		return
 	}
 	var c [hello.MaxCookie]byte
-	n := m.pool.slots[at].get(&c)
+	n := m.pool.entries[at].get(&c)
 	if n > 0 && subtle.ConstantTimeCompare(h.Cookie, c[:n]) == 1 {
-		h.Verified, h.Port = true, m.pool.ports[at]
+		h.Verified, h.Place = true, Place{m.pool, at}
 		m.pool.used(at)
 	}
 }
@@ -60,7 +59,7 @@ func (m *harvest) judge(h *Hello, from place) {
 // prelude implements preluding: a server that counts from the first ClientHello has forgotten the one that asked for
 // the cookie.
 func (m *harvest) prelude() relay.Prelude {
-	if m.pool.counts.Load() {
+	if m.pool.counts {
 		return new(replaying)
 	}
 	return nil

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"crypto/subtle"
-	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -10,13 +9,13 @@ import (
 
 // native gives a client the cookie that the server itself would give it, computed from a secret that both have. In a
 // proxy the server sees the guard's port in the client's place, so a client is mapped to a port first, as harvest
-// does it; who forges a source address has to guess as there.
+// does it; a forger of source addresses has to guess as there.
 //
 // A cookie does not say which secret made it: what the current one does not explain is tried under the previous one.
 type native struct {
 	formula   formula
-	mapped    *atomic.Bool // the server sees IPv4 addresses v4-mapped
-	places    *places      // nil inline
+	mapped    bool     // the server sees IPv4 addresses v4-mapped
+	ports     *portMap // nil inline
 	questions []question
 	undecided []int // numbers of hellos
 }
@@ -26,10 +25,10 @@ const perHello = 2
 
 // newNative makes the mode for batches of at most size hellos. pool is nil inline, where the server sees the clients'
 // own addresses.
-func newNative(f formula, mapped *atomic.Bool, pool *Pool, size int) *native {
+func newNative(f formula, mapped bool, pool *Pool, size int) *native {
 	m := &native{formula: f, mapped: mapped, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
 	if pool != nil {
-		m.places = &places{pool: pool, computed: true}
+		m.ports = &portMap{pool: pool}
 	}
 	return m
 }
@@ -40,7 +39,7 @@ func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 	for i := range hellos {
 		m.undecided = append(m.undecided, i)
 	}
-	m.judge(k.Current(), hellos, true)
+	m.verify(k.Current(), hellos, true)
 	m.undecided = m.undecided[:0]
 	for i := range hellos {
 		if len(hellos[i].Cookie) > 0 && !hellos[i].Verified {
@@ -48,22 +47,22 @@ func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 		}
 	}
 	p := k.Previous()
-	if m.places != nil { // where each secret makes guessing easier
-		p = m.places.grace.previous(k, len(m.undecided) > 0)
+	if m.ports != nil { // where each secret makes guessing easier
+		p = m.ports.grace.previous(k, len(m.undecided) > 0)
 	}
 	if p != nil && len(m.undecided) > 0 {
-		m.judge(p, hellos, false)
+		m.verify(p, hellos, false)
 	}
 }
 
-// judge judges the undecided under k. answer says that who is not verified gets k's cookie.
-func (m *native) judge(k *cookie.Key, hellos []Hello, answer bool) {
+// verify verifies the undecided under k. answer: clients that are not verified get k's cookie.
+func (m *native) verify(k *cookie.Key, hellos []Hello, answer bool) {
 	m.questions = m.questions[:0]
-	if m.places == nil {
+	if m.ports == nil {
 		for _, i := range m.undecided {
 			h := &hellos[i]
 			q := m.question(h, udpbatch.Endpoint{IP: h.Binding.Source, Port: h.Binding.SourcePort})
-			q.due, q.answer = true, answer
+			q.expected, q.answer = true, answer
 		}
 	} else {
 		m.askFromPorts(k, hellos, answer)
@@ -73,34 +72,33 @@ func (m *native) judge(k *cookie.Key, hellos []Hello, answer bool) {
 		q := &m.questions[i]
 		switch {
 		case q.length == 0 || q.Verified:
-		case q.due && subtle.ConstantTimeCompare(q.Cookie, q.cookie[:q.length]) == 1:
-			q.Verified, q.Port = true, q.port
+		case q.expected && subtle.ConstantTimeCompare(q.Cookie, q.cookie[:q.length]) == 1:
+			q.Verified, q.Place = true, q.place
 		case q.answer:
 			q.Length = copy(q.Answer[:], q.cookie[:q.length])
 		}
 	}
 }
 
-// askFromPorts asks for the cookie of the port that each of the undecided is to be given, and of the one whose cookie it
+// askFromPorts asks for the cookie of the entry that each of the undecided is to be given, and of the one whose cookie it
 // must have.
 func (m *native) askFromPorts(k *cookie.Key, hellos []Hello, answer bool) {
-	pool := m.places.pool
+	pool := m.ports.pool
 	for _, i := range m.undecided {
 		h := &hellos[i]
-		place := m.places.of(k, &h.Binding)
-		due, promised := -1, -1
+		expected, offered := -1, -1
 		if len(h.Cookie) > 0 {
-			due = m.places.due(place)
+			expected = m.ports.expected(k, &h.Binding)
 		}
 		if answer {
-			promised = m.places.promise(place)
+			offered = m.ports.offer(k, &h.Binding)
 		}
-		if due >= 0 {
-			q := m.question(h, pool.seen[due])
-			q.port, q.due, q.answer = pool.ports[due], true, due == promised
+		if expected >= 0 {
+			q := m.question(h, pool.seen(expected))
+			q.place, q.expected, q.answer = Place{pool, expected}, true, expected == offered
 		}
-		if promised >= 0 && promised != due {
-			m.question(h, pool.seen[promised]).answer = true
+		if offered >= 0 && offered != expected {
+			m.question(h, pool.seen(offered)).answer = true
 		}
 	}
 }
@@ -109,7 +107,7 @@ func (m *native) askFromPorts(k *cookie.Key, hellos []Hello, answer bool) {
 func (m *native) question(h *Hello, seen udpbatch.Endpoint) *question {
 	m.questions = m.questions[:len(m.questions)+1]
 	q := &m.questions[len(m.questions)-1]
-	q.Hello, q.seen, q.mapped = h, seen, m.mapped.Load()
-	q.port, q.due, q.answer = nil, false, false
+	q.Hello, q.seen, q.mapped = h, seen, m.mapped
+	q.place, q.expected, q.answer = Place{}, false, false
 	return q
 }

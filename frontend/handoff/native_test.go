@@ -28,7 +28,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Mode]Verifier) {
 	t.Helper()
 	s := server.Start(t)
 	proxy, inline = make(map[Mode]Verifier), make(map[Mode]Verifier)
-	for kind := range kindLen {
+	for kind := range modeLen {
 		if kind.Native() {
 			b, err := openBackend(t, s, kind, pool)
 			if err != nil {
@@ -52,7 +52,7 @@ func TestNativeJudges(t *testing.T) {
 		k := keyring(t, 'a')
 		c := answer(t, m, k, whole(t, 1000))
 		v := verdict(m, k, whole(t, 1000), c)
-		if !v.Verified || (v.Port == nil) != (most == 0) {
+		if !v.Verified || v.Place.Given() == (most == 0) {
 			t.Fatalf("its own cookie is judged %+v", v)
 		}
 		if v := verdict(m, k, whole(t, 1000), append([]byte{^c[0]}, c[1:]...)); v.Verified || v.Length == 0 {
@@ -97,10 +97,12 @@ func TestNativeSeesThePort(t *testing.T) {
 			t.Fatalf("%v: %+v", kind, v)
 		}
 		seen := whole(t, 7)
-		seen.Binding.Source, seen.Binding.SourcePort = v.Port.Local().Addr().As16(), v.Port.Local().Port()
-		seen.Binding.DestinationPort = m.(*switching).backend.Server().Port()
+		up := take(t, &v)
+		seen.Binding.Source, seen.Binding.SourcePort = up.Local().Addr().As16(), up.Local().Port()
+		up.Release()
+		seen.Binding.DestinationPort = m.(*following).backend.Server().Port()
 		if !verdict(inline[kind], k, seen, c).Verified {
-			t.Errorf("%v: cookie %x is not the one of port %v", kind, c, v.Port.Local())
+			t.Errorf("%v: cookie %x is not the one of port %v", kind, c, up.Local())
 		}
 	}
 }
@@ -110,12 +112,13 @@ func TestNativeResolvesCollisions(t *testing.T) {
 	t.Parallel()
 	proxy, _ := natives(t, 8, 1)
 	m, k := proxy[NativeQt], keyring(t, 'a')
-	for i := range uint16(Ports(8)) {
+	for i := range uint16(Entries(8)) {
 		v := verdict(m, k, whole(t, i), answer(t, m, k, whole(t, i)))
-		if !v.Verified || !v.Port.Acquire() {
+		up := take(t, &v)
+		if up == nil {
 			t.Fatalf("client %d: %+v", i, v)
 		}
-		defer v.Port.Release()
+		defer up.Release()
 	}
 	if v := verdict(m, k, whole(t, 100), nil); v.Length != 0 || v.Verified {
 		t.Errorf("with all ports in use judged %+v", v)
@@ -150,7 +153,7 @@ func TestNativeDoesNotAllocate(t *testing.T) {
 	for _, modes := range []map[Mode]Verifier{proxy, inline} {
 		for kind, m := range modes {
 			if n := testing.AllocsPerRun(50, func() { m.Verify(k, hs) }); n != 0 {
-				t.Errorf("%v: %v allocations a batch", kind, n)
+				t.Errorf("%v: %v allocations per batch", kind, n)
 			}
 		}
 	}

@@ -2,111 +2,282 @@ package handoff
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Pace of harvesting: window bounds what the server gets at once, answerTime is how long an answer may take
-// on a server that is busy, and attempts what loss may do. A server that answers 50 000 a second fills a pool
-// of 4096 in a tenth of a second; a dead one costs three attempts for the first window and no more.
+// Pace of harvesting: the window bounds what the server has before it at once, for a socket's usual buffer holds some 160 small
+// datagrams (net.core.rmem_default of 212992, 1280 bytes each), answerTime is how long an answer may take
+// on a server that is busy, and attempts what loss may do. A dead server costs three attempts for the first window and no
+// more.
 const (
-	window     = 64
+	window     = 128
 	answerTime = 250 * time.Millisecond
 	attempts   = 3
+	// lastAnswers is how long a fill that is stopped waits for the answers that are on their way.
+	lastAnswers = 20 * time.Millisecond
+	// DefaultHarvestRate is how many questions per second a server is asked: a sixth of what DTLSv1_listen answers on one CPU
+	// (8.7 us each, bench/README.md).
+	DefaultHarvestRate = 20_000
 )
 
-// askAll asks from ports by number, a window at a time. It stops at the first that gets no answer at all.
-func (p *Pool) askAll(ctx context.Context, missing []int) {
-	for len(missing) > 0 && ctx.Err() == nil {
-		n := min(p.window, len(missing))
-		got := p.ask(missing[:n])
-		if got == 0 {
-			return
+// Entries on which the server is silent, one time after the other, are let alone for longer than a NAT between guard and
+// server keeps a mapping that nobody uses: nf_conntrack_udp_timeout_stream is 120 s. It may be one to a server that is gone,
+// and each question keeps it alive.
+const (
+	silentTimes = 3
+	silentFor   = 130 * time.Second
+)
+
+// asker asks a server from the entries of a pool. It belongs to the goroutine that harvests.
+type asker struct {
+	question  []byte // the ClientHello that asks for a cookie
+	rate      float64
+	window    int // questions under way
+	most      int // cookies that the server gives before it forgets somebody; 0: no end was seen
+	fruitless int // fills after each other that brought nothing
+	rounds    uint32
+	silent    map[int]silence // entries that had no answer
+	asking    []asking
+	idle      []int32 // elements of asking
+	poller    *udpbatch.Poller
+	batch     *udpbatch.Batch
+	queue     *udpbatch.Queue
+}
+
+// silence is how often an entry was asked from in vain.
+type silence struct {
+	times int
+	until time.Time
+}
+
+// asking is a question under way.
+type asking struct {
+	conn  *udpbatch.Conn // nil: none
+	entry int
+	began time.Time
+	sent  time.Time
+	tries int
+}
+
+// MostAsking is how many sockets a back end is asked through at a time.
+const MostAsking = window
+
+// keepWindow is the window of pools with sockets, whose servers do more for each question.
+const keepWindow = 64
+
+func newAsker(question []byte, keep bool) (a asker, err error) {
+	a = asker{question: question, rate: DefaultHarvestRate, window: window, silent: make(map[int]silence), queue: udpbatch.NewQueue(1)}
+	if keep {
+		a.window = keepWindow
+	}
+	a.asking = make([]asking, window)
+	for i := range a.asking {
+		a.idle = append(a.idle, int32(i))
+	}
+	if a.poller, err = udpbatch.NewPoller(window); err != nil {
+		return a, err
+	}
+	if a.batch, err = udpbatch.NewBatch(4); err != nil {
+		_ = a.poller.Close()
+	}
+	return a, err
+}
+
+func (a *asker) close() {
+	if a.batch != nil {
+		a.batch.Close()
+		_ = a.poller.Close()
+	}
+}
+
+func poolError(i, n int, err error) error {
+	return fmt.Errorf("socket %d of the harvest pool of %d (--harvest-pool): %w", i+1, n, err)
+}
+
+// askAll asks from entries by number, a window of them at a time, as many per second as the rate allows. It stops when stop
+// says so, which it reports, and when a whole window has had no answer.
+func (p *Pool) askAll(ctx context.Context, list []int, stop func(*Pool) bool) (stopped bool) {
+	began, asked, vain, checked := time.Now(), 0, 0, 0
+	var end time.Time // of waiting for the last answers
+	defer p.abandon()
+	for ctx.Err() == nil {
+		if !stopped && asked < len(list) && stop(p) {
+			stopped, end = true, time.Now().Add(lastAnswers)
 		}
-		if got < n && p.counts.Load() {
+		for now := time.Now(); !stopped && asked < len(list) && p.underWay() < p.window; asked++ {
+			if float64(asked) > float64(p.window)+p.rate*now.Sub(began).Seconds() {
+				break
+			}
+			p.begin(list[asked], now)
+		}
+		if p.underWay() == 0 && (stopped || asked == len(list)) || stopped && time.Now().After(end) {
+			break
+		}
+		answered, silent := p.collect()
+		if known := int(p.known.Load()); known >= checked+servesFrom {
+			checked = known
+			p.advance()
+		}
+		if vain += silent; answered > 0 {
+			vain = 0
+		}
+		if silent > 0 && p.counts {
 			p.window = 1 // openssl s_server without -listen keeps one at a time: whoever asks meanwhile is not heard
 		}
-		missing = missing[n:]
+		if vain >= min(p.window, len(list)) {
+			break
+		}
+	}
+	return stopped
+}
+
+// underWay is the number of questions that have no answer yet.
+func (a *asker) underWay() int { return len(a.asking) - len(a.idle) }
+
+// begin asks from entry i, if nobody has it and its port is free.
+func (p *Pool) begin(i int, now time.Time) {
+	var c *udpbatch.Conn
+	if p.kept != nil {
+		if !p.kept[i].Acquire() {
+			return // a worker took it
+		}
+		c = p.kept[i].Conn
+		p.drain(c)
+	} else {
+		if !p.free(i) {
+			return
+		}
+		var err error
+		if c, err = p.sources.dial(i, p.server); err != nil {
+			p.wasSilent(i, now) // most likely another program has the port
+			return
+		}
+	}
+	at := p.idle[len(p.idle)-1]
+	if err := p.poller.Add(c.FD(), udpbatch.Event{A: at}); err != nil {
+		p.giveBack(i, c)
+		return
+	}
+	p.idle = p.idle[:len(p.idle)-1]
+	p.asking[at] = asking{conn: c, entry: i, began: now}
+	p.ask(&p.asking[at], now)
+}
+
+// ask sends the question, or sends it again.
+func (p *Pool) ask(a *asking, now time.Time) {
+	a.sent, a.tries = now, a.tries+1
+	p.queue.Add(p.next(), nil)
+	_, _ = a.conn.Send(p.queue) // a refusal shows as no answer
+}
+
+// giveBack ends the use of the socket of entry i.
+func (p *Pool) giveBack(i int, c *udpbatch.Conn) {
+	if p.kept != nil {
+		p.kept[i].Release()
+	} else {
+		_ = c.Close()
 	}
 }
 
-// ask harvests a window of ports and returns how many answered.
-func (p *Pool) ask(which []int) (got int) {
-	waiting := make(map[int32]bool, len(which))
-	for _, i := range which {
-		if !p.ports[i].Acquire() {
-			got++ // a worker took it: nothing to wait for, and no sign of a dead server
-			continue
-		}
-		defer p.ports[i].Release()
-		p.drain(i)
-		if p.poller.Add(p.ports[i].FD(), udpbatch.Event{A: int32(i)}) == nil {
-			defer p.poller.Remove(p.ports[i].FD())
-			waiting[int32(i)] = true
-		}
-	}
-	for range attempts {
-		question, now := p.next(), time.Now()
-		for i := range waiting {
-			p.queue.Add(question, nil)
-			_, _ = p.ports[i].Send(p.queue) // a refusal shows as no answer
-		}
-		for end := time.Now().Add(answerTime); len(waiting) > 0; {
-			left := time.Until(end).Milliseconds()
-			if left <= 0 {
-				break
-			}
-			n, _, err := p.poller.Wait(int(left))
-			if err != nil || n == 0 {
-				break
-			}
-			for e := range n {
-				if i := p.poller.Event(e).A; p.answered(int(i)) {
-					p.asked[i] = now
-					p.leave(int(i))
-					p.poller.Remove(p.ports[i].FD())
-					delete(waiting, i)
-					got++
-				}
-			}
-		}
-	}
-	return got
+// end ends a question.
+func (p *Pool) end(at int32) {
+	a := &p.asking[at]
+	p.poller.Remove(a.conn.FD())
+	p.giveBack(a.entry, a.conn)
+	a.conn = nil
+	p.idle = append(p.idle, at)
 }
 
-// release has a server that keeps who asks forget c, so that asking leaves nothing there.
+// abandon ends all questions.
+func (p *Pool) abandon() {
+	for at := range p.asking {
+		if p.asking[at].conn != nil {
+			p.end(int32(at))
+		}
+	}
+}
+
+// collect waits a little for answers, and asks again where there was none in time. It returns how many came, and on how
+// many entries the server was silent each time.
+func (p *Pool) collect() (answered, silent int) {
+	const tick = 5 // ms: of the pace, too
+	n, _, err := p.poller.Wait(tick)
+	if err != nil {
+		n = 0
+	}
+	for e := range n {
+		at := p.poller.Event(e).A
+		a := &p.asking[at]
+		if a.conn != nil && p.answered(a) {
+			p.leave(a)
+			p.end(at)
+			answered++
+		}
+	}
+	now := time.Now()
+	for at := range p.asking {
+		a := &p.asking[at]
+		switch {
+		case a.conn == nil || now.Sub(a.sent) < answerTime:
+		case a.tries < attempts:
+			p.ask(a, now)
+		default:
+			p.wasSilent(a.entry, now)
+			p.end(int32(at))
+			silent++
+		}
+	}
+	return answered, silent
+}
+
+// wasSilent notes that an entry was asked from in vain.
+func (p *Pool) wasSilent(i int, now time.Time) {
+	s := p.silent[i]
+	if s.times++; s.times >= silentTimes {
+		s = silence{until: now.Add(silentFor)}
+	}
+	p.silent[i] = s
+}
+
+// release has a server that remembers clients forget c, so that asking leaves nothing there.
 func (p *Pool) release(c *udpbatch.Conn) {
-	if p.counts.Load() || p.held.Load() {
-		p.queue.Add(goodbye, nil)
+	if p.counts || p.pending {
+		p.queue.Add(userCanceled, nil)
 		_, _ = c.Send(p.queue)
 	}
 }
 
-// answered reads port i and reports whether its cookie came.
-func (p *Pool) answered(i int) bool {
+// answered reads what came for a question and reports whether it was a cookie.
+func (p *Pool) answered(a *asking) bool {
 	p.batch.Reset()
-	n, err := p.ports[i].Recv(p.batch)
+	n, err := a.conn.Recv(p.batch)
 	if err != nil {
 		return false
 	}
 	for s := range n {
 		c, ok := hello.HelloVerifyCookie(p.batch.Datagram(s))
 		if ok && len(c) > 0 && len(c) <= hello.MaxCookie {
-			if p.slots[i].set(c) {
+			if p.entries[a.entry].set(c) {
 				p.known.Add(1)
 			}
+			if p.asked != nil {
+				p.asked[a.entry] = a.began
+			}
+			delete(p.silent, a.entry)
 			return true
 		}
 	}
 	return false
 }
 
-// drain throws away what an earlier flow left in port i's buffer.
-func (p *Pool) drain(i int) {
+// drain throws away what an earlier flow left in a socket's buffer.
+func (p *Pool) drain(c *udpbatch.Conn) {
 	for n := 1; n > 0; {
 		p.batch.Reset()
-		n, _ = p.ports[i].Recv(p.batch)
+		n, _ = c.Recv(p.batch)
 	}
 }

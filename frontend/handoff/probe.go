@@ -25,23 +25,22 @@ const (
 )
 
 // probing is the questions that are put to a server, each from addresses that have not asked before where that
-// matters. Their traces at the server are handshakes that are called off at once: one where cookies are taken that
+// matters. Their traces at the server are handshakes that are aborted at once: one where cookies are taken that
 // are not the server's, or end with time, and one for a server that begins without a cookie.
 type probing struct {
 	*prober
-	ctx    context.Context
-	traits Traits
-	conns  []*udpbatch.Conn
-	first  *udpbatch.Conn // who asked first, the question, the cookie, and when
-	asked  []byte
-	cookie []byte
-	when   time.Time
-
-	spoke12 bool // it answered the first question, of DTLS 1.2, with more than an alert
+	ctx     context.Context
+	profile Profile
+	conns   []*udpbatch.Conn
+	first   *udpbatch.Conn // who asked first, the question, the cookie, and when
+	asked   []byte
+	cookie  []byte
+	when    time.Time
+	spoke12 bool // the server answered the first question, of DTLS 1.2, with more than an alert
 }
 
-// probe finds out the server's traits. What shows only with time comes as late as may be.
-func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, error) {
+// probe finds out the server's profile. What shows only with time comes as late as may be.
+func (p *prober) probe(ctx context.Context, patience time.Duration) (Profile, error) {
 	q := &probing{prober: p, ctx: ctx}
 	defer q.closeConns()
 	err := q.begin(patience)
@@ -50,11 +49,11 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Traits, err
 			err = ctx.Err()
 		}
 		if err != nil {
-			return q.traits, err
+			return q.profile, err
 		}
 		err = step()
 	}
-	return q.traits, err
+	return q.profile, err
 }
 
 // closeConns gives the sockets back.
@@ -73,7 +72,7 @@ func (q *probing) begin(patience time.Duration) error {
 	q.first, q.asked, q.when = c, q.question(hello.Probe{}), time.Now()
 	a, err := q.insist(q.ctx, c, patience, q.asked)
 	if errors.Is(err, ErrNoAnswer) && !errors.Is(err, errRefused) {
-		if err13 := q.later(); err13 != nil || !q.traits.DTLS13 { // a server of DTLS 1.3 alone may say nothing to others
+		if err13 := q.later(); err13 != nil || !q.profile.DTLS13 { // a server of DTLS 1.3 alone may say nothing to others
 			return err
 		}
 		a, err = reply{}, nil
@@ -83,10 +82,10 @@ func (q *probing) begin(patience time.Duration) error {
 	}
 	q.spoke12 = a.cookie != nil || a.hello
 	q.cookie = a.cookie
-	q.traits.AsksCookie, q.traits.CookieLength, q.traits.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
-	q.traits.Native = recognise(q.ring, q.server, c.Local(), q.asked, a.cookie)
+	q.profile.AsksCookie, q.profile.CookieLength, q.profile.Seq = a.cookie != nil, len(a.cookie), int(a.sequence.Message)
+	q.profile.Native = recognise(q.ring, q.server, c.Local(), q.asked, a.cookie)
 	if q.greeted(&a) {
-		q.callOff(c)
+		q.abort(c)
 	}
 	return nil
 }
@@ -94,15 +93,15 @@ func (q *probing) begin(patience time.Duration) error {
 // later asks for DTLS 1.3.
 func (q *probing) later() error {
 	a, err := q.fresh(q.question(hello.Probe{Offer13: true}))
-	q.traits.DTLS13 = a.hello && a.version == hello.DTLS13
-	q.traits.Only13 = q.traits.DTLS13 && !q.spoke12
+	q.profile.DTLS13 = a.hello && a.version == hello.DTLS13
+	q.profile.Only13 = q.profile.DTLS13 && !q.spoke12
 	return err
 }
 
 // binding asks with another random, with another version, and from another port and address.
 func (q *probing) binding() error {
-	t := &q.traits
-	if !t.AsksCookie || !t.Stateless && !t.Forgets {
+	t := &q.profile
+	if !t.AsksCookie || !t.Stateless && !t.DropsOnAlert {
 		return nil
 	}
 	differs := func(c *udpbatch.Conn, question []byte) (bool, error) {
@@ -131,19 +130,30 @@ func (q *probing) binding() error {
 		return nil // the port is another's there: then this stays unknown
 	}
 	address, err := differs(c, q.asked)
-	t.PerAddress = &address
+	if t.PerAddress = &address; err != nil {
+		return err
+	}
+	if c, err = q.from(poolAddress); err != nil {
+		return nil
+	}
+	a, err := q.again(c, q.asked)
+	q.release(c)
+	t.OtherAddresses = a.cookie != nil
 	return err
 }
 
 // secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
 var secondLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
-func loopback4(a netip.Addr) bool { return a.Is4() && a.IsLoopback() }
+// poolAddress is one of those that a pool has entries with.
+var poolAddress = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, firstNetwork, 0, 1}), 0)
+
+func loopback4(a netip.Addr) bool { return a.Unmap().Is4() && a.IsLoopback() }
 
 // age asks again when the clock has moved on, and whether the old cookie still passes.
 func (q *probing) age() error {
-	t := &q.traits
-	if k, err := t.kind(); k != Harvest || err != nil || t.Held {
+	t := &q.profile
+	if t.mode() != Harvest || t.Pending {
 		return nil // it matters only where a harvested cookie may get old
 	}
 	select {
@@ -152,13 +162,13 @@ func (q *probing) age() error {
 	case <-time.After(time.Until(q.when.Add(aging))):
 	}
 	a, err := q.again(q.first, q.asked)
-	if t.Timed = a.cookie != nil && !a.is(q.cookie); !t.Timed || err != nil {
+	if t.TimeDependent = a.cookie != nil && !a.is(q.cookie); !t.TimeDependent || err != nil {
 		q.release(q.first)
 		return err
 	}
 	a, err = q.again(q.first, q.question(hello.Probe{Cookie: q.cookie, MessageSeq: 1, RecordSeq: 1}))
 	if t.OldTaken = q.greeted(&a); t.OldTaken {
-		q.callOff(q.first)
+		q.abort(q.first)
 	}
 	q.release(q.first)
 	return err
@@ -166,7 +176,7 @@ func (q *probing) age() error {
 
 // shapes asks in other versions and in fragments.
 func (q *probing) shapes() error {
-	t := &q.traits
+	t := &q.profile
 	if !t.AsksCookie {
 		return nil
 	}
@@ -194,7 +204,7 @@ func (q *probing) shapes() error {
 // greeted reports whether a is a ServerHello, to a ClientHello of DTLS 1.2, and notes the version that the server has chosen.
 func (q *probing) greeted(a *reply) bool {
 	if a.hello && a.version != 0 {
-		q.traits.Negotiates = versionName(a.version)
+		q.profile.Negotiates = versionName(a.version)
 	}
 	return a.hello
 }
@@ -208,7 +218,7 @@ func versionName(v uint16) string {
 
 // foreign shows a cookie that the server never gave, at first sight and after its own question.
 func (q *probing) foreign() error {
-	t := &q.traits
+	t := &q.profile
 	foreign := hello.Probe{Cookie: bytes.Repeat([]byte{0x5a}, max(1, min(len(q.cookie), hello.MaxCookie))), MessageSeq: 1, RecordSeq: 1}
 	if !t.AsksCookie {
 		return nil
@@ -224,14 +234,14 @@ func (q *probing) foreign() error {
 	if a, err = q.again(c, q.question(hello.Probe{})); err == nil && a.cookie != nil {
 		a, err = q.again(c, q.question(foreign))
 		t.Replays = q.greeted(&a)
-		q.callOff(c)
+		q.abort(c)
 	}
 	return err
 }
 
 // second plays what double-hvr does, if nothing else fits.
 func (q *probing) second() error {
-	t := &q.traits
+	t := &q.profile
 	if !t.Stateless || t.Trusts || t.unharvestable() == "" {
 		return nil
 	}
@@ -247,7 +257,7 @@ func (q *probing) second() error {
 	}
 	h.Cookie, h.MessageSeq, h.RecordSeq = a.cookie, 2, 2
 	if a, err = q.again(c, h.Append(nil)); q.greeted(&a) {
-		q.callOff(c)
+		q.abort(c)
 		t.SecondVerify = a.sequence.Message == 2 || a.version == 0
 	}
 	return err
@@ -286,16 +296,16 @@ func (q *probing) fresh(question ...[]byte) (reply, error) {
 	}
 	a, err := q.again(c, question...)
 	if a.hello {
-		q.callOff(c)
+		q.abort(c)
 	} else {
 		q.release(c)
 	}
 	return a, err
 }
 
-// release has a server that keeps who asks forget c.
+// release has a server that remembers clients forget c.
 func (q *probing) release(c *udpbatch.Conn) {
-	if q.traits.AsksCookie && !q.traits.Stateless {
-		q.callOff(c)
+	if q.profile.AsksCookie && !q.profile.Stateless {
+		q.abort(c)
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// What shows whether a server keeps who asks, and what it makes of that.
+// What shows whether a server remembers clients, and what it makes of that.
 
-// state asks the same again. It goes first: an alert is for servers that keep who asks, and gnutls-serv, which does
-// not, takes whatever is no ClientHello for a client, and sees no other until that one has timed out.
+// state asks the same again. It goes first: an alert is for servers that remember clients, and gnutls-serv, which does
+// not, takes whatever is not a ClientHello for a client, and sees no other until that one has timed out.
 func (q *probing) state() error {
-	t := &q.traits
+	t := &q.profile
 	if !t.AsksCookie {
 		return nil
 	}
@@ -23,26 +23,26 @@ func (q *probing) state() error {
 		err = nil
 	}
 	if t.Stateless = a.cookie != nil; !t.Stateless && err == nil {
-		q.callOff(q.first)
+		q.abort(q.first)
 		a, err = q.again(q.first, q.asked)
-		t.Forgets = a.cookie != nil
+		t.DropsOnAlert = a.cookie != nil
 	}
-	if t.Steady = a.is(q.cookie); !t.Steady && err == nil {
+	if t.Deterministic = a.is(q.cookie); !t.Deterministic && err == nil {
 		// The clock may have struck in between: once more.
 		q.cookie, q.when = a.cookie, time.Now()
 		q.release(q.first)
 		a, err = q.again(q.first, q.asked)
-		t.Steady = a.is(q.cookie)
+		t.Deterministic = a.is(q.cookie)
 	}
 	q.release(q.first)
 	return err
 }
 
-// connections asks a server that keeps who asks from several ports at once, lets it forget them, and asks again in
+// connections asks a server that remembers clients from several ports at once, lets it forget them, and asks again in
 // another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
 func (q *probing) connections() error {
-	t := &q.traits
-	if !t.AsksCookie || t.Stateless || !t.Forgets {
+	t := &q.profile
+	if !t.AsksCookie || t.Stateless || !t.DropsOnAlert {
 		return nil
 	}
 	var conns []*udpbatch.Conn
@@ -82,7 +82,7 @@ func (q *probing) connections() error {
 
 // hold shows such a server its cookie before it has forgotten who asked, in another ClientHello than asked.
 func (q *probing) hold() error {
-	t := &q.traits
+	t := &q.profile
 	if !t.PerConnection {
 		return nil
 	}
@@ -95,7 +95,7 @@ func (q *probing) hold() error {
 		return err
 	}
 	a, err = q.again(c, q.question(hello.Probe{Cookie: a.cookie, MessageSeq: 1, RecordSeq: 1}))
-	t.Held = q.greeted(&a)
-	q.callOff(c)
+	t.Pending = q.greeted(&a)
+	q.abort(c)
 	return err
 }

@@ -23,18 +23,19 @@ var errRefused = fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
 
 // prober asks one server from sockets of its own.
 type prober struct {
-	server netip.AddrPort
-	poller *udpbatch.Poller
-	batch  *udpbatch.Batch
-	queue  *udpbatch.Queue
-	ring   *cookie.Keyring // secrets that the server may have, too; nil: none
+	server   netip.AddrPort
+	poller   *udpbatch.Poller
+	batch    *udpbatch.Batch
+	queue    *udpbatch.Queue
+	ring     *cookie.Keyring // secrets that the server may have, too; nil: none
+	question []byte          // the first ClientHello that asks for a cookie
 }
 
 // questionCap is the most datagrams of a question: a ClientHello in two fragments.
 const questionCap = 2
 
 func newProber(server netip.AddrPort) (*prober, error) {
-	p := &prober{server: server, queue: udpbatch.NewQueue(questionCap)}
+	p := &prober{server: server, queue: udpbatch.NewQueue(questionCap), question: (&hello.Probe{}).Append(nil)}
 	var err error
 	if p.poller, err = udpbatch.NewPoller(1); err != nil {
 		return nil, err
@@ -135,11 +136,11 @@ func (p *prober) insist(ctx context.Context, c *udpbatch.Conn, patience time.Dur
 	}
 }
 
-// callOff ends a handshake with a fatal user_canceled alert (RFC 5246 section 7.2), in a record behind those of all
+// abort ends a handshake with a fatal user_canceled alert (RFC 5246 section 7.2), in a record behind those of all
 // questions.
-func (p *prober) callOff(c *udpbatch.Conn) {
-	p.queue.Add(goodbye, nil)
+func (p *prober) abort(c *udpbatch.Conn) {
+	p.queue.Add(userCanceled, nil)
 	_, _ = c.Send(p.queue)
 }
 
-var goodbye = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 90}
+var userCanceled = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 90}

@@ -32,7 +32,7 @@ func recognise(ring *cookie.Keyring, server, asker netip.AddrPort, asked, given 
 	for _, mapped := range forms {
 		q := []question{{Hello: &h, seen: udpbatch.Endpoint{IP: asker.Addr().As16(), Port: asker.Port()}, mapped: mapped}}
 		for _, k := range []*cookie.Key{ring.Current(), ring.Previous()} {
-			for kind := range kindLen {
+			for kind := range modeLen {
 				if k == nil || !kind.Native() {
 					continue
 				}
@@ -57,7 +57,7 @@ func (k Mode) same(computed, given []byte) bool {
 
 // own shows a server that gives other cookies one of the guard's own format: who only verifies those need not give them.
 func (q *probing) own() error {
-	t := &q.traits
+	t := &q.profile
 	if q.ring == nil || !t.AsksCookie || t.Native != nil || t.Trusts {
 		return nil
 	}
@@ -75,6 +75,6 @@ func (q *probing) own() error {
 	if q.greeted(&a) {
 		t.Native = &Recognised{Mode: NativeHMAC, Secret: k.Fingerprint()}
 	}
-	q.callOff(c)
+	q.abort(c)
 	return err
 }

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"bytes"
-	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
@@ -36,30 +35,24 @@ const (
 	Serves13
 )
 
-// shared is a set of versions that a server's watch changes.
-type sharedVersions struct{ v atomic.Uint32 }
-
-func (s *sharedVersions) store(v Versions) { s.v.Store(uint32(v)) }
-func (s *sharedVersions) load() Versions   { return Versions(s.v.Load()) }
-
 // reset has a client prove its address to the guard, and begin again: its second attempt reaches the server from the
 // first ClientHello on, whatever that server is.
 type reset struct {
 	verifier *cookie.Verifier
 	gate     *addresses.Gate
 	now      func() int64
-	serves   *sharedVersions
+	serves   Versions
 	x        hello.Extensions
 	numbers  []int // of each hello in the verifier; -1: it needs no cookie
 }
 
-func newReset(p *cookie.Plan, g *addresses.Gate, now func() int64, serves *sharedVersions, size int) *reset {
+func newReset(p *cookie.Plan, g *addresses.Gate, now func() int64, serves Versions, size int) *reset {
 	return &reset{verifier: p.NewVerifier(size), gate: g, now: now, serves: serves, numbers: make([]int, size)}
 }
 
 // Verify implements Verifier.
 func (m *reset) Verify(k *cookie.Keyring, hellos []Hello) {
-	now, serves := m.now(), m.serves.load()
+	now, serves := m.now(), m.serves
 	m.verifier.Begin(k, len(hellos))
 	for i := range hellos {
 		h := &hellos[i]
@@ -177,6 +170,9 @@ type passing struct{}
 
 // Client implements relay.Prelude.
 func (passing) Client(d []byte, out *udpbatch.Queue) { out.Add(d, nil) }
+
+// Server implements relay.Prelude.
+func (passing) Server([]byte) {}
 
 // Verify implements relay.Prelude: a server may have a cookie exchange of its own.
 func (passing) Verify([]byte, *udpbatch.Queue) relay.Verdict { return relay.Deliver }

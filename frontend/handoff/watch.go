@@ -6,6 +6,9 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // Watch times. A server is asked for a cookie twice a second, which is how a restart is noticed before a client
@@ -13,97 +16,132 @@ import (
 const (
 	watchEvery    = 500 * time.Millisecond
 	watchTroubled = 100 * time.Millisecond
-	// silence is how long a server may be silent that was up: OpenSSL's and GnuTLS's programs see nobody else during a
+	// silentMost is how long a server may be silent that was up: OpenSSL's and GnuTLS's programs see nobody else during a
 	// handshake, and that may take a few retransmissions.
-	silence = 10 * time.Second
-	// stuck is how long a handshake may take that is to be left alone: the client's first retransmission (RFC 6347
+	silentMost = 10 * time.Second
+	// stalled is how long a handshake may take that is to be left alone: the client's first retransmission (RFC 6347
 	// section 4.2.4.1), and as much again.
-	stuck = 2 * time.Second
-	// settling is how long after a harvest a server that gives other cookies again, or refuses one, is thought to be
-	// misunderstood rather than to be started anew. One that was started anew twice in that time is probed for nothing.
-	settling = 20 * time.Second
-	// askingMuch is how many cookies a second are worth a warning: DTLSv1_listen takes a hundredth of a CPU for them.
+	stalled = 2 * time.Second
+	// soon is how long after a harvest a server that gives other cookies again, or refuses one, is thought to be
+	// misunderstood rather than to be restarted. One that is restarted twice in that time is probed for nothing.
+	soon = 20 * time.Second
+	// askingMuch is how many cookies per second are worth a warning: DTLSv1_listen takes a hundredth of a CPU for them.
 	askingMuch = 1000
+	// slice is how long a pool is filled before the canary has its turn again.
+	slice = 250 * time.Millisecond
+	// refillEvery is how often a full pool is looked at for the entries that it lacks.
+	refillEvery = 5 * time.Second
+	// progressEvery is how often the log says how far a harvest is.
+	progressEvery = 5 * time.Second
+	// freshAfter is how many questions without an answer make the watch ask from another port. A NAT between guard and server
+	// keeps a mapping to a server that is gone for as long as the guard asks on it.
+	freshAfter = 5
 )
 
-// Suspicion is what makes the watch look at once.
-type Suspicion bool
-
-// What a server can do with a verified client that makes it suspect.
-const (
-	// Unanswered: it was silent, sent an alert, or nothing listens there.
-	Unanswered Suspicion = false
-	// Refused: it answered with a HelloVerifyRequest, so the cookie it got was not right.
-	Refused Suspicion = true
-)
-
-// Suspect tells the watch that the server did not take a verified client up. Never blocks.
-func (b *Backend) Suspect(s Suspicion) {
-	if s == Refused {
-		b.refused.Store(true)
-	}
-	b.doubted.Store(true)
-	select {
-	case b.suspect <- struct{}{}:
-	default:
-	}
+// watched is what the goroutine that watches a server knows of it; nobody else reads or writes it.
+type watched struct {
+	prober     *prober
+	canary     *udpbatch.Conn
+	known      []byte    // the canary's cookie
+	quiet      time.Time // since when the server has said nothing; zero: it has answered the last question
+	unanswered int       // questions since then, from this canary
+	moved      bool      // the canary has another port than it had when known was
+	began      time.Time // of the last harvest: when all cookies were asked for
+	filled     time.Time // when entries were looked for last that lack a cookie
+	said       time.Time // when the log had the last word on it
+	complete   bool      // it said that the harvest is over
+	lifetime   lifetimeProbes
+	table      Table
+	retired    []*relay.Upstream // sockets of earlier pools that flows still have
 }
 
-// Opened tells the watch that a client's handshake with the server begins. Never blocks.
-func (b *Backend) Opened() {
-	b.opened.Add(1)
-	b.shaking.Add(1)
+// memory is for a pool of n entries.
+func (b *Backend) memory(n int) Table {
+	if len(b.table.Entries) < n {
+		b.table = b.config.Table(n)
+	}
+	return b.table
 }
 
-// Settled tells the watch that a handshake is over; taken says that the server has taken the client up. Never blocks.
-func (b *Backend) Settled(taken bool) {
-	b.shaking.Add(-1)
-	if taken {
-		b.took.Store(true)
-	}
+// retire ends a pool, but for the sockets that flows have: those end when they are free.
+func (b *Backend) retire(p *Pool) {
+	p.close()
+	b.retired = retire(append(b.retired, p.kept...))
 }
 
 // Run watches the server until ctx ends.
 func (b *Backend) Run(ctx context.Context) {
 	var clock sync.WaitGroup
-	clock.Go(func() { b.pool.runClock(ctx) })
+	clock.Go(func() { b.runClock(ctx) })
 	defer clock.Wait()
-	for {
-		wait := watchEvery
-		if !b.Ready() || !b.quiet.IsZero() {
-			wait = watchTroubled
+	for ctx.Err() == nil {
+		if !b.filling() {
+			b.wait(ctx)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-			if b.Mode().Passes() && b.Ready() {
-				continue // a question begins a handshake at such a server: it is asked when there is doubt
-			}
-		case <-b.suspect:
-			timer.Stop()
+		if b.Mode().Passes() && b.Ready() && !b.reports.recheck.Swap(false) {
+			continue // a question begins a handshake at such a server: it is asked when there is doubt
 		}
-		b.leaveAlone(ctx)
-		b.watch(ctx)
-		// Suspicions come as fast as clients do; the server is asked ten times a second at most.
-		pause(ctx, watchTroubled)
+		b.waitForHandshakes(ctx)
+		b.look(ctx, within(slice))
+		b.retired = retire(b.retired)
 	}
 }
 
-// leaveAlone waits while clients are in their handshakes: gnutls-serv takes whatever comes then for its client's, and
-// the handshake can hang. But not for those that have got stuck, and not for long where there is always one, or where cookies
-// get old meanwhile.
-func (b *Backend) leaveAlone(ctx context.Context) {
-	began, most := time.Now(), silence
-	if b.Mode() == Harvest && b.traits.Load().ages() {
-		most = b.trials.refreshEvery() / 4
+// filling reports whether a pool is being filled, by an answering server.
+func (b *Backend) filling() bool {
+	p := b.pool()
+	return p != nil && p.more.Load() && b.up.Load() && b.quiet.IsZero()
+}
+
+// wait waits until it is time to look at the server again. Suspicions come as fast as clients do; the server is asked ten
+// times per second at most.
+func (b *Backend) wait(ctx context.Context) {
+	pause(ctx, watchTroubled)
+	left := watchEvery - watchTroubled
+	if !b.Ready() || !b.quiet.IsZero() {
+		left = 0
 	}
-	newest, opened := began, b.opened.Load()
-	for ctx.Err() == nil && b.shaking.Load() > 0 && time.Since(newest) < stuck && time.Since(began) < most {
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-b.reports.suspect:
+	}
+}
+
+// runClock moves the clock of reservations on until ctx ends.
+func (b *Backend) runClock(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			if p := b.pool(); p != nil {
+				p.tick(now)
+			}
+		}
+	}
+}
+
+// waitForHandshakes waits while clients are in their handshakes: gnutls-serv takes whatever comes then for its client's, and
+// the handshake can hang. But not for those that stall, not for long where there is always one, or where cookies get old or
+// are missing meanwhile, and not at all when the server is gone or refuses cookies: then clients are lost by waiting.
+func (b *Backend) waitForHandshakes(ctx context.Context) {
+	r := &b.reports
+	began, most := time.Now(), silentMost
+	switch {
+	case b.Mode() == Harvest && b.profile().ages():
+		most = b.lifetime.refreshEvery() / 4
+	case b.filling():
+		most = slice
+	}
+	newest, opened := began, r.opened.Load()
+	for ctx.Err() == nil && !r.urgent() && r.handshaking.Load() > 0 && time.Since(newest) < stalled && time.Since(began) < most {
 		pause(ctx, watchTroubled/5)
-		if now := b.opened.Load(); now != opened {
+		if now := r.opened.Load(); now != opened {
 			newest, opened = time.Now(), now
 		}
 	}
@@ -119,30 +157,43 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Heard tells the watch that the server says something to its clients.
-func (b *Backend) Heard() { b.heard.Store(true) }
+// within stops a fill after d.
+func within(d time.Duration) func(*Pool) bool {
+	end := time.Now().Add(d)
+	return func(*Pool) bool { return time.Now().After(end) }
+}
 
-// watch asks for the canary's cookie. Another cookie than before is a restarted server, unless the server's cookies
-// change with time: all are harvested again.
-func (b *Backend) watch(ctx context.Context) {
-	a, err := b.prober.ask(ctx, b.canary, answerTime, b.pool.question)
+// serving stops a fill that has enough to serve, or at a time.
+func serving(end time.Time) func(*Pool) bool {
+	return func(p *Pool) bool { return p.inUse.Load() > 0 || time.Now().After(end) }
+}
+
+// look asks for the canary's cookie. Another cookie than before is a restarted server, unless the server's cookies change
+// with time: all are harvested again, until stop says that it is time to look again.
+func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
+	gone := b.reports.gone.Swap(false)
+	a, err := b.prober.ask(ctx, b.canary, answerTime, b.prober.question)
 	if ctx.Err() != nil {
 		return
 	}
-	b.pool.release(b.canary)
+	if p := b.profile(); p.counts() || p.Pending {
+		b.prober.abort(b.canary) // so that asking leaves nothing there
+	}
 	if a.hello {
-		b.prober.callOff(b.canary)
+		b.prober.abort(b.canary)
 	}
 	was := b.up.Load()
-	gap := !was || !b.quiet.IsZero()
+	gap := !was || !b.quiet.IsZero() || gone
 	if now := b.alive(err); was != now {
 		b.up.Store(now)
-		b.config.Log.Info("back end", "backend", b.config.Server, "up", now, "error", err)
+		b.logUp(now, err)
 	}
 	if err != nil {
+		b.askElsewhere()
 		return // what is known stays: a server that serves one client at a time is as silent as a dead one
 	}
-	refused := b.refused.Swap(false)
+	b.unanswered = 0
+	refused := b.reports.refused.Swap(false)
 	if b.Mode().Passes() {
 		if !was {
 			b.reconsider(ctx)
@@ -163,13 +214,32 @@ func (b *Backend) watch(ctx context.Context) {
 		b.config.Log.Warn("back end answers a ClientHello without asking for a cookie", "backend", b.config.Server)
 		return
 	}
-	b.refill(ctx, &a, gap, refused)
+	b.refill(ctx, &a, gap, refused, stop)
+}
+
+func (b *Backend) logUp(up bool, err error) {
+	if up {
+		b.config.Log.Info("back end is up again", "backend", b.config.Server)
+	} else {
+		b.config.Log.Error("back end is down", "backend", b.config.Server, "error", err)
+	}
+}
+
+// askElsewhere gives the canary another port when the server has been silent to it for some questions.
+func (b *Backend) askElsewhere() {
+	if b.unanswered++; b.unanswered < freshAfter {
+		return
+	}
+	if c, err := udpbatch.Dial(b.config.Server); err == nil {
+		_ = b.canary.Close()
+		b.canary, b.unanswered, b.moved = c, 0, true
+	}
 }
 
 // alive judges the server by the answer to a question. Where nothing listens it is dead. A silent one may be busy
-// with one client, and is taken for alive while it says something to a client, or for [silence].
+// with one client, and is taken for alive while it says something to a client, or for [silentMost].
 func (b *Backend) alive(err error) bool {
-	heard := b.heard.Swap(false)
+	heard := b.reports.heard.Swap(false)
 	switch {
 	case err == nil:
 		b.quiet = time.Time{}
@@ -179,18 +249,18 @@ func (b *Backend) alive(err error) bool {
 	case heard || b.quiet.IsZero():
 		b.quiet = time.Now()
 	}
-	return time.Since(b.quiet) < silence
+	return time.Since(b.quiet) < silentMost
 }
 
 // refill harvests what is missing; all, if the canary's cookie in a says that the server was restarted. Cookies with a
-// clock in them do not say it, so there it is seen by what happens to clients: gap says that the server was silent or
-// gone before, refused that it has refused a client.
-func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
-	t := b.traits.Load()
-	timed, first := t.Timed || t.Held, b.known == nil // the canary's cookie says nothing of those of others
-	changed := !first && !timed && !bytes.Equal(a.cookie, b.known)
+// clock in them do not say it, nor does one of another port, so there it is seen by what happens to clients: gap says that the
+// server was silent or gone before, refused that it has refused a client.
+func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool, stop func(*Pool) bool) {
+	p := b.profile()
+	unknown, first := p.TimeDependent || p.Pending || b.moved, b.known == nil // the canary's cookie says nothing of those of others
+	changed := !first && !unknown && !bytes.Equal(a.cookie, b.known)
 	switch {
-	case !first && b.strange(a, changed, gap, refused):
+	case !first && b.behavesOtherwise(a, changed, gap, refused):
 		b.config.Log.Info("back end behaves otherwise than before: probing it again", "backend", b.config.Server)
 		b.forget()
 		if b.reconsider(ctx); b.Mode() != Harvest {
@@ -199,75 +269,102 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool) {
 		b.begin(ctx, a.cookie)
 	case first:
 		b.begin(ctx, a.cookie)
-	case changed || timed && (gap || refused):
+	case changed || unknown && (gap || refused):
 		b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
 		b.forget()
 		b.begin(ctx, a.cookie)
-	case t.Held:
-		if now := time.Now(); b.doubted.Swap(false) && now.Sub(b.filled) > doubtEvery {
-			b.filled = now
-			b.pool.forget()
+	case p.Pending:
+		if now := time.Now(); b.reports.recheck.Swap(false) && now.Sub(b.began) > recheckEvery {
+			b.began = now
+			b.pool().forget()
 		}
-		b.pool.renew(time.Now())
-	case t.ages():
-		b.pool.refresh(ctx, b.trials.refreshEvery())
-		b.tryAges(ctx)
+		b.pool().renew(time.Now())
+	case p.ages():
+		b.pool().refresh(ctx, b.lifetime.refreshEvery())
+		b.probeLifetime(ctx)
 	}
-	bounded := b.pool.most > 0
-	b.full.Store(b.pool.fill(ctx))
-	b.bounded.Store(int32(b.pool.most))
-	if !bounded && b.pool.most > 0 {
-		b.config.Log.Warn("back end gives cookies to so many sockets and no more: a guessed cookie is right once in as many tries",
-			"backend", b.config.Server, "sockets", b.pool.most, "asked for", b.pool.size)
+	b.fill(ctx, stop)
+}
+
+// fill goes on with the harvest.
+func (b *Backend) fill(ctx context.Context, stop func(*Pool) bool) {
+	p, now := b.pool(), time.Now()
+	if p.kept == nil && !p.more.Load() && int(p.known.Load()) >= p.size && now.Sub(b.filled) < refillEvery {
+		return
+	}
+	b.filled = now
+	bounded := p.most > 0
+	b.serves.Store(p.fill(ctx, stop))
+	if !bounded && p.most > 0 {
+		b.config.Log.Warn("back end gives cookies to so many addresses and no more: a guessed cookie is right once in as many tries",
+			"backend", b.config.Server, "addresses", p.most, "asked_for", p.size)
+	}
+	b.logProgress(p)
+}
+
+// logProgress says how far a harvest is, if it takes its time, and when it is over.
+func (b *Backend) logProgress(p *Pool) {
+	known, now := int(p.known.Load()), time.Now()
+	took := now.Sub(b.began).Round(time.Millisecond)
+	switch {
+	case known >= p.size && !b.complete:
+		b.complete = true
+		b.config.Log.Info("pool is full", "backend", b.config.Server, "known", known, "took", took)
+	case !b.complete && p.more.Load() && now.Sub(b.said) >= progressEvery:
+		b.said = now
+		b.config.Log.Info("harvesting", "backend", b.config.Server, "known", known, "pool", p.size, "took", took)
 	}
 }
 
 // begin starts a harvest with the canary's cookie.
 func (b *Backend) begin(ctx context.Context, canary []byte) {
-	b.known, b.filled = canary, time.Now()
-	b.took.Store(false)
-	b.harvest.Add(1)
-	b.trials.end()
-	if b.traits.Load().ages() {
-		b.trials.begin(ctx, b.prober)
+	now := time.Now()
+	b.known, b.began, b.said, b.complete, b.moved = canary, now, now, false, false
+	b.reports.accepted.Store(false)
+	b.harvests.Add(1)
+	b.lifetime.end()
+	if b.profile().ages() {
+		b.lifetime.begin(ctx, b.prober)
 	}
 }
 
-// tryAges finds out how old a cookie may get, and says so.
-func (b *Backend) tryAges(ctx context.Context) {
-	if !b.trials.step(ctx) {
+// probeLifetime finds out how old a cookie may get, and says so.
+func (b *Backend) probeLifetime(ctx context.Context) {
+	if !b.lifetime.step(ctx) {
 		return
 	}
-	every := b.trials.refreshEvery()
-	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "taken at an age of", 2*every, "asked for again every", every)
-	if rate := float64(len(b.pool.ports)) / every.Seconds(); rate > askingMuch {
-		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "a second", int(rate),
+	every := b.lifetime.refreshEvery()
+	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "accepted_age", 2*every, "refreshed_every", every)
+	if rate := float64(len(b.pool().entries)) / every.Seconds(); rate > askingMuch {
+		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "per_second", int(rate),
 			"hint", "a smaller --harvest-pool")
 	}
 }
 
-// strange reports whether what is known of the server no longer explains it. A restart alone is not strange: who answers
-// the first question as before is served as before. But an answer of another form is; and cookies that have changed again, or are
-// refused, before any client was taken up with them: then they may depend on more than was seen.
-func (b *Backend) strange(a *reply, changed, gap, refused bool) bool {
-	t := b.traits.Load()
-	if len(a.cookie) != t.CookieLength || int(a.sequence.Message) != t.Seq {
+// behavesOtherwise reports whether what is known of the server no longer explains it. A restart alone does not: who answers
+// the first question as before is served as before. But an answer of another form does; and cookies that have changed again, or
+// are refused, before any client was accepted with them: then they may depend on more than was seen.
+func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {
+	p := b.profile()
+	if len(a.cookie) != p.CookieLength || int(a.sequence.Message) != p.Seq {
 		return true
 	}
-	soon := time.Since(b.filled) < settling
-	return (changed && soon || refused && !changed) && !gap && !b.took.Load()
+	recent := time.Since(b.began) < soon
+	return (changed && recent || refused && !changed) && !gap && !b.reports.accepted.Load()
 }
 
 // forget makes all that was harvested unknown.
 func (b *Backend) forget() {
 	b.known = nil
-	b.full.Store(false)
-	b.pool.forget()
+	b.serves.Store(false)
+	if p := b.pool(); p != nil {
+		p.forget()
+	}
 }
 
 // reconsider probes a server that is another one than before: it may need another mode now.
 func (b *Backend) reconsider(ctx context.Context) {
-	if b.config.Mode != Auto && !b.config.Mode.Native() && !b.config.Mode.Passes() {
+	if m := b.config.Mode; m != Auto && !m.Native() && !m.Passes() {
 		return
 	}
 	was := b.Mode()
@@ -275,8 +372,7 @@ func (b *Backend) reconsider(ctx context.Context) {
 		b.config.Log.Warn("back end could not be probed again, or does not fit; keeping the hand-off", "backend", b.config.Server, "error", err)
 		return
 	}
-	b.pool.treat(b.traits.Load())
-	if kind := b.Mode(); kind != was {
-		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", kind.String(), "was", was.String(), "why", b.traits.Load().why(kind))
+	if mode := b.Mode(); mode != was {
+		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", mode.String(), "previous", was.String(), "why", modes[mode].why(b.profile()))
 	}
 }

@@ -15,6 +15,7 @@ type Gauges struct {
 	SecretEpoch                 uint8
 	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
+	Reloads, ReloadFailures     uint64
 	Backends                    []Backend
 }
 
@@ -44,6 +45,7 @@ var (
 	limitDesc    = desc("flow_limit", "Most flows that there may be, by what is bounded (0: no limit).", "budget")
 	epochDesc    = desc("secret_epoch", "Epoch byte of the cookie secret in force.")
 	ageDesc      = desc("secret_age_seconds", "Time since the cookie secret came into force.")
+	reloadDesc   = desc("reloads_total", "Reloads of the configuration, by outcome.", "outcome")
 	rotateDesc   = desc("secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
 	handoffDesc  = desc("handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
 	upDesc       = desc("backend_up", "Whether the back end answered the last question.", "service", "backend")
@@ -55,7 +57,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{packetsDesc, fillDesc, overrunsDesc, flowsDesc, endedDesc, limitDesc, epochDesc, ageDesc,
-		rotateDesc, handoffDesc, upDesc, readyDesc, knownDesc, harvestsDesc} {
+		reloadDesc, rotateDesc, handoffDesc, upDesc, readyDesc, knownDesc, harvestsDesc} {
 		ch <- d
 	}
 }
@@ -94,6 +96,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(epochDesc, float64(g.SecretEpoch))
 	gauge(ageDesc, g.SecretAge)
+	counter(reloadDesc, g.Reloads, "done")
+	counter(reloadDesc, g.ReloadFailures, "failed")
 	counter(rotateDesc, g.Rotations, "done")
 	counter(rotateDesc, g.RotationFailures, "failed")
 	is := map[bool]float64{true: 1}

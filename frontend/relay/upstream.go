@@ -1,8 +1,11 @@
 package relay
 
 import (
+	"errors"
 	"net/netip"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -11,6 +14,7 @@ import (
 type Upstream struct {
 	*udpbatch.Conn
 	taken *atomic.Uint32 // 1: somebody has it; nil: it is its one flow's
+	once  bool           // it is, although taken is set
 }
 
 // OpenUpstream opens a port to server. With a word of a pool's memory in taken, which is to be 0, it outlives its
@@ -28,17 +32,37 @@ func OpenUpstreamFrom(local, server netip.AddrPort, taken *atomic.Uint32) (*Upst
 	return &Upstream{Conn: c, taken: taken}, nil
 }
 
+// NewUpstream makes an Upstream of a socket of a pool's entry that is its one flow's: Release closes it, and then clears the
+// entry's word.
+func NewUpstream(c *udpbatch.Conn, taken *atomic.Uint32) *Upstream {
+	return &Upstream{Conn: c, taken: taken, once: true}
+}
+
+// KeepUpstream makes one of a socket that outlives its flows.
+func KeepUpstream(c *udpbatch.Conn, taken *atomic.Uint32) *Upstream {
+	return &Upstream{Conn: c, taken: taken}
+}
+
+// PortTaken reports whether err, of opening a socket with a local address, says that another socket has it.
+func PortTaken(err error) bool {
+	return errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EADDRNOTAVAIL)
+}
+
 // Acquire takes a port of a pool, if nobody has it.
 func (p *Upstream) Acquire() bool { return p.taken.Load() == 0 && p.taken.CompareAndSwap(0, 1) }
 
 // Free reports whether nobody has the port of a pool.
 func (p *Upstream) Free() bool { return p.taken.Load() == 0 }
 
+// Fresh reports whether no earlier flow has had the socket.
+func (p *Upstream) Fresh() bool { return p.taken == nil || p.once }
+
 // Release gives the port back.
 func (p *Upstream) Release() {
-	if p.taken == nil {
+	if p.taken == nil || p.once {
 		p.Close()
-		return
 	}
-	p.taken.Store(0)
+	if p.taken != nil {
+		p.taken.Store(0)
+	}
 }

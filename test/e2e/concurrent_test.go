@@ -39,6 +39,7 @@ func TestConcurrentClients(t *testing.T) {
 func TestPromises(t *testing.T) {
 	s := startBackend(t, anyPort, byAddress)
 	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.HarvestPool = 4096 })
+	eventually(t, "the pool is full", func() bool { b := g.Status().Services[0].Backends[0]; return b.Ready && !b.Harvesting })
 	const clients = 512
 	var seconds [clients][]byte
 	var all [clients]*raw

@@ -93,9 +93,9 @@ func TestNativeHMACRotates(t *testing.T) {
 	for i, lines := range []string{first, second + first, second} {
 		write(t, secrets, lines)
 		g.signal(syscall.SIGHUP)
-		g.until("the secret of the moment", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
+		g.until("the secret in force", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
 		c := pion(t, p.Lab, public[0])
-		c.ping("under a secret of the moment")
+		c.ping("under a secret in force")
 		c.close()
 	}
 	if n := s.clients(3); n != 3 {
@@ -133,7 +133,7 @@ func TestLongCookies(t *testing.T) {
 	g.stop()
 	p.free()
 	g = p.run(proxy()[:4]...)
-	if h := g.status().Services[0].Backends[0]; h.Handoff != "harvest" || h.Traits.CookieLength != 40 {
+	if h := g.status().Services[0].Backends[0]; h.Handoff != "harvest" || h.Profile.CookieLength != 40 {
 		t.Fatalf("back end: %+v", h)
 	}
 	newFlooder(t, p).send(1000)

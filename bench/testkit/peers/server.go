@@ -20,8 +20,8 @@ var Servers = []Server{
 	{library("gnutls", "GnuTLS gnutls_dtls_cookie_send", "gnutls/gnutls.c", "libgnutls28-dev", "-lgnutls"), false}, // its record sequence number is 0, whatever the question's
 	{library("mbedtls", "Mbed TLS", "mbedtls/mbedtls.c", "libmbedtls-dev", "-lmbedtls", "-lmbedx509", "-lmbedcrypto"), true},
 	{library("wolfssl", "wolfSSL", "wolfssl/wolfssl.c", "libwolfssl-dev", "-lwolfssl"), true},
-	{wolfSSL13("wolfssl13", "wolfSSL, DTLS 1.3", "wolfssl/wolfssl.c", "-DDTLS13"), false},
-	{wolfSSL13("wolfssl-dual", "wolfSSL, DTLS 1.2 and 1.3", "wolfssl/wolfssl.c", "-DDTLS13", "-DDTLS12"), false},
+	{wolfSSL13("wolfssl13", "wolfSSL, DTLS 1.3", "wolfssl/wolfssl.c", "-DDTLS13"), true},
+	{wolfSSL13("wolfssl-dual", "wolfSSL, DTLS 1.2 and 1.3", "wolfssl/wolfssl.c", "-DDTLS13", "-DDTLS12"), true},
 	{library("qt", "Qt QDtlsClientVerifier", "qt/qt.cc", "g++ pkg-config qt6-base-dev", "Qt6Network"), true},
 	{library("pion", "Pion", "pion/main.go", "golang"), false},
 	{library("pion4", "Pion v4", "pion4/main.go", "golang"), false},

@@ -23,11 +23,12 @@ func TestClientsAtOnceHaveAPortEach(t *testing.T) {
 			t.Errorf("client %d is given another cookie when it asks again", i)
 		}
 		v := verdict(g, g.k, newHello(i), []byte(c))
-		if !v.Verified || !v.Port.Acquire() {
+		up := take(t, &v)
+		if up == nil {
 			t.Errorf("client %d has lost its port", i)
 			continue
 		}
-		defer v.Port.Release()
+		defer up.Release()
 	}
 }
 
@@ -46,7 +47,7 @@ func TestReservation(t *testing.T) {
 		{"another afterwards", 8, now + reservation, true, false},
 		{"its holder afterwards", 7, now + 10*reservation, true, true},
 	} {
-		var s Slot
+		var s Entry
 		if !s.reserve(7, now) {
 			t.Fatal("a free port is kept for somebody")
 		}

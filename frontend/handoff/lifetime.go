@@ -10,51 +10,51 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// trials find out how old a cookie with a clock in it may get. Servers do not say: Mbed TLS takes those of the last minute
+// lifetimeProbes find out how old a cookie with a clock in it may get. Servers do not say: Mbed TLS takes those of the last minute
 // (MBEDTLS_SSL_COOKIE_TIMEOUT), radsecproxy those of the last 5 seconds. So some are asked for at once, and each is shown
-// at twice the age of the one before, until one is refused. Those that are taken are handshakes at the server, called off at once.
-type trials struct {
+// at twice the age of the one before, until one is refused. Those that are taken are handshakes at the server, aborted at once.
+type lifetimeProbes struct {
 	probing *probing
-	waiting []trial
+	waiting []agedCookie
 	passed  atomic.Int64 // the greatest age that was taken, ns
 }
 
-// trial is a cookie that waits until it has the age to be shown.
-type trial struct {
+// agedCookie is a cookie that waits until it has the age to be shown.
+type agedCookie struct {
 	conn   *udpbatch.Conn
 	cookie []byte
 	asked  time.Time
 	age    time.Duration
 }
 
-// oldest bounds the ages that are tried. A pool of 4096 asks for 250 cookies a second then, which is a 400th of a CPU of
+// oldest bounds the ages that are tried. A pool of 4096 asks for 250 cookies per second then, which is a 400th of a CPU of
 // DTLSv1_listen (8.7 us each, bench/README.md).
 const oldest = 40 * time.Second
 
 // refreshEvery is how old a cookie may get in the pool before it is asked for again: half of what the server takes. Of the
-// other half the patience of Pool.refresh and that of leaveAlone may take a quarter each; the rest is for the watch, which
+// other half the patience of Pool.refresh and that of waitForHandshakes may take a quarter each; the rest is for the watch, which
 // comes by twice a second, and for the client to bring it.
-func (t *trials) refreshEvery() time.Duration { return time.Duration(t.passed.Load()) / 2 }
+func (t *lifetimeProbes) refreshEvery() time.Duration { return time.Duration(t.passed.Load()) / 2 }
 
-// begin starts from the age that probing has tried, with cookies of the server as it is now. Earlier trials must have ended.
-func (t *trials) begin(ctx context.Context, p *prober) {
+// begin starts from the age that probing has tried, with cookies of the server as it is now. Earlier ones must have ended.
+func (t *lifetimeProbes) begin(ctx context.Context, p *prober) {
 	t.passed.Store(int64(aging))
 	t.probing = &probing{prober: p, ctx: ctx}
 	for age := 2 * aging; age < oldest; age *= 2 {
 		c, err := t.probing.from(netip.AddrPort{})
 		if err != nil {
-			return // fewer trials, and cookies are asked for more often than need be
+			return // fewer probes, and cookies are asked for more often than need be
 		}
 		asked := time.Now()
 		if a, err := t.probing.again(c, t.probing.question(hello.Probe{})); err == nil && len(a.cookie) > 0 {
-			t.waiting = append(t.waiting, trial{c, a.cookie, asked, age})
+			t.waiting = append(t.waiting, agedCookie{c, a.cookie, asked, age})
 		}
 	}
 }
 
 // step shows the next cookie, if it is old enough, and reports whether that was the last: then it is known how old they may
 // get.
-func (t *trials) step(ctx context.Context) (settled bool) {
+func (t *lifetimeProbes) step(ctx context.Context) (settled bool) {
 	if len(t.waiting) == 0 {
 		return false
 	}
@@ -71,7 +71,7 @@ func (t *trials) step(ctx context.Context) (settled bool) {
 	t.waiting = t.waiting[1:]
 	switch {
 	case a.hello:
-		t.probing.callOff(next.conn)
+		t.probing.abort(next.conn)
 		t.passed.Store(int64(age))
 	case a.cookie != nil:
 		t.waiting = nil
@@ -85,7 +85,7 @@ func (t *trials) step(ctx context.Context) (settled bool) {
 }
 
 // end gives the sockets back.
-func (t *trials) end() {
+func (t *lifetimeProbes) end() {
 	t.waiting = nil
 	if t.probing != nil {
 		t.probing.closeConns()

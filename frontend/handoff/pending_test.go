@@ -17,8 +17,8 @@ func openHeld(t *testing.T, pool int) (*server.Server, *Backend) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !b.Ready() || !b.pool.held.Load() {
-		t.Fatalf("ready %v, held %v", b.Ready(), b.pool.held.Load())
+	if !b.Ready() || !b.pool().pending {
+		t.Fatalf("ready %v, held %v", b.Ready(), b.pool().pending)
 	}
 	return s, b
 }
@@ -26,12 +26,13 @@ func openHeld(t *testing.T, pool int) (*server.Server, *Backend) {
 // taken reports whether the server takes the cookie c behind the port of v, and gives the port back.
 func taken(t *testing.T, b *Backend, v *Hello, c []byte) bool {
 	t.Helper()
-	if !v.Verified || !v.Port.Acquire() {
+	up := take(t, v)
+	if up == nil {
 		t.Fatalf("judged %+v", v)
 	}
-	defer v.Port.Release()
+	defer up.Release()
 	q := hello.Probe{Cookie: c, MessageSeq: 1, RecordSeq: 1}
-	a, _ := b.prober.ask(t.Context(), v.Port.Conn, answerTime, q.Append(nil))
+	a, _ := b.prober.ask(t.Context(), up.Conn, answerTime, q.Append(nil))
 	return a.hello
 }
 
@@ -40,20 +41,20 @@ func TestHeldCookieIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	_, b := openHeld(t, 4)
 	m, k := b.NewVerifier(1), keyring(t, 'a')
-	all := b.pool.known.Load()
+	all := b.pool().known.Load()
 	for i := range uint16(20) {
 		c := answer(t, m, k, newHello(i))
 		v := verdict(m, k, newHello(i), c)
 		if !taken(t, b, &v, c) {
 			t.Fatalf("client %d is refused", i)
 		}
-		if now := b.pool.known.Load(); now != all-1 {
+		if now := b.pool().known.Load(); now != all-1 {
 			t.Fatalf("%d of %d cookies known after one was used", now, all)
 		}
 		if verdict(m, k, newHello(i), c).Verified {
 			t.Fatal("a cookie is taken twice")
 		}
-		if b.watch(t.Context()); b.pool.known.Load() != all {
+		if b.look(t.Context(), toTheEnd); b.pool().known.Load() != all {
 			t.Fatal("no new cookie was asked for")
 		}
 	}
@@ -66,32 +67,32 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 	m, k := b.NewVerifier(1), keyring(t, 'a')
 	c := answer(t, m, k, newHello(1))
 	age := func(d time.Duration) {
-		for i := range b.pool.left {
-			b.pool.left[i].Store(time.Now().Add(-d).UnixNano())
+		for i := range b.pool().left {
+			b.pool().left[i].Store(time.Now().Add(-d).UnixNano())
 		}
 	}
-	all := b.pool.known.Load()
+	all := b.pool().known.Load()
 	for _, step := range []struct {
 		age  time.Duration
 		want int32 // of the cookies that were known
-	}{{heldFor / 2, all}, {heldFor + time.Second, 1}, {2*heldFor + time.Second, 0}} {
+	}{{pendingFor / 2, all}, {pendingFor + time.Second, 1}, {2*pendingFor + time.Second, 0}} {
 		age(step.age)
-		if b.pool.renew(time.Now()); b.pool.known.Load() != step.want {
-			t.Fatalf("at an age of %v %d cookies are kept, want %d", step.age, b.pool.known.Load(), step.want)
+		if b.pool().renew(time.Now()); b.pool().known.Load() != step.want {
+			t.Fatalf("at an age of %v %d cookies are kept, want %d", step.age, b.pool().known.Load(), step.want)
 		}
 		if step.want == 1 {
 			if v := verdict(m, k, newHello(1), c); !taken(t, b, &v, c) {
 				t.Error("the client that was promised one is refused")
 			}
 		}
-		b.watch(t.Context())
+		b.look(t.Context(), toTheEnd)
 	}
 	if c2 := answer(t, m, k, newHello(1)); string(c2) == string(c) {
 		t.Error("the old cookie is still given")
 	}
 }
 
-// A server that was started anew without anybody seeing it is asked again when it does not take a client up.
+// A server that was started anew without anybody seeing it is asked again when it does not accept a client.
 func TestHeldCookiesAreDoubted(t *testing.T) {
 	t.Parallel()
 	s, b := openHeld(t, 4)
@@ -102,8 +103,8 @@ func TestHeldCookiesAreDoubted(t *testing.T) {
 		t.Fatal("another server takes the cookie")
 	}
 	b.Suspect(Unanswered)
-	b.filled = time.Now().Add(-doubtEvery - time.Second)
-	b.watch(t.Context())
+	b.began = time.Now().Add(-recheckEvery - time.Second)
+	b.look(t.Context(), toTheEnd)
 	c = answer(t, m, k, newHello(2))
 	if v := verdict(m, k, newHello(2), c); !taken(t, b, &v, c) {
 		t.Error("the new server's cookie is not known")
@@ -115,7 +116,7 @@ func TestHeldPoolIsBounded(t *testing.T) {
 	t.Parallel()
 	s := server.Start(t)
 	s.Change(func(s *server.Server) { s.Counts, s.PerConnection = true, true })
-	if _, err := openBackend(t, s, Auto, heldMost+1); err == nil {
+	if _, err := openBackend(t, s, Auto, pendingMost+1); err == nil {
 		t.Error("a pool of any size is taken")
 	}
 }

@@ -11,10 +11,10 @@ import (
 
 // slow says if less than 98 % of what was asked for was sent in that time, of which the end is left out: a generator that
 // is kept off its CPU makes good what it missed, and may not have done so yet.
-func (o *options) slow(c counts, in time.Duration) error {
+func (p *pace) slow(c counts, in time.Duration) error {
 	const late = 50 * time.Millisecond
-	if want := o.rate * (in - late).Seconds(); float64(c.Sent) < 0.98*want {
-		return fmt.Errorf("the rate was not reached: %d sent in %v, %.0f wanted", c.Sent, in.Round(time.Millisecond), o.rate*in.Seconds())
+	if want := p.rate * (in - late).Seconds(); float64(c.Sent) < 0.98*want {
+		return fmt.Errorf("the rate was not reached: %d sent in %v, %.0f wanted", c.Sent, in.Round(time.Millisecond), p.rate*in.Seconds())
 	}
 	return nil
 }
@@ -24,12 +24,12 @@ func (o *options) wrong(c counts, s *sample.Report) error {
 	switch {
 	case c.Sent == 0:
 		return errors.New("nothing was sent")
-	case o.traffic.Questions() == 0:
+	case o.traffic.mix.Questions() == 0:
 		return nil // nobody should answer that
 	case c.Right == 0 && s != nil && s.Events[sample.Accepted] > 0:
-		return fmt.Errorf("no right answer, but a sampled client was taken up: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
+		return fmt.Errorf("no right answer, but a sampled client was accepted: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
 	case c.Answers == 0:
-		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target)
+		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target.addr)
 	case c.Right == 0 && c.Faults[answer.RecordSeq] == c.Answers:
 		return fmt.Errorf("%d HelloVerifyRequests, all with another record sequence number than their questions' "+
 			"(RFC 6347 section 4.2.1 wants that): GnuTLS, Pion and OpenSSL's SSL_accept count their own", c.Answers)
@@ -41,9 +41,9 @@ func (o *options) wrong(c counts, s *sample.Report) error {
 
 // outrun says if a flood of all that can be sent has not come to the service's limit: what the service can do is not known
 // then. A loss below one in outrunLoss is the machine's.
-func (o *options) outrun(c counts) error {
+func (p *pace) outrun(c counts) error {
 	const outrunLoss = 1000
-	if o.rate != 0 || o.count != 0 || c.Questions == 0 || (c.Questions-min(c.Right, c.Questions))*outrunLoss > c.Questions {
+	if p.rate != 0 || p.count != 0 || c.Questions == 0 || (c.Questions-min(c.Right, c.Questions))*outrunLoss > c.Questions {
 		return nil
 	}
 	return fmt.Errorf("the generator is slower than the service, which answered %d of %d questions: its limit is not known. "+

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// course is a flood on its way, with the sampled clients beside it.
-type course struct {
+// flood is a run, with the sampled clients beside it.
+type flood struct {
 	*options
 	engine  engine
 	clients clients
-	report  *reporter
+	out     *reporter
 
 	began time.Time
 	took  time.Duration // of sending; behind that, only answers are waited for
@@ -25,11 +25,11 @@ type course struct {
 const countLook = 20 * time.Millisecond
 
 // run sends for the time asked for, and reports each second and in the end.
-func (f *course) run(ctx context.Context) error {
+func (f *flood) run(ctx context.Context) error {
 	interrupted := ctx
-	ctx, cancel := context.WithTimeout(ctx, f.duration)
+	ctx, cancel := context.WithTimeout(ctx, f.pace.duration)
 	defer cancel()
-	f.began, f.took = time.Now(), f.duration
+	f.began, f.took = time.Now(), f.pace.duration
 	ended, sampled := make(chan error, 1), make(chan error, 1)
 	go func() { ended <- f.engine.run(ctx) }()
 	go func() { sampled <- f.clients.run(ctx) }()
@@ -40,7 +40,7 @@ func (f *course) run(ctx context.Context) error {
 	for over := ctx.Done(); ; {
 		select {
 		case <-look.C:
-			if now, err := f.engine.counts(); err != nil || f.count != 0 && now.Sent >= f.count {
+			if now, err := f.engine.counts(); err != nil || f.pace.count != 0 && now.Sent >= f.pace.count {
 				cancel() // if it cannot be read now, the end says so
 			}
 		case <-over:
@@ -54,7 +54,7 @@ func (f *course) run(ctx context.Context) error {
 			f.took = min(f.took, time.Since(f.began))
 			cancel()
 			if err := errors.Join(err, <-sampled); err != nil {
-				f.report.clear()
+				f.out.clear()
 				return err
 			}
 			return f.end(interrupted.Err() != nil)
@@ -63,14 +63,14 @@ func (f *course) run(ctx context.Context) error {
 }
 
 // second reports what was since the last one.
-func (f *course) second() error {
+func (f *flood) second() error {
 	now, err := f.engine.counts()
 	if err != nil {
 		return err
 	}
 	at := time.Since(f.began)
 	since, _ := f.clients.take()
-	f.report.second(at, now.minus(f.last), since)
+	f.out.second(at, now.minus(f.last), since)
 	if f.last = now; f.settled == 0 {
 		f.before, f.settled = now, at
 	}
@@ -78,16 +78,16 @@ func (f *course) second() error {
 }
 
 // end reports the whole, and says what was not as it should be.
-func (f *course) end(interrupted bool) error {
+func (f *flood) end(interrupted bool) error {
 	all, err := f.engine.counts()
 	if err != nil {
 		return err
 	}
 	_, became := f.clients.take()
-	f.report.summary(f.took, all, became)
-	slow := f.slow(all.minus(f.before), f.took-f.settled)
-	if sent := f.count != 0 && all.Sent >= f.count; sent || f.settled == 0 && interrupted {
+	f.out.summary(f.took, all, became)
+	slow := f.pace.slow(all.minus(f.before), f.took-f.settled)
+	if sent := f.pace.count != 0 && all.Sent >= f.pace.count; sent || f.settled == 0 && interrupted {
 		slow = nil // there is no time to judge by
 	}
-	return errors.Join(slow, f.wrong(all, became), f.outrun(all))
+	return errors.Join(slow, f.wrong(all, became), f.pace.outrun(all))
 }

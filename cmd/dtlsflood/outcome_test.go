@@ -42,9 +42,9 @@ func TestJudgement(t *testing.T) {
 		"junk is not to be answered":  {"junk", 0, 0, counts{Sent: 5000}, ""},
 		"fast enough, but no answers": {"hello", 1000, 0, counts{Sent: 1000, Questions: 1000}, "no answer at all"},
 	} {
-		o := options{rate: c.rate, count: c.count, traffic: mix(c.mix), target: netip.MustParseAddrPort("127.0.0.1:4433")}
+		o := options{pace: pace{rate: c.rate, count: c.count}, traffic: content{mix: mix(c.mix)}, target: target{addr: netip.MustParseAddrPort("127.0.0.1:4433")}}
 		var said []string
-		for _, err := range []error{o.slow(c.got, time.Second), o.wrong(c.got, nil), o.outrun(c.got)} {
+		for _, err := range []error{o.pace.slow(c.got, time.Second), o.wrong(c.got, nil), o.pace.outrun(c.got)} {
 			if err != nil {
 				said = append(said, err.Error())
 			}
@@ -55,7 +55,7 @@ func TestJudgement(t *testing.T) {
 	}
 	taken := new(sample.Report)
 	taken.Events[sample.Accepted] = 1
-	o := options{traffic: mix("hello")}
+	o := options{traffic: content{mix: mix("hello")}}
 	if err := o.wrong(counts{Sent: 9, Questions: 9}, taken); err == nil || !strings.Contains(err.Error(), "try --return 0") {
 		t.Errorf("a server that is busy with a sampled client: %v", err)
 	}

@@ -1,0 +1,142 @@
+package bpf
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// peer is a client of its own for each i.
+func peer(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(2 + i>>8), byte(i)}), 5000)
+}
+
+func from(p *packet, src netip.AddrPort) *packet { p.Src = src; return p }
+
+// As many established flows as there may be are known, however many peers prove their addresses besides, on however many
+// CPUs: the flow map makes room for nobody.
+func TestEstablishedFlowsAreKept(t *testing.T) {
+	const flows, halfOpen = 1000, 20000
+	g := load(t, Options{MaxFlows: flows})
+	if err := errors.Join(g.SetSecret(testRing.Current(), nil), g.SetService(inline())); err != nil {
+		t.Fatal(err)
+	}
+	for i := range flows {
+		before := counters(t, g)
+		send(t, g, back(from(newPacket(appData), peer(i))))
+		if got := moved(t, g, before); got != "egress:learned" {
+			t.Fatalf("flow %d of %d: %s", i+1, flows, got)
+		}
+	}
+	before := counters(t, g)
+	send(t, g, back(from(newPacket(appData), peer(flows))))
+	if got := moved(t, g, before); got != "egress:full" {
+		t.Errorf("flow %d of %d: %s", flows+1, flows, got)
+	}
+	for i := range halfOpen {
+		if err := g.AddHalfOpen(inline().ServiceKey, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range flows {
+		if action, _ := run(t, g, from(newPacket(appData), peer(i)).bytes()); action != xdpPass {
+			t.Fatalf("flow %d of %d is not known any more", i+1, flows)
+		}
+	}
+	all, half, err := g.VerifiedFlows()
+	if err != nil || all-half != flows || half < leastHalfOpen {
+		t.Errorf("%d flows, %d of them half-open, %v; want %d established and at least %d half-open", all, half, err, flows, leastHalfOpen)
+	}
+}
+
+// In a proxy a cookie lets the rest of the ClientHello through, and no more: the flows are the workers'.
+func TestFlowsOfAProxyAreTheWorkers(t *testing.T) {
+	s := inline()
+	s.Proxy, s.WorkersPort, s.Answer = true, 0, AnswerXDP
+	g := guarding(t, s)
+	const unknown = "drop-unverified reason:encrypted"
+	check(t, g, "stranger", step{newPacket(later), xdpDrop, "drop-unverified reason:later-fragment"})
+	check(t, g, "verified",
+		step{newPacket(second(testRing.Current(), client4, 4433)), xdpPass, valid},
+		step{newPacket(later), xdpPass, "pass-flow reason:later-fragment"},
+		step{newPacket(appData), xdpDrop, unknown}, step{newPacket(alert), xdpDrop, "drop-unverified reason:not-hello"})
+	before := counters(t, g)
+	send(t, g, back(newPacket(appData)))
+	if got := moved(t, g, before); got != "egress:established" {
+		t.Errorf("a worker's packet: %s", got)
+	}
+	check(t, g, "a worker sent something", step{newPacket(appData), xdpDrop, unknown})
+	if err := g.AddFlow(s.ServiceKey, client4); err != nil {
+		t.Fatal(err)
+	}
+	check(t, g, "flow", step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
+	if err := g.DeleteFlow(s.ServiceKey, client4); err != nil {
+		t.Fatal(err)
+	}
+	check(t, g, "no flow", step{newPacket(appData), xdpDrop, unknown}, step{newPacket(later), xdpDrop, "drop-unverified reason:later-fragment"})
+}
+
+func TestHalfOpenFlowsAgeSooner(t *testing.T) {
+	g := guarding(t, inline())
+	if err := errors.Join(g.SetPolicy(Policy{Handshake: time.Millisecond, IdleTimeout: time.Hour}), g.AddHalfOpen(inline().ServiceKey, client4)); err != nil {
+		t.Fatal(err)
+	}
+	key, err := g.flowKey(inline().ServiceKey, client4)
+	if err == nil {
+		err = g.maps.HalfOpen.Put(key, &guardFlow{Seen: 1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, g, "late", step{newPacket(appData), xdpDrop, "drop-unverified reason:encrypted"})
+	send(t, g, back(newPacket(appData)))
+	check(t, g, "established", step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
+	if all, half, err := g.VerifiedFlows(); all != 1 || half != 0 || err != nil {
+		t.Errorf("%d flows, %d of them half-open, %v: want the established one", all, half, err)
+	}
+}
+
+func TestEvictFlows(t *testing.T) {
+	const room, idle = 100, 100 * time.Second
+	g := load(t, Options{MaxFlows: room})
+	if err := g.SetService(inline()); err != nil {
+		t.Fatal(err)
+	}
+	now := monotonic()
+	put := func(i int, age time.Duration) {
+		key, err := g.flowKey(inline().ServiceKey, peer(i))
+		if err == nil {
+			err = g.maps.Flows.Put(key, &guardFlow{Seen: now - uint64(age), Established: 1})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 90 {
+		put(i, time.Duration(i)*time.Second/2) // 0 to 44.5 s; from the 20th on idle
+	}
+	for i := 90; i < 95; i++ {
+		put(i, idle+time.Second)
+	}
+	e, err := g.EvictFlows(idle)
+	if want := (Eviction{Flows: 75, Expired: 5, Evicted: 15}); err != nil || e != want {
+		t.Fatalf("%+v, %v; want %+v", e, err, want)
+	}
+	for i, kept := range map[int]bool{0: true, 19: true, 74: true, 75: false, 89: false, 90: false} {
+		key, err := g.flowKey(inline().ServiceKey, peer(i))
+		var f guardFlow
+		if err != nil || (g.maps.Flows.Lookup(key, &f) == nil) != kept {
+			t.Errorf("flow %d is kept: %v", i, !kept)
+		}
+	}
+	for i := 100; i < 125; i++ {
+		put(i, 0)
+	}
+	for i := 20; i < 75; i++ { // in use
+		put(i, 0)
+	}
+	if e, err = g.EvictFlows(idle); err != nil || e != (Eviction{Flows: 100, Scarce: true}) {
+		t.Errorf("%+v, %v: flows in use go, or the lack of room is not told", e, err)
+	}
+}

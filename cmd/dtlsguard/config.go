@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+func newConfig() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "config", Short: "Check and explain configurations", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigCheck(), newConfigShow(), newConfigReference(), newConfigSchema())
+	return cmd
+}
+
+// load puts a configuration together and checks it as run would.
+func load(cmd *cobra.Command, flags *settings.Flags) (*settings.Loaded, error) {
+	l, err := settings.Load(cmd.Context(), flags, hostDefaults())
+	if err != nil {
+		return nil, err
+	}
+	return l, l.Locate(l.Config.Check())
+}
+
+func newConfigCheck() *cobra.Command {
+	var flags *settings.Flags
+	cmd := &cobra.Command{
+		Use: "check [FILE]", Short: "Find mistakes in a configuration, and open nothing",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return hint.Usagef("unexpected argument %q", args[1])
+			}
+			return nil
+		},
+		Example: "  dtlsguard config check /etc/dtlsguard/dtlsguard.toml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if err := cmd.Flags().Set("config", args[0]); err != nil {
+					return err
+				}
+			}
+			l, err := load(cmd, flags)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d services, no mistakes\n", len(l.Config.Services))
+			return err
+		},
+	}
+	flags = settings.Register(cmd.Flags(), hostDefaults())
+	return cmd
+}
+
+func newConfigShow() *cobra.Command {
+	var flags *settings.Flags
+	cmd := &cobra.Command{
+		Use: "show", Short: "Show what would hold, and where each value comes from", Args: noArgs,
+		Example: "  dtlsguard config show --config /etc/dtlsguard/dtlsguard.toml --hello-rate 5",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := load(cmd, flags)
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			last := ""
+			l.Show(func(section, name, value, source string) {
+				if section != last {
+					fmt.Fprintf(w, "\n[%s]\n", section)
+					last = section
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\n", name, value, source)
+			})
+			return w.Flush()
+		},
+	}
+	flags = settings.Register(cmd.Flags(), hostDefaults())
+	return cmd
+}
+
+func newConfigReference() *cobra.Command {
+	return &cobra.Command{
+		Use: "reference", Short: "Print the reference of all settings (Markdown)", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return settings.Reference(cmd.OutOrStdout()) },
+	}
+}
+
+func newConfigSchema() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of the configuration file", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return settings.Schema(cmd.OutOrStdout()) },
+	}
+}

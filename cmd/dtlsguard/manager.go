@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// manager tells the service manager how the guard is (sd_notify(3)). Without one nothing is said.
+type manager struct {
+	server *frontend.Server
+	log    *slog.Logger
+	every  time.Duration // of the watchdog; 0: none
+}
+
+// statusEvery is how often the line that `systemctl status` shows is written, if it has changed.
+const statusEvery = 5 * time.Second
+
+func newManager(server *frontend.Server, log *slog.Logger) *manager {
+	m := &manager{server: server, log: log}
+	if d, err := daemon.SdWatchdogEnabled(false); err == nil {
+		m.every = d / 3 // so that one that is late does no harm
+	}
+	m.ready()
+	return m
+}
+
+// notify sends what has changed; nobody may be listening.
+func (m *manager) notify(state string) { _, _ = daemon.SdNotify(false, state) }
+
+// ready says that the guard serves.
+func (m *manager) ready() { m.notify(daemon.SdNotifyReady + "\nSTATUS=" + m.status()) }
+
+// reloading says that a reload is under way; Type=notify-reload wants the time of it.
+func (m *manager) reloading() {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	m.notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, t.Nano()/1000))
+}
+
+func (m *manager) stopping() { m.notify(daemon.SdNotifyStopping) }
+
+// status is the guard in one line.
+func (m *manager) status() string {
+	ready, all := 0, m.server.Readiness()
+	for _, r := range all {
+		if r.Ready {
+			ready++
+		}
+	}
+	return fmt.Sprintf("%d of %d services ready, %d flows", ready, len(all), m.server.Flows())
+}
+
+// watch pings the watchdog while the guard is alive, which a worker that stalls ends, and tells the status.
+func (m *manager) watch(ctx context.Context) {
+	every := statusEvery
+	if m.every > 0 {
+		every = min(every, m.every)
+	}
+	t := time.NewTicker(every)
+	defer t.Stop()
+	said := ""
+	stalled := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if s := m.status(); s != said {
+			said = s
+			m.notify("STATUS=" + s)
+		}
+		err := m.server.Alive()
+		if err != nil && !stalled {
+			m.log.Error("the guard stalls; the watchdog is no longer told that it is alive", "error", err)
+		}
+		if stalled = err != nil; !stalled && m.every > 0 {
+			m.notify(daemon.SdNotifyWatchdog)
+		}
+	}
+}

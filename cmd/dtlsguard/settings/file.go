@@ -1,0 +1,195 @@
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/regular"
+)
+
+// file is a configuration file: what it says of all services, and of each.
+type file struct {
+	all      map[string]given
+	services []section
+}
+
+// section is a [[service]], or what flags say of one.
+type section struct {
+	source Source
+	own    map[string]given
+}
+
+// mostBytes bounds a configuration file: 100 000 services' worth.
+const mostBytes = 16 << 20
+
+// readFile reads a configuration file. Mistakes come with the line that they are on, and what would be right.
+func readFile(name string) (*file, error) {
+	b, err := regular.Read(name, mostBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration file: %w", err)
+	}
+	return parseFile(name, b)
+}
+
+func mistake(s Source, fix, format string, a ...any) error {
+	return hint.Usage(hint.Errorf(fix, "%v: "+format, append([]any{s}, a...)...))
+}
+
+// parseFile is readFile of text that is there already. The parser of expressions is the one that tells lines; the other
+// one knows what TOML forbids between them, such as a key that is given twice.
+func parseFile(name string, b []byte) (*file, error) {
+	var any map[string]any
+	var syntax *toml.DecodeError
+	if err := toml.Unmarshal(b, &any); errors.As(err, &syntax) {
+		line, _ := syntax.Position()
+		return nil, mistake(Source{File: name, Line: line}, "see https://toml.io: text values stand in quotes, as in handoff = \"trust\"", "%s", strings.TrimPrefix(syntax.Error(), "toml: "))
+	} else if err != nil {
+		return nil, mistake(Source{File: name, Line: 1}, "see https://toml.io", "%v", err)
+	}
+	f := &file{all: make(map[string]given)}
+	into := f.all
+	p := unstable.Parser{}
+	p.Reset(b)
+	for p.NextExpression() {
+		e := p.Expression()
+		key, at := keyOf(&p, name, e)
+		switch {
+		case e.Kind == unstable.ArrayTable && key == "service":
+			f.services = append(f.services, section{at, make(map[string]given)})
+			into = f.services[len(f.services)-1].own
+		case e.Kind == unstable.ArrayTable || e.Kind == unstable.Table:
+			return nil, mistake(at, "settings of all services stand at the top, those of one below [[service]]", "there is no table %q", key)
+		case e.Kind == unstable.KeyValue:
+			g, err := valueOf(e.Value(), key, at, len(f.services) > 0)
+			if err != nil {
+				return nil, err
+			}
+			into[key] = g
+		}
+	}
+	if err := p.Error(); err != nil {
+		return nil, mistake(Source{File: name, Line: 1}, "see https://toml.io", "%v", err)
+	}
+	return f, nil
+}
+
+// keyOf is the dotted key of an expression, and where it stands.
+func keyOf(p *unstable.Parser, name string, e *unstable.Node) (string, Source) {
+	var parts []string
+	at := Source{File: name}
+	for k := e.Key(); k.Next(); {
+		n := k.Node()
+		if len(parts) == 0 {
+			at.Line = p.Shape(n.Raw).Start.Line
+		}
+		parts = append(parts, string(n.Data))
+	}
+	return strings.Join(parts, "."), at
+}
+
+// valueOf is the value of a key, in the kind that the key wants.
+func valueOf(n *unstable.Node, key string, at Source, inService bool) (given, error) {
+	want, err := kindOf(key, at, inService)
+	if err != nil {
+		return given{}, err
+	}
+	g := given{source: at}
+	switch {
+	case n.Kind == unstable.Array && want == list:
+		for c := n.Children(); c.Next(); {
+			if c.Node().Kind == unstable.Comment {
+				continue
+			}
+			if c.Node().Kind != unstable.String {
+				return g, mistake(at, fmt.Sprintf("write %s = [\"ONE\", \"OTHER\"]", key), "%s: want a list of strings", key)
+			}
+			g.values = append(g.values, string(c.Node().Data))
+		}
+		return g, nil
+	case fits(n.Kind, want):
+		g.values = []string{string(n.Data)}
+		return g, nil
+	}
+	return g, mistake(at, "write "+key+" = "+example(want), "%s: want a %s, not a %s", key, want, strings.ToLower(n.Kind.String()))
+}
+
+func fits(got unstable.Kind, want kind) bool {
+	switch want {
+	case integer:
+		return got == unstable.Integer
+	case number:
+		return got == unstable.Integer || got == unstable.Float
+	case boolean:
+		return got == unstable.Bool
+	}
+	return got == unstable.String // a list of one, too
+}
+
+func example(k kind) string {
+	return map[kind]string{text: `"WORD"`, list: `["WORD"]`, integer: "5", number: "2.5", duration: `"30s"`, boolean: "true"}[k]
+}
+
+// serviceKeys are those that only a service has.
+var serviceKeys = map[string]kind{keyName: text, keyListen: text, keyBackend: list, keyProtect: text}
+
+// kindOf is the kind of a key's values, if there is such a key in that place.
+func kindOf(key string, at Source, inService bool) (kind, error) {
+	s := find(key)
+	k, own := serviceKeys[key]
+	switch {
+	case own && inService:
+		return k, nil
+	case own:
+		return "", mistake(at, "write [[service]] above it", "%s is of a service", key)
+	case s == nil:
+		return "", mistake(at, nearest(key, inService), "there is no setting %q", key)
+	case inService && !s.perService && s.name != "interface":
+		return "", mistake(at, "put it above the first [[service]]", "%s is for all services together", key)
+	}
+	return s.kind, nil
+}
+
+// nearest is a hint for a key that is not known.
+func nearest(key string, inService bool) string {
+	var names []string
+	for _, s := range table {
+		if !inService || s.perService {
+			names = append(names, s.name)
+		}
+	}
+	if inService {
+		names = append(names, keys(serviceKeys)...)
+	}
+	key = strings.ReplaceAll(key, "_", "-")
+	best := slices.MinFunc(names, func(a, b string) int { return distance(key, a) - distance(key, b) })
+	if distance(key, best) <= max(2, len(key)/3) {
+		return "did you mean " + best + "?"
+	}
+	return "dtlsguard config reference lists what there is"
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range a {
+		last := row[0]
+		row[0] = i + 1
+		for j := range b {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			last, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, last+cost)
+		}
+	}
+	return row[len(b)]
+}

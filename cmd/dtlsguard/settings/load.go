@@ -1,0 +1,476 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// Flags are the flags of a command that runs a guard, or looks at how one would run.
+type Flags struct {
+	set    *pflag.FlagSet
+	values map[string]*flagValue
+}
+
+// flagValue collects what was given for a flag.
+type flagValue struct {
+	kind   kind
+	values []string
+	def    string
+}
+
+func (v *flagValue) String() string { return v.def }
+func (v *flagValue) Type() string   { return strings.ReplaceAll(string(v.kind), " of strings", "") }
+
+func (v *flagValue) Set(text string) error {
+	if v.kind != list {
+		v.values = nil // the last one counts
+	}
+	v.values = append(v.values, text)
+	return nil
+}
+
+// configFlag names the configuration file.
+const configFlag = "config"
+
+// Register adds all settings to a command's flags.
+func Register(set *pflag.FlagSet, defaults map[string]string) *Flags {
+	f := &Flags{set, make(map[string]*flagValue)}
+	add := func(name string, k kind, arg, def, doc string) {
+		v := &flagValue{kind: k, def: def}
+		if arg != "" {
+			doc += " `" + arg + "`"
+		}
+		f.values[name] = v
+		flag := set.VarPF(v, name, "", doc)
+		if k == boolean {
+			flag.NoOptDefVal = "true"
+		}
+	}
+	add(configFlag, text, "FILE", "", "configuration, TOML (dtlsguard config reference); flags and DTLSGUARD_* variables override it:")
+	add(keyListen, list, "HOST:PORT", "", "public address; :PORT is every address (repeat in pairs with --backend):")
+	add(keyBackend, list, "HOST:PORT", "", "the server's address, or several, HOST:PORT*WEIGHT,...:")
+	add(keyProtect, list, "HOST:PORT", "", "address of a server on this host that keeps its port (repeatable):")
+	for _, s := range table {
+		def := s.def
+		if d, ok := defaults[s.name]; ok {
+			def = d
+		}
+		doc := s.doc
+		if s.xdp {
+			doc = "XDP: " + doc
+		}
+		if s.words != nil && s.kind == text {
+			doc += "; one of " + strings.Join(s.words, ", ")
+		}
+		add(s.name, s.kind, s.arg, def, doc)
+	}
+	return f
+}
+
+// given is what a flag, or the variable in its place, says.
+func (f *Flags) given(name string) (given, bool) {
+	if v := f.values[name]; v != nil && len(v.values) > 0 {
+		return given{v.values, Source{Name: "--" + name}}, true
+	}
+	variable := "DTLSGUARD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	if v, ok := os.LookupEnv(variable); ok && v != "" {
+		return given{strings.Fields(v), Source{Name: variable}}, true
+	}
+	return given{}, false
+}
+
+// Loaded is a guard's settings and where each comes from.
+type Loaded struct {
+	Run
+	File     string
+	all      map[string]given
+	services []effective
+}
+
+// effective is what holds for one service.
+type effective struct {
+	title  string
+	values map[string]given
+}
+
+// File is the configuration file that was named: by the flag, its variable, or the service manager's directory.
+func (f *Flags) File() string {
+	if g, ok := f.given(configFlag); ok {
+		return g.values[0]
+	}
+	if dir, _, _ := strings.Cut(os.Getenv("CONFIGURATION_DIRECTORY"), ":"); dir != "" {
+		if name := filepath.Join(dir, "dtlsguard.toml"); isFile(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+func isFile(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// credential is where a secret file is: a bare name is looked up among the service manager's credentials first.
+func credential(name string) string {
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && name != "" && !strings.Contains(name, "/") {
+		if file := filepath.Join(dir, name); isFile(file) {
+			return file
+		}
+	}
+	return name
+}
+
+func checkListener(v string) error {
+	if v == Off {
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(v); err != nil {
+		return fmt.Errorf("%q: want ADDRESS:PORT, or off", v)
+	}
+	return nil
+}
+
+// Load puts together what the file, the variables and the flags say.
+func Load(ctx context.Context, f *Flags, defaults map[string]string) (*Loaded, error) {
+	l := &Loaded{File: f.File()}
+	from := &file{all: make(map[string]given)}
+	if l.File != "" {
+		var err error
+		if from, err = readFile(l.File); err != nil {
+			return nil, err
+		}
+	}
+	return l, l.merge(ctx, f, from, defaults)
+}
+
+func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[string]string) error {
+	over := make(map[string]given) // what counts more than the file
+	l.all = make(map[string]given)
+	for _, s := range table {
+		def := s.def
+		if d, ok := defaults[s.name]; ok {
+			def = d
+		}
+		g := given{source: Source{Name: "default"}}
+		if def != "" {
+			g.values = []string{def}
+		}
+		l.all[s.name] = g
+		if g, ok := f.given(s.name); ok {
+			if s.kind == list {
+				g.values = splitAll(g.values)
+			}
+			over[s.name] = g
+		}
+	}
+	maps.Copy(l.all, from.all)
+	maps.Copy(l.all, over)
+	sections, err := f.sections(from)
+	if err != nil {
+		return err
+	}
+	if err := l.write(&target{&l.Run, &l.Config.Settings}, l.all, nil); err != nil {
+		return err
+	}
+	for _, s := range sections {
+		values := maps.Clone(l.all)
+		for name, g := range s.own {
+			if _, ok := over[name]; !ok {
+				values[name] = g
+			}
+		}
+		if err := l.service(ctx, s, values); err != nil {
+			return err
+		}
+	}
+	return l.refuseWithoutXDP()
+}
+
+func splitAll(values []string) (all []string) {
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			all = append(all, strings.TrimSpace(part))
+		}
+	}
+	return all
+}
+
+// write parses values and puts them where they belong; only, if it is not nil, says which.
+func (l *Loaded) write(t *target, values map[string]given, only func(*setting) bool) error {
+	for i := range table {
+		s := &table[i]
+		if only != nil && !only(s) {
+			continue
+		}
+		g := values[s.name]
+		for _, v := range g.values {
+			if err := s.put(t, v); err != nil {
+				return wrong(g.source, s.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// wrong is what to say of a value that cannot be.
+func wrong(at Source, name string, err error) error {
+	if at.File != "" {
+		return mistake(at, "dtlsguard config reference says what "+name+" can be", "%s: %w", name, err)
+	}
+	return hint.Usagef("%s: %w", at.Name, err)
+}
+
+// sections are the services: those of the file, or those of the flags.
+func (f *Flags) sections(from *file) ([]section, error) {
+	listen, _ := f.given(keyListen)
+	backend, _ := f.given(keyBackend)
+	protect, _ := f.given(keyProtect)
+	if len(listen.values) != len(backend.values) {
+		return nil, hint.Usagef("--listen is given %d times and --backend %d times: they go in pairs", len(listen.values), len(backend.values))
+	}
+	var named []section
+	for i := range listen.values {
+		named = append(named, section{listen.source, map[string]given{
+			keyListen:  {listen.values[i : i+1], listen.source},
+			keyBackend: {backend.values[i : i+1], backend.source},
+		}})
+	}
+	for i := range protect.values {
+		named = append(named, section{protect.source, map[string]given{keyProtect: {protect.values[i : i+1], protect.source}}})
+	}
+	switch {
+	case len(named) == 0:
+		return from.services, nil
+	case len(from.services) > 0:
+		return nil, hint.Usage(hint.Errorf("write all services into the file", "services are named by %s and in %s", named[0].source.Name, from.services[0].source.File))
+	}
+	return named, nil
+}
+
+// service adds one service of a section, or several if its name has several addresses.
+func (l *Loaded) service(ctx context.Context, s section, values map[string]given) error {
+	own := new(frontend.Settings)
+	if err := l.write(&target{&l.Run, own}, values, func(s *setting) bool { return s.perService }); err != nil {
+		return err
+	}
+	listen, proxy := s.own[keyListen]
+	protect, inline := s.own[keyProtect]
+	backend, backed := s.own[keyBackend]
+	switch {
+	case proxy == inline:
+		return mistake(s.source, "a proxy has listen and backend, a server on this host protect", "a service has listen or protect, one of them")
+	case proxy != backed:
+		return mistake(s.source, "backend names the server behind a proxy; protect needs none", "listen and backend go together")
+	}
+	if g, ok := s.own["interface"]; ok {
+		for _, v := range g.values {
+			if err := find("interface").put(&target{&l.Run, own}, v); err != nil {
+				return wrong(g.source, "interface", err)
+			}
+		}
+	}
+	at := listen
+	if inline {
+		at = protect
+		if len(values["unverified"].values) == 0 {
+			own.Unverified = bpf.UnverifiedLimit // a server that was there before has clients that no guard has verified
+		}
+	}
+	addrs, err := listenAt(ctx, at.values[0])
+	if err != nil {
+		return wrong(at.source, map[bool]string{true: keyProtect, false: keyListen}[inline], err)
+	}
+	var backends []frontend.Backend
+	for _, v := range splitAll(backend.values) {
+		b, err := oneBackend(v)
+		if err != nil {
+			return wrong(backend.source, keyBackend, err)
+		}
+		backends = append(backends, b)
+	}
+	name := s.own[keyName].String()
+	for _, a := range addrs {
+		service := frontend.Service{Name: name, Listen: a, Backends: backends, Settings: own}
+		if len(addrs) > 1 && name != "" {
+			service.Name = name + " " + a.String()
+		}
+		l.Config.Services = append(l.Config.Services, service)
+	}
+	title := at.values[0]
+	maps.Copy(values, s.own)
+	l.services = append(l.services, effective{title, values})
+	return nil
+}
+
+// oneBackend reads HOST:PORT, or HOST:PORT*WEIGHT. Names are resolved later.
+func oneBackend(text string) (b frontend.Backend, err error) {
+	address, weight, ok := strings.Cut(text, "*")
+	if ok {
+		if b.Weight, err = strconv.Atoi(weight); err != nil || b.Weight < 1 || b.Weight > frontend.MaxWeight {
+			return b, fmt.Errorf("%q: %q is not a weight, 1 to %d", text, weight, frontend.MaxWeight)
+		}
+	}
+	host, port, err := hostPort(address)
+	b.Address = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	return b, err
+}
+
+// hostPort reads HOST:PORT, whose port may be the name of a service.
+func hostPort(text string) (host string, port uint16, err error) {
+	host, portText, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q: want HOST:PORT, with an IPv6 address in [brackets]", text)
+	}
+	n, err := net.LookupPort("udp", portText)
+	if err != nil {
+		return "", 0, fmt.Errorf("%q: %q is not a port", text, portText)
+	}
+	return host, uint16(n), nil
+}
+
+// resolvePatience is longer than the first timeout of a resolver (resolv.conf(5): 5 s).
+const resolvePatience = 6 * time.Second
+
+// listenAt reads HOST:PORT; an empty host is every address, IPv4 and IPv6, and a name all that it resolves to.
+func listenAt(ctx context.Context, text string) (found []netip.AddrPort, err error) {
+	host, port, err := hostPort(text)
+	if err != nil {
+		return nil, err
+	}
+	if host == "" {
+		return []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), port)}, nil
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.AddrPort{netip.AddrPortFrom(a, port)}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil || len(ips) == 0 {
+		return nil, fmt.Errorf("%q: %q is not an address, and does not resolve", text, host)
+	}
+	for _, ip := range ips {
+		if a := netip.AddrPortFrom(ip.Unmap(), port); !slices.Contains(found, a) {
+			found = append(found, a)
+		}
+	}
+	return found, nil
+}
+
+// Addresses reads HOST:PORT of a command's own flag.
+func Addresses(ctx context.Context, flag, text string) ([]netip.AddrPort, error) {
+	found, err := listenAt(ctx, text)
+	if err != nil {
+		return nil, hint.Usagef("%s %w", flag, err)
+	}
+	return found, nil
+}
+
+// refuseWithoutXDP refuses what would do nothing: whoever says it believes that something is enforced, or that nothing is.
+func (l *Loaded) refuseWithoutXDP() error {
+	if l.Config.XDP.Interface != "" {
+		return nil
+	}
+	places := []map[string]given{l.all}
+	for _, s := range l.services {
+		places = append(places, s.values)
+	}
+	for _, values := range places {
+		for _, s := range table {
+			g := values[s.name]
+			if !s.xdp || g.source.Name == "default" || s.name == "interface" {
+				continue
+			}
+			const say = "is done by XDP: give --interface, the one that clients come in by"
+			if g.source.File != "" {
+				return mistake(g.source, "interface = [\"NAME\"], the one that clients come in by", "%s is done by XDP, which needs an interface", s.name)
+			}
+			return hint.Usagef("%s %s", g.source.Name, say)
+		}
+	}
+	if x := &l.Config.XDP; x.Chain != "" && (x.KeepAttached || x.Mode != bpf.AttachAuto) {
+		return hint.Usagef("--xdp-chain leaves the way of attaching to the root program, and nothing of it is kept: leave --xdp-mode and --keep-attached out")
+	}
+	if l.Config.XDP.KeepAttached && l.Config.XDP.Pin == "" {
+		return hint.Usagef("--keep-attached needs a --pin directory")
+	}
+	return nil
+}
+
+// Locate says where the setting stands that an error of the whole configuration speaks of.
+func (l *Loaded) Locate(err error) error {
+	if err == nil || l.File == "" || !errors.Is(err, hint.ErrUsage) {
+		return err
+	}
+	_, rest, ok := strings.Cut(err.Error(), "--")
+	if !ok {
+		return fmt.Errorf("%s: %w", l.File, err)
+	}
+	name, _, _ := strings.Cut(rest, " ")
+	name = strings.TrimRight(name, ":,")
+	places := []map[string]given{l.all}
+	for _, s := range l.services {
+		places = append(places, s.values)
+	}
+	for _, values := range slices.Backward(places) {
+		if g, ok := values[name]; ok && g.source.File != "" && strings.Contains(rest, g.values[0]) {
+			return fmt.Errorf("%v: %w", g.source, err)
+		}
+	}
+	return fmt.Errorf("%s: %w", l.File, err)
+}
+
+// Show writes what holds, and where it comes from: for all services, then what each has of its own.
+func (l *Loaded) Show(line func(section, name, value, source string)) {
+	for _, s := range table {
+		g := l.all[s.name]
+		line("", s.name, g.String(), g.source.String())
+	}
+	for _, e := range l.services {
+		for _, k := range []string{keyName, keyListen, keyProtect, keyBackend} {
+			if g, ok := e.values[k]; ok {
+				line(e.title, k, g.String(), g.source.String())
+			}
+		}
+		for _, s := range table {
+			if g := e.values[s.name]; g.String() != l.all[s.name].String() || g.source != l.all[s.name].source {
+				line(e.title, s.name, g.String(), g.source.String())
+			}
+		}
+	}
+}
+
+// Shown is what status shows of flags that are no part of the guard's own configuration.
+func (l *Loaded) Shown() map[string]any {
+	listen, backend, protect := []string{}, []string{}, []string{}
+	for _, e := range l.services {
+		if g, ok := e.values[keyProtect]; ok {
+			protect = append(protect, g.String())
+			continue
+		}
+		listen = append(listen, e.values[keyListen].String())
+		backend = append(backend, e.values[keyBackend].String())
+	}
+	return map[string]any{
+		configFlag: l.File, keyListen: listen, keyBackend: backend, keyProtect: protect, "pass": l.all["pass"].values,
+		"metrics-listen": l.Metrics, "control": l.Control, "log-format": l.LogFormat, "log-level": l.LogLevel, "user": l.User,
+		"drain": l.Drain, "drain-timeout": l.Config.DrainTimeout.String(),
+	}
+}

@@ -1,0 +1,145 @@
+package settings
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// introduction is what the reference begins with.
+const introduction = `# Configuration
+
+Written by ` + "`dtlsguard config reference`" + `; do not edit.
+
+Every setting is a flag of ` + "`dtlsguard run`" + ` (` + "`--hello-rate 5`" + `), an environment variable (` + "`DTLSGUARD_HELLO_RATE=5`" + `; lists are
+separated by spaces), and a key of the configuration file (` + "`hello-rate = 5`" + `). The file is TOML. A flag counts before a
+variable, that before what the file says of a service, and that before what the file says of all services.
+
+` + "```toml" + `
+# /etc/dtlsguard/dtlsguard.toml
+metrics-listen = "127.0.0.1:9477"
+hello-rate = 20                       # for every service that says nothing else
+
+[[service]]
+name = "turn"                         # in logs, metrics and status
+listen = "192.0.2.7:5349"
+backend = ["10.0.0.5:5349", "10.0.0.6:5349*2"]   # the second gets two of three clients
+harvest-pool = 256
+
+[[service]]
+listen = ":5684"                      # every address of this host
+backend = "coap.example.net:5684"     # resolved again every resolve-every
+handoff = "trust"
+` + "```" + `
+
+` + "`dtlsguard config check FILE`" + ` finds mistakes, with their line and what would be right; ` + "`dtlsguard config show`" + ` shows what would hold
+and where each value comes from. ` + "`dtlsguard reload`" + `, or SIGHUP, reads the file again: services are added, removed (their flows may
+go on for drain-timeout) and changed, and flows of the others are not touched. A file with a mistake changes nothing. Settings of
+all services together, but for secrets, take a restart; a reload says which.
+
+Without --config the file is dtlsguard.toml in CONFIGURATION_DIRECTORY, which systemd sets, if there is one. A secret-file that is a
+bare name is looked up in CREDENTIALS_DIRECTORY first.
+`
+
+// Reference writes the reference page.
+func Reference(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString(introduction)
+	b.WriteString("\n## Keys of a service\n\n| key | value | meaning |\n|---|---|---|\n")
+	for _, k := range [][3]string{
+		{keyName, "string", "in logs, metrics and status; default: the address"},
+		{keyListen, "string", "public address, HOST:PORT; :PORT is every address; a name is all that it resolves to"},
+		{keyBackend, "list of strings", "the servers behind it, HOST:PORT or HOST:PORT*WEIGHT; clients keep to one by their address"},
+		{keyProtect, "string", "instead of both: the address of a server on this host that keeps its port"},
+	} {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k[0], k[1], k[2])
+	}
+	for _, part := range []struct {
+		title string
+		own   bool
+	}{{"Settings that each service may have", true}, {"Settings of all services together", false}} {
+		fmt.Fprintf(&b, "\n## %s\n\n| setting | value | default | meaning |\n|---|---|---|---|\n", part.title)
+		for _, s := range table {
+			if s.perService == part.own {
+				fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.name, s.values(), code(s.def), s.meaning())
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+func (s *setting) values() string {
+	if s.words == nil {
+		return string(s.kind)
+	}
+	return strings.Join(s.words, ", ")
+}
+
+func (s *setting) meaning() string {
+	if s.xdp {
+		return "XDP: " + s.doc
+	}
+	return s.doc
+}
+
+// Schema writes the JSON Schema of the file, for editors that check TOML by it.
+func Schema(w io.Writer) error {
+	all, own := make(map[string]any), make(map[string]any)
+	for _, s := range table {
+		p := s.schema()
+		all[s.name] = p
+		if s.perService || s.name == "interface" {
+			own[s.name] = p
+		}
+	}
+	for k, v := range serviceKeys {
+		own[k] = (&setting{kind: v}).schema()
+	}
+	all["service"] = map[string]any{"type": "array", "items": map[string]any{
+		"type": "object", "properties": own, "additionalProperties": false,
+		"oneOf": []any{
+			map[string]any{"required": []string{keyListen, keyBackend}}, map[string]any{"required": []string{keyProtect}},
+		},
+	}}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(map[string]any{
+		"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dtlsguard", "type": "object",
+		"properties": all, "additionalProperties": false,
+	})
+}
+
+// schema is that of one setting's values.
+func (s *setting) schema() map[string]any {
+	p := make(map[string]any)
+	switch s.kind {
+	case integer, number, boolean:
+		p["type"] = string(s.kind)
+	case list:
+		one := map[string]any{"type": "string"}
+		if s.words != nil {
+			one["enum"] = s.words
+		}
+		p["anyOf"] = []any{one, map[string]any{"type": "array", "items": one}}
+	case duration:
+		p["type"], p["pattern"] = "string", `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^0$`
+	default:
+		p["type"] = "string"
+		if s.words != nil {
+			p["enum"] = s.words
+		}
+	}
+	if s.doc != "" {
+		p["description"] = s.meaning()
+	}
+	return p
+}

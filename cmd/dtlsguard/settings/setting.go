@@ -1,0 +1,205 @@
+// Package settings knows everything that a guard can be told: one table of settings, which flags, environment variables
+// (DTLSGUARD_NAME) and the configuration file (TOML) speak, and from which the reference page and the JSON Schema are
+// written. Only cmd/dtlsguard uses it.
+//
+// A flag counts before a variable, that before what the file says of a service, and that before what it says of all.
+// Every value knows where it comes from: a mistake is told with file, line and what would be right.
+package settings
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// Run is everything that a guard is told.
+type Run struct {
+	Config    frontend.Config
+	Metrics   string
+	Control   string
+	LogFormat string
+	LogLevel  string
+	User      string
+	Drain     bool // told to stop, wait until the flows have ended
+}
+
+// kind is what a value looks like.
+type kind string
+
+// The kinds of values, by their names in the reference.
+const (
+	text     kind = "string"
+	list     kind = "list of strings"
+	integer  kind = "integer"
+	number   kind = "number"
+	duration kind = "duration"
+	boolean  kind = "boolean"
+)
+
+// setting is one thing that can be set.
+type setting struct {
+	name       string
+	kind       kind
+	arg        string   // what stands for the value in help
+	def        string   // as it would be written
+	words      []string // those that it can be; nil: any
+	perService bool
+	xdp        bool // it does nothing without XDP
+	doc        string
+	set        func(t *target, v string) error // of a list, each element
+}
+
+// target is what a setting is written to: own belongs to one service, the rest to all.
+type target struct {
+	*Run
+	own *frontend.Settings
+}
+
+// Source is where a value comes from.
+type Source struct {
+	File string // "": not from a file
+	Line int
+	Name string // of the flag or variable; "default" if nobody has said anything
+}
+
+// String is as in messages.
+func (s Source) String() string {
+	if s.File != "" {
+		return fmt.Sprintf("%s:%d", s.File, s.Line)
+	}
+	return s.Name
+}
+
+// given is a value and its source. A list has several elements.
+type given struct {
+	values []string
+	source Source
+}
+
+func (g given) String() string { return strings.Join(g.values, ",") }
+
+// names of a service's own keys in a file, next to the settings that it may have.
+const (
+	keyName    = "name"
+	keyListen  = "listen"
+	keyBackend = "backend"
+	keyProtect = "protect"
+)
+
+// find is the setting of a name; nil: there is none.
+func find(name string) *setting {
+	i := slices.IndexFunc(table, func(s setting) bool { return s.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &table[i]
+}
+
+// put parses v and writes it.
+func (s *setting) put(t *target, v string) error {
+	if s.words != nil && !slices.Contains(s.words, v) {
+		return fmt.Errorf("%q: want %s", v, strings.Join(s.words, ", "))
+	}
+	return s.set(t, v)
+}
+
+// Of here on: what the table is made of.
+
+func textOf(at func(*target) *string) func(*target, string) error {
+	return func(t *target, v string) error { *at(t) = v; return nil }
+}
+
+func integerOf(low, high int, at func(*target) *int) func(*target, string) error {
+	return func(t *target, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", v)
+		}
+		if n < low || n > high {
+			return fmt.Errorf("%d: want %d to %d", n, low, high)
+		}
+		*at(t) = n
+		return nil
+	}
+}
+
+// limitOf is integerOf for a limit, where 0 says that there is none.
+func limitOf(at func(*target) *int) func(*target, string) error {
+	set := integerOf(0, 1<<30, at)
+	return func(t *target, v string) error {
+		err := set(t, v)
+		if p := at(t); err == nil && *p == 0 {
+			*p = -1
+		}
+		return err
+	}
+}
+
+func numberOf(put func(*target, float64)) func(*target, string) error {
+	return func(t *target, v string) error {
+		n, err := strconv.ParseFloat(v, 64)
+		if err != nil || n != n || n < 0 || n > 1e12 {
+			return fmt.Errorf("%q is not a number from 0 up", v)
+		}
+		put(t, n)
+		return nil
+	}
+}
+
+func durationOf(least time.Duration, at func(*target) *time.Duration) func(*target, string) error {
+	return func(t *target, v string) error {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return fmt.Errorf("%q is not a duration, such as 30s or 5m", v)
+		}
+		if d < least {
+			return fmt.Errorf("%v: want %v or more", d, least)
+		}
+		*at(t) = d
+		return nil
+	}
+}
+
+func booleanOf(at func(*target) *bool) func(*target, string) error {
+	return func(t *target, v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%q: want true or false", v)
+		}
+		*at(t) = b
+		return nil
+	}
+}
+
+// wordOf looks a word up, and put writes what it stands for.
+func wordOf[V any](words map[string]V, put func(*target, V)) func(*target, string) error {
+	return func(t *target, v string) error {
+		if x, ok := words[v]; ok {
+			put(t, x)
+			return nil
+		}
+		return fmt.Errorf("%q: want %s", v, strings.Join(keys(words), ", "))
+	}
+}
+
+func parsed[V any](parse func(string) (V, error), put func(*target, V)) func(*target, string) error {
+	return func(t *target, v string) error {
+		x, err := parse(v)
+		if err == nil {
+			put(t, x)
+		}
+		return err
+	}
+}
+
+func keys[V any](m map[string]V) (list []string) {
+	for k := range m {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}

@@ -1,0 +1,147 @@
+package settings
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+	"github.com/dtlsguard/dtlsguard/frontend/privileges"
+)
+
+// The words that settings take.
+var (
+	xdpModes = map[string]bpf.AttachMode{"auto": bpf.AttachAuto, "native": bpf.AttachNative, "generic": bpf.AttachGeneric}
+	answers  = map[string]bpf.Answer{"auto": bpf.AnswerAuto, "workers": bpf.AnswerWorkers, "xdp": bpf.AnswerXDP}
+	policies = map[string]bpf.Unverified{"drop": bpf.UnverifiedDrop, "pass": bpf.UnverifiedPass, "limit": bpf.UnverifiedLimit}
+	losses   = map[string]bool{"drop": false, "pass": true}
+	classes  = map[string]bpf.Class{
+		"stun": bpf.ClassSTUN, "zrtp": bpf.ClassZRTP, "turn": bpf.ClassTURN, "quic": bpf.ClassQUIC, "rtp": bpf.ClassRTP,
+		"capwap": bpf.ClassCAPWAP, "anyconnect": bpf.ClassAnyConnect,
+	}
+)
+
+// burstOf is a tenth of a second's worth at once: packets come in bursts of a round trip.
+func burstOf(rate float64) bpf.Rate {
+	return bpf.Rate{PerSecond: rate, Burst: uint32(max(1, rate/10))}
+}
+
+func unlimited(rate float64) float64 {
+	if rate == 0 {
+		return -1
+	}
+	return rate
+}
+
+// Off switches a listener or a directory off.
+const Off = "off"
+
+// table is all settings, in the order of the help.
+var table = []setting{
+	{name: "interface", kind: list, arg: "NAME", xdp: true, doc: "where XDP is attached (none: sockets only)",
+		set: func(t *target, v string) error {
+			if x := &t.Config.XDP; x.Interface == "" || x.Interface == v {
+				x.Interface = v
+				return nil
+			}
+			return fmt.Errorf("%q: one interface is guarded, and that is %s", v, t.Config.XDP.Interface)
+		}},
+	{name: "xdp-mode", kind: text, def: "auto", words: keys(xdpModes), xdp: true, doc: "how XDP is attached; auto warns where the driver has no native mode",
+		set: wordOf(xdpModes, func(t *target, m bpf.AttachMode) { t.Config.XDP.Mode = m })},
+	{name: "xdp-chain", kind: text, arg: "MAP", xdp: true, doc: "pinned program array of a root XDP program on the interface, which calls the guard",
+		set: textOf(func(t *target) *string { return &t.Config.XDP.Chain })},
+	{name: "answer", kind: text, def: "auto", words: keys(answers), perService: true, xdp: true, doc: "who answers ClientHellos: workers, xdp (in the kernel), auto",
+		set: wordOf(answers, func(t *target, a bpf.Answer) { t.own.Answer = a })},
+	{name: "unverified", kind: text, words: keys(policies), perService: true, xdp: true, doc: "with protect: packets of unknown flows (default: limit; a proxy drops them)",
+		set: wordOf(policies, func(t *target, u bpf.Unverified) { t.own.Unverified = u })},
+	{name: "unverified-rate", kind: number, def: "1000", perService: true, xdp: true, doc: "packets per second of a service that unverified = limit lets through",
+		set: numberOf(func(t *target, n float64) { t.own.UnverifiedRate = burstOf(n) })},
+	{name: "pass", kind: list, arg: "PROTOCOL", words: keys(classes), perService: true, xdp: true, doc: "with protect: protocols that share the port and pass unguarded",
+		set: wordOf(classes, func(t *target, c bpf.Class) { t.own.Pass |= c })},
+	{name: "answer-rate", kind: number, def: "0", xdp: true, doc: "answers of the kernel per second and CPU, for all services, to protect the uplink (0: no limit)",
+		set: numberOf(func(t *target, n float64) { t.Config.XDP.AnswerRate = burstOf(n) })},
+	{name: "on-daemon-loss", kind: text, def: "drop", words: keys(losses), xdp: true, doc: "ClientHellos that nobody answers, with this process dead",
+		set: wordOf(losses, func(t *target, pass bool) { t.Config.XDP.PassWhenLost = pass })},
+	{name: "keep-attached", kind: boolean, def: "false", xdp: true, doc: "stay in force after SIGTERM, for the next start (end it with unload)",
+		set: booleanOf(func(t *target) *bool { return &t.Config.XDP.KeepAttached })},
+	{name: "pin", kind: text, arg: "DIRECTORY", def: bpf.PinRoot, xdp: true, doc: "directory on a bpffs where programs and flows outlive this process (off: they do not)",
+		set: func(t *target, v string) error {
+			if t.Config.XDP.Pin = v; v == Off {
+				t.Config.XDP.Pin = ""
+			}
+			return nil
+		}},
+	{name: "keep-neighbours", kind: boolean, def: "true", xdp: true, doc: "keep routers reachable whose frames arrive, while a flood loses their ARP replies",
+		set: booleanOf(func(t *target) *bool { return &t.Config.XDP.KeepNeighbours })},
+	{name: "monitor", kind: boolean, def: "false", perService: true, xdp: true, doc: "count verdicts, enforce nothing",
+		set: booleanOf(func(t *target) *bool { return &t.own.Monitor })},
+	{name: "handoff", kind: text, def: "auto", words: handoff.Names(), perService: true, doc: "hand-off to the server",
+		set: parsed(handoff.ParseMode, func(t *target, m handoff.Mode) { t.own.Handoff = m })},
+	{name: "harvest-pool", kind: integer, def: "0", perService: true, doc: "harvest: cookies to ask the server for; a forged cookie passes with probability 1/N (0: 65536, or what fits the server)",
+		set: integerOf(0, 1<<20, func(t *target) *int { return &t.own.HarvestPool })},
+	{name: "harvest-rate", kind: number, def: fmt.Sprint(handoff.DefaultHarvestRate), perService: true, doc: "harvest: questions per second while cookies are asked for",
+		set: numberOf(func(t *target, n float64) { t.own.HarvestRate = n })},
+	{name: "workers", kind: integer, def: "0", doc: "threads and sockets per service (0: one per CPU)",
+		set: integerOf(0, 1024, func(t *target) *int { return &t.Config.Workers })},
+	{name: "worker-nice", kind: integer, def: strconv.Itoa(frontend.DefaultNice), doc: "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=",
+		set: integerOf(-20, 19, func(t *target) *int { return &t.Config.Nice })},
+	{name: "batch", kind: integer, def: strconv.Itoa(frontend.DefaultBatch), doc: "datagrams per system call",
+		set: integerOf(1, frontend.MaxBatch, func(t *target) *int { return &t.Config.Batch })},
+	{name: "cookie-mac", kind: text, def: cookie.HMACSHA256.String(), doc: "of the guard's own cookies: hmac-sha256 (32 bytes), siphash (16 bytes, faster)",
+		set: parsed(cookie.ParseMAC, func(t *target, m cookie.MAC) { t.Config.MAC = m })},
+	{name: "cookie-impl", kind: text, def: cookie.Auto, doc: "how workers compute cookies; auto measures",
+		set: parsed(cookie.Select, func(t *target, p *cookie.Plan) { t.Config.Cookies = p })},
+	{name: "secret-file", kind: text, arg: "FILE", perService: true, doc: "cookie secrets, 64 hex digits per line, current first, read again on change; a bare name: a credential",
+		set: func(t *target, v string) error { t.own.SecretFile = credential(v); return nil }},
+	{name: "rotate-every", kind: duration, def: frontend.DefaultRotateEvery.String(), perService: true, doc: "rotation of secrets of its own",
+		set: durationOf(frontend.MinRotateEvery, func(t *target) *time.Duration { return &t.own.RotateEvery })},
+	{name: "resolve-every", kind: duration, def: frontend.DefaultResolveEvery.String(), doc: "how often names of back ends are resolved",
+		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.ResolveEvery })},
+	{name: "max-flows", kind: integer, def: strconv.Itoa(frontend.DefaultMaxFlows), doc: "verified flows kept; a quarter may be half-open, and those go first",
+		set: integerOf(1, 1<<24, func(t *target) *int { return &t.Config.MaxFlows })},
+	{name: "flows-per-source", kind: integer, def: strconv.Itoa(frontend.DefaultFlowsPerSource), doc: "flows of one source, /32 or /64, once half of all are used; a /24 or /48 has 8 times that (0: no limit)",
+		set: limitOf(func(t *target) *int { return &t.Config.FlowsPerSource })},
+	{name: "half-open-per-source", kind: integer, def: strconv.Itoa(frontend.DefaultHalfOpenPerSource), doc: "... of those whose handshake is not finished",
+		set: limitOf(func(t *target) *int { return &t.Config.HalfOpenPerSource })},
+	{name: "handshake-timeout", kind: duration, def: frontend.DefaultHandshakeTimeout.String(), doc: "an unfinished handshake ends after this time without a message of it",
+		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.HandshakeTimeout })},
+	{name: "idle-timeout", kind: duration, def: frontend.DefaultIdleTimeout.String(), doc: "a silent flow ends after this",
+		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.IdleTimeout })},
+	{name: "drain-timeout", kind: duration, def: frontend.DefaultDrainTimeout.String(), doc: "flows of a service that is removed, or of a guard that drains, end after this",
+		set: durationOf(0, func(t *target) *time.Duration { return &t.Config.DrainTimeout })},
+	{name: "drain", kind: boolean, def: "false", doc: "SIGTERM and SIGINT let no new clients in, and wait until the last flow has ended",
+		set: booleanOf(func(t *target) *bool { return &t.Drain })},
+	{name: "hello-rate", kind: number, def: fmt.Sprint(frontend.DefaultHelloRate.PerSecond), perService: true, doc: "verified ClientHellos per second from one source, /32 or /64 (0: no limit)",
+		set: numberOf(func(t *target, n float64) { t.own.HelloRate.PerSecond = unlimited(n) })},
+	{name: "hello-burst", kind: integer, def: strconv.Itoa(frontend.DefaultHelloRate.Burst), perService: true, doc: "... and how many at once",
+		set: integerOf(1, 1<<30, func(t *target) *int { return &t.own.HelloRate.Burst })},
+	{name: "backend-hello-rate", kind: number, def: "0", perService: true, doc: "verified ClientHellos per second for one service (0: no limit)",
+		set: numberOf(func(t *target, n float64) { t.own.BackendHelloRate = limit.Rate{PerSecond: n} })},
+	{name: "engage", kind: text, def: "always", doc: "reset: which clients without a proved address to challenge: always (everybody), load (those above engage-rate)",
+		set: parsed(addresses.ParseEngage, func(t *target, e addresses.Engage) { t.Config.Engage = e })},
+	{name: "engage-rate", kind: number, def: strconv.Itoa(frontend.DefaultEngageRate), doc: "reset, limit: ClientHellos per second and service of addresses that have not proved themselves, a fifth for one /24 or /56",
+		set: numberOf(func(t *target, n float64) { t.Config.EngageRate = n })},
+	{name: "address-lifetime", kind: duration, def: frontend.DefaultAddressLifetime.String(), doc: "reset, limit: how long a proved address is known after it was last seen",
+		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.AddressLifetime })},
+	{name: "allow-file", kind: text, arg: "FILE", doc: "prefixes whose addresses count as proved, one per line; read again on change",
+		set: textOf(func(t *target) *string { return &t.Config.AllowFile })},
+	{name: "deny-file", kind: text, arg: "FILE", doc: "prefixes that nothing is taken from, one per line; read again on change",
+		set: textOf(func(t *target) *string { return &t.Config.DenyFile })},
+	{name: "receive-buffer", kind: integer, def: strconv.Itoa(frontend.DefaultReceiveBuffer), doc: "bytes of each worker's socket buffer, for either direction",
+		set: integerOf(1, 1<<30, func(t *target) *int { return &t.Config.ReceiveBuffer })},
+	{name: "metrics-listen", kind: text, arg: "ADDRESS", def: frontend.DefaultMetrics, doc: "Prometheus /metrics, /healthz, /readyz (off: none)",
+		set: func(t *target, v string) error { t.Metrics = v; return checkListener(v) }},
+	{name: "control", kind: text, arg: "SOCKET", doc: "unix socket for status, reload and secret (off: none; default: a place of this user's)",
+		set: textOf(func(t *target) *string { return &t.Control })},
+	{name: "user", kind: text, doc: "whom to become once all is open; root: stay root (default: " + privileges.DefaultUser + ", if root starts this and there is such a user)",
+		set: textOf(func(t *target) *string { return &t.User })},
+	{name: "log-format", kind: text, def: "text", words: []string{"text", "json", "journal"}, doc: "journal is text with priorities, and what text means under systemd",
+		set: textOf(func(t *target) *string { return &t.LogFormat })},
+	{name: "log-level", kind: text, def: "info", words: []string{"debug", "info", "warn", "error"}, doc: "what is not logged is less than this",
+		set: textOf(func(t *target) *string { return &t.LogLevel })},
+}

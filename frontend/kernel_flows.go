@@ -1,0 +1,78 @@
+package frontend
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// kernelFlows counts what becomes of the flows that the programs know.
+type kernelFlows struct {
+	expired, evicted atomic.Uint64
+	refused          atomic.Uint64 // there was no room for them
+}
+
+// evictEvery is how often idle flows are looked for in the kernel, and evictSoon the same while three quarters of the
+// room is used: a look at 65 536 flows takes some 10 ms.
+const (
+	evictEvery = 10 * time.Second
+	evictSoon  = time.Second
+)
+
+// kernelFlows is how many established flows the programs need room for: those of proxies, which workers count, and those
+// of inline services, which are learned.
+func (c *Config) kernelFlows() int {
+	kinds := make(map[bool]bool)
+	for i := range c.Services {
+		kinds[c.Services[i].Inline()] = true
+	}
+	return c.MaxFlows * max(1, len(kinds))
+}
+
+// watchFlows takes idle flows away from the programs until ctx ends.
+func (k *kernel) watchFlows(ctx context.Context, idle time.Duration) {
+	t := time.NewTicker(evictSoon)
+	defer t.Stop()
+	var last time.Time
+	full := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			if !full && now.Sub(last) < evictEvery {
+				continue
+			}
+			last = now
+		}
+		e, err := k.guard.EvictFlows(idle)
+		if err != nil {
+			k.log.Error("flows of XDP could not be looked through", "error", err)
+			continue
+		}
+		k.flows.expired.Add(uint64(e.Expired))
+		k.flows.evicted.Add(uint64(e.Evicted))
+		full = e.Scarce
+	}
+}
+
+// admit lets a client's packets through that proved its address to a worker: in a proxy while it has a flow, inline for its
+// handshake with the server.
+func (k *kernel) admit(v *service, client udpbatch.Endpoint) {
+	add := k.guard.AddFlow
+	if v.inline {
+		add = k.guard.AddHalfOpen
+	}
+	if err := add(v.key(), client.AddrPort()); err != nil && k.flows.refused.Add(1) == 1 {
+		k.log.Warn("verified client could not be made known to XDP; further ones are counted", "error", err)
+	}
+}
+
+// forget takes that back.
+func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
+	if err := k.guard.DeleteFlow(v.key(), client.AddrPort()); err != nil {
+		k.log.Warn("flow could not be taken back from XDP", "error", err)
+	}
+}

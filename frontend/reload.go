@@ -1,0 +1,344 @@
+package frontend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+)
+
+// Changes is what a reload did.
+type Changes struct {
+	Added   []string `json:"added,omitempty"`
+	Removed []string `json:"removed,omitempty"`
+	Changed []string `json:"changed,omitempty"`
+	Restart []string `json:"restart,omitempty"` // settings that changed and take a restart
+}
+
+// String is the changes in one line.
+func (c Changes) String() string {
+	var parts []string
+	for _, p := range []struct {
+		what  string
+		names []string
+	}{{"added", c.Added}, {"removed", c.Removed}, {"changed", c.Changed}, {"take a restart", c.Restart}} {
+		if len(p.names) > 0 {
+			parts = append(parts, p.what+": "+strings.Join(p.names, ", "))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing has changed"
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Check is nil if a Server can be made of c, as far as can be told without opening anything.
+func (c Config) Check() error { return c.complete() }
+
+// OnReload has Reload ask again for the configuration. Call it before Run.
+func (s *Server) OnReload(again func(context.Context) (Config, error)) { s.again = again }
+
+// Reload reads secret files and the configuration again and puts in force what has changed. Services that stay as they are are
+// not touched. An error, which is logged and counted, says that nothing of the configuration has changed, or that a secret is
+// the old one.
+func (s *Server) Reload(ctx context.Context) (Changes, error) {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	var errs []error
+	for key, x := range s.allSecrets() {
+		if key.file != "" {
+			errs = append(errs, x.follow())
+		}
+	}
+	var done Changes
+	if s.again != nil {
+		c, err := s.again(ctx)
+		if err == nil {
+			done, err = s.apply(c)
+		}
+		if err != nil {
+			s.config.Log.Error("configuration refused; keeping the old one", "error", err)
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		s.reloadsFailed.Add(1)
+		return done, err
+	}
+	s.reloads.Add(1)
+	s.config.Log.Info("reloaded", "changes", done.String())
+	return done, nil
+}
+
+// serviceKey tells services apart over reloads.
+type serviceKey struct {
+	listen netip.AddrPort
+	inline bool
+}
+
+func (c *Service) key() serviceKey { return serviceKey{c.Listen, c.Inline()} }
+
+// apply puts the services of c in force. Whatever may fail comes first, so that an error has changed nothing.
+func (s *Server) apply(c Config) (done Changes, err error) {
+	if err := c.complete(); err != nil {
+		return done, err
+	}
+	done.Restart = restarts(&s.config, &c)
+	now := make(map[serviceKey]*service)
+	for _, v := range s.list() {
+		now[v.configured.key()] = v
+	}
+	var fresh []*service
+	changed := make(map[*service]*Service)
+	for i := range c.Services {
+		n := &c.Services[i]
+		v := now[n.key()]
+		delete(now, n.key())
+		switch {
+		case v == nil:
+			v, err = s.open(n)
+			if err == nil {
+				fresh = append(fresh, v)
+				done.Added = append(done.Added, v.name)
+			}
+		case v.draining.Load() || !reflect.DeepEqual(v.configured, *n):
+			if _, err = s.secretsOf(n.Settings); err == nil {
+				err = v.changeable(n)
+			}
+			changed[v] = n
+			done.Changed = append(done.Changed, v.name)
+		}
+		if err != nil {
+			for _, v := range fresh {
+				v.close()
+			}
+			return Changes{Restart: done.Restart}, err
+		}
+	}
+	for _, v := range fresh {
+		s.add(v)
+	}
+	for v, n := range changed {
+		s.become(v, n)
+	}
+	for _, v := range now {
+		if !v.draining.Load() {
+			done.Removed = append(done.Removed, v.name)
+			s.remove(v)
+		}
+	}
+	slices.Sort(done.Removed)
+	return done, nil
+}
+
+// changeable says what of a service cannot be changed while it runs.
+func (v *service) changeable(n *Service) error {
+	if v.inline && len(v.workers) == 0 && n.Settings.Answer != bpf.AnswerXDP {
+		return hint.Errorf("restart the guard", "%s: answer cannot change from xdp while the service runs: it has no workers", v.name)
+	}
+	return nil
+}
+
+// restarts names the settings of all services together that a reload does not change.
+func restarts(was, now *Config) (names []string) {
+	for name, same := range map[string]bool{
+		"interface": was.XDP == now.XDP, "workers": was.Workers == now.Workers, "worker-nice": was.Nice == now.Nice, "batch": was.Batch == now.Batch,
+		"max-flows": was.MaxFlows == now.MaxFlows, "flows-per-source": was.FlowsPerSource == now.FlowsPerSource,
+		"half-open-per-source": was.HalfOpenPerSource == now.HalfOpenPerSource, "idle-timeout": was.IdleTimeout == now.IdleTimeout,
+		"handshake-timeout": was.HandshakeTimeout == now.HandshakeTimeout, "receive-buffer": was.ReceiveBuffer == now.ReceiveBuffer,
+		"resolve-every": was.ResolveEvery == now.ResolveEvery, "cookie-mac": was.MAC == now.MAC,
+		"engage": was.Engage == now.Engage && was.EngageRate == now.EngageRate, "address-lifetime": was.AddressLifetime == now.AddressLifetime,
+		"allow-file": was.AllowFile == now.AllowFile, "deny-file": was.DenyFile == now.DenyFile, "drain-timeout": was.DrainTimeout == now.DrainTimeout,
+	} {
+		if !same {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// add starts a service that a reload brought.
+func (s *Server) add(v *service) {
+	if s.kernel != nil {
+		if err := s.kernel.add(v); err != nil {
+			v.refused.Store(&err)
+			v.log.Error("XDP does not protect the service", "error", err)
+		}
+	}
+	s.life.Lock()
+	s.services = append(s.services, v)
+	s.life.Unlock()
+	v.announce()
+	s.start(v, func() {})
+}
+
+// become makes v the service n: sockets and flows stay.
+func (s *Server) become(v *service, n *Service) {
+	x, err := s.secretsOf(n.Settings)
+	if err != nil {
+		return // it was there a moment ago, in apply
+	}
+	was := v.configured
+	v.draining.Store(false)
+	v.mu.Lock()
+	v.configured = *n
+	v.mu.Unlock()
+	anew := handsOverAnew(was.Settings, n.Settings)
+	v.change(func(next *serving) {
+		if next.settings.HelloRate != n.Settings.HelloRate || next.settings.BackendHelloRate != n.Settings.BackendHelloRate {
+			next.hellos = limit.NewHellos(n.Settings.HelloRate, n.Settings.BackendHelloRate)
+		}
+		next.settings, next.secrets, next.keys = n.Settings, x, &x.store
+		if anew && v.inline {
+			next.fit = nil
+			if m := n.Settings.Handoff; m != handoff.Auto && m != handoff.Reset && !m.Native() {
+				next.fit = &handoff.Fit{Mode: m}
+			}
+		}
+	})
+	v.retarget(n.Backends, anew)
+	v.publish()
+}
+
+// handsOverAnew reports whether servers must be asked again.
+func handsOverAnew(was, now *Settings) bool {
+	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile
+}
+
+// retarget makes the back ends those of list. What is new is asked first, and what is old goes after that: meanwhile
+// clients are served as before.
+func (v *service) retarget(list []Backend, anew bool) {
+	v.mu.Lock()
+	var stay, leave, fresh []*target
+	for _, t := range v.targets {
+		if !anew && slices.Contains(list, t.config) && !t.leaving {
+			stay = append(stay, t)
+		} else {
+			leave = append(leave, t)
+			t.leaving = true
+		}
+	}
+	for _, b := range list {
+		if !slices.ContainsFunc(stay, func(t *target) bool { return t.config == b }) {
+			fresh = append(fresh, newTarget(v, b))
+		}
+	}
+	v.targets = slices.Concat(stay, fresh, leave)
+	v.mu.Unlock()
+	for _, t := range fresh {
+		v.runTarget(t)
+	}
+	if len(leave) == 0 {
+		return
+	}
+	v.running.Go(func() {
+		for _, t := range fresh {
+			select {
+			case <-t.tried:
+			case <-v.ctx.Done():
+				return
+			}
+		}
+		v.leave(leave)
+	})
+}
+
+// leave lets go of targets; their flows end in their own time.
+func (v *service) leave(gone []*target) {
+	v.mu.Lock()
+	v.targets = slices.DeleteFunc(slices.Clone(v.targets), func(t *target) bool { return slices.Contains(gone, t) })
+	v.mu.Unlock()
+	for _, t := range gone {
+		t.stop()
+	}
+	v.publish()
+	for _, t := range gone {
+		if e := t.end.Swap(nil); e != nil {
+			e.release()
+		}
+	}
+}
+
+// remove drains a service and ends it.
+func (s *Server) remove(v *service) {
+	v.drain()
+	s.running.Go(func() {
+		if !s.drained(v) {
+			return
+		}
+		s.life.Lock()
+		s.services = slices.DeleteFunc(slices.Clone(s.services), func(o *service) bool { return o == v })
+		s.life.Unlock()
+		v.end()
+		s.life.Lock()
+		for _, w := range v.workers {
+			w.counts.AddTo(&s.gone)
+		}
+		s.life.Unlock()
+		if s.kernel != nil {
+			s.kernel.remove(v)
+		}
+		v.close()
+		v.log.Info("service removed")
+	})
+}
+
+// drain lets no new clients in. Those that are there go on.
+func (v *service) drain() {
+	v.draining.Store(true)
+	v.publish()
+}
+
+// drained waits until a service has no flows left, or for the drain timeout. It is false if the service was taken back into
+// use, or the guard ends.
+func (s *Server) drained(v *service) bool {
+	const every = 100 * time.Millisecond
+	for end := time.Now().Add(s.config.DrainTimeout); v.draining.Load() && v.ctx.Err() == nil; sleep(v.ctx, every) {
+		if v.room.Used() == 0 || !time.Now().Before(end) {
+			return true
+		}
+	}
+	return false
+}
+
+// Drain lets no new clients in, and returns when the last flow is idle, or after Config.DrainTimeout, or when ctx ends.
+func (s *Server) Drain(ctx context.Context) {
+	s.config.Log.Info("draining", "flows", s.Flows(), "at_most", s.config.DrainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.config.DrainTimeout)
+	defer cancel()
+	for _, v := range s.list() {
+		v.drain()
+	}
+	for s.Flows() > 0 && ctx.Err() == nil {
+		sleep(ctx, 100*time.Millisecond)
+	}
+}
+
+// Alive is nil while all that must not stand still moves on.
+func (s *Server) Alive() error {
+	const late = 5 * time.Second // workers wake up once a second
+	now := s.clock()
+	for _, v := range s.list() {
+		for i, w := range v.workers {
+			if seen := w.alive.Load(); seen > 0 && now-seen > int64(late) {
+				return fmt.Errorf("worker %d of %s has not moved for %v", i, v.name, time.Duration(now-seen).Round(time.Second))
+			}
+		}
+	}
+	if s.kernel != nil {
+		if seen := s.kernel.beaten.Load(); seen > 0 && now-seen > int64(late) {
+			return errors.New("the heartbeat of the kernel's programs stands still")
+		}
+	}
+	return nil
+}

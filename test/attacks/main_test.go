@@ -1,0 +1,84 @@
+package attacks
+
+import (
+	"context"
+	"flag"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+var whole = flag.Bool("whole", false, "attack for as long as it takes, not for seconds")
+
+// patience is how long a test waits for what must happen on a busy machine.
+const patience = 20 * time.Second
+
+// lasting is the duration of an attack, short unless all of it is asked for.
+func lasting(short, long time.Duration) time.Duration {
+	if *whole {
+		return long
+	}
+	return short
+}
+
+// guard is one in this process, with the defaults of the program but for what a test changes.
+type guard struct {
+	*frontend.Server
+	t    *testing.T
+	addr netip.AddrPort
+}
+
+func startGuard(t *testing.T, server netip.AddrPort, change func(*frontend.Config)) *guard {
+	t.Helper()
+	c := frontend.Config{
+		Services: []frontend.Service{{
+			Listen: netip.MustParseAddrPort("127.0.0.1:0"), Backends: []frontend.Backend{{Address: server.String()}},
+		}},
+		Workers: 2,
+	}
+	change(&c)
+	s, err := frontend.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	g := &guard{s, t, s.Listening()[0]}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("guard: %v", err)
+		}
+	})
+	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
+	return g
+}
+
+// count is how often events happened so far.
+func (g *guard) count(events ...metrics.Event) (n uint64) {
+	totals := g.Totals()
+	for _, e := range events {
+		n += totals.Events[e]
+	}
+	return n
+}
+
+// report says what the guard made of an attack.
+func (g *guard) report() {
+	st := g.Status()
+	g.t.Logf("packets %v; flows %v; ended %v", st.Packets["client"], st.FlowStatus.States, st.FlowStatus.Ended)
+}
+
+// eventually waits until done says so.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v in vain until %s", patience, what)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+)
+
+// reloadable is a guard whose configuration a test changes.
+type reloadable struct {
+	*frontend.Server
+	mu     sync.Mutex
+	config frontend.Config
+	err    error
+}
+
+func startReloadable(t *testing.T, c frontend.Config) *reloadable {
+	t.Helper()
+	c.HelloRate, c.HarvestPool, c.Workers = limit.Rate{PerSecond: -1}, 64, 2
+	c.FlowsPerSource, c.HalfOpenPerSource, c.DrainTimeout = -1, -1, time.Minute
+	s, err := frontend.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reloadable{Server: s, config: c}
+	s.OnReload(func(context.Context) (frontend.Config, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.config, r.err
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("guard: %v", err)
+		}
+	})
+	<-s.Started()
+	r.wait(t)
+	return r
+}
+
+func (r *reloadable) wait(t *testing.T) {
+	t.Helper()
+	eventually(t, "all services are ready", func() bool { return r.Ready() == nil })
+}
+
+// reload has the guard take services.
+func (r *reloadable) reload(t *testing.T, services ...frontend.Service) frontend.Changes {
+	t.Helper()
+	r.mu.Lock()
+	r.config.Services = services
+	r.mu.Unlock()
+	done, err := r.Reload(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+// TestReload: services come, go and change, and a session through another one does not notice; that of a service that goes
+// may go on.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	at := func(s *server) frontend.Service {
+		return frontend.Service{Listen: address("127.0.0.1", freePort(t)), Backends: frontend.At(s.addr)}
+	}
+	start := func(mode string) *server { return echoServer(t, address("127.0.0.1", freePort(t)), mode) }
+	stays, goes, comes := at(start("trust")), at(start("harvest")), at(start("harvest"))
+	g := startReloadable(t, frontend.Config{Services: []frontend.Service{stays, goes}})
+	one, other := openssl()(t, stays.Listen), openssl()(t, goes.Listen)
+	one.ping("before")
+	other.ping("before")
+
+	if done := g.reload(t, stays, comes); len(done.Added) != 1 || len(done.Removed) != 1 || len(done.Changed) != 0 {
+		t.Errorf("changes: %v", done)
+	}
+	one.ping("after a service came")
+	other.ping("while it drains")
+	eventually(t, "the new service is ready", func() bool { return ready(g.Server, comes.Listen) })
+	third := openssl()(t, comes.Listen)
+	third.ping("of the new one")
+	third.close()
+	other.close()
+	eventually(t, "the service that drains has gone", func() bool { return len(g.Listening()) == 2 })
+
+	// Another hand-off, and other limits, of a service with a session.
+	changed := stays
+	changed.Settings = &frontend.Settings{HelloRate: limit.Rate{PerSecond: -1}, HarvestPool: 32}
+	if done := g.reload(t, changed, comes); len(done.Changed) != 1 || len(done.Added)+len(done.Removed) != 0 {
+		t.Errorf("changes: %v", done)
+	}
+	one.ping("after its service changed")
+	g.wait(t)
+	fourth := openssl()(t, stays.Listen)
+	fourth.ping("after the change")
+	fourth.close()
+
+	// What cannot be changes nothing.
+	before := fmt.Sprint(g.Listening())
+	g.mu.Lock()
+	g.err = errors.New("a mistake")
+	g.mu.Unlock()
+	if _, err := g.Reload(t.Context()); err == nil {
+		t.Error("a configuration with a mistake is taken")
+	}
+	g.mu.Lock()
+	g.err = nil
+	g.config.Services = []frontend.Service{{Listen: netip.MustParseAddrPort("192.0.2.1:1"), Backends: comes.Backends}}
+	g.mu.Unlock()
+	if _, err := g.Reload(t.Context()); err == nil {
+		t.Error("an address that is not this host's is taken")
+	}
+	if now := fmt.Sprint(g.Listening()); now != before {
+		t.Errorf("after mistakes it listens on %s, and before on %s", now, before)
+	}
+	one.ping("after mistakes")
+	one.close()
+}
+
+// ready reports whether one service is.
+func ready(g *frontend.Server, at netip.AddrPort) bool {
+	for _, r := range g.Readiness() {
+		if r.Listen == at.String() {
+			return r.Ready
+		}
+	}
+	return false
+}
+
+// TestSeveralBackends: clients are shared out; when a server goes, its clients go to the other one, and new ones, too.
+func TestSeveralBackends(t *testing.T) {
+	t.Parallel()
+	one, two := echoServer(t, address("127.0.0.1", freePort(t)), "harvest"), echoServer(t, address("127.0.0.1", freePort(t)), "trust")
+	g := startReloadable(t, frontend.Config{Services: []frontend.Service{{
+		Listen:   address("127.0.0.1", freePort(t)),
+		Backends: []frontend.Backend{{Address: one.addr.String()}, {Address: two.addr.String()}},
+	}}})
+	eventually(t, "both back ends are ready", func() bool {
+		for _, b := range g.Status().Services[0].Backends {
+			if !b.Ready {
+				return false
+			}
+		}
+		return true
+	})
+	c := openssl()(t, g.Listening()[0])
+	c.ping("with both")
+	c.close()
+	one.stop()
+	eventually(t, "the guard sees that one is gone", func() bool { return len(g.Readiness()[0].Reasons) == 1 })
+	if g.Available() != nil {
+		t.Error("the service is not ready, and it has a back end")
+	}
+	c = openssl()(t, g.Listening()[0])
+	c.ping("with the other")
+	c.close()
+}
+
+// TestNameMoves: a back end's name is resolved again, all its addresses are tried, and a resolver that fails changes nothing.
+func TestNameMoves(t *testing.T) {
+	t.Parallel()
+	port := freePort(t)
+	first := echoServer(t, address("127.0.0.1", port), "trust")
+	var mu sync.Mutex
+	addrs, broken := []netip.Addr{netip.MustParseAddr("::1"), netip.MustParseAddr("127.0.0.1")}, error(nil)
+	set := func(err error, a ...string) {
+		mu.Lock()
+		defer mu.Unlock()
+		addrs, broken = nil, err
+		for _, s := range a {
+			addrs = append(addrs, netip.MustParseAddr(s))
+		}
+	}
+	g := startReloadable(t, frontend.Config{
+		Services:     []frontend.Service{{Listen: address("127.0.0.1", freePort(t)), Backends: []frontend.Backend{{Address: fmt.Sprintf("dtls.test:%d", port)}}}},
+		ResolveEvery: time.Second,
+		Resolve: func(context.Context, string) ([]netip.Addr, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return addrs, broken
+		},
+	})
+	server := func() string { return g.Status().Services[0].Backends[0].Server }
+	if server() != first.addr.String() {
+		t.Errorf("the server is %s, want %v, the second address", server(), first.addr)
+	}
+	c := openssl()(t, g.Listening()[0])
+	c.ping("before")
+	set(errors.New("no resolver"))
+	c.ping("without a resolver")
+	second := echoServer(t, address("127.0.0.2", port), "trust")
+	set(nil, "127.0.0.2")
+	eventually(t, "the guard follows the name", func() bool { return server() == second.addr.String() })
+	c.ping("through the old address")
+	c.close()
+	c = openssl()(t, g.Listening()[0])
+	c.ping("through the new one")
+	c.close()
+}
