@@ -1,6 +1,7 @@
 package systemd
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,8 +9,13 @@ import (
 	"testing"
 )
 
+var whole = flag.Bool("systemd", false, "build the packages and try them under systemd, which takes minutes")
+
 // The package as an operator uses it: testdata/package.sh says how.
 func TestPackage(t *testing.T) {
+	if !*whole {
+		t.Skip("only with -systemd (make test-systemd)")
+	}
 	needRoot(t)
 	dist := t.TempDir()
 	build(t, dist, "1.0.0", "1.1.0")
