@@ -171,7 +171,7 @@ enum cookie_state {
 	COOKIE_NONE,
 	COOKIE_VALID,
 	COOKIE_WRONG,
-	COOKIE_EXPIRED, // made under no secret of the moment
+	COOKIE_EXPIRED, // made under no secret in force
 	COOKIE_FOREIGN, // of a length that none of the service has, or for a worker to judge
 	COOKIE_LEN,
 };

@@ -38,7 +38,7 @@ static __always_inline int client_hello_at(struct __sk_buff *skb, const struct p
 }
 
 // turn_round makes what a worker sent to a client, its own ClientHello, come from the client again: XDP gave it to the
-// worker because that alone knows the cookie, and it is the server's. Sums are those of before: they do not know
+// worker because that alone knows the cookie, and it is the server's. Checksums are the previous ones: they do not know
 // an order.
 static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
 {

@@ -104,7 +104,7 @@ const (
 	CookieNone    CookieState = 0
 	CookieValid   CookieState = 1
 	CookieWrong   CookieState = 2
-	CookieExpired CookieState = 3 // made under no secret of the moment
+	CookieExpired CookieState = 3 // made under no secret in force
 	CookieForeign CookieState = 4 // of a length that none of the service has, or for a worker to judge
 
 	// CookieLen is the number of values of CookieState.

@@ -96,7 +96,7 @@ struct siphash {
 
 // One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
 // the daemon and its workers while the programs read. A cookie that is read while it is replaced can be a mixture;
-// it is no cookie of the server's, and costs its client one more exchange.
+// it is not a cookie of the server's, and costs its client one more exchange.
 struct slot {
 	__u32 cookie[COOKIE_SIZE / 4]; // as it lies in a packet, zeroes behind its end
 	__u32 length;                  // bytes; 0: not known
@@ -155,7 +155,7 @@ struct credit {
 
 struct service_state {
 	__u64 service_bucket;
-	__u64 junk_bucket;      // unverified packets that are no protected records
+	__u64 junk_bucket;      // unverified packets that are not protected records
 	__u64 protected_bucket; // those that are
 	__u64 engage_bucket;
 	__u64 engaged_until; // CLOCK_MONOTONIC, ns: until then who has not proved the address is challenged
@@ -178,7 +178,7 @@ struct packet {
 	__u32 l3, l4;       // offsets of the IP and UDP headers
 	__u32 len;          // bytes of UDP payload that the headers claim
 	__u32 id;           // of the IP datagram, if it is a fragment
-	__s32 cpu;          // where the stack shall see it; -1: here
+	__s32 cpu;          // where the stack must see it; -1: here
 	__u32 cookie_at;    // offset in the datagram, of a ClientHello's cookie
 	__u16 stop;         // offset in the datagram where a ClientHello's first fragment ends
 	__u16 version;      // client_version of a ClientHello

@@ -192,7 +192,7 @@ func (b *Backend) Entries() int {
 	return 0
 }
 
-// MaxFlows is how many flows the back end has entries of a pool for at a time, in the mode of the moment; 0: as many as are
+// MaxFlows is how many flows the back end has entries of a pool for at a time, in the mode in force; 0: as many as are
 // opened. Those in reserve are not for flows: a handshake finds a free one soon.
 func (b *Backend) MaxFlows() int {
 	p := b.pool()
