@@ -37,11 +37,15 @@ type kernel struct {
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
 	flows   kernelFlows
-	mode    bpf.AttachMode
+	mode    atomic.Int32 // bpf.AttachMode
 	log     *slog.Logger
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
 	neighbours *neighbours  // nil: not held
+
+	lost       atomic.Pointer[error] // why the programs are not in force; nil: they are
+	reattached atomic.Uint64
+	failed     string // what look has said last of an attempt to attach again
 
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
@@ -140,7 +144,7 @@ func (k *kernel) tells(v *service) (told, error) {
 		t.entries = t.serving.ends[0].Entries()
 	}
 	var err error
-	if t.division, err = divide(v.situation(k.mode)); err != nil {
+	if t.division, err = divide(v.situation(k.attached())); err != nil {
 		err = fmt.Errorf("%s: %w", v.name, err)
 	}
 	return t, err
@@ -188,18 +192,20 @@ func (k *kernel) attach(services []*service) error {
 		}
 	}
 	var err error
-	if k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode); err != nil {
+	mode, err := k.guard.Attach(k.config.Interface, k.config.Mode)
+	if err != nil {
 		return err
 	}
+	k.setMode(mode)
 	k.ours = true
-	if k.mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
+	if mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
 		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
 			"hint", "dtlsguard check --interface "+k.config.Interface)
 	}
 	if k.config.KeepNeighbours {
 		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
-	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
+	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", mode)
 	return nil
 }
 
@@ -239,6 +245,9 @@ func (k *kernel) remove(v *service) {
 		v.log.Error("XDP still protects a service that was removed", "error", err)
 	}
 }
+
+func (k *kernel) attached() bpf.AttachMode    { return bpf.AttachMode(k.mode.Load()) }
+func (k *kernel) setMode(mode bpf.AttachMode) { k.mode.Store(int32(mode)) }
 
 // rawFD is a file descriptor that is not on Go's network poller, as a syscall.RawConn.
 type rawFD int
@@ -280,10 +289,44 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 		case <-t.C:
 		}
 		k.guard.Heartbeat()
+		k.look()
 		k.beaten.Store(clock())
 		for _, v := range services() {
 			k.follow(v)
 		}
+	}
+}
+
+// look sees whether the programs are still where they were attached, five times a second, and attaches them again. A look asks
+// for the state itself, and so misses nothing that notifications might.
+func (k *kernel) look() {
+	lost := k.guard.Still(k.config.Interface)
+	was := k.lost.Load()
+	if lost == nil {
+		if was != nil {
+			k.lost.Store(nil)
+			k.log.Warn("XDP is in force again", "interface", k.config.Interface)
+		}
+		return
+	}
+	if was == nil || (*was).Error() != lost.Error() {
+		k.lost.Store(&lost)
+		k.log.Error("XDP is not in force: what it protected inline stands open, and proxies answer by workers alone", "interface", k.config.Interface, "error", lost)
+	}
+	if !errors.Is(lost, bpf.ErrOff) {
+		return
+	}
+	mode, err := k.guard.AttachAgain(k.config.Interface, k.config.Mode)
+	switch {
+	case err == nil:
+		k.setMode(mode)
+		k.lost.Store(nil)
+		k.reattached.Add(1)
+		k.log.Warn("XDP attached again", "interface", k.config.Interface, "mode", mode)
+		k.failed = ""
+	case err.Error() != k.failed:
+		k.failed = err.Error()
+		k.log.Error("XDP could not be attached again", "error", err)
 	}
 }
 
