@@ -6,6 +6,7 @@
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
+# make test-attacks  attacks by who has read the source, half an hour (make test: in seconds)
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
@@ -39,7 +40,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-matrix test-kernels test-gate test-portable race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-portable race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -61,6 +62,10 @@ test-matrix:
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -timeout 30m -run Kernel ./test/kernels -kernel $(KERNELS)
+
+# Attacks by who has read the source, for as long as they take: half an hour. In short they are part of make test.
+test-attacks:
+	$(GO) test -v -count=1 -timeout 60m ./test/attacks -whole
 
 # What the guard does not understand must not pass.
 test-gate:

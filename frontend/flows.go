@@ -8,11 +8,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 // filesKept are left to what is no flow when all flows are there: connections of the metrics and control listeners, files
-// that are read again, and the sockets that back ends are probed with.
+// that are read again, probes. Beside them the sockets that cookies are asked for with.
 const filesKept = 64
 
 func (c *Config) limits() relay.Limits {
@@ -54,8 +55,13 @@ func (s *Server) clampFlows() {
 		}
 	}
 	if limit, open, err := openFiles(); err == nil {
-		lower(limit-open-filesKept, "each is a socket, and the limit of open files is lower",
-			fmt.Sprintf("ulimit -n %d (LimitNOFILE= of a systemd unit)", s.config.MaxFlows+open+filesKept))
+		kept := filesKept
+		for _, v := range s.config.Services {
+			kept += len(v.Backends) * handoff.MostAsking
+		}
+		kept = min(kept, limit/4)
+		lower(limit-open-kept, "each is a socket, and the limit of open files is lower",
+			fmt.Sprintf("ulimit -n %d (LimitNOFILE= of a systemd unit)", s.config.MaxFlows+open+kept))
 	}
 	for _, v := range s.config.Services {
 		for _, b := range v.Backends {

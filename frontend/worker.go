@@ -262,6 +262,9 @@ func (w *worker) fromServer(f *relay.Flow) {
 			server.end.Suspect(handoff.Unanswered)
 		}
 		w.flows.FromServer(f, d, w.now)
+		if f.Prelude != nil && hello.IsPlain(d) {
+			f.Prelude.Server(d)
+		}
 		w.queueReturn(i, f)
 		if f.Shaking {
 			w.shaken(f)

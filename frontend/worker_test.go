@@ -138,6 +138,7 @@ type swallowing struct{}
 
 func (swallowing) Client([]byte, *udpbatch.Queue)               { panic("no client speaks") }
 func (swallowing) Verify([]byte, *udpbatch.Queue) relay.Verdict { return relay.Swallow }
+func (swallowing) Server([]byte)                                {}
 
 // Behind a HelloVerifyRequest that is swallowed a worker sees what came, and neither what a slot of the batch still holds
 // of another client's server nor one behind the last.

@@ -73,6 +73,12 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 		state = "NOT READY: " + s.NotReady
 	}
 	fmt.Fprintf(w, "dtlsguard\t%s, up %v, %d flows\n", state, seconds(s.UptimeSeconds), s.Flows)
+	f := &s.FlowStatus
+	fmt.Fprintf(w, "flows\t%d half-open, %d established, %d idle, %d closing; at most %d, %d half-open\n",
+		f.States["half-open"], f.States["established"], f.States["idle"], f.States["closing"], f.Limits["flows"], f.Limits["half-open"])
+	for _, k := range slices.Sorted(maps.Keys(f.Ended)) {
+		fmt.Fprintf(w, "\t%s\t%d\n", k, f.Ended[k])
+	}
 	fmt.Fprintf(w, "secret\tepoch %d, fingerprint %s, %v old, %d rotations, %d failures\n",
 		s.Secret.Epoch, s.Secret.Fingerprint, seconds(s.Secret.AgeSeconds), s.Secret.Rotations, s.Secret.Failures)
 	for _, v := range s.Services {
@@ -80,7 +86,7 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	}
 	fmt.Fprintf(w, "received\t%d datagrams, %d lost to full socket buffers\n", s.Received, s.Overruns)
 	if x := s.XDP; x != nil {
-		fmt.Fprintf(w, "XDP\ton %s, %s, %d flows\n", x.Interface, x.Mode, x.Flows)
+		fmt.Fprintf(w, "XDP\ton %s, %s, %d flows, %d of them half-open\n", x.Interface, x.Mode, x.Flows, x.HalfOpen)
 		for _, k := range slices.Sorted(maps.Keys(x.Verdicts)) {
 			fmt.Fprintf(w, "\t%s\t%d\n", k, x.Verdicts[k])
 		}

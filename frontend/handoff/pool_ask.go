@@ -9,13 +9,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Pace of harvesting: the window bounds what the server has before it at once, answerTime is how long an answer may take
+// Pace of harvesting: the window bounds what the server has before it at once, for a socket's usual buffer holds some 160 small
+// datagrams (net.core.rmem_default of 212992, 1280 bytes each), answerTime is how long an answer may take
 // on a server that is busy, and attempts what loss may do. A dead server costs three attempts for the first window and no
 // more.
 const (
-	window     = 256
+	window     = 128
 	answerTime = 250 * time.Millisecond
 	attempts   = 3
+	// lastAnswers is how long a fill that is stopped waits for the answers that are on their way.
+	lastAnswers = 20 * time.Millisecond
 	// DefaultHarvestRate is how many questions a second a server is asked: a sixth of what DTLSv1_listen answers on one CPU
 	// (8.7 us each, bench/README.md).
 	DefaultHarvestRate = 20_000
@@ -60,6 +63,9 @@ type asking struct {
 	tries int
 }
 
+// MostAsking is how many sockets a back end is asked through at a time.
+const MostAsking = window
+
 // keepWindow is the window of pools with sockets, whose servers do more for each question.
 const keepWindow = 64
 
@@ -96,16 +102,19 @@ func poolError(i, n int, err error) error {
 // says so, which it reports, and when a whole window has had no answer.
 func (p *Pool) askAll(ctx context.Context, list []int, stop func(*Pool) bool) (stopped bool) {
 	began, asked, vain, checked := time.Now(), 0, 0, 0
+	var end time.Time // of waiting for the last answers
 	defer p.abandon()
 	for ctx.Err() == nil {
-		stopped = stopped || asked < len(list) && stop(p)
+		if !stopped && asked < len(list) && stop(p) {
+			stopped, end = true, time.Now().Add(lastAnswers)
+		}
 		for now := time.Now(); !stopped && asked < len(list) && p.underWay() < p.window; asked++ {
 			if float64(asked) > float64(p.window)+p.rate*now.Sub(began).Seconds() {
 				break
 			}
 			p.begin(list[asked], now)
 		}
-		if p.underWay() == 0 && (stopped || asked == len(list)) {
+		if p.underWay() == 0 && (stopped || asked == len(list)) || stopped && time.Now().After(end) {
 			break
 		}
 		answered, silent := p.collect()

@@ -3,6 +3,7 @@ package handoff
 import (
 	"bytes"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -92,12 +93,50 @@ func asksFirst(t *testing.T, d, second []byte, behind int) {
 	}
 }
 
+// verified is the server's HelloVerifyRequest in a record.
+func verified(record byte) []byte {
+	q := second("", record, 0)
+	return q[:hello.PutHelloVerify(q, []byte("servers"))]
+}
+
+// The client has had as many answers as it has asked, and takes no record that bears a number of theirs: the server's flight
+// begins after them, however many were lost.
+func TestReplayingNumbersOfTheServer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		client, verify byte
+		first, want    uint64 // of the server's flight, as it is sent and as the client gets it
+	}{
+		{1, 0, 1, 1}, {4, 0, 1, 4}, // OpenSSL counts from 0
+		{4, 3, 4, 4}, {4, 3, 5, 5}, // GnuTLS goes on from the ClientHello's
+	} {
+		w, r := newWire(t), new(replaying)
+		d := second("guards", c.client, 1)
+		r.Client(d, w.Queue)
+		r.Verify(verified(c.verify), w.Queue)
+		again := second("guards", c.client+1, 1)
+		r.Client(again, w.Queue)
+		record := func(kind, epoch byte, number uint64, body int) []byte {
+			d := append([]byte{kind, 0xfe, 0xfd, 0, epoch, 0, 0}, byte(number>>24), byte(number>>16), byte(number>>8), byte(number), 0, byte(body))
+			return append(d, make([]byte, body)...)
+		}
+		flight := slices.Concat(record(22, 0, c.first, 40), record(22, 0, c.first+1, 0), record(20, 0, c.first+2, 1), record(22, 1, 0, 40))
+		want := slices.Concat(record(22, 0, c.want, 40), record(22, 0, c.want+1, 0), record(20, 0, c.want+2, 1), record(22, 1, 0, 40))
+		if r.Server(flight); !bytes.Equal(flight, want) {
+			t.Errorf("%+v: the client gets\n%x, want\n%x", c, flight, want)
+		}
+		cut := record(22, 0, c.first, 40)[:20]
+		r.Server(cut) // must not panic
+		w.sent()
+	}
+}
+
 // The server sees a ClientHello without a cookie first, then the client's, all fragments of it in their order.
 func TestReplaying(t *testing.T) {
 	t.Parallel()
 	w, r := newWire(t), new(replaying)
 	d, rest := second("guards", 1, 1), []byte("the second fragment")
-	if v := r.Verify(nil, w.Queue); v != relay.Refusal {
+	if v := r.Verify(verified(0), w.Queue); v != relay.Refusal {
 		t.Errorf("a HelloVerifyRequest that nobody asked for: %v", v)
 	}
 	r.Client(d, w.Queue)
@@ -108,13 +147,13 @@ func TestReplaying(t *testing.T) {
 	asksFirst(t, got[0], d, -1)
 	r.Client(rest, w.Queue)
 	w.expect("before the server has answered")
-	if v := r.Verify(nil, w.Queue); v != relay.Swallow {
+	if v := r.Verify(verified(0), w.Queue); v != relay.Swallow {
 		t.Errorf("the server's answer: %v", v)
 	}
 	w.expect("after it", d, rest)
 	r.Client(rest, w.Queue)
 	w.expect("a fragment that comes late", rest)
-	if v := r.Verify(nil, w.Queue); v != relay.Refusal {
+	if v := r.Verify(verified(0), w.Queue); v != relay.Refusal {
 		t.Errorf("the server does not take the client's cookie: %v", v)
 	}
 }
@@ -137,7 +176,7 @@ func TestReplayingAgain(t *testing.T) {
 		asksFirst(t, got[0], last, laterRecord)
 	}
 	for i := range 4 { // each of the guard's questions may still be answered
-		if v := r.Verify(nil, w.Queue); v != relay.Swallow {
+		if v := r.Verify(verified(0), w.Queue); v != relay.Swallow {
 			t.Errorf("a late answer: %v", v)
 		}
 		if i == 0 {
@@ -145,7 +184,7 @@ func TestReplayingAgain(t *testing.T) {
 		}
 	}
 	w.expect("after others")
-	if v := r.Verify(nil, w.Queue); v != relay.Refusal {
+	if v := r.Verify(verified(0), w.Queue); v != relay.Refusal {
 		t.Errorf("the server does not take the client's cookie: %v", v)
 	}
 }
@@ -160,7 +199,7 @@ func TestReplayingHoldsLittle(t *testing.T) {
 		for range 2 * relay.PreludeCap {
 			r.Client(make([]byte, size), w.Queue)
 		}
-		r.Verify(nil, w.Queue)
+		r.Verify(verified(0), w.Queue)
 		if got := len(w.sent()); got > most || got < most-1 {
 			t.Errorf("%d datagrams of %d bytes were held, want %d", got, size, most)
 		}

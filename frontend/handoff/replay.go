@@ -22,6 +22,9 @@ type replaying struct {
 	passed bool     // what the client sends goes to the server at once
 	held   [][]byte // the client's last ClientHello, while asked
 	size   int      // bytes held
+
+	client uint64 // record number of the client's first ClientHello with a cookie
+	server uint64 // ... and the one after the server's last HelloVerifyRequest
 }
 
 // holdAtMost bounds the bytes that a flow holds back, over the largest ClientHellos there are: some 1800 bytes with a
@@ -33,6 +36,9 @@ const holdAtMost = 4096
 func (r *replaying) Client(d []byte, out *udpbatch.Queue) {
 	var h hello.ClientHello
 	if hello.Parse(d, &h) == hello.OK {
+		if !r.begun {
+			r.client = hello.SequenceOf(d).Record
+		}
 		out.Add(firstHello(d, &h, r.begun), nil)
 		r.asked++
 		r.passed = r.passed || r.begun
@@ -55,16 +61,27 @@ func (r *replaying) hold(d []byte) {
 
 // Verify implements relay.Prelude. What has gone to the server already goes once more: servers that make a socket for
 // each client lose what comes meanwhile, and a record that one has twice it drops as replayed.
-func (r *replaying) Verify(_ []byte, out *udpbatch.Queue) relay.Verdict {
+func (r *replaying) Verify(d []byte, out *udpbatch.Queue) relay.Verdict {
 	if r.asked == 0 {
 		return relay.Refusal
 	}
+	r.server = max(r.server, hello.SequenceOf(d).Record+1)
 	r.asked--
 	for _, d := range r.held {
 		out.Add(d, nil)
 	}
 	r.held, r.size, r.passed = nil, 0, true
 	return relay.Swallow
+}
+
+// Server implements relay.Prelude. The client has had answers with the record numbers of its own ClientHellos (RFC 6347 section
+// 4.2.1), as many as were lost and asked for again, and drops records that bear one of them as replayed (section 4.1.2.6). The
+// server has been asked once, and goes on with the number after its answer: so its numbers are moved to where the client's
+// ClientHello stands, unless they are there already.
+func (r *replaying) Server(d []byte) {
+	if r.client > r.server {
+		hello.ShiftRecords(d, r.client-r.server)
+	}
 }
 
 // laterRecord is how far in front of the client's the record of a later ClientHello of the guard's is: behind all that

@@ -171,5 +171,8 @@ type passing struct{}
 // Client implements relay.Prelude.
 func (passing) Client(d []byte, out *udpbatch.Queue) { out.Add(d, nil) }
 
+// Server implements relay.Prelude.
+func (passing) Server([]byte) {}
+
 // Verify implements relay.Prelude: a server may have a cookie exchange of its own.
 func (passing) Verify([]byte, *udpbatch.Queue) relay.Verdict { return relay.Deliver }

@@ -149,6 +149,11 @@ func parseBody(d []byte, message int, h *ClientHello) Reason {
 // IsAlert reports whether d starts with an alert record of epoch 0.
 func IsAlert(d []byte) bool { return len(d) > 4 && d[0] == typeAlert && d[3] == 0 && d[4] == 0 }
 
+// IsPlain reports whether d begins with a record of epoch 0 of DTLS 1.2 or below.
+func IsPlain(d []byte) bool {
+	return len(d) > 4 && d[0] <= typeHandshake && d[3] == 0 && d[4] == 0
+}
+
 // IsProtected reports whether d starts with a record that only comes at the end of a handshake or after it: a change of
 // cipher spec, or anything of epoch 1 or later. A unified header (RFC 9147 section 4) has no epoch 0.
 func IsProtected(d []byte) bool {

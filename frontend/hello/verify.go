@@ -66,3 +66,13 @@ func (s Sequence) Put(d []byte) {
 	be.PutUint64(d[3:], s.Record&(1<<48-1)) // the epoch in front is 0
 	be.PutUint16(d[messageSeqAt:], s.Message)
 }
+
+// ShiftRecords adds n to the numbers of the records of epoch 0 that begin the datagram d. Their headers are neither protected nor
+// part of a transcript.
+func ShiftRecords(d []byte, n uint64) {
+	be := binary.BigEndian
+	for len(d) >= recordHeader && d[0] >= typeChangeCipherSpec && d[0] <= typeHandshake && d[1] == versionDTLS10>>8 && be.Uint16(d[3:]) == 0 {
+		be.PutUint64(d[3:], (be.Uint64(d[3:])+n)&(1<<48-1))
+		d = d[min(len(d), recordHeader+int(be.Uint16(d[11:]))):]
+	}
+}

@@ -10,6 +10,8 @@ type Prelude interface {
 	// Verify takes a HelloVerifyRequest of the server and puts on out what goes to the server now. What becomes of
 	// d, which it may change, is the verdict.
 	Verify(d []byte, out *udpbatch.Queue) Verdict
+	// Server takes a datagram of the server that begins with a record of epoch 0 and goes to the client, and may change it.
+	Server(d []byte)
 }
 
 // Verdict is what becomes of a HelloVerifyRequest that the server sends to a verified client.

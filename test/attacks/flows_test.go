@@ -94,6 +94,37 @@ func TestForgedAlerts(t *testing.T) {
 	}
 }
 
+// Guesses that are right, each from another prefix, take no pool away from clients, nor the tokens of --backend-hello-rate from
+// those of prefixes that are known: 20 right ones per second, as 1.3 million guesses per second have in front of 65 536 cookies.
+func TestRightGuessesFromEverywhere(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, false)
+	g := startGuard(t, s.addr(), func(c *frontend.Config) {
+		c.Handoff, c.HarvestPool = handoff.Harvest, 256
+		c.BackendHelloRate.PerSecond = 40
+	})
+	sessions := g.sessions(20, func(i int) netip.Addr { return source(i % 4) })
+	hits, tried, served := 0, 0, 0
+	for end := time.Now().Add(lasting(6*time.Second, 3*time.Minute)); time.Now().Before(end); {
+		next := time.Now().Add(time.Second / 4)
+		for range 5 {
+			hits++
+			g.dial(source(1000 + hits%8000)).abandon()
+		}
+		tried++
+		if g.dial(source(tried % 4)).connect(patience) {
+			served++
+		}
+		time.Sleep(time.Until(next))
+	}
+	alive := living(sessions)
+	t.Logf("%d right guesses: %d of %d new clients are served, %d of %d sessions are alive", hits, served, tried, alive, len(sessions))
+	g.report()
+	if served != tried || alive != len(sessions) {
+		t.Errorf("%d of %d new clients are served, %d of %d sessions are alive", served, tried, alive, len(sessions))
+	}
+}
+
 // ClientHellos with guessed cookies from an established client's address and port, right ones among them, do not end
 // its session (RFC 6347 section 4.2.8).
 func TestGuessesFromAnEstablishedAddress(t *testing.T) {

@@ -1,0 +1,240 @@
+package handoff
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
+// A large pool has no sockets, serves long before it is full, and a guess is right once in as many tries as it has
+// cookies. A server that is started anew is asked anew in the background, and clients are served meanwhile. Not parallel: it
+// counts open files. With DTLSGUARD_LARGE it is of the default size, and guessed at more often.
+func TestLargePool(t *testing.T) {
+	pool, guesses := 1<<14, 1<<18
+	if os.Getenv("DTLSGUARD_LARGE") != "" {
+		pool, guesses = DefaultPool, 1<<22
+	}
+	s := server.Start(t)
+	before := openFiles(t)
+	began := time.Now()
+	b, err := Open(t.Context(), Config{Server: s.Addr(), Pool: pool, Rate: 50_000, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	first := time.Since(began)
+	if st := b.Status(); !st.Ready || st.Known < servesFrom*15/16 || st.Known > pool/2 || !st.Harvesting {
+		t.Errorf("after Open: %+v", st)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); b.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	served := func(i uint16) bool {
+		m, k := b.NewVerifier(1), keyring(t, 'a')
+		h := newHello(i)
+		v := verdict(m, k, h, nil)
+		if v.Length == 0 {
+			return false
+		}
+		c := append([]byte(nil), v.Answer[:v.Length]...)
+		v = verdict(m, k, h, c)
+		up := take(t, &v)
+		if up == nil {
+			return false
+		}
+		defer up.Release()
+		p, err := newProber(s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.close()
+		a, err := p.ask(t.Context(), up.Conn, 5*time.Second, (&hello.Probe{Cookie: c, MessageSeq: 1}).Append(nil))
+		return err == nil && a.hello
+	}
+	full := func() bool { st := b.Status(); return !st.Harvesting && st.Known >= pool }
+	inTime := 0
+	for i := range uint16(20) {
+		if served(i) {
+			inTime++
+		}
+	}
+	if inTime < 18 { // one or two may be between two steps
+		t.Errorf("%d of 20 clients were served while the pool was filled", inTime)
+	}
+	waitFor(t, full)
+	t.Logf("first client after %v, full after %v: %d cookies", first.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), b.Status().Known)
+	if now := openFiles(t); now > before+20 {
+		t.Errorf("%d open files before, %d with a pool of %d", before, now, b.Status().Pool)
+	}
+	harvests := b.Status().Harvests
+	b.Opened()
+	b.Settled(true)
+	s.Change(func(s *server.Server) { s.Key = "second" })
+	waitFor(t, func() bool { return b.Status().Harvests > harvests && b.Ready() && served(1000) })
+	if st := b.Status(); st.Known > pool/2 {
+		t.Logf("served again only with %d cookies", st.Known)
+	}
+	waitFor(t, full)
+
+	// Guesses by one who knows all cookies.
+	d := b.decision.Load()
+	g := &guessing{harvest: newHarvest(d.pool), k: keyring(t, 'a', 'b')}
+	g.grace.clock = func() time.Time { return g.now }
+	for _, c := range []struct {
+		name  string
+		after time.Duration
+		right float64
+	}{{"right after a rotation", 0, 2}, {"later", GraceTime + 1, 1}} {
+		g.now = g.now.Add(c.after)
+		g.ask(g.from(0))
+		if c.after > 0 {
+			g.now = g.now.Add(c.after)
+		}
+		right, n := 0, len(d.pool.entries)
+		for i := range uint32(guesses) {
+			if g.right(g.from(i), int(i)%n) {
+				right++
+			}
+		}
+		mean := float64(guesses) * c.right / float64(n)
+		t.Logf("%s: %d of %d guesses are right, by expectation %.1f", c.name, right, guesses, mean)
+		if math.Abs(float64(right)-mean) > 5*math.Sqrt(mean)+1 {
+			t.Errorf("%s: %d guesses are right, want %.1f", c.name, right, mean)
+		}
+	}
+}
+
+// An address whose port another program has taken meanwhile is not had: its client is offered the cookie of another candidate.
+func TestTakenPort(t *testing.T) {
+	t.Parallel()
+	s := server.Start(t)
+	b, err := openBackend(t, s, Harvest, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, k := b.NewVerifier(1), keyring(t, 'a')
+	c := answer(t, m, k, newHello(1))
+	v := verdict(m, k, newHello(1), c)
+	entry := v.Place.entry
+	at := b.pool().sources.at(entry)
+	other, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if up := take(t, &v); up != nil {
+		t.Fatal("a port that another program has is opened")
+	}
+	if !b.pool().free(v.Place.entry) {
+		t.Error("the entry stays taken")
+	}
+	second := verdict(m, k, newHello(1), c)
+	if second.Verified || second.Length == 0 {
+		t.Fatalf("then judged %+v", second)
+	}
+	next := append([]byte(nil), second.Answer[:second.Length]...)
+	if v = verdict(m, k, newHello(1), next); !v.Verified {
+		t.Fatal("the second cookie is refused")
+	}
+	up := take(t, &v)
+	if up == nil {
+		t.Fatal("no other candidate is to be had")
+	}
+	up.Release()
+	_ = other.Close()
+	b.filled = time.Time{}
+	b.look(t.Context(), toTheEnd)
+	if !b.pool().entries[entry].known() {
+		t.Error("the entry is not asked for again when its port is free")
+	}
+}
+
+// Modes that need no pool have none; native modes need no cookies of one.
+func TestPoolsWhereNeeded(t *testing.T) {
+	t.Parallel()
+	s := server.Start(t)
+	for m := Harvest; m < modeLen; m++ {
+		b, err := openBackend(t, s, m, 8)
+		if err != nil {
+			t.Fatal(m, err)
+		}
+		if got, want := b.pool() != nil, m == Harvest || m.Native(); got != want {
+			t.Errorf("%v has a pool: %v", m, got)
+		}
+		if p := b.pool(); p != nil && (p.kept != nil || p.computed != m.Native()) {
+			t.Errorf("%v: pool of %d sockets, computed %v", m, len(p.kept), p.computed)
+		}
+	}
+}
+
+// When nothing listens at the server's address, or it refuses a cookie, it is asked at once, whatever handshakes go on.
+func TestLookAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, why := range []Suspicion{Refused, Gone} {
+		s := server.Start(t)
+		b := running(t, s, 16)
+		b.Opened()
+		b.Settled(true)
+		stop := make(chan struct{})
+		defer close(stop)
+		go func() { // a host that begins two handshakes a second
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				case <-time.After(500 * time.Millisecond):
+					b.Opened()
+				}
+			}
+		}()
+		time.Sleep(time.Second)
+		harvests := b.Status().Harvests
+		s.Change(func(s *server.Server) { s.Key = "second" })
+		began := time.Now()
+		b.Suspect(why)
+		waitFor(t, func() bool { return b.Status().Harvests > harvests })
+		if took := time.Since(began); took >= stalled {
+			t.Errorf("%v: the restart was seen after %v", why, took)
+		}
+	}
+}
+
+// A server that stays silent to the canary is asked from another port; what answers there then has new cookies.
+func TestSilentPortOfTheCanary(t *testing.T) {
+	t.Parallel()
+	s := server.Start(t)
+	b, err := openBackend(t, s, Harvest, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A NAT keeps sending what comes from this port to a server that is gone.
+	s.Change(func(s *server.Server) { s.Deaf, s.Key = b.canary.Local().Port(), "second" })
+	old := b.canary.Local()
+	for range freshAfter {
+		b.look(t.Context(), toTheEnd)
+	}
+	if b.canary.Local() == old {
+		t.Fatalf("%d questions without an answer, and still the same port", freshAfter)
+	}
+	harvests := b.harvests.Load()
+	if b.look(t.Context(), toTheEnd); !b.Ready() || b.harvests.Load() != harvests+1 {
+		t.Errorf("ready %v, %d harvests", b.Ready(), b.harvests.Load()-harvests)
+	}
+}
