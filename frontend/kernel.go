@@ -62,7 +62,7 @@ func openKernel(c *Config) (*kernel, error) {
 	case c.XDP.KeepAttached:
 		return nil, fmt.Errorf("--keep-attached needs a bpffs, and --pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
 	default:
-		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
+		k.log.Warn("no bpffs to pin to, or a read-only one: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
@@ -91,14 +91,15 @@ func slotsOf(c *Config) (n int) {
 	return n
 }
 
-// onBPFFS reports whether dir is on a bpffs, or would be if it were made.
+// onBPFFS reports whether dir is on a bpffs that can be written to, or would be if it were made.
 func onBPFFS(dir string) bool {
 	var fs unix.Statfs_t
 	err := unix.Statfs(dir, &fs)
 	if errors.Is(err, unix.ENOENT) {
-		err = unix.Statfs(filepath.Dir(dir), &fs)
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &fs)
 	}
-	return err == nil && fs.Type == unix.BPF_FS_MAGIC
+	return err == nil && fs.Type == unix.BPF_FS_MAGIC && !errors.Is(unix.Access(dir, unix.W_OK), unix.EROFS)
 }
 
 // setSecret brings a keyring to the programs.
@@ -206,6 +207,7 @@ func (k *kernel) attach(services []*service) error {
 		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", mode)
+	k.warnUnguarded(services)
 	return nil
 }
 
