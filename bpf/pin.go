@@ -31,7 +31,7 @@ const pinTCX = "link_egress"
 
 var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
 
-// pinAll pins maps and links into a directory beside the final one and renames that, so that who looks finds
+// pinAll pins maps and links into a directory beside the final one and renames that, so that a reader finds
 // all or nothing.
 func (g *Programs) pinAll() error {
 	if g.pin == "" {
@@ -55,7 +55,7 @@ func (g *Programs) pinInto(dir string) error {
 		return err
 	}
 	if on.Type != unix.BPF_FS_MAGIC {
-		return errors.Join(errors.New("this is no bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
+		return errors.Join(errors.New("this is not a bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
 	}
 	for name, m := range g.named {
 		if pins(name) {

@@ -33,7 +33,7 @@ type Finding struct {
 	Name  string
 	Level Level
 	Text  string // what was found
-	Hint  string // one command or step that mends it; "" where nothing is to mend
+	Hint  string // one command or step that fixes it; "" where nothing is to fix
 }
 
 // finding turns a probe's error into its outcome. since names the kernel that first has the feature.

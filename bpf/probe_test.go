@@ -33,7 +33,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s fails here although the programs load: %s", f.Name, f.Text)
 		}
 		if f.Level != Pass && f.Hint == "" {
-			t.Errorf("%s has no mending command", f.Name)
+			t.Errorf("%s has no hint", f.Name)
 		}
 	}
 	if f := finding("x", os.ErrInvalid, "9.9"); f.Level != Fail {

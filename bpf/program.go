@@ -56,7 +56,8 @@ type Programs struct {
 	senders *guardSenderTable
 	mapped  [][]byte
 
-	slotMemory []byte // of slots that nobody has taken
+	slotMemory    []byte // of slots that nobody has taken
+	addressMemory []byte
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
@@ -211,7 +212,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.senders, g.slotMemory = nil, nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
 	errs = append(errs, g.closeLinks())
 	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())

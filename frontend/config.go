@@ -87,7 +87,7 @@ type Config struct {
 	HandshakeTimeout  time.Duration
 	IdleTimeout       time.Duration
 
-	Engage          addresses.Engage // when mode reset challenges who has not proved the address
+	Engage          addresses.Engage // when mode reset challenges clients that have not proved their address
 	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
 	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
 	AllowFile       string           // prefixes that count as proved; "": none
@@ -215,6 +215,9 @@ func (s *Settings) complete() {
 	defaulted(&s.RotateEvery, DefaultRotateEvery)
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
+	}
+	if r := &s.BackendHelloRate; r.Burst == 0 { // a second's worth
+		r.Burst = max(1, int(r.PerSecond))
 	}
 	if s.Answer == bpf.AnswerDrop {
 		s.Answer = bpf.AnswerAuto

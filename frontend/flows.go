@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// filesKept are left to what is no flow when all flows are there: connections of the metrics and control listeners, files
+// filesKept are left to what is not a flow when all flows are there: connections of the metrics and control listeners, files
 // that are read again, probes. Beside them the sockets that cookies are asked for with.
 const filesKept = 64
 

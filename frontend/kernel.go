@@ -133,6 +133,7 @@ type told struct {
 	division
 	mode    handoff.Mode
 	entries int // of the pool of harvested cookies, that handshakes are mapped to
+	serves  handoff.Versions
 }
 
 // tells is what the programs must know of v now.
@@ -143,6 +144,10 @@ func (k *kernel) tells(v *service) (told, error) {
 	}
 	if len(t.serving.ends) == 1 {
 		t.entries = t.serving.ends[0].Entries()
+		t.serves = t.serving.ends[0].Serves()
+	}
+	if t.serving.fit != nil {
+		t.serves = t.serving.fit.Serves
 	}
 	var err error
 	if t.division, err = divide(v.situation(k.attached())); err != nil {
@@ -160,6 +165,9 @@ func (k *kernel) protect(v *service, t told) error {
 	}
 	if len(t.serving.ends) == 1 {
 		s.Slots = t.serving.ends[0].entries(t.entries)
+	}
+	if t.passes {
+		s.Admission = v.config.admission(t.mode, t.serves)
 	}
 	if !v.inline { // a worker has no other way to the server than a flow
 		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0

@@ -66,7 +66,7 @@ func (v *service) alone() bool {
 	return len(v.configured.Backends) == 1
 }
 
-// list is the targets of the moment.
+// list is the targets in force.
 func (v *service) list() []*target {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -87,7 +87,7 @@ func (v *service) change(f func(*serving)) {
 	v.kernel.follow(v)
 }
 
-// publish brings the back ends of the moment to the workers and programs.
+// publish brings the back ends in force to the workers and programs.
 func (v *service) publish() { v.offer(nil, nil) }
 
 // offer does so with next in the place of what t has.

@@ -94,7 +94,7 @@ func (b *Backend) filling() bool {
 }
 
 // wait waits until it is time to look at the server again. Suspicions come as fast as clients do; the server is asked ten
-// times a second at most.
+// times per second at most.
 func (b *Backend) wait(ctx context.Context) {
 	pause(ctx, watchTroubled)
 	left := watchEvery - watchTroubled

@@ -272,6 +272,22 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Of two workers one has used all that may be half-open: the other one's clients still get in.
+func TestEachTableMayHaveOneHalfOpenFlow(t *testing.T) {
+	a := newClients(t, Limits{Flows: 100})
+	b := &clients{t: t, room: a.room, table: NewTable(a.table.budget, a.room, usual), next: 1000}
+	for range 25 {
+		a.open(0)
+	}
+	if _, r := a.try(a.stranger(), 0); r != HalfOpenFull || a.table.Victim() == nil {
+		t.Errorf("the first table: %v, want no room, and a flow to end", r)
+	}
+	b.open(0)
+	if _, r := b.try(b.stranger(), 0); r != HalfOpenFull || b.table.Victim() == nil {
+		t.Errorf("the second table, with a flow: %v, want no room, and a flow to end", r)
+	}
+}
+
 // A client's next handshake beside its established flow, whose place it takes when it is proved.
 func TestRivals(t *testing.T) {
 	c := newClients(t, Limits{Flows: 100})

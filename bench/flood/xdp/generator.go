@@ -205,7 +205,7 @@ func (g *Generator) Close() error {
 	return errors.Join(err, g.objects.Close(), unix.Close(g.ns))
 }
 
-// SetRate holds the generator to frames a second; 0 lets it go as fast as it can.
+// SetRate holds the generator to frames per second; 0 lets it go as fast as it can.
 func (g *Generator) SetRate(frames float64) error {
 	var each uint64
 	if frames > 0 {

@@ -120,7 +120,7 @@ var table = []setting{
 		set: integerOf(1, 1<<30, func(t *target) *int { return &t.own.HelloRate.Burst })},
 	{name: "backend-hello-rate", kind: number, def: "0", perService: true, doc: "verified ClientHellos per second for one service (0: no limit)",
 		set: numberOf(func(t *target, n float64) { t.own.BackendHelloRate = limit.Rate{PerSecond: n} })},
-	{name: "engage", kind: text, def: "always", doc: "reset: whom to challenge who has not proved the address: always (everybody), load (those above engage-rate)",
+	{name: "engage", kind: text, def: "always", doc: "reset: which clients without a proved address to challenge: always (everybody), load (those above engage-rate)",
 		set: parsed(addresses.ParseEngage, func(t *target, e addresses.Engage) { t.Config.Engage = e })},
 	{name: "engage-rate", kind: number, def: strconv.Itoa(frontend.DefaultEngageRate), doc: "reset, limit: ClientHellos per second and service of addresses that have not proved themselves, a fifth for one /24 or /56",
 		set: numberOf(func(t *target, n float64) { t.Config.EngageRate = n })},
