@@ -12,6 +12,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Limits that the programs set.
@@ -48,7 +50,8 @@ type Programs struct {
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
-	tcx     link.Link
+	chain   *chain // instead of xdp
+	egress  *tc.Attachment
 	mode    AttachMode
 
 	control *guardControl
@@ -105,6 +108,9 @@ func Load(o Options) (*Programs, error) {
 	}
 	if err != nil {
 		g.Close()
+		if old := tooOld(); old != nil {
+			err = old
+		}
 		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
 	}
 	return g, nil

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,18 +21,24 @@ func (g *Programs) Still(iface string) error {
 	if g.control == nil {
 		return ErrClosed
 	}
-	if g.xdp == nil || g.tcx == nil {
+	if g.chain != nil {
+		return nil // the program that calls these is another's, and so is its life
+	}
+	if g.xdp == nil || g.egress == nil {
 		return fmt.Errorf("%w %s: it was not attached", ErrOff, iface)
 	}
 	xdp, err := g.xdp.Info()
 	if err != nil {
 		return fmt.Errorf("ask for the link to %s: %w", iface, err)
 	}
-	tcx, err := g.tcx.Info()
-	if err != nil {
-		return fmt.Errorf("ask for the link to %s: %w", iface, err)
+	at := 0
+	if xdp.XDP() != nil {
+		at = int(xdp.XDP().Ifindex)
 	}
-	at, egress := linkIndex(xdp), linkIndex(tcx)
+	egress, err := g.egress.Interface()
+	if err != nil {
+		return fmt.Errorf("ask for the egress program of %s: %w", iface, err)
+	}
 	dev, err := net.InterfaceByName(iface)
 	switch {
 	case at == 0 && err != nil:
@@ -48,17 +53,6 @@ func (g *Programs) Still(iface string) error {
 		return fmt.Errorf("interface %s is down", iface)
 	}
 	return nil
-}
-
-// linkIndex is where a link is attached; 0: it is not any more.
-func linkIndex(i *link.Info) int {
-	switch {
-	case i.XDP() != nil:
-		return int(i.XDP().Ifindex)
-	case i.TCX() != nil:
-		return int(i.TCX().Ifindex)
-	}
-	return 0
 }
 
 // AttachAgain attaches the programs anew, after Still has said that they are off.

@@ -62,6 +62,7 @@ type Settings struct {
 type XDP struct {
 	Interface      string
 	Mode           bpf.AttachMode
+	Chain          string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
 	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
 	PassWhenLost   bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached   bool     // a guard that is told to stop leaves its programs in force

@@ -17,6 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // Times between a daemon and its programs.
@@ -38,6 +39,7 @@ type kernel struct {
 	ours    bool // what is attached is of this process
 	flows   kernelFlows
 	mode    atomic.Int32 // bpf.AttachMode
+	deaf    bool         // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
@@ -56,7 +58,7 @@ func openKernel(c *Config) (*kernel, error) {
 	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
 	pin := ""
 	switch {
-	case c.XDP.Pin == "":
+	case c.XDP.Pin == "", c.XDP.Chain != "":
 	case onBPFFS(c.XDP.Pin):
 		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
 	case c.XDP.KeepAttached:
@@ -191,6 +193,11 @@ func (k *kernel) attach(services []*service) error {
 			}
 		}
 	}
+	if err := bpf.AnswersArrive(k.config.Interface); errors.Is(err, bpf.ErrNoPeerXDP) && k.config.Mode != bpf.AttachGeneric {
+		k.deaf = true
+		k.log.Warn("answers in the driver would be lost: workers answer where --answer is auto", "interface", k.config.Interface,
+			"error", err, "hint", hint.Of(err))
+	}
 	cpus := workerCPUs(services)
 	if err := k.guard.SetWorkers(cpus); err != nil {
 		return err
@@ -200,8 +207,13 @@ func (k *kernel) attach(services []*service) error {
 			return err
 		}
 	}
+	var mode bpf.AttachMode
 	var err error
-	mode, err := k.guard.Attach(k.config.Interface, k.config.Mode)
+	if k.config.Chain != "" {
+		mode, err = k.guard.AttachChain(k.config.Interface, k.config.Chain)
+	} else {
+		mode, err = k.guard.Attach(k.config.Interface, k.config.Mode)
+	}
 	if err != nil {
 		return err
 	}
@@ -216,6 +228,14 @@ func (k *kernel) attach(services []*service) error {
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", mode)
 	k.warnUnguarded(services)
+	return nil
+}
+
+// Capabilities are those (unix.CAP_*) that the server needs to the end, to take its programs off.
+func (s *Server) Capabilities() []int {
+	if s.kernel != nil && s.kernel.guard.EgressIsFilter() {
+		return []int{unix.CAP_NET_ADMIN}
+	}
 	return nil
 }
 
@@ -234,7 +254,8 @@ func (k *kernel) add(v *service) error {
 	for i, w := range v.workers {
 		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
 		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
-		if v.inline {
+		// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
+		if v.inline && len(v.workers) > 1 {
 			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
 				return err
 			}
@@ -275,13 +296,20 @@ func protects(services []*service, k bpf.ServiceKey) bool {
 	return false
 }
 
-// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU.
+// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU. Workers that
+// are more than the CPUs are on none of their own: each CPU's packets go to the first that counts as its.
 func workerCPUs(services []*service) (cpus []int) {
+	allowed := allowedCPUs()
 	for _, v := range services {
 		for i, w := range v.workers {
-			if i == len(cpus) {
-				cpus = append(cpus, max(w.cpu, 0))
+			if i < len(cpus) {
+				continue
 			}
+			cpu := w.cpu
+			if cpu < 0 && len(allowed) > 0 {
+				cpu = allowed[i%len(allowed)]
+			}
+			cpus = append(cpus, max(cpu, 0))
 		}
 	}
 	return cpus

@@ -20,6 +20,7 @@ type situation struct {
 	mac          cookie.MAC     // of the guard's own cookies
 	asked        bpf.Answer
 	attached     bpf.AttachMode
+	lost         bool // answers that XDP sends from the driver do not arrive
 	workers      bool // it has workers
 }
 
@@ -47,6 +48,8 @@ func divide(s situation) (division, error) {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
 		return d, hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", s.modes[0])
 	case d.format == bpf.FormatWorkers:
+		d.answer = bpf.AnswerWorkers
+	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative && s.lost:
 		d.answer = bpf.AnswerWorkers
 	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative:
 		d.answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)

@@ -24,6 +24,7 @@ func TestWhoAnswers(t *testing.T) {
 		"nobody has answered yet, inline":   {situation{inline: true, asked: auto, workers: true}, division{bpf.FormatWorkers, workers, true, false}, false},
 		"nobody, and there are no workers":  {situation{inline: true, asked: xdp}, division{bpf.FormatV1, bpf.AnswerDrop, false, false}, false},
 		"trust, native":                     {situation{modes: m{handoff.Trust}, asked: auto, attached: native, workers: true}, division{bpf.FormatV1, xdp, false, false}, false},
+		"trust, answers are lost":           {situation{modes: m{handoff.Trust}, asked: auto, attached: native, lost: true, workers: true}, division{bpf.FormatV1, workers, false, false}, false},
 		"trust, generic":                    {situation{modes: m{handoff.Trust}, asked: auto, attached: generic, workers: true}, division{bpf.FormatV1, auto, false, false}, false},
 		"trust, workers asked for":          {situation{modes: m{handoff.Trust}, asked: workers, attached: native, workers: true}, division{bpf.FormatV1, workers, false, false}, false},
 		"trust, the kernel asked for":       {situation{modes: m{handoff.Trust}, asked: xdp, attached: generic}, division{bpf.FormatV1, xdp, false, false}, false},

@@ -59,7 +59,7 @@ func newNamespace(name string) (*Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make network namespace %s (needs CAP_SYS_ADMIN): %w", name, err)
 	}
-	if n.nl, err = netlink.NewHandleAt(n.h); err != nil {
+	if n.nl, err = netlink.NewHandleAt(n.h, unix.NETLINK_ROUTE); err != nil {
 		return nil, errors.Join(fmt.Errorf("open netlink in %s: %w", name, err), n.remove())
 	}
 	lo, err := n.nl.LinkByName("lo")

@@ -53,6 +53,8 @@ var table = []setting{
 		}},
 	{name: "xdp-mode", kind: text, def: "auto", words: keys(xdpModes), xdp: true, doc: "how XDP is attached; auto warns where the driver has no native mode",
 		set: wordOf(xdpModes, func(t *target, m bpf.AttachMode) { t.Config.XDP.Mode = m })},
+	{name: "xdp-chain", kind: text, arg: "MAP", xdp: true, doc: "pinned program array of a root XDP program on the interface, which calls the guard",
+		set: textOf(func(t *target) *string { return &t.Config.XDP.Chain })},
 	{name: "answer", kind: text, def: "auto", words: keys(answers), perService: true, xdp: true, doc: "who answers ClientHellos: workers, xdp (in the kernel), auto",
 		set: wordOf(answers, func(t *target, a bpf.Answer) { t.own.Answer = a })},
 	{name: "unverified", kind: text, words: keys(policies), perService: true, xdp: true, doc: "with protect: packets of unknown flows (default: limit; a proxy drops them)",
