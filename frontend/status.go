@@ -86,7 +86,7 @@ func (v *service) status(closed bool) ServiceStatus {
 		st.Admission = v.admission()
 	}
 	if len(v.workers) > 0 && !closed {
-		st.ReceiveBuffer, st.SendBuffer = v.workers[0].conn.Buffers()
+		st.ReceiveBuffer, st.SendBuffer = v.workers[0].socket.Buffers()
 	}
 	return st
 }
