@@ -178,7 +178,7 @@ func (k *kernel) protect(v *service, t told) error {
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
 		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
 		if len(v.workers) > 0 {
-			s.WorkersPort = v.workers[0].conn.Local().Port()
+			s.WorkersPort = v.workers[0].socket.Local().Port()
 		}
 	}
 	return k.guard.SetService(s)
@@ -256,7 +256,7 @@ func (k *kernel) add(v *service) error {
 		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
 		// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
 		if v.inline && len(v.workers) > 1 {
-			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
+			if err := k.guard.AddSocket(v.key(), i, rawFD(w.socket.FD())); err != nil {
 				return err
 			}
 		}

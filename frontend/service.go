@@ -276,7 +276,7 @@ func (v *service) announce() {
 	if len(v.workers) == 0 {
 		return
 	}
-	conn, asked := v.workers[0].conn, v.config.ReceiveBuffer
+	conn, asked := v.workers[0].socket, v.config.ReceiveBuffer
 	receive, send := conn.Buffers()
 	v.log.Info("listening", "socket", conn.Local(), "workers", len(v.workers), "receive_buffer", receive, "send_buffer", send)
 	if receive < asked {
