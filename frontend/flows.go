@@ -49,7 +49,7 @@ func (s *Server) clampFlows() {
 	}
 	lower := func(most int, what, hint string) {
 		if l := s.budget.Limits(); most < l.Flows {
-			s.config.Log.Warn("fewer flows than --max-flows: "+what, "max_flows", l.Flows, "possible", most, "hint", hint)
+			s.config.Log.Warn("fewer flows than asked for", "why", what, "max_flows", l.Flows, "possible", most, "hint", hint)
 			l.Flows = max(most, 1)
 			s.budget.SetLimits(l)
 		}

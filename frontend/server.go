@@ -169,6 +169,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.secretsRun(x)
 	}
 	s.running.Go(func() { s.lists.Run(ctx) })
+	s.running.Go(func() { s.watchGates(ctx) })
 	s.running.Go(func() { s.tellProgress(ctx, services) })
 	starting.Wait()
 	close(s.atWork)
@@ -213,7 +214,7 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 			}
 		}
 		if len(all) > 1 || asked < len(all) {
-			s.config.Log.Info("back ends asked", "asked", asked, "answered", ready, "of", len(all), "after", time.Since(began).Round(time.Second/10))
+			s.config.Log.Info("back ends asked", "asked", asked, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
 		}
 		if asked == len(all) {
 			return

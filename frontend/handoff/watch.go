@@ -309,10 +309,10 @@ func (b *Backend) logProgress(p *Pool) {
 	switch {
 	case known >= p.size && !b.complete:
 		b.complete = true
-		b.config.Log.Info("pool is full", "backend", b.config.Server, "cookies", known, "took", took)
+		b.config.Log.Info("pool is full", "backend", b.config.Server, "known", known, "took", took)
 	case !b.complete && p.more.Load() && now.Sub(b.said) >= progressEvery:
 		b.said = now
-		b.config.Log.Info("harvesting", "backend", b.config.Server, "cookies", known, "of", p.size, "since", took)
+		b.config.Log.Info("harvesting", "backend", b.config.Server, "known", known, "pool", p.size, "took", took)
 	}
 }
 
@@ -373,6 +373,6 @@ func (b *Backend) reconsider(ctx context.Context) {
 		return
 	}
 	if mode := b.Mode(); mode != was {
-		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", mode.String(), "was", was.String(), "why", modes[mode].why(b.profile()))
+		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", mode.String(), "previous", was.String(), "why", modes[mode].why(b.profile()))
 	}
 }
