@@ -61,6 +61,7 @@ type Programs struct {
 
 	slotMemory    []byte // of slots that nobody has taken
 	addressMemory []byte
+	trust         link.Link // of TrustTCP; nil: none
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
@@ -132,7 +133,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapServiceStates].MaxEntries = services
 	m[guardMapCounts].MaxEntries = services + 1
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
-	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows)
+	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows + o.MaxFlows/flowSlack + 1)
 	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
 	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
@@ -141,6 +142,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 		linkHeader = 1
 	}
 	if err := errors.Join(spec.Variables[guardVarNoServiceIndex].Set(services),
+		spec.Variables[guardVarTrustedNetns].Set(netnsCookie()),
 		spec.Variables[guardVarHashKey].Set(g.hashKey),
 		spec.Variables[guardVarLinkHeader].Set(linkHeader)); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
@@ -150,6 +152,9 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 }
 
 const (
+	// flowSlack is the share of MaxFlows, one in so many, that the map has room for besides: newcomers need it until the
+	// daemon has taken idle flows away, which it does once a second.
+	flowSlack = 4
 	// leastHalfOpen: handshakes of a second leave room for so many new clients per second.
 	leastHalfOpen = 1024
 	// lruKept is how many elements a CPU takes from an LRU map at a time for itself (LOCAL_FREE_TARGET of the kernel's
@@ -219,6 +224,10 @@ func (g *Programs) Close() error {
 		errs = append(errs, unix.Munmap(m))
 	}
 	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	if g.trust != nil {
+		errs = append(errs, g.trust.Close())
+		g.trust = nil
+	}
 	errs = append(errs, g.closeLinks())
 	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())
