@@ -8,6 +8,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // AttachMode is how XDP is attached.
@@ -40,7 +42,7 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	if g.control == nil {
 		return 0, ErrClosed
 	}
-	if g.xdp != nil {
+	if g.xdp != nil || g.chain != nil {
 		return 0, errors.New("the guard is attached already")
 	}
 	dev, err := net.InterfaceByName(iface)
@@ -63,16 +65,26 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	if g.xdp, g.mode, err = g.attachXDP(dev, mode); err != nil {
 		return 0, err
 	}
-	g.tcx, err = link.AttachTCX(link.TCXOptions{Interface: dev.Index, Program: g.progs.Egress, Attach: ebpf.AttachTCXEgress})
-	if err == nil {
+	if err = g.attachEgress(dev); err == nil {
 		err = g.pinAll()
-	} else {
-		err = fmt.Errorf("tcx egress (since Linux 6.6): %w", hint(err))
 	}
 	if err != nil {
 		return 0, errors.Join(err, g.closeLinks())
 	}
 	return g.mode, nil
+}
+
+func (g *Programs) attachEgress(dev *net.Interface) (err error) {
+	if g.egress, err = tc.Attach(g.progs.Egress, egressOptions(dev)); err != nil {
+		return fmt.Errorf("egress: %w", hint(err))
+	}
+	return nil
+}
+
+// egressOptions say where the egress program goes. Where it is a filter, before Linux 6.6, others may come before and after
+// its priority.
+func egressOptions(dev *net.Interface) tc.Options {
+	return tc.Options{Interface: dev.Index, Hook: tc.Egress, Name: "dtlsguard", Priority: 4433}
 }
 
 // attachXDP tries the modes that mode allows, each with the program for several buffers first.
@@ -145,6 +157,14 @@ func may(capability int) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var has [2]unix.CapUserData // of 32 capabilities each
 	return unix.Capget(&header, &has[0]) != nil || has[capability/32].Effective>>(capability%32)&1 != 0
+}
+
+// EgressIsFilter reports whether the egress program is attached by a filter of tc, for want of tcx links (before Linux
+// 6.6): to take it off, Detach needs CAP_NET_ADMIN.
+func (g *Programs) EgressIsFilter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.egress != nil && g.egress.Filter()
 }
 
 // Detach takes the programs off the interface and removes the pins. The maps stay until Close.

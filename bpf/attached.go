@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"syscall"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // xdpAttachedDriver is XDP_ATTACHED_DRV of linux/if_link.h.
@@ -16,7 +16,7 @@ const xdpAttachedDriver = 1
 type Attachments struct {
 	XDP    uint32
 	Native bool   // XDP in the driver
-	Egress uint32 // first tcx program
+	Egress uint32 // the first one
 }
 
 // Attached tells who is on an interface of this network namespace.
@@ -25,12 +25,12 @@ func Attached(ifindex int) (Attachments, error) {
 	if err != nil {
 		return a, fmt.Errorf("ask for the XDP program of interface %d: %w", ifindex, err)
 	}
-	q, err := link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: ebpf.AttachTCXEgress})
+	egress, err := tc.Programs(ifindex, tc.Egress)
 	if err != nil {
-		return a, fmt.Errorf("ask for the tcx programs of interface %d (since Linux 6.6): %w", ifindex, hint(err))
+		return a, fmt.Errorf("ask for the egress programs of interface %d: %w", ifindex, hint(err))
 	}
-	if len(q.Programs) > 0 {
-		a.Egress = uint32(q.Programs[0].ID)
+	if len(egress) > 0 {
+		a.Egress = egress[0]
 	}
 	return a, nil
 }
@@ -50,21 +50,27 @@ func attachedXDP(ifindex int) (a Attachments, err error) {
 		if m.Header.Type != unix.RTM_NEWLINK || len(m.Data) < unix.SizeofIfInfomsg || int(native.Uint32(m.Data[4:])) != ifindex {
 			continue
 		}
-		eachAttr(m.Data[unix.SizeofIfInfomsg:], func(kind uint16, xdp []byte) {
-			if kind != unix.IFLA_XDP {
-				return
-			}
-			eachAttr(xdp, func(kind uint16, v []byte) {
-				switch {
-				case kind == unix.IFLA_XDP_PROG_ID && len(v) >= 4:
-					a.XDP = native.Uint32(v)
-				case kind == unix.IFLA_XDP_ATTACHED && len(v) >= 1:
-					a.Native = v[0] == xdpAttachedDriver
-				}
-			})
-		})
+		a = linkXDP(m.Data)
 	}
 	return a, nil
+}
+
+// linkXDP reads IFLA_XDP of a link's message.
+func linkXDP(message []byte) (a Attachments) {
+	eachAttr(message[unix.SizeofIfInfomsg:], func(kind uint16, xdp []byte) {
+		if kind != unix.IFLA_XDP {
+			return
+		}
+		eachAttr(xdp, func(kind uint16, v []byte) {
+			switch {
+			case kind == unix.IFLA_XDP_PROG_ID && len(v) >= 4:
+				a.XDP = native.Uint32(v)
+			case kind == unix.IFLA_XDP_ATTACHED && len(v) >= 1:
+				a.Native = v[0] == xdpAttachedDriver
+			}
+		})
+	})
+	return a
 }
 
 // eachAttr walks netlink attributes.

@@ -51,6 +51,7 @@ enum {
 	HELLO_VERIFY_HEAD = BODY_AT + 2 + 1,          // of a HelloVerifyRequest, before its cookie
 	HELLO_VERIFY = HELLO_VERIFY_HEAD + COOKIE_SIZE, // the longest
 
+	TYPE_ALERT = 21,
 	TYPE_HANDSHAKE = 22,
 	TYPE_CID = 25,
 	MSG_CLIENT_HELLO = 1,
@@ -63,6 +64,18 @@ enum {
 	VERSION_DTLS10 = 0xfeff,
 	VERSION_MAJOR = 0xfe,
 	VERSION_ANYCONNECT = 0x0100, // of a draft of DTLS, as Cisco AnyConnect and OpenConnect speak it
+	VERSION_DTLS12 = 0xfefd,
+	VERSION_DTLS13 = 0xfefc,
+
+	ALERT_FATAL = 2,
+	ALERT_INTERNAL_ERROR = 80,
+	EXT_SUPPORTED_VERSIONS = 43,
+	EXT_COOKIE = 44,
+	// How much of a ClientHello is looked at for DTLS 1.3: package hello's numbers.
+	LIST = 16, // bytes of versions and of suites
+	MAX_EXTENSIONS_13 = 32,
+	RETRY = 109, // bytes of the guard's own HelloRetryRequest
+	RESET = 15,  // and of its alert
 };
 
 enum {
@@ -82,6 +95,11 @@ enum {
 	MAX_OFFSET = 0x7ff,
 
 	CAS_TRIES = 4,     // a bucket that four CPUs refill at once is a busy one: the packet is over the rate
+	// Addresses that have proved themselves: package addresses' numbers.
+	ADDRESS_BITS = 13, // buckets, as a power of 2
+	ADDRESS_WAYS = 8,
+	ADDRESS_GRAIN = 60, // s; a flow's address is kept once in these, not with each packet
+	MAX_PREFIXES = 1 << 16,
 	// ns; Linux waits for the rest of a datagram for 30 s over IPv4 and for 60 s over IPv6 (RFC 8200 section 4.5).
 	TRAIL_AGE_SECONDS = 60,
 	SEEN_GRAIN = 1000 * 1000 * 1000, // ns; a flow's time stamp is written once a second, not once a packet
@@ -109,6 +127,8 @@ enum verdict {
 	VERDICT_PASS_UNPROTECTED, // to no service of ours
 	VERDICT_PASS_FLOW,        // of a verified or established flow
 	VERDICT_PASS_VERIFIED,    // a ClientHello with a valid cookie
+	VERDICT_PASS_ADDRESS,     // a ClientHello without a cookie, from an address that is known
+	VERDICT_PASS_UNPROVED,    // a ClientHello that nothing proves, within the rate
 	VERDICT_PASS_CLASS,       // not DTLS, of a class that the service lets through
 	VERDICT_PASS_UNVERIFIED,  // of an unknown flow, let through by policy
 	VERDICT_PASS_LIMITED,     // the same, within the rate
@@ -116,12 +136,18 @@ enum verdict {
 	VERDICT_PASS_DAEMON_LOST, // nobody to answer it, let through by policy
 	VERDICT_PASS_ERROR,       // a helper failed before anything was written
 	VERDICT_ANSWERED,         // HelloVerifyRequest sent from here
+	VERDICT_RESET,            // the same with an alert: its sender has proved the address, and begins again
 	VERDICT_STEERED,          // ClientHello given to a worker
 	VERDICT_DROP_MALFORMED,   // by its reason
 	VERDICT_DROP_UNVERIFIED,  // of an unknown flow
 	VERDICT_DROP_LIMITED,     // the same, above the rate
 	VERDICT_DROP_SOURCE_RATE, // valid cookie, too many from this prefix
 	VERDICT_DROP_SERVICE_RATE, // valid cookie, too many for the service
+	VERDICT_DROP_DENIED,      // its sender is on the deny list
+	VERDICT_DROP_HELLO_LIMIT, // a ClientHello that nothing proves, above the rate
+	VERDICT_DROP_NO_RETRY,    // of DTLS 1.3, and nothing to be answered with
+	VERDICT_DROP_BAD_RETRY,   // of DTLS 1.3, with a wrong cookie
+	VERDICT_DROP_RESET_BEFORE, // had its alert already
 	VERDICT_DROP_NO_CREDIT,   // more than its worker can take
 	VERDICT_DROP_ANSWER_OFF,  // the service answers no ClientHello
 	VERDICT_DROP_NO_COOKIE,   // no harvested one is free for it
@@ -145,7 +171,7 @@ enum cookie_state {
 	COOKIE_NONE,
 	COOKIE_VALID,
 	COOKIE_WRONG,
-	COOKIE_EXPIRED, // made under no secret of the moment
+	COOKIE_EXPIRED, // made under no secret in force
 	COOKIE_FOREIGN, // of a length that none of the service has, or for a worker to judge
 	COOKIE_LEN,
 };
@@ -193,7 +219,7 @@ enum format {
 
 // The first byte of what is hashed of a ClientHello says what the hash is for, so that none can be taken for another
 // (package cookie).
-enum binding { BINDING_V1 = 0x01, BINDING_V2 = 0x02, BINDING_POOL = 0x03, BINDING_SIZE = 55 };
+enum binding { BINDING_V1 = 0x01, BINDING_V2 = 0x02, BINDING_POOL = 0x03, BINDING_RETRY = 0x04, BINDING_SIZE = 55 };
 enum { SIPHASH_WORDS = (BINDING_SIZE + 1) / 8 };
 
 // How a tag finds its harvested cookie, and for how many seconds it is kept: the numbers of package handoff, which says why.
@@ -215,5 +241,18 @@ enum {
 	SERVICE_PROXY = 1 << 1,
 	SERVICE_FLOW_HELLOS = 1 << 2, // ClientHellos with a cookie are for workers to judge, once there is a flow
 };
+// How first ClientHellos are admitted to a service whose clients prove their address by beginning again.
+enum {
+	ADMISSION_RESET = 1 << 0,
+	ADMISSION_LIMIT = 1 << 1,  // nothing is asked of clients
+	ADMISSION_LOAD = 1 << 2,   // who has not proved the address is challenged above the rate
+	ADMISSION_DTLS12 = 1 << 3, // versions that clients may have
+	ADMISSION_DTLS13 = 1 << 4,
+};
+enum listed { LISTED_NONE, LISTED_ALLOW, LISTED_DENY };
+enum offer { OFFER_VERIFY, OFFER_RETRY, OFFER_NONE };
+#define SECOND 1000000000ULL
+#define ENGAGE_CALM (10 * SECOND) // without too many ClientHellos, and challenges end
+
 enum { ANY_IPV4 = 1 << 0, ANY_IPV6 = 1 << 1 };
 enum { SHARED_PORT = 0xffffffff }; // several services on one port

@@ -27,6 +27,9 @@ func (g *Programs) mapMemory() error {
 	if err != nil {
 		return err
 	}
+	if g.addressMemory, err = g.mmap(g.maps.Addresses, int(g.maps.Addresses.MaxEntries())*int(unsafe.Sizeof(guardAddressBucket{}))); err != nil {
+		return err
+	}
 	senders, err := g.mmap(g.maps.Senders, int(unsafe.Sizeof(guardSenderTable{})))
 	if err != nil {
 		return err

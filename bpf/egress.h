@@ -2,6 +2,7 @@
 // Copyright The dtlsguard Authors
 #pragma once
 
+#include "addresses.h"
 #include "parse.h"
 #include "services.h"
 
@@ -37,7 +38,7 @@ static __always_inline int client_hello_at(struct __sk_buff *skb, const struct p
 }
 
 // turn_round makes what a worker sent to a client, its own ClientHello, come from the client again: XDP gave it to the
-// worker because that alone knows the cookie, and it is the server's. Sums are those of before: they do not know
+// worker because that alone knows the cookie, and it is the server's. Checksums are the previous ones: they do not know
 // an order.
 static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
 {
@@ -60,12 +61,26 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 	return head[0] == TYPE_CID || (head[3] | head[4]) != 0;
 }
 
+// keep_flow notes the address of a client as one that has proved itself; flow is 0 if it has just begun to be one.
+static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
+{
+	struct control *c = control();
+	__u32 now = coarse_now() / SECOND;
+	if (!c || (flow && now - flow->kept < ADDRESS_GRAIN))
+		return;
+	add_address(c, p->daddr, p->v6, 0, 1, now);
+	if (flow)
+		flow->kept = now;
+}
+
 // learn_flow remembers who the service talks to under keys; of a proxy the workers know.
 static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
 {
 	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
 	if (!protected_record(skb, p))
 		return EGRESS_PLAIN;
+	if (svc->admission)
+		keep_flow(p, flow);
 	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
 	return establish_flow(p->daddr, p->dport, svc->id, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;

@@ -10,43 +10,53 @@ const (
 	PassUnprotected     Verdict = 0  // to no service of ours
 	PassFlow            Verdict = 1  // of a verified or established flow
 	PassVerified        Verdict = 2  // a ClientHello with a valid cookie
-	PassClass           Verdict = 3  // not DTLS, of a class that the service lets through
-	PassUnverified      Verdict = 4  // of an unknown flow, let through by policy
-	PassLimited         Verdict = 5  // the same, within the rate
-	PassFragment        Verdict = 6  // later IP fragment behind a first one that passed, or a few that came before it
-	PassDaemonLost      Verdict = 7  // nobody to answer it, let through by policy
-	PassError           Verdict = 8  // a helper failed before anything was written
-	Answered            Verdict = 9  // HelloVerifyRequest sent from here
-	Steered             Verdict = 10 // ClientHello given to a worker
-	DropMalformed       Verdict = 11 // by its reason
-	DropUnverified      Verdict = 12 // of an unknown flow
-	DropLimited         Verdict = 13 // the same, above the rate
-	DropSourceRate      Verdict = 14 // valid cookie, too many from this prefix
-	DropServiceRate     Verdict = 15 // valid cookie, too many for the service
-	DropNoCredit        Verdict = 16 // more than its worker can take
-	DropAnswerOff       Verdict = 17 // the service answers no ClientHello
-	DropNoCookie        Verdict = 18 // no harvested one is free for it
-	DropAnswerRate      Verdict = 19 // more answers than the uplink is given
-	DropBadSource       Verdict = 20 // nobody could be answered there
-	DropBadIP           Verdict = 21 // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
-	DropFragment        Verdict = 22 // IP fragment that nothing vouches for
-	DropFragmentedHello Verdict = 23 // ClientHello in IP fragments, that only a worker could answer, inline
-	DropExtensions      Verdict = 24 // options or extension headers that the guard cannot follow to UDP
-	DropEncapsulated    Verdict = 25 // to a service, inside of PPPoE, MPLS or another IP header
-	DropUnseen          Verdict = 26 // IP behind more tags, labels or IP headers than are looked behind
-	DropWorkersPort     Verdict = 27 // sent to the workers' own port, past the service's
-	DropDaemonLost      Verdict = 28 // nobody to answer it
-	DropNonlinear       Verdict = 29 // headers not in the first buffer
-	Aborted             Verdict = 30 // a helper failed after the first write
+	PassAddress         Verdict = 3  // a ClientHello without a cookie, from an address that is known
+	PassUnproved        Verdict = 4  // a ClientHello that nothing proves, within the rate
+	PassClass           Verdict = 5  // not DTLS, of a class that the service lets through
+	PassUnverified      Verdict = 6  // of an unknown flow, let through by policy
+	PassLimited         Verdict = 7  // the same, within the rate
+	PassFragment        Verdict = 8  // later IP fragment behind a first one that passed, or a few that came before it
+	PassDaemonLost      Verdict = 9  // nobody to answer it, let through by policy
+	PassError           Verdict = 10 // a helper failed before anything was written
+	Answered            Verdict = 11 // HelloVerifyRequest sent from here
+	Reset               Verdict = 12 // the same with an alert: its sender has proved the address, and begins again
+	Steered             Verdict = 13 // ClientHello given to a worker
+	DropMalformed       Verdict = 14 // by its reason
+	DropUnverified      Verdict = 15 // of an unknown flow
+	DropLimited         Verdict = 16 // the same, above the rate
+	DropSourceRate      Verdict = 17 // valid cookie, too many from this prefix
+	DropServiceRate     Verdict = 18 // valid cookie, too many for the service
+	DropDenied          Verdict = 19 // its sender is on the deny list
+	DropHelloLimit      Verdict = 20 // a ClientHello that nothing proves, above the rate
+	DropNoRetry         Verdict = 21 // of DTLS 1.3, and nothing to be answered with
+	DropBadRetry        Verdict = 22 // of DTLS 1.3, with a wrong cookie
+	DropResetBefore     Verdict = 23 // had its alert already
+	DropNoCredit        Verdict = 24 // more than its worker can take
+	DropAnswerOff       Verdict = 25 // the service answers no ClientHello
+	DropNoCookie        Verdict = 26 // no harvested one is free for it
+	DropAnswerRate      Verdict = 27 // more answers than the uplink is given
+	DropBadSource       Verdict = 28 // nobody could be answered there
+	DropBadIP           Verdict = 29 // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
+	DropFragment        Verdict = 30 // IP fragment that nothing vouches for
+	DropFragmentedHello Verdict = 31 // ClientHello in IP fragments, that only a worker could answer, inline
+	DropExtensions      Verdict = 32 // options or extension headers that the guard cannot follow to UDP
+	DropEncapsulated    Verdict = 33 // to a service, inside of PPPoE, MPLS or another IP header
+	DropUnseen          Verdict = 34 // IP behind more tags, labels or IP headers than are looked behind
+	DropWorkersPort     Verdict = 35 // sent to the workers' own port, past the service's
+	DropDaemonLost      Verdict = 36 // nobody to answer it
+	DropNonlinear       Verdict = 37 // headers not in the first buffer
+	Aborted             Verdict = 38 // a helper failed after the first write
 
 	// VerdictLen is the number of values of Verdict.
-	VerdictLen Verdict = 31
+	VerdictLen Verdict = 39
 )
 
 var verdictNames = [VerdictLen]string{
 	"pass-unprotected",
 	"pass-flow",
 	"pass-verified",
+	"pass-address",
+	"pass-unproved",
 	"pass-class",
 	"pass-unverified",
 	"pass-limited",
@@ -54,12 +64,18 @@ var verdictNames = [VerdictLen]string{
 	"pass-daemon-lost",
 	"pass-error",
 	"answered",
+	"reset",
 	"steered",
 	"drop-malformed",
 	"drop-unverified",
 	"drop-limited",
 	"drop-source-rate",
 	"drop-service-rate",
+	"drop-denied",
+	"drop-hello-limit",
+	"drop-no-retry",
+	"drop-bad-retry",
+	"drop-reset-before",
 	"drop-no-credit",
 	"drop-answer-off",
 	"drop-no-cookie",
@@ -88,7 +104,7 @@ const (
 	CookieNone    CookieState = 0
 	CookieValid   CookieState = 1
 	CookieWrong   CookieState = 2
-	CookieExpired CookieState = 3 // made under no secret of the moment
+	CookieExpired CookieState = 3 // made under no secret in force
 	CookieForeign CookieState = 4 // of a length that none of the service has, or for a worker to judge
 
 	// CookieLen is the number of values of CookieState.

@@ -13,7 +13,7 @@
 static __always_inline void fill_message(struct sha256 *s, const struct packet *p, const void *random)
 {
 	__u32 s0 = ntohl(p->saddr[0]), s1 = ntohl(p->saddr[1]), s2 = ntohl(p->saddr[2]), s3 = ntohl(p->saddr[3]);
-	s->w[0] = BINDING_V1 << 24 | s0 >> 8;
+	s->w[0] = (p->retry ? BINDING_RETRY : BINDING_V1) << 24 | s0 >> 8;
 	s->w[1] = s0 << 24 | s1 >> 8;
 	s->w[2] = s1 << 24 | s2 >> 8;
 	s->w[3] = s2 << 24 | s3 >> 8;

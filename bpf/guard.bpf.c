@@ -8,6 +8,8 @@
 #include "steer.h"
 #include "harvest.h"
 #include "reply.h"
+#include "retry.h"
+#include "addresses.h"
 #include "egress.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -54,11 +56,11 @@ static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, con
 	__u32 length = svc->format != FORMAT_HARVEST ? computed_size(svc) : promise(w, svc, c);
 	if (length == 0 || length > COOKIE_SIZE)
 		return VERDICT_DROP_NO_COOKIE;
-	return reply(ctx, p, d, &w->hash, length);
+	return p->retry ? retry(ctx, p) : reply(ctx, p, d, &w->hash, length);
 }
 
-// verified lets a client with a valid cookie through, and remembers it.
-__noinline int verified(struct packet *p, __u32 index)
+// verified lets a client that has proved its address through, and remembers it.
+__noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 {
 	__u64 now = bpf_ktime_get_ns();
 	struct service *svc = LOOKUP(services, index);
@@ -71,7 +73,50 @@ __noinline int verified(struct packet *p, __u32 index)
 		return VERDICT_DROP_SERVICE_RATE;
 	if (remember_half_open(p->saddr, p->sport, svc->id, now))
 		return VERDICT_PASS_ERROR;
-	return VERDICT_PASS_VERIFIED;
+	return verdict;
+}
+
+// prove notes the address of a client with a valid cookie, and has it begin again. A ClientHello that comes twice is
+// answered once.
+static __always_inline int prove(struct xdp_md *ctx, struct packet *p, const struct service *svc, const struct control *c)
+{
+	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	if (unanswerable(p))
+		return VERDICT_DROP_BAD_SOURCE;
+	if (d + RANDOM_AT + 4 > (void *)(long)ctx->data_end)
+		return VERDICT_DROP_NONLINEAR;
+	__u32 mark = be32(d + 7) ^ __builtin_bswap32(be32(d + RANDOM_AT));
+	if (svc->flags & SERVICE_MONITOR)
+		return VERDICT_RESET;
+	if (!add_address(c, p->saddr, p->v6, mark, 0, bpf_ktime_get_ns() / SECOND))
+		return VERDICT_DROP_RESET_BEFORE;
+	int v = reset(ctx, p);
+	return v == VERDICT_ANSWERED ? VERDICT_RESET : v;
+}
+
+// first_or_proved decides on ClientHellos of a service whose clients prove their address by beginning again; on those
+// that are to be challenged it does not, and returns VERDICT_LEN. A function that the verifier checks by itself.
+__noinline int first_or_proved(struct xdp_md *ctx, struct packet *p, __u32 index, __u32 cookie)
+{
+	struct service *svc = LOOKUP(services, index);
+	struct control *c = control();
+	if (!p || !svc || !c)
+		return VERDICT_PASS_ERROR;
+	if (cookie == COOKIE_VALID && !(svc->admission & ADMISSION_LIMIT))
+		return prove(ctx, p, svc, c);
+	if (cookie != COOKIE_NONE && !(svc->admission & ADMISSION_LIMIT))
+		return p->retry ? VERDICT_DROP_BAD_RETRY : VERDICT_LEN; // no second HelloRetryRequest (RFC 8446 section 4.1.4)
+	switch (admit(p, svc, index, c)) {
+	case ADMITTED_KNOWN:
+		return verified(p, index, VERDICT_PASS_ADDRESS);
+	case ADMITTED_UNPROVED:
+		return verified(p, index, VERDICT_PASS_UNPROVED);
+	case ADMITTED_LIMITED:
+		if (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))
+			return VERDICT_PASS_FLOW;
+		return VERDICT_DROP_HELLO_LIMIT;
+	}
+	return VERDICT_LEN;
 }
 
 // check_cookie says what the cookie of a ClientHello that has one is. A valid one of the guard's own says under which key
@@ -105,7 +150,7 @@ __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 }
 
 // client_hello decides on a ClientHello without a valid cookie: by who answers.
-__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index)
+__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, __u32 cookie)
 {
 	struct service *svc = LOOKUP(services, index);
 	struct work *w = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions
@@ -113,6 +158,11 @@ __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index)
 	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
 	if (!p || !svc || !w || !ring)
 		return VERDICT_PASS_ERROR;
+	if (svc->admission) {
+		int v = first_or_proved(ctx, p, index, cookie);
+		if (v != VERDICT_LEN)
+			return v;
+	}
 	if (unanswerable(p))
 		return VERDICT_DROP_BAD_SOURCE;
 	if (svc->answer == ANSWER_DROP)
@@ -148,6 +198,11 @@ static __always_inline int unknown(const struct packet *p, const struct service 
 static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, const struct service *svc, __u32 index,
 					  struct counters *count)
 {
+	struct control *c = control();
+	if (!c)
+		return VERDICT_PASS_ERROR;
+	if (unlikely(listed(c, p->saddr) == LISTED_DENY))
+		return VERDICT_DROP_DENIED;
 	__u32 reason = glance(ctx, p);
 	if (likely(reason == REASON_OK))
 		reason = inspect(ctx, p);
@@ -163,17 +218,22 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 		return unknown(p, svc, index, reason);
 	if (reason == REASON_OK) {
 		__u32 cookie = COOKIE_NONE;
+		int offer = svc->admission & ADMISSION_DTLS13 ? read_offer(ctx, p, svc->admission) : OFFER_VERIFY;
 		if (p->cookie_len) {
 			if (svc->flags & SERVICE_FLOW_HELLOS &&
 			    (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))) {
 				count->cookie[COOKIE_FOREIGN]++;
 				return VERDICT_PASS_FLOW;
 			}
-			cookie = check_cookie(ctx, p, index);
+			cookie = svc->admission & ADMISSION_LIMIT ? COOKIE_FOREIGN : check_cookie(ctx, p, index);
 		}
+		if (offer == OFFER_NONE && !(svc->admission & ADMISSION_LIMIT))
+			return VERDICT_DROP_NO_RETRY;
 		if (cookie < COOKIE_LEN)
 			count->cookie[cookie]++;
-		return cookie == COOKIE_VALID ? verified(p, index) : client_hello(ctx, p, index);
+		if (cookie == COOKIE_VALID && !svc->admission)
+			return verified(p, index, VERDICT_PASS_VERIFIED);
+		return client_hello(ctx, p, index, cookie);
 	}
 	// In a proxy workers say whom they have a flow for. But the rest of a ClientHello may be here before that.
 	int or_half_open = !(svc->flags & SERVICE_PROXY) || reason == REASON_LATER_FRAGMENT;
@@ -333,7 +393,7 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 		finish_service(p, verdict);
 	if (verdict == VERDICT_STEERED || verdict <= VERDICT_PASS_ERROR)
 		return go_to_cpu(p->cpu);
-	if (verdict == VERDICT_ANSWERED)
+	if (verdict == VERDICT_ANSWERED || verdict == VERDICT_RESET)
 		return XDP_TX;
 	return verdict == VERDICT_ABORTED ? XDP_ABORTED : XDP_DROP;
 }

@@ -13,27 +13,39 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type guardAddressBucket struct {
+	_    structs.HostLayout
+	Ways [8]struct {
+		_     structs.HostLayout
+		Key   uint64
+		State uint64
+	}
+}
+
 type guardControl struct {
-	_              structs.HostLayout
-	Heartbeat      uint64
-	HeartbeatLimit uint64
-	SecretUntil    uint64
-	GraceUntil     uint64
-	Idle           uint64
-	Handshake      uint64
-	Slot           uint32
-	HasSecret      uint32
-	PassWhenLost   uint32
-	Workers        uint32
-	AnswerCost     uint64
-	AnswerBurst    uint64
-	Clock          uint32
-	Pad            uint32
+	_               structs.HostLayout
+	Heartbeat       uint64
+	HeartbeatLimit  uint64
+	SecretUntil     uint64
+	GraceUntil      uint64
+	Idle            uint64
+	Handshake       uint64
+	Slot            uint32
+	HasSecret       uint32
+	PassWhenLost    uint32
+	Workers         uint32
+	AnswerCost      uint64
+	AnswerBurst     uint64
+	Clock           uint32
+	Prefixes        uint32
+	AddressKey      [2]uint64
+	AddressLifetime uint32
+	Pad             uint32
 }
 
 type guardCounters struct {
 	_       structs.HostLayout
-	Verdict [31]uint64
+	Verdict [39]uint64
 	Reason  [12]uint64
 	Cookie  [5]uint64
 	Egress  [7]uint64
@@ -52,7 +64,7 @@ type guardFlow struct {
 	_           structs.HostLayout
 	Seen        uint64
 	Established uint32
-	Pad         uint32
+	Kept        uint32
 }
 
 type guardFlowKey struct {
@@ -88,6 +100,12 @@ type guardPortUse struct {
 	WorkersOf uint32
 }
 
+type guardPrefixKey struct {
+	_      structs.HostLayout
+	Length uint32
+	Addr   [4]uint32
+}
+
 type guardSenderTable struct {
 	_   structs.HostLayout
 	Mac [64]uint64
@@ -107,19 +125,32 @@ type guardService struct {
 	Pass            uint32
 	FirstSlot       uint32
 	Slots           uint32
-	Pad             uint32
+	Admission       uint32
 	SourceCost      uint64
 	SourceBurst     uint64
 	ServiceCost     uint64
 	ServiceBurst    uint64
 	UnverifiedCost  uint64
 	UnverifiedBurst uint64
+	EngageCost      uint64
+	EngageBurst     uint64
+	ShareCost       uint64
+	ShareBurst      uint64
 }
 
 type guardServiceKey struct {
 	_    structs.HostLayout
 	Addr [4]uint32
 	Port uint32
+}
+
+type guardServiceState struct {
+	_               structs.HostLayout
+	ServiceBucket   uint64
+	JunkBucket      uint64
+	ProtectedBucket uint64
+	EngageBucket    uint64
+	EngagedUntil    uint64
 }
 
 type guardSlot struct {
@@ -135,6 +166,7 @@ type guardSlot struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	guardMapAddresses         = "addresses"
 	guardMapAnswerBucket      = "answer_bucket"
 	guardMapControls          = "controls"
 	guardMapCounts            = "counts"
@@ -146,8 +178,10 @@ const (
 	guardMapHalfOpen          = "half_open"
 	guardMapHarvested         = "harvested"
 	guardMapKeyrings          = "keyrings"
+	guardMapNetBuckets        = "net_buckets"
 	guardMapOpenTrails        = "open_trails"
 	guardMapPorts             = "ports"
+	guardMapPrefixes          = "prefixes"
 	guardMapScratch           = "scratch"
 	guardMapSenders           = "senders"
 	guardMapServiceIndex      = "service_index"
@@ -218,6 +252,7 @@ type guardProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardMapSpecs struct {
+	Addresses         *ebpf.MapSpec `ebpf:"addresses"`
 	AnswerBucket      *ebpf.MapSpec `ebpf:"answer_bucket"`
 	Controls          *ebpf.MapSpec `ebpf:"controls"`
 	Counts            *ebpf.MapSpec `ebpf:"counts"`
@@ -229,8 +264,10 @@ type guardMapSpecs struct {
 	HalfOpen          *ebpf.MapSpec `ebpf:"half_open"`
 	Harvested         *ebpf.MapSpec `ebpf:"harvested"`
 	Keyrings          *ebpf.MapSpec `ebpf:"keyrings"`
+	NetBuckets        *ebpf.MapSpec `ebpf:"net_buckets"`
 	OpenTrails        *ebpf.MapSpec `ebpf:"open_trails"`
 	Ports             *ebpf.MapSpec `ebpf:"ports"`
+	Prefixes          *ebpf.MapSpec `ebpf:"prefixes"`
 	Scratch           *ebpf.MapSpec `ebpf:"scratch"`
 	Senders           *ebpf.MapSpec `ebpf:"senders"`
 	ServiceIndex      *ebpf.MapSpec `ebpf:"service_index"`
@@ -273,6 +310,7 @@ func (o *guardObjects) Close() error {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardMaps struct {
+	Addresses         *ebpf.Map `ebpf:"addresses"`
 	AnswerBucket      *ebpf.Map `ebpf:"answer_bucket"`
 	Controls          *ebpf.Map `ebpf:"controls"`
 	Counts            *ebpf.Map `ebpf:"counts"`
@@ -284,8 +322,10 @@ type guardMaps struct {
 	HalfOpen          *ebpf.Map `ebpf:"half_open"`
 	Harvested         *ebpf.Map `ebpf:"harvested"`
 	Keyrings          *ebpf.Map `ebpf:"keyrings"`
+	NetBuckets        *ebpf.Map `ebpf:"net_buckets"`
 	OpenTrails        *ebpf.Map `ebpf:"open_trails"`
 	Ports             *ebpf.Map `ebpf:"ports"`
+	Prefixes          *ebpf.Map `ebpf:"prefixes"`
 	Scratch           *ebpf.Map `ebpf:"scratch"`
 	Senders           *ebpf.Map `ebpf:"senders"`
 	ServiceIndex      *ebpf.Map `ebpf:"service_index"`
@@ -300,6 +340,7 @@ type guardMaps struct {
 
 func (m *guardMaps) Close() error {
 	return _GuardClose(
+		m.Addresses,
 		m.AnswerBucket,
 		m.Controls,
 		m.Counts,
@@ -311,8 +352,10 @@ func (m *guardMaps) Close() error {
 		m.HalfOpen,
 		m.Harvested,
 		m.Keyrings,
+		m.NetBuckets,
 		m.OpenTrails,
 		m.Ports,
+		m.Prefixes,
 		m.Scratch,
 		m.Senders,
 		m.ServiceIndex,

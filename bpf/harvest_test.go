@@ -160,7 +160,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 			if !bytes.Equal(h.memory, after) {
 				t.Fatalf("pool of %d, hello %d: another reservation than a worker makes", size, i)
 			}
-			// The cookie of the answer, of another slot, or wrong; under the secret of before every other time.
+			// The cookie of the answer, of another slot, or wrong; under the previous secret every other time.
 			b.Cookie, b.MessageSeq = bytes.Clone(j.Answer[:j.Length]), 1
 			switch r.IntN(4) {
 			case 0:
@@ -192,7 +192,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 	}
 }
 
-// The secret of before a rotation finds cookies for as long as the policy says, and no longer.
+// The previous secret after a rotation finds cookies for as long as the policy says, and no longer.
 func TestHarvestGrace(t *testing.T) {
 	h := harvesting(t, 67)
 	h.shuffle(rand.New(rand.NewPCG(7, 7)), 0)
@@ -223,11 +223,11 @@ func TestHarvestGrace(t *testing.T) {
 		return n
 	}
 	if n := took(); n != 20 {
-		t.Errorf("%d of 20 cookies of before the rotation are taken right after it", n)
+		t.Errorf("%d of 20 cookies from before the rotation are taken right after it", n)
 	}
 	h.control.GraceUntil = 1 // long past
 	if n := took(); n > 3 {  // one in 67 is mapped to the same port
-		t.Errorf("%d of 20 cookies of before the rotation are taken after the grace", n)
+		t.Errorf("%d of 20 cookies from before the rotation are taken after the grace", n)
 	}
 }
 

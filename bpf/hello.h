@@ -93,6 +93,8 @@ static __always_inline int parse_body(struct xdp_md *ctx, struct packet *p, void
 	p->cookie_at = cookie_at + 1;
 	p->cookie_len = len;
 	p->version = version;
+	p->stop = stop;
+	p->whole = stop == message_end;
 	return parse_lists(ctx, p, d, end, suites_at, stop, message_end);
 }
 

@@ -42,6 +42,32 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
+// Addresses that have proved themselves, mapped into the daemon's memory.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << ADDRESS_BITS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct address_bucket);
+} addresses SEC(".maps");
+
+// Prefixes that are allowed or denied: the longest that an address is in decides.
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_PREFIXES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct prefix_key);
+	__type(value, __u32);
+} prefixes SEC(".maps");
+
+// Token buckets per network, as source_buckets.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, BUCKETS);
+	__type(key, __u32);
+	__type(value, __u64);
+} net_buckets SEC(".maps");
+
 // Peers of established flows: inline, whom the server sent what follows a handshake; in a proxy, whom workers have a flow
 // for. None goes for a newcomer: the daemon takes away those that are idle.
 struct {

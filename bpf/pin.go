@@ -12,6 +12,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // PinRoot is where guards keep their directories, if nobody says otherwise.
@@ -27,11 +29,11 @@ func PinDir(root, iface string) string {
 const unfinished = ":new"
 
 // Names of pinned links. That of the ingress link tells its mode, which the link does not.
-const pinTCX = "link_egress"
+const pinEgress = "link_egress"
 
 var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
 
-// pinAll pins maps and links into a directory beside the final one and renames that, so that who looks finds
+// pinAll pins maps and links into a directory beside the final one and renames that, so that a reader finds
 // all or nothing.
 func (g *Programs) pinAll() error {
 	if g.pin == "" {
@@ -55,7 +57,7 @@ func (g *Programs) pinInto(dir string) error {
 		return err
 	}
 	if on.Type != unix.BPF_FS_MAGIC {
-		return errors.Join(errors.New("this is no bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
+		return errors.Join(errors.New("this is not a bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
 	}
 	for name, m := range g.named {
 		if pins(name) {
@@ -67,7 +69,7 @@ func (g *Programs) pinInto(dir string) error {
 	if err := g.xdp.Pin(filepath.Join(dir, pinXDP[g.mode])); err != nil {
 		return err
 	}
-	if err := g.tcx.Pin(filepath.Join(dir, pinTCX)); err != nil {
+	if err := g.egress.Pin(dir, pinEgress, g.progs.Egress); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(g.pin); err != nil {
@@ -84,7 +86,12 @@ func (g *Programs) pinInto(dir string) error {
 func removePins(dir string) error {
 	var errs []error
 	for _, d := range []string{dir, dir + unfinished} {
-		for _, file := range []string{pinXDP[AttachNative], pinXDP[AttachGeneric], pinTCX} {
+		egress, err := tc.Open(d, pinEgress)
+		if egress != nil {
+			err = egress.Detach()
+		}
+		errs = append(errs, err)
+		for _, file := range []string{pinXDP[AttachNative], pinXDP[AttachGeneric]} {
 			l, err := link.LoadPinnedLink(filepath.Join(d, file), nil)
 			if errors.Is(err, os.ErrNotExist) {
 				continue
@@ -115,6 +122,14 @@ func Unload(dir string) (bool, error) {
 	}
 	if err := removePins(dir); err != nil {
 		return found, fmt.Errorf("unload: %w", err)
+	}
+	// A filter outlives a process that had no pins, too.
+	if dev, err := net.InterfaceByName(strings.ReplaceAll(filepath.Base(dir), ":", ".")); err == nil {
+		left, err := tc.Remove(egressOptions(dev))
+		if err != nil {
+			return found, fmt.Errorf("unload: %w", err)
+		}
+		found = found || left
 	}
 	return found, nil
 }
@@ -196,23 +211,18 @@ func (g *Programs) openLinks(dev *net.Interface) (AttachMode, error) {
 		g.xdp, mode = l, m
 	}
 	var err error
-	g.tcx, err = link.LoadPinnedLink(filepath.Join(g.pin, pinTCX), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		g.tcx = nil
-		return AttachAuto, nil
-	}
-	if err != nil || g.xdp == nil {
+	if g.egress, err = tc.Open(g.pin, pinEgress); err != nil || g.egress == nil || g.xdp == nil {
 		return AttachAuto, err
 	}
 	xdp, err := g.xdp.Info()
 	if err != nil {
 		return 0, err
 	}
-	tcx, err := g.tcx.Info()
+	at, err := g.egress.Interface()
 	if err != nil {
 		return 0, err
 	}
-	if xdp.XDP() == nil || tcx.TCX() == nil || int(xdp.XDP().Ifindex) != dev.Index || int(tcx.TCX().Ifindex) != dev.Index {
+	if xdp.XDP() == nil || int(xdp.XDP().Ifindex) != dev.Index || at != dev.Index {
 		return AttachAuto, nil
 	}
 	a, err := Attached(dev.Index)
@@ -224,11 +234,17 @@ func (g *Programs) openLinks(dev *net.Interface) (AttachMode, error) {
 
 func (g *Programs) closeLinks() error {
 	var errs []error
-	for _, l := range []*link.Link{&g.xdp, &g.tcx} {
-		if *l != nil {
-			errs = append(errs, (*l).Close())
-			*l = nil
-		}
+	if g.xdp != nil {
+		errs = append(errs, g.xdp.Close())
+		g.xdp = nil
+	}
+	if g.chain != nil {
+		errs = append(errs, g.chain.close())
+		g.chain = nil
+	}
+	if g.egress != nil {
+		errs = append(errs, g.egress.Close())
+		g.egress = nil
 	}
 	return errors.Join(errs...)
 }
@@ -242,7 +258,10 @@ func (g *Programs) updateLinks() error {
 	if err != nil {
 		return err
 	}
-	return g.tcx.Update(g.progs.Egress)
+	if err := g.egress.Update(g.progs.Egress); err != nil || !g.egress.Filter() || !g.adopted {
+		return err
+	}
+	return g.egress.Pin(g.pin, pinEgress, g.progs.Egress) // the pin is the program
 }
 
 // GivePins makes the pins another user's, and the directory that they are in: whoever detaches, attaches again or takes

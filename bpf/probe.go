@@ -11,8 +11,9 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Level says how bad a finding is.
@@ -33,7 +34,7 @@ type Finding struct {
 	Name  string
 	Level Level
 	Text  string // what was found
-	Hint  string // one command or step that mends it; "" where nothing is to mend
+	Hint  string // one command or step that fixes it; "" where nothing is to fix
 }
 
 // finding turns a probe's error into its outcome. since names the kernel that first has the feature.
@@ -52,10 +53,10 @@ func finding(what string, err error, since string) Finding {
 // Probe asks the kernel, by doing each thing, for what the programs need. It changes nothing.
 func Probe() []Finding {
 	f := []Finding{
-		finding("XDP programs", features.HaveProgramType(ebpf.XDP), "5.18"),
-		finding("several buffers in XDP", features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), "5.18"),
-		finding("tc programs", features.HaveProgramType(ebpf.SchedCLS), "6.6"),
-		finding("tcx links", haveTCX(), "6.6"),
+		finding("XDP programs", features.HaveProgramType(ebpf.XDP), "6.1"),
+		finding("several buffers in XDP", features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), "6.1"),
+		finding("tc programs", features.HaveProgramType(ebpf.SchedCLS), "4.1"),
+		probeEgress(),
 		finding("reuseport programs", features.HaveProgramType(ebpf.SkReuseport), "4.19"),
 		finding("LRU maps", features.HaveMapType(ebpf.LRUHash), "4.10"),
 		finding("CPU maps", features.HaveMapType(ebpf.CPUMap), "4.15"),
@@ -68,13 +69,28 @@ func Probe() []Finding {
 	return f
 }
 
-// haveTCX asks for the programs on an interface that does not exist: a kernel without tcx does not get so far.
-func haveTCX() error {
-	_, err := link.QueryPrograms(link.QueryOptions{Target: 1<<31 - 1, Attach: ebpf.AttachTCXEgress})
-	if errors.Is(err, unix.ENODEV) {
-		return nil
+// tooOld says which of the helpers that the programs call this kernel lacks, nil if none: those that came last, with Linux
+// 5.18. Kernels between that and 6.1, which is the oldest that is tested, may do.
+func tooOld() error {
+	for _, h := range []asm.BuiltinFunc{asm.FnXdpLoadBytes, asm.FnXdpGetBuffLen} {
+		if err := features.HaveProgramHelper(ebpf.XDP, h); errors.Is(err, ebpf.ErrNotSupported) {
+			return &hinted{fmt.Errorf("this kernel is too old for XDP: it has no %v", h), "use Linux 6.1 or later, or run a proxy without --interface"}
+		}
 	}
-	return err
+	return nil
+}
+
+// probeEgress says how the egress program is attached.
+func probeEgress() Finding {
+	err := tc.HaveLinks()
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		return Finding{Name: "egress", Text: "by a filter of the clsact qdisc (tcx links: since Linux 6.6)"}
+	}
+	f := finding("egress", err, "6.1")
+	if err == nil {
+		f.Text = "by a tcx link"
+	}
+	return f
 }
 
 func probeJIT() Finding {
@@ -129,6 +145,7 @@ func ProbeInterface(iface string) []Finding {
 		f[0] = Finding{"interface", Fail, iface + " is down", "ip link set " + iface + " up"}
 	}
 	f = append(f, probeDriver(dev), probeMTU(dev), probeQueues(dev))
+	f = append(f, probeTags(dev)...)
 	a, err := Attached(dev.Index)
 	switch {
 	case err != nil:
@@ -144,7 +161,11 @@ func ProbeInterface(iface string) []Finding {
 func probeDriver(dev *net.Interface) Finding {
 	driver, err := os.Readlink("/sys/class/net/" + dev.Name + "/device/driver")
 	if err != nil {
-		return Finding{Name: "driver", Text: "virtual device"}
+		// No such device, or not in this /sys, which shows those of the network namespace that it was mounted in.
+		if name := ethtoolDriver(dev.Name); name != "" {
+			return Finding{Name: "driver", Text: name}
+		}
+		return Finding{Name: "driver", Text: "not known: the device names none"}
 	}
 	return Finding{Name: "driver", Text: filepath.Base(driver)}
 }

@@ -18,9 +18,9 @@ func TestCosts(t *testing.T) {
 	t.Logf("%-14s %8s %8s %9s  %s", "program", "BPF", "machine", "verified", "stack")
 	for _, c := range costs {
 		t.Logf("%-14s %8d %8d %9d  %s", c.Program, c.Bytes, c.Machine, c.Verified, c.Stack)
-		const tenth = 100_000 // of the verifier's limit, so that other versions of it have room
-		if c.Verified == 0 || c.Verified > tenth {
-			t.Errorf("%s: the verifier looks at %d instructions, want at most %d", c.Program, c.Verified, tenth)
+		const most = 200_000 // a fifth of the verifier's limit, so that other versions of it have room
+		if c.Verified == 0 || c.Verified > most {
+			t.Errorf("%s: the verifier looks at %d instructions, want at most %d", c.Program, c.Verified, most)
 		}
 	}
 }
@@ -33,7 +33,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s fails here although the programs load: %s", f.Name, f.Text)
 		}
 		if f.Level != Pass && f.Hint == "" {
-			t.Errorf("%s has no mending command", f.Name)
+			t.Errorf("%s has no hint", f.Name)
 		}
 	}
 	if f := finding("x", os.ErrInvalid, "9.9"); f.Level != Fail {
@@ -57,6 +57,8 @@ func TestProbeInterface(t *testing.T) {
 		{lab.ToClient, "PASS interface client0 is up"},
 		{lab.ToClient, "PASS attached no XDP program"},
 		{"lo", "WARN MTU 65536"},
+		{lab.ToClient, "PASS driver veth"},
+		{"lo", "PASS driver not known"},
 	} {
 		if got := probe(c.iface); !strings.Contains(got, c.want) {
 			t.Errorf("%s: no %q in\n%s", c.iface, c.want, got)

@@ -12,6 +12,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Limits that the programs set.
@@ -48,7 +50,8 @@ type Programs struct {
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
-	tcx     link.Link
+	chain   *chain // instead of xdp
+	egress  *tc.Attachment
 	mode    AttachMode
 
 	control *guardControl
@@ -56,7 +59,8 @@ type Programs struct {
 	senders *guardSenderTable
 	mapped  [][]byte
 
-	slotMemory []byte // of slots that nobody has taken
+	slotMemory    []byte // of slots that nobody has taken
+	addressMemory []byte
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
@@ -104,6 +108,9 @@ func Load(o Options) (*Programs, error) {
 	}
 	if err != nil {
 		g.Close()
+		if old := tooOld(); old != nil {
+			err = old
+		}
 		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
 	}
 	return g, nil
@@ -211,7 +218,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.senders, g.slotMemory = nil, nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
 	errs = append(errs, g.closeLinks())
 	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())

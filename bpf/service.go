@@ -53,6 +53,7 @@ type Service struct {
 	// not know: the server's own after the guard's, or one of a format that is for workers. With FormatHarvest it is
 	// always so: the flow has taken its cookie's port, and a worker knows whether the client just repeats itself.
 	FlowHellos bool
+	Admission  Admission
 	Pass       Class // let through whatever Unverified says
 	Monitor    bool  // count, enforce nothing
 
@@ -89,13 +90,16 @@ func (s *Service) check() error {
 	case s.WorkersPort == s.Port:
 		return errors.New("workers need a port of their own")
 	}
-	return nil
+	return s.Admission.check(s.Format)
 }
 
 // encode is s as the programs read it.
 func (s *Service) encode(id uint32) guardService {
 	e := guardService{Id: id, Port: s.Port, WorkersPort: s.WorkersPort, Answer: uint8(s.Answer),
 		Unverified: uint8(s.Unverified), Format: uint8(s.Format), Pass: uint32(s.Pass)}
+	e.Admission = s.Admission.flags()
+	e.EngageCost, e.EngageBurst = s.Admission.Rate.gcra()
+	e.ShareCost, e.ShareBurst = s.Admission.Share.gcra()
 	e.FirstSlot, e.Slots = s.Slots.first, s.Slots.number
 	if s.Monitor {
 		e.Flags |= flagMonitor

@@ -29,10 +29,7 @@ func ProbeAttach(iface string) []Finding {
 	} else {
 		f[0] = tryModes(dev)
 	}
-	if driver(iface) == "veth" {
-		f = append(f, Finding{"veth peer", Warn, "a veth drops what is sent with XDP_TX unless its peer has a native XDP program, too",
-			"dtlsguard run --answer workers, or any native XDP program on the peer"})
-	}
+	f = append(f, probePeer(dev)...)
 	return f
 }
 
@@ -70,8 +67,8 @@ func tryAttach(dev *net.Interface, m AttachMode, flags uint32) error {
 	return errors.Join(l.Detach(), l.Close())
 }
 
-// driver is an interface's driver as ethtool -i has it, "" if it does not say.
-func driver(iface string) string {
+// ethtoolDriver is an interface's driver as ethtool -i has it, "" if it does not say.
+func ethtoolDriver(iface string) string {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return ""

@@ -23,11 +23,28 @@ struct service {
 	// Its part of the table of harvested cookies.
 	__u32 first_slot;
 	__u32 slots;
-	__u32 pad;
+	__u32 admission;
 	// Rates as a token costs and a full bucket holds, in ns (generic cell rate algorithm). A cost of 0: no limit.
 	__u64 source_cost, source_burst;         // verified ClientHellos per prefix
 	__u64 service_cost, service_burst;       // verified ClientHellos, all
 	__u64 unverified_cost, unverified_burst; // packets of unknown flows
+	__u64 engage_cost, engage_burst;         // ClientHellos that nothing proves, all
+	__u64 share_cost, share_burst;           // ... of one network
+};
+
+// An address that has proved itself: package addresses' entry.
+struct address {
+	__u64 key;
+	__u64 state; // when it was last seen, in seconds, above 32 bits of a mark; 0: none
+};
+
+struct address_bucket {
+	struct address ways[ADDRESS_WAYS];
+};
+
+struct prefix_key {
+	__u32 length; // of 128 bits
+	__u32 addr[4];
 };
 
 // What a port is used for: number of the service in the services map plus 1, SHARED_PORT, or 0 for nothing.
@@ -50,7 +67,7 @@ struct flow_key {
 struct flow {
 	__u64 seen; // CLOCK_MONOTONIC, ns, SEEN_GRAIN coarse
 	__u32 established; // by the server's own records, not by a cookie
-	__u32 pad;
+	__u32 kept;        // when its address was last noted as one that has proved itself, in seconds; 0: never
 };
 
 // A datagram whose first IP fragment passed.
@@ -79,7 +96,7 @@ struct siphash {
 
 // One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
 // the daemon and its workers while the programs read. A cookie that is read while it is replaced can be a mixture;
-// it is no cookie of the server's, and costs its client one more exchange.
+// it is not a cookie of the server's, and costs its client one more exchange.
 struct slot {
 	__u32 cookie[COOKIE_SIZE / 4]; // as it lies in a packet, zeroes behind its end
 	__u32 length;                  // bytes; 0: not known
@@ -122,6 +139,9 @@ struct control {
 	__u32 workers; // how many there are
 	__u64 answer_cost, answer_burst; // of one CPU, as in a service
 	__u32 clock; // seconds, of reservations of harvested cookies
+	__u32 prefixes; // how many there are
+	__u64 address_key[2]; // secret: nobody can choose whose bucket he shares
+	__u32 address_lifetime; // seconds
 	__u32 pad;
 };
 
@@ -135,8 +155,10 @@ struct credit {
 
 struct service_state {
 	__u64 service_bucket;
-	__u64 junk_bucket;      // unverified packets that are no protected records
+	__u64 junk_bucket;      // unverified packets that are not protected records
 	__u64 protected_bucket; // those that are
+	__u64 engage_bucket;
+	__u64 engaged_until; // CLOCK_MONOTONIC, ns: until then who has not proved the address is challenged
 };
 
 struct counters {
@@ -156,8 +178,9 @@ struct packet {
 	__u32 l3, l4;       // offsets of the IP and UDP headers
 	__u32 len;          // bytes of UDP payload that the headers claim
 	__u32 id;           // of the IP datagram, if it is a fragment
-	__s32 cpu;          // where the stack shall see it; -1: here
+	__s32 cpu;          // where the stack must see it; -1: here
 	__u32 cookie_at;    // offset in the datagram, of a ClientHello's cookie
+	__u16 stop;         // offset in the datagram where a ClientHello's first fragment ends
 	__u16 version;      // client_version of a ClientHello
 	__u8 cookie_len;
 	__u8 first; // byte of the datagram
@@ -165,11 +188,23 @@ struct packet {
 	__u8 bad;      // IPv6 with an address that maps an IPv4 one, IPv4 with a wrong checksum, a jumbogram
 	__u8 group;    // from or to a multicast or broadcast MAC address
 	__u8 fragment; // a first fragment: its payload ends early
+	__u8 whole;    // a ClientHello in one fragment
+	__u8 retry;    // ... of DTLS 1.3: it is answered with a HelloRetryRequest
 	__u8 made;     // the work area holds the cookie under the current key
 	__u8 routed;       // its route may lead to another address than daddr
 	__u8 encapsulated; // in something that an interface of its own takes off
 	__u8 fragment_header; // it has an IPv6 fragment header
 	__u8 inner;           // IP version of what PARSED_INNER has found
+};
+
+// What a ClientHello offers.
+struct hello_offer {
+	__u32 at;        // offset in the datagram, of what is to be read next
+	__u32 versions_at, versions_len; // ... and of extensions, 0 if they were not seen
+	__u32 cookie_at, cookie_len;
+	__u16 suite; // its first of TLS 1.3, 0 if there is none
+	__u8 null;   // compression
+	__u8 dtls13;
 };
 
 // What a packet is worked on with, one of a CPU: the stack has 512 bytes for all functions, and what is not on it the
@@ -181,5 +216,8 @@ struct work {
 	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
 	__u32 found;      // slot of a harvested cookie
 	__u32 candidates; // how many slots were looked at for it
+	struct hello_offer offer;
+	__u8 bytes[8]; // read from the packet
+	__u16 list[LIST / 2]; // ... versions or suites
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };

@@ -109,7 +109,7 @@ func (c Credit) Refill(budget int) {
 	atomic.StoreUint64(&c.c.Granted, atomic.LoadUint64(&c.c.Spent)+uint64(budget))
 }
 
-// Left is the credit of the moment; it may be below zero by the number of CPUs.
+// Left is the credit in force; it may be below zero by the number of CPUs.
 func (c Credit) Left() int64 {
 	return int64(atomic.LoadUint64(&c.c.Granted) - atomic.LoadUint64(&c.c.Spent))
 }

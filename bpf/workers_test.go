@@ -204,7 +204,7 @@ func TestFloodLeavesNothing(t *testing.T) {
 	}
 }
 
-// Rotation ten times a second loses no client, whenever it comes.
+// Rotation ten times per second loses no client, whenever it comes.
 func TestRotationLosesNobody(t *testing.T) {
 	l := newLab(t)
 	g := guarding(t, inline())

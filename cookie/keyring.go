@@ -58,11 +58,11 @@ func (k *Keyring) Next(s Secret, epoch uint8) (*Keyring, error) {
 	return &Keyring{current: newKey(s, epoch), previous: k.current}, nil
 }
 
-// Store is where readers find the keyring of the moment. The zero Store is empty; Swap fills it.
+// Store is where readers find the keyring in force. The zero Store is empty; Swap fills it.
 type Store struct{ ring atomic.Pointer[Keyring] }
 
-// Load returns the keyring of the moment, nil before the first Swap. One atomic load, so once per batch.
+// Load returns the keyring in force, nil before the first Swap. One atomic load, so once per batch.
 func (s *Store) Load() *Keyring { return s.ring.Load() }
 
-// Swap makes k the keyring of the moment. Readers see the old one or the new one, never a mixture.
+// Swap makes k the keyring in force. Readers see the old one or the new one, never a mixture.
 func (s *Store) Swap(k *Keyring) { s.ring.Store(k) }

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ParseSecrets reads secrets that several guards and servers share: 64 hexadecimal digits a line, the current one
+// ParseSecrets reads secrets that several guards and servers share: 64 hexadecimal digits per line, the current one
 // first, then the one before. Empty lines and lines that start with # are skipped. There is at least one in the
 // result; an error names the line.
 func ParseSecrets(r io.Reader) ([]Secret, error) {

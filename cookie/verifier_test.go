@@ -115,6 +115,6 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 			}
 		}
 	}); n != 0 {
-		t.Errorf("%v allocations a batch", n)
+		t.Errorf("%v allocations per batch", n)
 	}
 }

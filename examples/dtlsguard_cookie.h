@@ -21,7 +21,7 @@ struct dtlsguard_secrets {
 };
 
 // dtlsguard_read reads the file, if it is another one than was read last. -1: it cannot be read, holds no secret, or
-// something else than 64 hexadecimal digits a line; the secrets of before stay.
+// something else than 64 hexadecimal digits per line; the previous secrets stay.
 static inline int dtlsguard_read(struct dtlsguard_secrets *s)
 {
 	struct dtlsguard_secrets new = *s;

@@ -3,9 +3,11 @@ package frontend
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -20,17 +22,55 @@ const denied = hello.ReasonLen
 // openAddresses makes what the gates of all services share.
 func (s *Server) openAddresses() (err error) {
 	c := &s.config
-	var seed [8]byte
-	rand.Read(seed[:]) // crashes rather than fail
-	s.set = addresses.NewSet(binary.NativeEndian.Uint64(seed[:]), uint32(c.AddressLifetime.Seconds()))
-	s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, nil)
+	lifetime := uint32(c.AddressLifetime.Seconds())
+	if s.kernel == nil {
+		var b [16]byte
+		rand.Read(b[:]) // crashes rather than fail
+		s.set = addresses.NewSet([2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}, lifetime)
+		s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, nil)
+		return err
+	}
+	memory, key, err := s.kernel.guard.Addresses()
+	if err == nil {
+		err = s.kernel.guard.SetAddressLifetime(c.AddressLifetime)
+	}
+	if err != nil {
+		return err
+	}
+	s.set = addresses.SetOf(memory, key, lifetime)
+	s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, s.kernel.setPrefixes)
 	return err
+}
+
+// setPrefixes brings all lists to the programs.
+func (k *kernel) setPrefixes(rules map[netip.Prefix]addresses.Verdict) error {
+	denied := make(map[netip.Prefix]bool, len(rules))
+	for p, v := range rules {
+		denied[p] = v == addresses.Deny
+	}
+	return k.guard.SetPrefixes(denied)
+}
+
+// policy is that of the gates of all services.
+func (c *Config) policy() addresses.Policy {
+	rate := limit.Rate{PerSecond: c.EngageRate, Burst: max(1, int(c.EngageRate))} // a second's worth
+	return addresses.Policy{Engage: c.Engage, Rate: rate}
+}
+
+// admission is how the programs admit first ClientHellos to a service with mode m and a server of versions.
+func (c *Config) admission(m handoff.Mode, serves handoff.Versions) bpf.Admission {
+	rate := func(r limit.Rate) bpf.Rate { return bpf.Rate{PerSecond: r.PerSecond, Burst: uint32(r.Burst)} }
+	p := c.policy()
+	return bpf.Admission{
+		Reset: m == handoff.Reset, Limit: m == handoff.Limit, Load: m == handoff.Reset && p.Engage == addresses.Load,
+		DTLS12: serves&handoff.Serves12 != 0, DTLS13: serves&handoff.Serves13 != 0,
+		Rate: rate(p.Rate), Share: rate(p.Share()),
+	}
 }
 
 // newGate makes the gate of one service.
 func (s *Server) newGate() *addresses.Gate {
-	rate := limit.Rate{PerSecond: s.config.EngageRate, Burst: max(1, int(s.config.EngageRate))} // a second's worth
-	return addresses.NewGate(s.set, s.lists.Table(), addresses.Policy{Engage: s.config.Engage, Rate: rate})
+	return addresses.NewGate(s.set, s.lists.Table(), s.config.policy())
 }
 
 // monotonic is the time of CLOCK_MONOTONIC, in nanoseconds: addresses are kept in memory that the XDP programs share,

@@ -62,6 +62,7 @@ type Settings struct {
 type XDP struct {
 	Interface      string
 	Mode           bpf.AttachMode
+	Chain          string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
 	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
 	PassWhenLost   bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
 	KeepAttached   bool     // a guard that is told to stop leaves its programs in force
@@ -87,7 +88,7 @@ type Config struct {
 	HandshakeTimeout  time.Duration
 	IdleTimeout       time.Duration
 
-	Engage          addresses.Engage // when mode reset challenges who has not proved the address
+	Engage          addresses.Engage // when mode reset challenges clients that have not proved their address
 	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
 	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
 	AllowFile       string           // prefixes that count as proved; "": none
@@ -215,6 +216,9 @@ func (s *Settings) complete() {
 	defaulted(&s.RotateEvery, DefaultRotateEvery)
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
+	}
+	if r := &s.BackendHelloRate; r.Burst == 0 { // a second's worth
+		r.Burst = max(1, int(r.PerSecond))
 	}
 	if s.Answer == bpf.AnswerDrop {
 		s.Answer = bpf.AnswerAuto

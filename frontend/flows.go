@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// filesKept are left to what is no flow when all flows are there: connections of the metrics and control listeners, files
+// filesKept are left to what is not a flow when all flows are there: connections of the metrics and control listeners, files
 // that are read again, probes. Beside them the sockets that cookies are asked for with.
 const filesKept = 64
 
@@ -49,7 +49,7 @@ func (s *Server) clampFlows() {
 	}
 	lower := func(most int, what, hint string) {
 		if l := s.budget.Limits(); most < l.Flows {
-			s.config.Log.Warn("fewer flows than --max-flows: "+what, "max_flows", l.Flows, "possible", most, "hint", hint)
+			s.config.Log.Warn("fewer flows than asked for", "why", what, "max_flows", l.Flows, "possible", most, "hint", hint)
 			l.Flows = max(most, 1)
 			s.budget.SetLimits(l)
 		}

@@ -43,12 +43,9 @@ func (v *service) lookInline(ctx context.Context) {
 	if s.fit == nil || !was.up {
 		fit, err := v.fitInline(ctx, s)
 		now = health{up: err == nil, why: err, heard: time.Now()}
-		switch {
-		case err == nil:
-			if s.fit == nil || *s.fit != fit {
-				v.change(func(s *serving) { s.fit = &fit })
-				v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
-			}
+		if err == nil && (s.fit == nil || *s.fit != fit) {
+			v.change(func(s *serving) { s.fit = &fit })
+			v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
 		}
 	} else {
 		err := handoff.Ask(ctx, v.probeAddress())

@@ -17,6 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // Times between a daemon and its programs.
@@ -38,6 +39,7 @@ type kernel struct {
 	ours    bool // what is attached is of this process
 	flows   kernelFlows
 	mode    bpf.AttachMode
+	lost    bool // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
@@ -52,7 +54,7 @@ func openKernel(c *Config) (*kernel, error) {
 	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
 	pin := ""
 	switch {
-	case c.XDP.Pin == "":
+	case c.XDP.Pin == "", c.XDP.Chain != "":
 	case onBPFFS(c.XDP.Pin):
 		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
 	case c.XDP.KeepAttached:
@@ -128,6 +130,7 @@ type told struct {
 	division
 	mode    handoff.Mode
 	entries int // of the pool of harvested cookies, that handshakes are mapped to
+	serves  handoff.Versions
 }
 
 // tells is what the programs must know of v now.
@@ -138,6 +141,10 @@ func (k *kernel) tells(v *service) (told, error) {
 	}
 	if len(t.serving.ends) == 1 {
 		t.entries = t.serving.ends[0].Entries()
+		t.serves = t.serving.ends[0].Serves()
+	}
+	if t.serving.fit != nil {
+		t.serves = t.serving.fit.Serves
 	}
 	var err error
 	if t.division, err = divide(v.situation(k.mode)); err != nil {
@@ -155,6 +162,9 @@ func (k *kernel) protect(v *service, t told) error {
 	}
 	if len(t.serving.ends) == 1 {
 		s.Slots = t.serving.ends[0].entries(t.entries)
+	}
+	if t.passes {
+		s.Admission = v.config.admission(t.mode, t.serves)
 	}
 	if !v.inline { // a worker has no other way to the server than a flow
 		s.Unverified, s.Pass = bpf.UnverifiedDrop, 0
@@ -178,6 +188,11 @@ func (k *kernel) attach(services []*service) error {
 			}
 		}
 	}
+	if err := bpf.AnswersArrive(k.config.Interface); errors.Is(err, bpf.ErrNoPeerXDP) && k.config.Mode != bpf.AttachGeneric {
+		k.lost = true
+		k.log.Warn("answers in the driver would be lost: workers answer where --answer is auto", "interface", k.config.Interface,
+			"error", err, "hint", hint.Of(err))
+	}
 	cpus := workerCPUs(services)
 	if err := k.guard.SetWorkers(cpus); err != nil {
 		return err
@@ -188,7 +203,12 @@ func (k *kernel) attach(services []*service) error {
 		}
 	}
 	var err error
-	if k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode); err != nil {
+	if k.config.Chain != "" {
+		k.mode, err = k.guard.AttachChain(k.config.Interface, k.config.Chain)
+	} else {
+		k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode)
+	}
+	if err != nil {
 		return err
 	}
 	k.ours = true
@@ -200,6 +220,14 @@ func (k *kernel) attach(services []*service) error {
 		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
+	return nil
+}
+
+// Capabilities are those (unix.CAP_*) that the server needs to the end, to take its programs off.
+func (s *Server) Capabilities() []int {
+	if s.kernel != nil && s.kernel.guard.EgressIsFilter() {
+		return []int{unix.CAP_NET_ADMIN}
+	}
 	return nil
 }
 
@@ -218,7 +246,8 @@ func (k *kernel) add(v *service) error {
 	for i, w := range v.workers {
 		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
 		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
-		if v.inline {
+		// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
+		if v.inline && len(v.workers) > 1 {
 			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
 				return err
 			}
@@ -256,13 +285,20 @@ func protects(services []*service, k bpf.ServiceKey) bool {
 	return false
 }
 
-// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU.
+// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU. Workers that
+// are more than the CPUs are on none of their own: each CPU's packets go to the first that counts as its.
 func workerCPUs(services []*service) (cpus []int) {
+	allowed := allowedCPUs()
 	for _, v := range services {
 		for i, w := range v.workers {
-			if i == len(cpus) {
-				cpus = append(cpus, max(w.cpu, 0))
+			if i < len(cpus) {
+				continue
 			}
+			cpu := w.cpu
+			if cpu < 0 && len(allowed) > 0 {
+				cpu = allowed[i%len(allowed)]
+			}
+			cpus = append(cpus, max(cpu, 0))
 		}
 	}
 	return cpus

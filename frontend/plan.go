@@ -20,6 +20,7 @@ type situation struct {
 	mac          cookie.MAC     // of the guard's own cookies
 	asked        bpf.Answer
 	attached     bpf.AttachMode
+	lost         bool // answers that XDP sends from the driver do not arrive
 	workers      bool // it has workers
 }
 
@@ -29,6 +30,7 @@ type division struct {
 	answer bpf.Answer
 	// hellos: where the programs do not know a right cookie, a client that showed one to a worker may show it again.
 	hellos bool
+	passes bool // clients without a cookie are admitted by their address
 }
 
 // divide says who answers what. The error says why it cannot be as asked.
@@ -40,11 +42,14 @@ func divide(s situation) (division, error) {
 		return division{format: bpf.FormatV1, answer: bpf.AnswerDrop}, nil
 	}
 	d := division{format: s.format(), answer: s.asked}
-	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.format == bpf.FormatWorkers && s.inline
+	d.passes = len(s.modes) == 1 && s.modes[0].Passes() && d.format == bpf.FormatV1
+	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.passes || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
 		return d, hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", s.modes[0])
 	case d.format == bpf.FormatWorkers:
+		d.answer = bpf.AnswerWorkers
+	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative && s.lost:
 		d.answer = bpf.AnswerWorkers
 	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative:
 		d.answer = bpf.AnswerXDP // an answer in the driver costs a seventh of one through the stack (bench/README.md)

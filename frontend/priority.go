@@ -12,7 +12,7 @@ import (
 // prefer gives the calling thread its priority among the threads of the session.
 func prefer(nice int, log *slog.Logger) {
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, nice); err != nil {
-		log.Debug("worker keeps the usual priority", "worker-nice", nice, "error", err,
+		log.Debug("worker keeps the usual priority", "worker_nice", nice, "error", err,
 			"hint", "start as root, or with LimitNICE= in the systemd unit")
 	}
 }
@@ -39,7 +39,7 @@ func preferSession(nice int, log *slog.Logger) {
 		}
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		log.Debug("dtlsguard's session keeps the usual priority", "worker-nice", nice, "error", err,
+		log.Debug("dtlsguard's session keeps the usual priority", "worker_nice", nice, "error", err,
 			"hint", "start it from a service manager, or with setsid(1); as root, or with LimitNICE= in the systemd unit")
 	}
 }

@@ -121,14 +121,14 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	return x, nil
 }
 
-// allSecrets is the secrets of the moment.
+// allSecrets is the secrets in force.
 func (s *Server) allSecrets() map[secretKey]*secrets {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	return maps.Clone(s.secrets)
 }
 
-// list is the services of the moment.
+// list is the services in force.
 func (s *Server) list() []*service {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -213,7 +213,7 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 			}
 		}
 		if len(all) > 1 || asked < len(all) {
-			s.config.Log.Info("back ends asked", "asked", asked, "answered", ready, "of", len(all), "after", time.Since(began).Round(time.Second/10))
+			s.config.Log.Info("back ends asked", "asked", asked, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
 		}
 		if asked == len(all) {
 			return

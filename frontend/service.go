@@ -66,7 +66,7 @@ func (v *service) alone() bool {
 	return len(v.configured.Backends) == 1
 }
 
-// list is the targets of the moment.
+// list is the targets in force.
 func (v *service) list() []*target {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -87,7 +87,7 @@ func (v *service) change(f func(*serving)) {
 	v.kernel.follow(v)
 }
 
-// publish brings the back ends of the moment to the workers and programs.
+// publish brings the back ends in force to the workers and programs.
 func (v *service) publish() { v.offer(nil, nil) }
 
 // offer does so with next in the place of what t has.
@@ -131,6 +131,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 	t := situation{
 		inline: v.inline, modes: s.modes(), mac: v.config.MAC, asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
 		foreign: v.kernel != nil && s.secrets != v.kernel.secrets,
+		lost:    v.kernel != nil && v.kernel.lost,
 	}
 	if s.fit != nil {
 		t.mapped = s.fit.Mapped

@@ -150,7 +150,7 @@ func (c *Config) flags() map[string]any {
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
 		"allow-file": c.AllowFile, "deny-file": c.DenyFile,
-		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "answer": c.Answer.String(),
+		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,

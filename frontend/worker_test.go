@@ -30,7 +30,7 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 		t.Fatal(err)
 	}
 	start := time.Now()
-	set := addresses.NewSet(1, 600)
+	set := addresses.NewSet([2]uint64{1}, 600)
 	s := &service{
 		gate:   addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
 		config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
@@ -127,7 +127,7 @@ func TestWorkerLoopDoesNotAllocate(t *testing.T) {
 				w.dispatch()
 				w.answers.Reset()
 			}); n != 0 {
-				t.Errorf("%s, %s: %v allocations a batch", name, c.Name, n)
+				t.Errorf("%s, %s: %v allocations per batch", name, c.Name, n)
 			}
 		}
 	}
@@ -224,6 +224,17 @@ func TestEveryDatagramIsCountedOnce(t *testing.T) {
 		want[e]++
 		if events() != want {
 			t.Errorf("%s: not counted once, as %v", c.Name, metrics.Labels[e])
+		}
+	}
+}
+
+// A service's rate has a second's worth at once, for workers and programs alike.
+func TestServiceRateIsASecondsWorth(t *testing.T) {
+	for rate, want := range map[float64]int{0.5: 1, 10: 10, 2500: 2500} {
+		s := Settings{BackendHelloRate: limit.Rate{PerSecond: rate}}
+		s.complete()
+		if s.BackendHelloRate.Burst != want {
+			t.Errorf("%v per second: a burst of %d, want %d", rate, s.BackendHelloRate.Burst, want)
 		}
 	}
 }

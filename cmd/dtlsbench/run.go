@@ -34,7 +34,7 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("arguments that are no flags: %q", flags.Args())
+		return fmt.Errorf("arguments that are not flags: %q", flags.Args())
 	}
 	if *names == "list" {
 		for _, e := range scenario.Entries {

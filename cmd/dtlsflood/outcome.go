@@ -27,7 +27,7 @@ func (o *options) wrong(c counts, s *sample.Report) error {
 	case o.traffic.mix.Questions() == 0:
 		return nil // nobody should answer that
 	case c.Right == 0 && s != nil && s.Events[sample.Accepted] > 0:
-		return fmt.Errorf("no right answer, but a sampled client was taken up: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
+		return fmt.Errorf("no right answer, but a sampled client was accepted: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
 	case c.Answers == 0:
 		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target.addr)
 	case c.Right == 0 && c.Faults[answer.RecordSeq] == c.Answers:

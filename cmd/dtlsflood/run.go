@@ -70,7 +70,7 @@ func (o *options) complete() error {
 	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
 		return hint.Usagef("--engine %q: want sendmmsg, xdp or pcap", o.engine)
 	case o.pace.threads < 1 || o.pace.cpu < 0 || o.pace.batch > xdp.MaxBatch:
-		return hint.Usagef("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames a batch", o.pace.threads, o.pace.cpu, o.pace.batch, xdp.MaxBatch)
+		return hint.Usagef("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames per batch", o.pace.threads, o.pace.cpu, o.pace.batch, xdp.MaxBatch)
 	case o.pace.ndr < 0 || o.pace.ndr >= 1:
 		return hint.Usagef("--ndr %v: want a share from 0 to 1, such as 0.001", o.pace.ndr)
 	case o.pace.duration <= 0 || o.pace.rate < 0:

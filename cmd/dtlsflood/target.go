@@ -55,7 +55,7 @@ func (t *target) reach(engine string) error {
 func notUnicast(a netip.Addr, networks []netip.Prefix) string {
 	switch {
 	case a.IsUnspecified():
-		return "is no address"
+		return "is not an address"
 	case a.IsMulticast():
 		return "is a multicast group"
 	case a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):

@@ -40,7 +40,7 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find out what this kernel, an interface and a back end can do", Args: noArgs,
 		Long: `check tries each thing that run would need, and changes nothing: PASS, WARN for what works less well
-than it could, FAIL for what does not work, each with the step that mends it.
+than it could, FAIL for what does not work, each with the step that fixes it.
 
 With --interface it attaches a program that passes everything and takes it off again, unless one is
 attached. Without, XDP is not needed, and what is missing for it is no failure. With --backend it asks

@@ -16,12 +16,12 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// drop gives up what a guard that serves does not need. No capability is kept: the programs that are loaded can be
-// attached again, detached and unpinned without any.
+// drop gives up what a guard that serves does not need. No capability is kept, but for what a kernel without tcx links
+// asks of who takes a program off: the programs that are loaded can be attached again, detached and unpinned without any.
 func (g *guard) drop(server *frontend.Server, doors doors) error {
-	c := privileges.Config{User: g.user, Log: g.Config.Log}
+	c := privileges.Config{User: g.user, Keep: server.Capabilities(), Log: g.Config.Log}
 	if g.File != "" {
-		c.Keep = []int{unix.CAP_NET_BIND_SERVICE} // for services on ports below 1024 that a reload adds
+		c.Keep = append(c.Keep, unix.CAP_NET_BIND_SERVICE) // for services on ports below 1024 that a reload adds
 	}
 	if os.Geteuid() == 0 {
 		var uid, gid int // root without capabilities cannot remove another user's pins either

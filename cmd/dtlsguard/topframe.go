@@ -36,7 +36,7 @@ func readCPUs() (cpus []cpuTimes) {
 		}
 		var t [8]uint64 // user nice system idle iowait irq softirq steal (proc_stat(5))
 		for i := range t {
-			_, _ = fmt.Sscan(f[i+1], &t[i]) // what is no number counts as 0
+			_, _ = fmt.Sscan(f[i+1], &t[i]) // what is not a number counts as 0
 		}
 		c := cpuTimes{softirq: t[6]}
 		for i, v := range t {

@@ -70,7 +70,7 @@ func (g *gate) take(d []byte, from netip.AddrPort) {
 	var h hello.ClientHello
 	if hello.Parse(d, &h) == hello.OK {
 		if err := g.read(); err != nil {
-			log.Printf("secrets: %v; keeping those of before", err)
+			log.Printf("secrets: %v; keeping the previous ones", err)
 		}
 		b := cookie.Bind(from, g.port, h.Version, h.Random)
 		if !g.ring.Verify(&b, h.Cookie) { // it comes past dtlsguard, or is dtlsguard itself

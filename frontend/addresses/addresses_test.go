@@ -23,7 +23,7 @@ func ip(text string) *[16]byte {
 }
 
 func TestSet(t *testing.T) {
-	s := NewSet(1, 600)
+	s := NewSet([2]uint64{1}, 600)
 	for _, a := range []string{"192.0.2.1", "2001:db8::1", "::1"} {
 		if s.Has(ip(a), 5) {
 			t.Errorf("%s is there before it proved itself", a)
@@ -59,7 +59,7 @@ func TestSet(t *testing.T) {
 
 // Whatever comes, the set stays of its size, and keeps whom it saw last.
 func TestSetForgetsTheOldest(t *testing.T) {
-	s := NewSet(3, 600)
+	s := NewSet([2]uint64{3}, 600)
 	r := rand.New(rand.NewPCG(1, 1))
 	var a [16]byte
 	for i := range uint32(4 * DefaultSize) {
@@ -115,7 +115,7 @@ func TestTableIsLongestMatch(t *testing.T) {
 
 func gate(p Policy) *Gate {
 	p.Rate = limit.Rate{PerSecond: 50, Burst: 50}
-	return NewGate(NewSet(1, 600), new(atomic.Pointer[Table]), p)
+	return NewGate(NewSet([2]uint64{1}, 600), new(atomic.Pointer[Table]), p)
 }
 
 func TestGateAlways(t *testing.T) {

@@ -88,7 +88,7 @@ func (g *Gate) Admit(ip *[16]byte, now int64) Outcome {
 	return Unproved
 }
 
-// Limit decides where nothing can be asked of a client: who has not proved the address is dropped above the rate.
+// Limit decides where nothing can be asked of a client: a client that has not proved its address is dropped above the rate.
 func (g *Gate) Limit(ip *[16]byte, now int64) Outcome {
 	switch o := g.known(ip, now); {
 	case o != Challenge:

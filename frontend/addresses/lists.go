@@ -76,7 +76,7 @@ func OpenLists(allow, deny string, log *slog.Logger, tell func(map[netip.Prefix]
 	return l, l.publish()
 }
 
-// Table is where workers find the rules of the moment.
+// Table is where workers find the rules in force.
 func (l *Lists) Table() *atomic.Pointer[Table] { return &l.table }
 
 // Failures counts changes that could not be put in force.
@@ -102,7 +102,7 @@ func (f *file) read() error {
 	return nil
 }
 
-// Parse reads prefixes, one a line; empty lines and what follows a # are skipped. Errors name the line.
+// Parse reads prefixes, one per line; empty lines and what follows a # are skipped. Errors name the line.
 func Parse(r io.Reader) (list []netip.Prefix, err error) {
 	in := bufio.NewScanner(r)
 	for n := 1; in.Scan(); n++ {
@@ -232,7 +232,7 @@ func (l *Lists) Look(now time.Time) {
 	}
 	if err := l.publish(); err != nil {
 		l.failed.Add(1)
-		l.log.Error("lists could not be put in force; keeping those of before", "error", err)
+		l.log.Error("lists could not be put in force; keeping the previous ones", "error", err)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/dchest/siphash"
 )
 
 const (
@@ -29,18 +31,18 @@ type entry struct {
 type Set struct {
 	buckets  [][ways]entry
 	shift    uint
-	seed     uint64 // secret: nobody can choose whose bucket he shares
-	lifetime uint32 // seconds
+	key      [2]uint64 // secret: nobody can choose whose bucket he shares
+	lifetime uint32    // seconds
 }
 
 // NewSet makes a set in memory of this process.
-func NewSet(seed uint64, lifetime uint32) *Set {
-	return &Set{buckets: make([][ways]entry, DefaultSize/ways), shift: 64 - 13, seed: seed, lifetime: lifetime}
+func NewSet(key [2]uint64, lifetime uint32) *Set {
+	return &Set{buckets: make([][ways]entry, DefaultSize/ways), shift: 64 - 13, key: key, lifetime: lifetime}
 }
 
 // SetOf takes mapped memory of DefaultSize entries, which is aligned to pages, for a set.
-func SetOf(memory []byte, seed uint64, lifetime uint32) *Set {
-	s := &Set{shift: 64 - 13, seed: seed, lifetime: lifetime}
+func SetOf(memory []byte, key [2]uint64, lifetime uint32) *Set {
+	s := &Set{shift: 64 - 13, key: key, lifetime: lifetime}
 	s.buckets = unsafe.Slice((*[ways]entry)(unsafe.Pointer(unsafe.SliceData(memory))), DefaultSize/ways)
 	_ = memory[DefaultSize/ways*bucketSize-1]
 	return s
@@ -66,10 +68,11 @@ func prefixOf(key uint64) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
-// bucket is where key is looked for: the programs' mix.
+// bucket is where key is looked for. The programs hash three words.
 func (s *Set) bucket(key uint64) *[ways]entry {
-	h := (s.seed ^ key) * 0x9e3779b97f4a7c15 // 2^64 over the golden ratio
-	return &s.buckets[(h^h>>29)>>s.shift]
+	var b [24]byte
+	binary.LittleEndian.PutUint64(b[:], key)
+	return &s.buckets[siphash.Hash(s.key[0], s.key[1], b[:])>>s.shift]
 }
 
 // fresh reports whether state was seen within the lifetime. Clocks of CPUs may differ by a second, so an address can

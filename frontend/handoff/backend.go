@@ -82,7 +82,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 		c.Rate = DefaultHarvestRate
 	}
 	if c.Gate == nil {
-		c.Gate = addresses.NewGate(addresses.NewSet(0, 0), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
+		c.Gate = addresses.NewGate(addresses.NewSet([2]uint64{0}, 0), new(atomic.Pointer[addresses.Table]), addresses.Policy{})
 	}
 	if c.Now == nil {
 		started := time.Now()
@@ -176,6 +176,9 @@ func (b *Backend) profile() *Profile { return b.decision.Load().profile }
 // Mode is the mode that the server needs at the moment.
 func (b *Backend) Mode() Mode { return b.decision.Load().mode }
 
+// Serves is which versions of DTLS its clients may have.
+func (b *Backend) Serves() Versions { return b.profile().serves() }
+
 // CookieLength is that of the server's own cookies, in bytes.
 func (b *Backend) CookieLength() int { return b.profile().CookieLength }
 
@@ -188,7 +191,7 @@ func (b *Backend) Entries() int {
 	return 0
 }
 
-// MaxFlows is how many flows the back end has entries of a pool for at a time, in the mode of the moment; 0: as many as are
+// MaxFlows is how many flows the back end has entries of a pool for at a time, in the mode in force; 0: as many as are
 // opened. Those in reserve are not for flows: a handshake finds a free one soon.
 func (b *Backend) MaxFlows() int {
 	p := b.pool()

@@ -13,7 +13,7 @@ import (
 // which look into the same memory where they answer.
 //
 // Cookies are written by the one goroutine that harvests, and read by workers and programs at the same time. Who
-// reads one while it is replaced may get a mixture, which is no cookie of the server: that client gets another
+// reads one while it is replaced may get a mixture, which is not a cookie of the server: that client gets another
 // answer, as do all whose cookies the server has just made void.
 type Entry struct {
 	cookie   [4]atomic.Uint64 // its first 32 bytes, zeroes behind its end

@@ -410,7 +410,7 @@ func TestJudgeDoesNotAllocate(t *testing.T) {
 			hs[i].Cookie = make([]byte, 20+12*(i%2))
 		}
 		if n := testing.AllocsPerRun(50, func() { m.Verify(k, hs) }); n != 0 {
-			t.Errorf("%s: %v allocations a batch", name, n)
+			t.Errorf("%s: %v allocations per batch", name, n)
 		}
 	}
 }

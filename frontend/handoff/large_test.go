@@ -194,7 +194,7 @@ func TestLookAtOnce(t *testing.T) {
 		b.Settled(true)
 		stop := make(chan struct{})
 		defer close(stop)
-		go func() { // a host that begins two handshakes a second
+		go func() { // a host that begins two handshakes per second
 			for i := 0; ; i++ {
 				select {
 				case <-stop:

@@ -11,7 +11,7 @@ import (
 
 // lifetimeProbes find out how old a cookie with a clock in it may get. Servers do not say: Mbed TLS takes those of the last minute
 // (MBEDTLS_SSL_COOKIE_TIMEOUT), radsecproxy those of the last 5 seconds. So some are asked for at once, and each is shown
-// at twice the age of the one before, until one is refused. Those that are taken are handshakes at the server, called off at once.
+// at twice the age of the one before, until one is refused. Those that are taken are handshakes at the server, aborted at once.
 type lifetimeProbes struct {
 	probing *probing
 	waiting []agedCookie
@@ -26,7 +26,7 @@ type agedCookie struct {
 	age    time.Duration
 }
 
-// oldest bounds the ages that are tried. A pool of 4096 asks for 250 cookies a second then, which is a 400th of a CPU of
+// oldest bounds the ages that are tried. A pool of 4096 asks for 250 cookies per second then, which is a 400th of a CPU of
 // DTLSv1_listen (8.7 us each, bench/README.md).
 const oldest = 40 * time.Second
 

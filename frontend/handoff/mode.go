@@ -56,7 +56,7 @@ type Cookies uint8
 const (
 	CookiesOfWorkers Cookies = iota // nobody else can
 	CookiesOwn                      // the guard's own, of the format that --cookie-mac says
-	CookiesV1                       // the guard's own of format v1, which the server can compute, too
+	CookiesV1                       // the guard's own of format v1 always: the server computes it, too, or nobody sees it
 	CookiesQt                       // Qt's
 	CookiesHarvested                // the server's, in the table of a pool
 )
@@ -85,8 +85,8 @@ var modes = [modeLen]struct {
 		why: because("the server accepts any cookie, once it has seen a ClientHello without one")},
 	DoubleHVR: {name: "double-hvr", twoRound: true, proxy: CookiesOwn, verifier: func(d *deal, size int) Verifier { return doubleHVR{d.own(size)} },
 		why: func(p *Profile) string { return p.unharvestable() + "; it takes a second cookie exchange" }},
-	Reset: {name: "reset", passes: true, inline: true, verifier: (*deal).reset, why: (*Profile).whyReset},
-	Limit: {name: "limit", passes: true, inline: true, verifier: func(d *deal, _ int) Verifier { return &limited{d.Gate, d.Now} },
+	Reset: {name: "reset", passes: true, inline: true, proxy: CookiesV1, direct: CookiesV1, verifier: (*deal).reset, why: (*Profile).whyReset},
+	Limit: {name: "limit", passes: true, inline: true, proxy: CookiesV1, direct: CookiesV1, verifier: func(d *deal, _ int) Verifier { return &limited{d.Gate, d.Now} },
 		why: because("asked for; nobody proves anything: the rate bounds what a flood costs the server")},
 }
 

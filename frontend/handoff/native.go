@@ -9,7 +9,7 @@ import (
 
 // native gives a client the cookie that the server itself would give it, computed from a secret that both have. In a
 // proxy the server sees the guard's port in the client's place, so a client is mapped to a port first, as harvest
-// does it; who forges a source address has to guess as there.
+// does it; a forger of source addresses has to guess as there.
 //
 // A cookie does not say which secret made it: what the current one does not explain is tried under the previous one.
 type native struct {
@@ -55,7 +55,7 @@ func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 	}
 }
 
-// verify verifies the undecided under k. answer says that who is not verified gets k's cookie.
+// verify verifies the undecided under k. answer: clients that are not verified get k's cookie.
 func (m *native) verify(k *cookie.Key, hellos []Hello, answer bool) {
 	m.questions = m.questions[:0]
 	if m.ports == nil {

@@ -153,7 +153,7 @@ func TestNativeDoesNotAllocate(t *testing.T) {
 	for _, modes := range []map[Mode]Verifier{proxy, inline} {
 		for kind, m := range modes {
 			if n := testing.AllocsPerRun(50, func() { m.Verify(k, hs) }); n != 0 {
-				t.Errorf("%v: %v allocations a batch", kind, n)
+				t.Errorf("%v: %v allocations per batch", kind, n)
 			}
 		}
 	}

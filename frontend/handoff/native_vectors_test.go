@@ -14,7 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// vectors has cookies of real servers, one a line: mode, library, whether the server's socket is of IPv6 and sees
+// vectors has cookies of real servers, one per line: mode, library, whether the server's socket is of IPv6 and sees
 // IPv4 v4-mapped, the sender, the ClientHello, the cookie. All are under the secret of vectorSecret. test/libraries writes them.
 var vectors = filepath.Join("testdata", "native.txt")
 

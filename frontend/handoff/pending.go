@@ -15,7 +15,7 @@ const (
 	// pendingFor is how long an entry's handshake is left unfinished: coturn drops it after 60 s. It may be twice that, if the
 	// entry is kept for a client.
 	pendingFor = 20 * time.Second
-	// recheckEvery bounds how often all are asked for again because a client was not taken up: who says nothing to a
+	// recheckEvery bounds how often all are asked for again because a client was not accepted: who says nothing to a
 	// client may have been started anew, or the client has sent something that it does not like.
 	recheckEvery = 5 * time.Second
 )

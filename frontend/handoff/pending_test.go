@@ -92,7 +92,7 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 	}
 }
 
-// A server that was started anew without anybody seeing it is asked again when it does not take a client up.
+// A server that was started anew without anybody seeing it is asked again when it does not accept a client.
 func TestHeldCookiesAreDoubted(t *testing.T) {
 	t.Parallel()
 	s, b := openHeld(t, 4)

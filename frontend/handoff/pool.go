@@ -23,7 +23,7 @@ type Pool struct {
 	sources  sources
 	size     int  // with so many cookies it is full
 	computed bool // any free entry will do: its cookie is computed
-	counts   bool // the server keeps who asks, and is told to forget
+	counts   bool // the server remembers clients, and is told to forget
 	pending  bool // ... and is not, for it takes a cookie only from whom it keeps: see pending.go
 	entries  []Entry
 	clock    *atomic.Uint32

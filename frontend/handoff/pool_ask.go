@@ -19,7 +19,7 @@ const (
 	attempts   = 3
 	// lastAnswers is how long a fill that is stopped waits for the answers that are on their way.
 	lastAnswers = 20 * time.Millisecond
-	// DefaultHarvestRate is how many questions a second a server is asked: a sixth of what DTLSv1_listen answers on one CPU
+	// DefaultHarvestRate is how many questions per second a server is asked: a sixth of what DTLSv1_listen answers on one CPU
 	// (8.7 us each, bench/README.md).
 	DefaultHarvestRate = 20_000
 )
@@ -243,7 +243,7 @@ func (p *Pool) wasSilent(i int, now time.Time) {
 	p.silent[i] = s
 }
 
-// release has a server that keeps who asks forget c, so that asking leaves nothing there.
+// release has a server that remembers clients forget c, so that asking leaves nothing there.
 func (p *Pool) release(c *udpbatch.Conn) {
 	if p.counts || p.pending {
 		p.queue.Add(userCanceled, nil)

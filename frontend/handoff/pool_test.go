@@ -86,7 +86,7 @@ func TestTimedCookiesAreRefreshed(t *testing.T) {
 	}
 }
 
-// How old a cookie may get is tried with some that were put by, until one is refused.
+// How old a cookie may get is tried with some that were saved, until one is refused.
 func TestTrialsFindTheAge(t *testing.T) {
 	t.Parallel()
 	s, b := openTimed(t, 2)
@@ -109,7 +109,7 @@ func TestTrialsFindTheAge(t *testing.T) {
 		}
 	}
 	if _, taken, other := s.Seen(); len(taken) != 3 || len(other) != 3 { // one of probing
-		t.Errorf("%d trials were taken and %d called off", len(taken), len(other))
+		t.Errorf("%d trials were taken and %d aborted", len(taken), len(other))
 	}
 }
 

@@ -2,7 +2,7 @@ package handoff
 
 import "github.com/dtlsguard/dtlsguard/cookie"
 
-// portMap maps handshakes to the entries of a pool. The map is keyed by the guard's secret: who forges a source address
+// portMap maps handshakes to the entries of a pool. The map is keyed by the guard's secret: a forger of source addresses
 // must guess which entry the handshake has, and has one chance in as many as there are entries with a cookie; in the
 // [GraceTime] after a rotation two, since the previous secret has a map of its own.
 //
@@ -20,7 +20,7 @@ type portMap struct {
 // clients come at once to a pool of 4096, that would happen to one of them every fourth time. With four, a client
 // loses its entry only if all four are reserved for handshakes under way: to the last of 1000 that come at once in one
 // case of 300, and to none of 50. Under a flood, which reserves them all, it is again one of 50 every fourth
-// time. The number does not help who guesses, because one candidate counts; each costs a look into memory.
+// time. The number does not help a guesser, because one candidate counts; each costs a look into memory.
 const choices = 4
 
 // longestWalk bounds the search for free entries. In a pool that is half in use it takes eight steps on average;

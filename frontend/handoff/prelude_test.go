@@ -82,7 +82,7 @@ func asksFirst(t *testing.T, d, second []byte, behind int) {
 	t.Helper()
 	var h, s hello.ClientHello
 	if hello.Parse(d, &h) != hello.OK || hello.Parse(second, &s) != hello.OK {
-		t.Fatalf("%x is no ClientHello", d)
+		t.Fatalf("%x is not a ClientHello", d)
 	}
 	if len(h.Cookie) != 0 || *h.Random != *s.Random || h.Version != s.Version {
 		t.Errorf("the guard's ClientHello has cookie %x, version %x, random %x", h.Cookie, h.Version, *h.Random)

@@ -438,7 +438,7 @@ func (q *probing) fresh(question ...[]byte) (reply, error) {
 	return a, err
 }
 
-// release has a server that keeps who asks forget c.
+// release has a server that remembers clients forget c.
 func (q *probing) release(c line) {
 	if q.profile.AsksCookie && !q.profile.Stateless {
 		q.abort(c)

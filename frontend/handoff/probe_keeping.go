@@ -7,10 +7,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// What shows whether a server keeps who asks, and what it makes of that.
+// What shows whether a server remembers clients, and what it makes of that.
 
-// state asks the same again. It goes first: an alert is for servers that keep who asks, and gnutls-serv, which does
-// not, takes whatever is no ClientHello for a client, and sees no other until that one has timed out.
+// state asks the same again. It goes first: an alert is for servers that remember clients, and gnutls-serv, which does
+// not, takes whatever is not a ClientHello for a client, and sees no other until that one has timed out.
 func (q *probing) state() error {
 	t := &q.profile
 	if !t.AsksCookie {
@@ -36,7 +36,7 @@ func (q *probing) state() error {
 	return err
 }
 
-// connections asks a server that keeps who asks from several ports at once, lets it forget them, and asks again in
+// connections asks a server that remembers clients from several ports at once, lets it forget them, and asks again in
 // another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
 func (q *probing) connections() error {
 	t := &q.profile

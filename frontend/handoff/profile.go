@@ -11,8 +11,8 @@ import (
 // Profile is what probing found out about a server.
 type Profile struct {
 	AsksCookie   bool `json:"asks_cookie"`    // answers a first ClientHello with a HelloVerifyRequest
-	Stateless    bool `json:"stateless"`      // ... each time: it keeps nothing of who asks
-	DropsOnAlert bool `json:"drops_on_alert"` // if not stateless: it forgets a client that calls off
+	Stateless    bool `json:"stateless"`      // ... each time: it remembers no client
+	DropsOnAlert bool `json:"drops_on_alert"` // if not stateless: it forgets a client that aborts
 	CookieLength int  `json:"cookie_length"`  // bytes
 	Seq          int  `json:"hello_verify_message_seq"`
 
@@ -29,7 +29,7 @@ type Profile struct {
 	SecondVerify bool `json:"second_verify"` // answers a wrong cookie with its own, and takes that in message 2
 
 	Native        *Recognised `json:"native,omitempty"` // what explains its cookies, if a secret is shared with it
-	PerConnection bool        `json:"per_connection"`   // another cookie when others have asked meanwhile, of servers that keep who asks
+	PerConnection bool        `json:"per_connection"`   // another cookie when others have asked meanwhile, of servers that remember clients
 	Pending       bool        `json:"pending"`          // ... but takes the one that it gave from whom it still keeps, whatever the ClientHello
 
 	Fragments  bool     `json:"fragments"`            // takes a ClientHello in two fragments
@@ -54,7 +54,7 @@ func (p *Profile) keepsSockets() bool { return p.ages() || !p.Stateless }
 // several reports whether the server answers any address of loopback.
 func (p *Profile) several(server netip.Addr) bool { return loopback4(server) && p.OtherAddresses }
 
-// counts reports whether the server takes a client up only from its first ClientHello on, as OpenSSL's SSL_accept does,
+// counts reports whether the server accepts a client only from its first ClientHello on, as OpenSSL's SSL_accept does,
 // and must be told to forget who asked for a cookie.
 func (p *Profile) counts() bool { return p.AsksCookie && !p.Stateless && !p.Pending }
 
@@ -123,7 +123,7 @@ func (p *Profile) unharvestable() string {
 	case p.Pending:
 		return ""
 	case !p.Stateless && !p.DropsOnAlert:
-		return "it keeps each address that asks for a cookie, even one that calls off"
+		return "it keeps each address that asks for a cookie, even one that aborts"
 	case !p.Deterministic:
 		return "its cookies are new each time"
 	case p.PerConnection:
@@ -173,7 +173,7 @@ func (p *Profile) Lines() [][2]string {
 		return no
 	}
 	lines := [][2]string{
-		{"cookie exchange", yes(!p.AsksCookie, "none", yes(p.Stateless, "stateless", "keeps each address that asks"+yes(p.DropsOnAlert, ", until it calls off", "")))},
+		{"cookie exchange", yes(!p.AsksCookie, "none", yes(p.Stateless, "stateless", "keeps each address that asks"+yes(p.DropsOnAlert, ", until it aborts", "")))},
 		{"versions", p.versions()},
 	}
 	if !p.AsksCookie {

@@ -15,7 +15,7 @@ import (
 
 // resetting is mode reset in front of a server of versions, with a clock that stands still.
 func resetting(serves Versions) (*reset, *addresses.Gate) {
-	g := addresses.NewGate(addresses.NewSet(1, 600), new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 1, Burst: 1}})
+	g := addresses.NewGate(addresses.NewSet([2]uint64{1}, 600), new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 1, Burst: 1}})
 	return newReset(cookie.Measured(), g, func() int64 { return 1000e9 }, serves, 8), g
 }
 

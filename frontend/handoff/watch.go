@@ -94,7 +94,7 @@ func (b *Backend) filling() bool {
 }
 
 // wait waits until it is time to look at the server again. Suspicions come as fast as clients do; the server is asked ten
-// times a second at most.
+// times per second at most.
 func (b *Backend) wait(ctx context.Context) {
 	pause(ctx, watchTroubled)
 	left := watchEvery - watchTroubled
@@ -309,10 +309,10 @@ func (b *Backend) logProgress(p *Pool) {
 	switch {
 	case known >= p.size && !b.complete:
 		b.complete = true
-		b.config.Log.Info("pool is full", "backend", b.config.Server, "cookies", known, "took", took)
+		b.config.Log.Info("pool is full", "backend", b.config.Server, "known", known, "took", took)
 	case !b.complete && p.more.Load() && now.Sub(b.said) >= progressEvery:
 		b.said = now
-		b.config.Log.Info("harvesting", "backend", b.config.Server, "cookies", known, "of", p.size, "since", took)
+		b.config.Log.Info("harvesting", "backend", b.config.Server, "known", known, "pool", p.size, "took", took)
 	}
 }
 
@@ -373,6 +373,6 @@ func (b *Backend) reconsider(ctx context.Context) {
 		return
 	}
 	if mode := b.Mode(); mode != was {
-		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", mode.String(), "was", was.String(), "why", modes[mode].why(b.profile()))
+		b.config.Log.Info("hand-off changed", "backend", b.config.Server, "handoff", mode.String(), "previous", was.String(), "why", modes[mode].why(b.profile()))
 	}
 }

@@ -27,10 +27,21 @@ type Extensions struct {
 	// Whole says that all extensions were looked at. Where the message is in fragments they are not, and what was not
 	// found may be in a later one.
 	Whole bool
+
+	// BadShares says that supported_groups, key_share or pre_shared_key is there twice, or not well formed. It matters
+	// only to who answers them.
+	BadShares bool
 }
 
-// ReadExtensions reads what h offers into x, as far as it is in this datagram. It reports whether all of that is
-// well formed. h is one that Parse found OK.
+// How much of a ClientHello is looked at: more than any client has, and as much as the XDP programs look at.
+const (
+	maxExtensions = 32
+	maxVersions   = 8
+	maxSuites     = 8
+)
+
+// ReadExtensions reads what h offers into x, as far as it is in this datagram. It reports whether the extensions, and
+// those of them that every server must understand to answer, are well formed. h is one that Parse found OK.
 func (h *ClientHello) ReadExtensions(x *Extensions) bool {
 	*x = Extensions{}
 	var ok bool
@@ -60,7 +71,10 @@ func (h *ClientHello) ReadExtensions(x *Extensions) bool {
 
 // read reads the extensions in b, the last of which may be cut short if they are not whole.
 func (x *Extensions) read(b []byte) bool {
-	for len(b) > 0 {
+	for n := 0; len(b) > 0; n++ {
+		if n == maxExtensions {
+			return false
+		}
 		if len(b) < 4 {
 			return !x.Whole
 		}
@@ -78,33 +92,32 @@ func (x *Extensions) read(b []byte) bool {
 
 // take reads one extension. A kind that stands twice is an error (RFC 8446 section 4.2), of those that are read here.
 func (x *Extensions) take(kind uint16, b []byte) bool {
-	ok := true
 	switch kind {
 	case extSupportedVersions:
-		ok = x.Versions == nil
-		if x.Versions = vector(b, 1); len(x.Versions) < 2 || len(x.Versions)%2 != 0 {
+		if x.Versions != nil {
 			return false
 		}
-	case extSupportedGroups:
-		ok = x.Groups == nil
-		if x.Groups = vector(b, 2); len(x.Groups) < 2 || len(x.Groups)%2 != 0 {
-			return false
-		}
-	case extKeyShare:
-		ok = x.Shares == nil
-		if x.Shares = vector(b, 2); x.Shares == nil {
-			return false
-		}
+		x.Versions = vector(b, 1)
+		return len(x.Versions) >= 2 && len(x.Versions)%2 == 0
 	case extCookie:
-		ok = x.Cookie == nil
-		if x.Cookie = vector(b, 2); len(x.Cookie) == 0 {
+		if x.Cookie != nil {
 			return false
 		}
+		x.Cookie = vector(b, 2)
+		return len(x.Cookie) > 0
+	case extSupportedGroups:
+		x.BadShares = x.BadShares || x.Groups != nil
+		x.Groups = vector(b, 2)
+		x.BadShares = x.BadShares || len(x.Groups) < 2 || len(x.Groups)%2 != 0
+	case extKeyShare:
+		x.BadShares = x.BadShares || x.Shares != nil
+		x.Shares = vector(b, 2)
+		x.BadShares = x.BadShares || x.Shares == nil
 	case extPreSharedKey:
-		ok = x.PSK == nil
+		x.BadShares = x.BadShares || x.PSK != nil
 		x.PSK = b
 	}
-	return ok
+	return true
 }
 
 // vector is the contents of b, which begins with their length in size bytes and ends with them; else nil.
@@ -123,11 +136,13 @@ func vector(b []byte, size int) []byte {
 }
 
 // Offers13 reports whether the client takes DTLS 1.3.
-func (x *Extensions) Offers13() bool { return Lists(x.Versions, DTLS13) }
+func (x *Extensions) Offers13() bool {
+	return Lists(x.Versions[:min(len(x.Versions), 2*maxVersions)], DTLS13)
+}
 
 // Suite13 is the first cipher suite of TLS 1.3 (13xx) that the client lists, 0 if there is none.
 func (x *Extensions) Suite13() uint16 {
-	for i := 0; i+2 <= len(x.Suites); i += 2 {
+	for i := 0; i+2 <= min(len(x.Suites), 2*maxSuites); i += 2 {
 		if x.Suites[i] == 0x13 {
 			return binary.BigEndian.Uint16(x.Suites[i:])
 		}

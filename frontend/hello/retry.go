@@ -19,7 +19,7 @@ const retryOverhead = bodyAt + 2 + 32 + 1 + 2 + 1 + 2 + 6 + 6
 // Retry is what a HelloRetryRequest says.
 type Retry struct {
 	Suite  uint16
-	Group  uint16 // that the client shall send a share of; 0: none is asked for
+	Group  uint16 // that the client must send a share of; 0: none is asked for
 	Echo   bool   // repeats the client's legacy_session_id
 	Cookie []byte
 }

@@ -42,24 +42,24 @@ const (
 	// refusedBase: a verified ClientHello that gets no flow, refusedBase + reason of package relay.
 	refusedBase = droppedBase + Event(hello.ReasonLen)
 
-	// Answer stage: a HelloVerifyRequest goes out.
-	AnswerSent Event = iota + refusedBase + Event(relay.ReasonLen) - 1
-	AnswerFailed
+	// AnswerSent is of the answer stage: a HelloVerifyRequest goes out.
+	AnswerSent   Event = iota + refusedBase + Event(relay.ReasonLen) - 1
+	AnswerFailed       // the kernel did not take it
 
-	// Forward stage: a client's datagram goes to the server.
+	// ForwardSent is of the forward stage: a client's datagram goes to the server.
 	ForwardSent
 	ForwardFailed
 
-	// Server stage: a datagram came from the server, or news of it.
+	// Returned is of the server stage: a datagram came from the server, or news of it.
 	Returned      // to be sent to the client
 	ServerVerify  // a HelloVerifyRequest to a client that has returned its cookie: swallowed
 	ServerRefused // an ICMP message says that nothing listens there
 
-	// Return stage: a server's datagram goes to the client.
+	// ReturnSent is of the return stage: a server's datagram goes to the client.
 	ReturnSent
 	ReturnFailed
 
-	// Flow stage: a flow ends. It counts flows, not datagrams.
+	// Replaced is of the flow stage: a flow ends. It counts flows, not datagrams.
 	Replaced  // by the client's next handshake
 	Refused   // by a HelloVerifyRequest: the server does not take the cookie
 	endedBase // when its time is over: endedBase + expiry of package relay

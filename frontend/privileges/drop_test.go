@@ -48,7 +48,7 @@ func dropped(dir string) error {
 	var errs []error
 	expect := func(what string, err, want error) {
 		if !errors.Is(err, want) {
-			errs = append(errs, fmt.Errorf("%s: %v, want %v", what, err, want))
+			errs = append(errs, fmt.Errorf("%s: %w, want %w", what, err, want))
 		}
 	}
 	_, err = os.ReadFile(filepath.Join(read, "file"))

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whatever is no regular file is refused at once, also through a symbolic link.
+// Whatever is not a regular file is refused at once, also through a symbolic link.
 func TestRefusesAllElse(t *testing.T) {
 	dir := t.TempDir()
 	fifo, socket := filepath.Join(dir, "fifo"), filepath.Join(dir, "s")

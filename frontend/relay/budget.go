@@ -124,8 +124,9 @@ func (b *Budget) SetLimits(l Limits) {
 func (b *Budget) Used() int { return b.all.Used() }
 
 // enter counts a half-open flow of ip in, also against room, and returns its rank: the magnitude of what its source, or an
-// eighth of its prefix, has half-open. Or it says why not.
-func (b *Budget) enter(ip *[16]byte, room *Quota) (rank int, r Reason) {
+// eighth of its prefix, has half-open. Or it says why not. A table that has no half-open flow may have one where others
+// have used all: it could end none of theirs, and its clients would have to wait for those.
+func (b *Budget) enter(ip *[16]byte, room *Quota, first bool) (rank int, r Reason) {
 	source, prefix := b.keys(ip)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,7 +149,7 @@ func (b *Budget) enter(ip *[16]byte, room *Quota) (rank int, r Reason) {
 		return 0, FlowsFull
 	case room.Used() >= room.Max():
 		return 0, PoolFull
-	case b.all.HalfOpen() >= l.HalfOpen(), room.HalfOpen() >= (Limits{Flows: room.Max()}).HalfOpen():
+	case !first && (b.all.HalfOpen() >= l.HalfOpen() || room.HalfOpen() >= (Limits{Flows: room.Max()}).HalfOpen()):
 		return 0, HalfOpenFull
 	}
 	b.add(source, prefix, room, 1, 1)
@@ -174,7 +175,7 @@ func (b *Budget) change(ip *[16]byte, room *Quota, flows, halfOpen int) {
 	b.add(source, prefix, room, flows, halfOpen)
 }
 
-// add is for who has the lock.
+// add needs the lock.
 func (b *Budget) add(source, prefix uint64, room *Quota, flows, halfOpen int) {
 	b.sources.Add(source, flows, halfOpen)
 	b.prefixes.Add(prefix, flows, halfOpen)

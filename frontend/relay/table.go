@@ -61,7 +61,9 @@ func (t *Table) Victim() *Flow {
 }
 
 // Reserve counts a flow of a client at ip in, for Open, or says why it cannot be.
-func (t *Table) Reserve(ip *[16]byte) (rank int, r Reason) { return t.budget.enter(ip, t.room) }
+func (t *Table) Reserve(ip *[16]byte) (rank int, r Reason) {
+	return t.budget.enter(ip, t.room, t.Count(HalfOpen) == 0)
+}
 
 // Return gives back what was reserved.
 func (t *Table) Return(ip *[16]byte) { t.budget.leave(ip, t.room, true) }

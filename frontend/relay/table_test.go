@@ -118,7 +118,7 @@ func TestStatesExpireAfterTheirOwnTime(t *testing.T) {
 		0: {refused: HandshakeOver}, 10: {}, 11: {silent: HandshakeLate, closing: ClosedLong},
 		30: {}, 31: {slow: HandshakeLate}, 120: {}, 121: {busy: HandshakeLate}, 300: {}, 301: {established: IdleLong},
 	}
-	for s := int64(0); s <= 301; s++ {
+	for s := range int64(302) {
 		if s < 121 {
 			c.table.FromClient(busy, keyExchange, s*second)
 		}
@@ -269,6 +269,22 @@ func TestRefusals(t *testing.T) {
 	c.room.SetMax(10)
 	if n, r := fill(c, prefix, func(f *Flow) { c.establish(f, 0) }); n != 10 || r != PoolFull {
 		t.Errorf("a pool of 10: %d flows, then %v", n, r)
+	}
+}
+
+// Of two workers one has used all that may be half-open: the other one's clients still get in.
+func TestEachTableMayHaveOneHalfOpenFlow(t *testing.T) {
+	a := newClients(t, Limits{Flows: 100})
+	b := &clients{t: t, room: a.room, table: NewTable(a.table.budget, a.room, usual), next: 1000}
+	for range 25 {
+		a.open(0)
+	}
+	if _, r := a.try(a.stranger(), 0); r != HalfOpenFull || a.table.Victim() == nil {
+		t.Errorf("the first table: %v, want no room, and a flow to end", r)
+	}
+	b.open(0)
+	if _, r := b.try(b.stranger(), 0); r != HalfOpenFull || b.table.Victim() == nil {
+		t.Errorf("the second table, with a flow: %v, want no room, and a flow to end", r)
 	}
 }
 

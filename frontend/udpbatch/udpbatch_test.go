@@ -371,7 +371,7 @@ func TestBatchesDoNotAllocate(t *testing.T) {
 		back.Reset()
 		client.Recv(back)
 	}); n != 0 {
-		t.Errorf("%v allocations a batch", n)
+		t.Errorf("%v allocations per batch", n)
 	}
 	if back.Len() != 16 {
 		t.Errorf("%d of 16 came back", back.Len())

@@ -83,7 +83,7 @@ func TestHalfOpenFlowsBeyondTheFiles(t *testing.T) {
 		return string(b), err
 	}
 	eventually(t, "the guard is ready", func() bool { _, err := get("/readyz"); return err == nil })
-	if !strings.Contains(said.String(), "fewer flows than --max-flows") {
+	if !strings.Contains(said.String(), "fewer flows than asked for") {
 		t.Errorf("--max-flows is above the limit of open files, and nobody says so")
 	}
 	g := &guard{t: t, addr: listen}

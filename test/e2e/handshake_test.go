@@ -44,7 +44,7 @@ func TestFragmentedHellos(t *testing.T) {
 	}
 }
 
-// TestLossAndDuplication: what a network does to the cookie exchange, the client's retransmissions mend.
+// TestLossAndDuplication: what a network does to the cookie exchange, the client's retransmissions repair.
 func TestLossAndDuplication(t *testing.T) {
 	t.Parallel()
 	nth := func(want int, v verdict, is func(s *step) bool) func() func(s *step) verdict {
@@ -100,7 +100,7 @@ func TestLossAndDuplication(t *testing.T) {
 }
 
 // TestReplayOverLoss: whatever is lost of the exchange that the guard has with a server for its client, the client's
-// retransmissions mend.
+// retransmissions repair.
 func TestReplayOverLoss(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []string{

@@ -178,7 +178,7 @@ func unserved(t *testing.T, name string, addr netip.AddrPort, within time.Durati
 	t.Helper()
 	c, ok := matrixClients[name].dial(t, addr).(interface{ self() *program })
 	if !ok {
-		t.Fatalf("%s is no program", name)
+		t.Fatalf("%s is not a program", name)
 	}
 	p := c.self()
 	_, _ = io.WriteString(p.stdin, "ping in vain\n") // it may have ended already
@@ -251,6 +251,6 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 		t.Errorf("%d verified ClientHellos of %d clients", n, len(clients))
 	}
 	if s.closed != "" {
-		eventually(t, "all clients have said goodbye", func() bool { return strings.Count(s.text(), s.closed) >= len(clients) })
+		eventually(t, "all clients have closed", func() bool { return strings.Count(s.text(), s.closed) >= len(clients) })
 	}
 }

@@ -35,7 +35,7 @@ func built(t *testing.T) func(path string, err error) string {
 	}
 }
 
-// startPeer starts a server of bench/testkit/peers. cookies are what it is told they shall be.
+// startPeer starts a server of bench/testkit/peers. cookies are what it is told they must be.
 func startPeer(t *testing.T, addr netip.AddrPort, name, cookies string) *server {
 	t.Helper()
 	s := peers.Find(name)

@@ -119,7 +119,7 @@ func TestGuestGenerator(t *testing.T) {
 	for _, c := range []struct {
 		mix   string
 		carry bool
-	}{{"hello", false}, {"hello=1,junk=1", false}} {
+	}{{"hello", false}, {"hello=1,junk=1", false}, {"hello", true}} {
 		mix, err := traffic.ParseMix(c.mix, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -133,7 +133,7 @@ func TestGuestGenerator(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for name, at := range map[string]xdp.At{"driver": xdp.Driver} {
+	for name, at := range map[string]xdp.At{"driver": xdp.Driver, "stack": xdp.Stack} {
 		c, err := xdp.Count(flow, at)
 		if err != nil {
 			t.Errorf("counter in the %s: %v", name, err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/emulator"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 var (
@@ -100,6 +101,16 @@ var guestFiles = sync.OnceValues(func() (emulator.Files, error) {
 	}
 	for _, name := range []string{"dtlsguard", "dtlsflood"} {
 		f["/bin/"+name] = emulator.File{From: filepath.Join(dir, name), Mode: 0o755}
+	}
+	server, err := peers.Find("openssl").Build(dir)
+	if err == nil {
+		err = f.ProgramAs(server, "/bin/openssl-server")
+	}
+	if err == nil {
+		err = f.Program("openssl")
+	}
+	if err != nil {
+		return nil, err
 	}
 	return f, addObjects(f)
 })

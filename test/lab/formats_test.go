@@ -93,9 +93,9 @@ func TestNativeHMACRotates(t *testing.T) {
 	for i, lines := range []string{first, second + first, second} {
 		write(t, secrets, lines)
 		g.signal(syscall.SIGHUP)
-		g.until("the secret of the moment", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
+		g.until("the secret in force", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
 		c := pion(t, p.Lab, public[0])
-		c.ping("under a secret of the moment")
+		c.ping("under a secret in force")
 		c.close()
 	}
 	if n := s.clients(3); n != 3 {

@@ -132,7 +132,7 @@ func TestRouterStaysReachable(t *testing.T) {
 			})
 			for i, a := range routers {
 				if n := p.neighbour(a); n == nil || n.HardwareAddr.String() != before[i] || n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) != 0 {
-					t.Errorf("%v: %+v, want the entry of before, %s", a, n, before[i])
+					t.Errorf("%v: %+v, want the previous entry, %s", a, n, before[i])
 				}
 				c := pion(t, p.Lab, public[i])
 				c.ping("the way back is there")

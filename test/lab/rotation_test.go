@@ -10,7 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// Secrets change ten times a second, and no client that comes meanwhile fails. A client that is kept waiting for two
+// Secrets change ten times per second, and no client that comes meanwhile fails. A client that is kept waiting for two
 // rotations between its ClientHellos gets a second HelloVerifyRequest; its third ClientHello has message_seq 2,
 // and servers on OpenSSL's DTLSv1_listen wait for message_seq 1 for ever. So a few may have to start anew.
 func TestRotation(t *testing.T) {

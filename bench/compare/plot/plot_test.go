@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// wellFormed fails the test if svg is no XML.
+// wellFormed fails the test if svg is not XML.
 func wellFormed(t *testing.T, svg string) {
 	t.Helper()
 	for d := xml.NewDecoder(strings.NewReader(svg)); ; {

@@ -29,7 +29,7 @@ func latency(o *result.Outcome, size int) *plot.Chart {
 	return distribution(fmt.Sprintf("Latency of a round trip of %d bytes on established flows", size), "us", "round trips that took no longer, %", curves)
 }
 
-// throughput draws round trips a second of CPU time, for one size.
+// throughput draws round trips per second of CPU time, for one size.
 func throughput(o *result.Outcome, size int) *plot.Bars {
 	b := &plot.Bars{Unit: "round trips per second of CPU time"}
 	for i := range o.Streams {

@@ -26,7 +26,7 @@ func (r *Report) Figures() []Figure {
 func (o *Outcome) figures() (all []Figure) {
 	one := func(v float64) Spread { return Spread{v, v, v} }
 	for i := range o.Rows {
-		all = append(all, Figure{Subject: o.Rows[i].Subject, What: "a second and core", Spread: o.Rows[i].Spread, Better: 1})
+		all = append(all, Figure{Subject: o.Rows[i].Subject, What: "per second and core", Spread: o.Rows[i].Spread, Better: 1})
 	}
 	for i := range o.Handshakes {
 		h := &o.Handshakes[i]

@@ -11,7 +11,7 @@ const (
 	wireShortest = 64 // a frame with its check sequence; shorter ones are padded
 )
 
-// LineRate is how many datagrams of size bytes over IPv4 a second a link of so many bits a second carries.
+// LineRate is how many datagrams of size bytes over IPv4 per second a link of so many bits per second carries.
 func LineRate(bits float64, size int) float64 {
 	return bits / 8 / float64(max(wireShortest, wireHeaders+size+wireCheck)+wireGap)
 }
@@ -42,7 +42,7 @@ type Projection struct {
 // section 4.2.2: no session id, no cookie, one suite, no extensions), one of openssl s_client, and larger ones.
 var Sizes = []int{67, 205, 512, 1400}
 
-// speeds of links, bits a second.
+// speeds of links, bits per second.
 var speeds = []struct {
 	name string
 	bits float64
@@ -86,7 +86,7 @@ func (p *Projection) perCore(s *Stage) float64 {
 	return s.PerCore(p.Measured, p.Clock)
 }
 
-// Tables are of packets a second and core, and of what links bring.
+// Tables are of packets per second and core, and of what links bring.
 func (p *Projection) Tables() []Table {
 	if len(p.Stages) == 0 {
 		return nil
@@ -111,7 +111,7 @@ func (p *Projection) Tables() []Table {
 		}
 		cores.add(row...)
 	}
-	lines := Table{Title: "line rates over IPv4, M datagrams a second", Head: []string{"bytes of datagram", "bytes on the wire", "10G", "25G", "100G"}}
+	lines := Table{Title: "line rates over IPv4, M datagrams per second", Head: []string{"bytes of datagram", "bytes on the wire", "10G", "25G", "100G"}}
 	for _, size := range Sizes {
 		row := []string{fmt.Sprint(size), fmt.Sprint(max(wireShortest, wireHeaders+size+wireCheck) + wireGap)}
 		for _, l := range speeds {

@@ -21,7 +21,7 @@ type Run struct {
 	Idle   float64 `json:"idle"`
 	Steal  float64 `json:"steal"`
 	Others float64 `json:"others"` // neither idle, nor stolen, nor of what is under test
-	// PerCore is what the subject handled in a second of CPU time: its rate, if it had the CPU to itself
+	// PerCore is what the subject handled per second of CPU time: its rate, if it had the CPU to itself
 	// and more to do than it can. So the generator need not be able to do that, and what others take does
 	// not count as the subject's.
 	PerCore float64 `json:"per_core"`

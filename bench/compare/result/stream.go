@@ -11,13 +11,13 @@ type Stream struct {
 	// Disturbed is what one of the others was disturbed by.
 	Disturbed string `json:"disturbed,omitempty"`
 
-	// As many as it goes: round trips a second, and a second of CPU time of the path; each is two packets.
+	// As many as possible: round trips per second, and per second of CPU time of the path; each is two packets.
 	Rate    Spread  `json:"rate"`
 	PerCore Spread  `json:"per_core"`
 	Busy    float64 `json:"busy"` // share of the CPU under test meanwhile
 
 	// At a moderate rate: latencies in us, of a round trip.
-	Offered float64 `json:"offered"` // round trips a second
+	Offered float64 `json:"offered"` // round trips per second
 	P50     Spread  `json:"p50"`
 	P99     Spread  `json:"p99"`
 	P999    Spread  `json:"p999"`

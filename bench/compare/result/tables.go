@@ -28,7 +28,7 @@ func (s *Stream) missing() string {
 }
 
 func (o *Outcome) streams() Table {
-	t := Table{Title: "round trips, as many as it goes", Head: []string{"", "bytes", "per s", "spread", "per s of CPU", "spread", "us of CPU each", "busy", "rounds"}}
+	t := Table{Title: "round trips, as many as possible", Head: []string{"", "bytes", "per s", "spread", "per s of CPU", "spread", "us of CPU each", "busy", "rounds"}}
 	for i := range o.Streams {
 		s := &o.Streams[i]
 		if why := s.missing(); why != "" {
@@ -43,7 +43,7 @@ func (o *Outcome) streams() Table {
 			core[0], core[1], core[2], percent(s.Busy), fmt.Sprintf("%d/%d", s.Valid, s.Rounds))
 	}
 	if len(t.Rows) > 0 {
-		t.note("busy below 90%%: clients and server, on the other CPU, were what limits the rate; the figures a second of CPU tell")
+		t.note("busy below 90%%: clients and server, on the other CPU, were what limits the rate; the figures per second of CPU tell")
 	}
 	return t
 }

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// ahead is how many requests of a flow are under way where there are as many as it goes: all together half of
+	// ahead is how many requests of a flow are under way where there are as many as possible: all together half of
 	// what a veth's ring takes.
 	ahead = 8
 	// openTries are 100 ms apart: what is asked for may be lost while neighbours look for each other.

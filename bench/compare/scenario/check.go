@@ -35,7 +35,7 @@ func (b *Bed) checkAnswers(t xdp.Template) error {
 func rightAnswer(b *Bed, asked []byte, a xdp.Answer) ([]byte, error) {
 	var h hello.ClientHello
 	if r := hello.Parse(asked, &h); r != hello.OK {
-		return nil, fmt.Errorf("%v was answered, and its datagram is no ClientHello: %v", a.Peer, r)
+		return nil, fmt.Errorf("%v was answered, and its datagram is not a ClientHello: %v", a.Peer, r)
 	}
 	binding := cookie.Binding{
 		Source: a.Peer.Addr().As16(), SourcePort: a.Peer.Port(),

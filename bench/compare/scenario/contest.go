@@ -106,7 +106,7 @@ func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err erro
 	return run, b.checkAnswers(t)
 }
 
-// best finds the rate at which the subject handles most: the first time among all, then beside the one of before.
+// best finds the rate at which the subject handles most: the first time among all, then next to the previous one.
 func (b *Bed) best(s *Subject, window time.Duration) (rate float64, err error) {
 	if len(s.Rates) == 1 {
 		return s.Rates[0], nil

@@ -106,7 +106,7 @@ func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	return o, nil
 }
 
-// mostAnswers is how many answers a second the guard gives here.
+// mostAnswers is how many answers per second the guard gives here.
 func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
 	b, err := newBed(guardSubject("guard", guardOptions{}), &t.Template)
 	if err != nil {

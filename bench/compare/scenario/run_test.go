@@ -80,9 +80,9 @@ func checkOutcome(t *testing.T, s *Settings, o *result.Outcome) {
 		t.Error("no figures at all")
 	}
 	for _, why := range skipped(o) {
-		// What the machine has no library or right for is left out with the mend, and in CI there is nothing of that kind.
+		// What the machine has no library or right for is left out with the hint, and in CI there is nothing of that kind.
 		if !strings.Contains(why, "apt-get install") && !strings.Contains(why, "ulimit") {
-			t.Errorf("skipped without a mend: %s", why)
+			t.Errorf("skipped without a hint: %s", why)
 		}
 		if os.Getenv("CI") == "true" {
 			t.Errorf("skipped in CI: %s", why)

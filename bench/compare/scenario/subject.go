@@ -57,7 +57,7 @@ func swapSubject() *Subject {
 	return &Subject{Name: "bare XDP_TX swap", At: xdp.Driver, Start: attach(peers.Swap), Handled: packetsReceived}
 }
 
-// roundSubject is the same with the same packets going to and fro: more than a generator can send and take back.
+// roundSubject is the same with the same packets going back and forth: more than a generator can send and take back.
 func roundSubject() *Subject {
 	s := swapSubject()
 	s.Name, s.At = "bare XDP_TX swap, going round", xdp.Return

@@ -43,7 +43,7 @@ func IsAlert(d []byte) bool {
 	return len(d) > recordHeader && d[0] == alert && d[epochAt]|d[epochAt+1] == 0
 }
 
-// IsHandshake reports whether d begins with a handshake message in the clear, and is no HelloVerifyRequest.
+// IsHandshake reports whether d begins with a handshake message in the clear, and is not a HelloVerifyRequest.
 func IsHandshake(d []byte) bool {
 	return len(d) >= bodyAt && d[0] == handshake && d[epochAt]|d[epochAt+1] == 0 && d[messageTypeAt] != helloVerify
 }

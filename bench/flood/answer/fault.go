@@ -6,7 +6,7 @@ type Fault uint8
 // The faults. Of several, the first in this order is told.
 const (
 	None       Fault = iota // it is the HelloVerifyRequest that its question must get
-	Kind                    // it is no HelloVerifyRequest
+	Kind                    // it is not a HelloVerifyRequest
 	Lengths                 // its lengths disagree with each other, or it is a fragment
 	Cookie                  // no cookie
 	Version                 // neither 1.0 nor 1.2

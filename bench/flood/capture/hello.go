@@ -26,7 +26,7 @@ const (
 	pcapngSection    = 0x0a0d0d0a
 )
 
-// open returns nil if text is no capture.
+// open returns nil if text is not a capture.
 func open(text []byte) (packets, error) {
 	if len(text) < 4 {
 		return nil, nil

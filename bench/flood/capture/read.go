@@ -10,7 +10,7 @@ import (
 // Read reads the datagrams of a ClientHello from a file, which is one of
 //
 //   - a pcap or pcapng, of which the first ClientHello without a cookie is taken, with all of its fragments,
-//   - datagrams in hex, one a line, where a second line is a second fragment,
+//   - datagrams in hex, one per line, where a second line is a second fragment,
 //   - one datagram as it is.
 func Read(file string) ([][]byte, error) {
 	text, err := os.ReadFile(file)
@@ -42,7 +42,7 @@ func fromHex(file string, text []byte) (all [][]byte, err error) {
 	for i, line := range bytes.Fields(text) {
 		d := make([]byte, hex.DecodedLen(len(line)))
 		if _, err := hex.Decode(d, line); err != nil {
-			return nil, fmt.Errorf("%s is neither pcap nor pcapng, and line %d is no datagram in hex: %w", file, i+1, err)
+			return nil, fmt.Errorf("%s is neither pcap nor pcapng, and line %d is not a datagram in hex: %w", file, i+1, err)
 		}
 		all = append(all, d)
 	}

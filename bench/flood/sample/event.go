@@ -12,7 +12,7 @@ const (
 	Shared                  // one that another source had before
 	Same                    // asked the same again, and got the same cookie
 	Changed                 // ... another one: secrets rotated, or cookies have a clock or are random
-	Unrepeated              // ... no cookie: the server keeps who has asked, or it was lost
+	Unrepeated              // ... no cookie: the server remembers clients, or it was lost
 	Accepted                // returned the cookie, and was taken for a client
 	AskedTwice              // ... after being asked for a second cookie
 	Refused                 // ... asked for a cookie once more, or got an alert

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	Target netip.AddrPort
 	Source func() netip.Addr // address of the next client, one of this host's; it gets a port of its own
-	Rate   float64           // clients a second, more than 0
+	Rate   float64           // clients per second, more than 0
 	Return int               // one client in so many returns its cookie; 0: none
 	Hello  []byte            // a real client's first ClientHello, whole, in one datagram
 }
@@ -53,7 +53,7 @@ type Sample struct {
 // New makes the clients, and tries whether there is a way to the target. Each may ask once Run is called.
 func New(c Config) (*Sample, error) {
 	if c.Rate <= 0 || c.Return < 0 || c.Source == nil {
-		return nil, fmt.Errorf("sample: %v clients a second, one in %d to return its cookie: want more", c.Rate, c.Return)
+		return nil, fmt.Errorf("sample: %v clients per second, one in %d to return its cookie: want more", c.Rate, c.Return)
 	}
 	if _, err := second(c.Hello, nil, 1); err != nil {
 		return nil, fmt.Errorf("sample: %w", err)

@@ -37,7 +37,7 @@ const (
 func FirstHello(datagram []byte) (Template, error) {
 	var h hello.ClientHello
 	if r := hello.Parse(datagram, &h); r != hello.OK {
-		return Template{}, fmt.Errorf("flood with this datagram: it is no ClientHello: %v", r)
+		return Template{}, fmt.Errorf("flood with this datagram: it is not a ClientHello: %v", r)
 	}
 	if len(datagram) > MaxDatagram {
 		return Template{}, fmt.Errorf("flood with a datagram of %d bytes: at most %d go into a frame", len(datagram), MaxDatagram)
@@ -51,7 +51,7 @@ func FirstHello(datagram []byte) (Template, error) {
 func laterFragment(datagram []byte) (Template, error) {
 	var h hello.ClientHello
 	if r := hello.Parse(datagram, &h); r != hello.LaterFragment || len(datagram) > MaxDatagram {
-		return Template{}, fmt.Errorf("flood with this datagram of %d bytes: it is no later fragment of a ClientHello: %v", len(datagram), r)
+		return Template{}, fmt.Errorf("flood with this datagram of %d bytes: it is not a later fragment of a ClientHello: %v", len(datagram), r)
 	}
 	return Template{Bytes: append([]byte(nil), datagram...)}, nil
 }

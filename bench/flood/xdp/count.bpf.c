@@ -60,7 +60,7 @@ static __always_inline int right(const __u8 *d, __u32 length, __u8 seq)
 	return length <= LEAST + 255 && d[0] == HANDSHAKE && d[1] == 0xfe && (d[2] == ff || d[2] == fd) &&
 	       !(d[3] | d[4] | d[5] | d[6] | d[7] | d[8] | d[9]) && d[10] == seq && // epoch and record sequence number
 	       (d[11] << 8 | d[12]) == length - 13 && d[13] == HELLO_VERIFY &&
-	       !(d[14] | d[17] | d[19] | d[20] | d[21] | d[22]) && d[18] <= 1 && // message_seq, and it is no fragment
+	       !(d[14] | d[17] | d[19] | d[20] | d[21] | d[22]) && d[18] <= 1 && // message_seq, and it is not a fragment
 	       (d[15] << 8 | d[16]) == length - 25 && d[23] == d[15] && d[24] == message &&
 	       d[25] == 0xfe && (d[26] == ff || d[26] == fd) && d[27] == length - LEAST;
 }

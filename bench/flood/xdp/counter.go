@@ -4,12 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Answers are what came back to a flood's sources.
@@ -33,7 +34,7 @@ const (
 	// Driver counts in an XDP program: for answers that are sent by XDP_TX, which a veth delivers to no other
 	// peer. Answers of sockets would be copied for it, at their sender's expense.
 	Driver At = iota
-	// Stack counts in a tcx program: for answers of sockets.
+	// Stack counts in a program of tc: for answers of sockets.
 	Stack
 	// Return counts like Driver and sends every answer back. A program that answers anything then has as many
 	// packets as it can take, for the cost of a single flood of a few hundred. IPv4 only.
@@ -43,7 +44,7 @@ const (
 // Counter counts a flow's answers on the flow's interface, and drops them.
 type Counter struct {
 	objects countObjects
-	link    link.Link
+	link    io.Closer
 	flow    Flow
 }
 
@@ -84,10 +85,16 @@ func (c *Counter) attach(at At) error {
 		return err
 	}
 	index := c.flow.Interface.Index
-	if at != Stack {
-		c.link, err = link.AttachXDP(link.XDPOptions{Program: c.objects.CountFrames, Interface: index, Flags: link.XDPDriverMode})
-	} else {
-		c.link, err = link.AttachTCX(link.TCXOptions{Program: c.objects.CountSkbs, Interface: index, Attach: ebpf.AttachTCXIngress})
+	if at == Stack {
+		a, err := tc.Attach(c.objects.CountSkbs, tc.Options{Interface: index, Hook: tc.Ingress, Name: filterName, Priority: filterPriority})
+		if err == nil {
+			c.link = a
+		}
+		return err
+	}
+	x, err := link.AttachXDP(link.XDPOptions{Program: c.objects.CountFrames, Interface: index, Flags: link.XDPDriverMode})
+	if err == nil {
+		c.link = x
 	}
 	return err
 }

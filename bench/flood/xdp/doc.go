@@ -1,6 +1,6 @@
 // Package xdp is a packet generator in the kernel, and a counter for what comes back. It can saturate a core
 // that only answers, which no generator of sockets can: BPF_PROG_RUN makes live frames that an XDP program fills
-// in and redirects into an interface, several million a second.
+// in and redirects into an interface, several million per second.
 //
 // A [Generator] is loaded by [New], sends while [Generator.Run] runs, and is gone after [Generator.Close]. It
 // sends from the network namespace of the thread that New ran on; Run keeps to that namespace by itself. A

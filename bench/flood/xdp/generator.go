@@ -13,10 +13,10 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 const (
@@ -39,6 +39,12 @@ const (
 	unlimited = 2e6
 )
 
+// Name and priority of this package's programs where they are filters of tc, before Linux 6.6.
+const (
+	filterName     = "dtlsflood"
+	filterPriority = 4434
+)
+
 // MaxBatch is the most frames that the kernel makes at a time (TEST_XDP_MAX_BATCH).
 const MaxBatch = 256
 
@@ -57,7 +63,7 @@ type Options struct {
 // Generator sends frames of one flow.
 type Generator struct {
 	objects floodObjects
-	carrier link.Link
+	carrier *tc.Attachment
 	input   []byte
 	options Options
 	ns      int // handle of the network namespace to send from
@@ -133,8 +139,8 @@ func (g *Generator) load(f *Flow, m traffic.Mix) error {
 		return err
 	}
 	if g.options.Carry {
-		o := link.TCXOptions{Program: g.objects.Collect, Interface: f.Interface.Index, Attach: ebpf.AttachTCXEgress}
-		if g.carrier, err = link.AttachTCX(o); err != nil {
+		o := tc.Options{Interface: f.Interface.Index, Hook: tc.Egress, Name: filterName, Priority: filterPriority}
+		if g.carrier, err = tc.Attach(g.objects.Collect, o); err != nil {
 			return fmt.Errorf("attach to %s: %w", f.Interface.Name, err)
 		}
 	}
@@ -205,7 +211,7 @@ func (g *Generator) Close() error {
 	return errors.Join(err, g.objects.Close(), unix.Close(g.ns))
 }
 
-// SetRate holds the generator to frames a second; 0 lets it go as fast as it can.
+// SetRate holds the generator to frames per second; 0 lets it go as fast as it can.
 func (g *Generator) SetRate(frames float64) error {
 	var each uint64
 	if frames > 0 {

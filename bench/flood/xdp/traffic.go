@@ -16,5 +16,5 @@ func WithCookie(datagram, cookie []byte) (Template, error) {
 	return traffic.WithCookie(datagram, cookie)
 }
 
-// Junk makes a flood of datagrams of size bytes that are no DTLS.
+// Junk makes a flood of datagrams of size bytes that are not DTLS.
 func Junk(size int) (Template, error) { return traffic.Junk(size) }

@@ -40,7 +40,7 @@ func shareNames() error {
 	}
 	share := func() error { return unix.Mount("", names, "none", unix.MS_SHARED|unix.MS_REC, "") }
 	err = share()
-	if errors.Is(err, unix.EINVAL) { // it is no mount yet
+	if errors.Is(err, unix.EINVAL) { // it is not a mount yet
 		err = errors.Join(unix.Mount(names, names, "none", unix.MS_BIND|unix.MS_REC, ""), share())
 	}
 	if err != nil {
@@ -59,7 +59,7 @@ func newNamespace(name string) (*Namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make network namespace %s (needs CAP_SYS_ADMIN): %w", name, err)
 	}
-	if n.nl, err = netlink.NewHandleAt(n.h); err != nil {
+	if n.nl, err = netlink.NewHandleAt(n.h, unix.NETLINK_ROUTE); err != nil {
 		return nil, errors.Join(fmt.Errorf("open netlink in %s: %w", name, err), n.remove())
 	}
 	lo, err := n.nl.LinkByName("lo")
@@ -125,7 +125,7 @@ func (n *Namespace) ListenUDP(address string) (conn *net.UDPConn, err error) {
 // Netlink is a handle in the namespace.
 func (n *Namespace) Netlink() *netlink.Handle { return n.nl }
 
-// sysctl writes a key below net/: /proc shows the namespace of who looks.
+// sysctl writes a key below net/: /proc shows the namespace of the reader.
 func (n *Namespace) sysctl(key, value string) error {
 	return n.Do(func() error { return os.WriteFile("/proc/sys/net/"+key, []byte(value), 0) })
 }

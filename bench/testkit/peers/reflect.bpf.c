@@ -37,7 +37,7 @@ SEC("xdp") int swap(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-// look drops what is no DTLS over IPv4 by the first byte of the datagram: what a drop of junk must look at.
+// look drops what is not DTLS over IPv4 by the first byte of the datagram: what a drop of junk must look at.
 SEC("xdp") int look(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

@@ -20,7 +20,7 @@ func Drop(device string) (detach func() error, err error) {
 	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Drop })
 }
 
-// Look attaches to device a program that drops what is no DTLS by its first byte, and lets all else pass. It returns
+// Look attaches to device a program that drops what is not DTLS by its first byte, and lets all else pass. It returns
 // what takes it off.
 func Look(device string) (detach func() error, err error) {
 	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Look })

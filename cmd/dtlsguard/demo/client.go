@@ -42,7 +42,7 @@ func (o *openssl) handshake(ctx context.Context, addr netip.AddrPort, line strin
 	timed := make(chan time.Duration, 1)
 	go func() { timed <- readTrace(trace) }()
 	err = echo(in, out, line)
-	in.Close() // at which s_client says goodbye
+	in.Close() // at which s_client sends its closing alert
 	if e := cmd.Wait(); err == nil && e != nil {
 		err = fmt.Errorf("s_client: %w", e)
 	}

@@ -72,7 +72,7 @@ a second has lost a datagram in the flood, and the client has sent it again, as 
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	fl.IntVar(&f.handshakes, "handshakes", 10, "handshakes before the flood, and as many during it")
-	fl.IntVar(&f.rate, "flood-rate", 0, "ClientHellos a second (0: as fast as one CPU sends them)")
+	fl.IntVar(&f.rate, "flood-rate", 0, "ClientHellos per second (0: as fast as one CPU sends them)")
 	fl.DurationVar(&f.timeout, "timeout", 2*time.Minute, "give up after this")
 	fl.BoolVar(&f.json, "json", false, "print the result for programs")
 	return cmd

@@ -153,7 +153,7 @@ func (r *result) printServer(out io.Writer) error {
 	row(r.counts.Kinds[tap.Handshake], "other handshake messages")
 	row(r.counts.Kinds[tap.ChangeCipherSpec], "changes of cipher spec")
 	row(r.counts.Kinds[tap.ApplicationData], "application data")
-	row(r.counts.Kinds[tap.Alert], "alerts (goodbyes)")
+	row(r.counts.Kinds[tap.Alert], "alerts (close_notify)")
 	row(r.counts.Kinds[tap.Other], "anything else")
 	return w.Flush()
 }

@@ -405,6 +405,9 @@ func (l *Loaded) refuseWithoutXDP() error {
 			return hint.Usagef("%s %s", g.source.Name, say)
 		}
 	}
+	if x := &l.Config.XDP; x.Chain != "" && (x.KeepAttached || x.Mode != bpf.AttachAuto) {
+		return hint.Usagef("--xdp-chain leaves the way of attaching to the root program, and nothing of it is kept: leave --xdp-mode and --keep-attached out")
+	}
 	if l.Config.XDP.KeepAttached && l.Config.XDP.Pin == "" {
 		return hint.Usagef("--keep-attached needs a --pin directory")
 	}

@@ -15,7 +15,7 @@ type Batch struct {
 	n          int
 	lanes      int      // layout of the next lane: see implementation
 	next       int      // where its first word goes
-	words      []uint32 // 16 a lane
+	words      []uint32 // 16 per lane
 	cookies    [][Size]byte
 }
 

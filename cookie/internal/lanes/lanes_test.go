@@ -79,7 +79,7 @@ func TestBatchDoesNotAllocate(t *testing.T) {
 				batch.Equal(i, c[:])
 			}
 		}); n != 0 {
-			t.Errorf("%v allocations a batch", n)
+			t.Errorf("%v allocations per batch", n)
 		}
 	})
 	if n := testing.AllocsPerRun(100, func() {

@@ -42,7 +42,7 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-// begin starts an association with who has shown its cookie.
+// begin starts an association with a client that has shown its cookie.
 static void begin(struct peer *p, gnutls_dtls_prestate_st *state)
 {
 	gnutls_session_t session;

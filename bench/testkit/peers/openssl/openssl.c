@@ -7,7 +7,7 @@
 
 #include "session.h"
 
-// begin starts an association with who has shown its cookie.
+// begin starts an association with a client that has shown its cookie.
 static void begin(SSL *ssl, const BIO_ADDR *client)
 {
 	struct peer *p = peer_new();

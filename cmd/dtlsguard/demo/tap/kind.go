@@ -17,7 +17,7 @@ const (
 	Alert
 	// ApplicationData is what the handshake was made for.
 	ApplicationData
-	// Other is everything else, what is no DTLS included.
+	// Other is everything else, what is not DTLS included.
 	Other
 
 	// KindLen is the number of kinds.

@@ -1,0 +1,146 @@
+package bpf
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// Admission says how first ClientHellos, those without a cookie, are admitted. The zero Admission is for servers that
+// take cookies.
+type Admission struct {
+	Reset bool // clients prove their address and begin again; Format must be FormatV1
+	Limit bool // nothing is asked of them: those above Rate are dropped
+	Load  bool // with Reset: challenged are those above Rate
+	// Versions that clients may have, with Reset.
+	DTLS12, DTLS13 bool
+	Rate, Share    Rate // of ClientHellos that nothing proves: all, and those of one network, /24 or /56
+}
+
+// flags are those of consts.h, in its order.
+func (a *Admission) flags() (f uint32) {
+	for i, is := range []bool{a.Reset, a.Limit, a.Load, a.DTLS12, a.DTLS13} {
+		if is {
+			f |= 1 << i
+		}
+	}
+	return f
+}
+
+func (a *Admission) check(f Format) error {
+	switch {
+	case a.Reset && a.Limit:
+		return errors.New("clients are either to prove their address or not")
+	case a.Reset && f != FormatV1:
+		return errors.New("clients prove their address by cookies of format v1")
+	case (a.Limit || a.Load) && a.Rate.PerSecond <= 0:
+		return errors.New("a limit needs a rate above 0")
+	}
+	return nil
+}
+
+// Addresses is the memory of addresses that have proved themselves, laid out as package addresses' entries, for
+// addresses.SetOf; and the key of its hash. Both outlive the process where the maps are pinned. The memory must not be
+// used after Close.
+func (g *Programs) Addresses() (memory []byte, key [2]uint64, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control == nil {
+		return nil, key, ErrClosed
+	}
+	if g.control.AddressKey == key { // drawn once, before anything is attached
+		var b [16]byte
+		rand.Read(b[:]) // crashes rather than fail
+		g.control.AddressKey = [2]uint64{native.Uint64(b[:]), native.Uint64(b[8:])}
+	}
+	return g.addressMemory, g.control.AddressKey, nil
+}
+
+// SetAddressLifetime says for how long an address is kept that is not seen.
+func (g *Programs) SetAddressLifetime(d time.Duration) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control == nil {
+		return ErrClosed
+	}
+	atomic.StoreUint32(&g.control.AddressLifetime, uint32(d.Seconds()))
+	return nil
+}
+
+// Verdicts on prefixes, as in enum listed.
+const (
+	listedAllow = 1
+	listedDeny  = 2
+)
+
+// SetPrefixes replaces the prefixes that are allowed (false) or denied (true); the longest that an address is in
+// decides. New ones are put in force before old ones are taken off.
+func (g *Programs) SetPrefixes(denied map[netip.Prefix]bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control == nil {
+		return ErrClosed
+	}
+	now := make(map[guardPrefixKey]uint32, len(denied))
+	for p, deny := range denied {
+		v := uint32(listedAllow)
+		if deny {
+			v = listedDeny
+		}
+		now[prefixKey(p)] = v
+	}
+	for k, v := range now {
+		if err := g.maps.Prefixes.Put(&k, v); err != nil {
+			return fmt.Errorf("write prefix to the kernel: %w", err)
+		}
+	}
+	atomic.StoreUint32(&g.control.Prefixes, uint32(len(now)))
+	var stale []guardPrefixKey
+	var k guardPrefixKey
+	var v uint32
+	it := g.maps.Prefixes.Iterate()
+	for it.Next(&k, &v) {
+		if _, ok := now[k]; !ok {
+			stale = append(stale, k)
+		}
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("list the kernel's prefixes: %w", err)
+	}
+	for _, k := range stale {
+		if err := g.maps.Prefixes.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("delete prefix in the kernel: %w", err)
+		}
+	}
+	return nil
+}
+
+// prefixKey names p among addresses of 128 bits.
+func prefixKey(p netip.Prefix) guardPrefixKey {
+	k := guardPrefixKey{Length: uint32(p.Bits()), Addr: words(p.Masked().Addr())}
+	if p.Addr().Is4() {
+		k.Length += 96
+	}
+	return k
+}
+
+// EngagedUntil is until when a service challenges who has not proved the address because there were too many, as a time
+// of CLOCK_MONOTONIC; 0 if there never were.
+func (g *Programs) EngagedUntil(k ServiceKey) (time.Duration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i, ok := g.find(k)
+	if !ok {
+		return 0, fmt.Errorf("%v: %w", k, ErrNoService)
+	}
+	var s guardServiceState
+	if err := g.maps.ServiceStates.Lookup(i, &s); err != nil {
+		return 0, fmt.Errorf("read state of %v: %w", k, err)
+	}
+	return time.Duration(s.EngagedUntil), nil
+}

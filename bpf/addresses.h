@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "limit.h"
+#include "maps.h"
+#include "siphash.h"
+
+// Addresses that have proved themselves, and prefixes that are allowed or denied: what package addresses keeps, in
+// memory that both share.
+
+// address_key names what of an address counts: of IPv4 all, under a prefix of IPv6 multicast, of IPv6 the /64.
+static __always_inline __u64 address_key(const __u32 *a, __u8 v6)
+{
+	if (!v6)
+		return 0xffffffffULL << 32 | ntohl(a[3]);
+	return (__u64)ntohl(a[0]) << 32 | ntohl(a[1]);
+}
+
+static __always_inline struct address_bucket *address_bucket(const struct control *c, __u64 key)
+{
+	return LOOKUP(addresses, siphash64(c->address_key[0], c->address_key[1], key, 0, 0) >> (64 - ADDRESS_BITS));
+}
+
+enum { WAY_FOUND = ADDRESS_WAYS }; // a flag
+
+// find_way finds the place of a key in its bucket: WAY_FOUND and where it is, or where the one is that was not seen for
+// longest. A function that the verifier checks by itself, for its many ways.
+__noinline int find_way(__u64 key, __u32 now)
+{
+	struct control *c = control();
+	struct address_bucket *b = c ? address_bucket(c, key) : 0;
+	__s32 age = -1;
+	int oldest = 0;
+	if (!b)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < ADDRESS_WAYS; i++) {
+		__u64 state = *(volatile __u64 *)&b->ways[i].state;
+		if (state && *(volatile __u64 *)&b->ways[i].key == key)
+			return WAY_FOUND | i;
+		__s32 this = state ? (__s32)(now - (__u32)(state >> 32)) : 0x7fffffff;
+		if (this > age) {
+			oldest = i;
+			age = this;
+		}
+	}
+	return oldest;
+}
+
+// known_address reports whether an address has proved itself at time now, in seconds.
+static __always_inline int known_address(const struct control *c, const __u32 *a, __u8 v6, __u32 now)
+{
+	__u64 key = address_key(a, v6);
+	__u32 way = find_way(key, now);
+	struct address_bucket *b = address_bucket(c, key);
+	if (!b || !(way & WAY_FOUND))
+		return 0;
+	__u64 state = *(volatile __u64 *)&b->ways[way & (ADDRESS_WAYS - 1)].state;
+	return state && (__s32)(now - (__u32)(state >> 32)) < (__s32)c->address_lifetime;
+}
+
+// add_address notes that an address has proved itself, with a mark, or if keep with the one that it has. It reports
+// whether it was not there with this very mark.
+static __always_inline int add_address(const struct control *c, const __u32 *a, __u8 v6, __u32 mark, int keep, __u32 now)
+{
+	__u64 key = address_key(a, v6), seen = (__u64)now << 32;
+	__u32 way = find_way(key, now);
+	struct address_bucket *b = address_bucket(c, key);
+	if (!b)
+		return 0;
+	struct address *e = &b->ways[way & (ADDRESS_WAYS - 1)];
+	if (way & WAY_FOUND) {
+		__u32 old = *(volatile __u64 *)&e->state;
+		*(volatile __u64 *)&e->state = seen | (keep ? old : mark);
+		return old != mark;
+	}
+	*(volatile __u64 *)&e->state = 0; // so that nobody sees the key with another one's time
+	*(volatile __u64 *)&e->key = key;
+	*(volatile __u64 *)&e->state = seen | mark;
+	return 1;
+}
+
+// listed is the verdict of the longest prefix that an address is in.
+static __always_inline __u32 listed(const struct control *c, const __u32 *a)
+{
+	if (likely(!c->prefixes))
+		return LISTED_NONE;
+	struct prefix_key key = {128, {a[0], a[1], a[2], a[3]}};
+	__u32 *v = bpf_map_lookup_elem(&prefixes, &key);
+	return v ? *v : LISTED_NONE;
+}
+
+// take_net takes a token of the network that an address is in: /24 for IPv4, /56 for IPv6.
+static __always_inline int take_net(const struct packet *p, const struct service *svc, __u64 now)
+{
+	__u64 high = (__u64)ntohl(p->saddr[0]) << 32 | ntohl(p->saddr[1]), low = ntohl(p->saddr[3]) & 0xffffff00;
+	__u64 h = siphash64(hash_key[0], hash_key[1], svc->id, p->v6 ? high & ~0xffULL : low, 1);
+	__u64 *bucket = LOOKUP(net_buckets, h >> 48);
+	return !bucket || take(bucket, now, svc->share_cost, svc->share_burst);
+}
+
+// within takes a token for one that has not proved its address, and reports whether there was one. That one network is
+// above its share is no reason to challenge the others.
+static __always_inline int within(const struct packet *p, const struct service *svc, struct service_state *state, __u64 now)
+{
+	if (!take_net(p, svc, now))
+		return 0;
+	if (take(&state->engage_bucket, now, svc->engage_cost, svc->engage_burst))
+		return 1;
+	state->engaged_until = now + ENGAGE_CALM;
+	return 0;
+}
+
+// Admissions of a first ClientHello: package addresses' outcomes.
+enum admitted { ADMITTED_CHALLENGE, ADMITTED_KNOWN, ADMITTED_UNPROVED, ADMITTED_LIMITED };
+
+// admit decides on a ClientHello without a cookie.
+static __always_inline int admit(const struct packet *p, const struct service *svc, __u32 index, const struct control *c)
+{
+	struct service_state *state = LOOKUP(service_states, index);
+	__u64 now = bpf_ktime_get_ns();
+	if (listed(c, p->saddr) == LISTED_ALLOW || known_address(c, p->saddr, p->v6, now / SECOND))
+		return ADMITTED_KNOWN;
+	if (!(svc->admission & (ADMISSION_LOAD | ADMISSION_LIMIT)) || !state)
+		return ADMITTED_CHALLENGE;
+	int in = within(p, svc, state, now);
+	if (svc->admission & ADMISSION_LIMIT)
+		return in ? ADMITTED_UNPROVED : ADMITTED_LIMITED;
+	return in && now >= state->engaged_until ? ADMITTED_UNPROVED : ADMITTED_CHALLENGE;
+}

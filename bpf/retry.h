@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// Copyright The dtlsguard Authors
+#pragma once
+
+#include "reply.h"
+
+// DTLS 1.3: what a ClientHello offers (hello.ReadExtensions), and the guard's own HelloRetryRequest and alert.
+
+// load reads n bytes of the datagram at offset at into w->bytes, and returns 0, or -1 where they are not all there.
+static __always_inline int load(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, const __u32 n)
+{
+	return bpf_xdp_load_bytes(ctx, p->l4 + sizeof(struct udphdr) + (at & 0xffff), w->bytes, n) ? -1 : 0;
+}
+
+static __always_inline __u32 loaded16(const struct work *w, int at) { return w->bytes[at] << 8 | w->bytes[at + 1]; }
+
+// load_list reads the first bytes of a list of n bytes at offset at, as many as there is room for, and returns how many,
+// 0 where they are not there.
+static __always_inline __u32 load_list(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, __u32 n)
+{
+	if (n > LIST)
+		n = LIST;
+	if (!bound_length(&n, LIST))
+		return 0;
+	return bpf_xdp_load_bytes(ctx, p->l4 + sizeof(struct udphdr) + (at & 0xffff), w->list, n) ? 0 : n;
+}
+
+// read_versions looks for DTLS 1.3 in supported_versions, if it was seen.
+static __always_inline int read_versions(struct xdp_md *ctx, const struct packet *p, struct work *w)
+{
+	__u32 at = w->offer.versions_at, n = w->offer.versions_len, found = 0;
+	if (!at)
+		return 0;
+	if (n < 3 || load(ctx, p, w, at, 1))
+		return -1;
+	__u32 size = w->bytes[0];
+	if (size != n - 1 || size & 1)
+		return -1;
+	__u32 here = load_list(ctx, p, w, at + 1, size);
+#pragma unroll
+	for (int i = 0; i < LIST / 2; i++)
+		found |= (w->list[i] == htons(VERSION_DTLS13)) & (2 * i < (int)here);
+	w->offer.dtls13 = found;
+	return 0;
+}
+
+// read_cookie finds the contents of extension cookie, if it was seen.
+static __always_inline int read_cookie(struct xdp_md *ctx, const struct packet *p, struct work *w)
+{
+	__u32 at = w->offer.cookie_at, n = w->offer.cookie_len;
+	if (!at)
+		return 0;
+	if (n < 3 || load(ctx, p, w, at, 2) || loaded16(w, 0) != n - 2)
+		return -1;
+	w->offer.cookie_at = at + 2;
+	w->offer.cookie_len = n - 2;
+	return 0;
+}
+
+// find_extensions walks the extensions from w->offer.at to p->stop, and notes where those are that matter. A function
+// that the verifier checks by itself, for its loop; what changes in it is in memory, so that one turn is like the other.
+__noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
+{
+	struct work *w = LOOKUP(scratch, 0);
+	if (!p || !w)
+		return -1;
+	for (__u64 i = 0; i < MAX_EXTENSIONS_13; i++) {
+		__u32 at = w->offer.at, left = p->stop - at;
+		if (at >= p->stop)
+			return 0;
+		if (left < 4 || load(ctx, p, w, at, 4))
+			return p->whole ? -1 : 0;
+		__u32 kind = loaded16(w, 0), n = loaded16(w, 2);
+		if (n > left - 4)
+			return p->whole ? -1 : 0;
+		w->offer.at = at + 4 + n;
+		if (kind == EXT_SUPPORTED_VERSIONS) {
+			if (w->offer.versions_at)
+				return -1;
+			w->offer.versions_at = at + 4;
+			w->offer.versions_len = n;
+		} else if (kind == EXT_COOKIE) {
+			if (w->offer.cookie_at)
+				return -1;
+			w->offer.cookie_at = at + 4;
+			w->offer.cookie_len = n;
+		}
+	}
+	return w->offer.at >= p->stop ? 0 : -1;
+}
+
+// read_lists reads suites and compression methods, and leaves w->offer.at at the extensions. It returns 1 if there is
+// something to walk, 0 if not, -1 if that is an error.
+static __always_inline int read_lists(struct xdp_md *ctx, const struct packet *p, struct work *w)
+{
+	__u32 at = p->cookie_at + p->cookie_len, stop = p->stop, suite = 0;
+	if (at + 2 > stop || load(ctx, p, w, at, 2))
+		return 0;
+	__u32 suites = loaded16(w, 0), methods_at = at + 2 + suites;
+	if (methods_at >= stop || load(ctx, p, w, methods_at, 2))
+		return 0;
+	__u32 methods = w->bytes[0], first = w->bytes[1], end = methods_at + 1 + methods;
+	if (end > stop)
+		return 0;
+	w->offer.null = methods == 1 && first == 0;
+	__u32 here = load_list(ctx, p, w, at + 2, suites);
+#pragma unroll
+	for (int i = LIST / 2 - 1; i >= 0; i--) {
+		__u32 is = -((ntohs(w->list[i]) >> 8 == 0x13) & (2 * i < (int)here));
+		suite = (ntohs(w->list[i]) & is) | (suite & ~is);
+	}
+	w->offer.suite = suite;
+	if (end == stop && p->whole)
+		return 0;
+	if (stop - end < 2 || load(ctx, p, w, end, 2))
+		return p->whole ? -1 : 0;
+	__u32 n = loaded16(w, 0), left = stop - end - 2;
+	if (p->whole ? n != left : n < left)
+		return -1;
+	w->offer.at = end + 2;
+	return 1;
+}
+
+// read_offer says what a ClientHello is answered with: OFFER_VERIFY, OFFER_RETRY, whose cookie it makes the packet's, or
+// OFFER_NONE. The rules are those of package handoff's reset.
+__noinline int read_offer(struct xdp_md *ctx, struct packet *p, __u32 admission)
+{
+	struct work *w = LOOKUP(scratch, 0);
+	if (!p || !w)
+		return OFFER_NONE;
+	__builtin_memset(&w->offer, 0, sizeof(w->offer));
+	int ok = read_lists(ctx, p, w);
+	if (ok > 0)
+		ok = find_extensions(ctx, p);
+	if (ok == 0)
+		ok = read_versions(ctx, p, w);
+	if (ok == 0)
+		ok = read_cookie(ctx, p, w);
+	int only = !(admission & ADMISSION_DTLS12);
+	if (ok < 0)
+		return only ? OFFER_NONE : OFFER_VERIFY;
+	if (!w->offer.dtls13 && !(only && !w->offer.versions_at && !p->whole))
+		return OFFER_VERIFY;
+	if (p->cookie_len || !w->offer.suite || !w->offer.null)
+		return OFFER_NONE;
+	p->retry = 1;
+	p->cookie_at = w->offer.cookie_at;
+	p->cookie_len = w->offer.cookie_len > 255 ? 255 : w->offer.cookie_len;
+	return OFFER_RETRY;
+}
+
+// start_answer writes the headers of an answer with size bytes of payload in front of it, and returns where the payload
+// goes, 0 if there is no room in the first buffer. The UDP checksum is still to come.
+static __always_inline __u32 *start_answer(struct xdp_md *ctx, const struct packet *p, const __u32 size, __u64 *sum)
+{
+	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler takes one check for another, which the verifier does not
+	void *ip = data + l3, *udp = data + l4, *eth = data;
+	asm volatile("" : "+r"(eth));
+	if (eth + sizeof(struct ethhdr) > end || udp + 8 + size > end || ip + 40 > end)
+		return 0;
+	swap_macs(eth);
+	if (p->v6)
+		put_ipv6(ip, p, size);
+	else
+		put_ipv4(ip, p, size);
+	__u32 ports = htonl((__u32)p->dport << 16 | p->sport), length = htonl((8 + size) << 16);
+	*(__u32 *)udp = ports;
+	*(__u32 *)(udp + 4) = length;
+	*sum = (__u64)ports + length + htonl(IPPROTO_UDP) + htonl(8 + size);
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		*sum += (__u64)p->saddr[i] + p->daddr[i];
+	return udp + 8;
+}
+
+// finish_answer writes the checksum, and cuts the frame to the answer's length.
+static __always_inline int finish_answer(struct xdp_md *ctx, const struct packet *p, __u32 *payload, const __u32 size, __u64 sum)
+{
+	__u32 length = (p->l3 & MAX_OFFSET) + (p->v6 ? 40 : 20) + 8 + size, frame = bpf_xdp_get_buff_len(ctx);
+	__u16 check = ~fold(sum);
+	((__u16 *)payload)[-1] = check ? check : 0xffff;
+	return bpf_xdp_adjust_tail(ctx, (int)length - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;
+}
+
+// retry turns the frame into a HelloRetryRequest with the cookie in w->hash.h, all of whose 109 bytes but the record's
+// number, the suite and the cookie are fixed.
+__noinline int retry(struct xdp_md *ctx, struct packet *p)
+{
+	struct work *w = LOOKUP(scratch, 0);
+	if (!p || !w || p->len < RETRY)
+		return VERDICT_DROP_BAD_SOURCE; // the answer would be longer than the question
+	const void *q = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	if (q + BODY_AT > (void *)(long)ctx->data_end)
+		return VERDICT_DROP_NONLINEAR;
+	__u32 number = *(__u32 *)(q + 4), low = *(__u32 *)(q + 8) & htonl(0xffffff00);
+	__u64 sum;
+	__u32 *d = start_answer(ctx, p, RETRY, &sum);
+	if (!d)
+		return VERDICT_DROP_NONLINEAR;
+	const __u32 *h = w->hash.h;
+	int i = 0;
+#define PUT(word)                     \
+	do {                          \
+		__u32 word__ = word;  \
+		d[i++] = word__;      \
+		sum += word__;        \
+	} while (0)
+	PUT(htonl(0x16fefd00));
+	PUT(number);
+	PUT(low);
+	PUT(htonl(0x60020000));
+	PUT(htonl(0x54000000));
+	PUT(0);
+	PUT(htonl(0x54fefdcf)); // from here on the random that makes it a HelloRetryRequest (RFC 8446 section 4.1.3)
+	PUT(htonl(0x21ad74e5));
+	PUT(htonl(0x9a6111be));
+	PUT(htonl(0x1d8c021e));
+	PUT(htonl(0x65b891c2));
+	PUT(htonl(0xa211167a));
+	PUT(htonl(0xbb8c5e07));
+	PUT(htonl(0x9e09e2c8));
+	PUT(htonl(0xa8339c00));
+	PUT(htonl((__u32)w->offer.suite << 16)); // compression, length of the extensions
+	PUT(htonl(0x2c002b00));                  // supported_versions: fefc
+	PUT(htonl(0x02fefc00));
+	PUT(htonl(0x2c002200)); // cookie
+	PUT(htonl(0x20 << 24 | h[0] >> 8));
+#pragma unroll
+	for (int j = 0; j < 7; j++)
+		PUT(htonl(h[j] << 24 | h[j + 1] >> 8));
+#undef PUT
+	*(__u8 *)(d + i) = h[7];
+	sum += htonl(h[7] << 24);
+	return finish_answer(ctx, p, d, RETRY, sum);
+}
+
+// reset turns the frame into the alert that ends the handshake of a client that has proved its address.
+__noinline int reset(struct xdp_md *ctx, struct packet *p)
+{
+	if (!p)
+		return VERDICT_DROP_BAD_SOURCE;
+	const void *q = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	if (q + BODY_AT > (void *)(long)ctx->data_end)
+		return VERDICT_DROP_NONLINEAR;
+	__u32 number = *(__u32 *)(q + 4), low = *(__u32 *)(q + 8) & htonl(0xffffff00);
+	__u64 sum;
+	__u32 *d = start_answer(ctx, p, RESET, &sum);
+	if (!d)
+		return VERDICT_DROP_NONLINEAR;
+	const __u32 first = htonl(TYPE_ALERT << 24 | VERSION_DTLS12 << 8), last = htonl(0x02 << 24 | ALERT_FATAL << 16 | ALERT_INTERNAL_ERROR << 8);
+	d[0] = first;
+	d[1] = number;
+	d[2] = low;
+	((__u16 *)d)[6] = htons(0x02 << 8 | ALERT_FATAL);
+	((__u8 *)d)[14] = ALERT_INTERNAL_ERROR;
+	sum += (__u64)first + number + low + last;
+	return finish_answer(ctx, p, d, RESET, sum);
+}

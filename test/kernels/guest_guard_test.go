@@ -1,0 +1,239 @@
+package kernels
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// patience is how long a test waits for what must happen: an emulated machine is slow, a retransmission takes a second.
+const patience = time.Minute
+
+// newLab makes the network of a test.
+func newLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	l, err := lab.New("guest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// process is a program that runs in a host of the lab.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+
+	mu     sync.Mutex
+	output bytes.Buffer
+
+	exited chan struct{}
+}
+
+// startIn starts a program that is killed when the test ends.
+func startIn(t *testing.T, h *lab.Namespace, name string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(name, args...), exited: make(chan struct{})}
+	var err error
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	if err := h.Start(p.cmd); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = p.cmd.Wait(); close(p.exited) }()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		if t.Failed() {
+			t.Logf("%s said:\n%s", strings.Join(p.cmd.Args, " "), p.text())
+		}
+	})
+	return p
+}
+
+// Write takes what the program says.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.Write(b)
+}
+
+func (p *process) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.String()
+}
+
+// until waits until done is true, and fails the test if the program ends before.
+func (p *process) until(what string, done func() bool) {
+	p.t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-p.exited:
+			if !done() {
+				p.t.Fatalf("%s ended, waiting for: %s\n%s", p.cmd.Path, what, p.text())
+			}
+			return
+		default:
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("%s: waited %v in vain for: %s\n%s", p.cmd.Path, patience, what, p.text())
+		}
+	}
+}
+
+// end waits for the program's end and returns its exit status.
+func (p *process) end() int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		p.t.Fatalf("%s does not end", p.cmd.Path)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// startServer starts an OpenSSL server that trusts the guard's cookies.
+func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort) *process {
+	t.Helper()
+	id, err := peers.NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startIn(t, h, "/bin/openssl-server", peers.Arguments(at, id, "trust")...)
+	p.until("it listens", func() bool { return peers.Listens(p.cmd.Process.Pid, at) })
+	return p
+}
+
+// client is openssl s_client with an association, once it has had its first ping.
+type client struct{ *process }
+
+func connect(t *testing.T, l *lab.Lab, to netip.AddrPort) *client {
+	t.Helper()
+	return &client{startIn(t, l.Client, "openssl", "s_client", "-brief", "-dtls1_2", "-connect", to.String())}
+}
+
+// ping sends a line and waits for its echo. What is lost is sent again: an association over UDP promises no more.
+func (c *client) ping(text string) {
+	c.t.Helper()
+	var next time.Time
+	c.until("the echo of "+text, func() bool {
+		if now := time.Now(); now.After(next) {
+			next = now.Add(2 * time.Second)
+			_, _ = io.WriteString(c.stdin, text+"\n")
+		}
+		return strings.Contains(c.text(), text+"\n")
+	})
+}
+
+func (c *client) close() {
+	c.t.Helper()
+	_, _ = io.WriteString(c.stdin, "Q\n")
+	c.end()
+}
+
+// guard is a running dtlsguard.
+type guard struct {
+	*process
+	lab          *lab.Lab
+	control, pin string
+	xdp          bool
+}
+
+// run starts a guard and waits until it is ready.
+func run(t *testing.T, l *lab.Lab, args ...string) *guard {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "guard") // the path of a socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	g := &guard{lab: l, control: filepath.Join(dir, "control"), pin: "/sys/fs/bpf/test"}
+	all := append([]string{"run", "--harvest-pool", "64", "--metrics-listen", "off", "--control", g.control}, args...)
+	for _, a := range args {
+		g.xdp = g.xdp || a == "--interface"
+	}
+	if g.xdp {
+		all = append(all, "--pin", g.pin)
+	}
+	g.process = startIn(t, l.Middle, "/bin/dtlsguard", all...)
+	g.until("the guard is ready", func() bool {
+		s, err := g.ask()
+		return err == nil && s.Ready
+	})
+	return g
+}
+
+func (g *guard) ask() (s frontend.Status, err error) {
+	body, err := frontend.Ask(context.Background(), g.control, "GET", "/status")
+	if err == nil {
+		err = json.Unmarshal(body, &s)
+	}
+	return s, err
+}
+
+func (g *guard) status() frontend.Status {
+	g.t.Helper()
+	s, err := g.ask()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return s
+}
+
+// stop ends the guard as systemd does.
+func (g *guard) stop() {
+	g.t.Helper()
+	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		g.t.Fatal(err)
+	}
+	if status := g.end(); status != 0 {
+		g.t.Errorf("guard: exit status %d", status)
+	}
+}
+
+// gone checks that nothing of it is left on the interface, and nothing pinned.
+func (g *guard) gone() {
+	g.t.Helper()
+	if err := g.lab.Middle.Do(func() error {
+		dev, err := net.InterfaceByName(lab.ToClient)
+		if err != nil {
+			return err
+		}
+		a, err := bpf.Attached(dev.Index)
+		if err == nil && (a.XDP != 0 || a.Egress != 0) {
+			err = fmt.Errorf("still attached: %+v", a)
+		}
+		return err
+	}); err != nil {
+		g.t.Error(err)
+	}
+	if left, err := filepath.Glob(g.pin + "/*"); err != nil || len(left) > 0 {
+		g.t.Errorf("still pinned: %v %v", left, err)
+	}
+}
