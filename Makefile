@@ -110,9 +110,11 @@ bench-cookies:
 	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie/internal/lanes; done | \
 		$(GO) run ./cmd/dtlsbench cookies -svg cookie/cookies.svg
 
-# What the programs cost the kernel: instructions, those that the verifier looked at, stack.
+# What the programs cost the kernel: instructions, those that the verifier looked at, stack. Then the same of other kernels.
 info:
 	$(GO) run ./bpf/info
+	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
+	$(GO) test $(TURNS) -run 'TestKernel$$' ./test/kernels -kernel $(KERNELS) -guest Costs -v | grep -oE 'Linux [0-9].*|[a-z_]+ +[0-9]+ instructions verified.*'
 
 check: test test-matrix test-kernels test-portable lint vet race generate
 	git diff --exit-code

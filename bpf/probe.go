@@ -110,7 +110,7 @@ func probeJIT() Finding {
 func probeFS(dir string) Finding {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil || fs.Type != unix.BPF_FS_MAGIC {
-		return Finding{"bpffs", Fail, "none at " + dir, "mount -t bpf bpf " + dir}
+		return Finding{"bpffs", Warn, "none at " + dir + ": the programs would end with the guard, whatever ends it", "mount -t bpf bpf " + dir}
 	}
 	if err := unix.Access(dir, unix.W_OK); err != nil {
 		return Finding{"bpffs", Warn, dir + " is not writable: nothing would be kept over a restart", "run as its owner"}

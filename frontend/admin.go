@@ -55,13 +55,15 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// ControlHandler serves GET /status and POST /rotate.
+// ControlHandler serves GET /status and /addresses, POST /addresses, /reload and /rotate.
 func (s *Server) ControlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Status())
 	})
+	mux.HandleFunc("GET /addresses", s.serveAddresses)
+	mux.HandleFunc("POST /addresses", s.serveRule)
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		done, err := s.Reload(context.WithoutCancel(r.Context()))
 		if err != nil {

@@ -352,7 +352,6 @@ func (w *worker) unqueue(f *relay.Flow) {
 // send sends the answers with one system call, and what is for servers with one per flow.
 func (w *worker) send() {
 	if n := w.answers.Len(); n > 0 {
-		w.conn.SendWhole(true)
 		sent, _ := w.conn.Send(w.answers)
 		w.counts.Add(metrics.AnswerSent, sent)
 		w.counts.Add(metrics.AnswerFailed, n-sent)

@@ -38,12 +38,16 @@ type kernel struct {
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
 	flows   kernelFlows
-	mode    bpf.AttachMode
-	lost    bool // answers that XDP sends from the driver do not arrive
+	mode    atomic.Int32 // bpf.AttachMode
+	deaf    bool         // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
 	neighbours *neighbours  // nil: not held
+
+	lost       atomic.Pointer[error] // why the programs are not in force; nil: they are
+	reattached atomic.Uint64
+	failed     string // what look has said last of an attempt to attach again
 
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
@@ -60,7 +64,7 @@ func openKernel(c *Config) (*kernel, error) {
 	case c.XDP.KeepAttached:
 		return nil, fmt.Errorf("--keep-attached needs a bpffs, and --pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
 	default:
-		k.log.Warn("no bpffs to pin to: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
+		k.log.Warn("no bpffs to pin to, or a read-only one: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
@@ -89,14 +93,15 @@ func slotsOf(c *Config) (n int) {
 	return n
 }
 
-// onBPFFS reports whether dir is on a bpffs, or would be if it were made.
+// onBPFFS reports whether dir is on a bpffs that can be written to, or would be if it were made.
 func onBPFFS(dir string) bool {
 	var fs unix.Statfs_t
 	err := unix.Statfs(dir, &fs)
 	if errors.Is(err, unix.ENOENT) {
-		err = unix.Statfs(filepath.Dir(dir), &fs)
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &fs)
 	}
-	return err == nil && fs.Type == unix.BPF_FS_MAGIC
+	return err == nil && fs.Type == unix.BPF_FS_MAGIC && !errors.Is(unix.Access(dir, unix.W_OK), unix.EROFS)
 }
 
 // setSecret brings a keyring to the programs.
@@ -147,7 +152,7 @@ func (k *kernel) tells(v *service) (told, error) {
 		t.serves = t.serving.fit.Serves
 	}
 	var err error
-	if t.division, err = divide(v.situation(k.mode)); err != nil {
+	if t.division, err = divide(v.situation(k.attached())); err != nil {
 		err = fmt.Errorf("%s: %w", v.name, err)
 	}
 	return t, err
@@ -173,7 +178,7 @@ func (k *kernel) protect(v *service, t told) error {
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
 		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
 		if len(v.workers) > 0 {
-			s.WorkersPort = v.workers[0].conn.Local().Port()
+			s.WorkersPort = v.workers[0].socket.Local().Port()
 		}
 	}
 	return k.guard.SetService(s)
@@ -189,7 +194,7 @@ func (k *kernel) attach(services []*service) error {
 		}
 	}
 	if err := bpf.AnswersArrive(k.config.Interface); errors.Is(err, bpf.ErrNoPeerXDP) && k.config.Mode != bpf.AttachGeneric {
-		k.lost = true
+		k.deaf = true
 		k.log.Warn("answers in the driver would be lost: workers answer where --answer is auto", "interface", k.config.Interface,
 			"error", err, "hint", hint.Of(err))
 	}
@@ -202,24 +207,27 @@ func (k *kernel) attach(services []*service) error {
 			return err
 		}
 	}
+	var mode bpf.AttachMode
 	var err error
 	if k.config.Chain != "" {
-		k.mode, err = k.guard.AttachChain(k.config.Interface, k.config.Chain)
+		mode, err = k.guard.AttachChain(k.config.Interface, k.config.Chain)
 	} else {
-		k.mode, err = k.guard.Attach(k.config.Interface, k.config.Mode)
+		mode, err = k.guard.Attach(k.config.Interface, k.config.Mode)
 	}
 	if err != nil {
 		return err
 	}
+	k.setMode(mode)
 	k.ours = true
-	if k.mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
+	if mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
 		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
 			"hint", "dtlsguard check --interface "+k.config.Interface)
 	}
 	if k.config.KeepNeighbours {
 		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
-	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", k.mode)
+	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", mode)
+	k.warnUnguarded(services)
 	return nil
 }
 
@@ -248,7 +256,7 @@ func (k *kernel) add(v *service) error {
 		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
 		// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
 		if v.inline && len(v.workers) > 1 {
-			if err := k.guard.AddSocket(v.key(), i, rawFD(w.conn.FD())); err != nil {
+			if err := k.guard.AddSocket(v.key(), i, rawFD(w.socket.FD())); err != nil {
 				return err
 			}
 		}
@@ -268,6 +276,9 @@ func (k *kernel) remove(v *service) {
 		v.log.Error("XDP still protects a service that was removed", "error", err)
 	}
 }
+
+func (k *kernel) attached() bpf.AttachMode    { return bpf.AttachMode(k.mode.Load()) }
+func (k *kernel) setMode(mode bpf.AttachMode) { k.mode.Store(int32(mode)) }
 
 // rawFD is a file descriptor that is not on Go's network poller, as a syscall.RawConn.
 type rawFD int
@@ -316,10 +327,44 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 		case <-t.C:
 		}
 		k.guard.Heartbeat()
+		k.look()
 		k.beaten.Store(clock())
 		for _, v := range services() {
 			k.follow(v)
 		}
+	}
+}
+
+// look sees whether the programs are still where they were attached, five times a second, and attaches them again. A look asks
+// for the state itself, and so misses nothing that notifications might.
+func (k *kernel) look() {
+	lost := k.guard.Still(k.config.Interface)
+	was := k.lost.Load()
+	if lost == nil {
+		if was != nil {
+			k.lost.Store(nil)
+			k.log.Warn("XDP is in force again", "interface", k.config.Interface)
+		}
+		return
+	}
+	if was == nil || (*was).Error() != lost.Error() {
+		k.lost.Store(&lost)
+		k.log.Error("XDP is not in force: what it protected inline stands open, and proxies answer by workers alone", "interface", k.config.Interface, "error", lost)
+	}
+	if !errors.Is(lost, bpf.ErrOff) {
+		return
+	}
+	mode, err := k.guard.AttachAgain(k.config.Interface, k.config.Mode)
+	switch {
+	case err == nil:
+		k.setMode(mode)
+		k.lost.Store(nil)
+		k.reattached.Add(1)
+		k.log.Warn("XDP attached again", "interface", k.config.Interface, "mode", mode)
+		k.failed = ""
+	case err.Error() != k.failed:
+		k.failed = err.Error()
+		k.log.Error("XDP could not be attached again", "error", err)
 	}
 }
 

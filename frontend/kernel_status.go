@@ -31,7 +31,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 		return nil, err
 	}
 	st := &XDPStatus{
-		Interface: k.config.Interface, Mode: k.mode.String(),
+		Interface: k.config.Interface, Mode: k.attached().String(),
 		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
 		Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
 		Services: make(map[string]map[string]uint64),
@@ -67,7 +67,8 @@ func named[E interface {
 }
 
 var (
-	xdpModeDesc    = prometheus.NewDesc("dtlsguard_xdp_mode", "1 for the mode that XDP is attached in.", []string{"interface", "mode"}, nil)
+	xdpModeDesc    = prometheus.NewDesc("dtlsguard_xdp_mode", "1 for the mode that XDP is attached in, 0 while it is not.", []string{"interface", "mode"}, nil)
+	xdpAgainDesc   = prometheus.NewDesc("dtlsguard_xdp_reattached_total", "Times that XDP was off its interface and was attached again.", []string{"interface"}, nil)
 	xdpPacketsDesc = prometheus.NewDesc("dtlsguard_xdp_packets_total", "Packets at ingress by verdict.", []string{"verdict"}, nil)
 	xdpHellosDesc  = prometheus.NewDesc("dtlsguard_xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", []string{"cookie"}, nil)
 	xdpFlowsDesc   = prometheus.NewDesc("dtlsguard_xdp_flows", "Flows that the programs know, by state.", []string{"state"}, nil)
@@ -78,14 +79,19 @@ var (
 
 // Describe implements prometheus.Collector.
 func (k *kernel) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc, neighboursDesc, xdpFlowsDesc, xdpEndedDesc} {
+	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpAgainDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc, neighboursDesc, xdpFlowsDesc, xdpEndedDesc} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (k *kernel) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(xdpModeDesc, prometheus.GaugeValue, 1, k.config.Interface, k.mode.String())
+	inForce := 1.0
+	if k.lost.Load() != nil {
+		inForce = 0
+	}
+	ch <- prometheus.MustNewConstMetric(xdpModeDesc, prometheus.GaugeValue, inForce, k.config.Interface, k.attached().String())
+	ch <- prometheus.MustNewConstMetric(xdpAgainDesc, prometheus.CounterValue, float64(k.reattached.Load()), k.config.Interface)
 	c, err := k.guard.Counters()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(xdpPacketsDesc, err)

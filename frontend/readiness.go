@@ -14,6 +14,8 @@ type Readiness struct {
 	Listen  string   `json:"listen"`
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons,omitempty"` // why not; or, of a service that is ready, which back ends are not
+
+	open bool // its server is reached by what nobody has verified
 }
 
 // readiness of one service: it is ready if one of its back ends is.
@@ -22,6 +24,14 @@ func (v *service) readiness() Readiness {
 	if err := v.refused.Load(); err != nil {
 		r.Reasons = append(r.Reasons, say(*err))
 		return r
+	}
+	if v.kernel != nil {
+		if lost := v.kernel.lost.Load(); lost != nil {
+			r.Reasons = append(r.Reasons, "XDP is not in force: "+(*lost).Error())
+			if r.open = v.inline; r.open {
+				return r
+			}
+		}
 	}
 	if v.inline {
 		h := v.inlineHealth()
@@ -95,7 +105,7 @@ func (s *Server) ready() error {
 }
 
 // Available is nil while the guard as a whole is worth sending clients to: at least one service is ready, so that a dead
-// back end does not take the guard away from the healthy services.
+// back end does not take the guard away from the healthy services, and no protected server stands open.
 func (s *Server) Available() error {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -103,10 +113,16 @@ func (s *Server) Available() error {
 }
 
 func (s *Server) available() error {
+	some := false
 	for _, v := range s.services {
-		if v.readiness().Ready {
-			return nil
+		r := v.readiness()
+		if r.open {
+			return r.err()
 		}
+		some = some || r.Ready
+	}
+	if some {
+		return nil
 	}
 	return s.ready()
 }

@@ -169,6 +169,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.secretsRun(x)
 	}
 	s.running.Go(func() { s.lists.Run(ctx) })
+	s.running.Go(func() { s.watchGates(ctx) })
 	s.running.Go(func() { s.tellProgress(ctx, services) })
 	starting.Wait()
 	close(s.atWork)

@@ -131,7 +131,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 	t := situation{
 		inline: v.inline, modes: s.modes(), mac: v.config.MAC, asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
 		foreign: v.kernel != nil && s.secrets != v.kernel.secrets,
-		lost:    v.kernel != nil && v.kernel.lost,
+		lost:    v.kernel != nil && v.kernel.deaf,
 	}
 	if s.fit != nil {
 		t.mapped = s.fit.Mapped
@@ -276,7 +276,7 @@ func (v *service) announce() {
 	if len(v.workers) == 0 {
 		return
 	}
-	conn, asked := v.workers[0].conn, v.config.ReceiveBuffer
+	conn, asked := v.workers[0].socket, v.config.ReceiveBuffer
 	receive, send := conn.Buffers()
 	v.log.Info("listening", "socket", conn.Local(), "workers", len(v.workers), "receive_buffer", receive, "send_buffer", send)
 	if receive < asked {

@@ -38,6 +38,7 @@ type ServiceStatus struct {
 	Ready         bool             `json:"ready"`
 	Reasons       []string         `json:"reasons,omitempty"` // why not
 	Backends      []handoff.Status `json:"backends"`          // inline: the server itself
+	Admission     *AdmissionStatus `json:"admission,omitempty"`
 }
 
 // Status takes a snapshot.
@@ -81,8 +82,11 @@ func (v *service) status(closed bool) ServiceStatus {
 	for _, t := range v.list() {
 		st.Backends = append(st.Backends, t.status())
 	}
+	if !closed {
+		st.Admission = v.admission()
+	}
 	if len(v.workers) > 0 && !closed {
-		st.ReceiveBuffer, st.SendBuffer = v.workers[0].conn.Buffers()
+		st.ReceiveBuffer, st.SendBuffer = v.workers[0].socket.Buffers()
 	}
 	return st
 }

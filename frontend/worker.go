@@ -21,8 +21,9 @@ import (
 // packet is read by others.
 type worker struct {
 	service *service
-	conn    *udpbatch.Conn
-	cpu     int // -1: not pinned
+	conn    transport      // its clients\' datagrams
+	socket  *udpbatch.Conn // what conn is: bound, steered to and polled
+	cpu     int            // -1: not pinned
 	poller  *udpbatch.Poller
 
 	in      *udpbatch.Batch // from clients
@@ -75,13 +76,14 @@ const confirmEvery = time.Second / 2
 func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
-		service: s, conn: conn, cpu: cpu,
+		service: s, conn: conn, socket: conn, cpu: cpu,
 		what: make([]hello.Reason, size), by: make([]*hand, size),
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
+	w.answers.DontFragment, w.confirms.Confirm = true, true
 	var err error
 	if w.poller, err = udpbatch.NewPoller(256); err != nil {
 		conn.Close()
@@ -143,7 +145,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 	for {
 		n, woken, err := w.poller.Wait(int(sweepEvery.Milliseconds()))
 		if err != nil {
-			return fmt.Errorf("worker on %v: %w", w.conn.Local(), err)
+			return fmt.Errorf("worker on %v: %w", w.socket.Local(), err)
 		}
 		w.now = w.service.clock()
 		w.follow()
@@ -307,7 +309,6 @@ func (w *worker) queueReturn(slot int, f *relay.Flow) {
 // flushReturns sends what the server said to the clients.
 func (w *worker) flushReturns() {
 	if w.confirms.Len() > 0 { // first: of one flow's, it is the first
-		w.conn.Confirm()
 		w.sendReturns(w.confirms)
 	}
 	if w.returns.Len() > 0 {
@@ -317,7 +318,6 @@ func (w *worker) flushReturns() {
 }
 
 func (w *worker) sendReturns(q *udpbatch.Queue) {
-	w.conn.SendWhole(false) // records of the server's own size
 	n := q.Len()
 	sent, _ := w.conn.Send(q)
 	w.counts.Add(metrics.ReturnSent, sent)

@@ -90,6 +90,9 @@ func (o *options) openXDP() (engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := xdp.Arrives(f.Interface); err != nil {
+		return nil, hint.Add(rooted(err), "ethtool -K IF gro on at the other end, or any native XDP program there, or --engine sendmmsg")
+	}
 	// In the driver, which sees the answers of XDP_TX too; in the stack where it has no place for a program.
 	counter, err := xdp.Count(*f, xdp.Driver)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, ebpf.ErrNotSupported) {

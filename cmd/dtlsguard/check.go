@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
@@ -85,6 +87,11 @@ func (r *report) kernel(iface string) {
 	if permitted {
 		found = append(found, bpf.Probe()...)
 	}
+	if iface != "" {
+		if others, err := frontend.Unguarded(iface); err == nil && len(others) > 0 {
+			r.add(bpf.Warn, "other interfaces", "clients can come in by "+strings.Join(others, ", ")+", too, and what is protected inline is reached unchecked there", frontend.UnguardedHint)
+		}
+	}
 	if permitted && iface != "" {
 		found = append(found, bpf.ProbeInterface(iface)...)
 		found = append(found, bpf.ProbeAttach(iface)...)
@@ -137,7 +144,7 @@ func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why 
 	case errors.As(err, &misfit):
 		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason, hint.Of(err))
 	case err != nil:
-		r.add(bpf.Fail, name, err.Error(), "start the server")
+		r.add(bpf.Warn, name, err.Error()+": run would start, and serve nobody", hint.Of(err)) // what run survives
 		return
 	default:
 		r.add(bpf.Pass, name, fmt.Sprintf("--handoff %v: %s", kind, why), "")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,7 +21,7 @@ func newStatus() *cobra.Command {
 	var control string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show what the running guard sees", Args: noArgs,
+		Use: "status", Short: "Show what the running guard sees; exit status 1 if it is not ready", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := askStatus(cmd.Context(), control)
 			if err != nil {
@@ -29,9 +30,14 @@ func newStatus() *cobra.Command {
 			if asJSON {
 				out := json.NewEncoder(cmd.OutOrStdout())
 				out.SetIndent("", "  ")
-				return out.Encode(s)
+				err = out.Encode(s)
+			} else {
+				err = printStatus(cmd.OutOrStdout(), s)
 			}
-			return printStatus(cmd.OutOrStdout(), s)
+			if err == nil && !s.Ready {
+				err = errors.New("the guard is not ready")
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")

@@ -3,6 +3,7 @@ package addresses
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -24,6 +25,16 @@ func (v Verdict) String() string { return verdictNames[v] }
 
 // MarshalText writes the name.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads it.
+func (v *Verdict) UnmarshalText(text []byte) error {
+	i := slices.Index(verdictNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("no list is called %q", text)
+	}
+	*v = Verdict(i)
+	return nil
+}
 
 // number is an address as a number of 128 bits.
 type number struct{ high, low uint64 }

@@ -159,7 +159,7 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 
 // verifier makes the verifier of a decision.
 func (b *Backend) verifier(d *decision, size int) Verifier {
-	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), pool: d.pool}, size)
+	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), retries: d.profile.Retries, pool: d.pool}, size)
 }
 
 // pool is the one in force; nil if there is none.
@@ -243,10 +243,11 @@ func (b *Backend) Close() {
 
 // Fit is how a server can be handed clients.
 type Fit struct {
-	Mode   Mode
-	Mapped bool // native modes: it sees IPv4 clients under their v4-mapped addresses
-	Serves Versions
-	Why    string
+	Mode    Mode
+	Mapped  bool // native modes: it sees IPv4 clients under their v4-mapped addresses
+	Serves  Versions
+	Retries *Retries // native-wolfssl of DTLS 1.3
+	Why     string
 }
 
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
@@ -264,7 +265,7 @@ func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *c
 	if err != nil {
 		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Fit{mode, p.Native != nil && p.Native.Mapped, p.serves(), modes[mode].why(&p)}, nil
+	return Fit{mode, p.Native != nil && p.Native.Mapped, p.serves(), p.Retries, modes[mode].why(&p)}, nil
 }
 
 // ErrNoMode says that a server answers, but cannot be handed clients.

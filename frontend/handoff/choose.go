@@ -14,6 +14,11 @@ func (p *Profile) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 		return asked, nil
 	case asked == Auto:
 		return p.mode(), nil
+	case p.DTLS13 && asked == NativeWolfSSL && p.Retries != nil && p.recognises():
+		return asked, nil
+	case p.DTLS13 && asked == NativeWolfSSL:
+		return Auto, &Misfit{"the cookies of its HelloRetryRequests are not what wolfSSL computes with the first secret of --secret-file",
+			"call wolfSSL_send_hrr_cookie, and for DTLS 1.2 wolfSSL_DTLS_SetCookieSecret, with the 32 bytes of the file's first line, or use --handoff auto"}
 	case p.DTLS13:
 		return Auto, &Misfit{"it negotiates DTLS 1.3, where a HelloVerifyRequest has no place and a server must abort on its cookie (RFC 9147 section 5.3)",
 			"use --handoff reset, or limit it to DTLS 1.2"}

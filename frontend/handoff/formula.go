@@ -12,13 +12,13 @@ import (
 // question is a ClientHello as the server sees it, and the cookie that the server gives it.
 type question struct {
 	*Hello
-	seen     udpbatch.Endpoint     // whom the server sees: the client, or the guard's port to the server
-	mapped   bool                  // it sees an IPv4 address in its v4-mapped form
-	place    Place                 // ... of that entry; none: seen is the client itself
-	expected bool                  // cookie is the one that the client must bring
-	answer   bool                  // cookie is the one to give the client, should its own be none
-	cookie   [hello.MaxCookie]byte // what the formula found
-	length   int                   // of cookie; 0: it cannot be known from this datagram
+	seen     udpbatch.Endpoint          // whom the server sees: the client, or the guard's port to the server
+	mapped   bool                       // it sees an IPv4 address in its v4-mapped form
+	place    Place                      // ... of that entry; none: seen is the client itself
+	expected bool                       // cookie is the one that the client must bring
+	answer   bool                       // cookie is the one to give the client, should its own be none
+	cookie   [hello.MaxRetryCookie]byte // what the formula found
+	length   int                        // of cookie; 0: it cannot be known from this datagram
 }
 
 // formula computes cookies as a kind of server does. Not for concurrent use.

@@ -146,10 +146,11 @@ func ParseMode(s string) (Mode, error) {
 // deal is what a verifier is made of.
 type deal struct {
 	*Config
-	mode   Mode
-	mapped bool // native modes: the server sees v4-mapped addresses
-	serves Versions
-	pool   *Pool // nil inline, and where none is needed
+	mode    Mode
+	mapped  bool // native modes: the server sees v4-mapped addresses
+	serves  Versions
+	retries *Retries // native-wolfssl of DTLS 1.3
+	pool    *Pool    // nil inline, and where none is needed
 }
 
 func (d *deal) own(size int) Verifier { return newOwn(d.MAC, d.Cookies, size) }
@@ -161,7 +162,11 @@ func (d *deal) native(size int) Verifier {
 	if d.mode == NativeHMAC && d.pool == nil {
 		return NewTrust(d.Cookies, size)
 	}
-	return newNative(newFormula(d.mode, d.Server, d.Cookies, size*perHello), d.mapped, d.pool, size)
+	f := newFormula(d.mode, d.Server, d.Cookies, size*perHello)
+	if d.retries != nil && d.mode == NativeWolfSSL {
+		f = newWolfSSL13(d.retries, d.serves)
+	}
+	return newNative(f, d.mapped, d.pool, size)
 }
 
 // preluding is a Verifier whose flows begin with a prelude.
@@ -210,7 +215,7 @@ func (f *following) prelude() relay.Prelude { return PreludeOf(f.Verifier) }
 // NewInline makes the verifier for a server that the guard protects inline, for batches of at most size hellos: such a
 // server sees the clients' own addresses. Of c it needs what cookies and gates are made of.
 func NewInline(fit Fit, c Config, size int) Verifier {
-	d := &deal{Config: &c, mode: fit.Mode, mapped: fit.Mapped, serves: fit.Serves}
+	d := &deal{Config: &c, mode: fit.Mode, mapped: fit.Mapped, serves: fit.Serves, retries: fit.Retries}
 	if !fit.Mode.Inline() {
 		return d.own(size)
 	}

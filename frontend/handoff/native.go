@@ -17,7 +17,8 @@ type native struct {
 	mapped    bool     // the server sees IPv4 addresses v4-mapped
 	ports     *portMap // nil inline
 	questions []question
-	undecided []int // numbers of hellos
+	undecided []int      // numbers of hellos
+	retries   *wolfSSL13 // that formula is; nil: the server does not speak DTLS 1.3
 }
 
 // perHello is how many cookies a ClientHello may ask for: the one it must bring, and the one it is given.
@@ -26,7 +27,8 @@ const perHello = 2
 // newNative makes the mode for batches of at most size hellos. pool is nil inline, where the server sees the clients'
 // own addresses.
 func newNative(f formula, mapped bool, pool *Pool, size int) *native {
-	m := &native{formula: f, mapped: mapped, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
+	retries, _ := f.(*wolfSSL13)
+	m := &native{retries: retries, formula: f, mapped: mapped, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
 	if pool != nil {
 		m.ports = &portMap{pool: pool}
 	}
@@ -37,12 +39,17 @@ func newNative(f formula, mapped bool, pool *Pool, size int) *native {
 func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 	m.undecided = m.undecided[:0]
 	for i := range hellos {
-		m.undecided = append(m.undecided, i)
+		if m.retries != nil {
+			m.retries.classify(&hellos[i])
+		}
+		if hellos[i].Action != ActionNoRetry {
+			m.undecided = append(m.undecided, i)
+		}
 	}
 	m.verify(k.Current(), hellos, true)
 	m.undecided = m.undecided[:0]
 	for i := range hellos {
-		if len(hellos[i].Cookie) > 0 && !hellos[i].Verified {
+		if h := &hellos[i]; len(h.Cookie) > 0 && !h.Verified && h.Action != ActionNoRetry {
 			m.undecided = append(m.undecided, i)
 		}
 	}
@@ -52,6 +59,11 @@ func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 	}
 	if p != nil && len(m.undecided) > 0 {
 		m.verify(p, hellos, false)
+	}
+	for _, i := range m.undecided {
+		if h := &hellos[i]; h.Action == ActionRetry && !h.Verified {
+			h.Action = ActionBadRetry // there is no second HelloRetryRequest
+		}
 	}
 }
 

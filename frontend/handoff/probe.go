@@ -52,7 +52,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Profile, er
 	q := &probing{prober: p, ctx: ctx}
 	defer q.closeConns()
 	err := q.begin(patience)
-	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.hold, q.shapes, q.foreign, q.own, q.age, q.second} {
+	for _, step := range []func() error{q.state, q.later, q.binding, q.connections, q.hold, q.shapes, q.foreign, q.own, q.retries, q.age, q.second} {
 		if err == nil {
 			err = ctx.Err()
 		}

@@ -37,6 +37,7 @@ type Profile struct {
 	Negotiates string   `json:"negotiates,omitempty"` // the version that it chose, offered DTLS 1.2; not all servers get so far
 	DTLS13     bool     `json:"dtls13"`               // negotiates DTLS 1.3
 	Only13     bool     `json:"dtls13_only"`          // and nothing else
+	Retries    *Retries `json:"retries,omitempty"`    // how it answers ClientHellos of DTLS 1.3, if Native explains those answers, too
 }
 
 // Misfit says why clients cannot be handed to a server, and how to fix that.
@@ -71,6 +72,8 @@ const trustFix = "let its cookie-verify callback accept every cookie (reachable 
 // mode picks the mode that fits.
 func (p *Profile) mode() Mode {
 	switch {
+	case p.DTLS13 && p.Retries != nil && p.recognises():
+		return NativeWolfSSL
 	case p.DTLS13:
 		return Reset
 	case p.Trusts:

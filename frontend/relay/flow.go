@@ -25,7 +25,7 @@ type Flow struct {
 	noticed  bool  // Sweep reported the server's silence
 
 	random [32]byte
-	cookie [hello.MaxCookie]byte
+	cookie [hello.MaxRetryCookie]byte
 	length uint8 // of cookie
 
 	id         int32

@@ -21,8 +21,8 @@ type Conn struct {
 	fd    int
 	local netip.AddrPort
 	peer  netip.AddrPort
-	whole bool // what is sent is not to be fragmented
 	flags int  // MSG_CONFIRM, if the next Send is to confirm the next hop
+	whole bool // what is sent is not to be fragmented: the setting of the Queue sent last
 }
 
 // Options of a listening socket.
@@ -161,19 +161,15 @@ const (
 	skMemInfoVars  = 9
 )
 
-// SendWhole says whether what is sent from now on over IPv4 is not to be fragmented, neither here nor on its way. A
-// datagram that may be needs an identification (RFC 6864 section 4), and drawing it is a tenth of what sending a small one costs.
-// Errors leave the socket as it was, which serves, too.
-func (c *Conn) SendWhole(whole bool) {
-	if c.whole == whole {
-		return
-	}
+// dontFragment sets whether what is sent from now on over IPv4 stays in one piece. Errors leave the socket as it was,
+// which works, too.
+func (c *Conn) dontFragment(on bool) {
 	value := unix.IP_PMTUDISC_WANT // the system's usual
-	if whole {
+	if on {
 		value = unix.IP_PMTUDISC_PROBE // and no ICMP message makes it smaller
 	}
 	_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, value)
-	c.whole = whole
+	c.whole = on
 }
 
 // Confirm lets the next Send tell the kernel that what was sent before has arrived: the entries of the neighbours that it
@@ -221,6 +217,12 @@ func (c *Conn) Recv(b *Batch) (int, error) {
 // Send sends all of q and empties it, waiting for nothing. A datagram that cannot be sent is skipped; where
 // the socket's buffer is full, all the rest is. It returns how many were sent and the last error.
 func (c *Conn) Send(q *Queue) (sent int, err error) {
+	if q.DontFragment != c.whole {
+		c.dontFragment(q.DontFragment)
+	}
+	if q.Confirm {
+		c.Confirm()
+	}
 	rest, flags := q.hdrs[:q.n], uintptr(c.flags|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	q.n, c.flags = 0, 0
 	for len(rest) > 0 {

@@ -8,6 +8,12 @@ import (
 
 // Queue collects datagrams for one sendmmsg.
 type Queue struct {
+	// DontFragment keeps what is sent over IPv4 in one piece, here and on its way. A datagram that may be fragmented needs
+	// an identification (RFC 6864 section 4), and drawing it is a tenth of what sending a small one costs.
+	DontFragment bool
+	// Confirm makes each Send do what [Conn.Confirm] says.
+	Confirm bool
+
 	hdrs []mmsghdr
 	iovs []unix.Iovec
 	n    int

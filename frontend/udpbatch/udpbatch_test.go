@@ -260,7 +260,7 @@ func TestOverrunsAreCounted(t *testing.T) {
 }
 
 // What a raw socket sees of two datagrams of each kind.
-func TestSendWhole(t *testing.T) {
+func TestDontFragment(t *testing.T) {
 	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
 	if errors.Is(err, unix.EPERM) {
 		t.Skip("a raw socket needs CAP_NET_RAW")
@@ -310,11 +310,11 @@ func TestSendWhole(t *testing.T) {
 		return flags, ids
 	}
 	const df = 0x4000
-	server.SendWhole(true)
+	q.DontFragment = true
 	if flags, ids := sent(); flags != [2]uint16{df, df} || ids != 0 {
 		t.Errorf("whole: fragment fields %x, identifications %d together; want DF and none", flags, ids)
 	}
-	server.SendWhole(false)
+	q.DontFragment = false
 	if _, ids := sent(); ids == 0 { // both by chance: one in 2^32
 		t.Error("may be fragmented, but has no identification")
 	}

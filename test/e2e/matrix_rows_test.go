@@ -202,6 +202,15 @@ var rows = []row{
 		single: true, clients: late, limits: firstFails,
 	},
 	{
+		server: "wolfSSL, DTLS 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "native-wolfssl", secret: true,
+		config: "`wolfSSL_send_hrr_cookie` with the 32 bytes of `--secret-file`", start: peer("wolfssl13", ""), clients: late,
+	},
+	{
+		server: "wolfSSL, DTLS 1.2 and 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "native-wolfssl", secret: true,
+		config: "`wolfSSL_send_hrr_cookie` and `wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`", start: peer("wolfssl-dual", ""),
+		clients: append(five[:5:5], late...),
+	},
+	{
 		server: "wolfSSL, DTLS 1.2 and 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "reset",
 		config: "`wolfSSL_send_hrr_cookie` and `wolfSSL_DTLS_SetCookieSecret` with secrets of its own", start: peer("wolfssl-dual", ""),
 		single: true, clients: append(five[:5:5], late...), limits: firstFails,

@@ -56,13 +56,19 @@ type process struct {
 // startIn starts a program that is killed when the test ends.
 func startIn(t *testing.T, h *lab.Namespace, name string, args ...string) *process {
 	t.Helper()
+	return startBy(t, h.Start, name, args...)
+}
+
+// startBy has another one do the start.
+func startBy(t *testing.T, start func(*exec.Cmd) error, name string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, cmd: exec.Command(name, args...), exited: make(chan struct{})}
 	var err error
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := h.Start(p.cmd); err != nil {
+	if err := start(p.cmd); err != nil {
 		t.Fatal(err)
 	}
 	go func() { _ = p.cmd.Wait(); close(p.exited) }()

@@ -18,7 +18,7 @@ import (
 
 var (
 	kernelList = flag.String("kernel", "", "series of Debian's kernels to boot, by commas: 6.1,6.12,6,7 (6 is the newest of all 6.x)")
-	only       = flag.String("guest", "^TestGuest", "which tests to run in the guest")
+	only       = flag.String("guest", "^TestGuest(Verifier|Costs|Generator|Shapes|Workers)", "which tests to run in the guest")
 )
 
 // inGuest is how a test knows that it is in the emulator.
@@ -34,11 +34,8 @@ const slowest = 10 * time.Minute
 const root = "../.."
 
 func TestKernel(t *testing.T) {
-	if *kernelList == "" {
-		t.Skip("needs -kernel SERIES[,...], such as 6.1,6.12,6,7 (make test-kernels)")
-	}
 	slots := make(chan struct{}, atATime)
-	for _, series := range strings.Split(*kernelList, ",") {
+	for _, series := range kernels(t) {
 		t.Run(series, func(t *testing.T) {
 			t.Parallel()
 			slots <- struct{}{}
@@ -54,6 +51,15 @@ func TestKernel(t *testing.T) {
 	}
 }
 
+// kernels are the series that were asked for.
+func kernels(t *testing.T) []string {
+	t.Helper()
+	if *kernelList == "" {
+		t.Skip("needs -kernel SERIES[,...], such as 6.1,6.12,6,7 (make test-kernels)")
+	}
+	return strings.Split(*kernelList, ",")
+}
+
 // machine has what the guest's tests need.
 func machine(t *testing.T, k *emulator.Kernel) *emulator.Machine {
 	t.Helper()
@@ -64,8 +70,8 @@ func machine(t *testing.T, k *emulator.Kernel) *emulator.Machine {
 	return &emulator.Machine{Kernel: k, Files: f, Env: []string{inGuest + "=1", "DTLSGUARD_REQUIRE_BPF=1"}}
 }
 
-// start runs m and makes its tests' results those of t.
-func start(t *testing.T, m *emulator.Machine) {
+// start runs m and makes its tests' results those of t. It returns what they printed.
+func start(t *testing.T, m *emulator.Machine) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), slowest)
 	defer cancel()
@@ -78,6 +84,7 @@ func start(t *testing.T, m *emulator.Machine) {
 	if r.Status != 0 && !t.Failed() {
 		t.Errorf("exit status %d\n%s\n%s", r.Status, r.Output, r.Console)
 	}
+	return string(r.Output)
 }
 
 // guestFiles are the same for all machines.
@@ -108,6 +115,9 @@ var guestFiles = sync.OnceValues(func() (emulator.Files, error) {
 	}
 	if err == nil {
 		err = f.Program("openssl")
+	}
+	if err == nil {
+		err = f.Program("ip")
 	}
 	if err != nil {
 		return nil, err

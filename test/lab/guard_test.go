@@ -81,7 +81,10 @@ func newPlace(t *testing.T) *place {
 
 // arguments of run in this place. All clients of a test are one source, and so have no rate limit.
 func (p *place) arguments(args ...string) []string {
-	return append([]string{"run", "--interface", iface, "--hello-rate", "0", "--harvest-pool", "256", "--metrics-listen", "off",
+	if !slices.Contains(args, "--interface") {
+		args = append([]string{"--interface", iface}, args...)
+	}
+	return append([]string{"run", "--hello-rate", "0", "--harvest-pool", "256", "--metrics-listen", "off",
 		"--control", p.control, "--pin", p.pin}, args...)
 }
 

@@ -1,9 +1,12 @@
 package lab
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netlink"
 )
 
 // unload takes the programs off without a daemon.
@@ -81,6 +84,35 @@ func TestUnload(t *testing.T) {
 	if said := p.unload(); !strings.Contains(said, "nothing") {
 		t.Errorf("a second unload says %q", said)
 	}
+}
+
+// Programs that somebody takes off a living guard's interface are attached again, and meanwhile, and while the interface is
+// gone, the guard says that it is not ready.
+func TestAttachedAgain(t *testing.T) {
+	p := newPlace(t)
+	to := public[0]
+	startServer(t, p.Middle, to)
+	g := p.run(first()...)
+	bare := exec.Command(program(), "unload", "--interface", iface, "--pin", p.pin)
+	p.refusedBeside(bare, exitRun, "a guard that is alive", "stop the guard")
+	if p.attached() == "" {
+		t.Fatal("unload has taken off what is a living guard's")
+	}
+	before := p.attached()
+	output(t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin, "--force")
+	g.expect("XDP attached again")
+	if p.attached() == "" || p.attached() == before && len(p.pinned()) == 0 {
+		t.Errorf("attached: %q, and before: %q; pinned: %v", p.attached(), before, p.pinned())
+	}
+	g.ready()
+	newAsker(t, p, to).until(guardCookie, "attached again")
+
+	p.inGuard(netlink.LinkSetDown)
+	g.unready("is down")
+	p.inGuard(netlink.LinkSetUp)
+	g.ready()
+	g.stop()
+	p.free()
 }
 
 // A guard that does not pin goes without a trace, however it ends.

@@ -107,6 +107,9 @@ var digits = regexp.MustCompile(`\d+`)
 
 func byVersion(a, b string) int {
 	numbers := func(s string) (n []int) {
+		if m := release.FindStringSubmatch(s); m != nil {
+			s = m[1] + m[2] // not of the flavour
+		}
 		for _, d := range digits.FindAllString(s, -1) {
 			i, _ := strconv.Atoi(d)
 			n = append(n, i)

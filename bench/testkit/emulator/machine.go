@@ -17,8 +17,7 @@ import (
 
 // Wire is two network cards of a machine with nothing but a cable between them.
 type Wire struct {
-	Card   string // what QEMU calls it: virtio-net-pci, vmxnet3, e1000e
-	Queues int    // of each card, where it has a choice (virtio-net-pci); 0: 1
+	Card string // what QEMU calls it: virtio-net-pci, vmxnet3, e1000e; of one queue, as such a cable has no more
 }
 
 // Machine is what to boot.
@@ -35,7 +34,7 @@ type Machine struct {
 // modules are loaded in this order, as far as a kernel has them.
 var modules = []string{
 	"virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover", "virtio_net",
-	"vmxnet3", "ptp", "e1000e", "llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth", "af_packet", "sch_ingress", "cls_bpf",
+	"vmxnet3", "pps_core", "ptp", "e1000e", "llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth", "af_packet", "sch_ingress", "cls_bpf",
 	"act_gact", "cls_matchall", "dummy",
 }
 
@@ -104,8 +103,8 @@ func (m *Machine) arguments(initrd, output string) []string {
 		for end := range 2 {
 			id := fmt.Sprintf("w%d%d", i, end)
 			device := fmt.Sprintf("%s,netdev=%s", w.Card, id)
-			if w.Queues > 1 {
-				device += fmt.Sprintf(",mq=on,vectors=%d", 2*w.Queues+2)
+			if w.Card == "virtio-net-pci" { // it offers what it can do, and a driver that would change it after XDP came cannot
+				device += ",host_mtu=9000"
 			}
 			args = append(args, "-netdev", fmt.Sprintf("hubport,id=%s,hubid=%d", id, i), "-device", device)
 		}

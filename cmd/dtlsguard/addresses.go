@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+func newAllow() *cobra.Command {
+	return newRule(addresses.Allow, "Take a prefix's addresses for proved",
+		`allow takes the addresses of a prefix for proved: in modes reset and limit their first ClientHellos reach the server.
+A longer prefix of either list goes before it; of two that are equal, deny does.`)
+}
+
+func newDeny() *cobra.Command {
+	return newRule(addresses.Deny, "Take nothing from a prefix's addresses",
+		`deny drops everything that comes from the addresses of a prefix, and forgets those that were known.
+A longer prefix of either list goes before it.`)
+}
+
+// newRule is a command that puts a prefix on a list.
+func newRule(list addresses.Verdict, short, long string) *cobra.Command {
+	var control string
+	var duration time.Duration
+	var remove bool
+	cmd := &cobra.Command{
+		Use: list.String() + " ADDRESS[/LENGTH]", Short: short, Long: long,
+		Example: fmt.Sprintf("  dtlsguard %s 192.0.2.0/24 --for 10m\n  dtlsguard %[1]s 2001:db8::/32 --remove", list),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return hint.Usagef("%s takes one ADDRESS or ADDRESS/LENGTH", list)
+			}
+			p, err := addresses.ParsePrefix(args[0])
+			if err != nil {
+				return hint.Usagef("%s: %w", list, err)
+			}
+			q := url.Values{"list": {list.String()}, "prefix": {p.String()}}
+			if duration != 0 {
+				q.Set("for", duration.String())
+			}
+			if remove {
+				q.Set("list", addresses.None.String())
+			}
+			_, err = ask[frontend.AddressStatus](cmd.Context(), control, "POST", "/addresses?"+q.Encode())
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&duration, "for", 0, "for how long, 1s or more (0: until the guard ends)")
+	cmd.Flags().BoolVar(&remove, "remove", false, "take it back; what files say stays")
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
+	return cmd
+}
+
+func newAddresses() *cobra.Command {
+	var control string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "addresses", Short: "Show which addresses are known, allowed and denied", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			st, err := ask[frontend.AddressStatus](cmd.Context(), control, "GET", "/addresses")
+			if err != nil {
+				return err
+			}
+			slices.SortFunc(st.Known, func(a, b frontend.KnownAddress) int { return netip.Prefix.Compare(a.Prefix, b.Prefix) })
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(st)
+			}
+			tab := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			for _, r := range st.Rules {
+				expires := ""
+				if r.Seconds > 0 {
+					expires = fmt.Sprintf("for %v more", time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
+				}
+				fmt.Fprintf(tab, "%s\t%v\t%s\t%s\n", r.Verdict, r.Prefix, r.Source, expires)
+			}
+			for _, a := range st.Known {
+				fmt.Fprintf(tab, "known\t%v\tseen %v ago\t\n", a.Prefix, time.Duration(a.Age)*time.Second)
+			}
+			return tab.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
+	return cmd
+}

@@ -1,0 +1,73 @@
+package hello
+
+import "encoding/binary"
+
+// Probe13 describes a ClientHello of DTLS 1.3 that the guard itself sends to a back end, to learn how it answers others:
+// it offers groups but no share, so that the answer is a HelloRetryRequest.
+type Probe13 struct {
+	Random  [32]byte
+	Session []byte // legacy_session_id, at most 32 bytes
+	Suites  []uint16
+	Groups  []uint16
+}
+
+// Append writes the probe as one datagram to d.
+func (p *Probe13) Append(d []byte) []byte {
+	be := binary.BigEndian
+	list := func(values []uint16) (b []byte) {
+		for _, v := range values {
+			b = be.AppendUint16(b, v)
+		}
+		return b
+	}
+	extension := func(b []byte, kind uint16, contents ...byte) []byte {
+		return append(be.AppendUint16(be.AppendUint16(b, kind), uint16(len(contents))), contents...)
+	}
+	sized := func(b []byte) []byte { return append(be.AppendUint16(nil, uint16(len(b))), b...) }
+	x := extension(nil, extSupportedVersions, 2, 0xfe, 0xfc)
+	x = extension(x, extSupportedGroups, sized(list(p.Groups))...)
+	x = extension(x, 13, probeSignatures...)
+	x = extension(x, extKeyShare, 0, 0)
+	b := be.AppendUint16(nil, versionDTLS12)
+	b = append(b, p.Random[:]...)
+	b = append(append(b, byte(len(p.Session))), p.Session...)
+	b = append(append(b, 0), sized(list(p.Suites))...)
+	b = append(append(b, 1, 0), sized(x)...)
+	n := len(b)
+	d = append(d, typeHandshake, versionDTLS12>>8, versionDTLS12&0xff, 0, 0, 0, 0, 0, 0, 0, 0)
+	d = be.AppendUint16(d, uint16(handshakeHeader+n))
+	d = append(d, msgClientHello, 0, byte(n>>8), byte(n), 0, 0, 0, 0, 0, 0, byte(n>>8), byte(n))
+	return append(d, b...)
+}
+
+// probeSignatures are what any server has a certificate for.
+var probeSignatures = []byte{0, 18, 4, 3, 5, 3, 6, 3, 8, 4, 8, 5, 8, 6, 8, 7, 4, 1, 5, 1}
+
+// ReadRetry reads d, if it begins with a HelloRetryRequest of DTLS 1.3. Its cookie is a part of d; Echo is set if it has a
+// session id.
+func ReadRetry(d []byte) (r Retry, ok bool) {
+	be := binary.BigEndian
+	if v, is := ServerVersion(d); !is || v != DTLS13 || [32]byte(d[randomAt:]) != retryRandom {
+		return r, false
+	}
+	r.Echo = d[sessionIDAt] > 0
+	b := d[sessionIDAt+1+int(d[sessionIDAt]) : min(len(d), recordHeader+int(be.Uint16(d[11:])))]
+	if len(b) < 5 {
+		return r, false
+	}
+	r.Suite = be.Uint16(b)
+	for b = b[5:]; len(b) >= 4; {
+		kind, n := be.Uint16(b), int(be.Uint16(b[2:]))
+		if n > len(b)-4 {
+			return r, false
+		}
+		switch contents := b[4 : 4+n]; {
+		case kind == extKeyShare && n == 2:
+			r.Group = be.Uint16(contents)
+		case kind == extCookie:
+			r.Cookie = vector(contents, 2)
+		}
+		b = b[4+n:]
+	}
+	return r, true
+}
