@@ -61,6 +61,7 @@ type Programs struct {
 
 	slotMemory    []byte // of slots that nobody has taken
 	addressMemory []byte
+	trust         link.Link // of TrustTCP; nil: none
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
@@ -141,6 +142,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 		linkHeader = 1
 	}
 	if err := errors.Join(spec.Variables[guardVarNoServiceIndex].Set(services),
+		spec.Variables[guardVarTrustedNetns].Set(netnsCookie()),
 		spec.Variables[guardVarHashKey].Set(g.hashKey),
 		spec.Variables[guardVarLinkHeader].Set(linkHeader)); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
@@ -222,6 +224,10 @@ func (g *Programs) Close() error {
 		errs = append(errs, unix.Munmap(m))
 	}
 	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	if g.trust != nil {
+		errs = append(errs, g.trust.Close())
+		g.trust = nil
+	}
 	errs = append(errs, g.closeLinks())
 	g.release()
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())
