@@ -1,4 +1,4 @@
-// Package frontend is the guard itself: sockets, workers, secrets, and the doors through which it is operated.
+// Package frontend is the daemon: configuration, services, workers, secrets, XDP control, status and administration.
 //
 // A [Server] is made by [New], which opens sockets, secrets and XDP programs, and runs until the context given to
 // [Server.Run] ends. Back ends are asked while it runs, each by a goroutine of its own; [Server.Reload] adds, changes and
