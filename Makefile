@@ -8,12 +8,15 @@
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-attacks  attacks by who has read the source, half an hour (make test: in seconds)
 # make test-probes    a thousand probes of each kind of server on each kind of path, by a virtual clock (make test: 40)
+# make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
+# make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
+# make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
 # make check      what CI runs: test, lint, vet, race, and generated files up to date
 
-GO      ?= go
+GO      ?= $(CURDIR)/.ci/go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X main.version=$(VERSION)
 # The programs without cgo: one static file, and privileges can be dropped on all threads.
@@ -41,7 +44,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-probes test-portable race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-probes test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -87,6 +90,27 @@ race:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test -race $(TURNS) ./...
 
+# What make packages, and the test of what it makes, need.
+PACKAGE_PACKAGES := git xz-utils
+SYSTEMD_PACKAGES := $(PACKAGE_PACKAGES) systemd dbus openssl iproute2 util-linux man-db lintian libcap2-bin
+
+packages:
+	.ci/need $(PACKAGE_PACKAGES)
+	GO='$(GO)' deploy/package/build dist
+
+release:
+	.ci/need $(PACKAGE_PACKAGES)
+	GO='$(GO)' deploy/package/release dist
+
+test-systemd:
+	.ci/need $(SYSTEMD_PACKAGES)
+	GO='$(GO)' $(GO) test $(TURNS) -v -timeout 15m ./test/systemd -systemd
+
+# Ten minutes, most of them downloads.
+test-bare:
+	.ci/need debootstrap
+	test/bare/run bookworm trixie
+
 vet:
 	$(GO) vet ./...
 
@@ -120,4 +144,4 @@ check: test test-matrix test-kernels test-portable lint vet race generate
 	git diff --exit-code
 
 clean:
-	rm -rf bin $(KERNEL_CACHE)
+	rm -rf bin dist $(KERNEL_CACHE)

@@ -47,6 +47,7 @@ type Programs struct {
 
 	pin     string
 	owner   int      // Options.Owner
+	root    *os.File // the directory that pin is in, since GivePins
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
@@ -230,6 +231,10 @@ func (g *Programs) Close() error {
 	}
 	errs = append(errs, g.closeLinks())
 	g.release()
+	if g.root != nil {
+		g.root.Close()
+		g.root = nil
+	}
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())
 	return errors.Join(errs...)
 }
