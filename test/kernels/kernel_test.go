@@ -18,7 +18,7 @@ import (
 
 var (
 	kernelList = flag.String("kernel", "", "series of Debian's kernels to boot, by commas: 6.1,6.12,6,7 (6 is the newest of all 6.x)")
-	only       = flag.String("guest", "^TestGuest(Verifier|Costs|Generator|Shapes|Workers)", "which tests to run in the guest")
+	only       = flag.String("guest", "^TestGuest(Verifier|Costs|Generator|Check|Shapes|Workers)", "which tests to run in the guest")
 )
 
 // inGuest is how a test knows that it is in the emulator.
