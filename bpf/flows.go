@@ -90,12 +90,12 @@ func (g *Programs) VerifiedFlows() (all, halfOpen int, err error) {
 type Eviction struct {
 	Flows   int  // that are left
 	Expired int  // silent for too long
-	Evicted int  // silent longest, and room was scarce
-	Scarce  bool // three quarters of the room are used
+	Evicted int  // silent longest, and there were too many
+	Scarce  bool // three quarters of Options.MaxFlows are there
 }
 
-// EvictFlows takes established flows away that were silent for longer than idle; and while more than three quarters of the
-// room is used, those that were silent longest of the ones silent for longer than a tenth of that.
+// EvictFlows takes established flows away that were silent for longer than idle; and while there are more than
+// Options.MaxFlows, those that were silent longest of the ones silent for longer than a tenth of that.
 func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
 	g.mu.Lock()
 	m := g.maps.Flows
@@ -120,9 +120,9 @@ func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
 		return e, err
 	}
 	slices.SortFunc(old, func(a, b silent) int { return cmp.Compare(b.age, a.age) })
-	room := int(m.MaxEntries()) / 4 * 3
+	most := int(m.MaxEntries()) * flowSlack / (flowSlack + 1)
 	for _, s := range old {
-		if e.Scarce = e.Flows > room; s.age <= idle && !e.Scarce {
+		if s.age <= idle && e.Flows <= most {
 			break
 		}
 		if err := m.Delete(&s.key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -135,7 +135,7 @@ func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
 			e.Evicted++
 		}
 	}
-	e.Scarce = e.Flows > room
+	e.Scarce = 4*e.Flows > 3*most
 	return e, nil
 }
 

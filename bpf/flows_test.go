@@ -17,8 +17,9 @@ func from(p *packet, src netip.AddrPort) *packet { p.Src = src; return p }
 // As many established flows as there may be are known, however many peers prove their addresses besides, on however many
 // CPUs: the flow map makes room for nobody.
 func TestEstablishedFlowsAreKept(t *testing.T) {
-	const flows, halfOpen = 1000, 20000
-	g := load(t, Options{MaxFlows: flows})
+	const maxFlows, halfOpen = 1000, 20000
+	const flows = maxFlows + maxFlows/flowSlack + 1 // that there is room for until idle ones are taken away
+	g := load(t, Options{MaxFlows: maxFlows})
 	if err := errors.Join(g.SetSecret(testRing.Current(), nil), g.SetService(inline())); err != nil {
 		t.Fatal(err)
 	}
@@ -113,30 +114,27 @@ func TestEvictFlows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for i := range 90 {
-		put(i, time.Duration(i)*time.Second/2) // 0 to 44.5 s; from the 20th on idle
+	for i := range 110 {
+		put(i, time.Duration(i)*time.Second/2) // 0 to 54.5 s; from the 21st on idle
 	}
-	for i := 90; i < 95; i++ {
+	for i := 110; i < 115; i++ {
 		put(i, idle+time.Second)
 	}
 	e, err := g.EvictFlows(idle)
-	if want := (Eviction{Flows: 75, Expired: 5, Evicted: 15}); err != nil || e != want {
+	if want := (Eviction{Flows: 100, Expired: 5, Evicted: 10, Scarce: true}); err != nil || e != want {
 		t.Fatalf("%+v, %v; want %+v", e, err, want)
 	}
-	for i, kept := range map[int]bool{0: true, 19: true, 74: true, 75: false, 89: false, 90: false} {
+	for i, kept := range map[int]bool{0: true, 20: true, 99: true, 100: false, 109: false, 110: false} {
 		key, err := g.flowKey(inline().ServiceKey, peer(i))
 		var f guardFlow
 		if err != nil || (g.maps.Flows.Lookup(key, &f) == nil) != kept {
 			t.Errorf("flow %d is kept: %v", i, !kept)
 		}
 	}
-	for i := 100; i < 125; i++ {
+	for i := range 120 { // in use
 		put(i, 0)
 	}
-	for i := 20; i < 75; i++ { // in use
-		put(i, 0)
-	}
-	if e, err = g.EvictFlows(idle); err != nil || e != (Eviction{Flows: 100, Scarce: true}) {
+	if e, err = g.EvictFlows(idle); err != nil || e != (Eviction{Flows: 120, Scarce: true}) {
 		t.Errorf("%+v, %v: flows in use go, or the lack of room is not told", e, err)
 	}
 }

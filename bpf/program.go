@@ -132,7 +132,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapServiceStates].MaxEntries = services
 	m[guardMapCounts].MaxEntries = services + 1
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
-	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows)
+	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows + o.MaxFlows/flowSlack + 1)
 	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
 	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
@@ -150,6 +150,9 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 }
 
 const (
+	// flowSlack is the share of MaxFlows, one in so many, that the map has room for besides: newcomers need it until the
+	// daemon has taken idle flows away, which it does once a second.
+	flowSlack = 4
 	// leastHalfOpen: handshakes of a second leave room for so many new clients per second.
 	leastHalfOpen = 1024
 	// lruKept is how many elements a CPU takes from an LRU map at a time for itself (LOCAL_FREE_TARGET of the kernel's

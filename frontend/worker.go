@@ -205,6 +205,7 @@ func (w *worker) end(f *relay.Flow) {
 	}
 	h := w.hands[f.Server]
 	if f.Shaking {
+		w.counts.Count(metrics.Unfinished)
 		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
@@ -219,6 +220,11 @@ func (w *worker) shaken(f *relay.Flow) {
 		return
 	}
 	f.Shaking = false
+	if f.State == relay.Established {
+		w.counts.Count(metrics.Finished)
+	} else {
+		w.counts.Count(metrics.Unfinished)
+	}
 	w.hands[f.Server].end.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
 		w.serving.hellos.Finished(&f.Client.IP, w.now)

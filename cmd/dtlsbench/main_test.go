@@ -14,7 +14,7 @@ func TestBadInputSaysHowToFixIt(t *testing.T) {
 		"mesure":                    "run, report, compare or cookies",
 		"run -scenario swpa":        "-scenario list",
 		"run -rounds 0":             "at least 1 round",
-		"run extra":                 "no flags",
+		"run extra":                 "not flags",
 		"compare a.json":            "two files",
 		"compare no.json no.json":   "no.json",
 		"report":                    "one file",

@@ -125,9 +125,9 @@ func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings
 	report := scenario.NewReport(s)
 	var all []scenario.Scenario
 	var expected, left time.Duration
-	workshop := scenario.NewWorkshop(dir)
+	fixtures := scenario.NewFixtures(dir)
 	for i := range entries {
-		c, err := entries[i].Make(workshop)
+		c, err := entries[i].Make(fixtures)
 		if err != nil {
 			return nil, err
 		}

@@ -14,15 +14,24 @@ import (
 
 // manager tells the service manager how the guard is (sd_notify(3)). Without one nothing is said.
 type manager struct {
-	server *frontend.Server
-	log    *slog.Logger
-	every  time.Duration // of the watchdog; 0: none
+	server  guarding
+	log     *slog.Logger
+	every   time.Duration // of the watchdog; 0: none
+	said    string        // the status that was told last
+	stalled bool
+}
+
+// guarding is what the service manager is told of.
+type guarding interface {
+	Alive() error
+	Readiness() []frontend.Readiness
+	Flows() int
 }
 
 // statusEvery is how often the line that `systemctl status` shows is written, if it has changed.
 const statusEvery = 5 * time.Second
 
-func newManager(server *frontend.Server, log *slog.Logger) *manager {
+func newManager(server guarding, log *slog.Logger) *manager {
 	m := &manager{server: server, log: log}
 	if d, err := daemon.SdWatchdogEnabled(false); err == nil {
 		m.every = d / 3 // so that one that is late does no harm
@@ -65,24 +74,27 @@ func (m *manager) watch(ctx context.Context) {
 	}
 	t := time.NewTicker(every)
 	defer t.Stop()
-	said := ""
-	stalled := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+			m.look()
 		}
-		if s := m.status(); s != said {
-			said = s
-			m.notify("STATUS=" + s)
-		}
-		err := m.server.Alive()
-		if err != nil && !stalled {
-			m.log.Error("the guard stalls; the watchdog is no longer told that it is alive", "error", err)
-		}
-		if stalled = err != nil; !stalled && m.every > 0 {
-			m.notify(daemon.SdNotifyWatchdog)
-		}
+	}
+}
+
+// look tells what there is to tell at the moment.
+func (m *manager) look() {
+	if s := m.status(); s != m.said {
+		m.said = s
+		m.notify("STATUS=" + s)
+	}
+	err := m.server.Alive()
+	if err != nil && !m.stalled {
+		m.log.Error("the guard stalls; the watchdog is no longer told that it is alive", "error", err)
+	}
+	if m.stalled = err != nil; !m.stalled && m.every > 0 {
+		m.notify(daemon.SdNotifyWatchdog)
 	}
 }

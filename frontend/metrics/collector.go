@@ -37,26 +37,27 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	packetsDesc  = desc("packets_total", "Datagrams by what happened to them in each stage.", "stage", "outcome", "reason")
-	fillDesc     = desc("batch_fill", "Datagrams received per system call.")
-	overrunsDesc = desc("receive_overruns_total", "Datagrams that the kernel dropped because a worker's socket buffer was full.")
-	flowsDesc    = desc("flows", "Verified flows at the moment, by state.", "state")
-	endedDesc    = desc("flows_ended_total", "Flows that ended, by how.", "outcome", "reason")
-	limitDesc    = desc("flow_limit", "Most flows that there may be, by what is bounded (0: no limit).", "budget")
-	epochDesc    = desc("secret_epoch", "Epoch byte of the cookie secret in force.")
-	ageDesc      = desc("secret_age_seconds", "Time since the cookie secret came into force.")
-	reloadDesc   = desc("reloads_total", "Reloads of the configuration, by outcome.", "outcome")
-	rotateDesc   = desc("secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
-	handoffDesc  = desc("handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
-	upDesc       = desc("backend_up", "Whether the back end answered the last question.", "service", "backend")
-	readyDesc    = desc("backend_ready", "Whether clients can be handed over to the back end.", "service", "backend")
-	knownDesc    = desc("harvested_cookies", "Ports whose cookie is known.", "service", "backend")
-	harvestsDesc = desc("harvests_total", "Times that all cookies were harvested anew.", "service", "backend")
+	packetsDesc    = desc("packets_total", "Datagrams by what happened to them in each stage.", "stage", "outcome", "reason")
+	fillDesc       = desc("batch_fill", "Datagrams received per system call.")
+	overrunsDesc   = desc("receive_overruns_total", "Datagrams that the kernel dropped because a worker's socket buffer was full.")
+	flowsDesc      = desc("flows", "Verified flows at the moment, by state.", "state")
+	endedDesc      = desc("flows_ended_total", "Flows that ended, by how.", "outcome", "reason")
+	handshakesDesc = desc("handshakes_total", "Handshakes of verified clients with back ends, by outcome.", "outcome")
+	limitDesc      = desc("flow_limit", "Most flows that there may be, by what is bounded (0: no limit).", "budget")
+	epochDesc      = desc("secret_epoch", "Epoch byte of the cookie secret in force.")
+	ageDesc        = desc("secret_age_seconds", "Time since the cookie secret came into force.")
+	reloadDesc     = desc("reloads_total", "Reloads of the configuration, by outcome.", "outcome")
+	rotateDesc     = desc("secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
+	handoffDesc    = desc("handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
+	upDesc         = desc("backend_up", "Whether the back end answered the last question.", "service", "backend")
+	readyDesc      = desc("backend_ready", "Whether clients can be handed over to the back end.", "service", "backend")
+	knownDesc      = desc("harvested_cookies", "Ports whose cookie is known.", "service", "backend")
+	harvestsDesc   = desc("harvests_total", "Times that all cookies were harvested anew.", "service", "backend")
 )
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{packetsDesc, fillDesc, overrunsDesc, flowsDesc, endedDesc, limitDesc, epochDesc, ageDesc,
+	for _, d := range []*prometheus.Desc{packetsDesc, fillDesc, overrunsDesc, flowsDesc, endedDesc, handshakesDesc, limitDesc, epochDesc, ageDesc,
 		reloadDesc, rotateDesc, handoffDesc, upDesc, readyDesc, knownDesc, harvestsDesc} {
 		ch <- d
 	}
@@ -74,6 +75,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for e, n := range t.Events {
 		switch l := Labels[e]; l.Stage {
 		case "":
+		case HandshakeStage:
+			counter(handshakesDesc, n, l.Outcome)
 		case FlowStage:
 			counter(endedDesc, n, l.Outcome, l.Reason)
 		default:

@@ -103,7 +103,7 @@ func (t *Totals) Packets() map[string]map[string]uint64 {
 	m := make(map[string]map[string]uint64)
 	for e, n := range t.Events {
 		l := Labels[e]
-		if l.Stage == "" || l.Stage == FlowStage {
+		if l.Stage == "" || l.Stage == FlowStage || l.Stage == HandshakeStage {
 			continue
 		}
 		if m[l.Stage] == nil {

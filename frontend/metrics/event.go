@@ -59,6 +59,10 @@ const (
 	ReturnSent
 	ReturnFailed
 
+	// Finished is of the handshake stage: a flow's handshake is over. It counts flows, not datagrams.
+	Finished
+	Unfinished
+
 	// Replaced is of the flow stage: a flow ends. It counts flows, not datagrams.
 	Replaced  // by the client's next handshake
 	Refused   // by a HelloVerifyRequest: the server does not take the cookie
@@ -87,8 +91,11 @@ func Dropped(r hello.Reason) Event { return droppedBase + Event(r) }
 // Label is an event's place in dtlsguard_packets_total.
 type Label struct{ Stage, Outcome, Reason string }
 
-// FlowStage is the stage of events that count flows. They are in dtlsguard_flows_ended_total.
-const FlowStage = "flow"
+// Stages of events that count flows: dtlsguard_handshakes_total and dtlsguard_flows_ended_total.
+const (
+	HandshakeStage = "handshake"
+	FlowStage      = "flow"
+)
 
 // Labels are the labels of all events; those without a stage never happen.
 var Labels = func() (l [EventLen]Label) {
@@ -119,6 +126,8 @@ var Labels = func() (l [EventLen]Label) {
 	for e := range relay.ExpiryLen {
 		l[Ended(e)] = Label{FlowStage, "expired", e.String()}
 	}
+	l[Finished] = Label{HandshakeStage, "finished", ""}
+	l[Unfinished] = Label{HandshakeStage, "unfinished", ""}
 	l[Replaced] = Label{FlowStage, "replaced", ""}
 	l[Refused] = Label{FlowStage, "refused", ""}
 	l[AnswerSent] = Label{"answer", "sent", ""}

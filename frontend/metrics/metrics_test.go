@@ -84,6 +84,7 @@ func TestCollectorIsWellFormed(t *testing.T) {
 	for _, l := range Labels {
 		switch l.Stage {
 		case "":
+		case HandshakeStage:
 		case FlowStage:
 			flows++
 		default:

@@ -54,7 +54,7 @@ func step(s State, p progress, signs Signs) (State, progress) {
 		}
 	case Established, Idle:
 		switch {
-		case signs&(ServerAlert|ServerFatal) != 0:
+		case signs&ServerAlert != 0: // one of epoch 0 can be the answer to a forged record
 			return Closing, p
 		case signs&Silence != 0:
 			return Idle, p

@@ -11,8 +11,8 @@ func TestEveryTransition(t *testing.T) {
 		ServerAlert, ServerFatal, Silence}
 	table := map[State][]State{
 		HalfOpen:    {HalfOpen, HalfOpen, HalfOpen, HalfOpen, HalfOpen, HalfOpen, HalfOpen, Closing, Over, HalfOpen},
-		Established: {Established, Established, Established, Established, Established, Established, Established, Closing, Closing, Idle},
-		Idle:        {Established, Established, Established, Established, Established, Established, Established, Closing, Closing, Idle},
+		Established: {Established, Established, Established, Established, Established, Established, Established, Closing, Established, Idle},
+		Idle:        {Established, Established, Established, Established, Established, Established, Established, Closing, Established, Idle},
 		Closing:     {Closing, Closing, Closing, Closing, Closing, Established, Established, Closing, Closing, Closing},
 	}
 	for from, row := range table {
@@ -168,17 +168,17 @@ func TestHandshakes(t *testing.T) {
 			{server, unified(0x2e), HalfOpen, false}, {server, unified(0x2f), Established, true}},
 		"1.3, server sends before the client's flight": {{server, join(flight, unified(0x2e)), HalfOpen, false}, {server, unified(0x2f), HalfOpen, false},
 			{client, unified(0x2e), HalfOpen, false}, {server, unified(0x2f), Established, true}},
-		"refused":               {{server, fatal, Over, false}},
-		"refused later":         {{server, flight, HalfOpen, false}, {client, keyExchange, HalfOpen, false}, {server, fatal, Over, false}},
-		"warned":                {{server, warning, HalfOpen, false}, {server, flight, HalfOpen, false}},
-		"client gives up":       {{server, flight, HalfOpen, false}, {client, fatal, HalfOpen, false}},
-		"all of it forged":      {{client, keyExchange, HalfOpen, false}, {client, join(change, sealed), HalfOpen, false}, {client, data, HalfOpen, false}, {client, alert, HalfOpen, false}},
-		"forged after flight":   {{server, flight, HalfOpen, false}, {client, join(keyExchange, change, sealed, data), HalfOpen, false}, {server, flight, HalfOpen, false}},
-		"forged 1.3":            {{server, join(flight, unified(0x2e)), HalfOpen, false}, {client, unified(0x2f), HalfOpen, false}, {server, unified(0x2e), HalfOpen, false}},
-		"server closes":         {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {server, alert, Closing, true}, {client, data, Closing, true}, {client, alert, Closing, true}},
-		"server warns":          {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {server, alert, Closing, true}, {server, data, Established, true}},
-		"forged alerts":         {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {client, alert, Established, true}, {client, alert, Established, true}},
-		"server lost its state": {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {server, fatal, Closing, true}},
+		"refused":             {{server, fatal, Over, false}},
+		"refused later":       {{server, flight, HalfOpen, false}, {client, keyExchange, HalfOpen, false}, {server, fatal, Over, false}},
+		"warned":              {{server, warning, HalfOpen, false}, {server, flight, HalfOpen, false}},
+		"client gives up":     {{server, flight, HalfOpen, false}, {client, fatal, HalfOpen, false}},
+		"all of it forged":    {{client, keyExchange, HalfOpen, false}, {client, join(change, sealed), HalfOpen, false}, {client, data, HalfOpen, false}, {client, alert, HalfOpen, false}},
+		"forged after flight": {{server, flight, HalfOpen, false}, {client, join(keyExchange, change, sealed, data), HalfOpen, false}, {server, flight, HalfOpen, false}},
+		"forged 1.3":          {{server, join(flight, unified(0x2e)), HalfOpen, false}, {client, unified(0x2f), HalfOpen, false}, {server, unified(0x2e), HalfOpen, false}},
+		"server closes":       {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {server, alert, Closing, true}, {client, data, Closing, true}, {client, alert, Closing, true}},
+		"server warns":        {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {server, alert, Closing, true}, {server, data, Established, true}},
+		"forged alerts":       {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {client, alert, Established, true}, {client, alert, Established, true}},
+		"alert of epoch 0":    {{server, flight, HalfOpen, false}, {client, sealed, HalfOpen, false}, {server, sealed, Established, true}, {server, fatal, Established, true}},
 	} {
 		s, p := HalfOpen, progress(0)
 		for i, a := range script {

@@ -91,6 +91,9 @@ func (c *client) prove(b *hellotest.Builder, within time.Duration) (second []byt
 	return second
 }
 
+// end closes a client of an attacker's, who needs no more of it.
+func (c *client) end() { c.conn.Close() }
+
 // connect does a handshake and reports whether it was finished in time. A second HelloVerifyRequest has it start over.
 func (c *client) connect(within time.Duration) bool {
 	end := time.Now().Add(within)

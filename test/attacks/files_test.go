@@ -90,12 +90,12 @@ func TestHalfOpenFlowsBeyondTheFiles(t *testing.T) {
 	begun, served, tried := 0, 0, 0
 	for end := time.Now().Add(lasting(3*time.Second, 3*time.Minute)); time.Now().Before(end); {
 		for i := range 100 {
-			if g.dial(source(i)).abandon() {
+			if g.abandon(source(i)) {
 				begun++
 			}
 		}
 		tried++
-		if g.dial(source(200 + tried%100)).connect(patience) {
+		if g.serves(source(200 + tried%100)) {
 			served++
 		}
 		if _, err := get("/healthz"); err != nil {

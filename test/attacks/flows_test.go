@@ -23,6 +23,20 @@ func (c *client) abandon() bool {
 	return second != nil
 }
 
+// abandon has an attacker at an address do so.
+func (g *guard) abandon(from netip.Addr) bool {
+	c := g.dial(from)
+	defer c.end()
+	return c.abandon()
+}
+
+// serves reports whether a new client at an address finishes its handshake.
+func (g *guard) serves(from netip.Addr) bool {
+	c := g.dial(from)
+	defer c.end()
+	return c.connect(patience)
+}
+
 // Two real addresses that begin handshakes and finish none take no pool away from others: at the default rates, and as
 // fast as they can.
 func TestHalfOpenFlowsOfTwoSources(t *testing.T) {
@@ -41,13 +55,16 @@ func TestHalfOpenFlowsOfTwoSources(t *testing.T) {
 			for i := 0; time.Now().Before(stop); i++ {
 				next := time.Now().Add(time.Second / 2)
 				for range 20 {
-					if g.dial(source(1000 + i%2)).abandon() {
+					if g.abandon(source(1000 + i%2)) {
 						begun++
 					}
 				}
 				tried++
-				if g.dial(source(2000 + i%200)).connect(patience) {
+				if g.serves(source(2000 + i%200)) {
 					served++
+				}
+				if i%10 == 9 && living(busy) != len(busy) {
+					t.Fatalf("a session in use is gone after %d handshakes", begun)
 				}
 				time.Sleep(time.Until(next))
 			}
@@ -109,10 +126,10 @@ func TestRightGuessesFromEverywhere(t *testing.T) {
 		next := time.Now().Add(time.Second / 4)
 		for range 5 {
 			hits++
-			g.dial(source(1000 + hits%8000)).abandon()
+			g.abandon(source(1000 + hits%8000))
 		}
 		tried++
-		if g.dial(source(tried % 4)).connect(patience) {
+		if g.serves(source(tried % 4)) {
 			served++
 		}
 		time.Sleep(time.Until(next))
@@ -179,6 +196,9 @@ func TestHalfOpenAttemptsBesideEstablishedSessions(t *testing.T) {
 	begun := 0
 	for begun < attempts {
 		begun += each(attackers, (*client).abandon)
+		if n := living(sessions); n != flows { // in use: idle ones may go
+			t.Fatalf("%d of %d established sessions are alive after %d half-open attempts", n, flows, begun)
+		}
 	}
 	alive := living(sessions)
 	t.Logf("%d half-open attempts of %d sources: %d of %d established sessions are alive", begun, len(attackers), alive, flows)
@@ -199,14 +219,14 @@ func TestReplayedHello(t *testing.T) {
 	c := g.dial(source(1))
 	second := c.prove(newHello(), patience)
 	const repeats = 20_000
-	before := s.hellos.Load()
+	before := s.flights.Load()
 	for i := range repeats {
 		c.send(second)
 		if i%64 == 63 { // the guard reads them all
 			eventually(t, "the guard has read them", func() bool { return g.Totals().Received >= uint64(i) })
 		}
 	}
-	got := s.hellos.Load() - before
+	got := s.flights.Load() - before // the guard's own questions are other ClientHellos
 	t.Logf("%d repeats of a ClientHello: %d reached the server", repeats, got)
 	g.report()
 	if got == 0 || got > 100 {

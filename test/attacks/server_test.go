@@ -17,9 +17,8 @@ import (
 // what is none. Associations live for ever.
 type server struct {
 	conn    *net.UDPConn
-	any     bool // takes every cookie
-	hellos  atomic.Uint64
-	flights atomic.Uint64
+	any     bool          // takes every cookie
+	flights atomic.Uint64 // ClientHellos with a right cookie
 }
 
 // Datagrams of a handshake, as far as anybody can see who has no keys.
@@ -66,7 +65,6 @@ func (s *server) serve() {
 		done, known := associated[peer]
 		switch {
 		case hello.Parse(d, &h) == hello.OK:
-			s.hellos.Add(1)
 			m := hmac.New(sha256.New, key)
 			m.Write([]byte(peer.String()))
 			c := m.Sum(nil)[:20]

@@ -1,8 +1,7 @@
 // Package e2e has the tests that run the guard as it will be run: real clients on one side, real servers on
 // the other, and everything that must not get through in between. Traffic stays on loopback addresses.
 //
-// The clients and servers are OpenSSL's and GnuTLS's command line programs, Pion, and a small OpenSSL server
-// of several clients in testdata. A test whose program is missing says so and is skipped; where the
+// The clients and servers are OpenSSL's and GnuTLS's command line programs, Pion, and those of bench/testkit/peers. A test whose program is missing says so and is skipped; where the
 // environment has CI=true it fails, because there the programs must be.
 package e2e
 

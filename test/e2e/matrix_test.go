@@ -250,6 +250,9 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 	if n := g.count(metrics.Verified); n < uint64(len(clients)) {
 		t.Errorf("%d verified ClientHellos of %d clients", n, len(clients))
 	}
+	if n := g.count(metrics.Finished); n < uint64(len(clients)) {
+		t.Errorf("%d handshakes of %d clients are seen to be finished", n, len(clients))
+	}
 	if s.closed != "" {
 		eventually(t, "all clients have closed", func() bool { return strings.Count(s.text(), s.closed) >= len(clients) })
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -206,4 +208,57 @@ func TestNameMoves(t *testing.T) {
 	c = openssl()(t, g.Listening()[0])
 	c.ping("through the new one")
 	c.close()
+}
+
+// TestDeadBackends: services whose servers are silent, gone or nameless do not keep the others waiting.
+func TestDeadBackends(t *testing.T) {
+	t.Parallel()
+	const dead = 100
+	silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	whose := []string{silent.LocalAddr().String(), "127.0.0.1:9", "nobody.test:9"}
+	s := echoServer(t, address("127.0.0.1", freePort(t)), "harvest")
+	c := frontend.Config{
+		Workers: 1, Settings: frontend.Settings{HelloRate: limit.Rate{PerSecond: -1}, HarvestPool: 64},
+		Resolve: func(context.Context, string) ([]netip.Addr, error) { return nil, errors.New("no such name") },
+	}
+	for i := range dead {
+		c.Services = append(c.Services, frontend.Service{Listen: address("127.0.0.1", freePort(t)), Backends: []frontend.Backend{{Address: whose[i%len(whose)]}}})
+	}
+	good := address("127.0.0.1", freePort(t))
+	c.Services = append(c.Services, frontend.Service{Listen: good, Backends: frontend.At(s.addr)})
+	g, err := frontend.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() { done <- g.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("guard: %v", err)
+		}
+	})
+	eventually(t, "the service with a server is ready", func() bool { return ready(g, good) })
+	t.Logf("ready after %v", time.Since(began))
+	cl := openssl()(t, good)
+	cl.ping("among the dead")
+	cl.close()
+	if g.Available() != nil || g.Ready() == nil {
+		t.Errorf("as a whole: %v; every service: %v", g.Available(), g.Ready())
+	}
+	eventually(t, "each dead service says why", func() bool {
+		n := 0
+		for _, r := range g.Readiness() {
+			if why := strings.Join(r.Reasons, " "); !r.Ready && (strings.Contains(why, "no answer") || strings.Contains(why, "no such name")) {
+				n++
+			}
+		}
+		return n == dead
+	})
 }

@@ -115,6 +115,19 @@ func TestAttachedAgain(t *testing.T) {
 	p.free()
 }
 
+// An inline server that dies is noticed, and so is its return.
+func TestInlineServerDies(t *testing.T) {
+	p := newPlace(t)
+	srv := startServer(t, p.Middle, public[0])
+	g := p.run(first()...)
+	srv.kill()
+	g.unready("nothing listens there")
+	startServer(t, p.Middle, public[0])
+	g.ready()
+	g.stop()
+	p.free()
+}
+
 // A guard that does not pin goes without a trace, however it ends.
 func TestWithoutPins(t *testing.T) {
 	p := newPlace(t)

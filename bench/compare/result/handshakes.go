@@ -17,7 +17,7 @@ type Handshakes struct {
 	P50, P99  float64 // ms, of those that succeeded
 	// Curve are the times in ms at the quantiles of CurveAt, of those that succeeded.
 	Curve    []float64 `json:"curve,omitempty"`
-	Promised bool      `json:"promised,omitempty"` // what LeastHandshakes and MostWait say
+	Targeted bool      `json:"promised,omitempty"` // what LeastHandshakes and MostWait say
 	// Disturbed says why all this is not to be believed.
 	Disturbed []string `json:"disturbed,omitempty"`
 }

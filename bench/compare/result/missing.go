@@ -30,7 +30,7 @@ func (r *Report) Missing() (all []string) {
 			switch h := &o.Handshakes[i]; {
 			case h.missing() != "":
 				add(o, h.Subject+", flood: "+h.Flood, h.missing())
-			case h.Promised && h.Succeeded == 0:
+			case h.Targeted && h.Succeeded == 0:
 				add(o, h.Subject+", flood: "+h.Flood, "no handshake succeeded")
 			}
 		}

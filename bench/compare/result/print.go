@@ -25,7 +25,7 @@ func (r *Report) Tables() []Table {
 	for _, o := range r.Outcomes {
 		all = append(all, o.Tables()...)
 	}
-	if t := r.promises(); len(t.Rows) > 0 {
+	if t := r.targets(); len(t.Rows) > 0 {
 		all = append(all, t)
 	}
 	clock := r.ProjectTo

@@ -160,14 +160,14 @@ func TestHandshakesHeldToWhatIsAimedAt(t *testing.T) {
 	for i := range took {
 		took[i] = float64(1000 - i)
 	}
-	flooded := Handshakes{Subject: "g", Flood: "some", Offered: 1, Tried: 1000, Promised: true}
+	flooded := Handshakes{Subject: "g", Flood: "some", Offered: 1, Tried: 1000, Targeted: true}
 	flooded.Sum(took)
 	if flooded.Succeeded != 999 || flooded.P50 != 501 || flooded.P99 != 991 || len(flooded.Curve) != len(CurveAt) {
 		t.Errorf("%+v", flooded)
 	}
 	for idle, want := range map[float64]string{1: "yes", 0: "no figure"} { // at most 1002 ms, and unknown
 		o := &Outcome{Name: "handshakes", Handshakes: []Handshakes{{Subject: "g", P99: idle, Succeeded: 1, Tried: 1}, flooded}}
-		rows := (&Report{Outcomes: []*Outcome{o}}).promises().Rows
+		rows := (&Report{Outcomes: []*Outcome{o}}).targets().Rows
 		if len(rows) != 2 || rows[0][4] != "yes" || rows[1][len(rows[1])-1] != want {
 			t.Errorf("idle %v: %q", idle, rows)
 		}
@@ -175,8 +175,8 @@ func TestHandshakesHeldToWhatIsAimedAt(t *testing.T) {
 	disturbed := flooded
 	disturbed.Disturbed = []string{"stolen"}
 	r := &Report{Outcomes: []*Outcome{{Name: "handshakes", Handshakes: []Handshakes{disturbed}}}}
-	if len(r.Missing()) != 1 || len(r.Figures()) != 0 || r.promises().Rows[0][2] != "no figure" {
-		t.Errorf("disturbed: %q %v %q", r.Missing(), r.Figures(), r.promises().Rows)
+	if len(r.Missing()) != 1 || len(r.Figures()) != 0 || r.targets().Rows[0][2] != "no figure" {
+		t.Errorf("disturbed: %q %v %q", r.Missing(), r.Figures(), r.targets().Rows)
 	}
 	r.Outcomes = []*Outcome{{Costs: []Cost{{Subject: "c", Rounds: 3, Valid: 1, Disturbed: "others"}}}}
 	if len(r.Missing()) != 1 || len(r.Figures()) != 0 {

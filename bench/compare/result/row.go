@@ -1,6 +1,6 @@
 package result
 
-// Row is what a contest found of a subject: handled per second of CPU time.
+// Row is what a comparison found of a subject: handled per second of CPU time.
 type Row struct {
 	Subject string `json:"subject"`
 	Spread

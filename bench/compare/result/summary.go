@@ -24,7 +24,7 @@ func (r *Report) summary(w io.Writer) {
 		t.Title = "What the parts take, without a network"
 		t.markdown(w)
 	}
-	if t := r.promises(); len(t.Rows) > 0 {
+	if t := r.targets(); len(t.Rows) > 0 {
 		t.markdown(w)
 	}
 }

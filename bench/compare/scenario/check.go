@@ -10,7 +10,7 @@ import (
 )
 
 // checkAnswers compares the sampled answers of a guard with what they must be, byte by byte.
-func (b *Bed) checkAnswers(t xdp.Template) error {
+func (b *Testbed) checkAnswers(t xdp.Template) error {
 	if b.key == nil {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (b *Bed) checkAnswers(t xdp.Template) error {
 }
 
 // rightAnswer is the guard's answer to a question, computed here.
-func rightAnswer(b *Bed, asked []byte, a xdp.Answer) ([]byte, error) {
+func rightAnswer(b *Testbed, asked []byte, a xdp.Answer) ([]byte, error) {
 	var h hello.ClientHello
 	if r := hello.Parse(asked, &h); r != hello.OK {
 		return nil, fmt.Errorf("%v was answered, and its datagram is not a ClientHello: %v", a.Peer, r)

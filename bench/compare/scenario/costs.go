@@ -29,7 +29,7 @@ var costs = []cost{
 // Costs runs benchmarks of Go, in turns, several times over.
 type Costs struct{ Name, Title string }
 
-func newCosts(e *Entry, _ *Workshop) (Scenario, error) { return &Costs{e.Name, e.Title}, nil }
+func newCosts(e *Entry, _ *Fixtures) (Scenario, error) { return &Costs{e.Name, e.Title}, nil }
 
 // Estimate is about how long it takes.
 func (c *Costs) Estimate(s *Settings) time.Duration {

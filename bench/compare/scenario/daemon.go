@@ -19,7 +19,7 @@ type daemon struct {
 	more    []string // arguments
 }
 
-func newDaemon(w *Workshop, handoff, answer string, more ...string) (*daemon, error) {
+func newDaemon(w *Fixtures, handoff, answer string, more ...string) (*daemon, error) {
 	binary, err := w.daemon()
 	return &daemon{binary, handoff, answer, more}, err
 }
@@ -28,14 +28,14 @@ func newDaemon(w *Workshop, handoff, answer string, more ...string) (*daemon, er
 const metricsPort = 9477
 
 // proxy starts it as a proxy before a server, with a worker for each CPU under test.
-func (d *daemon) proxy(b *Bed, server netip.AddrPort) error {
+func (d *daemon) proxy(b *Testbed, server netip.AddrPort) error {
 	return d.start(b, "--listen", b.Service.String(), "--backend", server.String(), "--workers", fmt.Sprint(len(b.cpus)))
 }
 
 // inline starts it before a server that has the service's address.
-func (d *daemon) inline(b *Bed) error { return d.start(b, "--protect", b.Service.String()) }
+func (d *daemon) inline(b *Testbed) error { return d.start(b, "--protect", b.Service.String()) }
 
-func (d *daemon) start(b *Bed, shape ...string) error {
+func (d *daemon) start(b *Testbed, shape ...string) error {
 	cpus := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.cpus), " ", ","), "[]")
 	// Confined from its first thread on: it sees to it where its workers are.
 	args := append([]string{"-c", cpus, d.binary, "run"}, shape...)
@@ -52,7 +52,7 @@ func (d *daemon) start(b *Bed, shape ...string) error {
 }
 
 // daemonReady asks the daemon in the guard's namespace.
-func (b *Bed) daemonReady() bool {
+func (b *Testbed) daemonReady() bool {
 	var conn net.Conn
 	err := b.Lab.Middle.Do(func() (err error) {
 		conn, err = net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", metricsPort))
@@ -68,7 +68,7 @@ func (b *Bed) daemonReady() bool {
 }
 
 // workersSubject is the daemon as a proxy whose workers answer, behind its XDP program or alone.
-func workersSubject(name string, w *Workshop, kernel bool) *Subject {
+func workersSubject(name string, w *Fixtures, kernel bool) *Subject {
 	answer := ""
 	if kernel {
 		answer = "workers"
@@ -77,10 +77,10 @@ func workersSubject(name string, w *Workshop, kernel bool) *Subject {
 }
 
 // proxySubject is the daemon as a proxy. It wants to see a server; nothing of a flood comes to it.
-func proxySubject(name string, at xdp.At, w *Workshop, handoff, answer string) *Subject {
+func proxySubject(name string, at xdp.At, w *Fixtures, handoff, answer string) *Subject {
 	server, err := newServer("openssl", w)
 	d, err2 := newDaemon(w, handoff, answer)
-	return &Subject{Name: name, At: at, Handled: rightAnswers, Skip: reason(err, err2), Start: func(b *Bed) error {
+	return &Subject{Name: name, At: at, Handled: rightAnswers, Skip: reason(err, err2), Start: func(b *Testbed) error {
 		if err := server.startBehind(b, ""); err != nil {
 			return err
 		}

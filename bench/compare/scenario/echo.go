@@ -16,7 +16,7 @@ const (
 )
 
 // echo starts a server in a namespace, on the generator's CPU: it asks for a cookie, takes any, and sends back all else.
-func (b *Bed) echo(where *lab.Namespace, at netip.AddrPort) error {
+func (b *Testbed) echo(where *lab.Namespace, at netip.AddrPort) error {
 	e := new(echoServer)
 	if err := where.Do(func() error { return e.open(at) }); err != nil {
 		return err

@@ -19,13 +19,13 @@ type guardOptions struct {
 
 // guardSubject is the guard's XDP program that answers by itself.
 func guardSubject(name string, o guardOptions) *Subject {
-	return &Subject{Name: name, At: xdp.Driver, Handled: rightAnswers, Start: func(b *Bed) error { return startGuard(b, o) }}
+	return &Subject{Name: name, At: xdp.Driver, Handled: rightAnswers, Start: func(b *Testbed) error { return startGuard(b, o) }}
 }
 
 // guardEpoch is that of the guard's secret: what byte 0 of a cookie must be for the guard to compute it.
 const guardEpoch = 0x42
 
-func startGuard(b *Bed, o guardOptions) error {
+func startGuard(b *Testbed, o guardOptions) error {
 	g, err := bpf.Load(bpf.Options{})
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func startGuard(b *Bed, o guardOptions) error {
 }
 
 // protect adds the services and flows.
-func protect(b *Bed, g *bpf.Programs, o guardOptions) error {
+func protect(b *Testbed, g *bpf.Programs, o guardOptions) error {
 	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
 	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP}); err != nil {
 		return err

@@ -43,19 +43,19 @@ var levels = []level{
 }
 
 // inlineTrial is the server with the guard's program before it, which answers in the kernel, and alone.
-func inlineTrial(w *Workshop) (*Trial, error) {
+func inlineTrial(w *Fixtures) (*Trial, error) {
 	t, err := xdp.FirstHello(question())
 	if err != nil {
 		return nil, err
 	}
 	server, err := newServer("openssl", w)
-	guarded := &Subject{Name: "dtlsguard xdp, inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Bed) error {
+	guarded := &Subject{Name: "dtlsguard xdp, inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Testbed) error {
 		if err := server.start(b, "trust"); err != nil { // any cookie: the guard has looked at it
 			return err
 		}
 		return startGuard(b, guardOptions{})
 	}}
-	alone := &Subject{Name: "no guard", At: xdp.Stack, Skip: reason(err), Start: func(b *Bed) error { return server.start(b, "") }}
+	alone := &Subject{Name: "no guard", At: xdp.Stack, Skip: reason(err), Start: func(b *Testbed) error { return server.start(b, "") }}
 	guarded.Clients, alone.Clients = true, true
 	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels}, nil
 }
@@ -98,7 +98,7 @@ func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", t.Name, subject.Name, err)
 			}
-			h.Promised = i == 0 && l.share > 0
+			h.Targeted = i == 0 && l.share > 0
 			o.Handshakes = append(o.Handshakes, *h)
 			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d, p50 %.1f ms, p99 %.1f ms %v\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried, h.P50, h.P99, h.Disturbed)
 		}
@@ -108,7 +108,7 @@ func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 
 // mostAnswers is how many answers per second the guard gives here.
 func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
-	b, err := newBed(guardSubject("guard", guardOptions{}), &t.Template)
+	b, err := newTestbed(guardSubject("guard", guardOptions{}), &t.Template)
 	if err != nil {
 		return 0, err
 	}
@@ -121,7 +121,7 @@ func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
 }
 
 func (t *Trial) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
-	b, err := newBed(subject, &t.Template)
+	b, err := newTestbed(subject, &t.Template)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (t *Trial) try(subject *Subject, l level, most float64, s *Settings) (h *re
 }
 
 // handshakes begins h.Tried of them, each when it is due, and fills in what became of them.
-func (b *Bed) handshakes(h *result.Handshakes) error {
+func (b *Testbed) handshakes(h *result.Handshakes) error {
 	var mu sync.Mutex
 	var took []float64
 	var all sync.WaitGroup

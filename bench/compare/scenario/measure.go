@@ -28,7 +28,7 @@ type reading struct {
 	tasks    time.Duration
 }
 
-func (b *Bed) read() (r reading, err error) {
+func (b *Testbed) read() (r reading, err error) {
 	for _, g := range b.floods {
 		n, err := g.Sent()
 		if err != nil {
@@ -64,7 +64,7 @@ func (b *Bed) read() (r reading, err error) {
 }
 
 // measure watches for a window while the flood comes.
-func (b *Bed) measure(rate float64, window time.Duration) (result.Run, error) {
+func (b *Testbed) measure(rate float64, window time.Duration) (result.Run, error) {
 	var from, to reading
 	during := func(f func() error) error { return b.under(rate, f) }
 	if b.round {
@@ -86,7 +86,7 @@ func (b *Bed) measure(rate float64, window time.Duration) (result.Run, error) {
 }
 
 // difference is what was between two readings. Shares are of all CPUs under test.
-func (b *Bed) difference(from, to *reading) result.Run {
+func (b *Testbed) difference(from, to *reading) result.Run {
 	wall := to.at.Sub(from.at)
 	per := func(n uint64) float64 { return float64(n) / wall.Seconds() }
 	cpu := to.cpu.minus(from.cpu)

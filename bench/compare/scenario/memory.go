@@ -37,15 +37,15 @@ type holder struct {
 // heldFlows are some, and nearly all that a daemon takes.
 var heldFlows = []int{10000, 60000}
 
-func memory(e *Entry, w *Workshop) (Scenario, error) {
+func memory(e *Entry, w *Fixtures) (Scenario, error) {
 	t, err := xdp.FirstHello(question())
 	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", w, true), true}, {inlineHolder(w), false}}, heldFlows}, err
 }
 
 // inlineHolder is the daemon before a server that takes any cookie and forgets its clients.
-func inlineHolder(w *Workshop) *Subject {
+func inlineHolder(w *Fixtures) *Subject {
 	d, err := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
-	return &Subject{Name: "inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Bed) error {
+	return &Subject{Name: "inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Testbed) error {
 		if err := b.echo(b.Lab.Middle, b.Service); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (h *Holdings) look(o *result.Outcome, d holder, s *Settings) (err error) {
 	if d.sockets {
 		flows, tooMany = affordable(h.Flows)
 	}
-	b, err := newBed(d.Subject, &h.Template)
+	b, err := newTestbed(d.Subject, &h.Template)
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func affordable(numbers []int) ([]int, error) {
 }
 
 // held is what the daemon has now.
-func (b *Bed) held(state string) (m result.Memory, err error) {
+func (b *Testbed) held(state string) (m result.Memory, err error) {
 	m.Subject = state
 	if m.Resident, err = resident(b.daemon); err != nil {
 		return m, err

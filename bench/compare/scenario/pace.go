@@ -11,7 +11,7 @@ import (
 
 // pace sends requests at a rate for a window, one flow after the other, and returns the time in us that each
 // echo took, and the share that did not come. What comes late counts from when its request was sent.
-func (c *callers) pace(size int, rate float64, window time.Duration) (latencies []float64, lost float64, err error) {
+func (c *flowClients) pace(size int, rate float64, window time.Duration) (latencies []float64, lost float64, err error) {
 	latencies = make([]float64, 0, int(rate*window.Seconds())+1)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would wait on this CPU
 	sent := 0
@@ -42,7 +42,7 @@ func (c *callers) pace(size int, rate float64, window time.Duration) (latencies 
 }
 
 // step waits for what comes next: the time of a request, of which there are to be most, or echoes.
-func (c *callers) step(size int, sent *int, most int, latencies []float64) ([]float64, error) {
+func (c *flowClients) step(size int, sent *int, most int, latencies []float64) ([]float64, error) {
 	n, _, err := c.poller.Wait(stallPause)
 	if err != nil {
 		return latencies, err
@@ -74,7 +74,7 @@ func (c *callers) step(size int, sent *int, most int, latencies []float64) ([]fl
 }
 
 // tick sets the timer; 0 stops it.
-func (c *callers) tick(every time.Duration) error {
+func (c *flowClients) tick(every time.Duration) error {
 	t := unix.NsecToTimespec(int64(every))
 	if err := unix.TimerfdSettime(c.timer, 0, &unix.ItimerSpec{Interval: t, Value: t}, nil); err != nil {
 		return fmt.Errorf("set timer: %w", err)
@@ -83,7 +83,7 @@ func (c *callers) tick(every time.Duration) error {
 }
 
 // ticks are those since it was last asked.
-func (c *callers) ticks() uint64 {
+func (c *flowClients) ticks() uint64 {
 	var b [8]byte
 	if n, err := unix.Read(c.timer, b[:]); err != nil || n != len(b) {
 		return 0

@@ -11,9 +11,9 @@ import (
 )
 
 // path is a way to the server, which start puts up in the guard's namespace.
-func path(name string, beyond bool, start func(*Bed) error) *Subject {
+func path(name string, beyond bool, start func(*Testbed) error) *Subject {
 	s := &Subject{Name: name, At: xdp.Stack, Beyond: beyond}
-	s.Start = func(b *Bed) error {
+	s.Start = func(b *Testbed) error {
 		if err := b.serverSide(s); err != nil {
 			return err
 		}
@@ -24,22 +24,22 @@ func path(name string, beyond bool, start func(*Bed) error) *Subject {
 
 // routePath is the kernel's forwarding and nothing else.
 func routePath() *Subject {
-	return path("no guard", true, func(*Bed) error { return nil })
+	return path("no guard", true, func(*Testbed) error { return nil })
 }
 
 // inlinePath is that with the guard's program before it.
 func inlinePath() *Subject {
-	return path("dtlsguard inline", true, func(b *Bed) error { return startGuard(b, guardOptions{}) })
+	return path("dtlsguard inline", true, func(b *Testbed) error { return startGuard(b, guardOptions{}) })
 }
 
 // proxyPath is the daemon as a proxy with one worker.
-func proxyPath(name string, w *Workshop, xdp bool) *Subject {
+func proxyPath(name string, w *Fixtures, xdp bool) *Subject {
 	answer := ""
 	if xdp {
 		answer = "workers"
 	}
 	d, err := newDaemon(w, "trust", answer, "--hello-rate", "0")
-	s := path(name, false, func(b *Bed) error { return d.proxy(b, streamServer) })
+	s := path(name, false, func(b *Testbed) error { return d.proxy(b, streamServer) })
 	s.Skip = reason(err)
 	return s
 }
@@ -64,12 +64,12 @@ stream {
 `
 
 // nginxPath is nginx's UDP proxy with one process.
-func nginxPath(w *Workshop) *Subject {
+func nginxPath(w *Fixtures) *Subject {
 	binary, err := exec.LookPath("nginx")
 	if err == nil {
 		_, err = os.Stat(filepath.Join(nginxModules, "ngx_stream_module.so"))
 	}
-	s := path("nginx UDP stream proxy", false, func(b *Bed) error {
+	s := path("nginx UDP stream proxy", false, func(b *Testbed) error {
 		config := filepath.Join(w.dir, "nginx.conf")
 		text := fmt.Sprintf(nginxConfig, nginxModules, w.dir, b.Service, streamServer)
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {

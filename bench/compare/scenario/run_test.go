@@ -25,7 +25,7 @@ const easy = 20e3
 // shorten leaves out of a scenario what only repeats, and floods nobody.
 func shorten(c Scenario) {
 	switch c := c.(type) {
-	case *Contest:
+	case *Comparison:
 		for _, s := range c.Subjects {
 			s.Rates = []float64{easy}
 		}
@@ -38,7 +38,7 @@ func shorten(c Scenario) {
 
 // Every scenario goes through to its figures, and each thing that it is of has one or says why not.
 func TestScenarios(t *testing.T) {
-	w := NewWorkshop(t.TempDir())
+	w := NewFixtures(t.TempDir())
 	for i := range Entries {
 		e := &Entries[i]
 		t.Run(e.Name, func(t *testing.T) {

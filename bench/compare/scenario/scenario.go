@@ -1,3 +1,5 @@
+// Package scenario measures the guard and what it is compared with, each as a scenario with a name: who answers, under which
+// traffic, in which lab.
 package scenario
 
 import (
@@ -30,11 +32,11 @@ type Scenario interface {
 // Entry is a scenario that can be made.
 type Entry struct {
 	Name, Title string
-	make        func(e *Entry, w *Workshop) (Scenario, error)
+	make        func(e *Entry, w *Fixtures) (Scenario, error)
 }
 
 // Make readies the scenario. w makes what it needs.
-func (e *Entry) Make(w *Workshop) (Scenario, error) {
+func (e *Entry) Make(w *Fixtures) (Scenario, error) {
 	s, err := e.make(e, w)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Name, err)
@@ -42,26 +44,26 @@ func (e *Entry) Make(w *Workshop) (Scenario, error) {
 	return s, nil
 }
 
-// Entries are all there are, in the order of the report. What is compared is promised in bench/README.md.
+// Entries are all there are, in the order of the report. What is compared is targeted in bench/README.md.
 var Entries = []Entry{
-	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", contest(swapContest)},
-	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", contest(peersContest)},
-	{"paths", "ClientHellos answered in each way that the guard has, in overload", contest(pathsContest)},
-	{"formats", "ClientHellos answered in the kernel by the daemon, by kind of cookie", contest(formatsContest)},
-	{"workers", "ClientHellos answered by workers, in overload and at their peak", contest(workersContest)},
-	{"junk", "datagrams that are not DTLS, dropped", contest(junkContest)},
-	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", contest(wrongCookieContest)},
-	{"size", "answers with few and many services and verified flows", contest(sizeContest)},
-	{"frames", "answers to ClientHellos of several sizes", contest(framesContest)},
-	{"scaling", "answers per second with everything, the generator too, on one CPU and on two", contest(scalingContest)},
+	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", comparison(swapComparison)},
+	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", comparison(peersComparison)},
+	{"paths", "ClientHellos answered in each way that the guard has, in overload", comparison(pathsComparison)},
+	{"formats", "ClientHellos answered in the kernel by the daemon, by kind of cookie", comparison(formatsComparison)},
+	{"workers", "ClientHellos answered by workers, in overload and at their peak", comparison(workersComparison)},
+	{"junk", "datagrams that are not DTLS, dropped", comparison(junkComparison)},
+	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", comparison(wrongCookieComparison)},
+	{"size", "answers with few and many services and verified flows", comparison(sizeComparison)},
+	{"frames", "answers to ClientHellos of several sizes", comparison(framesComparison)},
+	{"scaling", "answers per second with everything, the generator too, on one CPU and on two", comparison(scalingComparison)},
 	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", trial(inlineTrial)},
 	{"streams", "established flows through the guard, nginx and neither", streams},
 	{"memory", "what the daemon holds", memory},
 	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
 }
 
-func contest(ready func(w *Workshop) (*Contest, error)) func(*Entry, *Workshop) (Scenario, error) {
-	return func(e *Entry, w *Workshop) (Scenario, error) {
+func comparison(ready func(w *Fixtures) (*Comparison, error)) func(*Entry, *Fixtures) (Scenario, error) {
+	return func(e *Entry, w *Fixtures) (Scenario, error) {
 		c, err := ready(w)
 		if err != nil {
 			return nil, err
@@ -71,8 +73,8 @@ func contest(ready func(w *Workshop) (*Contest, error)) func(*Entry, *Workshop) 
 	}
 }
 
-func trial(ready func(w *Workshop) (*Trial, error)) func(*Entry, *Workshop) (Scenario, error) {
-	return func(e *Entry, w *Workshop) (Scenario, error) {
+func trial(ready func(w *Fixtures) (*Trial, error)) func(*Entry, *Fixtures) (Scenario, error) {
+	return func(e *Entry, w *Fixtures) (Scenario, error) {
 		t, err := ready(w)
 		if err != nil {
 			return nil, err
@@ -82,5 +84,5 @@ func trial(ready func(w *Workshop) (*Trial, error)) func(*Entry, *Workshop) (Sce
 	}
 }
 
-// setUp is what it takes to make a bed with something in it and to remove it, and to start and end a flood.
+// setUp is what it takes to make a testbed with something in it and to remove it, and to start and end a flood.
 const setUp = 900 * time.Millisecond

@@ -23,12 +23,12 @@ func left(t *testing.T) {
 	}
 }
 
-func bed(t *testing.T, s *Subject, tp *xdp.Template) *Bed {
+func testbed(t *testing.T, s *Subject, tp *xdp.Template) *Testbed {
 	t.Helper()
 	if s.Skip != "" {
 		t.Skip(s.Skip)
 	}
-	b, err := newBed(s, tp)
+	b, err := newTestbed(s, tp)
 	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
 		t.Skip("needs root: ", err)
 	}
@@ -55,7 +55,7 @@ func firstHello(t *testing.T) xdp.Template {
 
 // Each subject answers what its Handled counts, at a rate that any machine keeps up with.
 func TestSubjectsAnswer(t *testing.T) {
-	w := NewWorkshop(t.TempDir())
+	w := NewFixtures(t.TempDir())
 	for _, s := range []*Subject{
 		guardSubject("guard", guardOptions{services: 3, flows: 5}), roundSubject(), serverSubject("openssl", w),
 		guardSubject("generic", guardOptions{mode: bpf.AttachGeneric}),
@@ -65,7 +65,7 @@ func TestSubjectsAnswer(t *testing.T) {
 		}
 		t.Run(s.Name, func(t *testing.T) {
 			tp := firstHello(t)
-			b := bed(t, s, &tp)
+			b := testbed(t, s, &tp)
 			run, err := b.measure(20000, 300*time.Millisecond)
 			if err != nil {
 				t.Fatal(err)
@@ -94,7 +94,7 @@ func TestDropsAreReceived(t *testing.T) {
 	}
 	for _, s := range []*Subject{guardSubject("guard", guardOptions{}), dropSubject()} {
 		t.Run(s.Name, func(t *testing.T) {
-			b := bed(t, s, &junk)
+			b := testbed(t, s, &junk)
 			run, err := b.measure(20000, 300*time.Millisecond)
 			if err != nil || run.Received == 0 || run.Answers != 0 {
 				t.Errorf("%+v, %v", run, err)
@@ -106,14 +106,14 @@ func TestDropsAreReceived(t *testing.T) {
 // A subject that does not start leaves nothing.
 func TestFailedStartLeavesNothing(t *testing.T) {
 	tp := firstHello(t)
-	bed(t, swapSubject(), &tp) // skips without privileges
+	testbed(t, swapSubject(), &tp) // skips without privileges
 	broken := errors.New("broken")
-	s := &Subject{Name: "broken", Start: func(*Bed) error { return broken }}
-	if _, err := newBed(s, &tp); !errors.Is(err, broken) {
+	s := &Subject{Name: "broken", Start: func(*Testbed) error { return broken }}
+	if _, err := newTestbed(s, &tp); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
 	names, _ := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
-	if len(names) != 3 { // those of the bed above
+	if len(names) != 3 { // those of the testbed above
 		t.Errorf("namespaces %v", names)
 	}
 }
@@ -167,13 +167,13 @@ func TestCPUTimeIsRead(t *testing.T) {
 
 // Real clients get through to the real server, with the guard and without, while a small flood comes.
 func TestHandshakesSucceed(t *testing.T) {
-	trial, err := inlineTrial(NewWorkshop(t.TempDir()))
+	trial, err := inlineTrial(NewFixtures(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range trial.Subjects {
 		t.Run(s.Name, func(t *testing.T) {
-			b := bed(t, s, &trial.Template)
+			b := testbed(t, s, &trial.Template)
 			h := result.Handshakes{Tried: 5}
 			if err := b.under(1000, func() error {
 				time.Sleep(settle)
@@ -197,8 +197,8 @@ func TestSilentSubjectHasNoFigure(t *testing.T) {
 	tp := firstHello(t)
 	s := dropSubject()
 	s.Handled, s.Rates = rightAnswers, []float64{easy}
-	bed(t, s, &tp) // skips without privileges
-	c := &Contest{Name: "c", Template: tp, Subjects: []*Subject{s}}
+	testbed(t, s, &tp) // skips without privileges
+	c := &Comparison{Name: "c", Template: tp, Subjects: []*Subject{s}}
 	o, err := c.Run(t.Context(), quick(t))
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ type server struct {
 }
 
 // newServer builds the server of that name. An error says what to install.
-func newServer(name string, w *Workshop) (s server, err error) {
+func newServer(name string, w *Fixtures) (s server, err error) {
 	s.Server = peers.Find(name)
 	if s.binary, err = w.servers.Build(&s.Program); err == nil {
 		s.id, err = w.identity()
@@ -38,10 +38,12 @@ func (s *server) command(at netip.AddrPort, cookies string) (cmd *exec.Cmd, list
 }
 
 // start starts it at the service's address, in the guard's namespace, on the CPU under test.
-func (s *server) start(b *Bed, cookies string) error { return b.serve(s.command(b.Service, cookies)) }
+func (s *server) start(b *Testbed, cookies string) error {
+	return b.serve(s.command(b.Service, cookies))
+}
 
 // startBehind starts it at streamServer, beyond the guard's namespace.
-func (s *server) startBehind(b *Bed, cookies string) error {
+func (s *server) startBehind(b *Testbed, cookies string) error {
 	cmd, listening := s.command(streamServer, cookies)
 	return b.start(b.Lab.Server, cmd, listening)
 }
@@ -50,22 +52,22 @@ func (s *server) startBehind(b *Bed, cookies string) error {
 var streamServer = netip.AddrPortFrom(lab.Server4, servicePort)
 
 // serverSubject is a server with sockets.
-func serverSubject(name string, w *Workshop) *Subject {
+func serverSubject(name string, w *Fixtures) *Subject {
 	server, err := newServer(name, w)
 	s := &Subject{Name: server.Title, At: xdp.Stack, Handled: rightAnswers, Skip: reason(err)}
 	if !server.Answers {
 		s.Handled = allAnswers
 	}
-	s.Start = func(b *Bed) error { return server.start(b, "") }
+	s.Start = func(b *Testbed) error { return server.start(b, "") }
 	return s
 }
 
 // preferredSubject is a server with one thread and sockets, at the priority that the guard's workers give themselves.
-func preferredSubject(name string, w *Workshop) *Subject {
+func preferredSubject(name string, w *Fixtures) *Subject {
 	s := serverSubject(name, w)
 	s.Name += ", their priority"
 	start := s.Start
-	s.Start = func(b *Bed) error {
+	s.Start = func(b *Testbed) error {
 		if err := start(b); err != nil {
 			return err
 		}

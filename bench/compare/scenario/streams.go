@@ -28,7 +28,7 @@ type Streams struct {
 	Paths       []*Subject
 }
 
-func streams(e *Entry, w *Workshop) (Scenario, error) {
+func streams(e *Entry, w *Fixtures) (Scenario, error) {
 	return &Streams{Name: e.Name, Title: e.Title, Paths: []*Subject{
 		routePath(), inlinePath(), proxyPath("dtlsguard proxy", w, false), proxyPath("dtlsguard proxy behind XDP", w, true), nginxPath(w),
 	}}, nil
@@ -88,12 +88,12 @@ func (t *Streams) Run(ctx context.Context, s *Settings) (*result.Outcome, error)
 
 // once has one round on a path.
 func (t *Streams) once(p *Subject, s *Settings) (found []sample, err error) {
-	b, err := newBed(p, nil)
+	b, err := newTestbed(p, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	c, err := b.callers(streamFlows)
+	c, err := b.flowClients(streamFlows)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (t *Streams) once(p *Subject, s *Settings) (found []sample, err error) {
 }
 
 // sample takes one of either load.
-func (b *Bed) sample(c *callers, size int, window time.Duration) (m sample, err error) {
+func (b *Testbed) sample(c *flowClients, size int, window time.Duration) (m sample, err error) {
 	from, err := b.read()
 	if err != nil {
 		return m, err
@@ -177,7 +177,7 @@ func summarise(r *result.Stream, all []sample, keep bool) {
 
 // serverSide takes the packet processing between guard and server off the CPU that is not its own, and starts
 // the server.
-func (b *Bed) serverSide(p *Subject) error {
+func (b *Testbed) serverSide(p *Subject) error {
 	err := b.Lab.Server.Do(func() error {
 		near, err := interfaceNamed(lab.ToMiddle)
 		if err != nil {

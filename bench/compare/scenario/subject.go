@@ -21,9 +21,9 @@ type Subject struct {
 	Name string
 	// At is where its answers can be counted: in the driver for XDP, in the stack for sockets.
 	At xdp.At
-	// Start puts it into the bed's guard namespace and has the bed stop it (Defer). Processes of it are
-	// confined with Pin; packet processing of the interface is by the bed.
-	Start func(*Bed) error
+	// Start puts it into the testbed's guard namespace and has the testbed stop it (Defer). Processes of it are
+	// confined with Pin; packet processing of the interface is by the testbed.
+	Start func(*Testbed) error
 	// Handled is what counts of a run, per second: right answers, answers of any kind, or packets received.
 	Handled func(*result.Run) float64
 	// Rates to try, the best of which counts, with what comes out of the wire and not what a core could do;
@@ -33,7 +33,7 @@ type Subject struct {
 	peak  int
 	// Wall has what comes out of the wire count, in overload too.
 	Wall bool
-	// Template of the flood, if it is another than the contest's.
+	// Template of the flood, if it is another than the comparison's.
 	Template *xdp.Template
 	// Shared are the CPUs that the subject has together with the generator, one queue of the link for each; nil: it
 	// has the CPU under test for itself.
@@ -74,8 +74,8 @@ func lookSubject() *Subject {
 	return &Subject{Name: "bare look at the first byte", At: xdp.Driver, Start: attach(peers.Look), Handled: packetsReceived}
 }
 
-func attach(program func(device string) (func() error, error)) func(*Bed) error {
-	return func(b *Bed) error {
+func attach(program func(device string) (func() error, error)) func(*Testbed) error {
+	return func(b *Testbed) error {
 		return b.Lab.Middle.Do(func() error {
 			detach, err := program(b.Front())
 			if err != nil {
@@ -88,7 +88,7 @@ func attach(program func(device string) (func() error, error)) func(*Bed) error 
 }
 
 // serve starts a server in the guard's namespace, waits until it is ready, and confines it.
-func (b *Bed) serve(cmd *exec.Cmd, ready func() bool) error {
+func (b *Testbed) serve(cmd *exec.Cmd, ready func() bool) error {
 	if err := b.neighbour(); err != nil {
 		return err
 	}
@@ -98,10 +98,10 @@ func (b *Bed) serve(cmd *exec.Cmd, ready func() bool) error {
 	return b.Pin(cmd.Process.Pid)
 }
 
-// start starts a process in a namespace until the bed is closed, and waits until it is ready. It has a session of its own, as
+// start starts a process in a namespace until the testbed is closed, and waits until it is ready. It has a session of its own, as
 // service managers give: Linux shares the CPU between sessions first (sched(7), autogroup), and in the session of the
 // benchmark a server would have a part of what the benchmark has on the other CPU.
-func (b *Bed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) error {
+func (b *Testbed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) error {
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -21,49 +21,49 @@ import (
 // junkSize is that of the question, so that only the content differs.
 const junkSize = 205
 
-func swapContest(*Workshop) (*Contest, error) {
+func swapComparison(*Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
-	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
-		Compare: []Comparison{{0, 1, 0.26}, {0, 2, 0}}}, err
+	return &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
+		Compare: []Pair{{0, 1, 0.26}, {0, 2, 0}}}, err
 }
 
-// peersContest has the guard first and then every server there is.
-func peersContest(w *Workshop) (*Contest, error) {
+// peersComparison has the guard first and then every server there is.
+func peersComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
-	c := &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{})}}
-	promised := map[string]float64{"openssl": 18, "echo": 13}
+	c := &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{})}}
+	targeted := map[string]float64{"openssl": 18, "echo": 13}
 	for i := range peers.Servers {
 		name := peers.Servers[i].Name
 		c.Subjects = append(c.Subjects, serverSubject(name, w))
-		c.Compare = append(c.Compare, Comparison{0, i + 1, promised[name]})
+		c.Compare = append(c.Compare, Pair{0, i + 1, targeted[name]})
 	}
 	return c, err
 }
 
-func junkContest(*Workshop) (*Contest, error) {
+func junkComparison(*Fixtures) (*Comparison, error) {
 	t, err := xdp.Junk(junkSize)
 	guard := guardSubject("dtlsguard xdp", guardOptions{})
 	guard.Handled = packetsReceived
-	return &Contest{Template: t, Subjects: []*Subject{guard, dropSubject(), lookSubject()}, Compare: []Comparison{{0, 1, 0.90}, {0, 2, 0}, {2, 1, 0}}}, err
+	return &Comparison{Template: t, Subjects: []*Subject{guard, dropSubject(), lookSubject()}, Compare: []Pair{{0, 1, 0.90}, {0, 2, 0}, {2, 1, 0}}}, err
 }
 
-func wrongCookieContest(*Workshop) (*Contest, error) {
+func wrongCookieComparison(*Fixtures) (*Comparison, error) {
 	t, err := xdp.WithCookie(question(), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
-	return &Contest{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, Compare: []Comparison{{0, 1, 0}}}, err
+	return &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, Compare: []Pair{{0, 1, 0}}}, err
 }
 
-func sizeContest(*Workshop) (*Contest, error) {
+func sizeComparison(*Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
-	return &Contest{Template: t, Subjects: []*Subject{
+	return &Comparison{Template: t, Subjects: []*Subject{
 		guardSubject("1 service, 10 flows", guardOptions{flows: 10}),
 		guardSubject("1024 services, 10 flows", guardOptions{services: 1023, flows: 10}),
 		guardSubject("1 service, 60000 flows", guardOptions{flows: 60000}),
-	}, Compare: []Comparison{{1, 0, 0.90}, {2, 0, 0.90}}}, err
+	}, Compare: []Pair{{1, 0, 0.90}, {2, 0, 0.90}}}, err
 }
 
-// framesContest is of ClientHellos as short as can be, as they are, and padded.
-func framesContest(*Workshop) (*Contest, error) {
-	c := &Contest{}
+// framesComparison is of ClientHellos as short as can be, as they are, and padded.
+func framesComparison(*Fixtures) (*Comparison, error) {
+	c := &Comparison{}
 	for _, size := range result.Sizes {
 		d := padded(size)
 		if size == len(question()) {
@@ -76,7 +76,7 @@ func framesContest(*Workshop) (*Contest, error) {
 		s := guardSubject(fmt.Sprintf("%d bytes", size), guardOptions{})
 		s.Template = &t
 		if len(c.Subjects) > 0 {
-			c.Compare = append(c.Compare, Comparison{len(c.Subjects), 0, 0})
+			c.Compare = append(c.Compare, Pair{len(c.Subjects), 0, 0})
 		}
 		c.Subjects = append(c.Subjects, s)
 	}
@@ -95,39 +95,39 @@ func padded(size int) []byte {
 	return b.Bytes()
 }
 
-// pathsContest is of all ways that an answer can take.
-func pathsContest(w *Workshop) (*Contest, error) {
+// pathsComparison is of all ways that an answer can take.
+func pathsComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
 	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.AttachGeneric})
 	generic.At = xdp.Stack // of a program that has only skbs, answers are skbs
-	c := &Contest{Template: t, Subjects: []*Subject{
+	c := &Comparison{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, native", guardOptions{}), generic,
 		workersSubject("workers behind XDP", w, true), workersSubject("workers alone", w, false),
 	}}
 	for i := range c.Subjects[1:] {
-		c.Compare = append(c.Compare, Comparison{0, i + 1, 0})
+		c.Compare = append(c.Compare, Pair{0, i + 1, 0})
 	}
 	return c, err
 }
 
-// formatsContest is of the cookies that the kernel makes, by the daemon as users start it.
-func formatsContest(w *Workshop) (*Contest, error) {
+// formatsComparison is of the cookies that the kernel makes, by the daemon as users start it.
+func formatsComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
-	return &Contest{Template: t, Subjects: []*Subject{
+	return &Comparison{Template: t, Subjects: []*Subject{
 		proxySubject("the guard's own (trust)", xdp.Driver, w, "trust", "xdp"), qtSubject(w),
 		proxySubject("a server's own (harvest)", xdp.Driver, w, "harvest", "xdp"),
-	}, Compare: []Comparison{{1, 0, 0}, {2, 0, 0}}}, err
+	}, Compare: []Pair{{1, 0, 0}, {2, 0, 0}}}, err
 }
 
 // qtSubject is the daemon inline before a server on Qt, whose secret it has.
-func qtSubject(w *Workshop) *Subject {
+func qtSubject(w *Fixtures) *Subject {
 	server, err := newServer("qt", w)
 	secret := filepath.Join(w.dir, "qt.secret")
 	d, err2 := newDaemon(w, "native-qt", "xdp", "--secret-file", secret)
 	text := make([]byte, cookie.Size)
 	_, _ = rand.Read(text) // it never fails
 	err3 := os.WriteFile(secret, []byte(hex.EncodeToString(text)+"\n"), 0o600)
-	return &Subject{Name: "Qt's (native-qt)", At: xdp.Driver, Handled: rightAnswers, Skip: reason(err, err2, err3), Start: func(b *Bed) error {
+	return &Subject{Name: "Qt's (native-qt)", At: xdp.Driver, Handled: rightAnswers, Skip: reason(err, err2, err3), Start: func(b *Testbed) error {
 		if err := server.start(b, secret); err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ func qtSubject(w *Workshop) *Subject {
 // sweep are the rates that a peak is looked for among: sockets peak below 0.55 M/s.
 var sweep = []float64{60e3, 80e3, 100e3, 120e3, 140e3, 160e3, 190e3, 220e3, 260e3, 310e3, 370e3, 430e3, 500e3, 580e3}
 
-func workersContest(w *Workshop) (*Contest, error) {
+func workersComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
 	if err != nil {
 		return nil, err
@@ -153,17 +153,17 @@ func workersContest(w *Workshop) (*Contest, error) {
 	for _, s := range []*Subject{peak, alone, echo, preferred} {
 		s.Rates = sweep
 	}
-	return &Contest{Template: t, Subjects: []*Subject{over, peak, alone, echo, preferred},
-		Compare: []Comparison{{0, 1, 0.90}, {1, 3, 0.90}, {2, 3, 0}, {1, 4, 0}}}, nil
+	return &Comparison{Template: t, Subjects: []*Subject{over, peak, alone, echo, preferred},
+		Compare: []Pair{{0, 1, 0.90}, {1, 3, 0.90}, {2, 3, 0}, {1, 4, 0}}}, nil
 }
 
-// scalingContest has everything, the generator and the counter too, on one CPU, and then on two.
-func scalingContest(w *Workshop) (*Contest, error) {
+// scalingComparison has everything, the generator and the counter too, on one CPU, and then on two.
+func scalingComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
-	c := &Contest{Template: t, Subjects: []*Subject{
+	c := &Comparison{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, 1 CPU", guardOptions{}), guardSubject("xdp, 2 CPUs", guardOptions{}),
 		workersSubject("workers, 1 CPU", w, true), workersSubject("workers, 2 CPUs", w, true),
-	}, Compare: []Comparison{{1, 0, 0}, {3, 2, 0}}}
+	}, Compare: []Pair{{1, 0, 0}, {3, 2, 0}}}
 	for i, s := range c.Subjects {
 		s.Wall = true
 		s.Shared = [][]int{{subjectCPU}, {generatorCPU, subjectCPU}}[i%2]

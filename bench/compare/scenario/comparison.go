@@ -10,23 +10,23 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
-// Contest puts subjects under the same flood, in turn, several times over.
-type Contest struct {
+// Comparison puts subjects under the same flood, in turn, several times over.
+type Comparison struct {
 	Name     string
 	Title    string
 	Template xdp.Template // of the flood, for subjects that have none of their own
 	Subjects []*Subject
-	Compare  []Comparison
+	Compare  []Pair
 }
 
-// Comparison is a ratio of the medians of two subjects, by their place in the contest.
-type Comparison struct {
+// Pair is a ratio of the medians of two subjects, by their place in the comparison.
+type Pair struct {
 	A, B int
-	Want float64 // at least; 0: nothing is promised
+	Want float64 // at least; 0: there is no target
 }
 
-// Estimate is about how long the contest takes.
-func (c *Contest) Estimate(s *Settings) (all time.Duration) {
+// Estimate is about how long the comparison takes.
+func (c *Comparison) Estimate(s *Settings) (all time.Duration) {
 	for _, subject := range c.Subjects {
 		if subject.Skip == "" {
 			look := settle + s.Window/lookShare
@@ -37,8 +37,8 @@ func (c *Contest) Estimate(s *Settings) (all time.Duration) {
 	return all
 }
 
-// Run holds the contest.
-func (c *Contest) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+// Run holds the comparison.
+func (c *Comparison) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: c.Name, Title: c.Title, Rows: make([]result.Row, len(c.Subjects))}
 	for i, subject := range c.Subjects {
 		o.Rows[i] = result.Row{Subject: subject.Name, Skipped: subject.Skip}
@@ -77,13 +77,13 @@ func (c *Contest) Run(ctx context.Context, s *Settings) (*result.Outcome, error)
 // lookShare of a window is what a look at each rate takes: a rough one suffices to find the peak.
 const lookShare = 4
 
-// once makes a bed, has one run in it, and checks the answers.
-func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err error) {
+// once makes a testbed, has one run in it, and checks the answers.
+func (c *Comparison) once(s *Subject, settings *Settings) (run result.Run, err error) {
 	t := c.Template
 	if s.Template != nil {
 		t = *s.Template
 	}
-	b, err := newBed(s, &t)
+	b, err := newTestbed(s, &t)
 	if err != nil {
 		return run, err
 	}
@@ -107,7 +107,7 @@ func (c *Contest) once(s *Subject, settings *Settings) (run result.Run, err erro
 }
 
 // best finds the rate at which the subject handles most: the first time among all, then next to the previous one.
-func (b *Bed) best(s *Subject, window time.Duration) (rate float64, err error) {
+func (b *Testbed) best(s *Subject, window time.Duration) (rate float64, err error) {
 	if len(s.Rates) == 1 {
 		return s.Rates[0], nil
 	}

@@ -25,8 +25,8 @@ const (
 	recordStart = 13 // payload of a record
 )
 
-// callers are clients with established flows, served by one thread. None of its methods may be called at the same time as another.
-type callers struct {
+// flowClients are clients with established flows, served by one thread. None of its methods may be called at the same time as another.
+type flowClients struct {
 	conns  []*udpbatch.Conn
 	poller *udpbatch.Poller
 	in     *udpbatch.Batch
@@ -40,9 +40,9 @@ type callers struct {
 // timerEvent is the poller's for the timer; conns have their index.
 const timerEvent = 1 << 20
 
-// callers makes n flows from the client's namespace, each with a cookie exchange if it is asked for one.
-func (b *Bed) callers(n int) (*callers, error) {
-	c := &callers{timer: -1, began: time.Now(), out: udpbatch.NewQueue(ahead)}
+// flowClients makes n flows from the client's namespace, each with a cookie exchange if it is asked for one.
+func (b *Testbed) flowClients(n int) (*flowClients, error) {
+	c := &flowClients{timer: -1, began: time.Now(), out: udpbatch.NewQueue(ahead)}
 	b.Defer(c.close)
 	err := b.Lab.Client.Do(func() (err error) {
 		if c.poller, err = udpbatch.NewPoller(n + 1); err != nil {
@@ -72,7 +72,7 @@ func (b *Bed) callers(n int) (*callers, error) {
 	return c, err
 }
 
-func (c *callers) close() error {
+func (c *flowClients) close() error {
 	for _, conn := range c.conns {
 		conn.Close()
 	}
@@ -89,7 +89,7 @@ func (c *callers) close() error {
 }
 
 // establish does the cookie exchange and has a record of epoch 1 come back.
-func (c *callers) establish(i int) error {
+func (c *flowClients) establish(i int) error {
 	question := hellotest.New()
 	binary.NativeEndian.PutUint64(question.Random[:], uint64(time.Since(c.began))|uint64(i)<<56)
 	send := question.Bytes()
@@ -123,7 +123,7 @@ func (c *callers) establish(i int) error {
 }
 
 // record writes a request into buffer k: a record of application data with the time at its beginning.
-func (c *callers) record(k, size int) []byte {
+func (c *flowClients) record(k, size int) []byte {
 	r := c.records[k][:size]
 	copy(r, []byte{23, 0xfe, 0xfd, 0, 1}) // application data, DTLS 1.2, epoch 1
 	binary.BigEndian.PutUint16(r[recordStart-2:], uint16(size-recordStart))
@@ -132,7 +132,7 @@ func (c *callers) record(k, size int) []byte {
 }
 
 // saturate keeps as many requests under way as it may for a window, and counts echoes.
-func (c *callers) saturate(size int, window time.Duration) (echoes int, err error) {
+func (c *flowClients) saturate(size int, window time.Duration) (echoes int, err error) {
 	err = onOneThread(func() error {
 		if err := c.fill(size); err != nil {
 			return err
@@ -169,7 +169,7 @@ func (c *callers) saturate(size int, window time.Duration) (echoes int, err erro
 }
 
 // fill sends as many requests as may be under way on each flow.
-func (c *callers) fill(size int) error {
+func (c *flowClients) fill(size int) error {
 	for i := range c.conns {
 		if err := c.send(i, ahead, size); err != nil {
 			return err
@@ -179,7 +179,7 @@ func (c *callers) fill(size int) error {
 }
 
 // send sends n requests on flow i. What the socket has no room for is lost.
-func (c *callers) send(i, n, size int) error {
+func (c *flowClients) send(i, n, size int) error {
 	for k := range n {
 		c.out.Add(c.record(k, size), nil)
 	}
@@ -190,7 +190,7 @@ func (c *callers) send(i, n, size int) error {
 }
 
 // drain takes what is still under way, until nothing comes.
-func (c *callers) drain() error {
+func (c *flowClients) drain() error {
 	for {
 		n, _, err := c.poller.Wait(stallPause)
 		if n == 0 || err != nil {

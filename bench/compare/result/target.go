@@ -3,34 +3,34 @@ package result
 import "fmt"
 
 // targets is what was aimed at and whether it was reached.
-func (r *Report) promises() Table {
+func (r *Report) targets() Table {
 	t := Table{Title: "Targets", Head: []string{"", "", "figure", "target", "reached"}, Left: 1}
 	for _, o := range r.Outcomes {
 		for _, c := range o.Ratios {
 			if c.Want > 0 {
-				t.promise(o.Name, c.A+" / "+c.B, fmt.Sprintf("%.3f", c.Ratio), fmt.Sprintf("at least %.2f", c.Want), c.Ratio > 0, c.Ratio >= c.Want)
+				t.target(o.Name, c.A+" / "+c.B, fmt.Sprintf("%.3f", c.Ratio), fmt.Sprintf("at least %.2f", c.Want), c.Ratio > 0, c.Ratio >= c.Want)
 			}
 		}
 		for i := range o.Handshakes {
-			o.promisesOf(&o.Handshakes[i], &t)
+			o.targetsOf(&o.Handshakes[i], &t)
 		}
 	}
 	return t
 }
 
-func (o *Outcome) promisesOf(h *Handshakes, t *Table) {
-	if !h.Promised {
+func (o *Outcome) targetsOf(h *Handshakes, t *Table) {
+	if !h.Targeted {
 		return
 	}
 	what := h.Subject + ", flood: " + h.Flood
 	known := h.missing() == ""
-	t.promise(o.Name, what+", succeeded", exact(h.Share()), "at least "+exact(LeastHandshakes), known, h.Share() >= LeastHandshakes)
+	t.target(o.Name, what+", succeeded", exact(h.Share()), "at least "+exact(LeastHandshakes), known, h.Share() >= LeastHandshakes)
 	idle := o.idle(h.Subject)
 	most := MostWait(idle)
-	t.promise(o.Name, what+", p99", whole(h.P99)+" ms", "at most "+whole(most)+" ms", known && idle > 0 && h.P99 > 0, h.P99 <= most)
+	t.target(o.Name, what+", p99", whole(h.P99)+" ms", "at most "+whole(most)+" ms", known && idle > 0 && h.P99 > 0, h.P99 <= most)
 }
 
-func (t *Table) promise(scenario, what, figure, aimed string, known, reached bool) {
+func (t *Table) target(scenario, what, figure, aimed string, known, reached bool) {
 	if !known {
 		t.add(scenario, what, "no figure")
 		return

@@ -13,17 +13,17 @@ import (
 // modulePackage is this module: what is measured is the source that is there.
 const modulePackage = "github.com/dtlsguard/dtlsguard"
 
-// Workshop makes what scenarios need, each thing once, and only if it is needed.
-type Workshop struct {
+// Fixtures makes what scenarios need, each thing once, and only if it is needed.
+type Fixtures struct {
 	dir      string
 	servers  peers.Builder
 	identity func() (peers.Identity, error)
 	daemon   func() (binary string, err error)
 }
 
-// NewWorkshop makes one that works in dir.
-func NewWorkshop(dir string) *Workshop {
-	return &Workshop{
+// NewFixtures makes one that works in dir.
+func NewFixtures(dir string) *Fixtures {
+	return &Fixtures{
 		dir: dir, servers: peers.Builder{Dir: dir},
 		identity: sync.OnceValues(func() (peers.Identity, error) { return peers.NewIdentity(dir) }),
 		daemon:   sync.OnceValues(func() (string, error) { return buildDaemon(dir) }),

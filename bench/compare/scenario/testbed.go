@@ -23,8 +23,8 @@ const sources4 = "198.18.128.0/17"
 // servicePort is that of every service under test.
 const servicePort = 4433
 
-// Bed is one lab with something under test in its guard namespace and a flood that comes to it.
-type Bed struct {
+// Testbed is one lab with something under test in its guard namespace and a flood that comes to it.
+type Testbed struct {
 	Lab     *lab.Lab
 	Service netip.AddrPort
 
@@ -40,16 +40,16 @@ type Bed struct {
 	closers []func() error
 }
 
-// beds numbers them: their namespaces need names of their own.
-var beds atomic.Int32
+// testbeds numbers them: their namespaces need names of their own.
+var testbeds atomic.Int32
 
-// newBed makes a lab, puts the subject into it and readies a flood of t; nil: there will be none.
-func newBed(s *Subject, t *xdp.Template) (*Bed, error) {
-	l, err := lab.New(fmt.Sprintf("bench%d", beds.Add(1)))
+// newTestbed makes a lab, puts the subject into it and readies a flood of t; nil: there will be none.
+func newTestbed(s *Subject, t *xdp.Template) (*Testbed, error) {
+	l, err := lab.New(fmt.Sprintf("bench%d", testbeds.Add(1)))
 	if err != nil {
 		return nil, err
 	}
-	b := &Bed{Lab: l, closers: []func() error{l.Close}}
+	b := &Testbed{Lab: l, closers: []func() error{l.Close}}
 	if err := b.build(s, t); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -57,7 +57,7 @@ func newBed(s *Subject, t *xdp.Template) (*Bed, error) {
 }
 
 // Close ends all, last made first.
-func (b *Bed) Close() error {
+func (b *Testbed) Close() error {
 	var errs []error
 	for i := len(b.closers) - 1; i >= 0; i-- {
 		errs = append(errs, b.closers[i]())
@@ -66,19 +66,19 @@ func (b *Bed) Close() error {
 	return errors.Join(errs...)
 }
 
-// Defer has f called when the bed is closed.
-func (b *Bed) Defer(f func() error) { b.closers = append(b.closers, f) }
+// Defer has f called when the testbed is closed.
+func (b *Testbed) Defer(f func() error) { b.closers = append(b.closers, f) }
 
 // Pin confines processes or threads to the CPUs under test and has their time counted as theirs.
-func (b *Bed) Pin(pids ...int) error {
+func (b *Testbed) Pin(pids ...int) error {
 	b.tasks = append(b.tasks, pids...)
 	return pin(b.cpus, pids...)
 }
 
 // Front is the interface that the flood comes in by.
-func (*Bed) Front() string { return lab.ToClient }
+func (*Testbed) Front() string { return lab.ToClient }
 
-func (b *Bed) build(s *Subject, t *xdp.Template) error {
+func (b *Testbed) build(s *Subject, t *xdp.Template) error {
 	b.Service = netip.AddrPortFrom(lab.Middle4, servicePort)
 	if s.Beyond {
 		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
@@ -105,7 +105,7 @@ func (b *Bed) build(s *Subject, t *xdp.Template) error {
 
 // own takes the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
 // CPUs needs no threads for that: a frame goes into the queue of its sender's CPU, and is processed there.
-func (b *Bed) own(device string, s *Subject) error {
+func (b *Testbed) own(device string, s *Subject) error {
 	if s.Shared != nil {
 		return nil
 	}
@@ -121,7 +121,7 @@ func (b *Bed) own(device string, s *Subject) error {
 }
 
 // guardSide readies the guard's end: where sources are, and a ring for what is redirected to it.
-func (b *Bed) guardSide(s *Subject) error {
+func (b *Testbed) guardSide(s *Subject) error {
 	front, err := interfaceNamed(b.Front())
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ const counterPoll = 20 * time.Microsecond
 const clientCatchUp = 100 * time.Microsecond
 
 // clientSide readies generator and counter, and takes the counting off the CPU under test.
-func (b *Bed) clientSide(s *Subject, t *xdp.Template) error {
+func (b *Testbed) clientSide(s *Subject, t *xdp.Template) error {
 	near, err := interfaceNamed(lab.ToMiddle)
 	if err != nil {
 		return err
@@ -214,7 +214,7 @@ func spreadOut(device string, s *Subject) error {
 }
 
 // neighbour tells the guard where the client is, so that no answer waits for ARP.
-func (b *Bed) neighbour() error {
+func (b *Testbed) neighbour() error {
 	return b.Lab.Middle.Do(func() error {
 		front, err := interfaceNamed(b.Front())
 		if err != nil {
@@ -228,7 +228,7 @@ func (b *Bed) neighbour() error {
 }
 
 // primed runs f after a flood has come and ended: what it left keeps going round.
-func (b *Bed) primed(f func() error) error {
+func (b *Testbed) primed(f func() error) error {
 	if err := b.under(0, func() error { time.Sleep(settle); return nil }); err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func (b *Bed) primed(f func() error) error {
 }
 
 // under runs f while the flood comes at rate, 0 for all that the generators can.
-func (b *Bed) under(rate float64, f func() error) error {
+func (b *Testbed) under(rate float64, f func() error) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ended := make(chan error, len(b.floods))
@@ -256,5 +256,5 @@ func (b *Bed) under(rate float64, f func() error) error {
 	return errors.Join(errs...)
 }
 
-// settle is how long a flood runs before it is looked at: the callers' first set-up, and queues that fill.
+// settle is how long a flood runs before it is looked at: the flow clients' first set-up, and queues that fill.
 const settle = 300 * time.Millisecond

@@ -14,39 +14,39 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// crowdSources are the addresses of many clients, none of them a source of the flood; crowdPorts that many ports at
+// bulkSources are the addresses of many clients, none of them a source of the flood; bulkPorts that many ports at
 // each of them.
 const (
-	crowdSources = "198.18.64.0/18"
-	crowdPorts   = 4
-	crowdAtOnce  = 128 // questions, half of what a veth's ring takes
-	crowdPause   = 200 * time.Millisecond
-	crowdStalls  = 10 // pauses without any answer after which there will be none
+	bulkSources = "198.18.64.0/18"
+	bulkPorts   = 4
+	bulkAtOnce  = 128 // questions, half of what a veth's ring takes
+	bulkPause   = 200 * time.Millisecond
+	bulkStalls  = 10 // pauses without any answer after which there will be none
 )
 
 // withFlows gives the guard verified flows up to each of the numbers, and calls then at each.
-func (b *Bed) withFlows(numbers []int, then func(n int) error) error {
-	if err := b.crowdRoutes(); err != nil {
+func (b *Testbed) withFlows(numbers []int, then func(n int) error) error {
+	if err := b.bulkRoutes(); err != nil {
 		return err
 	}
-	var crowd []*crowdPort
+	var bulk []*bulkPort
 	defer func() {
-		for _, p := range crowd {
+		for _, p := range bulk {
 			p.conn.Close()
 		}
 	}()
 	made := 0
 	for _, n := range numbers {
 		for made < n {
-			if len(crowd) == 0 || crowd[len(crowd)-1].made == crowdAddresses {
-				p, err := b.crowdPort(len(crowd))
+			if len(bulk) == 0 || bulk[len(bulk)-1].made == bulkAddresses {
+				p, err := b.bulkPort(len(bulk))
 				if err != nil {
 					return err
 				}
-				crowd = append(crowd, p)
+				bulk = append(bulk, p)
 			}
-			p := crowd[len(crowd)-1]
-			want := min(n-made, crowdAddresses-p.made, crowdAtOnce)
+			p := bulk[len(bulk)-1]
+			want := min(n-made, bulkAddresses-p.made, bulkAtOnce)
 			if err := p.verify(b.Service, want); err != nil {
 				return fmt.Errorf("after %d flows: %w", made, err)
 			}
@@ -59,12 +59,12 @@ func (b *Bed) withFlows(numbers []int, then func(n int) error) error {
 	return nil
 }
 
-// crowdAddresses are those of crowdSources but the first and the last.
-const crowdAddresses = 1<<14 - 2
+// bulkAddresses are those of bulkSources but the first and the last.
+const bulkAddresses = 1<<14 - 2
 
-// crowdRoutes has the crowd's addresses be the client's, and the guard know it and have ports for them all.
-func (b *Bed) crowdRoutes() error {
-	_, sources, err := net.ParseCIDR(crowdSources)
+// bulkRoutes has the bulk's addresses be the client's, and the guard know it and have ports for them all.
+func (b *Testbed) bulkRoutes() error {
+	_, sources, err := net.ParseCIDR(bulkSources)
 	if err != nil {
 		return err
 	}
@@ -89,19 +89,19 @@ func (b *Bed) crowdRoutes() error {
 	})
 }
 
-// crowdPort is a socket that has a port of all the crowd's addresses.
-type crowdPort struct {
+// bulkPort is a socket that has a port of all the bulk's addresses.
+type bulkPort struct {
 	conn   net.PacketConn
 	packet *ipv4.PacketConn
 	made   int // flows, one for each address from the first on
 }
 
-func (b *Bed) crowdPort(i int) (p *crowdPort, err error) {
+func (b *Testbed) bulkPort(i int) (p *bulkPort, err error) {
 	const firstPort = 2000
-	if i == crowdPorts {
-		return nil, fmt.Errorf("no more than %d flows", crowdPorts*crowdAddresses)
+	if i == bulkPorts {
+		return nil, fmt.Errorf("no more than %d flows", bulkPorts*bulkAddresses)
 	}
-	p = new(crowdPort)
+	p = new(bulkPort)
 	err = b.Lab.Client.Do(func() (err error) {
 		p.conn, err = net.ListenPacket("udp4", fmt.Sprintf(":%d", firstPort+i))
 		return err
@@ -119,19 +119,19 @@ func (b *Bed) crowdPort(i int) (p *crowdPort, err error) {
 
 // verify does the cookie exchange for the next n addresses: a HelloVerifyRequest is answered, and what else comes is
 // the server's word that its client was verified.
-func (p *crowdPort) verify(service netip.AddrPort, n int) error {
+func (p *bulkPort) verify(service netip.AddrPort, n int) error {
 	done := make(map[[4]byte]bool, n)
 	buf := make([]byte, recordRoom)
-	for range crowdStalls {
+	for range bulkStalls {
 		for i := range n {
-			if a := crowdAddress(p.made + i); !done[a] {
+			if a := bulkAddress(p.made + i); !done[a] {
 				if err := p.send(hellotest.New().Bytes(), a, service); err != nil {
 					return err
 				}
 			}
 		}
 		for len(done) < n {
-			if err := p.conn.SetReadDeadline(time.Now().Add(crowdPause)); err != nil {
+			if err := p.conn.SetReadDeadline(time.Now().Add(bulkPause)); err != nil {
 				return err
 			}
 			k, to, _, err := p.packet.ReadFrom(buf)
@@ -162,13 +162,13 @@ func (p *crowdPort) verify(service netip.AddrPort, n int) error {
 	return fmt.Errorf("%d of %d clients were not let through", n-len(done), n)
 }
 
-func (p *crowdPort) send(d []byte, from [4]byte, service netip.AddrPort) error {
+func (p *bulkPort) send(d []byte, from [4]byte, service netip.AddrPort) error {
 	_, err := p.packet.WriteTo(d, &ipv4.ControlMessage{Src: from[:]}, net.UDPAddrFromAddrPort(service))
 	return err
 }
 
-// crowdAddress is the i-th of the crowd's.
-func crowdAddress(i int) [4]byte {
+// bulkAddress is the i-th of the bulk's.
+func bulkAddress(i int) [4]byte {
 	i++ // not the network's own
 	return [4]byte{198, 18, byte(64 + i>>8), byte(i)}
 }
