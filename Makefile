@@ -7,6 +7,7 @@
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-attacks  attacks by who has read the source, half an hour (make test: in seconds)
+# make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
@@ -61,7 +62,12 @@ test-matrix:
 # A minute or two a kernel, two kernels at a time. One kernel: go test ./test/kernels -run Kernel -kernel 6.12
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
-	$(GO) test $(TURNS) -timeout 30m -run Kernel ./test/kernels -kernel $(KERNELS)
+	$(GO) test $(TURNS) -timeout 40m -run 'TestKernel$$|OneCPU' ./test/kernels -kernel $(KERNELS)
+
+# The table of docs/xdp.md: drivers, VLANs and bonds, on the newest kernel; UPDATE=-update writes it anew.
+test-drivers:
+	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
+	$(GO) test $(TURNS) -timeout 40m -run KernelDrivers ./test/kernels -kernel $(KERNELS) $(UPDATE)
 
 # Attacks by who has read the source, for as long as they take: half an hour. In short they are part of make test.
 test-attacks:
