@@ -8,12 +8,15 @@
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-attacks  attacks by who has read the source, half an hour (make test: in seconds)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
+# make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
+# make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
+# make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
 # make generate   write again what is generated
 # make check      what CI runs: test, lint, vet, race, and generated files up to date
 
-GO      ?= go
+GO      ?= $(CURDIR)/.ci/go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X main.version=$(VERSION)
 # The programs without cgo: one static file, and privileges can be dropped on all threads.
@@ -25,7 +28,7 @@ PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolf
 NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
 # tools that show what is attached. clang sees to it that the programs' objects are those of the source.
-TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng strace curl $(NGINX_PACKAGES)
+TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng ocserv openconnect strace curl $(NGINX_PACKAGES)
 # Programs that only the matrix talks to.
 MATRIX_PACKAGES := coturn libcoap3-bin radsecproxy freeradius-utils
 # The emulator that other kernels are booted in, and what their file systems are made of.
@@ -41,7 +44,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-portable race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -88,6 +91,27 @@ race:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test -race $(TURNS) ./...
 
+# What make packages, and the test of what it makes, need.
+PACKAGE_PACKAGES := git xz-utils
+SYSTEMD_PACKAGES := $(PACKAGE_PACKAGES) systemd dbus openssl iproute2 util-linux man-db lintian libcap2-bin
+
+packages:
+	.ci/need $(PACKAGE_PACKAGES)
+	GO='$(GO)' deploy/package/build dist
+
+release:
+	.ci/need $(PACKAGE_PACKAGES)
+	GO='$(GO)' deploy/package/release dist
+
+test-systemd:
+	.ci/need $(SYSTEMD_PACKAGES)
+	GO='$(GO)' $(GO) test $(TURNS) -v -timeout 15m ./test/systemd -systemd
+
+# Ten minutes, most of them downloads.
+test-bare:
+	.ci/need debootstrap
+	test/bare/run bookworm trixie
+
 vet:
 	$(GO) vet ./...
 
@@ -121,4 +145,4 @@ check: test test-matrix test-kernels test-portable lint vet race generate
 	git diff --exit-code
 
 clean:
-	rm -rf bin $(KERNEL_CACHE)
+	rm -rf bin dist $(KERNEL_CACHE)

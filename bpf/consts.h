@@ -100,6 +100,7 @@ enum {
 	ADDRESS_WAYS = 8,
 	ADDRESS_GRAIN = 60, // s; a flow's address is kept once in these, not with each packet
 	MAX_PREFIXES = 1 << 16,
+	MAX_TRUSTED_PORTS = 64,
 	// ns; Linux waits for the rest of a datagram for 30 s over IPv4 and for 60 s over IPv6 (RFC 8200 section 4.5).
 	TRAIL_AGE_SECONDS = 60,
 	SEEN_GRAIN = 1000 * 1000 * 1000, // ns; a flow's time stamp is written once a second, not once a packet

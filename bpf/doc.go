@@ -6,7 +6,7 @@
 // # Life
 //
 // [Load] makes maps and programs, or takes over the maps that an earlier process pinned in [Options].Pin.
-// Fill in secrets, workers and services, then [Guard.Attach]: from then on the kernel enforces. With a pin
+// Fill in secrets, workers and services, then [Programs.Attach]: from then on the kernel enforces. With a pin
 // directory, links and maps outlive the process: [Programs.Close] only lets go of them, the next Load and Attach
 // replace the programs without a gap, [Programs.Detach] or, without any process, [Unload] removes all. Without
 // one, everything is gone when the process is.

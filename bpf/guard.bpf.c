@@ -11,6 +11,7 @@
 #include "retry.h"
 #include "addresses.h"
 #include "egress.h"
+#include "trust.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 

@@ -190,15 +190,18 @@ const (
 	guardMapSockets           = "sockets"
 	guardMapSourceBuckets     = "source_buckets"
 	guardMapTrails            = "trails"
+	guardMapTrustedPorts      = "trusted_ports"
 	guardMapUnverifiedBuckets = "unverified_buckets"
 	guardMapWorkerCpus        = "worker_cpus"
 	guardProgEgress           = "egress"
 	guardProgGuard            = "guard"
 	guardProgSelectWorker     = "select_worker"
+	guardProgTrustTcp         = "trust_tcp"
 	guardVarEnums             = "enums"
 	guardVarHashKey           = "hash_key"
 	guardVarLinkHeader        = "link_header"
 	guardVarNoServiceIndex    = "no_service_index"
+	guardVarTrustedNetns      = "trusted_netns"
 )
 
 // loadGuard returns the embedded CollectionSpec for guard.
@@ -246,6 +249,7 @@ type guardProgramSpecs struct {
 	Egress       *ebpf.ProgramSpec `ebpf:"egress"`
 	Guard        *ebpf.ProgramSpec `ebpf:"guard"`
 	SelectWorker *ebpf.ProgramSpec `ebpf:"select_worker"`
+	TrustTcp     *ebpf.ProgramSpec `ebpf:"trust_tcp"`
 }
 
 // guardMapSpecs contains maps before they are loaded into the kernel.
@@ -276,6 +280,7 @@ type guardMapSpecs struct {
 	Sockets           *ebpf.MapSpec `ebpf:"sockets"`
 	SourceBuckets     *ebpf.MapSpec `ebpf:"source_buckets"`
 	Trails            *ebpf.MapSpec `ebpf:"trails"`
+	TrustedPorts      *ebpf.MapSpec `ebpf:"trusted_ports"`
 	UnverifiedBuckets *ebpf.MapSpec `ebpf:"unverified_buckets"`
 	WorkerCpus        *ebpf.MapSpec `ebpf:"worker_cpus"`
 }
@@ -288,6 +293,7 @@ type guardVariableSpecs struct {
 	HashKey        *ebpf.VariableSpec `ebpf:"hash_key"`
 	LinkHeader     *ebpf.VariableSpec `ebpf:"link_header"`
 	NoServiceIndex *ebpf.VariableSpec `ebpf:"no_service_index"`
+	TrustedNetns   *ebpf.VariableSpec `ebpf:"trusted_netns"`
 }
 
 // guardObjects contains all objects after they have been loaded into the kernel.
@@ -334,6 +340,7 @@ type guardMaps struct {
 	Sockets           *ebpf.Map `ebpf:"sockets"`
 	SourceBuckets     *ebpf.Map `ebpf:"source_buckets"`
 	Trails            *ebpf.Map `ebpf:"trails"`
+	TrustedPorts      *ebpf.Map `ebpf:"trusted_ports"`
 	UnverifiedBuckets *ebpf.Map `ebpf:"unverified_buckets"`
 	WorkerCpus        *ebpf.Map `ebpf:"worker_cpus"`
 }
@@ -364,6 +371,7 @@ func (m *guardMaps) Close() error {
 		m.Sockets,
 		m.SourceBuckets,
 		m.Trails,
+		m.TrustedPorts,
 		m.UnverifiedBuckets,
 		m.WorkerCpus,
 	)
@@ -377,6 +385,7 @@ type guardVariables struct {
 	HashKey        *ebpf.Variable `ebpf:"hash_key"`
 	LinkHeader     *ebpf.Variable `ebpf:"link_header"`
 	NoServiceIndex *ebpf.Variable `ebpf:"no_service_index"`
+	TrustedNetns   *ebpf.Variable `ebpf:"trusted_netns"`
 }
 
 // guardPrograms contains all programs after they have been loaded into the kernel.
@@ -386,6 +395,7 @@ type guardPrograms struct {
 	Egress       *ebpf.Program `ebpf:"egress"`
 	Guard        *ebpf.Program `ebpf:"guard"`
 	SelectWorker *ebpf.Program `ebpf:"select_worker"`
+	TrustTcp     *ebpf.Program `ebpf:"trust_tcp"`
 }
 
 func (p *guardPrograms) Close() error {
@@ -393,6 +403,7 @@ func (p *guardPrograms) Close() error {
 		p.Egress,
 		p.Guard,
 		p.SelectWorker,
+		p.TrustTcp,
 	)
 }
 

@@ -283,12 +283,22 @@ func (g *Programs) GivePins(uid, gid int) error {
 	if err := os.Lchown(root, uid, gid); err != nil {
 		return err
 	}
-	return filepath.WalkDir(g.pin, func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(g.pin, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		return os.Lchown(path, uid, gid)
 	})
+	if err != nil {
+		return err
+	}
+	// The bpffs itself is root's, mode 0700 where systemd mounts it: no other user finds a name below it, except by a
+	// directory that is open already.
+	if g.root, err = os.Open(root); err != nil {
+		return err
+	}
+	g.pin = fmt.Sprintf("/proc/self/fd/%d/%s", g.root.Fd(), filepath.Base(g.pin))
+	return nil
 }
 
 // checkOwner refuses pins that others than root, this process and the user that it will become have put there or can

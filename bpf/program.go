@@ -47,6 +47,7 @@ type Programs struct {
 
 	pin     string
 	owner   int      // Options.Owner
+	root    *os.File // the directory that pin is in, since GivePins
 	adopted bool     // the maps were pinned there
 	held    *os.File // the pin directory
 	xdp     link.Link
@@ -61,6 +62,7 @@ type Programs struct {
 
 	slotMemory    []byte // of slots that nobody has taken
 	addressMemory []byte
+	trust         link.Link // of TrustTCP; nil: none
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
@@ -141,6 +143,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 		linkHeader = 1
 	}
 	if err := errors.Join(spec.Variables[guardVarNoServiceIndex].Set(services),
+		spec.Variables[guardVarTrustedNetns].Set(netnsCookie()),
 		spec.Variables[guardVarHashKey].Set(g.hashKey),
 		spec.Variables[guardVarLinkHeader].Set(linkHeader)); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
@@ -222,8 +225,16 @@ func (g *Programs) Close() error {
 		errs = append(errs, unix.Munmap(m))
 	}
 	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	if g.trust != nil {
+		errs = append(errs, g.trust.Close())
+		g.trust = nil
+	}
 	errs = append(errs, g.closeLinks())
 	g.release()
+	if g.root != nil {
+		g.root.Close()
+		g.root = nil
+	}
 	errs = append(errs, g.frags.Close(), g.fragsCPUs.Close(), g.progs.Close(), g.maps.Close())
 	return errors.Join(errs...)
 }

@@ -44,7 +44,6 @@ type resetModel struct {
 	now      int64
 	ring     *cookie.Keyring
 	flows    map[netip.AddrPort]bool
-	verdicts Counters
 }
 
 func newResetModel(a Admission, ring *cookie.Keyring) *resetModel {

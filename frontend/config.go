@@ -93,6 +93,7 @@ type Config struct {
 	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
 	AllowFile       string           // prefixes that count as proved; "": none
 	DenyFile        string           // prefixes that get nothing; "": none
+	TrustTCP        []uint16         // TCP ports of this host whose peers have proved their address
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 

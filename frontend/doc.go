@@ -1,4 +1,4 @@
-// Package frontend is the guard itself: sockets, workers, secrets, and the doors through which it is operated.
+// Package frontend is the daemon: configuration, services, workers, secrets, XDP control, status and administration.
 //
 // A [Server] is made by [New], which opens everything that can fail (sockets, secrets, back ends), and runs
 // until the context given to [Server.Run] ends. Per service and CPU there is one worker: a locked thread with

@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -100,6 +101,10 @@ func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error
 		return handoff.Fit{Mode: asked}, handoff.Ask(ctx, v.probeAddress())
 	}
 	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared)
+	if len(v.config.TrustTCP) > 0 && errors.Is(err, handoff.ErrNoAnswer) && !handoff.NobodyListens(err) {
+		// A VPN gateway is silent to whom it does not know from its TCP port.
+		fit, err = handoff.Fit{Mode: handoff.Reset, Serves: handoff.Serves12, Why: "the server is silent, as to everybody who has no TCP connection"}, nil
+	}
 	if s.settings.Monitor {
 		return fit, err // nothing is enforced, so nobody is handed over
 	}

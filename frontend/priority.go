@@ -9,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefer gives the calling thread its priority among the threads of the session.
-func prefer(nice int, log *slog.Logger) {
+// setNice gives the calling thread its priority among the threads of the session.
+func setNice(nice int, log *slog.Logger) {
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, nice); err != nil {
 		log.Debug("worker keeps the usual priority", "worker_nice", nice, "error", err,
 			"hint", "start as root, or with LimitNICE= in the systemd unit")
 	}
 }
 
-// preferSession gives the session that this process leads the same priority. Where the kernel groups threads by session
+// setAutogroupNice gives the session that this process leads the same priority. Where the kernel groups threads by session
 // (sched(7), "The autogroup feature": the default of most distributions), those of two sessions share a CPU by the sessions'
-// priorities, and a thread of the kernel counts as a session. A session that another program leads is let alone:
-// its other processes would come first, too, and still after this one has ended.
-func preferSession(nice int, log *slog.Logger) {
+// priorities, and a thread of the kernel counts as a session. Leave a session led by
+// another program alone: raising it would also favour its other processes, and would outlast us.
+func setAutogroupNice(nice int, log *slog.Logger) {
 	if nice == 0 {
 		return
 	}

@@ -15,7 +15,7 @@ const autogroup = "/proc/self/autogroup"
 func TestPreferSession(t *testing.T) {
 	const child = "PREFER_SESSION"
 	if os.Getenv(child) != "" {
-		preferSession(-10, slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		setAutogroupNice(-10, slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		group, err := os.ReadFile(autogroup)
 		if err != nil {
 			t.Fatal(err)

@@ -149,7 +149,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		cancel()
 	}
-	preferSession(s.config.Nice, s.config.Log)
+	setAutogroupNice(s.config.Nice, s.config.Log)
 	services := s.list()
 	s.start = func(v *service, pinned func()) { v.run(ctx, pinned, fail) }
 	for _, v := range services {

@@ -225,7 +225,7 @@ func (v *service) addWorkers(conns []*udpbatch.Conn) error {
 func (v *service) run(ctx context.Context, pinned func(), failed func(error)) {
 	for _, w := range v.workers {
 		v.running.Go(func() {
-			w.settle()
+			w.pinThread()
 			pinned()
 			if err := w.run(v.stop); err != nil {
 				failed(err)

@@ -123,8 +123,8 @@ func (w *worker) close() {
 	}
 }
 
-// settle gives the worker a thread of its own, on its CPU and with its priority.
-func (w *worker) settle() {
+// pinThread gives the worker a thread of its own, on its CPU and with its priority.
+func (w *worker) pinThread() {
 	runtime.LockOSThread() // and never unlock: the thread's CPU affinity must not leak to others
 	if w.cpu >= 0 {
 		var set unix.CPUSet
@@ -133,7 +133,7 @@ func (w *worker) settle() {
 			w.service.config.Log.Warn("worker stays unpinned", "cpu", w.cpu, "error", err)
 		}
 	}
-	prefer(w.service.config.Nice, w.service.config.Log)
+	setNice(w.service.config.Nice, w.service.config.Log)
 }
 
 // run serves, on the thread that settle got, until stop is closed and the poller woken. What has arrived by then is still

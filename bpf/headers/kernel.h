@@ -45,6 +45,20 @@ struct __sk_buff {
 	__u32 data_end;
 };
 
+struct bpf_sock_ops {
+	__u32 op;
+	__u32 args[4];
+	__u32 family;
+	__u32 remote_ip4; // network order
+	__u32 local_ip4;
+	__u32 remote_ip6[4];
+	__u32 local_ip6[4];
+	__u32 remote_port;
+	__u32 local_port; // a number
+};
+
+enum { BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5, BPF_SOCK_OPS_RTT_CB = 12, BPF_SOCK_OPS_RTT_CB_FLAG = 1 << 3, AF_INET6 = 10 };
+
 struct sk_reuseport_md {
 	void *data;
 	void *data_end;

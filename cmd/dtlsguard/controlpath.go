@@ -5,6 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
 // controlSocket is the name of the control socket in whatever directory it is.
@@ -51,4 +55,16 @@ func defaultAsk() string {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// defaultPin is where programs and flows are pinned: where the service unit has mounted that, for a bpffs lets nobody but
+// root look for names in it, or the place on the bpffs itself.
+func defaultPin() string {
+	dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
+	dir = filepath.Join(dir, "pins")
+	var fs unix.Statfs_t
+	if filepath.IsAbs(dir) && unix.Statfs(dir, &fs) == nil && fs.Type == unix.BPF_FS_MAGIC {
+		return dir
+	}
+	return bpf.PinRoot
 }

@@ -58,7 +58,9 @@ SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads the configura
 }
 
 // hostDefaults are those that depend on who runs the guard, and where.
-func hostDefaults() map[string]string { return map[string]string{"control": defaultControl()} }
+func hostDefaults() map[string]string {
+	return map[string]string{"control": defaultControl(), "pin": defaultPin()}
+}
 
 // newGuard is the guard that flags, variables and file describe.
 func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*guard, error) {

@@ -1,4 +1,4 @@
-// Package hint says how errors tell what to do about them. An error names what failed; its hint names one command,
+// Package hint attaches to errors how to fix them, and prints both. An error names what failed; its hint names one command,
 // setting or step that fixes it. Commands print both with [Print], logs and JSON carry the hint under the key "hint"
 // ([Of]). Any package may use it; it imports nothing of this project. Packages that must not import it (bpf,
 // udpbatch) give their errors a method Hint() string, which [Of] finds as well.

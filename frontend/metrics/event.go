@@ -43,8 +43,9 @@ const (
 	refusedBase = droppedBase + Event(hello.ReasonLen)
 
 	// AnswerSent is of the answer stage: a HelloVerifyRequest goes out.
-	AnswerSent   Event = iota + refusedBase + Event(relay.ReasonLen) - 1
-	AnswerFailed       // the kernel did not take it
+	AnswerSent Event = iota + refusedBase + Event(relay.ReasonLen) - 1
+	// AnswerFailed: the kernel did not take it.
+	AnswerFailed
 
 	// ForwardSent is of the forward stage: a client's datagram goes to the server.
 	ForwardSent

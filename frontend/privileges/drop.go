@@ -31,14 +31,15 @@ func Drop(c Config) error {
 	if err := emptyBounds(); err != nil {
 		return fmt.Errorf("empty the capability bounding set: %w", err)
 	}
+	// Before the user changes, who may not find what is named below another's directory.
+	if err := c.restrictFiles(); err != nil {
+		return fmt.Errorf("restrict files: %w", err)
+	}
 	if err := c.User.become(); err != nil {
 		return err
 	}
 	if err := keep(c.Keep); err != nil {
 		return fmt.Errorf("drop capabilities: %w", err)
-	}
-	if err := c.restrictFiles(); err != nil {
-		return fmt.Errorf("restrict files: %w", err)
 	}
 	if err := c.restrictCalls(); err != nil {
 		return fmt.Errorf("restrict system calls: %w", err)

@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen: an emulated machine is slow, a retransmission takes a second.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // newLab makes the network of a test.
 func newLab(t *testing.T) *lab.Lab {

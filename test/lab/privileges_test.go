@@ -118,6 +118,12 @@ func TestEachCapability(t *testing.T) {
 func TestBecomesUser(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
+	mounted := t.TempDir()
+	if err := unix.Mount("bpf", mounted, "bpf", 0, "mode=0700"); err != nil { // as systemd mounts it
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(mounted, unix.MNT_DETACH) })
+	p.pin = filepath.Join(mounted, "dtlsguard")
 	secrets := filepath.Join(filepath.Dir(p.control), "secrets")
 	write(t, secrets, p.secret())
 	args := first("--user", "nobody", "--secret-file", secrets, "--handoff", "trust")

@@ -1,4 +1,4 @@
-// Package hellos has first datagrams of real DTLS clients, as captured: what dtlsflood sends, and what tests try.
+// Package hellos holds captured first datagrams of real DTLS clients, which dtlsflood sends and tests parse.
 package hellos
 
 import (

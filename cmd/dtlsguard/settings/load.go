@@ -2,17 +2,10 @@ package settings
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -122,31 +115,6 @@ func (f *Flags) File() string {
 	return ""
 }
 
-func isFile(name string) bool {
-	info, err := os.Stat(name)
-	return err == nil && info.Mode().IsRegular()
-}
-
-// credential is where a secret file is: a bare name is looked up among the service manager's credentials first.
-func credential(name string) string {
-	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && name != "" && !strings.Contains(name, "/") {
-		if file := filepath.Join(dir, name); isFile(file) {
-			return file
-		}
-	}
-	return name
-}
-
-func checkListener(v string) error {
-	if v == Off {
-		return nil
-	}
-	if _, _, err := net.SplitHostPort(v); err != nil {
-		return fmt.Errorf("%q: want ADDRESS:PORT, or off", v)
-	}
-	return nil
-}
-
 // Load puts together what the file, the variables and the flags say.
 func Load(ctx context.Context, f *Flags, defaults map[string]string) (*Loaded, error) {
 	l := &Loaded{File: f.File()}
@@ -201,15 +169,6 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 		}
 	}
 	return l.refuseWithoutXDP()
-}
-
-func splitAll(values []string) (all []string) {
-	for _, v := range values {
-		for part := range strings.SplitSeq(v, ",") {
-			all = append(all, strings.TrimSpace(part))
-		}
-	}
-	return all
 }
 
 // write parses values and puts them where they belong; only, if it is not nil, says which.
@@ -319,70 +278,6 @@ func (l *Loaded) service(ctx context.Context, s section, values map[string]given
 	return nil
 }
 
-// oneBackend reads HOST:PORT, or HOST:PORT*WEIGHT. Names are resolved later.
-func oneBackend(text string) (b frontend.Backend, err error) {
-	address, weight, ok := strings.Cut(text, "*")
-	if ok {
-		if b.Weight, err = strconv.Atoi(weight); err != nil || b.Weight < 1 || b.Weight > frontend.MaxWeight {
-			return b, fmt.Errorf("%q: %q is not a weight, 1 to %d", text, weight, frontend.MaxWeight)
-		}
-	}
-	host, port, err := hostPort(address)
-	b.Address = net.JoinHostPort(host, strconv.Itoa(int(port)))
-	return b, err
-}
-
-// hostPort reads HOST:PORT, whose port may be the name of a service.
-func hostPort(text string) (host string, port uint16, err error) {
-	host, portText, err := net.SplitHostPort(text)
-	if err != nil {
-		return "", 0, fmt.Errorf("%q: want HOST:PORT, with an IPv6 address in [brackets]", text)
-	}
-	n, err := net.LookupPort("udp", portText)
-	if err != nil {
-		return "", 0, fmt.Errorf("%q: %q is not a port", text, portText)
-	}
-	return host, uint16(n), nil
-}
-
-// resolvePatience is longer than the first timeout of a resolver (resolv.conf(5): 5 s).
-const resolvePatience = 6 * time.Second
-
-// listenAt reads HOST:PORT; an empty host is every address, IPv4 and IPv6, and a name all that it resolves to.
-func listenAt(ctx context.Context, text string) (found []netip.AddrPort, err error) {
-	host, port, err := hostPort(text)
-	if err != nil {
-		return nil, err
-	}
-	if host == "" {
-		return []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), port)}, nil
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.AddrPort{netip.AddrPortFrom(a, port)}, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, resolvePatience)
-	defer cancel()
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil || len(ips) == 0 {
-		return nil, fmt.Errorf("%q: %q is not an address, and does not resolve", text, host)
-	}
-	for _, ip := range ips {
-		if a := netip.AddrPortFrom(ip.Unmap(), port); !slices.Contains(found, a) {
-			found = append(found, a)
-		}
-	}
-	return found, nil
-}
-
-// Addresses reads HOST:PORT of a command's own flag.
-func Addresses(ctx context.Context, flag, text string) ([]netip.AddrPort, error) {
-	found, err := listenAt(ctx, text)
-	if err != nil {
-		return nil, hint.Usagef("%s %w", flag, err)
-	}
-	return found, nil
-}
-
 // refuseWithoutXDP refuses what would do nothing: whoever says it believes that something is enforced, or that nothing is.
 func (l *Loaded) refuseWithoutXDP() error {
 	if l.Config.XDP.Interface != "" {
@@ -412,65 +307,4 @@ func (l *Loaded) refuseWithoutXDP() error {
 		return hint.Usagef("--keep-attached needs a --pin directory")
 	}
 	return nil
-}
-
-// Locate says where the setting stands that an error of the whole configuration speaks of.
-func (l *Loaded) Locate(err error) error {
-	if err == nil || l.File == "" || !errors.Is(err, hint.ErrUsage) {
-		return err
-	}
-	_, rest, ok := strings.Cut(err.Error(), "--")
-	if !ok {
-		return fmt.Errorf("%s: %w", l.File, err)
-	}
-	name, _, _ := strings.Cut(rest, " ")
-	name = strings.TrimRight(name, ":,")
-	places := []map[string]given{l.all}
-	for _, s := range l.services {
-		places = append(places, s.values)
-	}
-	for _, values := range slices.Backward(places) {
-		if g, ok := values[name]; ok && g.source.File != "" && strings.Contains(rest, g.values[0]) {
-			return fmt.Errorf("%v: %w", g.source, err)
-		}
-	}
-	return fmt.Errorf("%s: %w", l.File, err)
-}
-
-// Show writes what holds, and where it comes from: for all services, then what each has of its own.
-func (l *Loaded) Show(line func(section, name, value, source string)) {
-	for _, s := range table {
-		g := l.all[s.name]
-		line("", s.name, g.String(), g.source.String())
-	}
-	for _, e := range l.services {
-		for _, k := range []string{keyName, keyListen, keyProtect, keyBackend} {
-			if g, ok := e.values[k]; ok {
-				line(e.title, k, g.String(), g.source.String())
-			}
-		}
-		for _, s := range table {
-			if g := e.values[s.name]; g.String() != l.all[s.name].String() || g.source != l.all[s.name].source {
-				line(e.title, s.name, g.String(), g.source.String())
-			}
-		}
-	}
-}
-
-// Shown is what status shows of flags that are no part of the guard's own configuration.
-func (l *Loaded) Shown() map[string]any {
-	listen, backend, protect := []string{}, []string{}, []string{}
-	for _, e := range l.services {
-		if g, ok := e.values[keyProtect]; ok {
-			protect = append(protect, g.String())
-			continue
-		}
-		listen = append(listen, e.values[keyListen].String())
-		backend = append(backend, e.values[keyBackend].String())
-	}
-	return map[string]any{
-		configFlag: l.File, keyListen: listen, keyBackend: backend, keyProtect: protect, "pass": l.all["pass"].values,
-		"metrics-listen": l.Metrics, "control": l.Control, "log-format": l.LogFormat, "log-level": l.LogLevel, "user": l.User,
-		"drain": l.Drain, "drain-timeout": l.Config.DrainTimeout.String(),
-	}
 }

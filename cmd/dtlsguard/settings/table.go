@@ -132,6 +132,15 @@ var table = []setting{
 		set: textOf(func(t *target) *string { return &t.Config.AllowFile })},
 	{name: "deny-file", kind: text, arg: "FILE", doc: "prefixes that nothing is taken from, one per line; read again on change",
 		set: textOf(func(t *target) *string { return &t.Config.DenyFile })},
+	{name: "trust-tcp", kind: list, arg: "PORT", xdp: true, doc: "TCP ports of this host: addresses that finished a TCP handshake there are proved (VPN gateways)",
+		set: func(t *target, v string) error {
+			n, err := strconv.ParseUint(v, 10, 16)
+			if err != nil || n == 0 {
+				return fmt.Errorf("%q is not a TCP port", v)
+			}
+			t.Config.TrustTCP = append(t.Config.TrustTCP, uint16(n))
+			return nil
+		}},
 	{name: "receive-buffer", kind: integer, def: strconv.Itoa(frontend.DefaultReceiveBuffer), doc: "bytes of each worker's socket buffer, for either direction",
 		set: integerOf(1, 1<<30, func(t *target) *int { return &t.Config.ReceiveBuffer })},
 	{name: "metrics-listen", kind: text, arg: "ADDRESS", def: frontend.DefaultMetrics, doc: "Prometheus /metrics, /healthz, /readyz (off: none)",

@@ -1,0 +1,22 @@
+//go:build man
+
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra/doc"
+)
+
+// A program built with the tag man writes its manual pages into the directory that it is given, and does nothing else: so
+// the generator is not part of what is installed. The date is that of SOURCE_DATE_EPOCH.
+func init() {
+	command := newCommand()
+	command.DisableAutoGenTag = true
+	if err := doc.GenManTree(command, &doc.GenManHeader{Section: "1", Source: "dtlsflood", Manual: "dtlsflood"}, os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
