@@ -8,6 +8,7 @@
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-attacks  attacks by who has read the source, half an hour (make test: in seconds)
 # make test-probes    a thousand probes of each kind of server on each kind of path, by a virtual clock (make test: 40)
+# make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
 # make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
 # make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
@@ -65,7 +66,12 @@ test-matrix:
 # A minute or two a kernel, two kernels at a time. One kernel: go test ./test/kernels -run Kernel -kernel 6.12
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
-	$(GO) test $(TURNS) -timeout 30m -run Kernel ./test/kernels -kernel $(KERNELS)
+	$(GO) test $(TURNS) -timeout 40m -run 'TestKernel$$|OneCPU' ./test/kernels -kernel $(KERNELS)
+
+# The table of docs/xdp.md: drivers, VLANs and bonds, on the newest kernel; UPDATE=-update writes it anew.
+test-drivers:
+	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
+	$(GO) test $(TURNS) -timeout 40m -run KernelDrivers ./test/kernels -kernel $(KERNELS) $(UPDATE)
 
 # Attacks by who has read the source, for as long as they take: half an hour. In short they are part of make test.
 test-attacks:
