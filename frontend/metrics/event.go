@@ -44,7 +44,7 @@ const (
 
 	// AnswerSent is of the answer stage: a HelloVerifyRequest goes out.
 	AnswerSent Event = iota + refusedBase + Event(relay.ReasonLen) - 1
-	// AnswerFailed: the kernel did not take it.
+	// AnswerFailed is of an answer that the kernel did not take.
 	AnswerFailed
 
 	// ForwardSent is of the forward stage: a client's datagram goes to the server.

@@ -46,7 +46,7 @@ func TestHalfOpenFlowsOfTwoSources(t *testing.T) {
 			s := startServer(t, false)
 			g := startGuard(t, s.addr(), func(c *frontend.Config) {
 				change(c)
-				c.Handoff, c.HarvestPool = handoff.Harvest, 128
+				c.Handoff, c.HarvestPool = handoff.Harvest, 256
 			})
 			busy := g.sessions(10, source)
 			begun, tried, served := 0, 0, 0
@@ -68,7 +68,7 @@ func TestHalfOpenFlowsOfTwoSources(t *testing.T) {
 				}
 				time.Sleep(time.Until(next))
 			}
-			t.Logf("2 sources began %d handshakes in front of a pool of 128 and finished none; %d of %d new clients were served", begun, served, tried)
+			t.Logf("2 sources began %d handshakes in front of a pool of 256 and finished none; %d of %d new clients were served", begun, served, tried)
 			g.report()
 			if served != tried {
 				t.Errorf("%d of %d new clients were served", served, tried)

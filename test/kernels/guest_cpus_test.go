@@ -15,8 +15,11 @@ func TestGuestWorkers(t *testing.T) {
 		t.Run(workers, func(t *testing.T) {
 			t.Logf("%d CPUs", runtime.NumCPU())
 			l := newLab(t)
-			s := shape{name: "inline-workers", inline: true, xdp: true, args: []string{"--answer", "workers", "--workers", workers}}
-			g, _ := s.start(t, l)
+			s := shape{inline: true, xdp: true, args: []string{"--answer", "workers", "--workers", workers}}
+			for _, a := range services {
+				startServer(t, l.Middle, a)
+			}
+			g := run(t, l, s.arguments(secretFile(t))...)
 			c := connect(t, l, services[0])
 			c.ping(fmt.Sprintf("of %s workers", workers))
 			c.close()

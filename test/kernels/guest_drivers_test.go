@@ -169,7 +169,12 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	at := services[0]
 	server := startBy(t, in(host), "/bin/openssl-server", peers.Arguments(at, id, "trust")...)
 	server.until("it listens", func() bool { return peers.Listens(server.cmd.Process.Pid, at) })
-	g := &guard{control: filepath.Join("/run", fmt.Sprintf("guard-%d", time.Now().UnixNano()))}
+	dir, err := os.MkdirTemp("", "guard") // one that nobody else can write to
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	g := &guard{control: filepath.Join(dir, "control")}
 	g.process = startBy(t, in(host), "/bin/dtlsguard", "run", "--metrics-listen", "off", "--control", g.control, "--pin", "off", "--protect", at.String(),
 		"--handoff", "trust", "--interface", attach)
 	g.until("the guard is ready", func() bool {

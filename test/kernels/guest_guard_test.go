@@ -24,7 +24,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen: an emulated machine is slow, a retransmission takes a second.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // newLab makes the network of a test.
 func newLab(t *testing.T) *lab.Lab {
@@ -188,6 +188,11 @@ func run(t *testing.T, l *lab.Lab, args ...string) *guard {
 		all = append(all, "--pin", g.pin)
 	}
 	g.process = startIn(t, l.Middle, "/bin/dtlsguard", all...)
+	t.Cleanup(func() { // before that of startIn
+		if s, err := g.ask(); err == nil && t.Failed() {
+			t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
+		}
+	})
 	g.until("the guard is ready", func() bool {
 		s, err := g.ask()
 		return err == nil && s.Ready

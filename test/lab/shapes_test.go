@@ -143,3 +143,24 @@ func TestMonitor(t *testing.T) {
 	g.stop()
 	p.free()
 }
+
+// Fewer workers than CPUs, down to one, whose socket is alone in its group, and more of them than CPUs.
+func TestNumbersOfWorkers(t *testing.T) {
+	for _, n := range []string{"1", "5"} {
+		t.Run(n, func(t *testing.T) {
+			p := newPlace(t)
+			startServer(t, p.Middle, public[0])
+			g := p.run(first("--answer", "workers", "--workers", n)...)
+			for range 4 {
+				c := pion(t, p.Lab, public[0])
+				c.ping("by " + n)
+				c.close()
+			}
+			if v := g.status().XDP.Verdicts; v["steered"] < 4 {
+				t.Errorf("want 4 ClientHellos steered: %v", v)
+			}
+			g.stop()
+			p.free()
+		})
+	}
+}

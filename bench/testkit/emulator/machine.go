@@ -160,7 +160,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs tmp /tmp
-mount -t tmpfs run /run
+mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/netns /dev/pts
 ln -s /proc/self/fd /dev/fd
 for m in /modules/*.ko; do insmod $m || echo "emulator: no $m"; done
