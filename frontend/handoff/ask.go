@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // askPatience is how long Ask waits: the client's first retransmission comes after as much (RFC 6347 section 4.2.4.1).
@@ -21,7 +20,7 @@ func Ask(ctx context.Context, server netip.AddrPort) error {
 		return err
 	}
 	defer p.close()
-	c, err := udpbatch.Dial(server)
+	c, err := p.dial(netip.AddrPort{})
 	if err != nil {
 		return err
 	}

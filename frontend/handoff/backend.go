@@ -13,7 +13,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // patience is for a server that is just starting.
@@ -103,7 +102,7 @@ func (b *Backend) open(ctx context.Context) error {
 	if b.prober, err = newProber(b.config.Server); err != nil {
 		return err
 	}
-	if b.canary, err = udpbatch.Dial(b.config.Server); err != nil {
+	if b.canary, err = b.prober.dial(netip.AddrPort{}); err != nil {
 		return err
 	}
 	if err := b.choose(ctx); err != nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // lifetimeProbes find out how old a cookie with a clock in it may get. Servers do not say: Mbed TLS takes those of the last minute
@@ -21,7 +20,7 @@ type lifetimeProbes struct {
 
 // agedCookie is a cookie that waits until it has the age to be shown.
 type agedCookie struct {
-	conn   *udpbatch.Conn
+	conn   line
 	cookie []byte
 	asked  time.Time
 	age    time.Duration

@@ -10,15 +10,21 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // Times of probing.
 const (
-	// brief is the patience with a server that has answered before, where silence is an answer, too: three attempts.
+	// brief is the patience with a server that has answered before, where silence is an answer, too.
 	brief = 500 * time.Millisecond
 	// patient is the same where a wrong conclusion from it would do harm.
 	patient = 1500 * time.Millisecond
+	// greeting is the patience with a server that may have begun a handshake whose first datagram was lost: it says it again
+	// after 1 s and 2 s (RFC 6347 section 4.2.4.1).
+	greeting = 3500 * time.Millisecond
+	// repeats is how often questions are asked again whose answers contradict each other.
+	repeats = 8
+	// fresh is from how many addresses the server is shown a cookie before silence means that it does not take it.
+	fresh = 3
 	// aging is how long a cookie must be kept to see whether it depends on the time: the clocks in cookies count
 	// seconds.
 	aging = 1100 * time.Millisecond
@@ -29,14 +35,16 @@ const (
 // are not the server's, or end with time, and one for a server that begins without a cookie.
 type probing struct {
 	*prober
-	ctx     context.Context
-	profile Profile
-	conns   []*udpbatch.Conn
-	first   *udpbatch.Conn // who asked first, the question, the cookie, and when
-	asked   []byte
-	cookie  []byte
-	when    time.Time
-	spoke12 bool // the server answered the first question, of DTLS 1.2, with more than an alert
+	ctx      context.Context
+	profile  Profile
+	conns    []line
+	first    line // who asked first, the question, the cookie, and when
+	asked    []byte
+	cookie   []byte
+	when     time.Time
+	keeps    bool // the server keeps who asks, or may
+	farewell byte // alert that the server ends a handshake with whose cookie is its own; 0: it goes on, or that is not known
+	spoke12  bool // the server answered the first question, of DTLS 1.2, with more than an alert
 }
 
 // probe finds out the server's profile. What shows only with time comes as late as may be.
@@ -59,7 +67,8 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Profile, er
 // closeConns gives the sockets back.
 func (q *probing) closeConns() {
 	for _, c := range q.conns {
-		c.Close()
+		delete(q.owed, c)
+		_ = c.Close()
 	}
 }
 
@@ -69,8 +78,9 @@ func (q *probing) begin(patience time.Duration) error {
 	if err != nil {
 		return err
 	}
-	q.first, q.asked, q.when = c, q.question(hello.Probe{}), time.Now()
+	q.first, q.asked = c, q.question(hello.Probe{})
 	a, err := q.insist(q.ctx, c, patience, q.asked)
+	q.when = time.Now()
 	if errors.Is(err, ErrNoAnswer) && !errors.Is(err, errRefused) {
 		if err13 := q.later(); err13 != nil || !q.profile.DTLS13 { // a server of DTLS 1.3 alone may say nothing to others
 			return err
@@ -104,17 +114,12 @@ func (q *probing) binding() error {
 	if !t.AsksCookie || !t.Stateless && !t.DropsOnAlert {
 		return nil
 	}
-	differs := func(c *udpbatch.Conn, question []byte) (bool, error) {
-		a, err := q.again(c, question)
-		q.release(c)
-		return a.cookie != nil && !a.is(q.cookie), err
-	}
 	var err error
-	if t.PerHello, err = differs(q.first, q.question(hello.Probe{})); err != nil {
+	if t.PerHello, err = q.differs(q.first, q.question(hello.Probe{})); err != nil {
 		return err
 	}
 	if !t.PerHello {
-		if t.PerHello, err = differs(q.first, q.question(hello.Probe{Version: hello.DTLS10})); err != nil {
+		if t.PerHello, err = q.differs(q.first, q.question(hello.Probe{Version: hello.DTLS10})); err != nil {
 			return err
 		}
 	}
@@ -122,14 +127,14 @@ func (q *probing) binding() error {
 	if err != nil {
 		return err
 	}
-	if t.PerPort, err = differs(c, q.asked); err != nil || !loopback4(q.server.Addr()) {
+	if t.PerPort, err = q.differs(c, q.asked); err != nil || !loopback4(q.server.Addr()) {
 		return err
 	}
 	local := q.first.Local()
 	if c, err = q.from(netip.AddrPortFrom(secondLoopback, local.Port())); err != nil {
 		return nil // the port is another's there: then this stays unknown
 	}
-	address, err := differs(c, q.asked)
+	address, err := q.differs(c, q.asked)
 	if t.PerAddress = &address; err != nil {
 		return err
 	}
@@ -142,6 +147,28 @@ func (q *probing) binding() error {
 	return err
 }
 
+// differs reports whether a question from c has another cookie than the first question has. It is between two answers to the
+// first question that have the same cookie, or a clock in the cookies, or a restart, would look like a difference.
+func (q *probing) differs(c line, question []byte) (bool, error) {
+	for range repeats {
+		a, err := q.again(c, question)
+		q.release(c)
+		if err != nil || a.cookie == nil || a.is(q.cookie) {
+			return false, err
+		}
+		first, err := q.again(q.first, q.asked)
+		when := time.Now()
+		q.release(q.first)
+		if err != nil || first.cookie == nil || first.is(q.cookie) {
+			return true, err
+		}
+		if q.cookie, q.when = first.cookie, when; a.is(q.cookie) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
 var secondLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
@@ -150,28 +177,101 @@ var poolAddress = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, firstNetwork, 
 
 func loopback4(a netip.Addr) bool { return a.Unmap().Is4() && a.IsLoopback() }
 
-// age asks again when the clock has moved on, and whether the old cookie still passes.
+// age asks again when the clock has moved on, and whether the old cookie still passes. Another cookie can also be that of a
+// restarted server, which does not take the old one: then it has the same when it is asked once more.
 func (q *probing) age() error {
 	t := &q.profile
 	if t.mode() != Harvest || t.Pending {
 		return nil // it matters only where a harvested cookie may get old
 	}
-	select {
-	case <-q.ctx.Done():
-		return q.ctx.Err()
-	case <-time.After(time.Until(q.when.Add(aging))):
-	}
-	a, err := q.again(q.first, q.asked)
-	if t.TimeDependent = a.cookie != nil && !a.is(q.cookie); !t.TimeDependent || err != nil {
+	defer q.release(q.first)
+	for range 2 {
+		sleep(q.ctx, time.Until(q.when.Add(aging)))
+		a, err := q.again(q.first, q.asked)
+		when := time.Now()
+		if t.TimeDependent = a.cookie != nil && !a.is(q.cookie); !t.TimeDependent || err != nil {
+			return err
+		}
 		q.release(q.first)
+		if t.OldTaken, err = q.accepts(q.first, hello.Probe{Cookie: q.cookie, MessageSeq: 1, RecordSeq: 1}); t.OldTaken || err != nil {
+			return err
+		}
+		q.cookie, q.when = a.cookie, when
+	}
+	return nil
+}
+
+// accepts shows the server a cookie, and reports whether it takes it: by a ServerHello, or by the alert that it ends a
+// handshake with whose cookie is its own, because it has nothing in common with what the guard offers. The handshake is aborted.
+func (q *probing) accepts(c line, h hello.Probe) (bool, error) {
+	a, err := q.shown(c, h)
+	if err != nil {
+		return false, err
+	}
+	return q.takes(&a)
+}
+
+// takes reports whether a is what the server says to a cookie that it takes.
+func (q *probing) takes(a *reply) (bool, error) {
+	if a.hello || a.alert == 0 {
+		return a.hello, nil
+	}
+	if q.farewell == 0 {
+		if err := q.farewells(); err != nil {
+			return false, err
+		}
+	}
+	return a.alert == q.farewell, nil
+}
+
+// shown is what the server says to a cookie that it is shown; a handshake that it begins is aborted.
+func (q *probing) shown(c line, h hello.Probe) (reply, error) {
+	q.drain(q.ctx, c)
+	if h.Random == ([32]byte{}) {
+		_, _ = rand.Read(h.Random[:])
+	}
+	for began := time.Now(); ; h.RecordSeq++ { // each time another record, or it is dropped as replayed
+		a, err := q.ask(q.ctx, c, max(firstWait, 2*q.rtt), h.Append(nil))
+		switch {
+		case err == nil && q.greeted(&a):
+			q.abort(c)
+			return a, nil
+		case err == nil:
+			return a, nil
+		case !errors.Is(err, ErrNoAnswer) || q.ctx.Err() != nil:
+			return reply{}, err
+		case time.Since(began) >= greeting:
+			return reply{}, nil
+		}
+	}
+}
+
+// farewells finds out by what alert the server ends a handshake whose cookie is its own; none, if it goes on with it.
+func (q *probing) farewells() error {
+	t := &q.profile
+	if !t.AsksCookie || !t.Stateless {
+		return nil // those that keep who asks may say the same to a wrong cookie
+	}
+	c, err := q.from(netip.AddrPort{})
+	if err != nil {
 		return err
 	}
-	a, err = q.again(q.first, q.question(hello.Probe{Cookie: q.cookie, MessageSeq: 1, RecordSeq: 1}))
-	if t.OldTaken = q.greeted(&a); t.OldTaken {
-		q.abort(q.first)
+	for range repeats {
+		var h hello.Probe
+		_, _ = rand.Read(h.Random[:])
+		a, err := q.again(c, h.Append(nil))
+		if err != nil || len(a.cookie) == 0 {
+			return err
+		}
+		h.Cookie, h.MessageSeq, h.RecordSeq = a.cookie, 1, 1
+		if a, err = q.shown(c, h); err != nil {
+			return err
+		}
+		if q.farewell = a.alert; a.cookie == nil { // a cookie is what it says to one that has died meanwhile
+			return nil
+		}
 	}
-	q.release(q.first)
-	return err
+	return nil
 }
 
 // shapes asks in other versions and in fragments.
@@ -223,19 +323,37 @@ func (q *probing) foreign() error {
 	if !t.AsksCookie {
 		return nil
 	}
-	a, err := q.fresh(q.question(foreign))
-	if t.Trusts = q.greeted(&a); t.Trusts || err != nil || t.Stateless {
-		return err
+	// A server that keeps nothing says its own cookie to a wrong one. If it says nothing, it may have begun a handshake, and all
+	// of that was lost.
+	for range fresh {
+		c, err := q.from(netip.AddrPort{})
+		if err != nil {
+			return err
+		}
+		a, err := q.shown(c, foreign)
+		if err == nil {
+			t.Trusts, err = q.takes(&a)
+		}
+		if t.Trusts || err != nil || t.Stateless && a.said() {
+			return err
+		}
+		if !t.Stateless {
+			break
+		}
+	}
+	if t.Stateless {
+		return nil
 	}
 	c, err := q.from(netip.AddrPort{})
 	if err != nil {
 		return err
 	}
-	if a, err = q.again(c, q.question(hello.Probe{})); err == nil && a.cookie != nil {
-		a, err = q.again(c, q.question(foreign))
-		t.Replays = q.greeted(&a)
-		q.abort(c)
+	a, err := q.again(c, q.question(hello.Probe{}))
+	if err != nil || a.cookie == nil {
+		return err
 	}
+	t.Replays, err = q.accepts(c, foreign)
+	q.abort(c)
 	return err
 }
 
@@ -256,16 +374,16 @@ func (q *probing) second() error {
 		return err
 	}
 	h.Cookie, h.MessageSeq, h.RecordSeq = a.cookie, 2, 2
-	if a, err = q.again(c, h.Append(nil)); q.greeted(&a) {
-		q.abort(c)
-		t.SecondVerify = a.sequence.Message == 2 || a.version == 0
+	a, err = q.shown(c, h)
+	if err == nil && (!a.hello || a.sequence.Message == 2 || a.version == 0) {
+		t.SecondVerify, err = q.takes(&a)
 	}
 	return err
 }
 
 // from opens a socket to the server.
-func (q *probing) from(local netip.AddrPort) (*udpbatch.Conn, error) {
-	c, err := udpbatch.DialFrom(local, q.server)
+func (q *probing) from(local netip.AddrPort) (line, error) {
+	c, err := q.dial(local)
 	if err == nil {
 		q.conns = append(q.conns, c)
 	}
@@ -279,13 +397,30 @@ func (q *probing) question(h hello.Probe) []byte {
 	return h.Append(nil)
 }
 
-// again asks a server that has answered before; silence is the empty reply.
-func (q *probing) again(c *udpbatch.Conn, question ...[]byte) (reply, error) {
-	a, err := q.insist(q.ctx, c, brief, question...)
-	if errors.Is(err, ErrNoAnswer) {
-		err = nil
+// again asks a server that has answered before; silence is the empty reply. One that keeps who asks is told to forget before
+// it is asked again, for it may have answered.
+func (q *probing) again(c line, question ...[]byte) (reply, error) {
+	if !q.keeps {
+		a, err := q.insist(q.ctx, c, brief, question...)
+		return a, silent(err)
 	}
-	return a, err
+	q.drain(q.ctx, c)
+	for range leastAttempts {
+		a, err := q.ask(q.ctx, c, max(firstWait, 2*q.rtt), question...)
+		if !errors.Is(err, ErrNoAnswer) {
+			return a, err
+		}
+		q.abort(c)
+	}
+	return reply{}, q.ctx.Err()
+}
+
+// silent makes silence no error.
+func silent(err error) error {
+	if errors.Is(err, ErrNoAnswer) {
+		return nil
+	}
+	return err
 }
 
 // fresh asks from an address that has not asked before, and leaves nothing there.
@@ -304,7 +439,7 @@ func (q *probing) fresh(question ...[]byte) (reply, error) {
 }
 
 // release has a server that remembers clients forget c.
-func (q *probing) release(c *udpbatch.Conn) {
+func (q *probing) release(c line) {
 	if q.profile.AsksCookie && !q.profile.Stateless {
 		q.abort(c)
 	}

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"crypto/rand"
-	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -53,25 +52,23 @@ func (q *probing) retries() error {
 }
 
 // retry asks one question and returns the HelloRetryRequest that answers it; one without a cookie if there is none.
-func (q *probing) retry(c *udpbatch.Conn, p *hello.Probe13) (r hello.Retry, asked []byte, err error) {
+func (q *probing) retry(c line, p *hello.Probe13) (r hello.Retry, asked []byte, err error) {
 	_, _ = rand.Read(p.Random[:])
 	asked = p.Append(nil)
 	for range 2 {
-		if _, err = q.ask(q.ctx, c, retryWait, asked); err == nil {
-			r, _ = hello.ReadRetry(q.batch.Datagram(0))
+		var d []byte
+		if d, err = q.exchange(q.ctx, c, max(retryWait, 2*q.rtt), asked); err == nil {
+			r, _ = hello.ReadRetry(d)
 			r.Cookie = slices.Clone(r.Cookie)
 			return r, asked, nil
 		}
 	}
-	if errors.Is(err, ErrNoAnswer) {
-		err = nil
-	}
-	return hello.Retry{}, asked, err
+	return hello.Retry{}, asked, silent(err)
 }
 
 // suites finds out which the server takes, the one before another that it prefers to it, and whether the client's order
 // decides.
-func (q *probing) suites(c *udpbatch.Conn) (taken []uint16, client bool, err error) {
+func (q *probing) suites(c line) (taken []uint16, client bool, err error) {
 	chosen := func(offer ...uint16) (s uint16) {
 		if err == nil {
 			var r hello.Retry
@@ -101,7 +98,7 @@ func (q *probing) suites(c *udpbatch.Conn) (taken []uint16, client bool, err err
 }
 
 // groups finds out which the server takes, in its order.
-func (q *probing) groups(c *udpbatch.Conn) (order []uint16, err error) {
+func (q *probing) groups(c line) (order []uint16, err error) {
 	var left []uint16
 	for _, g := range groups13 {
 		r, _, err := q.retry(c, &hello.Probe13{Suites: suites13, Groups: []uint16{g}})

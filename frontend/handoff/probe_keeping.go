@@ -1,12 +1,10 @@
 package handoff
 
 import (
-	"errors"
 	"net/netip"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // What shows whether a server remembers clients, and what it makes of that.
@@ -19,20 +17,20 @@ func (q *probing) state() error {
 		return nil
 	}
 	a, err := q.insist(q.ctx, q.first, patient, q.asked)
-	if errors.Is(err, ErrNoAnswer) {
-		err = nil
-	}
+	err = silent(err)
 	if t.Stateless = a.cookie != nil; !t.Stateless && err == nil {
+		q.keeps = true
 		q.abort(q.first)
 		a, err = q.again(q.first, q.asked)
 		t.DropsOnAlert = a.cookie != nil
 	}
-	if t.Deterministic = a.is(q.cookie); !t.Deterministic && err == nil {
-		// The clock may have struck in between: once more.
+	for range repeats { // a clock may have struck in between
+		if t.Deterministic = a.is(q.cookie); t.Deterministic || err != nil {
+			break
+		}
 		q.cookie, q.when = a.cookie, time.Now()
 		q.release(q.first)
 		a, err = q.again(q.first, q.asked)
-		t.Deterministic = a.is(q.cookie)
 	}
 	q.release(q.first)
 	return err
@@ -45,7 +43,7 @@ func (q *probing) connections() error {
 	if !t.AsksCookie || t.Stateless || !t.DropsOnAlert {
 		return nil
 	}
-	var conns []*udpbatch.Conn
+	var conns []line
 	var cookies [][]byte
 	const several = 8
 	for range several {

@@ -8,11 +8,8 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // ErrNoAnswer says that the server sent nothing back to a ClientHello.
@@ -21,35 +18,27 @@ var ErrNoAnswer = errors.New("no answer")
 // errRefused says besides that nothing listens there.
 var errRefused = fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
 
-// prober asks one server from sockets of its own.
+// prober asks one server.
 type prober struct {
+	network
 	server   netip.AddrPort
-	poller   *udpbatch.Poller
-	batch    *udpbatch.Batch
-	queue    *udpbatch.Queue
 	ring     *cookie.Keyring // secrets that the server may have, too; nil: none
 	question []byte          // the first ClientHello that asks for a cookie
-}
 
-// questionCap is the most datagrams of a question: a ClientHello in two fragments.
-const questionCap = 2
+	rtt  time.Duration // the longest that an answer took to a question that was asked once; 0: not known
+	owed map[line]int  // questions that had no answer yet
+}
 
 func newProber(server netip.AddrPort) (*prober, error) {
-	p := &prober{server: server, queue: udpbatch.NewQueue(questionCap), question: (&hello.Probe{}).Append(nil)}
-	var err error
-	if p.poller, err = udpbatch.NewPoller(1); err != nil {
+	n, err := newSockets(server)
+	if err != nil {
 		return nil, err
 	}
-	if p.batch, err = udpbatch.NewBatch(4); err != nil {
-		p.poller.Close()
-		return nil, err
-	}
-	return p, nil
+	return proberOn(n, server), nil
 }
 
-func (p *prober) close() {
-	p.batch.Close()
-	p.poller.Close()
+func proberOn(n network, server netip.AddrPort) *prober {
+	return &prober{network: n, server: server, question: (&hello.Probe{}).Append(nil), owed: make(map[line]int)}
 }
 
 // reply is what a server says to a ClientHello.
@@ -58,6 +47,7 @@ type reply struct {
 	sequence hello.Sequence
 	hello    bool   // it is a ServerHello
 	version  uint16 // ... of this version
+	alert    byte   // it is a fatal alert, of this description; 0: it is none
 }
 
 func readReply(d []byte) (a reply) {
@@ -65,82 +55,91 @@ func readReply(d []byte) (a reply) {
 		a.cookie, a.sequence = append([]byte{}, c...), hello.SequenceOf(d) // d lives until the next question
 	} else if a.version, a.hello = hello.ServerVersion(d); a.hello && len(d) >= minSequence {
 		a.sequence = hello.SequenceOf(d)
+	} else if hello.IsAlert(d) && len(d) >= alertLength && d[alertLength-2] == fatal {
+		a.alert = d[alertLength-1]
 	}
 	return a
 }
 
+// An alert that is not protected (RFC 5246 section 7.2).
+const (
+	alertLength = 13 + 2
+	fatal       = 2
+)
+
 // minSequence is the least length of what SequenceOf can read.
 const minSequence = 13 + 12
+
+// said reports whether a is an answer that was understood.
+func (a *reply) said() bool { return a.cookie != nil || a.hello || a.alert != 0 }
 
 // is reports whether a asks for cookie c.
 func (a *reply) is(c []byte) bool { return a.cookie != nil && bytes.Equal(a.cookie, c) }
 
 // ask sends a question from c and returns the first answer that comes within wait.
-func (p *prober) ask(ctx context.Context, c *udpbatch.Conn, wait time.Duration, question ...[]byte) (reply, error) {
-	for n := 1; n > 0; { // what an earlier question still brought
-		p.batch.Reset()
-		n, _ = c.Recv(p.batch)
-	}
-	if err := p.poller.Add(c.FD(), udpbatch.Event{}); err != nil {
+func (p *prober) ask(ctx context.Context, c line, wait time.Duration, question ...[]byte) (reply, error) {
+	d, err := p.exchange(ctx, c, wait, question...)
+	p.owed[c]++
+	if err != nil {
 		return reply{}, err
 	}
-	defer p.poller.Remove(c.FD())
-	for _, d := range question {
-		p.queue.Add(d, nil)
+	if p.owed[c]--; p.owed[c] == 0 {
+		delete(p.owed, c)
 	}
-	if _, err := c.Send(p.queue); err != nil {
-		return reply{}, refusal(err)
-	}
-	for end := time.Now().Add(wait); ; {
-		left := time.Until(end)
-		if left <= 0 {
-			return reply{}, ErrNoAnswer
-		}
-		if err := ctx.Err(); err != nil {
-			return reply{}, err
-		}
-		if _, _, err := p.poller.Wait(int(min(left, 50*time.Millisecond).Milliseconds()) + 1); err != nil {
-			return reply{}, err
-		}
-		p.batch.Reset()
-		n, err := c.Recv(p.batch)
-		if err != nil {
-			return reply{}, refusal(err)
-		}
-		if n > 0 {
-			return readReply(p.batch.Datagram(0)), nil
-		}
-	}
+	return readReply(d), nil
 }
 
-func refusal(err error) error {
-	if errors.Is(err, unix.ECONNREFUSED) {
-		return errRefused
-	}
-	return err
-}
-
-// insist asks until there is an answer, for at most patience.
-func (p *prober) insist(ctx context.Context, c *udpbatch.Conn, patience time.Duration, question ...[]byte) (reply, error) {
-	wait := min(100*time.Millisecond, patience)
-	for end := time.Now().Add(patience); ; wait = min(2*wait, time.Second) {
-		began := time.Now()
+// insist asks until there is an answer, for at most patience, and if the server is far at least so often that loss explains no
+// silence.
+func (p *prober) insist(ctx context.Context, c line, patience time.Duration, question ...[]byte) (reply, error) {
+	p.drain(ctx, c)
+	wait := max(min(firstWait, patience), 2*p.rtt)
+	began := time.Now()
+	for n := 1; ; n++ {
+		sent := time.Now()
 		a, err := p.ask(ctx, c, wait, question...)
-		if err == nil || time.Until(end) <= 0 || ctx.Err() != nil {
+		switch {
+		case err == nil && (n == 1 || p.rtt == 0):
+			p.rtt = min(max(p.rtt, time.Since(began)), time.Second)
+		}
+		if err == nil || n >= leastAttempts && time.Since(began) >= patience || ctx.Err() != nil {
 			return a, err
 		}
-		select { // a refusal comes at once: do not spin on it
-		case <-ctx.Done():
-		case <-time.After(wait - time.Since(began)):
+		sleep(ctx, wait-time.Since(sent)) // a refusal comes at once: do not spin on it
+		if p.rtt == 0 {
+			wait = min(2*wait, time.Second)
 		}
+	}
+}
+
+const (
+	// firstWait is how long an answer may take when nothing is known of how far the server is.
+	firstWait = 100 * time.Millisecond
+	// leastAttempts is how often a server is asked before silence is taken for its answer. Where one datagram of twenty is lost,
+	// silence to as many questions is a loss once in a million.
+	leastAttempts = 6
+	// settling is how much longer than its round trip an answer is waited for that may still come.
+	settling = 20 * time.Millisecond
+)
+
+// drain waits for the answers that earlier questions from c may still have, or they would be taken for the next one's.
+func (p *prober) drain(ctx context.Context, c line) {
+	for end := time.Now().Add(2*p.rtt + settling); p.owed[c] > 0; p.owed[c]-- {
+		if _, err := p.exchange(ctx, c, time.Until(end)); err != nil {
+			break
+		}
+	}
+	delete(p.owed, c)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	if d > 0 {
+		pause(ctx, d)
 	}
 }
 
 // abort ends a handshake with a fatal user_canceled alert (RFC 5246 section 7.2), in a record behind those of all
 // questions.
-func (p *prober) abort(c *udpbatch.Conn) {
-	p.queue.Add(userCanceled, nil)
-	_, _ = c.Send(p.queue)
-}
+func (p *prober) abort(c line) { p.send(c, userCanceled) }
 
 var userCanceled = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 90}

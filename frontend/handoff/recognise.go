@@ -71,8 +71,8 @@ func (q *probing) own() error {
 	b := cookie.Bind(c.Local(), q.server.Port(), p.Version, &p.Random)
 	issued := k.Issue(&b)
 	p.Cookie = issued[:]
-	a, err := q.again(c, p.Append(nil))
-	if q.greeted(&a) {
+	taken, err := q.accepts(c, p)
+	if taken {
 		t.Native = &Recognised{Mode: NativeHMAC, Secret: k.Fingerprint()}
 	}
 	q.abort(c)

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // Watch times. A server is asked for a cookie twice a second, which is how a restart is noticed before a client
@@ -41,7 +41,7 @@ const (
 // watched is what the goroutine that watches a server knows of it; nobody else reads or writes it.
 type watched struct {
 	prober     *prober
-	canary     *udpbatch.Conn
+	canary     line
 	known      []byte    // the canary's cookie
 	quiet      time.Time // since when the server has said nothing; zero: it has answered the last question
 	unanswered int       // questions since then, from this canary
@@ -230,7 +230,7 @@ func (b *Backend) askElsewhere() {
 	if b.unanswered++; b.unanswered < freshAfter {
 		return
 	}
-	if c, err := udpbatch.Dial(b.config.Server); err == nil {
+	if c, err := b.prober.dial(netip.AddrPort{}); err == nil {
 		_ = b.canary.Close()
 		b.canary, b.unanswered, b.moved = c, 0, true
 	}

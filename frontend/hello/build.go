@@ -24,13 +24,18 @@ var probeSuites = []byte{
 	0xc0, 0xae, // ECDHE-ECDSA-AES128-CCM-8: CoAP (RFC 7252)
 	0xc0, 0xa8, 0x00, 0xa8, // PSK with AES128-CCM-8 (CoAP) and with AES128-GCM
 	0x00, 0x9c, // RSA-AES128-GCM
+	// What servers have that are told to do without AEAD, or without elliptic curves.
+	0xc0, 0x23, 0xc0, 0x24, 0xc0, 0x27, 0xc0, 0x28, // ECDHE-{ECDSA,RSA} with AES-{128,256}-CBC and SHA-2
+	0xc0, 0x09, 0xc0, 0x0a, 0xc0, 0x13, 0xc0, 0x14, // ECDHE-{ECDSA,RSA} with AES-{128,256}-CBC and SHA-1
+	0x00, 0x9e, 0x00, 0x9f, 0x00, 0x33, 0x00, 0x39, // DHE-RSA with AES-{128,256}-GCM, and with CBC and SHA-1
+	0x00, 0x2f, 0x00, 0x35, 0x00, 0x8c, 0x00, 0xae, // RSA and PSK with AES-CBC
 	0x00, 0xff, // renegotiation_info (RFC 5746)
 }
 
 var probeExtensions = []byte{
-	0, 10, 0, 8, 0, 6, 0, 0x17, 0, 0x18, 0, 0x1d, // supported_groups: P-256, P-384, x25519
+	0, 10, 0, 12, 0, 10, 0, 0x17, 0, 0x18, 0, 0x19, 0, 0x1d, 0, 0x1e, // supported_groups: P-256, P-384, P-521, x25519, x448
 	0, 11, 0, 2, 1, 0, // ec_point_formats: uncompressed
-	0, 13, 0, 14, 0, 12, 4, 3, 5, 3, 8, 4, 4, 1, 5, 1, 6, 1, // signature_algorithms: ECDSA, RSA-PSS, RSA
+	0, 13, 0, 20, 0, 18, 4, 3, 5, 3, 6, 3, 8, 4, 8, 5, 8, 7, 4, 1, 5, 1, 2, 1, // signature_algorithms: ECDSA, RSA-PSS, Ed25519, RSA
 	0, 23, 0, 0, // extended_master_secret: some policies insist on it
 	0, 22, 0, 0, // encrypt_then_mac, for the same reason
 }

@@ -143,7 +143,7 @@ func (s *backend) answer(peer netip.AddrPort, d []byte, h *hello.ClientHello) {
 // end of the extensions, which stands in the second. No client of the tests has them.
 var (
 	plain     = (&hello.Probe{}).Append(nil)
-	suites    = plain[len(plain)-70 : len(plain)-48]
+	suites    = plain[25+38 : 25+60] // after headers, client_version, random and the lengths of what is empty; up to the first fragment's end
 	extension = plain[len(plain)-24:]
 )
 

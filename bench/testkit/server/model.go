@@ -1,0 +1,213 @@
+package server
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// Model is a DTLS server and the network before it, without sockets: what comes back, and when, is computed. With a
+// virtual clock a thousand probes of it take no time. Its fields stay as they are while it is asked. Not for concurrent use.
+type Model struct {
+	Name string
+
+	ByPort, ByAddress, ByHello bool          // what its cookies depend on
+	Tick                       time.Duration // ... and on a clock of this grain; 0: on none
+	Takes                      int           // how many ticks old a cookie may be
+	Trusting                   bool          // any cookie passes
+	Counts                     bool          // keeps each address from its first ClientHello on, until an alert comes
+	NoCookies                  bool          // a ClientHello passes without
+	Once                       bool          // takes no ClientHello after the second
+	Suites                     []uint16      // it has no others; nil: all
+	Groups                     []uint16      // the same
+	Only                       netip.Addr    // says nothing to others; invalid: answers all
+	OneAtATime                 bool          // says nothing to others while a handshake goes on
+	DTLS13                     bool
+
+	RTT      time.Duration // to it and back
+	Jitter   time.Duration // more, at most
+	Loss     float64       // of datagrams in either direction
+	Restarts time.Duration // after so long it is started anew; 0: it is not
+	Down     time.Duration // ... and hears nothing meanwhile
+
+	Random *rand.Rand
+	Begin  time.Time // of its life, by the virtual clock
+
+	clients map[netip.AddrPort]*client
+	busy    netip.AddrPort // whose handshake goes on
+	life    int
+}
+
+// client is what the model keeps of an address.
+type client struct {
+	asked   bool
+	shaking bool
+	message uint16
+}
+
+// Delivery is a datagram that arrives at a client.
+type Delivery struct {
+	At   time.Time
+	Data []byte
+}
+
+// Fatal alerts of a server that has nothing in common with its client (RFC 5246 section 7.2.2).
+const handshakeFailure = 40
+
+// repeatAfter are the times after which a server says its flight again (RFC 6347 section 4.2.4.1).
+var repeatAfter = [...]time.Duration{0, time.Second, 3 * time.Second}
+
+// Send has a datagram go from a client to the server, and returns what comes back, in no order.
+func (m *Model) Send(from netip.AddrPort, d []byte, now time.Time) (list []Delivery) {
+	if m.Random.Float64() < m.Loss {
+		return nil
+	}
+	there := now.Add(m.RTT / 2)
+	answer, repeated := m.answer(from, d, there)
+	if answer == nil {
+		return nil
+	}
+	for i, after := range repeatAfter {
+		if i > 0 && !repeated {
+			break
+		}
+		if m.Random.Float64() >= m.Loss {
+			at := there.Add(after + m.RTT/2)
+			if m.Jitter > 0 {
+				at = at.Add(time.Duration(m.Random.Int64N(int64(m.Jitter))))
+			}
+			list = append(list, Delivery{at, answer})
+		}
+	}
+	return list
+}
+
+// answer is what the server says to a datagram, and whether it is a flight, which it repeats.
+func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []byte, flight bool) {
+	m.live(now)
+	since := now.Sub(m.Begin)
+	if m.Restarts > 0 && since >= m.Restarts && since < m.Restarts+m.Down || m.Only.IsValid() && from.Addr() != m.Only {
+		return nil, false
+	}
+	if m.OneAtATime && m.busy.IsValid() && m.busy != from {
+		return nil, false
+	}
+	c := m.clients[from]
+	if c == nil {
+		c = new(client)
+		m.clients[from] = c
+	}
+	if hello.IsAlert(d) {
+		delete(m.clients, from)
+		if m.busy == from {
+			m.busy = netip.AddrPort{}
+		}
+		return nil, false
+	}
+	var h hello.ClientHello
+	if hello.Parse(d, &h) != hello.OK || c.shaking {
+		return nil, false // a retransmission; the server's own timer runs
+	}
+	s := hello.SequenceOf(d)
+	if m.DTLS13 && bytes.Contains(d, []byte{0, 43, 0, 5, 4, 0xfe, 0xfc}) {
+		return helloRetryRequest, false
+	}
+	first := len(h.Cookie) == 0
+	if m.Once && s.Message > 1 || m.Counts && first == c.asked {
+		return nil, false
+	}
+	if !m.NoCookies && (first || !m.Trusting && !m.takes(from, &h, now)) {
+		if m.Counts && !first {
+			return alert(handshakeFailure), false // OpenSSL's SSL_accept: cookie mismatch
+		}
+		c.asked = true
+		return m.verify(from, &h, d, now), false
+	}
+	if !m.common(&h) {
+		return alert(handshakeFailure), false
+	}
+	c.shaking, c.message = true, s.Message
+	m.busy = from
+	hello := []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	hello[18] = byte(s.Message)
+	return hello, true
+}
+
+// live starts the server anew when that is due.
+func (m *Model) live(now time.Time) {
+	life := 0
+	if m.Restarts > 0 && now.Sub(m.Begin) >= m.Restarts {
+		life = 1
+	}
+	if m.clients == nil || life != m.life {
+		m.clients, m.busy, m.life = make(map[netip.AddrPort]*client), netip.AddrPort{}, life
+	}
+}
+
+// cookie is that of a ClientHello at a tick.
+func (m *Model) cookie(from netip.AddrPort, h *hello.ClientHello, tick int64) []byte {
+	mac := hmac.New(sha256.New, []byte{byte(m.life)})
+	if m.ByAddress {
+		fmt.Fprint(mac, from.Addr())
+	}
+	if m.ByPort {
+		fmt.Fprint(mac, ":", from.Port())
+	}
+	if m.ByHello {
+		mac.Write(h.Random[:])
+	}
+	fmt.Fprint(mac, "@", tick)
+	return mac.Sum(nil)[:20]
+}
+
+func (m *Model) tick(now time.Time) int64 {
+	if m.Tick == 0 {
+		return 0
+	}
+	return int64(now.Sub(m.Begin) / m.Tick)
+}
+
+func (m *Model) takes(from netip.AddrPort, h *hello.ClientHello, now time.Time) bool {
+	for age := range int64(m.Takes) + 1 {
+		if bytes.Equal(h.Cookie, m.cookie(from, h, m.tick(now)-age)) {
+			return true
+		}
+	}
+	return false
+}
+
+// verify is the HelloVerifyRequest for datagram d.
+func (m *Model) verify(from netip.AddrPort, h *hello.ClientHello, d []byte, now time.Time) []byte {
+	a := bytes.Clone(d)
+	a = append(a, make([]byte, 64)...)
+	return a[:hello.PutHelloVerify(a, m.cookie(from, h, m.tick(now)))]
+}
+
+// common reports whether the client offers a suite and a group that the server has.
+func (m *Model) common(h *hello.ClientHello) bool {
+	_, suites, _, ok := h.Offer()
+	if !ok {
+		return false
+	}
+	has := m.Suites == nil
+	for i := 0; i+1 < len(suites); i += 2 {
+		has = has || slices.Contains(m.Suites, binary.BigEndian.Uint16(suites[i:]))
+	}
+	var x hello.Extensions
+	if m.Groups == nil || !has {
+		return has
+	}
+	return h.ReadExtensions(&x) && slices.ContainsFunc(m.Groups, func(g uint16) bool { return hello.Lists(x.Groups, g) })
+}
+
+func alert(description byte) []byte {
+	return []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, description}
+}
