@@ -76,6 +76,9 @@ func TestGuestDrivers(t *testing.T) {
 	if err := exec.Command("ip", "netns", "add", "server").Run(); err != nil {
 		t.Fatal(err)
 	}
+	if err := exec.Command("ip", "netns", "exec", "server", "ip", "link", "set", "lo", "up").Run(); err != nil { // the guard asks its own host's server
+		t.Fatal(err)
+	}
 	for _, d := range drivers {
 		for _, p := range placements {
 			t.Run(d.name+"/"+p.name, func(t *testing.T) {
@@ -218,7 +221,7 @@ func warnings(t *testing.T, start func(*exec.Cmd) error, iface string) string {
 	}
 	var names []string
 	for _, f := range report.Findings {
-		if f.Level != "PASS" {
+		if f.Level != "PASS" && f.Name != "open files" { // of the machine, not of the interface
 			names = append(names, f.Name)
 		}
 	}
