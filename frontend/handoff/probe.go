@@ -230,6 +230,7 @@ func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 	if h.Random == ([32]byte{}) {
 		_, _ = rand.Read(h.Random[:])
 	}
+	again := q.profile.Stateless
 	for began := time.Now(); ; h.RecordSeq++ { // each time another record, or it is dropped as replayed
 		a, err := q.ask(q.ctx, c, max(firstWait, 2*q.rtt), h.Append(nil))
 		switch {
@@ -240,6 +241,10 @@ func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 			return a, nil
 		case !errors.Is(err, ErrNoAnswer) || q.ctx.Err() != nil:
 			return reply{}, err
+		case time.Since(began) >= greeting && again:
+			// Who keeps nothing says something to any cookie, but in a handshake: then all of its flight was lost.
+			q.abort(c)
+			began, again = time.Now(), false
 		case time.Since(began) >= greeting:
 			return reply{}, nil
 		}
