@@ -82,7 +82,7 @@ func unprivileged(t *testing.T) {
 	if _, err := g.Attach(lab.ToClient, AttachNative); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.SetWorkers([]int{0}); err != nil {
+	if err := g.SetWorkers([]int{0}, true); err != nil {
 		t.Error(err)
 	}
 	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: 4444})

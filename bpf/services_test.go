@@ -60,7 +60,7 @@ func TestDaemonLost(t *testing.T) {
 	s := inline()
 	s.Answer = AnswerWorkers
 	g := guarding(t, s)
-	if err := g.SetWorkers([]int{0}); err != nil {
+	if err := g.SetWorkers([]int{0}, true); err != nil {
 		t.Fatal(err)
 	}
 	g.Credit(0).Refill(1000)
@@ -133,7 +133,7 @@ func TestSteering(t *testing.T) {
 	const none = "drop-no-credit reason:hello cookie:none"
 	toWorkers := with(newPacket(firstHello), func(p *packet) { p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 4444) })
 	check(t, g, "no workers", step{newPacket(firstHello), xdpDrop, none}, step{toWorkers, xdpDrop, "drop-workers-port"})
-	if err := g.SetWorkers([]int{0}); err != nil {
+	if err := g.SetWorkers([]int{0}, true); err != nil {
 		t.Fatal(err)
 	}
 	c := g.Credit(0)
@@ -167,7 +167,7 @@ func TestSteering(t *testing.T) {
 		c.Refill(1)
 		check(t, g, "auto with credit", step{newPacket(firstHello), xdpPass, steered}, step{newPacket(firstHello), xdpTx, answered})
 	})
-	if err := g.SetWorkers([]int{1}); err != nil {
+	if err := g.SetWorkers([]int{1}, true); err != nil {
 		t.Skipf("needs a second CPU: %v", err)
 	}
 	c.Refill(10)

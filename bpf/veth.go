@@ -37,6 +37,11 @@ func AnswersArrive(iface string) error {
 	return nil
 }
 
+// MovesPackets reports whether packets of an interface may be moved to another CPU by a CPU map. It takes a packet's bytes
+// without what the sender left to the device, and a sender on the same host leaves its checksums to a veth: the stack
+// would drop each of its packets for a wrong one. A wire's are complete, and generic mode moves the packet itself.
+func MovesPackets(iface string) bool { return ethtoolDriver(iface) != "veth" }
+
 // peerHasXDP asks for the other end of a veth, in whatever network namespace it is.
 func peerHasXDP(dev netlink.Link) (bool, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)

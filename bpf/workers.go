@@ -15,8 +15,9 @@ import (
 const cpuQueue = 2048
 
 // SetWorkers says on which CPU each worker runs, worker 0 first. A packet that arrives on a worker's CPU goes
-// to that worker, any other is moved to the CPU of worker hash(flow) mod len(cpus).
-func (g *Programs) SetWorkers(cpus []int) error {
+// to that worker, any other is moved to the CPU of worker hash(flow) mod len(cpus); where packets must not be moved
+// ([MovesPackets]), each CPU without a worker has one of another CPU.
+func (g *Programs) SetWorkers(cpus []int, move bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
@@ -33,6 +34,11 @@ func (g *Programs) SetWorkers(cpus []int) error {
 		}
 		if own[cpu] == 0 {
 			own[cpu] = uint32(w) + 1
+		}
+	}
+	for cpu := range limit {
+		if !move && own[cpu] == 0 && len(cpus) > 0 {
+			own[cpu] = uint32(cpu%len(cpus)) + 1
 		}
 	}
 	// No worker is picked by hash until all are in place.

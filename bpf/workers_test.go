@@ -73,18 +73,22 @@ func worker(t *testing.T, l *lab.Lab, g *Programs, key ServiceKey, number int, a
 // ClientHellos reach a worker's socket, on the CPU that they came in on or moved to the worker's; its answers
 // leave with the server's port, and the server has its own port all the time.
 func TestWorkersAnswerInline(t *testing.T) {
-	for name, cpus := range map[string][]int{"moved": {1}, "at home": {0}} {
+	for name, c := range map[string]struct {
+		cpus []int
+		move bool
+	}{"moved": {[]int{1}, true}, "at home": {[]int{0}, true}, "not to be moved": {[]int{1}, false}} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
 			s := inline()
 			s.Answer = AnswerWorkers
 			g := guarding(t, s)
-			if err := g.SetWorkers(cpus); err != nil {
+			if err := g.SetWorkers(c.cpus, c.move); err != nil {
 				t.Skipf("needs two CPUs: %v", err)
 			}
-			// A CPU map takes a packet's bytes without what the sender left to the device.
-			if err := l.Client.Run("ethtool", "-K", lab.ToMiddle, "tx", "off"); err != nil {
-				t.Skipf("needs ethtool: %v", err)
+			if c.move { // its checksums would be lost (MovesPackets)
+				if err := l.Client.Run("ethtool", "-K", lab.ToMiddle, "tx", "off"); err != nil {
+					t.Skipf("needs ethtool: %v", err)
+				}
 			}
 			attach(t, l, g, lab.ToClient, AttachNative)
 			worker(t, l, g, s.ServiceKey, 0, "[::]:4444")

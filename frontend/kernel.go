@@ -198,7 +198,7 @@ func (k *kernel) attach(services []*service) error {
 			"error", err, "hint", hint.Of(err))
 	}
 	cpus := workerCPUs(services)
-	if err := k.guard.SetWorkers(cpus); err != nil {
+	if err := k.guard.SetWorkers(cpus, bpf.MovesPackets(k.config.Interface)); err != nil {
 		return err
 	}
 	for _, v := range services {
