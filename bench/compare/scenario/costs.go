@@ -21,7 +21,9 @@ var costs = []cost{
 	{"a worker: ClientHello with a harvested cookie, without system calls", "frontend", "BenchmarkWorkerLoop/mode=harvest", "ns/hello"},
 	{"the kernel: a program that does nothing, with the overhead of BPF_PROG_RUN", "bpf", "BenchmarkVerdict/empty", "ns/packet"},
 	{"the kernel: no DTLS, dropped", "bpf", "BenchmarkVerdict/junk", "ns/packet"},
-	{"the kernel: a cookie, made and compared", "bpf", "BenchmarkCookie", "ns/cookie"},
+	{"the kernel: a cookie of HMAC-SHA256, made and compared", "bpf", "BenchmarkCookie", "ns/cookie-v1"},
+	{"the kernel: a cookie of SipHash, made and compared", "bpf", "BenchmarkCookie", "ns/cookie-v2"},
+	{"the kernel: a harvested cookie, found and compared", "bpf", "BenchmarkCookie", "ns/cookie-harvest"},
 	{"the kernel: the HMAC-SHA256 of a cookie, with the overhead of BPF_PROG_RUN", "bpf", "BenchmarkHash", "ns/hmac"},
 	{"crypto/hmac with Reset: the same", "bpf", "BenchmarkHash", "ns/crypto-hmac"},
 }

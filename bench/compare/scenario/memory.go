@@ -42,11 +42,12 @@ func memory(e *Entry, w *Fixtures) (Scenario, error) {
 	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", w, true), true}, {inlineHolder(w), false}}, heldFlows}, err
 }
 
-// inlineHolder is the daemon before a server that takes any cookie and forgets its clients.
+// inlineHolder is the daemon before a server that takes any cookie.
 func inlineHolder(w *Fixtures) *Subject {
-	d, err := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
-	return &Subject{Name: "inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Testbed) error {
-		if err := b.echo(b.Lab.Middle, b.Service); err != nil {
+	server, err := newServer("openssl", w)
+	d, err2 := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
+	return &Subject{Name: "inline", At: xdp.Driver, Skip: reason(err, err2), Start: func(b *Testbed) error {
+		if err := server.start(b, "trust"); err != nil {
 			return err
 		}
 		return d.inline(b)
