@@ -98,8 +98,7 @@ func (p *prober) insist(ctx context.Context, c line, patience time.Duration, que
 	for n := 1; ; n++ {
 		sent := time.Now()
 		a, err := p.ask(ctx, c, wait, question...)
-		switch {
-		case err == nil && (n == 1 || p.rtt == 0):
+		if err == nil && (n == 1 || p.rtt == 0) {
 			p.rtt = min(max(p.rtt, time.Since(began)), time.Second)
 		}
 		if err == nil || n >= leastAttempts && time.Since(began) >= patience || ctx.Err() != nil {

@@ -49,6 +49,7 @@ const (
 
 	// ForwardSent is of the forward stage: a client's datagram goes to the server.
 	ForwardSent
+	// ForwardFailed is of such a datagram that the kernel did not take.
 	ForwardFailed
 
 	// Returned is of the server stage: a datagram came from the server, or news of it.
@@ -58,6 +59,7 @@ const (
 
 	// ReturnSent is of the return stage: a server's datagram goes to the client.
 	ReturnSent
+	// ReturnFailed is of such a datagram that the kernel did not take.
 	ReturnFailed
 
 	// Finished is of the handshake stage: a flow's handshake is over. It counts flows, not datagrams.

@@ -21,7 +21,7 @@ func TestPackage(t *testing.T) {
 	build(t, dist, "1.0.0", "1.1.0")
 	out := boot(t, "testdata/package.sh", dist)
 	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "→") { // what systemd-analyze thinks of the unit
+		if strings.HasPrefix(line, "→") { // the verdict of "systemd-analyze security"
 			t.Log(strings.TrimSpace(line))
 		}
 	}
