@@ -189,7 +189,10 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // progressEvery is how often a start that takes long says how far it is.
-const progressEvery = time.Second
+const (
+	progressEvery   = time.Second
+	slowestProgress = 10 * time.Second // a server that is silent is asked for half a minute
+)
 
 // tellProgress says how far the first round of questions to back ends is, until all have answered or not.
 func (s *Server) tellProgress(ctx context.Context, services []*service) {
@@ -198,8 +201,8 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 		all = append(all, v.targets...)
 	}
 	began := time.Now()
-	for ctx.Err() == nil {
-		if sleep(ctx, progressEvery); ctx.Err() != nil {
+	for every := progressEvery; ctx.Err() == nil; every = min(2*every, slowestProgress) {
+		if sleep(ctx, every); ctx.Err() != nil {
 			return
 		}
 		asked, ready := 0, 0
