@@ -313,13 +313,14 @@ func workerCPUs(services []*service) (cpus []int) {
 
 // detach takes the programs off, or leaves them in force if that was asked for and they are pinned. What an earlier
 // guard left in force stays so if this one has not come to take it over.
-func (k *kernel) detach() {
+func (k *kernel) detach() error {
 	if k == nil || !k.ours || k.config.KeepAttached {
-		return
+		return nil
 	}
 	if err := k.guard.Detach(); err != nil {
-		k.log.Error("XDP could not be detached", "error", err, "hint", "dtlsguard unload --interface "+k.config.Interface)
+		return hint.Errorf("dtlsguard unload --interface "+k.config.Interface, "XDP is still attached: %w", err)
 	}
+	return nil
 }
 
 // close gives back what the daemon holds of the programs, their memory included.

@@ -57,8 +57,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets)}
 	if err := s.openAll(); err != nil {
-		s.close()
-		return nil, err
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
@@ -135,8 +134,8 @@ func (s *Server) list() []*service {
 	return slices.Clone(s.services)
 }
 
-// Run serves until ctx ends, then serves what has arrived, ends all flows and returns nil. It returns early
-// with an error only if a worker cannot go on. A Server runs once.
+// Run serves until ctx ends, then serves what has arrived, ends all flows and returns nil, or that its programs are still
+// attached. It returns early with an error only if a worker cannot go on. A Server runs once.
 func (s *Server) Run(ctx context.Context) error {
 	var starting sync.WaitGroup
 	ctx, cancel := context.WithCancel(ctx)
@@ -179,12 +178,12 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.running.Wait()
 	s.ended = s.budget.Used()
-	s.close()
+	attached := s.close()
 	select {
 	case err := <-failed:
-		return err
+		return errors.Join(err, attached)
 	default:
-		return nil
+		return attached
 	}
 }
 
@@ -231,15 +230,17 @@ func (s *Server) FlowsEnded() int { return s.ended }
 // Started is closed once each worker of Run has its thread, on the CPU and with the priority that it keeps.
 func (s *Server) Started() <-chan struct{} { return s.atWork }
 
-func (s *Server) close() {
+// close gives everything back. The error says that programs are still attached.
+func (s *Server) close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
 	s.closed = true
-	s.kernel.detach() // first: no ClientHello must come to a worker that is gone
+	err := s.kernel.detach() // first: no ClientHello must come to a worker that is gone
 	for _, v := range s.services {
 		v.close()
 	}
 	s.kernel.close() // last: the ports of pools are marked in its memory
+	return err
 }
 
 // Give makes the pins another user's, whom this process is about to become.
