@@ -38,6 +38,7 @@ const (
 	droppedBase                   // dropped for a reason of package hello: droppedBase + reason
 )
 
+// Events of the answer, forward, server, return and flow stages.
 const (
 	// refusedBase: a verified ClientHello that gets no flow, refusedBase + reason of package relay.
 	refusedBase = droppedBase + Event(hello.ReasonLen)
