@@ -63,10 +63,12 @@ test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
 	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
 
-# A minute or two a kernel, two kernels at a time. One kernel: go test ./test/kernels -run Kernel -kernel 6.12
+# Two kernels at a time, some ten minutes each; GUEST says which tests run in them. One kernel: go test ./test/kernels -run
+# Kernel -kernel 6.12
+GUEST ?= ^TestGuest
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
-	$(GO) test $(TURNS) -timeout 40m -run 'TestKernel$$|OneCPU' ./test/kernels -kernel $(KERNELS)
+	$(GO) test $(TURNS) -timeout 40m -run 'TestKernel$$$(if $(filter ^TestGuest,$(GUEST)),|OneCPU)' ./test/kernels -kernel $(KERNELS) $(if $(filter-out ^TestGuest,$(GUEST)),-guest '$(GUEST)')
 
 # The table of docs/xdp.md: drivers, VLANs and bonds, on the newest kernel; UPDATE=-update writes it anew.
 test-drivers:
@@ -92,9 +94,10 @@ test-portable:
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie/...
 	GOARCH=arm64 $(GO) vet ./...
 
+# Not what only drives the built program, which is none that looks for races.
 race:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test -race $(TURNS) ./...
+	$(GO) test -race $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario')
 
 # What make packages, and the test of what it makes, need.
 PACKAGE_PACKAGES := git xz-utils
