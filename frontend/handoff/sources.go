@@ -43,12 +43,28 @@ func MaxPoolTowards(server netip.Addr) int {
 	return mostPorts() * spare / (spare + 1)
 }
 
-// ephemeral are the ports that the kernel gives to sockets which name none, without those that an administrator has reserved.
-func ephemeral() (ports []uint16) {
-	low, high := 32768, 60999 // ip(7)
+// ephemeral are the ports that the kernel gives to sockets which name none.
+func ephemeral() []uint16 {
+	low, high := ephemeralRange()
+	return unreserved(low, high)
+}
+
+// beyond are the ports above those: nobody has one who did not name it.
+func beyond() []uint16 {
+	_, high := ephemeralRange()
+	return unreserved(high+1, 65535)
+}
+
+func ephemeralRange() (low, high int) {
+	low, high = 32768, 60999 // ip(7)
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range"); err == nil {
 		_, _ = fmt.Sscan(string(b), &low, &high)
 	}
+	return low, high
+}
+
+// unreserved are the ports from low to high without those that an administrator has reserved.
+func unreserved(low, high int) (ports []uint16) {
 	reserved := make(map[int]bool)
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports"); err == nil {
 		for part := range strings.SplitSeq(strings.TrimSpace(string(b)), ",") {
@@ -76,16 +92,20 @@ func mostPorts() int { return len(ephemeral()) / leftFree * (leftFree - 1) }
 // newSources finds n addresses towards server. several says that the server answers any address of loopback. Two pools on
 // one host have others, and so has a pool that is made anew: servers may remember the old ones.
 func newSources(server netip.AddrPort, n int, several bool) (sources, error) {
-	ports := ephemeral()
 	if !several {
 		c, err := udpbatch.Dial(server)
 		if err != nil {
 			return sources{}, err
 		}
 		defer c.Close()
-		rand.Shuffle(len(ports), func(i, j int) { ports[i], ports[j] = ports[j], ports[i] })
+		var ports []uint16 // those first that no socket of another program gets by chance while the entry's client is away
+		for _, some := range [][]uint16{beyond(), ephemeral()} {
+			rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+			ports = append(ports, some...)
+		}
 		return sources{first: c.Local().Addr(), ports: ports[:min(n, len(ports))]}, nil
 	}
+	ports := ephemeral()
 	s := sources{several: true, ports: ports[max(0, len(ports)-loopbackPorts):]}
 	const tries = 16
 	for range tries {
