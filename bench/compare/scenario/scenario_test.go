@@ -212,10 +212,10 @@ func TestSilentSubjectHasNoFigure(t *testing.T) {
 func TestCostsAreFound(t *testing.T) {
 	const out = `goos: linux
 BenchmarkWorkerLoop/mode=trust-2         	  140527	      8493 ns/op	       132.7 ns/hello	       0 B/op
-BenchmarkCookie 	       2	         0 ns/op	       498.5 ns/cookie
+BenchmarkCookie-2 	     200	       358.0 ns/cookie-harvest	       946.5 ns/cookie-v1	       204.0 ns/cookie-v2	       508.0 ns/hello-harvest
 BenchmarkHash-2 	       7	       160.0 ns/crypto-hmac	       450.0 ns/hmac
 `
-	for i, want := range map[int]float64{0: 132.7, 4: 498.5, 5: 450, 6: 160} {
+	for i, want := range map[int]float64{0: 132.7, 4: 946.5, 5: 204, 6: 358, 7: 450, 8: 160} {
 		if v, err := costs[i].find(out); err != nil || v != want {
 			t.Errorf("%s: %v, %v, want %v", costs[i].subject, v, err, want)
 		}
