@@ -241,7 +241,9 @@ enum {
 	SERVICE_MONITOR = 1 << 0,
 	SERVICE_PROXY = 1 << 1,
 	SERVICE_FLOW_HELLOS = 1 << 2, // ClientHellos with a cookie are for workers to judge, once there is a flow
+	SERVICE_ONLY_ON = 1 << 3,     // guarded on its own interfaces only
 };
+enum { SERVICE_INTERFACES = 8 }; // that a service can name: a host with more has a use for all of them, or for a few
 // How first ClientHellos are admitted to a service whose clients prove their address by beginning again.
 enum {
 	ADMISSION_RESET = 1 << 0,

@@ -30,6 +30,7 @@ struct service {
 	__u64 unverified_cost, unverified_burst; // packets of unknown flows
 	__u64 engage_cost, engage_burst;         // ClientHellos that nothing proves, all
 	__u64 share_cost, share_burst;           // ... of one network
+	__u32 interfaces[SERVICE_INTERFACES];    // indexes, if SERVICE_ONLY_ON is set
 };
 
 // An address that has proved itself: package addresses' entry.

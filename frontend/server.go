@@ -33,6 +33,7 @@ type Server struct {
 	services []*service
 	secrets  map[secretKey]*secrets
 	closed   bool
+	flags    map[string]any // the values in force, as status shows them
 	gone     metrics.Totals // of services that were removed
 
 	again         func(context.Context) (Config, error) // reads the configuration again; nil: there is none
@@ -55,7 +56,7 @@ func New(c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets)}
+	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets), flags: c.flags()}
 	if err := s.openAll(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -63,7 +64,7 @@ func New(c Config) (*Server, error) {
 }
 
 func (s *Server) openAll() (err error) {
-	if s.config.XDP.Interface != "" {
+	if len(s.config.XDP.Interfaces) > 0 {
 		if s.kernel, err = openKernel(&s.config); err != nil {
 			return err
 		}
