@@ -120,7 +120,7 @@ func (r *report) unguarded(interfaces []string, allowed bool) {
 	}
 	level, text := bpf.Warn, "clients can come in by "+strings.Join(others, ", ")+", too, and what is protected inline is reached unchecked there"
 	if r.Backend != nil && r.Backend.Trusts && r.inline && !allowed {
-		level, text = bpf.Fail, text+"; the server takes any cookie, and run refuses to protect one of those without --allow-unguarded"
+		level, text = bpf.Fail, text+"; the server takes any cookie, so protected inline, without --allow-unguarded, it keeps run from starting (--handoff trust) or from being ready (auto)"
 	}
 	r.add(level, "other interfaces", text, frontend.UnguardedHint)
 }
