@@ -28,7 +28,7 @@ func BenchmarkCookie(b *testing.B) {
 		format Format
 		size   int
 	}{{"v1", FormatV1, cookie.Size}, {"v2", FormatV2, cookie.SizeV2}, {"harvest", FormatHarvest, cookie.Size}} {
-		s := &subject{name: c.name, guard: load(b, Options{Slots: 4357})}
+		s := &subject{name: c.name, guard: load(b, Options{PoolEntries: 4357})}
 		service := inline()
 		if service.Format = c.format; c.format == FormatHarvest {
 			service = harvestService(b, s.guard, 4357)
@@ -61,12 +61,12 @@ func BenchmarkCookie(b *testing.B) {
 
 // harvestService is one with n cookies in its table.
 func harvestService(b *testing.B, g *Programs, n int) Service {
-	slots, err := g.NewSlots(n)
+	pool, err := g.NewPoolMemory(n)
 	need(b, err)
 	for i := range n {
-		(*guardSlot)(unsafe.Pointer(&slots.Memory[i*slotSize])).Length = cookie.Size
+		(*guardPoolEntry)(unsafe.Pointer(&pool.Memory[i*entrySize])).Length = cookie.Size
 	}
-	return Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Slots: slots}
+	return Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Pool: pool}
 }
 
 // BenchmarkVerdict is the time of the program alone for packets that cost no hash, against a program that

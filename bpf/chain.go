@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chain is a place in the array of programs that another program on the interface calls by tail calls, in the order of the
+// chain is an element of the array of programs that another program on the interface calls by tail calls, in the order of the
 // array: Katran's way to have several XDP programs on one interface. Such a program calls the first that is there, and what
 // that says holds; so whoever comes before the guard must call the rest of the array itself.
 type chain struct {
@@ -36,7 +36,7 @@ func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
 	case g.control == nil:
 		return 0, ErrClosed
 	case g.pin != "":
-		return 0, errors.New("a place in an array of programs is not pinned")
+		return 0, errors.New("a program in another program's array cannot be pinned")
 	}
 	dev, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -63,13 +63,13 @@ func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
 	return g.mode, g.attachEgress(dev)
 }
 
-// put takes a place for the first of the programs that the array takes: it takes those only that are like the first it had,
-// for several buffers or not.
+// put installs the first of the programs that the array accepts. The kernel accepts only programs that resemble the first one
+// it held: with support for several buffers, or without.
 func (c *chain) put(programs ...*ebpf.Program) error {
 	if c.programs.Type() != ebpf.ProgramArray {
 		return fmt.Errorf("it is %v, want an array of programs", c.programs.Type())
 	}
-	index, err := c.place()
+	index, err := c.freeIndex()
 	if err != nil {
 		return err
 	}
@@ -90,8 +90,8 @@ func (c *chain) put(programs ...*ebpf.Program) error {
 	return hint(err)
 }
 
-// place is the index that a guard has left behind, else the first that is free.
-func (c *chain) place() (uint32, error) {
+// freeIndex returns the index of a program that an earlier guard left there, else the first free one.
+func (c *chain) freeIndex() (uint32, error) {
 	free, found := uint32(0), false
 	for i := range c.programs.MaxEntries() {
 		var id uint32
@@ -103,14 +103,14 @@ func (c *chain) place() (uint32, error) {
 			continue
 		}
 		if err != nil {
-			return 0, fmt.Errorf("look at place %d: %w", i, hint(err))
+			return 0, fmt.Errorf("look at element %d: %w", i, hint(err))
 		}
 		if programName(ebpf.ProgramID(id)) == guardProgGuard {
 			return i, nil
 		}
 	}
 	if !found {
-		return 0, fmt.Errorf("all its %d places are taken", c.programs.MaxEntries())
+		return 0, fmt.Errorf("all its %d elements are in use", c.programs.MaxEntries())
 	}
 	return free, nil
 }
@@ -129,7 +129,7 @@ func programName(id ebpf.ProgramID) string {
 	return info.Name
 }
 
-// close leaves the place, unless somebody else has it by now.
+// close removes the program, unless another one has replaced it.
 func (c *chain) close() error {
 	var id uint32
 	err := c.programs.Lookup(c.index, &id)

@@ -102,7 +102,7 @@ enum {
 	MAX_PREFIXES = 1 << 16,
 	MAX_TRUSTED_PORTS = 64,
 	// ns; Linux waits for the rest of a datagram for 30 s over IPv4 and for 60 s over IPv6 (RFC 8200 section 4.5).
-	TRAIL_AGE_SECONDS = 60,
+	FRAGMENT_AGE_SECONDS = 60,
 	SEEN_GRAIN = 1000 * 1000 * 1000, // ns; a flow's time stamp is written once a second, not once a packet
 };
 
@@ -183,7 +183,7 @@ enum egress {
 	EGRESS_LEARNED,     // first protected record to this peer
 	EGRESS_ESTABLISHED, // further ones
 	EGRESS_REWRITTEN,   // sent by a worker, source port made the service's
-	EGRESS_TURNED,      // a ClientHello that a worker verified, turned round to go to the server
+	EGRESS_REINJECTED,  // a ClientHello that a worker verified, sent to the server by ingress
 	EGRESS_ERROR,
 	EGRESS_FULL, // first protected record, and no room for the flow
 	EGRESS_LEN,

@@ -23,7 +23,7 @@ func (g *Programs) mapMemory() error {
 	if err != nil {
 		return err
 	}
-	slots, err := g.mmap(g.maps.Harvested, int(g.maps.Harvested.MaxEntries())*slotSize)
+	pool, err := g.mmap(g.maps.Harvested, int(g.maps.Harvested.MaxEntries())*entrySize)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (g *Programs) mapMemory() error {
 		return err
 	}
 	g.senders = (*guardSenderTable)(unsafe.Pointer(&senders[0]))
-	g.slotMemory = slots[:int(g.maps.Harvested.MaxEntries())*slotSize] // the mapping is whole pages
+	g.poolMemory = pool[:int(g.maps.Harvested.MaxEntries())*entrySize] // the mapping is whole pages
 	g.control = (*guardControl)(unsafe.Pointer(&control[0]))
 	g.credits = unsafe.Slice((*guardCredit)(unsafe.Pointer(&credits[0])), MaxWorkers)
 	return nil
@@ -55,7 +55,7 @@ func (g *Programs) mmap(m *ebpf.Map, size int) ([]byte, error) {
 // ErrClosed is returned by methods of a Guard after Close.
 var ErrClosed = errors.New("guard is closed")
 
-// SetSecret puts a keyring in force; previous may be nil. The keyring goes to the idle slot, then the index
+// SetSecret puts a keyring in force; previous may be nil. The keyring goes to the idle element, then the index
 // flips: a packet sees the old pair or the new one.
 func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 	g.mu.Lock()
@@ -74,7 +74,7 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 	if previous != nil {
 		set(&p.Inner, &p.Outer, &p.Sip, &p.Epoch, &p.Valid, previous)
 	}
-	idle := 1 - atomic.LoadUint32(&g.control.Slot)&1
+	idle := 1 - atomic.LoadUint32(&g.control.Keyring)&1
 	if err := g.maps.Keyrings.Put(idle, &ring); err != nil {
 		return fmt.Errorf("write cookie secret to the kernel: %w", err)
 	}
@@ -83,7 +83,7 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 		grace = monotonic() + uint64(g.grace)
 	}
 	atomic.StoreUint64(&g.control.GraceUntil, grace)
-	atomic.StoreUint32(&g.control.Slot, idle)
+	atomic.StoreUint32(&g.control.Keyring, idle)
 	atomic.StoreUint32(&g.control.HasSecret, 1)
 	return nil
 }

@@ -43,14 +43,14 @@ func (g *Programs) Counters() (Counters, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var sum Counters
-	for i := range g.slots {
-		if g.slots[i].used || g.slots[i].counted {
+	for i := range g.services {
+		if g.services[i].used || g.services[i].counted {
 			if err := g.addCounters(&sum, uint32(i)); err != nil {
 				return Counters{}, err
 			}
 		}
 	}
-	return sum, g.addCounters(&sum, uint32(len(g.slots)))
+	return sum, g.addCounters(&sum, uint32(len(g.services)))
 }
 
 // ServiceCounters returns those of one service.

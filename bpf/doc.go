@@ -20,7 +20,7 @@
 //
 // A Guard's methods may be called by any number of goroutines; those that write are serialised inside. A
 // [Credit] belongs to one worker. The programs read every map while it is written: what takes more than one
-// word is written where nothing points yet (a keyring into the idle slot, a service before its port), and
+// word is written where nothing points yet (a keyring into the idle element, a service before its port), and
 // then made visible by one word.
 //
 // # Verdicts
@@ -34,7 +34,7 @@
 //     meant for a worker must be whole. Later fragments to an address without a service are not looked at.
 //   - IPv6 extension headers: up to eight. A longer chain to a protected address is dropped.
 //   - Before the first write to a packet an error lets it pass; after it the packet is aborted.
-//   - Cookies are those of [Service].Format: computed, or looked up in a part of a table ([Slots]) that the daemon
+//   - Cookies are those of [Service].Format: computed, or looked up in a part of a table ([PoolMemory]) that the daemon
 //     writes while the programs read it. A cookie that is read while it is replaced costs its client an exchange.
 //   - UDP checksums are not verified: local senders leave them half done. Answers carry full ones.
 //   - Datagrams that are not DTLS are decided by [Service].Pass and [Service].Unverified alone, never by the

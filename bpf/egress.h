@@ -37,10 +37,10 @@ static __always_inline int client_hello_at(struct __sk_buff *skb, const struct p
 	return head[0] == TYPE_HANDSHAKE && !head[3] && !head[4] && head[RECORD_HEADER] == MSG_CLIENT_HELLO;
 }
 
-// turn_round makes what a worker sent to a client, its own ClientHello, come from the client again: XDP gave it to the
-// worker because that alone knows the cookie, and it is the server's. Checksums are the previous ones: they do not know
-// an order.
-static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
+// reinject swaps the addresses and ports of a verified ClientHello that a worker sent back to its client, so that it enters
+// again as the client's and reaches the server. XDP steers it to the worker because only workers can verify the cookie.
+// Checksums stay right: a sum does not depend on the order of its words.
+static __always_inline int reinject(struct __sk_buff *skb, const struct packet *p)
 {
 	return (link_header && swap(skb, 0, sizeof(((struct ethhdr *)0)->dst))) || swap(skb, p->l4, sizeof(__u16)) ||
 	       (p->v6 ? swap(skb, p->l3 + __builtin_offsetof(struct ipv6hdr, saddr), 16)
@@ -96,8 +96,8 @@ __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 	return type <= 0 || p->encapsulated ? PARSED_OTHER : parse_at(data, end, skb->len, p, type);
 }
 
-// egress learns from what services send, and gives workers' answers the service's port. It lets all pass, but for
-// ClientHellos, which no service sends: those are turned round, to the server.
+// egress learns from what services send, and gives workers' answers the service's port. Everything passes except
+// ClientHellos, which no service sends: those are reinjected for the server.
 SEC("tcx/egress") int egress(struct __sk_buff *skb)
 {
 	struct packet p = {};
@@ -117,9 +117,9 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 		struct service *svc = LOOKUP(services, index);
 		if (!svc)
 			return TCX_NEXT;
-		int turn = client_hello_at(skb, &p);
-		outcome = rewrite_source(skb, &p, svc->port) || (turn && turn_round(skb, &p)) ? EGRESS_ERROR
-			  : turn						 ? EGRESS_TURNED
+		int hello = client_hello_at(skb, &p);
+		outcome = rewrite_source(skb, &p, svc->port) || (hello && reinject(skb, &p)) ? EGRESS_ERROR
+			  : hello						 ? EGRESS_REINJECTED
 										 : EGRESS_REWRITTEN;
 	} else {
 		struct service *svc = find_service(use, p.saddr, p.sport, p.v6, &index);
@@ -130,7 +130,7 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	struct counters *count = counters(index);
 	if (count)
 		count->egress[outcome]++;
-	return outcome == EGRESS_TURNED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
+	return outcome == EGRESS_REINJECTED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
 }
 
 // first_hello reports whether a datagram is a ClientHello without a cookie. XDP has seen to it that one is well

@@ -131,7 +131,7 @@ const (
 	EgressLearned     EgressOutcome = 1 // first protected record to this peer
 	EgressEstablished EgressOutcome = 2 // further ones
 	EgressRewritten   EgressOutcome = 3 // sent by a worker, source port made the service's
-	EgressTurned      EgressOutcome = 4 // a ClientHello that a worker verified, turned round to go to the server
+	EgressReinjected  EgressOutcome = 4 // a ClientHello that a worker verified, sent to the server by ingress
 	EgressError       EgressOutcome = 5
 	EgressFull        EgressOutcome = 6 // first protected record, and no room for the flow
 
@@ -144,7 +144,7 @@ var egressOutcomeNames = [EgressLen]string{
 	"learned",
 	"established",
 	"rewritten",
-	"turned",
+	"reinjected",
 	"error",
 	"full",
 }

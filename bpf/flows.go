@@ -23,9 +23,9 @@ type Flow struct {
 func (g *Programs) Flows(yield func(Flow) bool) error {
 	g.mu.Lock()
 	names := make(map[uint32]ServiceKey)
-	for i := range g.slots {
-		if g.slots[i].used {
-			names[g.slots[i].id] = g.slots[i].key
+	for i := range g.services {
+		if g.services[i].used {
+			names[g.services[i].id] = g.services[i].key
 		}
 	}
 	established, halfOpen := g.maps.Flows, g.maps.HalfOpen
@@ -183,5 +183,5 @@ func (g *Programs) flowKey(k ServiceKey, peer netip.AddrPort) (*guardFlowKey, er
 	if !ok {
 		return nil, fmt.Errorf("%v: %w", k, ErrNoService)
 	}
-	return &guardFlowKey{Peer: words(peer.Addr()), Port: uint32(peer.Port()), Service: g.slots[i].id}, nil
+	return &guardFlowKey{Peer: words(peer.Addr()), Port: uint32(peer.Port()), Service: g.services[i].id}, nil
 }

@@ -118,17 +118,17 @@ static __always_inline __u32 computed_size(const struct service *svc)
 	return svc->format == FORMAT_V2 ? COOKIE_SIZE_V2 : COOKIE_SIZE;
 }
 
-// take_given copies the cookie of a ClientHello into w->given, and returns 0, or -1 if it is of a length that none of
-// the service has, or not here.
-static __always_inline int take_given(struct xdp_md *ctx, const struct packet *p, const struct service *svc, struct work *w)
+// load_presented copies the cookie of a ClientHello into w->presented. It returns -1 if no cookie of the service has that
+// length, or if the bytes cannot be read.
+static __always_inline int load_presented(struct xdp_md *ctx, const struct packet *p, const struct service *svc, struct work *w)
 {
 	__u32 at = p->l4 + sizeof(struct udphdr) + p->cookie_at, length = p->cookie_len;
 	if (svc->format != FORMAT_HARVEST && length != computed_size(svc))
 		return -1;
-	__builtin_memset(w->given, 0, sizeof(w->given));
+	__builtin_memset(w->presented, 0, sizeof(w->presented));
 	if (!bound_length(&length, COOKIE_SIZE))
 		return -1;
-	return bpf_xdp_load_bytes(ctx, at, w->given, length) ? -1 : 0;
+	return bpf_xdp_load_bytes(ctx, at, w->presented, length) ? -1 : 0;
 }
 
 // differs adds the difference of two words to d, without a branch on the contents.
@@ -139,12 +139,12 @@ static __always_inline __u32 differs(__u32 d, __u32 a, __u32 b)
 	return d;
 }
 
-// given_is_made reports whether the cookie that came is the one that was made.
-static __always_inline int given_is_made(const struct work *w)
+// presented_is_computed compares the presented cookie with the computed one.
+static __always_inline int presented_is_computed(const struct work *w)
 {
 	__u32 d = 0;
 #pragma unroll
 	for (int i = 0; i < COOKIE_SIZE / 4; i++)
-		d = differs(d, w->given[i], htonl(w->hash.h[i]));
+		d = differs(d, w->presented[i], htonl(w->hash.h[i]));
 	return d == 0;
 }

@@ -52,9 +52,9 @@ static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, con
 	}
 	if (svc->flags & SERVICE_MONITOR)
 		return VERDICT_ANSWERED;
-	if (!p->made)
+	if (!p->computed)
 		make_cookie(w, p, d, svc, &ring->current);
-	__u32 length = svc->format != FORMAT_HARVEST ? computed_size(svc) : promise(w, svc, c);
+	__u32 length = svc->format != FORMAT_HARVEST ? computed_size(svc) : offer_harvested(w, svc, c);
 	if (length == 0 || length > COOKIE_SIZE)
 		return VERDICT_DROP_NO_COOKIE;
 	return p->retry ? retry(ctx, p) : reply(ctx, p, d, &w->hash, length);
@@ -128,22 +128,22 @@ __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 	struct service *svc = LOOKUP(services, index);
 	struct work *w = LOOKUP(scratch, 0);
 	struct control *c = control();
-	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
+	struct keyring *ring = c ? LOOKUP(keyrings, c->keyring) : 0;
 	if (!p || !svc || !w || !ring)
 		return COOKIE_FOREIGN;
 	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
-	if (svc->format == FORMAT_WORKERS || d + RANDOM_AT + 32 > (void *)(long)ctx->data_end || take_given(ctx, p, svc, w))
+	if (svc->format == FORMAT_WORKERS || d + RANDOM_AT + 32 > (void *)(long)ctx->data_end || load_presented(ctx, p, svc, w))
 		return COOKIE_FOREIGN;
 	enum cookie_state state = COOKIE_EXPIRED;
 	for (int i = 0; i < 2; i++) {
 		const struct key *k = i ? &ring->current : &ring->previous;
-		if (!k->valid || ((svc->format == FORMAT_V1 || svc->format == FORMAT_V2) && k->epoch != *(__u8 *)w->given))
+		if (!k->valid || ((svc->format == FORMAT_V1 || svc->format == FORMAT_V2) && k->epoch != *(__u8 *)w->presented))
 			continue;
 		if (!i && svc->format == FORMAT_HARVEST && c->grace_until && coarse_now() > c->grace_until)
 			continue;
 		make_cookie(w, p, d, svc, k);
-		p->made = i;
-		if (svc->format == FORMAT_HARVEST ? given_is_due(w, svc, p->cookie_len) : given_is_made(w))
+		p->computed = i;
+		if (svc->format == FORMAT_HARVEST ? presented_is_expected(w, svc, p->cookie_len) : presented_is_computed(w))
 			return COOKIE_VALID;
 		state = COOKIE_WRONG;
 	}
@@ -156,7 +156,7 @@ __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, _
 	struct service *svc = LOOKUP(services, index);
 	struct work *w = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions
 	struct control *c = control();
-	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
+	struct keyring *ring = c ? LOOKUP(keyrings, c->keyring) : 0;
 	if (!p || !svc || !w || !ring)
 		return VERDICT_PASS_ERROR;
 	if (svc->admission) {
@@ -204,9 +204,9 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 		return VERDICT_PASS_ERROR;
 	if (unlikely(listed(c, p->saddr) == LISTED_DENY))
 		return VERDICT_DROP_DENIED;
-	__u32 reason = glance(ctx, p);
+	__u32 reason = classify_first_byte(ctx, p);
 	if (likely(reason == REASON_OK))
-		reason = inspect(ctx, p);
+		reason = parse_datagram(ctx, p);
 	if (reason >= REASON_LEN)
 		return p->fragment ? VERDICT_DROP_FRAGMENT : VERDICT_DROP_NONLINEAR;
 	count->reason[reason]++;
@@ -251,9 +251,9 @@ static __always_inline void finish_service(struct packet *p, __u32 verdict)
 	if (likely(!p->fragment))
 		return;
 	if (verdict <= VERDICT_PASS_LIMITED || verdict == VERDICT_STEERED)
-		remember_trail(&trails, p);
+		remember_fragment(&service_fragments, p);
 	else
-		forget_trail(p);
+		forget_fragment(p);
 }
 
 // later_fragment decides on an IP fragment without ports, to an address that has a service. Some may come before their
@@ -263,7 +263,7 @@ static __always_inline int later_fragment(const struct packet *p)
 	if (p->routed)
 		return VERDICT_DROP_EXTENSIONS;
 	__u64 *bucket = LOOKUP(fragment_bucket, 0);
-	if (known_trail(p) || (bucket && take(bucket, bpf_ktime_get_ns(), EARLY_FRAGMENT_COST, EARLY_FRAGMENT_COST * EARLY_FRAGMENT_BURST)))
+	if (known_fragment(p) || (bucket && take(bucket, bpf_ktime_get_ns(), EARLY_FRAGMENT_COST, EARLY_FRAGMENT_COST * EARLY_FRAGMENT_BURST)))
 		return VERDICT_PASS_FRAGMENT;
 	return VERDICT_DROP_FRAGMENT;
 }
@@ -275,7 +275,7 @@ static __always_inline int no_udp(const struct packet *p, int parsed)
 		return VERDICT_DROP_UNSEEN;
 	if (parsed == PARSED_OTHER) {
 		if (p->fragment && protected_address(p->daddr, p->v6)) // IPv6: a later one does not say of what it is
-			remember_trail(&open_trails, p);
+			remember_fragment(&other_fragments, p);
 		return VERDICT_PASS_UNPROTECTED;
 	}
 	// What is routed may be for another address than it says.
@@ -294,7 +294,7 @@ static __always_inline int no_service(const struct packet *p, const struct port_
 	if (use && use->service && p->routed) // the service may be where the route ends
 		return VERDICT_DROP_EXTENSIONS;
 	if (p->fragment && protected_address(p->daddr, p->v6))
-		remember_trail(&open_trails, p);
+		remember_fragment(&other_fragments, p);
 	return VERDICT_PASS_UNPROTECTED;
 }
 
@@ -336,9 +336,9 @@ static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_slow(ctx, p);
 }
 
-// saw_sender notes whom a frame came from, before an answer is written over it. It writes only what is not there yet, so
+// note_sender notes whom a frame came from, before an answer is written over it. It writes only what is not there yet, so
 // that CPUs share the memory without taking it from each other.
-static __always_inline void saw_sender(struct xdp_md *ctx)
+static __always_inline void note_sender(struct xdp_md *ctx)
 {
 	const void *data = (void *)(long)ctx->data;
 	struct sender_table *s = LOOKUP(senders, 0);
@@ -371,7 +371,7 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
 	if (svc)
-		saw_sender(ctx);
+		note_sender(ctx);
 	count = counters(index);
 	if (!count)
 		return XDP_PASS;

@@ -98,8 +98,8 @@ static __always_inline int parse_body(struct xdp_md *ctx, struct packet *p, void
 	return parse_lists(ctx, p, d, end, suites_at, stop, message_end);
 }
 
-// glance tells by the first byte of a datagram whether it can be DTLS: REASON_OK if so.
-static __always_inline __u32 glance(struct xdp_md *ctx, struct packet *p)
+// classify_first_byte returns REASON_OK if the first byte can start a DTLS record.
+static __always_inline __u32 classify_first_byte(struct xdp_md *ctx, struct packet *p)
 {
 	void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	if (p->len == 0)
@@ -110,8 +110,8 @@ static __always_inline __u32 glance(struct xdp_md *ctx, struct packet *p)
 	return first < DTLS_FIRST || first > DTLS_LAST ? REASON_NOT_DTLS : REASON_OK;
 }
 
-// inspect says what the datagram of p is, at which a glance was taken, and fills in what a ClientHello has to tell.
-__noinline int inspect(struct xdp_md *ctx, struct packet *p)
+// parse_datagram returns the reason of a datagram that passed classify_first_byte, and fills p from a ClientHello.
+__noinline int parse_datagram(struct xdp_md *ctx, struct packet *p)
 {
 	if (!p)
 		return HELLO_NONLINEAR;

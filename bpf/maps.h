@@ -86,23 +86,23 @@ struct {
 	__type(value, struct flow);
 } half_open SEC(".maps");
 
-// Datagrams whose first IP fragment passed, to a service (trails) and to anything else on a protected address
-// (open_trails). Apart, because anybody can fill the second.
+// Datagrams whose first IP fragment passed, to a service (service_fragments) and to anything else on a protected address
+// (other_fragments). Two maps, because anybody can fill the second.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct trail_key);
-	__type(value, struct trail);
-} trails SEC(".maps");
+	__type(key, struct fragment_key);
+	__type(value, struct fragmented);
+} service_fragments SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct trail_key);
-	__type(value, struct trail);
-} open_trails SEC(".maps");
+	__type(key, struct fragment_key);
+	__type(value, struct fragmented);
+} other_fragments SEC(".maps");
 
-// Two keyrings: the daemon writes the idle one, then control.slot.
+// Two keyrings: the daemon writes the idle one, then control.keyring.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2);
@@ -195,7 +195,7 @@ struct {
 	__uint(max_entries, 1); // *
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct pool_entry);
 } harvested SEC(".maps");
 
 // Whom frames to services came from lately. Mapped into the daemon's memory, which reads and empties it.

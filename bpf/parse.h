@@ -215,8 +215,8 @@ static __always_inline int parse_plain(void *data, void *end, struct packet *p)
 	return PARSED_OTHER;
 }
 
-// behind_mpls finds the IP header behind labels (RFC 3032), at p->l3, and returns its type. Each is tried as the last.
-static __always_inline int behind_mpls(void *data, void *end, struct packet *p)
+// mpls_payload finds the IP header behind labels (RFC 3032), at p->l3, and returns its type. Each is tried as the last.
+static __always_inline int mpls_payload(void *data, void *end, struct packet *p)
 {
 	__u32 at = p->l3;
 	for (int i = 0; i < MAX_LABELS; i++) {
@@ -232,9 +232,9 @@ static __always_inline int behind_mpls(void *data, void *end, struct packet *p)
 	return -1;
 }
 
-// behind_pppoe does the same behind the headers of PPPoE (RFC 2516) and PPP, whose protocol may be one byte (RFC 1661
+// pppoe_payload does the same behind the headers of PPPoE (RFC 2516) and PPP, whose protocol may be one byte (RFC 1661
 // section 6.5).
-static __always_inline int behind_pppoe(void *data, void *end, struct packet *p)
+static __always_inline int pppoe_payload(void *data, void *end, struct packet *p)
 {
 	__u8 *h = data + (p->l3 & MAX_OFFSET);
 	if ((void *)(h + 8) > end)
@@ -271,10 +271,10 @@ static __always_inline int parse_link(void *data, void *end, struct packet *p)
 	case ETH_P_MPLS_UC:
 	case ETH_P_MPLS_MC:
 		p->encapsulated = 1;
-		return behind_mpls(data, end, p);
+		return mpls_payload(data, end, p);
 	case ETH_P_PPP_SES:
 		p->encapsulated = 1;
-		return behind_pppoe(data, end, p);
+		return pppoe_payload(data, end, p);
 	case ETH_P_IP:
 	case ETH_P_IPV6:
 		return type;

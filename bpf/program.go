@@ -27,7 +27,7 @@ const (
 type Options struct {
 	MaxServices int // at most MaxServices, which 0 stands for
 	MaxFlows    int // established flows kept; half-open ones have a quarter of that besides. 0: 65536
-	Slots       int // for harvested cookies, of all services together; see Programs.NewSlots
+	PoolEntries int // harvested cookies of all services together; see Programs.NewPoolMemory
 	// Interface is where Attach will put the programs, for they differ: frames of some devices begin with IP. "": one
 	// whose frames begin with Ethernet.
 	Interface string
@@ -60,7 +60,7 @@ type Programs struct {
 	senders *guardSenderTable
 	mapped  [][]byte
 
-	slotMemory    []byte // of slots that nobody has taken
+	poolMemory    []byte // entries that NewPoolMemory has not handed out
 	addressMemory []byte
 	trust         link.Link // of TrustTCP; nil: none
 
@@ -70,8 +70,8 @@ type Programs struct {
 	linkHeader bool      // of the interface that the programs are for
 	hashKey    [2]uint64 // of this start, for buckets
 
-	slots  []slot // by element of the services map
-	nextID uint32
+	services []service // by element of the services map
+	nextID   uint32
 }
 
 // Load makes the programs ready. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
@@ -99,7 +99,7 @@ func Load(o Options) (*Programs, error) {
 	rand.Read(key[:]) // crashes rather than fail
 	g := &Programs{
 		linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
-		pin: o.Pin, owner: o.Owner, slots: make([]slot, o.MaxServices), nextID: 1,
+		pin: o.Pin, owner: o.Owner, services: make([]service, o.MaxServices), nextID: 1,
 	}
 	spec, err := g.sized(&o)
 	if err != nil {
@@ -136,7 +136,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows + o.MaxFlows/flowSlack + 1)
 	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
-	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
+	m[guardMapHarvested].MaxEntries = uint32(max(1, o.PoolEntries)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
 	linkHeader := uint32(0)
 	if g.linkHeader {
@@ -224,7 +224,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.poolMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
 	if g.trust != nil {
 		errs = append(errs, g.trust.Close())
 		g.trust = nil

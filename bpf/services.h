@@ -5,7 +5,7 @@
 #include "hello.h"
 #include "maps.h"
 
-// Look-ups: services, flows, trails of fragments, classes of first bytes.
+// Look-ups: services, flows, service_fragments of fragments, classes of first bytes.
 
 static __always_inline int same_address(const __u32 *a, const __u32 *b)
 {
@@ -109,46 +109,46 @@ __noinline int known_half_open(struct packet *p, __u32 service)
 	return flow && fresh(flow, c->handshake);
 }
 
-static __always_inline void fill_trail(struct trail_key *key, const struct packet *p)
+static __always_inline void fill_fragment_key(struct fragment_key *key, const struct packet *p)
 {
 	__builtin_memcpy(key->saddr, p->saddr, sizeof(key->saddr));
 	__builtin_memcpy(key->daddr, p->daddr, sizeof(key->daddr));
 	key->id = p->id;
 }
 
-static __always_inline void remember_trail(void *map, const struct packet *p)
+static __always_inline void remember_fragment(void *map, const struct packet *p)
 {
-	struct trail_key key;
-	struct trail trail = {coarse_now(), MAX_DATAGRAM};
-	fill_trail(&key, p);
-	bpf_map_update_elem(map, &key, &trail, BPF_ANY); // if it fails the later fragments are dropped
+	struct fragment_key key;
+	struct fragmented datagram = {coarse_now(), MAX_DATAGRAM};
+	fill_fragment_key(&key, p);
+	bpf_map_update_elem(map, &key, &datagram, BPF_ANY); // if it fails the later fragments are dropped
 }
 
-// forget_trail ends the trail of an earlier datagram when a first fragment with its id is dropped: what comes now is of
-// this one.
-static __always_inline void forget_trail(const struct packet *p)
+// forget_fragment forgets an earlier datagram with the same id when a first fragment is dropped: later fragments now belong
+// to the dropped one.
+static __always_inline void forget_fragment(const struct packet *p)
 {
-	struct trail_key key;
-	fill_trail(&key, p);
-	bpf_map_delete_elem(&trails, &key);
-	bpf_map_delete_elem(&open_trails, &key);
+	struct fragment_key key;
+	fill_fragment_key(&key, p);
+	bpf_map_delete_elem(&service_fragments, &key);
+	bpf_map_delete_elem(&other_fragments, &key);
 }
 
-// follow_trail takes the fragment's bytes from the trail. Two CPUs may both take the last ones.
-static __always_inline int follow_trail(struct trail *trail, __u32 len)
+// take_fragment spends len bytes of those that may still pass. Two CPUs may both spend the last ones.
+static __always_inline int take_fragment(struct fragmented *datagram, __u32 len)
 {
-	if (!trail || coarse_now() > trail->since + TRAIL_AGE_SECONDS * 1000000000ULL || trail->left < len)
+	if (!datagram || coarse_now() > datagram->since + FRAGMENT_AGE_SECONDS * 1000000000ULL || datagram->left < len)
 		return 0;
-	trail->left -= len;
+	datagram->left -= len;
 	return 1;
 }
 
-static __always_inline int known_trail(const struct packet *p)
+static __always_inline int known_fragment(const struct packet *p)
 {
-	struct trail_key key;
-	fill_trail(&key, p);
-	return follow_trail(bpf_map_lookup_elem(&trails, &key), p->len) ||
-	       follow_trail(bpf_map_lookup_elem(&open_trails, &key), p->len);
+	struct fragment_key key;
+	fill_fragment_key(&key, p);
+	return take_fragment(bpf_map_lookup_elem(&service_fragments, &key), p->len) ||
+	       take_fragment(bpf_map_lookup_elem(&other_fragments, &key), p->len);
 }
 
 // class_of names the classes of a datagram that is not DTLS by its first byte, or of a record by its version.

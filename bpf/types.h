@@ -21,8 +21,8 @@ struct service {
 	__u8 flags;
 	__u32 pass; // classes let through
 	// Its part of the table of harvested cookies.
-	__u32 first_slot;
-	__u32 slots;
+	__u32 first_entry;
+	__u32 entries;
 	__u32 admission;
 	// Rates as a token costs and a full bucket holds, in ns (generic cell rate algorithm). A cost of 0: no limit.
 	__u64 source_cost, source_burst;         // verified ClientHellos per prefix
@@ -70,13 +70,13 @@ struct flow {
 	__u32 kept;        // when its address was last noted as one that has proved itself, in seconds; 0: never
 };
 
-// A datagram whose first IP fragment passed.
-struct trail {
+// A fragmented datagram whose first IP fragment passed.
+struct fragmented {
 	__u64 since; // CLOCK_MONOTONIC, ns
-	__u64 left;  // bytes of later fragments that still pass
+	__u64 left;  // bytes of later fragments that may still pass
 };
 
-struct trail_key {
+struct fragment_key {
 	__u32 saddr[4];
 	__u32 daddr[4];
 	__u32 id;
@@ -97,7 +97,7 @@ struct siphash {
 // One port of a proxy's pool towards a server, and the server's cookie for it: package handoff's Slot, written by
 // the daemon and its workers while the programs read. A cookie that is read while it is replaced can be a mixture;
 // it is not a cookie of the server's, and costs its client one more exchange.
-struct slot {
+struct pool_entry {
 	__u32 cookie[COOKIE_SIZE / 4]; // as it lies in a packet, zeroes behind its end
 	__u32 length;                  // bytes; 0: not known
 	__u32 taken;                   // 1: a flow has the port
@@ -133,7 +133,7 @@ struct control {
 	__u64 grace_until;     // CLOCK_MONOTONIC, ns: until then the previous secret finds harvested cookies; 0: no end
 	__u64 idle;            // ns after which a silent flow is unknown again; 0: never
 	__u64 handshake;       // the same of a half-open one
-	__u32 slot;            // keyring in force
+	__u32 keyring;         // index of the one in force
 	__u32 has_secret;
 	__u32 pass_when_lost;
 	__u32 workers; // how many there are
@@ -190,7 +190,7 @@ struct packet {
 	__u8 fragment; // a first fragment: its payload ends early
 	__u8 whole;    // a ClientHello in one fragment
 	__u8 retry;    // ... of DTLS 1.3: it is answered with a HelloRetryRequest
-	__u8 made;     // the work area holds the cookie under the current key
+	__u8 computed; // struct work has the cookie under the current key
 	__u8 routed;       // its route may lead to another address than daddr
 	__u8 encapsulated; // in something that an interface of its own takes off
 	__u8 fragment_header; // it has an IPv6 fragment header
@@ -213,9 +213,9 @@ struct work {
 	struct packet packet;
 	struct sha256 hash;
 	struct siphash sip;
-	__u32 given[COOKIE_SIZE / 4]; // the cookie that came, as it lies in the packet, zeroes behind its end
-	__u32 found;      // slot of a harvested cookie
-	__u32 candidates; // how many slots were looked at for it
+	__u32 presented[COOKIE_SIZE / 4]; // cookie of the ClientHello, bytes as in the packet, padded with zeroes
+	__u32 candidate;  // entry of a harvested cookie
+	__u32 candidates; // how many entries were considered
 	struct hello_offer offer;
 	__u8 bytes[8]; // read from the packet
 	__u16 list[LIST / 2]; // ... versions or suites

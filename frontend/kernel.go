@@ -67,7 +67,7 @@ func openKernel(c *Config) (*kernel, error) {
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), PoolEntries: poolEntries(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
@@ -82,8 +82,8 @@ func openKernel(c *Config) (*kernel, error) {
 	return k, nil
 }
 
-// slotsOf is how many slots for harvested cookies the services may need.
-func slotsOf(c *Config) (n int) {
+// poolEntries is how many entries for harvested cookies the services may need.
+func poolEntries(c *Config) (n int) {
 	for i := range c.Services {
 		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
 			n += handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
@@ -119,13 +119,13 @@ func (v *service) key() bpf.ServiceKey {
 
 // table makes the memory of a pool, where the programs read it.
 func (k *kernel) table(v *service, e *end, size int) handoff.Table {
-	slots, err := k.guard.NewSlots(size)
+	memory, err := k.guard.NewPoolMemory(size)
 	if err != nil {
 		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
 		return handoff.NewTable(size)
 	}
-	e.slots.Store(&slots)
-	return handoff.Table{Entries: handoff.EntriesOf(slots.Memory), Clock: slots.Clock}
+	e.memory.Store(&memory)
+	return handoff.Table{Entries: handoff.EntriesOf(memory.Memory), Clock: memory.Clock}
 }
 
 // told is what the programs know of a service.
@@ -165,7 +165,7 @@ func (k *kernel) protect(v *service, t told) error {
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 	}
 	if len(t.serving.ends) == 1 {
-		s.Slots = t.serving.ends[0].entries(t.entries)
+		s.Pool = t.serving.ends[0].entries(t.entries)
 	}
 	if t.passes {
 		s.Admission = v.config.admission(t.mode, t.serves)

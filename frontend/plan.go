@@ -14,7 +14,7 @@ type situation struct {
 	inline       bool
 	modes        []handoff.Mode // of its back ends that are known; none: nobody can be handed over at the moment
 	mapped       bool           // native modes: the server sees IPv4 clients under v4-mapped addresses
-	slots        bool           // the programs can read the pool of the one back end
+	sharedPool   bool           // the programs can read the pool of the one back end
 	cookieLength int            // bytes of the cookies in that pool
 	foreign      bool           // its secret is another one than the programs have
 	mac          cookie.MAC     // of the guard's own cookies
@@ -83,7 +83,7 @@ func (s *situation) format() bpf.Format {
 	case handoff.CookiesQt:
 		return bpf.FormatQt
 	case handoff.CookiesHarvested:
-		if s.slots && s.cookieLength <= cookie.Size {
+		if s.sharedPool && s.cookieLength <= cookie.Size {
 			return bpf.FormatHarvest
 		}
 	}

@@ -137,7 +137,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 		t.mapped = s.fit.Mapped
 	}
 	if len(s.ends) == 1 {
-		t.slots, t.cookieLength = s.ends[0].slots.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
+		t.sharedPool, t.cookieLength = s.ends[0].memory.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
 	}
 	return t
 }

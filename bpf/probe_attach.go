@@ -53,7 +53,7 @@ func tryModes(dev *net.Interface) Finding {
 }
 
 func tryAttach(dev *net.Interface, m AttachMode, flags uint32) error {
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "trial", Type: ebpf.XDP, License: "Dual BSD/GPL", Flags: flags,
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "probe", Type: ebpf.XDP, License: "Dual BSD/GPL", Flags: flags,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()}})
 	if err != nil {
 		return err
