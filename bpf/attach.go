@@ -97,7 +97,7 @@ func (g *Programs) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, At
 	var failed error
 	for _, m := range modes {
 		var err error
-		for _, p := range []*ebpf.Program{g.frags, g.progs.Guard} {
+		for _, p := range []*ebpf.Program{g.frags, g.progs.Dtlsguard} {
 			var l link.Link
 			l, err = link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: flags[m]})
 			if err == nil {

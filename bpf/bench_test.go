@@ -45,7 +45,7 @@ func BenchmarkCookie(b *testing.B) {
 	for b.Loop() { // interleaved, because the machine is never alone
 		for _, s := range all {
 			kernel := func(d []byte) float64 {
-				_, took, err := s.guard.progs.Guard.Benchmark(newPacket(d).bytes(), 20_000, nil)
+				_, took, err := s.guard.progs.Dtlsguard.Benchmark(newPacket(d).bytes(), 20_000, nil)
 				need(b, err)
 				return float64(took.Nanoseconds())
 			}
@@ -81,9 +81,9 @@ func BenchmarkVerdict(b *testing.B) {
 		p    *packet
 	}{
 		"empty":       {empty, newPacket(malformed)},
-		"unprotected": {g.progs.Guard, with(newPacket(malformed), func(p *packet) { p.Protocol = 6 })},
-		"junk":        {g.progs.Guard, newPacket(make([]byte, 205))}, // as long as a ClientHello
-		"unverified":  {g.progs.Guard, newPacket(appData)},
+		"unprotected": {g.progs.Dtlsguard, with(newPacket(malformed), func(p *packet) { p.Protocol = 6 })},
+		"junk":        {g.progs.Dtlsguard, newPacket(make([]byte, 205))}, // as long as a ClientHello
+		"unverified":  {g.progs.Dtlsguard, newPacket(appData)},
 	} {
 		b.Run(name, func(b *testing.B) {
 			var all []float64
@@ -134,7 +134,7 @@ func BenchmarkScale(b *testing.B) {
 			}
 			var all []float64
 			for b.Loop() {
-				_, d, err := g.progs.Guard.Benchmark(newPacket(appData).bytes(), 20_000, nil)
+				_, d, err := g.progs.Dtlsguard.Benchmark(newPacket(appData).bytes(), 20_000, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -53,7 +53,7 @@ func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
 	if c.programs, err = ebpf.LoadPinnedMap(path, nil); err != nil {
 		return 0, hint(err)
 	}
-	if err := c.put(g.frags, g.progs.Guard); err != nil {
+	if err := c.put(g.frags, g.progs.Dtlsguard); err != nil {
 		return 0, errors.Join(err, c.programs.Close())
 	}
 	g.chain, g.mode = c, AttachGeneric
@@ -105,7 +105,7 @@ func (c *chain) freeIndex() (uint32, error) {
 		if err != nil {
 			return 0, fmt.Errorf("look at element %d: %w", i, hint(err))
 		}
-		if programName(ebpf.ProgramID(id)) == guardProgGuard {
+		if programName(ebpf.ProgramID(id)) == guardProgDtlsguard {
 			return i, nil
 		}
 	}

@@ -8,8 +8,8 @@
 
 // Packets that services send, and the choice of a worker's socket.
 
-// rewrite_source makes the workers' source port the service's. The helper knows partial checksums: there the
-// field holds the pseudo header's part only, and a port is not in it.
+// rewrite_source replaces the workers' source port by the service's. The helper handles partial checksums, where the field
+// covers only the pseudo header and so no port.
 static __always_inline int rewrite_source(struct __sk_buff *skb, const struct packet *p, __u16 to)
 {
 	__u16 from = htons(p->sport), port = htons(to);
@@ -19,7 +19,7 @@ static __always_inline int rewrite_source(struct __sk_buff *skb, const struct pa
 	return bpf_skb_store_bytes(skb, p->l4, &port, sizeof(port), 0) ? -1 : 0;
 }
 
-// swap exchanges two neighbours of size bytes at offset at.
+// swap exchanges two adjacent fields of size bytes at offset at.
 static __always_inline int swap(struct __sk_buff *skb, __u32 at, __u32 size)
 {
 	__u8 b[2 * 16]; // IPv6 addresses are the longest
@@ -47,8 +47,8 @@ static __always_inline int reinject(struct __sk_buff *skb, const struct packet *
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// protected_record reports whether the datagram starts with a record that follows a handshake: of epoch 1 or later, but
-// for the handshake epoch of DTLS 1.3, which a server encrypts its first flight under, to anybody (RFC 9147 section 6.1).
+// protected_record reports whether the datagram starts with a record of epoch 1 or later. The handshake epoch of DTLS 1.3
+// does not count: a server encrypts its first flight with it, to anybody (RFC 9147 section 6.1).
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
 {
 	__u8 head[5];
@@ -61,7 +61,7 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 	return head[0] == TYPE_CID || (head[3] | head[4]) != 0;
 }
 
-// keep_flow notes the address of a client as one that has proved itself; flow is 0 if it has just begun to be one.
+// keep_flow refreshes the proved address of a client; flow is 0 if the client has no flow yet.
 static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 {
 	struct control *c = control();
@@ -73,7 +73,7 @@ static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 		flow->kept = now;
 }
 
-// learn_flow remembers who the service talks to under keys; of a proxy the workers know.
+// learn_flow remembers peers that the service sends protected records. In a proxy the workers publish their flows instead.
 static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
 {
 	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
@@ -133,8 +133,7 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	return outcome == EGRESS_REINJECTED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
 }
 
-// first_hello reports whether a datagram is a ClientHello without a cookie. XDP has seen to it that one is well
-// formed.
+// first_hello reports whether a datagram is a ClientHello without a cookie. XDP passes only well-formed ones.
 static __always_inline int first_hello(const struct udphdr *udp, const void *end)
 {
 	const __u8 *d = (const void *)(udp + 1);
@@ -144,10 +143,9 @@ static __always_inline int first_hello(const struct udphdr *udp, const void *end
 	return cookie_len + 1 <= (const __u8 *)end && *cookie_len == 0;
 }
 
-// select_worker gives a datagram to a worker's socket, in the group of its service. A ClientHello without a
-// cookie goes to the worker of this CPU, so that it stays in its caches. All else goes by the hash of addresses
-// and ports where the worker keeps flows, in a proxy: a flow lives with one worker, and its packets do not always
-// come in by one CPU (a sender's thread on a veth, interrupts that are moved).
+// select_worker picks a worker's socket from the group of its service. A ClientHello without a cookie goes to the worker of
+// this CPU, whose caches have it. In a proxy everything else goes by the hash of addresses and ports: one worker keeps the
+// flow, and its packets may arrive on several CPUs (a sender's thread on a veth, interrupts that are moved).
 SEC("sk_reuseport") int select_worker(struct sk_reuseport_md *ctx)
 {
 	struct udphdr *udp = ctx->data;

@@ -193,8 +193,8 @@ const (
 	guardMapTrustedPorts      = "trusted_ports"
 	guardMapUnverifiedBuckets = "unverified_buckets"
 	guardMapWorkerCpus        = "worker_cpus"
+	guardProgDtlsguard        = "dtlsguard"
 	guardProgEgress           = "egress"
-	guardProgGuard            = "guard"
 	guardProgSelectWorker     = "select_worker"
 	guardProgTrustTcp         = "trust_tcp"
 	guardVarEnums             = "enums"
@@ -246,8 +246,8 @@ type guardSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardProgramSpecs struct {
+	Dtlsguard    *ebpf.ProgramSpec `ebpf:"dtlsguard"`
 	Egress       *ebpf.ProgramSpec `ebpf:"egress"`
-	Guard        *ebpf.ProgramSpec `ebpf:"guard"`
 	SelectWorker *ebpf.ProgramSpec `ebpf:"select_worker"`
 	TrustTcp     *ebpf.ProgramSpec `ebpf:"trust_tcp"`
 }
@@ -392,16 +392,16 @@ type guardVariables struct {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardPrograms struct {
+	Dtlsguard    *ebpf.Program `ebpf:"dtlsguard"`
 	Egress       *ebpf.Program `ebpf:"egress"`
-	Guard        *ebpf.Program `ebpf:"guard"`
 	SelectWorker *ebpf.Program `ebpf:"select_worker"`
 	TrustTcp     *ebpf.Program `ebpf:"trust_tcp"`
 }
 
 func (p *guardPrograms) Close() error {
 	return _GuardClose(
+		p.Dtlsguard,
 		p.Egress,
-		p.Guard,
 		p.SelectWorker,
 		p.TrustTcp,
 	)

@@ -14,10 +14,10 @@ static __always_inline int entry_unusable(const struct pool_entry *entry)
 	return !*(volatile __u32 *)&entry->length | *(volatile __u32 *)&entry->taken;
 }
 
-// holder names the handshake of the tag in w->sip in reservations.
+// holder identifies the handshake of the tag in w->sip in reservations.
 static __always_inline __u32 holder(const struct work *w) { return w->sip.tag[1]; }
 
-// reserve keeps an entry for a holder, unless it is kept for another one, and reports whether it is the holder's.
+// reserve reserves an entry for a holder, unless another one has reserved it, and reports whether the holder has it.
 static __always_inline int reserve(struct pool_entry *entry, __u32 holder, __u32 now)
 {
 	__u64 old = *(volatile __u64 *)&entry->reserved;

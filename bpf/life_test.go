@@ -258,7 +258,7 @@ func TestLargeMTU(t *testing.T) {
 		t.Fatal(err)
 	}
 	frags := g.frags
-	g.frags = g.progs.Guard
+	g.frags = g.progs.Dtlsguard
 	defer func() { g.frags = frags }()
 	err := l.Middle.Do(func() error { _, err := g.Attach(lab.ToServer, AttachNative); return err })
 	if err == nil || !strings.Contains(hintOf(err), "ip link set server0 mtu 1500") || strings.Contains(err.Error(), "\n") {

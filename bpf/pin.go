@@ -253,7 +253,7 @@ func (g *Programs) closeLinks() error {
 func (g *Programs) updateLinks() error {
 	err := g.xdp.Update(g.frags)
 	if err != nil {
-		err = g.xdp.Update(g.progs.Guard)
+		err = g.xdp.Update(g.progs.Dtlsguard)
 	}
 	if err != nil {
 		return err

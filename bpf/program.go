@@ -171,7 +171,7 @@ const (
 // addFrags makes the ingress program again with BPF_F_XDP_HAS_FRAGS. It gets a CPU map of its own: the kernel
 // lets no two programs that differ in that flag share one.
 func addFrags(spec *ebpf.CollectionSpec) {
-	p := spec.Programs[guardProgGuard].Copy()
+	p := spec.Programs[guardProgDtlsguard].Copy()
 	p.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	for i := range p.Instructions {
 		if p.Instructions[i].Reference() == guardMapCpus {
