@@ -164,7 +164,7 @@ const (
 )
 
 const (
-	fragsProgram = "guard_frags"
+	fragsProgram = "dtlsguard_frags"
 	fragsCPUs    = "cpus_frags"
 )
 
