@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chain is an element of the array of programs that another program on the interface calls by tail calls, in the order of the
-// array: Katran's way to have several XDP programs on one interface. Such a program calls the first that is there, and what
-// that says holds; so whoever comes before the guard must call the rest of the array itself.
+// chain is an element of a program array whose programs a root program on the interface tail-calls, as Katran's root does to
+// run several XDP programs on one interface. The root calls the first program in the array, whose verdict is final, so a
+// program before the guard must tail-call the rest of the array itself.
 type chain struct {
 	programs *ebpf.Map
 	index    uint32
 	own      ebpf.ProgramID
 }
 
-// AttachChain is Attach where a root program is on the interface and the guard's place is in its array, a map pinned at
-// path: the first that is free, or that of a guard that died. The mode is that of the root program. Nothing of it is kept
-// over the end of the process, but by an accident: so Options.Pin must be "".
+// AttachChain is Attach for an interface with a root program: it installs the guard in the root's array, a map pinned at path,
+// in the first free element or that of a guard that died. The mode is the root program's. Options.Pin must be "": the
+// installation cannot outlive the process in a controlled way.
 func (g *Programs) AttachChain(iface, path string) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -47,7 +47,7 @@ func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
 		return 0, err
 	}
 	if a.XDP == 0 {
-		return 0, &hinted{errors.New("no XDP program is on the interface to call the array's"), "attach the root program first, or leave --xdp-chain out"}
+		return 0, &hinted{errors.New("the interface has no XDP program that could call those of the array"), "attach the root program first, or leave setting xdp-chain out"}
 	}
 	c := new(chain)
 	if c.programs, err = ebpf.LoadPinnedMap(path, nil); err != nil {
@@ -85,7 +85,7 @@ func (c *chain) put(programs ...*ebpf.Program) error {
 		}
 	}
 	if errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("it takes no XDP program of attach type BPF_XDP, with or without several buffers, as its first program is another: %w", err)
+		return fmt.Errorf("the array's first program has another attach type than BPF_XDP, so the kernel accepts no other: %w", err)
 	}
 	return hint(err)
 }
@@ -115,7 +115,7 @@ func (c *chain) freeIndex() (uint32, error) {
 	return free, nil
 }
 
-// programName is that of a program of any process, "" where it cannot be told.
+// programName is the name of a program of any process, "" if it is unknown.
 func programName(id ebpf.ProgramID) string {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {

@@ -2,7 +2,7 @@ package bpf
 
 import "fmt"
 
-// Counters are the packets of one service, or of all and of none, since the maps were made. Index them by
+// Counters count the packets of one service, or of all services and of none, since the maps were created. The indices are
 // Verdict, hello.Reason, CookieState, EgressOutcome and SocketChoice.
 type Counters struct {
 	Verdict [VerdictLen]uint64
@@ -38,7 +38,7 @@ func (c *Counters) add(o *guardCounters) {
 	}
 }
 
-// Counters returns the sum over all services and over packets of none.
+// Counters returns the sum over all services, with packets to no service.
 func (g *Programs) Counters() (Counters, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -53,7 +53,7 @@ func (g *Programs) Counters() (Counters, error) {
 	return sum, g.addCounters(&sum, uint32(len(g.services)))
 }
 
-// ServiceCounters returns those of one service.
+// ServiceCounters returns the counters of one service.
 func (g *Programs) ServiceCounters(k ServiceKey) (Counters, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

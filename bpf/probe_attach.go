@@ -44,12 +44,12 @@ func tryModes(dev *net.Interface) Finding {
 				return Finding{Name: "XDP mode", Text: "native"}
 			case err == nil:
 				return Finding{"XDP mode", Warn, fmt.Sprintf("generic only, several times slower (%s)", firstLine(errors.Join(errs...))),
-					"use an interface with a driver that has XDP, or run --answer workers"}
+					"use an interface with a driver that has XDP, or run setting answer workers"}
 			}
 			errs = append(errs, attachHint(dev, err))
 		}
 	}
-	return Finding{"XDP mode", Fail, firstLine(errors.Join(errs...)), "run as root, or leave --interface out"}
+	return Finding{"XDP mode", Fail, firstLine(errors.Join(errs...)), "run as root, or leave setting interface out"}
 }
 
 func tryAttach(dev *net.Interface, m AttachMode, flags uint32) error {

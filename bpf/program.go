@@ -49,6 +49,8 @@ type Programs struct {
 	owner   int      // Options.Owner
 	root    *os.File // the directory that pin is in, since GivePins
 	adopted bool     // the maps were pinned there
+	refused error    // why the maps pinned there were not taken over; nil: they were, or there were none
+	layout  string   // of the maps, see layout
 	held    *os.File // the pin directory
 	xdp     link.Link
 	chain   *chain // instead of xdp
@@ -185,8 +187,12 @@ func addFrags(spec *ebpf.CollectionSpec) {
 }
 
 func (g *Programs) load(spec *ebpf.CollectionSpec) error {
-	pinned, err := pinnedMaps(g.pin, spec)
+	pinned, refused, err := pinnedMaps(g.pin, spec)
 	if err != nil {
+		return err
+	}
+	g.refused = refused
+	if g.layout, err = layout(spec); err != nil {
 		return err
 	}
 	g.adopted = pinned != nil
@@ -216,7 +222,11 @@ func (g *Programs) load(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-// Close lets go of all handles. What is pinned stays in force, anything else ends.
+// PinsRefused says why the maps that an earlier process pinned were not taken over: their flows are lost, and Attach
+// replaces them. It is nil if they were taken over, or if there were none.
+func (g *Programs) PinsRefused() error { return g.refused }
+
+// Close closes all handles. Pinned programs and maps stay in force, everything else ends.
 func (g *Programs) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

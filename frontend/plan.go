@@ -46,7 +46,7 @@ func divide(s situation) (division, error) {
 	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.passes || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
-		return d, hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", s.modes[0])
+		return d, hint.Usagef("setting answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave setting answer out, or see to it that setting handoff trust can be used", s.modes[0])
 	case d.format == bpf.FormatWorkers:
 		d.answer = bpf.AnswerWorkers
 	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative && s.lost:
