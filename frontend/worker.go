@@ -180,7 +180,7 @@ func (w *worker) sweep() {
 	w.counts.Overran(w.conn.Overruns())
 	w.service.fitRoom()
 	silent := w.flows.Sweep(w.now, func(f *relay.Flow, e relay.Expiry) {
-		w.end(f)
+		w.finish(f, map[bool]metrics.Event{true: metrics.TimedOut, false: metrics.Failed}[e == relay.HandshakeLate])
 		w.counts.Count(metrics.Ended(e))
 	})
 	w.keepAddresses()
@@ -198,14 +198,17 @@ func (w *worker) sweep() {
 	}
 }
 
-// end ends a flow.
-func (w *worker) end(f *relay.Flow) {
+// end ends a flow; a handshake that was under way has failed.
+func (w *worker) end(f *relay.Flow) { w.finish(f, metrics.Failed) }
+
+// finish ends a flow; outcome is that of a handshake that was under way.
+func (w *worker) finish(f *relay.Flow, outcome metrics.Event) {
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
 	h := w.hands[f.Server]
 	if f.Shaking {
-		w.counts.Count(metrics.Unfinished)
+		w.counts.Count(outcome)
 		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
@@ -222,8 +225,9 @@ func (w *worker) shaken(f *relay.Flow) {
 	f.Shaking = false
 	if f.State == relay.Established {
 		w.counts.Count(metrics.Finished)
+		w.service.took.Observe(time.Duration(w.now - f.Born).Seconds())
 	} else {
-		w.counts.Count(metrics.Unfinished)
+		w.counts.Count(metrics.Failed)
 	}
 	w.hands[f.Server].end.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
@@ -250,6 +254,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
+		w.counts.Bytes(metrics.FromServers, len(d))
 		if c, ok := hello.HelloVerifyCookie(d); ok {
 			switch w.verify(f, d, c) {
 			case relay.Deliver:
@@ -325,6 +330,7 @@ func (w *worker) flushReturns() {
 
 func (w *worker) sendReturns(q *udpbatch.Queue) {
 	n := q.Len()
+	w.counts.Bytes(metrics.ToClients, q.Bytes())
 	sent, _ := w.conn.Send(q)
 	w.counts.Add(metrics.ReturnSent, sent)
 	w.counts.Add(metrics.ReturnFailed, n-sent)
