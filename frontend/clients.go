@@ -225,8 +225,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 		}
 		if old.State == relay.HalfOpen || !old.Alone() {
 			w.unqueue(old)
-			w.counts.Count(metrics.Replaced)
-			w.end(old)
+			w.end(old, metrics.Replaced)
 		}
 	}
 	up, rank := w.reserve(to, h)
@@ -294,8 +293,7 @@ func (w *worker) evict(r relay.Reason) bool {
 		return false
 	}
 	w.unqueue(f)
-	w.end(f)
-	w.counts.Count(metrics.Evicted(r))
+	w.end(f, metrics.Evicted(r))
 	return true
 }
 
@@ -315,6 +313,7 @@ func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
 // forward queues a slot for f's server, or lets the flow's prelude have it.
 func (w *worker) forward(f *relay.Flow, slot int) {
 	d := w.in.Datagram(slot)
+	f.ToServer.Count(len(d))
 	if f.Prelude != nil && !f.Answered() {
 		f.Prelude.Client(d, w.prelude)
 		w.sendOff(f, w.prelude)

@@ -73,6 +73,8 @@ const (
 	// Replaced is of the flow stage: a flow ends. It counts flows, not datagrams.
 	Replaced  // by the client's next handshake
 	Refused   // by a HelloVerifyRequest: the server does not take the cookie
+	Killed    // by the operator
+	Stopped   // with its service, or the guard
 	endedBase // when its time is over: endedBase + expiry of package relay
 )
 
@@ -139,6 +141,8 @@ var Labels = func() (l [EventLen]Label) {
 	l[TimedOut] = Label{HandshakeStage, "timed-out", ""}
 	l[Replaced] = Label{FlowStage, "replaced", ""}
 	l[Refused] = Label{FlowStage, "refused", ""}
+	l[Killed] = Label{FlowStage, "killed", ""}
+	l[Stopped] = Label{FlowStage, "stopped", ""}
 	l[AnswerSent] = Label{"answer", "sent", ""}
 	l[AnswerFailed] = Label{"answer", "failed", ""}
 	l[ForwardSent] = Label{"forward", "sent", ""}
