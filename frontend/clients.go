@@ -47,9 +47,10 @@ func (w *worker) judge() {
 	for _, h := range w.active {
 		h.hellos, h.next = h.hellos[:0], 0
 	}
-	port, listed := w.service.port, w.service.gate.Table.Load()
+	port, listed, bytes := w.service.port, w.service.gate.Table.Load(), 0
 	for i := range w.in.Len() {
 		peer := w.in.Route(i).Peer()
+		bytes += len(w.in.Datagram(i))
 		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
 			w.what[i] = denied
 			continue
@@ -74,6 +75,7 @@ func (w *worker) judge() {
 		to.hellos = to.hellos[:len(to.hellos)+1]
 		w.by[i] = to
 	}
+	w.counts.Bytes(metrics.FromClients, bytes)
 	keys := w.serving.keys.Load()
 	for _, h := range w.active {
 		if h.verifier != nil {
@@ -243,6 +245,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	f.Server = to.number
 	to.flows++
 	to.end.Opened()
+	w.counts.Count(metrics.Started)
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
@@ -351,6 +354,7 @@ func (w *worker) unqueue(f *relay.Flow) {
 // send sends the answers with one system call, and what is for servers with one per flow.
 func (w *worker) send() {
 	if n := w.answers.Len(); n > 0 {
+		w.counts.Bytes(metrics.ToClients, w.answers.Bytes())
 		sent, _ := w.conn.Send(w.answers)
 		w.counts.Add(metrics.AnswerSent, sent)
 		w.counts.Add(metrics.AnswerFailed, n-sent)
@@ -375,6 +379,7 @@ func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
 	if n == 0 {
 		return
 	}
+	w.counts.Bytes(metrics.ToServers, q.Bytes())
 	sent, err := f.Port.Send(q)
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)
