@@ -62,7 +62,26 @@ func (g *Programs) ServiceCounters(k ServiceKey) (Counters, error) {
 	if !ok {
 		return c, fmt.Errorf("read counters of %v: %w", k, ErrNoService)
 	}
-	return c, g.addCounters(&c, i)
+	err := g.addCounters(&c, i)
+	c.subtract(&g.slots[i].base)
+	return c, err
+}
+
+// StrayCounters returns those of packets that belong to no service.
+func (g *Programs) StrayCounters() (c Counters, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return c, g.addCounters(&c, uint32(len(g.slots)))
+}
+
+func (c *Counters) subtract(o *Counters) {
+	for _, p := range [][2][]uint64{
+		{c.Verdict[:], o.Verdict[:]}, {c.Reason[:], o.Reason[:]}, {c.Cookie[:], o.Cookie[:]}, {c.Egress[:], o.Egress[:]}, {c.Socket[:], o.Socket[:]},
+	} {
+		for i := range p[0] {
+			p[0][i] -= p[1][i]
+		}
+	}
 }
 
 func (g *Programs) addCounters(sum *Counters, index uint32) error {

@@ -27,7 +27,8 @@ type slot struct {
 	workers uint16 // port
 	id      uint32
 	used    bool
-	counted bool // has been in use, so its counters are part of the sum
+	counted bool     // has been in use, so its counters are part of the sum
+	base    Counters // what an earlier service of the element had counted
 }
 
 // words is an address as the programs compare it.
@@ -94,8 +95,14 @@ func (g *Programs) setService(s *Service) error {
 		}
 	}
 	old := g.slots[i]
-	now := slot{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, used: true, counted: true}
+	now := slot{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, used: true, counted: true, base: old.base}
 	if !ok {
+		if old.counted {
+			now.base = Counters{}
+			if err := g.addCounters(&now.base, i); err != nil {
+				return err
+			}
+		}
 		now.id = g.nextID
 		g.nextID++
 	}

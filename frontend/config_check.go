@@ -110,7 +110,7 @@ func (s *Service) checkBackend(b Backend) error {
 
 // checkAddresses is about services that get in each other's way.
 func (c *Config) checkAddresses() error {
-	seen := make(map[netip.AddrPort]bool)
+	seen, names := make(map[netip.AddrPort]bool), make(map[string]bool)
 	for _, s := range c.Services {
 		flag := "--listen"
 		if s.Inline() {
@@ -121,11 +121,12 @@ func (c *Config) checkAddresses() error {
 		err := firstBroken(
 			when(!a.IsValid() || a.Port() == 0 && (s.Inline() || len(c.Services) > 1), "%s %v is not an address and port", flag, a),
 			when(seen[a], "%s %v is given twice", flag, a),
+			when(names[s.name()], "two services are named %q: metrics and logs tell services apart by name", s.name()),
 		)
 		if err != nil {
 			return err
 		}
-		seen[a] = true
+		seen[a], names[s.name()] = true, true
 		for _, b := range s.Backends {
 			if backends[b.Address] {
 				return hint.Usagef("--listen %v has back end %s twice: give one, with a weight", a, b.Address)

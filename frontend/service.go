@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
@@ -26,8 +28,9 @@ type service struct {
 	inline  bool           // the server is on this host and keeps the address: workers only answer
 	log     *slog.Logger
 	budget  *relay.Budget
-	room    relay.Quota  // what it has of upstream sockets
-	clock   func() int64 // CLOCK_MONOTONIC, nanoseconds
+	room    relay.Quota         // what it has of upstream sockets
+	clock   func() int64        // CLOCK_MONOTONIC, nanoseconds
+	took    prometheus.Observer // seconds of finished handshakes
 	gate    *addresses.Gate
 	kernel  *kernel // nil: no XDP
 	workers []*worker
@@ -151,6 +154,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 	if v.name == "" {
 		v.name = listen.String()
 	}
+	v.took = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
