@@ -63,9 +63,6 @@ type asking struct {
 	tries int
 }
 
-// MostAsking is how many sockets a back end is asked through at a time.
-const MostAsking = window
-
 // keepWindow is the window of pools with sockets, whose servers do more for each question.
 const keepWindow = 64
 
