@@ -160,7 +160,7 @@ func TestBothKindsOfFrames(t *testing.T) {
 	g := guarding(t, inline())
 	attach(t, l, g, lab.ToClient, AttachNative)
 	attach(t, l, g, "tun0", AttachGeneric)
-	if g.attachment("tun0").progs.guard == g.progs.Guard {
+	if g.attachment("tun0").progs.guard == g.progs.Dtlsguard {
 		t.Error("the tun has the programs for Ethernet")
 	}
 	if err := g.Undo(); err != nil {

@@ -17,19 +17,18 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
-// PinRoot is where guards keep their directories, if nobody says otherwise.
+// PinRoot is the default parent of pin directories.
 const PinRoot = "/sys/fs/bpf/dtlsguard"
 
-// PinDir is the directory of an interface below root. A bpffs has no names with dots, an interface none with
-// colons.
+// PinDir is the pin directory of an interface below root. A bpffs has no names with dots, an interface none with colons.
 func PinDir(root, iface string) string {
 	return filepath.Join(root, strings.ReplaceAll(iface, ".", ":"))
 }
 
-// unfinished is what the name of a directory that is being filled ends with.
+// unfinished is the suffix of a directory that is being filled.
 const unfinished = ":new"
 
-// Names of pinned links. That of the ingress link tells its mode, which the link does not.
+// Names of pinned links. The name of the ingress link has its mode, which the kernel does not report.
 const pinEgress = "link_egress"
 
 var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
@@ -51,7 +50,7 @@ func (g *Programs) pinInto(a *attachment, dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { // whoever can open the maps can open the guard
+	if err := os.MkdirAll(dir, 0o700); err != nil { // whoever can open the maps can read the secrets
 		return err
 	}
 	var on unix.Statfs_t
@@ -59,7 +58,10 @@ func (g *Programs) pinInto(a *attachment, dir string) error {
 		return err
 	}
 	if on.Type != unix.BPF_FS_MAGIC {
-		return errors.Join(errors.New("this is not a bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
+		return errors.Join(errors.New("the directory is not on a bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
+	}
+	if err := os.Symlink(g.layout, filepath.Join(dir, layoutPin)); err != nil {
+		return err
 	}
 	for name, m := range g.named {
 		if pins(name) {
@@ -92,8 +94,8 @@ func pinMap(m *ebpf.Map, path string) error {
 	return errors.Join(c.Pin(path), c.Close())
 }
 
-// removePins removes a pin directory, and one that was being made. It detaches the links first: the kernel
-// lets go of an unlinked pin in its own time.
+// removePins removes a pin directory, finished or not. It detaches the links first: the kernel releases an unlinked pin
+// later, in its own time.
 func removePins(dir string) error {
 	var errs []error
 	for _, d := range []string{dir, dir + unfinished} {
@@ -117,12 +119,12 @@ func removePins(dir string) error {
 	return errors.Join(errs...)
 }
 
-// Unload detaches what a process, dead or alive, has pinned in dir, and reports whether there was anything.
+// Unload detaches what any process has pinned in dir, and reports whether there was anything.
 func Unload(dir string) (bool, error) {
 	found := false
 	var on unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(dir), &on); err == nil && on.Type != unix.BPF_FS_MAGIC {
-		return false, fmt.Errorf("unload: %s is on no bpffs: nothing is pinned there, and nothing was removed", filepath.Dir(dir))
+		return false, fmt.Errorf("unload: %s is not on a bpffs, so nothing is pinned there; nothing was removed", filepath.Dir(dir))
 	}
 	for _, d := range []string{dir, dir + unfinished} {
 		if _, err := os.Stat(d); err == nil {
@@ -134,7 +136,7 @@ func Unload(dir string) (bool, error) {
 	if err := removePins(dir); err != nil {
 		return found, fmt.Errorf("unload: %w", err)
 	}
-	// A filter outlives a process that had no pins, too.
+	// A filter also outlives a process without pins.
 	if dev, err := net.InterfaceByName(strings.ReplaceAll(filepath.Base(dir), ":", ".")); err == nil {
 		left, err := tc.Remove(egressOptions(dev.Index))
 		if err != nil {
@@ -143,50 +145,6 @@ func Unload(dir string) (bool, error) {
 		found = found || left
 	}
 	return found, nil
-}
-
-// pinnedMaps opens the maps that an earlier process pinned for one of the interfaces, nil if there are none or if they have
-// another shape: then the flows are learned anew.
-func (g *Programs) pinnedMaps(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
-	if g.pin == "" {
-		return nil, nil
-	}
-	for _, iface := range g.options.Interfaces {
-		if maps, err := mapsIn(PinDir(g.pin, iface), spec); maps != nil || err != nil {
-			return maps, err
-		}
-	}
-	return nil, nil
-}
-
-// mapsIn opens the maps in a directory, nil if it has none that fit.
-func mapsIn(dir string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
-	maps := make(map[string]*ebpf.Map)
-	drop := func() {
-		for _, m := range maps {
-			m.Close()
-		}
-	}
-	for name, s := range spec.Maps {
-		if !pins(name) {
-			continue
-		}
-		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
-		if errors.Is(err, os.ErrNotExist) {
-			drop()
-			return nil, nil
-		}
-		if err != nil {
-			drop()
-			return nil, fmt.Errorf("open pinned map %s: %w", filepath.Join(dir, name), err)
-		}
-		maps[name] = m
-		if s.Compatible(m) != nil {
-			drop()
-			return nil, nil
-		}
-	}
-	return maps, nil
 }
 
 // pinsOurs reports whether the maps in a directory are those of g.
@@ -233,12 +191,6 @@ func (g *Programs) DetachOthers() (names []string, err error) {
 	return names, errors.Join(append(errs, err)...)
 }
 
-// pins reports whether a map is kept: all but the program's constants, the cookies of ports that end with the process, and
-// whom frames came from lately.
-func pins(name string) bool {
-	return name[0] != '.' && name != guardMapHarvested && name != guardMapSenders
-}
-
 // adoptLinks takes over the pinned links, if there are any that are alive.
 func (g *Programs) adoptLinks(a *attachment) (bool, error) {
 	if a.pin == "" {
@@ -258,7 +210,7 @@ func (g *Programs) adoptLinks(a *attachment) (bool, error) {
 	}
 	a.mode, a.adopted = mode, true
 	if !ours {
-		err = g.pinAll(a) // maps of another shape, or of another guard: these instead
+		err = g.pinAll(a) // the pinned maps do not fit, or are another guard's: replace them
 	}
 	return true, err
 }
@@ -293,7 +245,7 @@ func (a *attachment) openLinks() (AttachMode, error) {
 	}
 	there, err := Attached(a.index)
 	if err == nil && there.XDP != uint32(xdp.Program) {
-		err = fmt.Errorf("they hold an interface of this name in another network namespace: give each its own --pin, or take them off with unload")
+		err = fmt.Errorf("they are attached to an interface of this name in another network namespace: give each its own pin directory, or run unload there")
 	}
 	return mode, err
 }
@@ -340,8 +292,8 @@ func (a *attachment) updateLinks(pinned bool) error {
 	return a.egress.Pin(a.pin, pinEgress, a.progs.egress) // the pin is the program
 }
 
-// GivePins makes the pins another user's, and the directory that they are in: whoever detaches, attaches again or takes
-// over needs no capability then.
+// GivePins gives the pins and their directory to another user, who can then detach, attach again and take over without
+// capabilities.
 func (g *Programs) GivePins(uid, gid int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -354,7 +306,7 @@ func (g *Programs) GivePins(uid, gid int) error {
 		return err
 	}
 	if here.Dev != above.Dev {
-		return fmt.Errorf("pin to %s: it is where all programs of this host pin to: give --pin a directory of its own there", root)
+		return fmt.Errorf("pin to %s: all programs of this host pin there: use a subdirectory of its own", root)
 	}
 	if err := os.Lchown(root, uid, gid); err != nil {
 		return err
@@ -372,8 +324,8 @@ func (g *Programs) GivePins(uid, gid int) error {
 			return err
 		}
 	}
-	// The bpffs itself is root's, mode 0700 where systemd mounts it: no other user finds a name below it, except by a
-	// directory that is open already.
+	// The bpffs itself belongs to root, with mode 0700 where systemd mounts it: another user reaches names below it only
+	// through a directory that is already open.
 	var err error
 	if g.root, err = os.Open(root); err != nil {
 		return err
@@ -387,23 +339,23 @@ func (g *Programs) GivePins(uid, gid int) error {
 	return nil
 }
 
-// checkOwner refuses pins that others than root, this process and the user that it will become have put there or can
-// change: a guard would run with their maps. owner is that user.
+// checkOwner refuses pins that anybody else created or can change, because the guard would use their maps. Root, this
+// process's user and owner, the user it will become, are trusted.
 func checkOwner(dir *os.File, owner int) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &stat); err != nil {
 		return err
 	}
 	if u := int(stat.Uid); u != 0 && u != os.Geteuid() && u != owner {
-		return &hinted{fmt.Errorf("pins of another user are not taken over: %s belongs to user %d", dir.Name(), u), unloadHint(dir.Name())}
+		return &hinted{fmt.Errorf("%s belongs to user %d, whose pins are not taken over", dir.Name(), u), unloadHint(dir.Name())}
 	}
 	if stat.Mode&0o022 != 0 {
-		return &hinted{fmt.Errorf("%s can be written to by others (mode %o)", dir.Name(), stat.Mode&0o777), "chmod 700 " + dir.Name()}
+		return &hinted{fmt.Errorf("others can write to %s (mode %o)", dir.Name(), stat.Mode&0o777), "chmod 700 " + dir.Name()}
 	}
 	return nil
 }
 
-// unloadHint is how the pins in dir are removed.
+// unloadHint says how to remove the pins in dir.
 func unloadHint(dir string) string {
-	return fmt.Sprintf("take them off as root: dtlsguard unload --interface %s --pin %s", strings.ReplaceAll(filepath.Base(dir), ":", "."), filepath.Dir(dir))
+	return fmt.Sprintf("remove them as root: command unload with setting interface %s setting pin %s", strings.ReplaceAll(filepath.Base(dir), ":", "."), filepath.Dir(dir))
 }

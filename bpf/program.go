@@ -25,10 +25,10 @@ const (
 type Options struct {
 	MaxServices int // at most MaxServices, which 0 stands for
 	MaxFlows    int // established flows kept; half-open ones have a quarter of that besides. 0: 65536
-	Slots       int // for harvested cookies, of all services together; see Programs.NewSlots
-	// Interfaces are those that Attach will put the programs on: what an earlier process pinned for them is taken over.
+	PoolEntries int // harvested cookies of all services together; see Programs.NewPoolMemory
+	// Interfaces are those that Attach will attach the programs to: what an earlier process pinned for them is taken over.
 	Interfaces []string
-	Pin        string // directory on a bpffs; links and maps of each interface are in a directory below it, made by Attach. "": the process keeps them
+	Pin        string // directory on a bpffs, with a subdirectory of links and maps for each interface, made by Attach; "": the process keeps them
 	Owner      int    // user that the process will become, whose pins are taken over, too; 0: none
 }
 
@@ -47,27 +47,29 @@ type Programs struct {
 	root    *os.File               // the directory pin, since GivePins
 	held    map[string]*os.File    // the pin directories, by interface
 	adopted bool                   // the maps were pinned in one of them
-	at      []*attachment          // by the order of Attach
-	others  map[bool]*linkPrograms // for the other kind of frames, loaded when an interface has them
+	refused error                  // why the maps pinned there were not taken over; nil: they were, or there were none
+	layout  string                 // of the maps, see layout
+	at      []*attachment          // in the order of Attach
+	others  map[bool]*linkPrograms // for the other kind of frames, loaded once an interface has them
 
 	control *guardControl
 	credits []guardCredit
 	senders *guardSenderTable
 	mapped  [][]byte
 
-	slotMemory    []byte // of slots that nobody has taken
+	poolMemory    []byte // entries that NewPoolMemory has not handed out
 	addressMemory []byte
 	trust         link.Link // of TrustTCP; nil: none
 
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
 
-	linkHeader bool // of the frames that maps and programs were loaded for
+	linkHeader bool // of the frames that progs are for
 	options    Options
 	hashKey    [2]uint64 // of this start, for buckets
 
-	slots  []slot // by element of the services map
-	nextID uint32
+	services []service // by element of the services map
+	nextID   uint32
 }
 
 // Load makes the programs ready. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
@@ -95,7 +97,7 @@ func Load(o Options) (*Programs, error) {
 	rand.Read(key[:]) // crashes rather than fail
 	g := &Programs{
 		linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
-		pin: o.Pin, owner: o.Owner, slots: make([]slot, o.MaxServices), nextID: 1, options: o,
+		pin: o.Pin, owner: o.Owner, services: make([]service, o.MaxServices), nextID: 1, options: o,
 		held: make(map[string]*os.File), others: make(map[bool]*linkPrograms),
 	}
 	spec, err := g.sized(header)
@@ -120,7 +122,7 @@ func Load(o Options) (*Programs, error) {
 	return g, nil
 }
 
-// sized is the embedded object with this machine's sizes, for frames with or without an Ethernet header.
+// sized is the embedded object with this machine's sizes.
 func (g *Programs) sized(header bool) (*ebpf.CollectionSpec, error) {
 	o := &g.options
 	spec, err := loadGuard()
@@ -139,7 +141,7 @@ func (g *Programs) sized(header bool) (*ebpf.CollectionSpec, error) {
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows + o.MaxFlows/flowSlack + 1)
 	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
-	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
+	m[guardMapHarvested].MaxEntries = uint32(max(1, o.PoolEntries)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
 	linkHeader := uint32(0)
 	if header {
@@ -167,14 +169,14 @@ const (
 )
 
 const (
-	fragsProgram = "guard_frags"
+	fragsProgram = "dtlsguard_frags"
 	fragsCPUs    = "cpus_frags"
 )
 
 // addFrags makes the ingress program again with BPF_F_XDP_HAS_FRAGS. It gets a CPU map of its own: the kernel
 // lets no two programs that differ in that flag share one.
 func addFrags(spec *ebpf.CollectionSpec) {
-	p := spec.Programs[guardProgGuard].Copy()
+	p := spec.Programs[guardProgDtlsguard].Copy()
 	p.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	for i := range p.Instructions {
 		if p.Instructions[i].Reference() == guardMapCpus {
@@ -194,7 +196,7 @@ type linkPrograms struct{ guard, frags, egress *ebpf.Program }
 // yet share all maps but the constants.
 func (g *Programs) programsFor(header bool) (*linkPrograms, error) {
 	if header == g.linkHeader {
-		return &linkPrograms{g.progs.Guard, g.frags, g.progs.Egress}, nil
+		return &linkPrograms{g.progs.Dtlsguard, g.frags, g.progs.Egress}, nil
 	}
 	if p := g.others[header]; p != nil {
 		return p, nil
@@ -204,7 +206,7 @@ func (g *Programs) programsFor(header bool) (*linkPrograms, error) {
 		return nil, err
 	}
 	for name := range spec.Programs {
-		if name != guardProgGuard && name != fragsProgram && name != guardProgEgress {
+		if name != guardProgDtlsguard && name != fragsProgram && name != guardProgEgress {
 			delete(spec.Programs, name)
 		}
 	}
@@ -219,14 +221,18 @@ func (g *Programs) programsFor(header bool) (*linkPrograms, error) {
 		return nil, fmt.Errorf("load the programs for another kind of frames: %w", hint(err))
 	}
 	defer coll.Close()
-	p := &linkPrograms{coll.DetachProgram(guardProgGuard), coll.DetachProgram(fragsProgram), coll.DetachProgram(guardProgEgress)}
+	p := &linkPrograms{coll.DetachProgram(guardProgDtlsguard), coll.DetachProgram(fragsProgram), coll.DetachProgram(guardProgEgress)}
 	g.others[header] = p
 	return p, nil
 }
 
 func (g *Programs) load(spec *ebpf.CollectionSpec) error {
-	pinned, err := g.pinnedMaps(spec)
+	pinned, refused, err := g.findPinned(spec)
 	if err != nil {
+		return err
+	}
+	g.refused = refused
+	if g.layout, err = layout(spec); err != nil {
 		return err
 	}
 	g.adopted = pinned != nil
@@ -256,7 +262,11 @@ func (g *Programs) load(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-// Close lets go of all handles. What is pinned stays in force, anything else ends.
+// PinsRefused says why the maps that an earlier process pinned were not taken over: their flows are lost, and Attach
+// replaces them. It is nil if they were taken over, or if there were none.
+func (g *Programs) PinsRefused() error { return g.refused }
+
+// Close closes all handles. Pinned programs and maps stay in force, everything else ends.
 func (g *Programs) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -264,7 +274,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.poolMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
 	if g.trust != nil {
 		errs = append(errs, g.trust.Close())
 		g.trust = nil

@@ -39,7 +39,7 @@ func (d *device) at() bpf.At {
 func (d *device) findPeer(mode bpf.AttachMode, log *slog.Logger) {
 	if err := bpf.AnswersArrive(d.name); errors.Is(err, bpf.ErrNoPeerXDP) && mode != bpf.AttachGeneric {
 		d.deaf = true
-		log.Warn("answers in the driver would be lost: workers answer where --answer is auto", "interface", d.name, "error", err, "hint", hint.Of(err))
+		log.Warn("answers in the driver would be lost: workers answer where setting answer is auto", "interface", d.name, "error", err, "hint", hint.Of(err))
 	}
 }
 
@@ -58,7 +58,7 @@ func (k *kernel) attachTo(d *device) error {
 	d.mode.Store(int32(mode))
 	if mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
 		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", d.name,
-			"hint", "dtlsguard check --interface "+d.name)
+			"hint", "command check with setting interface "+d.name)
 	}
 	k.log.Info("XDP attached", "interface", d.name, "mode", mode)
 	return nil

@@ -13,7 +13,7 @@ import (
 )
 
 // UnguardedHint is what to do about interfaces without programs.
-const UnguardedHint = "guard them, too (--interface, once for each), or drop the service's port on them (nft add rule inet filter input iifname OTHER udp dport PORT drop) and say so with --allow-unguarded"
+const UnguardedHint = "guard them, too (setting interface, once for each), or drop the service's port on them (nft add rule inet filter input iifname OTHER udp dport PORT drop) and say so with setting allow-unguarded"
 
 // Unguarded lists the interfaces that packets may come in by past the programs on the guarded ones: a host takes a packet for
 // any of its addresses by any of its interfaces.
