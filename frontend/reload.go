@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -72,10 +73,12 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		s.reloadsFailed.Add(1)
+		s.events.Emit(events.ReloadFailed, "", "error", err)
 		return done, err
 	}
 	s.reloads.Add(1)
 	s.config.Log.Info("reloaded", "changes", done.String())
+	s.events.Emit(events.Reloaded, "", "changes", done.String())
 	return done, nil
 }
 
