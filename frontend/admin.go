@@ -21,6 +21,9 @@ func (s *Server) MetricsHandler() http.Handler {
 	if s.kernel != nil {
 		registry.MustRegister(s.kernel)
 	}
+	if s.mapLog != nil {
+		registry.MustRegister(s.mapLog)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

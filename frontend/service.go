@@ -30,6 +30,7 @@ type service struct {
 	clock   func() int64 // CLOCK_MONOTONIC, nanoseconds
 	gate    *addresses.Gate
 	kernel  *kernel // nil: no XDP
+	mapLog  *mapLog // nil: none
 	workers []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
@@ -145,7 +146,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 // newService makes a service of s, which has no sockets yet.
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
-		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
+		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel, mapLog: s.mapLog,
 		configured: *c, clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
 	}
 	if v.name == "" {
