@@ -282,7 +282,7 @@ func (s *Server) remove(v *service) {
 		v.end()
 		s.life.Lock()
 		for _, w := range v.workers {
-			w.counts.AddTo(&s.gone)
+			w.counts.AddTo(s.goneTotals(v.name))
 		}
 		s.life.Unlock()
 		if s.kernel != nil {

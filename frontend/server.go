@@ -34,7 +34,9 @@ type Server struct {
 	services []*service
 	secrets  map[secretKey]*secrets
 	closed   bool
-	gone     metrics.Totals // of services that were removed
+	gone     map[string]*metrics.Totals // of services that were removed, by name
+
+	durations metrics.Durations
 
 	again         func(context.Context) (Config, error) // reads the configuration again; nil: there is none
 	reload        sync.Mutex
@@ -56,7 +58,8 @@ func New(c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets)}
+	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets),
+		gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations()}
 	if err := s.openAll(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
@@ -26,8 +28,9 @@ type service struct {
 	inline  bool           // the server is on this host and keeps the address: workers only answer
 	log     *slog.Logger
 	budget  *relay.Budget
-	room    relay.Quota  // what it has of upstream sockets
-	clock   func() int64 // CLOCK_MONOTONIC, nanoseconds
+	room    relay.Quota         // what it has of upstream sockets
+	clock   func() int64        // CLOCK_MONOTONIC, nanoseconds
+	took    prometheus.Observer // seconds of finished handshakes
 	gate    *addresses.Gate
 	kernel  *kernel // nil: no XDP
 	mapLog  *mapLog // nil: none
@@ -138,7 +141,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 		t.mapped = s.fit.Mapped
 	}
 	if len(s.ends) == 1 {
-		t.slots, t.cookieLength = s.ends[0].slots.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
+		t.sharedPool, t.cookieLength = s.ends[0].memory.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
 	}
 	return t
 }
@@ -152,6 +155,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 	if v.name == "" {
 		v.name = listen.String()
 	}
+	v.took = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
