@@ -21,6 +21,9 @@ func (s *Server) MetricsHandler() http.Handler {
 	if s.kernel != nil {
 		registry.MustRegister(kernelCollector{s.kernel, s.list})
 	}
+	if s.mapLog != nil {
+		registry.MustRegister(s.mapLog)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })

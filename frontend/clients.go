@@ -249,13 +249,14 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
+	w.service.mapLog.opened(w, f)
 	w.counts.Count(metrics.Verified)
 	w.forward(f, slot)
 }
 
 // reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
-// If there is none to be had, it counts why and returns nil. If that is because the address that the client's cookie is for
-// was taken meanwhile, h has another cookie then, and is not verified.
+// If there is none to be had, it counts why and returns nil. If that is because another client has the address that the
+// client's cookie is for, or another program for longer than a second, h has another cookie then, and is not verified.
 func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank int) {
 	ip := &h.Binding.Source
 	for attempt := range 2 {
@@ -267,6 +268,9 @@ func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank i
 			}
 			w.flows.Return(ip)
 			switch r = relay.ReasonOf(err); {
+			case errors.Is(err, handoff.ErrPortBusy):
+				w.counts.Count(metrics.PortTaken)
+				return nil, 0
 			case err == nil:
 				w.counts.Count(metrics.PortTaken)
 				h.Verified, h.Place, h.Length = false, handoff.Place{}, 0

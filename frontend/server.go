@@ -26,7 +26,8 @@ type Server struct {
 	set     *addresses.Set
 	lists   *addresses.Lists
 	budget  *relay.Budget
-	ended   int // flows when it stopped
+	mapLog  *mapLog // nil: none
+	ended   int     // flows when it stopped
 	running sync.WaitGroup
 	atWork  chan struct{} // closed when all workers are
 
@@ -76,6 +77,9 @@ func (s *Server) openAll() (err error) {
 		s.kernel.events = s.events
 	}
 	if err = s.openAddresses(); err != nil {
+		return err
+	}
+	if err = s.openMapLog(); err != nil {
 		return err
 	}
 	s.budget = relay.NewBudget(s.config.limits())
@@ -247,14 +251,15 @@ func (s *Server) close() error {
 	for _, v := range s.services {
 		v.close()
 	}
+	s.mapLog.close()
 	s.kernel.close() // last: the ports of pools are marked in its memory
 	return err
 }
 
-// Give makes the pins another user's, whom this process is about to become.
+// Give makes the pins and the map log another user's, whom this process is about to become.
 func (s *Server) Give(uid, gid int) error {
-	if s.kernel == nil {
-		return nil
+	if err := s.mapLog.give(uid, gid); err != nil || s.kernel == nil {
+		return err
 	}
 	return s.kernel.guard.GivePins(uid, gid)
 }

@@ -35,6 +35,7 @@ type service struct {
 	gate    *addresses.Gate
 	events  *events.Channel
 	kernel  *kernel // nil: no XDP
+	mapLog  *mapLog // nil: none
 	workers []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
@@ -142,7 +143,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 		t.mapped = s.fit.Mapped
 	}
 	if len(s.ends) == 1 {
-		t.slots, t.cookieLength = s.ends[0].slots.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
+		t.sharedPool, t.cookieLength = s.ends[0].memory.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
 	}
 	return t
 }
@@ -150,7 +151,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 // newService makes a service of s, which has no sockets yet.
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
-		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
+		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel, mapLog: s.mapLog,
 		configured: *c, clock: s.clock, gate: s.newGate(), events: s.events, stop: make(chan struct{}),
 	}
 	if v.name == "" {

@@ -42,7 +42,7 @@ type end struct {
 	weight    float64
 	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
 	upstreams *relay.Upstreams
-	slots     atomic.Pointer[bpf.Slots] // memory of its pool, where the programs can read it; nil: they cannot
+	memory    atomic.Pointer[bpf.PoolMemory] // memory of its pool, where the programs can read it; nil: they cannot
 
 	users  atomic.Int64 // the service, and each worker that may have flows there
 	cancel context.CancelFunc
@@ -51,11 +51,11 @@ type end struct {
 }
 
 // entries are the first n of its pool, for the programs.
-func (e *end) entries(n int) bpf.Slots {
-	if s := e.slots.Load(); s != nil {
+func (e *end) entries(n int) bpf.PoolMemory {
+	if s := e.memory.Load(); s != nil {
 		return s.First(n)
 	}
-	return bpf.Slots{}
+	return bpf.PoolMemory{}
 }
 
 // hold keeps e open, unless it is closed already.

@@ -129,7 +129,7 @@ func (b *Backend) choose(ctx context.Context) error {
 	mode, err := p.choose(b.config.Mode, b.prober.ring)
 	if err == nil && mode == Harvest && p.Pending && b.config.Pool > pendingMost {
 		err = &Misfit{"it keeps an unfinished handshake for each harvested cookie, each some 65 KB in coturn 4.6",
-			fmt.Sprintf("--harvest-pool %d, or what it can keep, %d at most", pendingPool, pendingMost)}
+			fmt.Sprintf("setting harvest-pool %d, or what it can keep, %d at most", pendingPool, pendingMost)}
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMode, err)

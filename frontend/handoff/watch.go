@@ -340,7 +340,7 @@ func (b *Backend) probeLifetime(ctx context.Context) {
 	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "accepted_age", 2*every, "refreshed_every", every)
 	if rate := float64(len(b.pool().entries)) / every.Seconds(); rate > askingMuch {
 		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "per_second", int(rate),
-			"hint", "a smaller --harvest-pool")
+			"hint", "a smaller setting harvest-pool")
 	}
 }
 
