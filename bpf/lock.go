@@ -36,7 +36,7 @@ func (g *Programs) hold(iface string) error {
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		dir.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%w, for an interface of this name in this or another network namespace: stop it, or give each its own pin directory", ErrInUse)
+			err = fmt.Errorf("%w, for an interface of this name in this or another network namespace: stop it, or give each its own pin directory (setting pin)", ErrInUse)
 		}
 		return fmt.Errorf("lock %s: %w", pin, err)
 	}

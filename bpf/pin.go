@@ -245,7 +245,7 @@ func (a *attachment) openLinks() (AttachMode, error) {
 	}
 	there, err := Attached(a.index)
 	if err == nil && there.XDP != uint32(xdp.Program) {
-		err = fmt.Errorf("they are attached to an interface of this name in another network namespace: give each its own pin directory, or run unload there")
+		err = fmt.Errorf("they are attached to an interface of this name in another network namespace: give each its own pin directory (setting pin), or run unload there")
 	}
 	return mode, err
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
@@ -61,6 +62,7 @@ func (k *kernel) attachTo(d *device) error {
 			"hint", "command check with setting interface "+d.name)
 	}
 	k.log.Info("XDP attached", "interface", d.name, "mode", mode)
+	k.events.Emit(events.XDPAttached, "", "interface", d.name, "mode", mode)
 	return nil
 }
 

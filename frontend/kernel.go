@@ -16,6 +16,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
@@ -40,6 +41,7 @@ type kernel struct {
 	flows   kernelFlows
 	devices []*device
 	log     *slog.Logger
+	events  *events.Channel
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
 	neighbours *neighbours  // nil: not held

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
@@ -24,7 +25,7 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 		select {
 		case <-ctx.Done():
 			return
-		case <-links.events:
+		case <-links.updates:
 			changed = true
 			links.drain()
 		case <-t.C:
@@ -44,9 +45,9 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 
 // linkWatch tells of changes of interfaces.
 type linkWatch struct {
-	done   <-chan struct{}
-	events chan netlink.LinkUpdate // nil: there are none to be had at the moment
-	failed chan struct{}
+	done    <-chan struct{}
+	updates chan netlink.LinkUpdate // nil: there are none to be had at the moment
+	failed  chan struct{}
 }
 
 func newLinkWatch(done <-chan struct{}) *linkWatch { return &linkWatch{done: done} }
@@ -56,14 +57,14 @@ func newLinkWatch(done <-chan struct{}) *linkWatch { return &linkWatch{done: don
 func (w *linkWatch) renew() bool {
 	select {
 	case <-w.failed:
-		w.events = nil
+		w.updates = nil
 	default:
 	}
-	if w.events != nil {
+	if w.updates != nil {
 		return false
 	}
-	events, failed := make(chan netlink.LinkUpdate, 64), make(chan struct{})
-	err := netlink.LinkSubscribeWithOptions(events, w.done, netlink.LinkSubscribeOptions{ErrorCallback: func(error) {
+	updates, failed := make(chan netlink.LinkUpdate, 64), make(chan struct{})
+	err := netlink.LinkSubscribeWithOptions(updates, w.done, netlink.LinkSubscribeOptions{ErrorCallback: func(error) {
 		select {
 		case <-failed:
 		default:
@@ -71,7 +72,7 @@ func (w *linkWatch) renew() bool {
 		}
 	}})
 	if err == nil {
-		w.events, w.failed = events, failed
+		w.updates, w.failed = updates, failed
 	}
 	return true // without a subscription each beat looks
 }
@@ -80,9 +81,9 @@ func (w *linkWatch) renew() bool {
 func (w *linkWatch) drain() {
 	for {
 		select {
-		case _, ok := <-w.events:
+		case _, ok := <-w.updates:
 			if !ok {
-				w.events = nil
+				w.updates = nil
 				return
 			}
 		default:
@@ -119,12 +120,14 @@ func (k *kernel) lookAt(d *device) {
 		if was != nil {
 			d.lost.Store(nil)
 			k.log.Warn("XDP is in force again", "interface", d.name)
+			k.events.Emit(events.XDPAttached, "", "interface", d.name, "mode", d.attached())
 		}
 		return
 	}
 	if was == nil || (*was).Error() != lost.Error() {
 		d.lost.Store(&lost)
 		k.log.Error("XDP is not in force: what it protected inline stands open, and proxies answer by workers alone", "interface", d.name, "error", lost)
+		k.events.Emit(events.XDPLost, "", "interface", d.name, "error", lost)
 	}
 	if !errors.Is(lost, bpf.ErrOff) || !at.Up {
 		return
@@ -136,6 +139,7 @@ func (k *kernel) lookAt(d *device) {
 		d.lost.Store(nil)
 		d.reattached.Add(1)
 		k.log.Warn("XDP attached again", "interface", d.name, "mode", mode)
+		k.events.Emit(events.XDPAttached, "", "interface", d.name, "mode", mode)
 		d.failed = ""
 	case err.Error() != d.failed:
 		d.failed = err.Error()
