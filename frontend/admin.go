@@ -17,12 +17,15 @@ import (
 // MetricsHandler serves /metrics, /healthz (the process lives) and /readyz (clients can be served).
 func (s *Server) MetricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(metrics.NewCollector(s), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(metrics.NewCollector(s), s.durations, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if s.kernel != nil {
-		registry.MustRegister(s.kernel)
+		registry.MustRegister(kernelCollector{s.kernel, s.list})
+	}
+	if s.mapLog != nil {
+		registry.MustRegister(s.mapLog)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	return mux
@@ -57,6 +60,7 @@ func (s *Server) ControlHandler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Status())
 	})
+	mux.HandleFunc("GET /events", s.serveEvents)
 	mux.HandleFunc("GET /flows", s.serveFlows)
 	mux.HandleFunc("POST /flows/kill", s.serveFlowKill)
 	mux.HandleFunc("GET /addresses", s.serveAddresses)

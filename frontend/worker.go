@@ -205,12 +205,17 @@ func (w *worker) sweep() {
 // end ends a flow, for the reason that why counts.
 func (w *worker) end(f *relay.Flow, why metrics.Event) {
 	w.counts.Count(why)
+	w.service.mapLog.closing(w, f, why)
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
 	h := w.hands[f.Server]
 	if f.Shaking {
-		w.counts.Count(metrics.Unfinished)
+		if why == metrics.Ended(relay.HandshakeLate) {
+			w.counts.Count(metrics.TimedOut)
+		} else {
+			w.counts.Count(metrics.Failed)
+		}
 		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
@@ -227,8 +232,9 @@ func (w *worker) shaken(f *relay.Flow) {
 	f.Shaking = false
 	if f.State == relay.Established {
 		w.counts.Count(metrics.Finished)
+		w.service.took.Observe(time.Duration(w.now - f.Born).Seconds())
 	} else {
-		w.counts.Count(metrics.Unfinished)
+		w.counts.Count(metrics.Failed)
 	}
 	w.hands[f.Server].end.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
@@ -255,6 +261,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
+		w.counts.Bytes(metrics.FromServers, len(d))
 		if c, ok := hello.HelloVerifyCookie(d); ok {
 			switch w.verify(f, d, c) {
 			case relay.Deliver:
@@ -329,6 +336,7 @@ func (w *worker) flushReturns() {
 
 func (w *worker) sendReturns(q *udpbatch.Queue) {
 	n := q.Len()
+	w.counts.Bytes(metrics.ToClients, q.Bytes())
 	sent, _ := w.conn.Send(q)
 	w.counts.Add(metrics.ReturnSent, sent)
 	w.counts.Add(metrics.ReturnFailed, n-sent)
