@@ -262,6 +262,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
+	w.service.mapLog.opened(w, f)
 	w.counts.Count(metrics.Verified)
 	w.forward(f, slot)
 }

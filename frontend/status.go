@@ -131,7 +131,7 @@ func (c *Config) flags() map[string]any {
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer, "freebind": c.FreeBind,
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
-		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "deny-file": c.DenyFile,
+		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],

@@ -208,6 +208,7 @@ func (w *worker) sweep() {
 // end ends a flow, for the reason that why counts.
 func (w *worker) end(f *relay.Flow, why metrics.Event) {
 	w.counts.Count(why)
+	w.service.mapLog.closing(w, f, why)
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
