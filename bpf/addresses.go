@@ -14,7 +14,7 @@ import (
 // Admission says how first ClientHellos, those without a cookie, are admitted. The zero Admission is for servers that
 // take cookies.
 type Admission struct {
-	Reset bool // clients prove their address and begin again; Format must be FormatV1
+	Reset bool // clients prove their address and begin again; Format must be one of the guard's own
 	Limit bool // nothing is asked of them: those above Rate are dropped
 	Load  bool // with Reset: challenged are those above Rate
 	// Versions that clients may have, with Reset.
@@ -36,8 +36,8 @@ func (a *Admission) check(f Format) error {
 	switch {
 	case a.Reset && a.Limit:
 		return errors.New("clients are either to prove their address or not")
-	case a.Reset && f != FormatV1:
-		return errors.New("clients prove their address by cookies of format v1")
+	case a.Reset && f != FormatV1 && f != FormatV2:
+		return errors.New("clients prove their address by the guard's own cookies")
 	case (a.Limit || a.Load) && a.Rate.PerSecond <= 0:
 		return errors.New("a limit needs a rate above 0")
 	}

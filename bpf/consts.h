@@ -55,6 +55,7 @@ enum {
 	TYPE_HANDSHAKE = 22,
 	TYPE_CID = 25,
 	MSG_CLIENT_HELLO = 1,
+	MSG_SERVER_HELLO = 2,
 	MSG_HELLO_VERIFY = 3,
 	DTLS_FIRST = 20, // RFC 7983
 	DTLS_LAST = 63,
@@ -74,7 +75,7 @@ enum {
 	// How much of a ClientHello is looked at for DTLS 1.3: package hello's numbers.
 	LIST = 16, // bytes of versions and of suites
 	MAX_EXTENSIONS_13 = 32,
-	RETRY = 109, // bytes of the guard's own HelloRetryRequest
+	RETRY_HEAD = 77, // bytes of the guard's own HelloRetryRequest before its cookie
 	RESET = 15,  // and of its alert
 };
 
@@ -220,7 +221,7 @@ enum format {
 
 // The first byte of what is hashed of a ClientHello says what the hash is for, so that none can be taken for another
 // (package cookie).
-enum binding { BINDING_V1 = 0x01, BINDING_V2 = 0x02, BINDING_POOL = 0x03, BINDING_RETRY = 0x04, BINDING_SIZE = 55 };
+enum binding { BINDING_V1 = 0x01, BINDING_V2 = 0x02, BINDING_POOL = 0x03, BINDING_RETRY = 0x04, BINDING_RETRY_V2 = 0x07, BINDING_SIZE = 55 };
 enum { SIPHASH_WORDS = (BINDING_SIZE + 1) / 8 };
 
 // How a tag finds its harvested cookie, and for how many seconds it is kept: the numbers of package handoff, which says why.
