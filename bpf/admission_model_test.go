@@ -174,7 +174,7 @@ func networks(t *testing.T, g *Programs, n int) (list []netip.Prefix, buckets []
 			low = uint64(swap(w[0]))<<32 | uint64(swap(w[1]))
 		}
 		var message [24]byte
-		binary.LittleEndian.PutUint64(message[:], uint64(g.slots[0].id))
+		binary.LittleEndian.PutUint64(message[:], uint64(g.services[0].id))
 		binary.LittleEndian.PutUint64(message[8:], low)
 		binary.LittleEndian.PutUint64(message[16:], 1)
 		b := uint32(siphash.Hash(g.hashKey[0], g.hashKey[1], message[:]) >> 48)

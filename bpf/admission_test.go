@@ -169,7 +169,7 @@ func admissionDifferential(t *testing.T, a Admission, f formula, inputs int) {
 		seen[want]++
 		before.Verdict[want]++
 		o := ebpf.RunOptions{Data: p.bytes(), DataOut: out}
-		action, err := c.guard.progs.Guard.Run(&o)
+		action, err := c.guard.progs.Dtlsguard.Run(&o)
 		need(t, err)
 		if (action == xdpTx) != (answer != nil) || answer != nil && !bytes.HasSuffix(o.DataOut, answer) || len(o.DataOut) > len(o.Data) && answer != nil {
 			t.Fatalf("input %d from %v: action %d, want %v\nquestion %x\nanswer   %x\nwant     %x", i, src, action, want, d, o.DataOut, answer)
