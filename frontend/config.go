@@ -13,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -65,6 +66,8 @@ type Settings struct {
 	UnverifiedRate bpf.Rate  // for UnverifiedLimit
 	Pass           bpf.Class // protocols that share the port and are let through
 	Monitor        bool      // count verdicts, enforce nothing
+
+	AttackRate float64 // datagrams per second that nothing has verified, above which is an attack; 0: ten times what is usual
 }
 
 // XDP says what runs in the kernel before the workers. With an empty Interface nothing does.
@@ -105,6 +108,8 @@ type Config struct {
 	TrustTCP        []uint16         // TCP ports of this host whose peers have proved their address
 
 	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
+
+	AttackQuiet time.Duration // an attack is over when it was below half of that for so long; 0: attack.DefaultQuiet
 
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
@@ -188,6 +193,7 @@ func (c *Config) complete() error {
 	defaulted(&c.ReceiveBuffer, DefaultReceiveBuffer)
 	defaulted(&c.EngageRate, DefaultEngageRate)
 	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
+	defaulted(&c.AttackQuiet, attack.DefaultQuiet)
 	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
 	defaulted(&c.DrainTimeout, DefaultDrainTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)

@@ -161,6 +161,7 @@ func restarts(was, now *Config) (names []string) {
 		"resolve-every": was.ResolveEvery == now.ResolveEvery, "cookie-mac": was.MAC == now.MAC,
 		"engage": was.Engage == now.Engage && was.EngageRate == now.EngageRate, "address-lifetime": was.AddressLifetime == now.AddressLifetime,
 		"allow-file": was.AllowFile == now.AllowFile, "deny-file": was.DenyFile == now.DenyFile, "map-log": was.MapLog == now.MapLog, "drain-timeout": was.DrainTimeout == now.DrainTimeout,
+		"attack-quiet": was.AttackQuiet == now.AttackQuiet,
 	} {
 		if !same {
 			names = append(names, name)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -52,7 +53,8 @@ type worker struct {
 
 	flows  *relay.Table
 	counts metrics.Counters
-	now    int64 // nanoseconds since the server started; read once per batch
+	sketch *attack.Sketch // of what nothing verified
+	now    int64          // nanoseconds since the server started; read once per batch
 	swept  int64
 	alive  atomic.Int64 // when the worker last went round
 	kept   int64        // when addresses of flows were last refreshed
@@ -83,7 +85,8 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
-		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
+		sketch: attack.NewSketch(s.sketchSeed),
+		flows:  relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
 	w.answers.DontFragment, w.confirms.Confirm = true, true
 	w.requests.init()
