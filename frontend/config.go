@@ -107,11 +107,12 @@ type Config struct {
 	DenyFile        string           // prefixes that get nothing; "": none
 	TrustTCP        []uint16         // TCP ports of this host whose peers have proved their address
 
-	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
+	ReceiveBuffer int  // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
+	FreeBind      bool // the address of a service may come later
 
 	AttackQuiet time.Duration // an attack is over when it was below half of that for so long; 0: attack.DefaultQuiet
 
-	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
+	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
 
 	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
 	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery

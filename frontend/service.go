@@ -48,6 +48,7 @@ type service struct {
 
 	configured Service
 	draining   atomic.Bool // no new clients are let in
+	large      atomic.Bool // it was said that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers
 	cancel  context.CancelFunc
