@@ -21,6 +21,9 @@ func (s *Server) MetricsHandler() http.Handler {
 	if s.kernel != nil {
 		registry.MustRegister(kernelCollector{s.kernel, s.list})
 	}
+	if s.mapLog != nil {
+		registry.MustRegister(s.mapLog)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -57,6 +60,7 @@ func (s *Server) ControlHandler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Status())
 	})
+	mux.HandleFunc("GET /events", s.serveEvents)
 	mux.HandleFunc("GET /flows", s.serveFlows)
 	mux.HandleFunc("POST /flows/kill", s.serveFlowKill)
 	mux.HandleFunc("GET /addresses", s.serveAddresses)

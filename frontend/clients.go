@@ -85,7 +85,8 @@ func (w *worker) judge() {
 }
 
 // dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
-// verified ClientHello may stand right behind the first.
+// verified ClientHello may stand right behind the first. One that overtook the first on its way waits for it, to the end of the
+// batch: nothing is kept of those who have not proved their address.
 func (w *worker) dispatch() {
 	for i := range w.in.Len() {
 		switch r := w.what[i]; {
@@ -98,15 +99,27 @@ func (w *worker) dispatch() {
 			to.next++
 			w.hello(i, to, &to.hellos[to.next-1])
 		default:
-			f := w.flows.Lookup(w.in.Route(i).Peer())
-			if f == nil {
-				w.counts.Count(metrics.Dropped(r))
-				continue
+			if f := w.flows.Lookup(w.in.Route(i).Peer()); f != nil || r != hello.LaterFragment {
+				w.relayed(f, i, r)
+			} else {
+				w.early = append(w.early, i)
 			}
-			w.relay(f, i, r)
-			w.counts.Count(metrics.Relayed)
 		}
 	}
+	for _, i := range w.early {
+		w.relayed(w.flows.Lookup(w.in.Route(i).Peer()), i, hello.LaterFragment)
+	}
+	w.early = w.early[:0]
+}
+
+// relayed forwards what is no ClientHello for flow f, or drops it if there is none.
+func (w *worker) relayed(f *relay.Flow, i int, r hello.Reason) {
+	if f == nil {
+		w.counts.Count(metrics.Dropped(r))
+		return
+	}
+	w.relay(f, i, r)
+	w.counts.Count(metrics.Relayed)
 }
 
 // hello answers a ClientHello, or opens a flow for it.
@@ -249,6 +262,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
+	w.service.mapLog.opened(w, f)
 	w.counts.Count(metrics.Verified)
 	w.forward(f, slot)
 }

@@ -104,7 +104,10 @@ type Config struct {
 	DenyFile        string           // prefixes that get nothing; "": none
 	TrustTCP        []uint16         // TCP ports of this host whose peers have proved their address
 
-	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
+	ReceiveBuffer int  // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
+	FreeBind      bool // the address of a service may come later
+
+	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
 
 	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
 	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery

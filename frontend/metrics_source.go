@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
@@ -75,6 +76,10 @@ func (s *Server) Gauges() metrics.Gauges {
 	g := metrics.Gauges{
 		Build: s.config.Build, Uptime: time.Since(s.started).Seconds(), FlowLimits: s.budget.Limits().Named(),
 		Reloads: s.reloads.Load(), ReloadFailures: s.reloadsFailed.Load(), ListFailures: s.lists.Failures(), Rules: len(s.lists.Rules()),
+		Events: make(map[string]uint64),
+	}
+	for k, n := range s.events.Counts() {
+		g.Events[events.Kind(k).String()] = n
 	}
 	s.life.RLock() // the set may be in the programs' memory
 	if !s.closed {

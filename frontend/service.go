@@ -13,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -32,7 +33,9 @@ type service struct {
 	clock   func() int64        // CLOCK_MONOTONIC, nanoseconds
 	took    prometheus.Observer // seconds of finished handshakes
 	gate    *addresses.Gate
+	events  *events.Channel
 	kernel  *kernel // nil: no XDP
+	mapLog  *mapLog // nil: none
 	workers []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
@@ -43,6 +46,7 @@ type service struct {
 
 	configured Service
 	draining   atomic.Bool // no new clients are let in
+	large      atomic.Bool // it was said that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers
 	cancel  context.CancelFunc
@@ -148,8 +152,8 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 // newService makes a service of s, which has no sockets yet.
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
-		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
-		configured: *c, clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
+		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel, mapLog: s.mapLog,
+		configured: *c, clock: s.clock, gate: s.newGate(), events: s.events, stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()
@@ -166,11 +170,21 @@ func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
 		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
 		Gate: v.gate, Now: v.clock, Log: v.log,
+		Changed: func(up bool, why error) { v.backendIs(v.listen.String(), up, why) },
 	}
 	if s.settings.SecretFile != "" {
 		c.Keys = s.keys.Load
 	}
 	return c
+}
+
+// backendIs tells that a server has gone down or come up.
+func (v *service) backendIs(backend string, up bool, why error) {
+	if up {
+		v.events.Emit(events.BackendUp, v.name, "backend", backend)
+	} else {
+		v.events.Emit(events.BackendDown, v.name, "backend", backend, "error", why)
+	}
 }
 
 // open opens the sockets of a service and makes its workers; its back ends are asked later, by run.

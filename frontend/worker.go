@@ -34,6 +34,7 @@ type worker struct {
 	hands   []*hand  // by number, which flows have; nil: the number is free
 	active  []*hand  // those that new clients go to
 	by      []*hand  // slot -> whose ClientHello it is
+	early   []int    // slots of fragments whose first one has not come yet
 
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
@@ -56,6 +57,7 @@ type worker struct {
 	swept  int64
 	alive  atomic.Int64 // when the worker last went round
 	kept   int64        // when addresses of flows were last refreshed
+	large  int          // datagrams of servers that are fragmented on their way to clients, since the last sweep
 
 	requests requests
 }
@@ -79,7 +81,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
 		service: s, conn: conn, socket: conn, cpu: cpu,
-		what: make([]hello.Reason, size), by: make([]*hand, size),
+		what: make([]hello.Reason, size), by: make([]*hand, size), early: make([]int, 0, size),
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
@@ -188,6 +190,7 @@ func (w *worker) sweep() {
 		w.end(f, metrics.Ended(e))
 	})
 	w.keepAddresses()
+	w.warnLarge()
 	for _, h := range w.hands {
 		if h == nil || h.end == nil {
 			continue
@@ -205,6 +208,7 @@ func (w *worker) sweep() {
 // end ends a flow, for the reason that why counts.
 func (w *worker) end(f *relay.Flow, why metrics.Event) {
 	w.counts.Count(why)
+	w.service.mapLog.closing(w, f, why)
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
@@ -312,7 +316,10 @@ func (w *worker) verify(f *relay.Flow, d, c []byte) relay.Verdict {
 func (w *worker) queueReturn(slot int, f *relay.Flow) {
 	route := w.back.Route(slot)
 	*route = f.Route
-	w.counts.Count(metrics.Returned)
+	e := returnedAs(len(w.back.Datagram(slot)), &f.Client.IP)
+	if w.counts.Count(e); e == metrics.ReturnedLarge {
+		w.large++
+	}
 	f.ToClient.Count(len(w.back.Datagram(slot)))
 	q := w.returns
 	if f.Heard && w.now-f.Confirmed >= int64(confirmEvery) {

@@ -223,6 +223,9 @@ func (b *Backend) logUp(up bool, err error) {
 	} else {
 		b.config.Log.Error("back end is down", "backend", b.config.Server, "error", err)
 	}
+	if b.config.Changed != nil {
+		b.config.Changed(up, err)
+	}
 }
 
 // askElsewhere gives the canary another port when the server has been silent to it for some questions.

@@ -35,6 +35,7 @@ type Gauges struct {
 	AddressesKnown, Addresses   int // that have proved themselves, and how many there is room for
 	Rules                       int // prefixes that are allowed or denied
 	ListFailures                uint64
+	Events                      map[string]uint64 // by kind
 }
 
 // Build says which program runs.
@@ -85,6 +86,7 @@ var (
 	addressesDesc  = families.Add(Gauge, "addresses_known", "Addresses that have proved themselves.")
 	roomDesc       = families.Add(Gauge, "addresses_limit", "Most addresses that can be known.")
 	rulesDesc      = families.Add(Gauge, "address_rules", "Prefixes that are allowed or denied.")
+	eventsDesc     = families.Add(Counter, "events_total", "Events, by kind.", "event")
 	listsDesc      = families.Add(Counter, "address_list_failures_total", "Times that a list of addresses could not be read or put in force.")
 )
 
@@ -124,6 +126,9 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	ch.gauge(roomDesc, float64(g.Addresses))
 	ch.gauge(rulesDesc, float64(g.Rules))
 	ch.counter(listsDesc, g.ListFailures)
+	for event, n := range g.Events {
+		ch.counter(eventsDesc, n, event)
+	}
 	for _, s := range c.source.Services() {
 		s.totals(ch)
 		if !s.Gone {

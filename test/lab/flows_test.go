@@ -2,6 +2,9 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -40,6 +43,38 @@ func TestInlineFlowsAreListed(t *testing.T) {
 		if f.State == "established" {
 			t.Errorf("%v is still listed", f.Client)
 		}
+	}
+	g.stop()
+	p.free()
+}
+
+// A guard that has become another user, without capabilities and behind its filters, writes the map log that root opened, and
+// follows its rotation.
+func TestMapLogRotates(t *testing.T) {
+	p := newPlace(t)
+	shapes["proxy"].serve(t, p.Lab)
+	dir := filepath.Dir(p.control)
+	if err := errors.Join(os.Chown(dir, nobody, nobody), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "map.jsonl")
+	g := p.run(append(proxy(), "--user", "nobody", "--map-log", file)...)
+	g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+	for i, name := range []string{file, file + ".1"} {
+		if i == 1 {
+			if err := os.Rename(file, name); err != nil {
+				t.Fatal(err)
+			}
+			output(t, p.Middle, program(), "reload", "--control", p.control)
+		}
+		c := openssl()(t, p.Lab, public[0])
+		c.ping("mapped")
+		c.close()
+		output(t, p.Middle, program(), "flows", "kill", "--all", "--control", p.control)
+		g.until("a flow opened and closed", func() bool {
+			b, err := os.ReadFile(file)
+			return err == nil && strings.Count(string(b), `"event":"opened"`) == 1 && strings.Count(string(b), `"event":"closed"`) == 1
+		})
 	}
 	g.stop()
 	p.free()

@@ -100,6 +100,18 @@ func (b *Builder) Bytes() []byte {
 	return d[:len(d)-min(b.Cut, len(d))]
 }
 
+// Fragments builds one datagram per size bytes of the message.
+func (b *Builder) Fragments(size int) (list [][]byte) {
+	length := len(b.Bytes()) - 13 - 12 // record and handshake headers
+	for at := 0; at < length; at += size {
+		f := *b
+		f.FragmentOffset, f.FragmentLength = at, min(size, length-at)
+		f.RecordSeq += uint32(len(list))
+		list = append(list, f.Bytes())
+	}
+	return list
+}
+
 // Cases returns one datagram per wire rule.
 func Cases() []Case {
 	long := func(n int) []byte { return make([]byte, n) }
