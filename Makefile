@@ -99,10 +99,10 @@ test-portable:
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie/...
 	GOARCH=arm64 $(GO) vet ./...
 
-# Not what only drives the built program, which is none that looks for races.
+# Left out: tests that drive the built program, which has no race detector, and bpf's, which run programs in the kernel.
 race:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test -race $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario')
+	$(GO) test -race $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario|/bpf$$')
 
 # What make packages, and the test of what it makes, need.
 PACKAGE_PACKAGES := git xz-utils

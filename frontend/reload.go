@@ -158,9 +158,11 @@ func restarts(was, now *Config) (names []string) {
 		"max-flows": was.MaxFlows == now.MaxFlows, "flows-per-source": was.FlowsPerSource == now.FlowsPerSource,
 		"half-open-per-source": was.HalfOpenPerSource == now.HalfOpenPerSource, "idle-timeout": was.IdleTimeout == now.IdleTimeout,
 		"handshake-timeout": was.HandshakeTimeout == now.HandshakeTimeout, "receive-buffer": was.ReceiveBuffer == now.ReceiveBuffer,
+		"freebind":      was.FreeBind == now.FreeBind,
 		"resolve-every": was.ResolveEvery == now.ResolveEvery, "cookie-mac": was.MAC == now.MAC,
 		"engage": was.Engage == now.Engage && was.EngageRate == now.EngageRate, "address-lifetime": was.AddressLifetime == now.AddressLifetime,
 		"allow-file": was.AllowFile == now.AllowFile, "deny-file": was.DenyFile == now.DenyFile, "map-log": was.MapLog == now.MapLog, "drain-timeout": was.DrainTimeout == now.DrainTimeout,
+		"attack-quiet": was.AttackQuiet == now.AttackQuiet,
 	} {
 		if !same {
 			names = append(names, name)

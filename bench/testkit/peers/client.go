@@ -1,7 +1,6 @@
 package peers
 
-// Clients are small clients; their arguments are ADDRESS PORT. What comes on their standard input they send, and say
-// what comes back.
+// Clients are small clients with the arguments ADDRESS PORT. They send their standard input and print what comes back.
 var Clients = []Program{
 	library("mbedtls-client", "Mbed TLS client", "mbedtls/client.c", "libmbedtls-dev", "-lmbedtls", "-lmbedx509", "-lmbedcrypto"),
 	library("wolfssl-client", "wolfSSL client", "wolfssl/client.c", "libwolfssl-dev", "-lwolfssl"),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// A client on wolfSSL, as its example client-dtls.c has it.
+// A client on wolfSSL, modelled on its example client-dtls.c.
 
 #include "client.h"
 
@@ -55,7 +55,7 @@ static void begin(WOLFSSL_CTX *context, WOLFSSL_SESSION *earlier)
 	int r = wolfSSL_connect(ssl);
 	if (r != WOLFSSL_SUCCESS)
 		client_die("handshake", wolfSSL_get_error(ssl, r));
-	// DTLS 1.3 has records besides data after its handshake: a read must not wait for data that does not come.
+	// DTLS 1.3 sends other records after its handshake: a read must not wait for data that does not come.
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	wolfSSL_dtls_set_using_nonblock(ssl, 1);
 }

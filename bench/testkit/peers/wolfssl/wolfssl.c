@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// wolfSSL: a session looks at a datagram, and says by a callback that a ClientHello has the right cookie. Cookies
-// depend on the sender's address and on the ClientHello. Each datagram gets a new session: one that has seen the
-// record sequence number of another client refuses smaller ones, its replay window being for one.
+// wolfSSL: a session reads a datagram, and a callback reports a ClientHello with the right cookie. Cookies depend on the
+// sender's address and on the ClientHello. Each datagram gets a new session, because a session has one replay window:
+// after a client's record sequence number it would refuse smaller ones of others.
 //
-// With -DDTLS13 it speaks DTLS 1.3, whose cookies are in HelloRetryRequests; with -DDTLS12 besides, both.
+// With -DDTLS13 it speaks DTLS 1.3, whose cookies are in HelloRetryRequests; with -DDTLS12 in addition, both.
 
 #include "peer.h"
 
@@ -22,7 +22,7 @@
 
 static WOLFSSL_CTX *context;
 static unsigned char secret[PEER_SECRET];
-static int verified; // the client whose datagram is looked at
+static int verified; // the client whose datagram is processed
 
 static int transmit(WOLFSSL *ssl, char *data, int size, void *p)
 {
@@ -96,7 +96,7 @@ static struct peer *ready(void)
 	if (!ssl || wolfSSL_DTLS_SetCookieSecret(ssl, secret, sizeof(secret)) || wolfDTLS_SetChGoodCb(ssl, good, NULL) != WOLFSSL_SUCCESS)
 		peer_die("session");
 #ifdef DTLS13
-	// A key exchange after quantum computers does not fit one datagram; the first fragment has the cookie.
+	// A post-quantum key exchange does not fit one datagram; the first fragment has the cookie.
 	if (wolfSSL_send_hrr_cookie(ssl, secret, sizeof(secret)) != WOLFSSL_SUCCESS ||
 	    wolfSSL_dtls13_allow_ch_frag(ssl, 1) != WOLFSSL_SUCCESS)
 		peer_die("session");
