@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type Config struct {
 	MAC     cookie.MAC               // of the guard's own cookies
 	Cookies *cookie.Plan             // nil: the fastest
 	Keys    func() *cookie.Keyring   // secrets shared with the server; nil: none
+	PSK     Suite                    // native-wolfssl: suite of all pre-shared keys of DTLS 1.3; 0: the server is asked
 	Gate    *addresses.Gate          // of modes reset and limit; nil: one without addresses
 	Now     func() int64             // clock in nanoseconds; nil: this process's
 	Changed func(up bool, why error) // called when the server goes down or comes up; nil: not called
@@ -53,6 +55,7 @@ type Backend struct {
 	serves   atomic.Bool // harvest: enough cookies are known to serve
 	harvests atomic.Uint64
 	reports  reports
+	psk      *PSKSuites
 	watched
 }
 
@@ -90,7 +93,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 		started := time.Now()
 		c.Now = func() int64 { return int64(time.Since(started)) }
 	}
-	b := &Backend{config: c}
+	b := &Backend{config: c, psk: NewPSKSuites(c.PSK)}
 	b.reports.suspect = make(chan struct{}, 1)
 	if err := b.open(ctx); err != nil {
 		b.Close()
@@ -124,6 +127,7 @@ func (b *Backend) choose(ctx context.Context) error {
 		b.prober.ring = b.config.Keys()
 	}
 	p, err := b.prober.probe(ctx, patience)
+	b.probed = time.Now()
 	if err != nil {
 		return noAnswer(err)
 	}
@@ -152,6 +156,9 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 			d.pool.rate = b.config.Rate
 		}
 	}
+	if was := b.decision.Load(); was == nil || !reflect.DeepEqual(was.profile.Retries, p.Retries) {
+		b.psk.forget()
+	}
 	b.decision.Store(d)
 	if old != nil && old != d.pool {
 		b.retire(old)
@@ -161,7 +168,7 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 
 // verifier makes the verifier of a decision.
 func (b *Backend) verifier(d *decision, size int) Verifier {
-	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), retries: d.profile.Retries, pool: d.pool}, size)
+	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), retries: d.profile.Retries, psk: b.psk, pool: d.pool}, size)
 }
 
 // pool returns the pool in force, nil if there is none.
@@ -248,14 +255,15 @@ type Fit struct {
 	Mode    Mode
 	Mapped  bool // native modes: the server sees IPv4 clients as v4-mapped addresses
 	Serves  Versions
-	Retries *Retries // native-wolfssl of DTLS 1.3
+	Retries *Retries   // native-wolfssl of DTLS 1.3
+	PSK     *PSKSuites // ... whose Run the caller must call; nil without Retries
 	Why     string
 }
 
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses. Its cookies cannot be
-// harvested, so it must accept the guard's, or share a secret with it. asked is the mode asked for, Auto or native.
-// Errors have a hint.
-func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring) (Fit, error) {
+// harvested, so it must accept the guard's, or share a secret with it. asked is the mode asked for, Auto or native. psk is
+// Config's. Errors have a hint.
+func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring, psk Suite) (Fit, error) {
 	p, err := probeOnce(ctx, server, ring)
 	var mode Mode
 	if err == nil {
@@ -267,7 +275,11 @@ func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *c
 	if err != nil {
 		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Fit{mode, p.Native != nil && p.Native.Mapped, p.serves(), p.Retries, modes[mode].why(&p)}, nil
+	fit := Fit{Mode: mode, Mapped: p.Native != nil && p.Native.Mapped, Serves: p.serves(), Retries: p.Retries, Why: modes[mode].why(&p)}
+	if mode == NativeWolfSSL && fit.Retries != nil {
+		fit.PSK = NewPSKSuites(psk)
+	}
+	return fit, nil
 }
 
 // ErrNoMode reports that a server answers, but no mode can hand clients to it.
@@ -290,13 +302,22 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 	}
 	defer p.close()
 	p.ring = ring
+	began := time.Now()
 	t, err := p.probe(ctx, patience)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		err = hint.Errorf("let it take its time: a server that is silent is asked for some 10 s", "ask for a cookie: %w within %v", ErrNoAnswer, time.Since(began).Round(time.Second/10))
+	case err != nil:
 		err = noAnswer(err)
 	}
 	return t, err
 }
 
+// noAnswer says of a server that has been asked as long as patience, or that nothing listens at, what to do.
 func noAnswer(err error) error {
-	return hint.Errorf("start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there", "ask for a cookie: %w within %v", err, patience)
+	const fix = "start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there"
+	if NobodyListens(err) {
+		return hint.Errorf(fix, "ask for a cookie: %w", err)
+	}
+	return hint.Errorf(fix, "ask for a cookie: %w within %v", err, patience)
 }

@@ -33,8 +33,10 @@ const (
 	refillEvery = 5 * time.Second
 	// progressEvery is how often the log reports the progress of a harvest.
 	progressEvery = 5 * time.Second
-	// freshAfter is after how many unanswered questions the watch asks from another port: a NAT between guard and
-	// server keeps a mapping to a server that is gone as long as the guard uses it.
+	// reprobeEvery bounds how often a server that refuses clients is probed again: any client can make it refuse.
+	reprobeEvery = time.Second
+	// freshAfter is after how many unanswered questions the watch asks from another port: a NAT between guard and server keeps
+	// a mapping to a server that is gone as long as the guard uses it.
 	freshAfter = 5
 )
 
@@ -50,6 +52,7 @@ type watched struct {
 	filled     time.Time // when the pool was last searched for entries without a cookie
 	said       time.Time // when progress was last logged
 	complete   bool      // the end of the harvest was logged
+	probed     time.Time // when the server was probed last
 	lifetime   lifetimeProbes
 	table      Table
 	retired    []*relay.Upstream // sockets of earlier pools that flows still use
@@ -74,6 +77,9 @@ func (b *Backend) Run(ctx context.Context) {
 	var clock sync.WaitGroup
 	clock.Go(func() { b.runClock(ctx) })
 	defer clock.Wait()
+	if b.config.Keys != nil {
+		clock.Go(func() { b.psk.run(ctx, b.config.Server, b.config.Log) })
+	}
 	for ctx.Err() == nil {
 		if !b.filling() {
 			b.wait(ctx)
@@ -201,7 +207,7 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 		return
 	}
 	if b.Mode() != Harvest {
-		if !refused {
+		if !refused && b.mintsRight(ctx) || time.Since(b.probed) < reprobeEvery {
 			return
 		}
 		// If the mode becomes harvest, cookies of the server's earlier life must not be used.
@@ -354,6 +360,12 @@ func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {
 	}
 	recent := time.Since(b.began) < soon
 	return (changed && recent || refused && !changed) && !gap && !b.reports.accepted.Load()
+}
+
+// mintsRight reports whether the guard makes the same HelloRetryRequests as the server, if it makes any.
+func (b *Backend) mintsRight(ctx context.Context) bool {
+	r := b.profile().Retries
+	return r == nil || b.Mode() != NativeWolfSSL || b.prober.asBefore(ctx, b.canary, b.config.Keys(), r)
 }
 
 // forget makes all harvested cookies unknown.
