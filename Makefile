@@ -6,6 +6,7 @@
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
+# make test-admission  2^20 mutated ClientHellos for each way to admit clients, in the kernel and in Go (make test: 2^15)
 # make test-attacks  attacks by who has read the source, half an hour (make test: in seconds)
 # make test-probes    a thousand probes of each kind of server on each kind of path, by a virtual clock (make test: 40)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
@@ -45,7 +46,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-probes test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -82,6 +83,10 @@ test-attacks:
 # What the guard does not understand must not pass.
 test-gate:
 	$(GO) test -v -count=1 -timeout 30m -run TestNothingPassesUnparsed ./bpf -frames 5000000
+
+# Kernel and workers admit the same clients.
+test-admission:
+	$(GO) test -v -count=1 -timeout 60m -run TestAdmissionDifferential ./bpf -mutations 1048576
 
 # The right mode for each kind of server, however far away.
 test-probes:

@@ -54,6 +54,8 @@ type Settings struct {
 	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
 	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
 
+	PSKSuite handoff.Suite // native-wolfssl: of all pre-shared keys of DTLS 1.3; 0: the server is asked about each
+
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
 

@@ -217,7 +217,7 @@ func (s *Server) become(v *service, n *Service) {
 
 // handsOverAnew reports whether servers must be asked again.
 func handsOverAnew(was, now *Settings) bool {
-	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile
+	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile || was.PSKSuite != now.PSKSuite
 }
 
 // retarget makes the back ends those of list. What is new is asked first, and what is old goes after that: meanwhile

@@ -55,6 +55,8 @@ type service struct {
 	ending  sync.Once
 	stop    chan struct{} // closed when the workers are to end
 	running sync.WaitGroup
+
+	stopAsking context.CancelFunc // ends the questions about pre-shared keys; only watchInline uses it
 }
 
 // serving is what a service's workers go by. It is immutable: when back ends come or go, or settings change, another
@@ -172,7 +174,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
 		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
-		Gate: v.gate, Now: v.clock, Log: v.log,
+		PSK: s.settings.PSKSuite, Gate: v.gate, Now: v.clock, Log: v.log,
 		Changed: func(up bool, why error) { v.backendIs(v.listen.String(), up, why) },
 	}
 	if s.settings.SecretFile != "" {

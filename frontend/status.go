@@ -124,7 +124,7 @@ func (s *Server) Flows() int { return s.budget.Used() }
 
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
-		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "resolve-every": c.ResolveEvery.String(),
+		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "psk-suite": c.PSKSuite.String(), "resolve-every": c.ResolveEvery.String(),
 		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),

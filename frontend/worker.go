@@ -283,8 +283,8 @@ func (w *worker) fromServer(f *relay.Flow) {
 			}
 			continue
 		}
-		if !f.Answered() && hello.IsAlert(d) {
-			server.end.Suspect(handoff.Unanswered)
+		if !f.Answered() && hello.IsPlain(d) {
+			w.suspect(server, d)
 		}
 		w.flows.FromServer(f, d, w.now)
 		if f.Prelude != nil && hello.IsPlain(d) {
@@ -298,6 +298,19 @@ func (w *worker) fromServer(f *relay.Flow) {
 	if old := f.Replaces(); old != nil {
 		w.unqueue(old)
 		w.end(old, metrics.Replaced)
+	}
+}
+
+// suspect tells the back end that d, the first that it says to a verified client, may be a refusal. In DTLS 1.3 a cookie that
+// a server cannot have made gets illegal_parameter, one made for another suite a HelloRetryRequest.
+func (w *worker) suspect(server *hand, d []byte) {
+	alert := hello.IsAlert(d)
+	_, retry := hello.ReadRetry(d)
+	switch {
+	case server.mode().Native() && (retry || hello.IsIllegalParameter(d)):
+		server.end.Suspect(handoff.Refused)
+	case alert:
+		server.end.Suspect(handoff.Unanswered)
 	}
 }
 

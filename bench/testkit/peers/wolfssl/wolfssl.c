@@ -47,6 +47,24 @@ static int good(WOLFSSL *ssl, void *unused)
 	return 0;
 }
 
+#ifdef DTLS13
+// psk knows the keys of two clients, each of which goes with a suite.
+static unsigned psk(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned max, const char **suite)
+{
+	(void)ssl;
+	if (max < PEER_SECRET)
+		return 0;
+	memset(key, 0x5a, PEER_SECRET);
+	if (!strcmp(identity, "client-sha256"))
+		*suite = "TLS13-AES128-GCM-SHA256";
+	else if (!strcmp(identity, "client-sha384"))
+		*suite = "TLS13-AES256-GCM-SHA384";
+	else
+		return 0;
+	return PEER_SECRET;
+}
+#endif
+
 static void *serve(void *arg)
 {
 	struct peer *p = arg;
@@ -99,6 +117,9 @@ int main(int argc, char **argv)
 	if (wolfSSL_CTX_use_certificate_file(context, peer_server.certificate, WOLFSSL_FILETYPE_PEM) != WOLFSSL_SUCCESS ||
 	    wolfSSL_CTX_use_PrivateKey_file(context, peer_server.key, WOLFSSL_FILETYPE_PEM) != WOLFSSL_SUCCESS)
 		peer_die(peer_server.certificate);
+#ifdef DTLS13
+	wolfSSL_CTX_set_psk_server_tls13_callback(context, psk);
+#endif
 	wolfSSL_CTX_SetIORecv(context, receive);
 	wolfSSL_CTX_SetIOSend(context, transmit);
 	peer_listen();
