@@ -76,7 +76,7 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 
 func (g *Programs) attachEgress(dev *net.Interface) (err error) {
 	if g.egress, err = tc.Attach(g.progs.Egress, egressOptions(dev)); err != nil {
-		return fmt.Errorf("egress: %w", hint(err))
+		return fmt.Errorf("egress: %w", lacking(err))
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func may(capability int) bool {
 	return unix.Capget(&header, &has[0]) != nil || has[capability/32].Effective>>(capability%32)&1 != 0
 }
 
-// EgressIsFilter reports whether the egress program is attached by a filter of tc, for want of tcx links (before Linux
+// EgressIsFilter reports whether the egress program is attached by a filter of tc, because there are no tcx links (before Linux
 // 6.6): to take it off, Detach needs CAP_NET_ADMIN.
 func (g *Programs) EgressIsFilter() bool {
 	g.mu.Lock()

@@ -90,7 +90,7 @@ func (c *chain) put(programs ...*ebpf.Program) error {
 	return hint(err)
 }
 
-// place is the index that a guard has left behind, else the first that is free.
+// place is the index that a dead guard has left, else the first free one.
 func (c *chain) place() (uint32, error) {
 	free, found := uint32(0), false
 	for i := range c.programs.MaxEntries() {

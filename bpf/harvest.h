@@ -47,9 +47,9 @@ __noinline int find_slot(struct work *w, __u32 first, __u32 slots, __u32 now, __
 	for (i = 0; i < HARVEST_WALK && i < slots; i++) {
 		__u32 index = first + at;
 		struct slot *slot = bpf_map_lookup_elem(&harvested, &index);
-		at += step;
-		if (at >= slots)
-			at -= slots;
+		// at + step modulo slots, without a branch: the verifier would follow both ways at each turn.
+		__s64 over = (__s64)at + step - slots;
+		at = over + (slots & (over >> 63));
 		if (!slot || slot_unusable(slot))
 			continue;
 		if (w->candidates++ == 0)
