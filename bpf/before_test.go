@@ -25,7 +25,7 @@ func BenchmarkBefore(b *testing.B) {
 	guards := func(object []byte) map[string]*Programs {
 		_GuardBytes = object
 		defer func() { _GuardBytes = embedded }()
-		harvest := load(b, Options{Slots: 4357})
+		harvest := load(b, Options{PoolEntries: 4357})
 		s := harvestService(b, harvest, 4357)
 		s.Monitor = true
 		need(b, harvest.SetSecret(testRing.Current(), nil))
@@ -42,7 +42,7 @@ func BenchmarkBefore(b *testing.B) {
 			var ns [2][]float64
 			for b.Loop() {
 				for i, g := range []*Programs{before[name], now[name]} {
-					_, d, err := g.progs.Guard.Benchmark(p.bytes(), 20_000, nil)
+					_, d, err := g.progs.Dtlsguard.Benchmark(p.bytes(), 20_000, nil)
 					need(b, err)
 					ns[i] = append(ns[i], float64(d.Nanoseconds()))
 				}

@@ -70,7 +70,7 @@ func Probe() []Finding {
 }
 
 // WithoutXDP is what works where the kernel lacks something that the programs need.
-const WithoutXDP = "a proxy without --interface, which needs no XDP"
+const WithoutXDP = "a proxy without setting interface, which needs no XDP"
 
 // lacking adds WithoutXDP to the error of a step that a kernel may be unable to do, unless its fix is known.
 func lacking(err error) error {
@@ -162,6 +162,7 @@ func ProbeInterface(iface string) []Finding {
 	}
 	f = append(f, probeDriver(dev), probeMTU(dev), probeQueues(dev))
 	f = append(f, probeTags(dev)...)
+	f = append(f, probePins(PinDir(PinRoot, iface))...)
 	a, err := Attached(dev.Index)
 	switch {
 	case err != nil:
@@ -172,6 +173,25 @@ func ProbeInterface(iface string) []Finding {
 		f = append(f, Finding{Name: "attached", Text: "no XDP program"})
 	}
 	return f
+}
+
+// probePins warns where an earlier build pinned maps in dir that this build does not take over.
+func probePins(dir string) []Finding {
+	if _, err := os.Stat(dir); err != nil {
+		return nil
+	}
+	spec, err := loadGuard()
+	if err == nil {
+		err = fits(dir, spec)
+	}
+	switch {
+	case errors.Is(err, errLayout):
+		return []Finding{{"pinned maps", Warn, fmt.Sprintf("%s: %v; run replaces them, and clients with a session must prove their address again", dir, err),
+			"run once with setting monitor while sessions learn their flows anew, or restart at a quiet time"}}
+	case err != nil:
+		return []Finding{{"pinned maps", Warn, fmt.Sprintf("%s: %v", dir, err), ""}}
+	}
+	return []Finding{{Name: "pinned maps", Text: dir + ": this build takes them over"}}
 }
 
 func probeDriver(dev *net.Interface) Finding {

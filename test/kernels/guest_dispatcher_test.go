@@ -75,8 +75,8 @@ func extend(t *testing.T, dispatcher *ebpf.Program) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := spec.Programs["guard"]
-	spec.Programs = map[string]*ebpf.ProgramSpec{"guard": g}
+	g := spec.Programs["dtlsguard"]
+	spec.Programs = map[string]*ebpf.ProgramSpec{"dtlsguard": g}
 	for _, m := range spec.Maps {
 		if m.Type == ebpf.CPUMap { // of no more CPUs than there are
 			m.MaxEntries = 1

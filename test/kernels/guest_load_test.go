@@ -48,7 +48,7 @@ func TestGuestVerifier(t *testing.T) {
 			}
 		}
 		for name, p := range spec.Programs {
-			if p.Type == ebpf.XDP && name == "guard" {
+			if p.Type == ebpf.XDP && name == "dtlsguard" {
 				frags := p.Copy()
 				frags.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 				spec.Programs[name+"_frags"] = frags
@@ -126,7 +126,7 @@ func costLine(release, output string) string {
 	}
 	version, _, _ := strings.Cut(release, "-")
 	line := "| " + version + " |"
-	for _, name := range []string{"guard", "egress", "select_worker", "trust_tcp"} {
+	for _, name := range []string{"dtlsguard", "egress", "select_worker", "trust_tcp"} {
 		line += " " + cells[name] + " |"
 	}
 	return line
