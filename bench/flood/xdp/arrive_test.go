@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// A veth whose other end has a program or GRO takes frames; one that has neither does not.
+// A veth whose other end has a program or GRO accepts frames; one with neither does not.
 func TestArrives(t *testing.T) {
 	l, err := lab.New("arrive")
 	if err != nil {
