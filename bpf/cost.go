@@ -38,7 +38,7 @@ func stackOf(statistics string) string {
 
 // Costs loads the programs once more and returns the cost of each.
 func Costs() ([]Cost, error) {
-	spec, err := (&Programs{linkHeader: true}).sized(&Options{MaxServices: 1, MaxFlows: 1024})
+	spec, err := (&Programs{options: Options{MaxServices: 1, MaxFlows: 1024}}).sized(true)
 	if err != nil {
 		return nil, err
 	}
