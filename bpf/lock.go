@@ -44,6 +44,29 @@ func (g *Programs) hold() error {
 	return nil
 }
 
+// Lock is the file whose lock says that this process holds the pins, -1 if there are none: whoever has it holds them, too.
+func (g *Programs) Lock() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held == nil {
+		return -1
+	}
+	return int(g.held.Fd())
+}
+
+// Pinned reports whether links and maps are pinned, so that another process can take them over.
+func (g *Programs) Pinned() bool { return g.Lock() >= 0 }
+
+// Retake gives the pinned links these programs again, after another process that took them over has come to nothing.
+func (g *Programs) Retake() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.xdp == nil || g.egress == nil {
+		return nil
+	}
+	return g.updateLinks()
+}
+
 // release lets go of the pin directory.
 func (g *Programs) release() {
 	if g.held != nil {

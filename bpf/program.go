@@ -31,8 +31,9 @@ type Options struct {
 	// Interface is where Attach will put the programs, for they differ: frames of some devices begin with IP. "": one
 	// whose frames begin with Ethernet.
 	Interface string
-	Pin       string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
-	Owner     int    // user that the process will become, whose pins are taken over, too; 0: none
+	Pin       string   // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
+	Lock      *os.File // of a process that holds Pin and is about to end (Programs.Lock); nil: nobody does
+	Owner     int      // user that the process will become, whose pins are taken over, too; 0: none
 }
 
 // Programs is one set of programs and maps, attached to at most one interface.
@@ -105,7 +106,10 @@ func Load(o Options) (*Programs, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = g.hold(); err == nil {
+	if g.held = o.Lock; g.held == nil {
+		err = g.hold()
+	}
+	if err == nil {
 		err = g.load(spec)
 	}
 	if err != nil {

@@ -106,6 +106,8 @@ type Config struct {
 	Entropy io.Reader    // nil: crypto/rand
 	Log     *slog.Logger
 
+	Predecessor *Predecessor // the guard whose place this one takes; nil: none
+
 	Shown map[string]any // flags of the program around the guard: Status shows them next to the guard's own
 }
 

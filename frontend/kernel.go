@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,8 @@ type kernel struct {
 	reattached atomic.Uint64
 	failed     string // what look has said last of an attempt to attach again
 
+	over  atomic.Bool // another process has the programs
+	turn  sync.Mutex  // held while beat does something
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
 }
@@ -66,8 +69,12 @@ func openKernel(c *Config) (*kernel, error) {
 		k.log.Warn("no bpffs to pin to, or a read-only one: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
+	var lock *os.File
+	if fd := c.Predecessor.File(pinsFile); fd >= 0 {
+		lock = os.NewFile(uintptr(fd), "pins")
+	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, Lock: lock, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	err = k.guard.SetPolicy(bpf.Policy{

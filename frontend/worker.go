@@ -163,6 +163,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 		w.counts.Publish()
 		w.alive.Store(w.now)
 		if woken {
+			w.park()
 			select {
 			case <-stop:
 				w.fromClients()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +52,7 @@ type Backend struct {
 	serves   atomic.Bool // harvest: enough cookies are known
 	harvests atomic.Uint64
 	reports  reports
+	turn     sync.Mutex // held while the watch does something
 	watched
 }
 
@@ -72,6 +74,15 @@ type Status struct {
 // Open probes the server, picks the mode, and begins to harvest, until clients can be served. It fails if the server does not
 // answer, or if no mode (or not the one that was asked for) fits it; the error says what to do.
 func Open(ctx context.Context, c Config) (*Backend, error) {
+	b := newBackend(c)
+	if err := b.open(ctx); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
+	}
+	return b, nil
+}
+
+func newBackend(c Config) *Backend {
 	if c.Cookies == nil {
 		c.Cookies = cookie.Measured()
 	}
@@ -90,11 +101,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b := &Backend{config: c}
 	b.reports.suspect = make(chan struct{}, 1)
-	if err := b.open(ctx); err != nil {
-		b.Close()
-		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
-	}
-	return b, nil
+	return b
 }
 
 func (b *Backend) open(ctx context.Context) error {

@@ -82,8 +82,12 @@ func (b *Backend) Run(ctx context.Context) {
 			continue // a question begins a handshake at such a server: it is asked when there is doubt
 		}
 		b.waitForHandshakes(ctx)
-		b.look(ctx, within(slice))
-		b.retired = retire(b.retired)
+		b.turn.Lock()
+		if ctx.Err() == nil {
+			b.look(ctx, within(slice))
+			b.retired = retire(b.retired)
+		}
+		b.turn.Unlock()
 	}
 }
 

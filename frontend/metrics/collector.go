@@ -16,6 +16,7 @@ type Gauges struct {
 	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
 	Reloads, ReloadFailures     uint64
+	Upgrades, UpgradeFailures   uint64
 	Backends                    []Backend
 }
 
@@ -47,6 +48,7 @@ var (
 	epochDesc      = desc("secret_epoch", "Epoch byte of the cookie secret in force.")
 	ageDesc        = desc("secret_age_seconds", "Time since the cookie secret came into force.")
 	reloadDesc     = desc("reloads_total", "Reloads of the configuration, by outcome.", "outcome")
+	upgradeDesc    = desc("upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
 	rotateDesc     = desc("secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
 	handoffDesc    = desc("handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
 	upDesc         = desc("backend_up", "Whether the back end answered the last question.", "service", "backend")
@@ -58,7 +60,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{packetsDesc, fillDesc, overrunsDesc, flowsDesc, endedDesc, handshakesDesc, limitDesc, epochDesc, ageDesc,
-		reloadDesc, rotateDesc, handoffDesc, upDesc, readyDesc, knownDesc, harvestsDesc} {
+		reloadDesc, upgradeDesc, rotateDesc, handoffDesc, upDesc, readyDesc, knownDesc, harvestsDesc} {
 		ch <- d
 	}
 }
@@ -101,6 +103,8 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(ageDesc, g.SecretAge)
 	counter(reloadDesc, g.Reloads, "done")
 	counter(reloadDesc, g.ReloadFailures, "failed")
+	counter(upgradeDesc, g.Upgrades, "done")
+	counter(upgradeDesc, g.UpgradeFailures, "failed")
 	counter(rotateDesc, g.Rotations, "done")
 	counter(rotateDesc, g.RotationFailures, "failed")
 	is := map[bool]float64{true: 1}
