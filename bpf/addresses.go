@@ -11,18 +11,17 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Admission says how first ClientHellos, those without a cookie, are admitted. The zero Admission is for servers that
-// take cookies.
+// Admission says how ClientHellos without a cookie are admitted. The zero Admission is for servers that accept cookies.
 type Admission struct {
-	Reset bool // clients prove their address and begin again; Format must be FormatV1
-	Limit bool // nothing is asked of them: those above Rate are dropped
-	Load  bool // with Reset: challenged are those above Rate
-	// Versions that clients may have, with Reset.
+	Reset bool // clients prove their address and start over; Format must be FormatV1
+	Limit bool // no challenge: ClientHellos above Rate are dropped
+	Load  bool // with Reset: only ClientHellos above Rate are challenged
+	// Versions that the server speaks, with Reset.
 	DTLS12, DTLS13 bool
-	Rate, Share    Rate // of ClientHellos that nothing proves: all, and those of one network, /24 or /56
+	Rate, Share    Rate // of ClientHellos from unproved addresses: all, and per network, /24 or /56
 }
 
-// flags are those of consts.h, in its order.
+// flags are the ADMISSION_ flags of consts.h, in their order.
 func (a *Admission) flags() (f uint32) {
 	for i, is := range []bool{a.Reset, a.Limit, a.Load, a.DTLS12, a.DTLS13} {
 		if is {
@@ -35,25 +34,24 @@ func (a *Admission) flags() (f uint32) {
 func (a *Admission) check(f Format) error {
 	switch {
 	case a.Reset && a.Limit:
-		return errors.New("clients are either to prove their address or not")
+		return errors.New("Reset and Limit exclude each other")
 	case a.Reset && f != FormatV1:
-		return errors.New("clients prove their address by cookies of format v1")
+		return errors.New("Reset needs cookies of format v1")
 	case (a.Limit || a.Load) && a.Rate.PerSecond <= 0:
 		return errors.New("a limit needs a rate above 0")
 	}
 	return nil
 }
 
-// Addresses is the memory of addresses that have proved themselves, laid out as package addresses' entries, for
-// addresses.SetOf; and the key of its hash. Both outlive the process where the maps are pinned. The memory must not be
-// used after Close.
+// Addresses returns the memory of proved addresses, laid out as package addresses' entries, for addresses.SetOf, and the key
+// of its hash. Both outlive the process if the maps are pinned. The memory must not be used after Close.
 func (g *Programs) Addresses() (memory []byte, key [2]uint64, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
 		return nil, key, ErrClosed
 	}
-	if g.control.AddressKey == key { // drawn once, before anything is attached
+	if g.control.AddressKey == key { // set once, before anything is attached
 		var b [16]byte
 		rand.Read(b[:]) // crashes rather than fail
 		g.control.AddressKey = [2]uint64{native.Uint64(b[:]), native.Uint64(b[8:])}
@@ -61,7 +59,7 @@ func (g *Programs) Addresses() (memory []byte, key [2]uint64, err error) {
 	return g.addressMemory, g.control.AddressKey, nil
 }
 
-// SetAddressLifetime says for how long an address is kept that is not seen.
+// SetAddressLifetime sets for how long an unseen address stays proved.
 func (g *Programs) SetAddressLifetime(d time.Duration) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -78,8 +76,8 @@ const (
 	listedDeny  = 2
 )
 
-// SetPrefixes replaces the prefixes that are allowed (false) or denied (true); the longest that an address is in
-// decides. New ones are put in force before old ones are taken off.
+// SetPrefixes replaces the prefixes that are allowed (false) or denied (true); the longest match decides. New ones are in
+// force before old ones are removed.
 func (g *Programs) SetPrefixes(denied map[netip.Prefix]bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -120,7 +118,7 @@ func (g *Programs) SetPrefixes(denied map[netip.Prefix]bool) error {
 	return nil
 }
 
-// prefixKey names p among addresses of 128 bits.
+// prefixKey is p as a prefix of 128-bit addresses.
 func prefixKey(p netip.Prefix) guardPrefixKey {
 	k := guardPrefixKey{Length: uint32(p.Bits()), Addr: words(p.Masked().Addr())}
 	if p.Addr().Is4() {
@@ -129,8 +127,8 @@ func prefixKey(p netip.Prefix) guardPrefixKey {
 	return k
 }
 
-// EngagedUntil is until when a service challenges who has not proved the address because there were too many, as a time
-// of CLOCK_MONOTONIC; 0 if there never were.
+// EngagedUntil returns until when a service challenges unproved addresses because there were too many, as a time of
+// CLOCK_MONOTONIC; 0 if there never were.
 func (g *Programs) EngagedUntil(k ServiceKey) (time.Duration, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -6,10 +6,10 @@
 #include "maps.h"
 #include "siphash.h"
 
-// Addresses that have proved themselves, and prefixes that are allowed or denied: what package addresses keeps, in
-// memory that both share.
+// Proved addresses, and prefixes that are allowed or denied: the tables of package addresses, in memory that the daemon and
+// the programs share.
 
-// address_key names what of an address counts: of IPv4 all, under a prefix of IPv6 multicast, of IPv6 the /64.
+// address_key returns an IPv4 address under a prefix of IPv6 multicast, which no source has, or the /64 of an IPv6 address.
 static __always_inline __u64 address_key(const __u32 *a, __u8 v6)
 {
 	if (!v6)
@@ -24,8 +24,8 @@ static __always_inline struct address_bucket *address_bucket(const struct contro
 
 enum { WAY_FOUND = ADDRESS_WAYS }; // a flag
 
-// find_way finds the place of a key in its bucket: WAY_FOUND and where it is, or where the one is that was not seen for
-// longest. A function that the verifier checks by itself, for its many ways.
+// find_way returns the index of a key in its bucket with WAY_FOUND set, or else the index of the key that was not seen for
+// longest. A global function, so that the verifier checks its many paths once.
 __noinline int find_way(__u64 key, __u32 now)
 {
 	struct control *c = control();
@@ -48,7 +48,7 @@ __noinline int find_way(__u64 key, __u32 now)
 	return oldest;
 }
 
-// known_address reports whether an address has proved itself at time now, in seconds.
+// known_address reports whether an address is proved at time now, in seconds.
 static __always_inline int known_address(const struct control *c, const __u32 *a, __u8 v6, __u32 now)
 {
 	__u64 key = address_key(a, v6);
@@ -60,8 +60,8 @@ static __always_inline int known_address(const struct control *c, const __u32 *a
 	return state && (__s32)(now - (__u32)(state >> 32)) < (__s32)c->address_lifetime;
 }
 
-// add_address notes that an address has proved itself, with a mark, or if keep with the one that it has. It reports
-// whether it was not there with this very mark.
+// add_address remembers a proved address with a mark; with keep, the mark that it has stays. It reports whether the address
+// was absent or had another mark.
 static __always_inline int add_address(const struct control *c, const __u32 *a, __u8 v6, __u32 mark, int keep, __u32 now)
 {
 	__u64 key = address_key(a, v6), seen = (__u64)now << 32;
@@ -75,13 +75,13 @@ static __always_inline int add_address(const struct control *c, const __u32 *a, 
 		*(volatile __u64 *)&e->state = seen | (keep ? old : mark);
 		return old != mark;
 	}
-	*(volatile __u64 *)&e->state = 0; // so that nobody sees the key with another one's time
+	*(volatile __u64 *)&e->state = 0; // so that nobody reads the new key with the old time
 	*(volatile __u64 *)&e->key = key;
 	*(volatile __u64 *)&e->state = seen | mark;
 	return 1;
 }
 
-// listed is the verdict of the longest prefix that an address is in.
+// listed returns the entry of the longest prefix that contains an address.
 static __always_inline __u32 listed(const struct control *c, const __u32 *a)
 {
 	if (likely(!c->prefixes))
@@ -100,8 +100,8 @@ static __always_inline int take_net(const struct packet *p, const struct service
 	return !bucket || take(bucket, now, svc->share_cost, svc->share_burst);
 }
 
-// within takes a token for one that has not proved its address, and reports whether there was one. That one network is
-// above its share is no reason to challenge the others.
+// within takes a token for a ClientHello from an unproved address, and reports whether there was one. A network above its
+// share does not make the guard challenge the others.
 static __always_inline int within(const struct packet *p, const struct service *svc, struct service_state *state, __u64 now)
 {
 	if (!take_net(p, svc, now))

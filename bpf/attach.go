@@ -19,15 +19,15 @@ type AttachMode int
 const (
 	AttachAuto    AttachMode = iota // native, and generic where the driver has none
 	AttachNative                    // in the driver
-	AttachGeneric                   // behind it, in the stack: any interface, several times slower
+	AttachGeneric                   // in the stack, after the driver: any interface, several times slower
 )
 
 // String is the word used in flags and metrics.
 func (m AttachMode) String() string { return name([]string{"auto", "native", "generic"}, int(m)) }
 
-// Attach puts the programs on an interface and returns the mode it ended in; a caller that asked for ModeAuto
-// and got ModeGeneric should say so. Links that an earlier process pinned are taken over: they change from
-// its programs to these without a gap, in the mode they have.
+// Attach attaches the programs to an interface and returns the mode in effect; a caller that asked for AttachAuto and got
+// AttachGeneric should warn. Links that an earlier process pinned are taken over: they switch to these programs without a
+// gap, in the mode they have.
 func (g *Programs) Attach(iface string, mode AttachMode) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -47,7 +47,7 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 	}
 	dev, err := net.InterfaceByName(iface)
 	if err != nil {
-		return 0, fmt.Errorf("no such interface (ip link shows those there are): %w", err)
+		return 0, fmt.Errorf("no such interface (ip link lists them): %w", err)
 	}
 	if dev.Flags&net.FlagUp == 0 {
 		return 0, fmt.Errorf("interface is down: ip link set %s up", iface)
@@ -57,7 +57,7 @@ func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
 		return 0, err
 	}
 	if header != g.linkHeader {
-		return 0, errors.New("the programs were made for frames of another kind of device: load them with Options.Interface")
+		return 0, errors.New("the programs are loaded for another kind of device: set Options.Interface")
 	}
 	if adopted, got, err := g.adoptLinks(dev); adopted || err != nil {
 		return got, err
@@ -81,8 +81,7 @@ func (g *Programs) attachEgress(dev *net.Interface) (err error) {
 	return nil
 }
 
-// egressOptions say where the egress program goes. Where it is a filter, before Linux 6.6, others may come before and after
-// its priority.
+// egressOptions say where the egress program goes. As a filter, before Linux 6.6, it runs between others by priority.
 func egressOptions(dev *net.Interface) tc.Options {
 	return tc.Options{Interface: dev.Index, Hook: tc.Egress, Name: "dtlsguard", Priority: 4433}
 }
@@ -97,7 +96,7 @@ func (g *Programs) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, At
 	var failed error
 	for _, m := range modes {
 		var err error
-		for _, p := range []*ebpf.Program{g.frags, g.progs.Guard} {
+		for _, p := range []*ebpf.Program{g.frags, g.progs.Dtlsguard} {
 			var l link.Link
 			l, err = link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: flags[m]})
 			if err == nil {
@@ -116,7 +115,7 @@ func (g *Programs) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, At
 	return nil, 0, failed
 }
 
-// hinted is an error that knows its fix, as package hint finds it.
+// hinted is an error with its fix, which package hint renders.
 type hinted struct {
 	error
 	fix string
@@ -125,26 +124,26 @@ type hinted struct {
 func (h *hinted) Hint() string  { return h.fix }
 func (h *hinted) Unwrap() error { return h.error }
 
-// attachHint adds to an error of attaching to dev how to fix it.
+// attachHint adds the fix to an error of attaching to dev.
 func attachHint(dev *net.Interface, err error) error {
 	switch {
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return &hinted{fmt.Errorf("the driver has no XDP: %w", err), "use generic mode"}
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
-		return &hinted{fmt.Errorf("the driver refuses the program, perhaps for the MTU of %d or too few queues: %w", dev.MTU, err),
+		return &hinted{fmt.Errorf("the driver refuses the program, perhaps because of the MTU of %d or too few queues: %w", dev.MTU, err),
 			fmt.Sprintf("try: ip link set %s mtu 1500", dev.Name)}
 	}
 	return hint(err)
 }
 
-// hint adds how to fix a refusal that any step may meet.
+// hint adds the fix to an error of any step.
 func hint(err error) error {
 	var verifier *ebpf.VerifierError
 	if errors.As(err, &verifier) {
-		if !may(unix.CAP_PERFMON) { // without it the verifier forbids what it allows with it, in many words
+		if !may(unix.CAP_PERFMON) { // without it the verifier rejects the programs, with a long log
 			return &hinted{err, "run as root, or with CAP_PERFMON in addition to CAP_BPF and CAP_NET_ADMIN"}
 		}
-		return err // EACCES too, but for what the program does
+		return err // also EACCES, but for the program's code
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		return &hinted{err, "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"}
@@ -152,22 +151,22 @@ func hint(err error) error {
 	return err
 }
 
-// may reports whether this thread has a capability; true where that cannot be told.
+// may reports whether this thread has a capability; true if that is unknown.
 func may(capability int) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var has [2]unix.CapUserData // of 32 capabilities each
 	return unix.Capget(&header, &has[0]) != nil || has[capability/32].Effective>>(capability%32)&1 != 0
 }
 
-// EgressIsFilter reports whether the egress program is attached by a filter of tc, for want of tcx links (before Linux
-// 6.6): to take it off, Detach needs CAP_NET_ADMIN.
+// EgressIsFilter reports whether the egress program is a tc filter, because the kernel has no tcx links (before Linux 6.6):
+// Detach then needs CAP_NET_ADMIN.
 func (g *Programs) EgressIsFilter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.egress != nil && g.egress.Filter()
 }
 
-// Detach takes the programs off the interface and removes the pins. The maps stay until Close.
+// Detach detaches the programs from the interface and removes the pins. The maps stay until Close.
 func (g *Programs) Detach() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -175,7 +174,7 @@ func (g *Programs) Detach() error {
 	if g.pin != "" {
 		err = removePins(g.pin)
 	}
-	err = errors.Join(err, g.closeLinks()) // the last handles: with them the programs go
+	err = errors.Join(err, g.closeLinks()) // the last handles: closing them detaches the programs
 	if err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}

@@ -12,14 +12,14 @@ import (
 // xdpAttachedDriver is XDP_ATTACHED_DRV of linux/if_link.h.
 const xdpAttachedDriver = 1
 
-// Attachments are the programs on an interface, by their kernel number; 0 is none.
+// Attachments are the programs on an interface, by their kernel ID; 0 is none.
 type Attachments struct {
 	XDP    uint32
 	Native bool   // XDP in the driver
 	Egress uint32 // the first one
 }
 
-// Attached tells who is on an interface of this network namespace.
+// Attached returns the programs on an interface of this network namespace.
 func Attached(ifindex int) (Attachments, error) {
 	a, err := attachedXDP(ifindex)
 	if err != nil {

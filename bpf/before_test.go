@@ -33,7 +33,7 @@ func BenchmarkBefore(b *testing.B) {
 			var ns [2][]float64
 			for b.Loop() {
 				for i, g := range []*Programs{before, now} {
-					_, d, err := g.progs.Guard.Benchmark(p.bytes(), 20_000, nil)
+					_, d, err := g.progs.Dtlsguard.Benchmark(p.bytes(), 20_000, nil)
 					need(b, err)
 					ns[i] = append(ns[i], float64(d.Nanoseconds()))
 				}

@@ -28,7 +28,7 @@ func BenchmarkCookie(b *testing.B) {
 		format Format
 		size   int
 	}{{"v1", FormatV1, cookie.Size}, {"v2", FormatV2, cookie.SizeV2}, {"harvest", FormatHarvest, cookie.Size}} {
-		s := &subject{name: c.name, guard: load(b, Options{Slots: 4357})}
+		s := &subject{name: c.name, guard: load(b, Options{PoolEntries: 4357})}
 		service := inline()
 		if service.Format = c.format; c.format == FormatHarvest {
 			service = harvestService(b, s.guard, 4357)
@@ -45,7 +45,7 @@ func BenchmarkCookie(b *testing.B) {
 	for b.Loop() { // interleaved, because the machine is never alone
 		for _, s := range all {
 			kernel := func(d []byte) float64 {
-				_, took, err := s.guard.progs.Guard.Benchmark(newPacket(d).bytes(), 20_000, nil)
+				_, took, err := s.guard.progs.Dtlsguard.Benchmark(newPacket(d).bytes(), 20_000, nil)
 				need(b, err)
 				return float64(took.Nanoseconds())
 			}
@@ -61,12 +61,12 @@ func BenchmarkCookie(b *testing.B) {
 
 // harvestService is one with n cookies in its table.
 func harvestService(b *testing.B, g *Programs, n int) Service {
-	slots, err := g.NewSlots(n)
+	pool, err := g.NewPoolMemory(n)
 	need(b, err)
 	for i := range n {
-		(*guardSlot)(unsafe.Pointer(&slots.Memory[i*slotSize])).Length = cookie.Size
+		(*guardPoolEntry)(unsafe.Pointer(&pool.Memory[i*entrySize])).Length = cookie.Size
 	}
-	return Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Slots: slots}
+	return Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Pool: pool}
 }
 
 // BenchmarkVerdict is the time of the program alone for packets that cost no hash, against a program that
@@ -81,9 +81,9 @@ func BenchmarkVerdict(b *testing.B) {
 		p    *packet
 	}{
 		"empty":       {empty, newPacket(malformed)},
-		"unprotected": {g.progs.Guard, with(newPacket(malformed), func(p *packet) { p.Protocol = 6 })},
-		"junk":        {g.progs.Guard, newPacket(make([]byte, 205))}, // as long as a ClientHello
-		"unverified":  {g.progs.Guard, newPacket(appData)},
+		"unprotected": {g.progs.Dtlsguard, with(newPacket(malformed), func(p *packet) { p.Protocol = 6 })},
+		"junk":        {g.progs.Dtlsguard, newPacket(make([]byte, 205))}, // as long as a ClientHello
+		"unverified":  {g.progs.Dtlsguard, newPacket(appData)},
 	} {
 		b.Run(name, func(b *testing.B) {
 			var all []float64
@@ -134,7 +134,7 @@ func BenchmarkScale(b *testing.B) {
 			}
 			var all []float64
 			for b.Loop() {
-				_, d, err := g.progs.Guard.Benchmark(newPacket(appData).bytes(), 20_000, nil)
+				_, d, err := g.progs.Dtlsguard.Benchmark(newPacket(appData).bytes(), 20_000, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

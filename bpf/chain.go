@@ -9,18 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chain is a place in the array of programs that another program on the interface calls by tail calls, in the order of the
-// array: Katran's way to have several XDP programs on one interface. Such a program calls the first that is there, and what
-// that says holds; so whoever comes before the guard must call the rest of the array itself.
+// chain is an element of a program array whose programs a root program on the interface tail-calls, as Katran's root does to
+// run several XDP programs on one interface. The root calls the first program in the array, whose verdict is final, so a
+// program before the guard must tail-call the rest of the array itself.
 type chain struct {
 	programs *ebpf.Map
 	index    uint32
 	own      ebpf.ProgramID
 }
 
-// AttachChain is Attach where a root program is on the interface and the guard's place is in its array, a map pinned at
-// path: the first that is free, or that of a guard that died. The mode is that of the root program. Nothing of it is kept
-// over the end of the process, but by an accident: so Options.Pin must be "".
+// AttachChain is Attach for an interface with a root program: it installs the guard in the root's array, a map pinned at path,
+// in the first free element or that of a guard that died. The mode is the root program's. Options.Pin must be "": the
+// installation cannot outlive the process in a controlled way.
 func (g *Programs) AttachChain(iface, path string) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -36,7 +36,7 @@ func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
 	case g.control == nil:
 		return 0, ErrClosed
 	case g.pin != "":
-		return 0, errors.New("a place in an array of programs is not pinned")
+		return 0, errors.New("a program in another program's array cannot be pinned")
 	}
 	dev, err := net.InterfaceByName(iface)
 	if err != nil {
@@ -47,13 +47,13 @@ func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
 		return 0, err
 	}
 	if a.XDP == 0 {
-		return 0, &hinted{errors.New("no XDP program is on the interface to call the array's"), "attach the root program first, or leave --xdp-chain out"}
+		return 0, &hinted{errors.New("the interface has no XDP program that could call those of the array"), "attach the root program first, or leave setting xdp-chain out"}
 	}
 	c := new(chain)
 	if c.programs, err = ebpf.LoadPinnedMap(path, nil); err != nil {
 		return 0, hint(err)
 	}
-	if err := c.put(g.frags, g.progs.Guard); err != nil {
+	if err := c.put(g.frags, g.progs.Dtlsguard); err != nil {
 		return 0, errors.Join(err, c.programs.Close())
 	}
 	g.chain, g.mode = c, AttachGeneric
@@ -63,13 +63,13 @@ func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
 	return g.mode, g.attachEgress(dev)
 }
 
-// put takes a place for the first of the programs that the array takes: it takes those only that are like the first it had,
-// for several buffers or not.
+// put installs the first of the programs that the array accepts. The kernel accepts only programs that resemble the first one
+// it held: with support for several buffers, or without.
 func (c *chain) put(programs ...*ebpf.Program) error {
 	if c.programs.Type() != ebpf.ProgramArray {
 		return fmt.Errorf("it is %v, want an array of programs", c.programs.Type())
 	}
-	index, err := c.place()
+	index, err := c.freeIndex()
 	if err != nil {
 		return err
 	}
@@ -85,13 +85,13 @@ func (c *chain) put(programs ...*ebpf.Program) error {
 		}
 	}
 	if errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("it takes no XDP program of attach type BPF_XDP, with or without several buffers, as its first program is another: %w", err)
+		return fmt.Errorf("the array's first program has another attach type than BPF_XDP, so the kernel accepts no other: %w", err)
 	}
 	return hint(err)
 }
 
-// place is the index that a guard has left behind, else the first that is free.
-func (c *chain) place() (uint32, error) {
+// freeIndex returns the index of a program that an earlier guard left there, else the first free one.
+func (c *chain) freeIndex() (uint32, error) {
 	free, found := uint32(0), false
 	for i := range c.programs.MaxEntries() {
 		var id uint32
@@ -103,19 +103,19 @@ func (c *chain) place() (uint32, error) {
 			continue
 		}
 		if err != nil {
-			return 0, fmt.Errorf("look at place %d: %w", i, hint(err))
+			return 0, fmt.Errorf("look at element %d: %w", i, hint(err))
 		}
-		if programName(ebpf.ProgramID(id)) == guardProgGuard {
+		if programName(ebpf.ProgramID(id)) == guardProgDtlsguard {
 			return i, nil
 		}
 	}
 	if !found {
-		return 0, fmt.Errorf("all its %d places are taken", c.programs.MaxEntries())
+		return 0, fmt.Errorf("all its %d elements are in use", c.programs.MaxEntries())
 	}
 	return free, nil
 }
 
-// programName is that of a program of any process, "" where it cannot be told.
+// programName is the name of a program of any process, "" if it is unknown.
 func programName(id ebpf.ProgramID) string {
 	p, err := ebpf.NewProgramFromID(id)
 	if err != nil {
@@ -129,7 +129,7 @@ func programName(id ebpf.ProgramID) string {
 	return info.Name
 }
 
-// close leaves the place, unless somebody else has it by now.
+// close removes the program, unless another one has replaced it.
 func (c *chain) close() error {
 	var id uint32
 	err := c.programs.Lookup(c.index, &id)

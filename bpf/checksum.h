@@ -4,8 +4,8 @@
 
 #include "types.h"
 
-// fold brings an Internet checksum's sum (RFC 1071) down to 16 bits. The sum is one of words as they lie in
-// memory, which gives the same result on machines of both byte orders.
+// fold reduces the sum of an Internet checksum (RFC 1071) to 16 bits. The sum adds words in memory order, which gives the
+// same result for both byte orders.
 static __always_inline __u32 fold(__u64 sum)
 {
 	sum = (sum >> 32) + (sum & 0xffffffff);

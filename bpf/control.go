@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// mapMemory maps what the daemon shares with the programs word by word.
+// mapMemory maps the maps that the daemon and the programs share.
 func (g *Programs) mapMemory() error {
 	control, err := g.mmap(g.maps.Controls, int(unsafe.Sizeof(guardControl{})))
 	if err != nil {
@@ -23,7 +23,7 @@ func (g *Programs) mapMemory() error {
 	if err != nil {
 		return err
 	}
-	slots, err := g.mmap(g.maps.Harvested, int(g.maps.Harvested.MaxEntries())*slotSize)
+	pool, err := g.mmap(g.maps.Harvested, int(g.maps.Harvested.MaxEntries())*entrySize)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (g *Programs) mapMemory() error {
 		return err
 	}
 	g.senders = (*guardSenderTable)(unsafe.Pointer(&senders[0]))
-	g.slotMemory = slots[:int(g.maps.Harvested.MaxEntries())*slotSize] // the mapping is whole pages
+	g.poolMemory = pool[:int(g.maps.Harvested.MaxEntries())*entrySize] // without the rest of the last page
 	g.control = (*guardControl)(unsafe.Pointer(&control[0]))
 	g.credits = unsafe.Slice((*guardCredit)(unsafe.Pointer(&credits[0])), MaxWorkers)
 	return nil
@@ -52,10 +52,10 @@ func (g *Programs) mmap(m *ebpf.Map, size int) ([]byte, error) {
 	return b, nil
 }
 
-// ErrClosed is returned by methods of a Guard after Close.
-var ErrClosed = errors.New("guard is closed")
+// ErrClosed is returned by methods of Programs after Close.
+var ErrClosed = errors.New("BPF programs are closed")
 
-// SetSecret puts a keyring in force; previous may be nil. The keyring goes to the idle slot, then the index
+// SetSecret puts a keyring in force; previous may be nil. The keyring goes to the idle element, then the index
 // flips: a packet sees the old pair or the new one.
 func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 	g.mu.Lock()
@@ -74,7 +74,7 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 	if previous != nil {
 		set(&p.Inner, &p.Outer, &p.Sip, &p.Epoch, &p.Valid, previous)
 	}
-	idle := 1 - atomic.LoadUint32(&g.control.Slot)&1
+	idle := 1 - atomic.LoadUint32(&g.control.Keyring)&1
 	if err := g.maps.Keyrings.Put(idle, &ring); err != nil {
 		return fmt.Errorf("write cookie secret to the kernel: %w", err)
 	}
@@ -83,20 +83,20 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 		grace = monotonic() + uint64(g.grace)
 	}
 	atomic.StoreUint64(&g.control.GraceUntil, grace)
-	atomic.StoreUint32(&g.control.Slot, idle)
+	atomic.StoreUint32(&g.control.Keyring, idle)
 	atomic.StoreUint32(&g.control.HasSecret, 1)
 	return nil
 }
 
-// Policy is what holds for all services.
+// Policy has the settings of all services.
 type Policy struct {
-	Handshake      time.Duration // a half-open flow silent for so long must prove its address again; 0: never
-	IdleTimeout    time.Duration // a flow silent for so long must prove its address again; 0: never
-	HeartbeatLimit time.Duration // a daemon silent for so long is lost; 0: never
-	HarvestGrace   time.Duration // a previous secret finds harvested cookies for so long after SetSecret; 0: up to the next
-	SecretLifetime time.Duration // without a new heartbeat the kernel answers for so long; 0: without end
-	PassWhenLost   bool          // ClientHellos that nobody answers go to the server, else they are dropped
-	AnswerRate     Rate          // answers of one CPU in the kernel, to all services together
+	Handshake      time.Duration // an idle half-open flow expires after it; 0: never
+	IdleTimeout    time.Duration // an idle flow expires after it; 0: never
+	HeartbeatLimit time.Duration // the daemon is lost if it is silent for longer; 0: never
+	HarvestGrace   time.Duration // after SetSecret the previous secret still selects harvested cookies; 0: until the next one
+	SecretLifetime time.Duration // after the last heartbeat the kernel still answers; 0: for ever
+	PassWhenLost   bool          // while the daemon is lost, ClientHellos pass; else they are dropped
+	AnswerRate     Rate          // of the kernel's answers per CPU, all services together
 }
 
 // SetPolicy puts p in force.
@@ -122,8 +122,8 @@ func (g *Programs) SetPolicy(p Policy) error {
 	return nil
 }
 
-// Heartbeat says that the daemon is alive. Call it several times within Policy.HeartbeatLimit; it makes no
-// system call but the clock's.
+// Heartbeat tells the programs that the daemon is alive. Call it several times per Policy.HeartbeatLimit; it makes no system
+// call but the clock's.
 func (g *Programs) Heartbeat() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -142,8 +142,8 @@ func (g *Programs) beat() {
 	atomic.StoreUint64(&g.control.Heartbeat, now)
 }
 
-// monotonic is the clock that the programs read, in ns. Every kernel knows it; were it to fail, 0 is a heartbeat
-// long past, and the programs would do what they do when the daemon is lost.
+// monotonic is the clock that the programs read, in ns. Every kernel has it; if it failed, 0 would be a heartbeat long past,
+// and the programs would treat the daemon as lost.
 func monotonic() uint64 {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)

@@ -8,18 +8,18 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Cost is what a program takes.
+// Cost is what a program costs the kernel.
 type Cost struct {
 	Program  string
 	Bytes    int    // of BPF instructions, after loading
 	Machine  int    // of machine code; 0 without a JIT
-	Verified uint32 // instructions that the verifier looked at; the kernel's limit is 1 000 000
+	Verified uint32 // instructions that the verifier processed; the kernel's limit is 1 000 000
 	Stack    string // bytes of each function; the deepest chain of calls has 512
 }
 
 var stackDepth = regexp.MustCompile(`stack depth ([0-9+]+)`)
 
-// Costs loads the programs once more and returns what each takes.
+// Costs loads the programs once more and returns the cost of each.
 func Costs() ([]Cost, error) {
 	spec, err := (&Programs{linkHeader: true}).sized(&Options{MaxServices: 1, MaxFlows: 1024})
 	if err != nil {

@@ -2,7 +2,7 @@ package bpf
 
 import "fmt"
 
-// Counters are the packets of one service, or of all and of none, since the maps were made. Index them by
+// Counters count the packets of one service, or of all services and of none, since the maps were created. The indices are
 // Verdict, hello.Reason, CookieState, EgressOutcome and SocketChoice.
 type Counters struct {
 	Verdict [VerdictLen]uint64
@@ -38,22 +38,22 @@ func (c *Counters) add(o *guardCounters) {
 	}
 }
 
-// Counters returns the sum over all services and over packets of none.
+// Counters returns the sum over all services, with packets to no service.
 func (g *Programs) Counters() (Counters, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var sum Counters
-	for i := range g.slots {
-		if g.slots[i].used || g.slots[i].counted {
+	for i := range g.services {
+		if g.services[i].used || g.services[i].counted {
 			if err := g.addCounters(&sum, uint32(i)); err != nil {
 				return Counters{}, err
 			}
 		}
 	}
-	return sum, g.addCounters(&sum, uint32(len(g.slots)))
+	return sum, g.addCounters(&sum, uint32(len(g.services)))
 }
 
-// ServiceCounters returns those of one service.
+// ServiceCounters returns the counters of one service.
 func (g *Programs) ServiceCounters(k ServiceKey) (Counters, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -62,7 +62,26 @@ func (g *Programs) ServiceCounters(k ServiceKey) (Counters, error) {
 	if !ok {
 		return c, fmt.Errorf("read counters of %v: %w", k, ErrNoService)
 	}
-	return c, g.addCounters(&c, i)
+	err := g.addCounters(&c, i)
+	c.subtract(&g.services[i].base)
+	return c, err
+}
+
+// StrayCounters returns those of packets that belong to no service.
+func (g *Programs) StrayCounters() (c Counters, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return c, g.addCounters(&c, uint32(len(g.services)))
+}
+
+func (c *Counters) subtract(o *Counters) {
+	for _, p := range [][2][]uint64{
+		{c.Verdict[:], o.Verdict[:]}, {c.Reason[:], o.Reason[:]}, {c.Cookie[:], o.Cookie[:]}, {c.Egress[:], o.Egress[:]}, {c.Socket[:], o.Socket[:]},
+	} {
+		for i := range p[0] {
+			p[0][i] -= p[1][i]
+		}
+	}
 }
 
 func (g *Programs) addCounters(sum *Counters, index uint32) error {

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linkHeaders says of each kind of device (ARPHRD_ of linux/if_arp.h) whether its frames begin with an Ethernet header
-// where XDP sees them. They begin with IP on the others.
+// linkHeaders says per kind of device (ARPHRD_ of linux/if_arp.h) whether XDP sees frames with an Ethernet header. On the
+// others they begin with IP.
 var linkHeaders = map[uint16]bool{
 	unix.ARPHRD_ETHER:    true,
 	unix.ARPHRD_LOOPBACK: true,
@@ -29,7 +29,7 @@ func linkHeader(iface string) (bool, error) {
 	}
 	header, ok := linkHeaders[kind]
 	if !ok {
-		return false, &hinted{fmt.Errorf("frames of its kind (ARPHRD %d) are not known to the programs, which would let all of them pass", kind),
+		return false, &hinted{fmt.Errorf("the programs do not know frames of this kind of device (ARPHRD %d) and would let them pass unchecked", kind),
 			"use an interface with Ethernet or IP frames: ip -details link show " + iface}
 	}
 	return header, nil

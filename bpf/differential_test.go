@@ -178,7 +178,7 @@ func differential(t *testing.T, f formula, inputs int) {
 		}
 		want, answer := m.decide(src, p.Payload)
 		o := ebpf.RunOptions{Data: p.bytes(), DataOut: out}
-		got, err := g.progs.Guard.Run(&o)
+		got, err := g.progs.Dtlsguard.Run(&o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,8 +8,8 @@
 
 // Packets that services send, and the choice of a worker's socket.
 
-// rewrite_source makes the workers' source port the service's. The helper knows partial checksums: there the
-// field holds the pseudo header's part only, and a port is not in it.
+// rewrite_source replaces the workers' source port by the service's. The helper handles partial checksums, where the field
+// covers only the pseudo header and so no port.
 static __always_inline int rewrite_source(struct __sk_buff *skb, const struct packet *p, __u16 to)
 {
 	__u16 from = htons(p->sport), port = htons(to);
@@ -19,7 +19,7 @@ static __always_inline int rewrite_source(struct __sk_buff *skb, const struct pa
 	return bpf_skb_store_bytes(skb, p->l4, &port, sizeof(port), 0) ? -1 : 0;
 }
 
-// swap exchanges two neighbours of size bytes at offset at.
+// swap exchanges two adjacent fields of size bytes at offset at.
 static __always_inline int swap(struct __sk_buff *skb, __u32 at, __u32 size)
 {
 	__u8 b[2 * 16]; // IPv6 addresses are the longest
@@ -37,18 +37,18 @@ static __always_inline int client_hello_at(struct __sk_buff *skb, const struct p
 	return head[0] == TYPE_HANDSHAKE && !head[3] && !head[4] && head[RECORD_HEADER] == MSG_CLIENT_HELLO;
 }
 
-// turn_round makes what a worker sent to a client, its own ClientHello, come from the client again: XDP gave it to the
-// worker because that alone knows the cookie, and it is the server's. Checksums are the previous ones: they do not know
-// an order.
-static __always_inline int turn_round(struct __sk_buff *skb, const struct packet *p)
+// reinject swaps the addresses and ports of a verified ClientHello that a worker sent back to its client, so that it enters
+// again as the client's and reaches the server. XDP steers it to the worker because only workers can verify the cookie.
+// Checksums stay right: a sum does not depend on the order of its words.
+static __always_inline int reinject(struct __sk_buff *skb, const struct packet *p)
 {
 	return (link_header && swap(skb, 0, sizeof(((struct ethhdr *)0)->dst))) || swap(skb, p->l4, sizeof(__u16)) ||
 	       (p->v6 ? swap(skb, p->l3 + __builtin_offsetof(struct ipv6hdr, saddr), 16)
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// protected_record reports whether the datagram starts with a record that follows a handshake: of epoch 1 or later, but
-// for the handshake epoch of DTLS 1.3, which a server encrypts its first flight under, to anybody (RFC 9147 section 6.1).
+// protected_record reports whether the datagram starts with a record of epoch 1 or later. The handshake epoch of DTLS 1.3
+// does not count: a server encrypts its first flight with it, to anybody (RFC 9147 section 6.1).
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
 {
 	__u8 head[5];
@@ -61,7 +61,7 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 	return head[0] == TYPE_CID || (head[3] | head[4]) != 0;
 }
 
-// keep_flow notes the address of a client as one that has proved itself; flow is 0 if it has just begun to be one.
+// keep_flow refreshes the proved address of a client; flow is 0 if the client has no flow yet.
 static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 {
 	struct control *c = control();
@@ -73,7 +73,7 @@ static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 		flow->kept = now;
 }
 
-// learn_flow remembers who the service talks to under keys; of a proxy the workers know.
+// learn_flow remembers peers that the service sends protected records. In a proxy the workers publish their flows instead.
 static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
 {
 	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
@@ -96,8 +96,8 @@ __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 	return type <= 0 || p->encapsulated ? PARSED_OTHER : parse_at(data, end, skb->len, p, type);
 }
 
-// egress learns from what services send, and gives workers' answers the service's port. It lets all pass, but for
-// ClientHellos, which no service sends: those are turned round, to the server.
+// egress learns from what services send, and gives workers' answers the service's port. Everything passes except
+// ClientHellos, which no service sends: those are reinjected for the server.
 SEC("tcx/egress") int egress(struct __sk_buff *skb)
 {
 	struct packet p = {};
@@ -117,9 +117,9 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 		struct service *svc = LOOKUP(services, index);
 		if (!svc)
 			return TCX_NEXT;
-		int turn = client_hello_at(skb, &p);
-		outcome = rewrite_source(skb, &p, svc->port) || (turn && turn_round(skb, &p)) ? EGRESS_ERROR
-			  : turn						 ? EGRESS_TURNED
+		int hello = client_hello_at(skb, &p);
+		outcome = rewrite_source(skb, &p, svc->port) || (hello && reinject(skb, &p)) ? EGRESS_ERROR
+			  : hello						 ? EGRESS_REINJECTED
 										 : EGRESS_REWRITTEN;
 	} else {
 		struct service *svc = find_service(use, p.saddr, p.sport, p.v6, &index);
@@ -130,11 +130,10 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	struct counters *count = counters(index);
 	if (count)
 		count->egress[outcome]++;
-	return outcome == EGRESS_TURNED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
+	return outcome == EGRESS_REINJECTED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
 }
 
-// first_hello reports whether a datagram is a ClientHello without a cookie. XDP has seen to it that one is well
-// formed.
+// first_hello reports whether a datagram is a ClientHello without a cookie. XDP passes only well-formed ones.
 static __always_inline int first_hello(const struct udphdr *udp, const void *end)
 {
 	const __u8 *d = (const void *)(udp + 1);
@@ -144,10 +143,9 @@ static __always_inline int first_hello(const struct udphdr *udp, const void *end
 	return cookie_len + 1 <= (const __u8 *)end && *cookie_len == 0;
 }
 
-// select_worker gives a datagram to a worker's socket, in the group of its service. A ClientHello without a
-// cookie goes to the worker of this CPU, so that it stays in its caches. All else goes by the hash of addresses
-// and ports where the worker keeps flows, in a proxy: a flow lives with one worker, and its packets do not always
-// come in by one CPU (a sender's thread on a veth, interrupts that are moved).
+// select_worker picks a worker's socket from the group of its service. A ClientHello without a cookie goes to the worker of
+// this CPU, whose caches have it. In a proxy everything else goes by the hash of addresses and ports: one worker keeps the
+// flow, and its packets may arrive on several CPUs (a sender's thread on a veth, interrupts that are moved).
 SEC("sk_reuseport") int select_worker(struct sk_reuseport_md *ctx)
 {
 	struct udphdr *udp = ctx->data;

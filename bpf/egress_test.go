@@ -120,7 +120,7 @@ func TestEgressTurnsHellos(t *testing.T) {
 			if !bytes.Equal(o.DataOut, want.bytes()) {
 				t.Errorf("%s: to the server\n% x, want\n% x", name, o.DataOut, want.bytes())
 			}
-			if got := moved(t, g, before); got != "egress:turned" {
+			if got := moved(t, g, before); got != "egress:reinjected" {
 				t.Errorf("%s: %s", name, got)
 			}
 		}

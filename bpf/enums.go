@@ -7,43 +7,43 @@ type Verdict uint8
 
 // Values of Verdict.
 const (
-	PassUnprotected     Verdict = 0  // to no service of ours
+	PassUnprotected     Verdict = 0  // to no protected service
 	PassFlow            Verdict = 1  // of a verified or established flow
 	PassVerified        Verdict = 2  // a ClientHello with a valid cookie
-	PassAddress         Verdict = 3  // a ClientHello without a cookie, from an address that is known
-	PassUnproved        Verdict = 4  // a ClientHello that nothing proves, within the rate
+	PassAddress         Verdict = 3  // a ClientHello without a cookie, from a proved address
+	PassUnproved        Verdict = 4  // a ClientHello from an unproved address, within the rate
 	PassClass           Verdict = 5  // not DTLS, of a class that the service lets through
 	PassUnverified      Verdict = 6  // of an unknown flow, let through by policy
 	PassLimited         Verdict = 7  // the same, within the rate
-	PassFragment        Verdict = 8  // later IP fragment behind a first one that passed, or a few that came before it
-	PassDaemonLost      Verdict = 9  // nobody to answer it, let through by policy
+	PassFragment        Verdict = 8  // later IP fragment after a first one that passed, or one of the few before it
+	PassDaemonLost      Verdict = 9  // the daemon is lost, let through by policy
 	PassError           Verdict = 10 // a helper failed before anything was written
-	Answered            Verdict = 11 // HelloVerifyRequest sent from here
-	Reset               Verdict = 12 // the same with an alert: its sender has proved the address, and begins again
-	Steered             Verdict = 13 // ClientHello given to a worker
+	Answered            Verdict = 11 // HelloVerifyRequest or HelloRetryRequest sent by the kernel
+	Reset               Verdict = 12 // answered with an alert: the sender has proved its address and starts over
+	Steered             Verdict = 13 // ClientHello handed to a worker
 	DropMalformed       Verdict = 14 // by its reason
 	DropUnverified      Verdict = 15 // of an unknown flow
 	DropLimited         Verdict = 16 // the same, above the rate
 	DropSourceRate      Verdict = 17 // valid cookie, too many from this prefix
 	DropServiceRate     Verdict = 18 // valid cookie, too many for the service
 	DropDenied          Verdict = 19 // its sender is on the deny list
-	DropHelloLimit      Verdict = 20 // a ClientHello that nothing proves, above the rate
-	DropNoRetry         Verdict = 21 // of DTLS 1.3, and nothing to be answered with
+	DropHelloLimit      Verdict = 20 // a ClientHello from an unproved address, above the rate
+	DropNoRetry         Verdict = 21 // of DTLS 1.3, without what a HelloRetryRequest needs
 	DropBadRetry        Verdict = 22 // of DTLS 1.3, with a wrong cookie
-	DropResetBefore     Verdict = 23 // had its alert already
-	DropNoCredit        Verdict = 24 // more than its worker can take
+	DropResetBefore     Verdict = 23 // the repeated ClientHello of a client that had its alert
+	DropNoCredit        Verdict = 24 // its worker has no credit
 	DropAnswerOff       Verdict = 25 // the service answers no ClientHello
-	DropNoCookie        Verdict = 26 // no harvested one is free for it
-	DropAnswerRate      Verdict = 27 // more answers than the uplink is given
-	DropBadSource       Verdict = 28 // nobody could be answered there
+	DropNoCookie        Verdict = 26 // no harvested cookie is free
+	DropAnswerRate      Verdict = 27 // above the rate of answers
+	DropBadSource       Verdict = 28 // an answer could not reach the sender, or could be longer
 	DropBadIP           Verdict = 29 // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
-	DropFragment        Verdict = 30 // IP fragment that nothing vouches for
-	DropFragmentedHello Verdict = 31 // ClientHello in IP fragments, that only a worker could answer, inline
-	DropExtensions      Verdict = 32 // options or extension headers that the guard cannot follow to UDP
-	DropEncapsulated    Verdict = 33 // to a service, inside of PPPoE, MPLS or another IP header
-	DropUnseen          Verdict = 34 // IP behind more tags, labels or IP headers than are looked behind
-	DropWorkersPort     Verdict = 35 // sent to the workers' own port, past the service's
-	DropDaemonLost      Verdict = 36 // nobody to answer it
+	DropFragment        Verdict = 30 // IP fragment of a datagram that is not known
+	DropFragmentedHello Verdict = 31 // inline: a ClientHello in IP fragments that only a worker could answer
+	DropExtensions      Verdict = 32 // options or extension headers that are not followed to UDP
+	DropEncapsulated    Verdict = 33 // to a service, inside PPPoE, MPLS or another IP header
+	DropUnseen          Verdict = 34 // IP after more tags, labels or IP headers than are followed
+	DropWorkersPort     Verdict = 35 // sent to the workers' port instead of the service's
+	DropDaemonLost      Verdict = 36 // the daemon is lost
 	DropNonlinear       Verdict = 37 // headers not in the first buffer
 	Aborted             Verdict = 38 // a helper failed after the first write
 
@@ -104,8 +104,8 @@ const (
 	CookieNone    CookieState = 0
 	CookieValid   CookieState = 1
 	CookieWrong   CookieState = 2
-	CookieExpired CookieState = 3 // made under no secret in force
-	CookieForeign CookieState = 4 // of a length that none of the service has, or for a worker to judge
+	CookieExpired CookieState = 3 // of a secret that is not in force
+	CookieForeign CookieState = 4 // of a length that the service does not use, or for a worker to verify
 
 	// CookieLen is the number of values of CookieState.
 	CookieLen CookieState = 5
@@ -127,13 +127,13 @@ type EgressOutcome uint8
 
 // Values of EgressOutcome.
 const (
-	EgressPlain       EgressOutcome = 0 // epoch 0: teaches nothing
-	EgressLearned     EgressOutcome = 1 // first protected record to this peer
+	EgressPlain       EgressOutcome = 0 // epoch 0, no flow learned
+	EgressLearned     EgressOutcome = 1 // first protected record to a peer
 	EgressEstablished EgressOutcome = 2 // further ones
-	EgressRewritten   EgressOutcome = 3 // sent by a worker, source port made the service's
-	EgressTurned      EgressOutcome = 4 // a ClientHello that a worker verified, turned round to go to the server
+	EgressRewritten   EgressOutcome = 3 // sent by a worker, source port rewritten to the service's
+	EgressReinjected  EgressOutcome = 4 // a ClientHello that a worker verified, sent to the server by ingress
 	EgressError       EgressOutcome = 5
-	EgressFull        EgressOutcome = 6 // first protected record, and no room for the flow
+	EgressFull        EgressOutcome = 6 // first protected record to a peer, with no room for the flow
 
 	// EgressLen is the number of values of EgressOutcome.
 	EgressLen EgressOutcome = 7
@@ -144,7 +144,7 @@ var egressOutcomeNames = [EgressLen]string{
 	"learned",
 	"established",
 	"rewritten",
-	"turned",
+	"reinjected",
 	"error",
 	"full",
 }
@@ -178,9 +178,9 @@ type Answer uint8
 // Values of Answer.
 const (
 	AnswerDrop    Answer = 0
-	AnswerWorkers Answer = 1 // as many as they have credit for
+	AnswerWorkers Answer = 1 // within their credit
 	AnswerXDP     Answer = 2 // the kernel
-	AnswerAuto    Answer = 3 // workers, and the kernel what they have no credit for
+	AnswerAuto    Answer = 3 // workers within their credit, the kernel beyond
 
 	// AnswerLen is the number of values of Answer.
 	AnswerLen Answer = 4
@@ -223,11 +223,11 @@ type Format uint8
 
 // Values of Format.
 const (
-	FormatV1      Format = 0 // package cookie's with HMAC-SHA256: the kernel can
-	FormatV2      Format = 1 // package cookie's with SipHash: the kernel can
-	FormatQt      Format = 2 // QDtlsClientVerifier's with SHA-256: the kernel can
-	FormatHarvest Format = 3 // a server's own, from the table of harvested cookies: the kernel can, in a proxy
-	FormatWorkers Format = 4 // any other: workers can, so Answer must be AnswerWorkers
+	FormatV1      Format = 0 // package cookie's with HMAC-SHA256; the kernel computes it
+	FormatV2      Format = 1 // package cookie's with SipHash; the kernel computes it
+	FormatQt      Format = 2 // QDtlsClientVerifier's with SHA-256; the kernel computes it
+	FormatHarvest Format = 3 // a server's own; the kernel takes it from the table of harvested cookies, in a proxy
+	FormatWorkers Format = 4 // any other; only workers have it, so Answer must be AnswerWorkers
 
 	// FormatLen is the number of values of Format.
 	FormatLen Format = 5
@@ -254,7 +254,7 @@ const (
 	ClassTURN       Class = 4  // 64..79
 	ClassQUIC       Class = 8  // 80..127, 192..255
 	ClassRTP        Class = 16 // 128..191
-	ClassCAPWAP     Class = 32 // 0 and 1: the preamble of RFC 5415 section 4.1 in front of plain packets and of DTLS
+	ClassCAPWAP     Class = 32 // 0 and 1: the preamble of RFC 5415 section 4.1, before plain packets and before DTLS
 	ClassAnyConnect Class = 64 // 20..25 with version 0x0100
 )
 

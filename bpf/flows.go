@@ -15,17 +15,17 @@ import (
 type Flow struct {
 	Peer        netip.AddrPort
 	Service     ServiceKey
-	Idle        time.Duration // since its last packet, a second coarse
-	Established bool          // by the server's own records, or in a proxy a worker's; else by a cookie alone
+	Idle        time.Duration // since its last packet, to the second
+	Established bool          // by protected records of the server, or by a worker; false: by a cookie alone
 }
 
-// Flows calls yield for each flow until it returns false. Flows that come and go meanwhile may be missed.
+// Flows calls yield for each flow until it returns false. It may miss flows that come and go meanwhile.
 func (g *Programs) Flows(yield func(Flow) bool) error {
 	g.mu.Lock()
 	names := make(map[uint32]ServiceKey)
-	for i := range g.slots {
-		if g.slots[i].used {
-			names[g.slots[i].id] = g.slots[i].key
+	for i := range g.services {
+		if g.services[i].used {
+			names[g.services[i].id] = g.services[i].key
 		}
 	}
 	established, halfOpen := g.maps.Flows, g.maps.HalfOpen
@@ -37,7 +37,7 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 		}
 		more := true
 		err := eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
-			if service, ok := names[k.Service]; ok { // else of a service that is no more
+			if service, ok := names[k.Service]; ok { // else the service is deleted
 				more = yield(Flow{netip.AddrPortFrom(addr(k.Peer), uint16(k.Port)), service, age(now, v), m == established})
 			}
 			return more
@@ -51,7 +51,7 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 
 func age(now uint64, v *guardFlow) time.Duration { return time.Duration(now - min(now, v.Seen)) }
 
-// flowBatch is how many flows are read at a time: more than a bucket of the map ever has.
+// flowBatch is the number of flows per batch: more than a bucket of the map has.
 const flowBatch = 4096
 
 // eachFlow calls yield for each flow of m until it returns false.
@@ -86,16 +86,16 @@ func (g *Programs) VerifiedFlows() (all, halfOpen int, err error) {
 	return all, halfOpen, err
 }
 
-// Eviction is what EvictFlows found and did.
+// Eviction reports what EvictFlows did.
 type Eviction struct {
-	Flows   int  // that are left
-	Expired int  // silent for too long
-	Evicted int  // silent longest, and there were too many
-	Scarce  bool // three quarters of Options.MaxFlows are there
+	Flows   int  // left
+	Expired int  // idle for too long
+	Evicted int  // idle for longest, because there were too many
+	Scarce  bool // more than three quarters of Options.MaxFlows are in use
 }
 
-// EvictFlows takes established flows away that were silent for longer than idle; and while there are more than
-// Options.MaxFlows, those that were silent longest of the ones silent for longer than a tenth of that.
+// EvictFlows removes established flows that were idle for longer than idle. While there are more than Options.MaxFlows, it
+// also removes those idle for longest, unless idle for less than a tenth of idle.
 func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
 	g.mu.Lock()
 	m := g.maps.Flows
@@ -139,12 +139,12 @@ func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
 	return e, nil
 }
 
-// AddFlow lets a peer through that has a flow with a worker.
+// AddFlow lets a peer pass that has a flow with a worker.
 func (g *Programs) AddFlow(k ServiceKey, peer netip.AddrPort) error {
 	return g.putFlow(k, peer, g.maps.Flows, &guardFlow{Seen: monotonic(), Established: 1})
 }
 
-// AddHalfOpen lets a peer through that has proved its address to a worker, for a handshake with the server.
+// AddHalfOpen lets a peer pass whose cookie a worker has verified, for a handshake with the server.
 func (g *Programs) AddHalfOpen(k ServiceKey, peer netip.AddrPort) error {
 	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
 }
@@ -160,7 +160,7 @@ func (g *Programs) putFlow(k ServiceKey, peer netip.AddrPort, m *ebpf.Map, f *gu
 	return nil
 }
 
-// DeleteFlow takes back what AddFlow, AddHalfOpen or a cookie gave.
+// DeleteFlow removes a flow that AddFlow, AddHalfOpen or a valid cookie added.
 func (g *Programs) DeleteFlow(k ServiceKey, peer netip.AddrPort) error {
 	key, err := g.flowKey(k, peer)
 	for _, m := range []*ebpf.Map{g.maps.Flows, g.maps.HalfOpen} {
@@ -183,5 +183,5 @@ func (g *Programs) flowKey(k ServiceKey, peer netip.AddrPort) (*guardFlowKey, er
 	if !ok {
 		return nil, fmt.Errorf("%v: %w", k, ErrNoService)
 	}
-	return &guardFlowKey{Peer: words(peer.Addr()), Port: uint32(peer.Port()), Service: g.slots[i].id}, nil
+	return &guardFlowKey{Peer: words(peer.Addr()), Port: uint32(peer.Port()), Service: g.services[i].id}, nil
 }

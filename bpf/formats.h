@@ -7,7 +7,7 @@
 #include "sha256.h"
 #include "siphash.h"
 
-// Cookies: what each format computes of a ClientHello, and whether one that came is right.
+// Cookies: what each format computes from a ClientHello, and how a presented cookie is compared with it.
 
 // fill_message writes the message of cookie format v1 as one padded block (see package cookie).
 static __always_inline void fill_message(struct sha256 *s, const struct packet *p, const void *random)
@@ -24,11 +24,11 @@ static __always_inline void fill_message(struct sha256 *s, const struct packet *
 		s->w[6 + i] = be32(random + 1 + 4 * i);
 	s->w[13] = be32(random + 28) << 8 | 0x80; // the last three bytes and the padding bit
 	s->w[14] = 0;
-	s->w[15] = (64 + BINDING_SIZE) * 8; // bits, the key pad before the message counted
+	s->w[15] = (64 + BINDING_SIZE) * 8; // bits, including the key pad before the message
 }
 
-// fill_message_qt writes what Qt's QDtlsClientVerifier hashes: the port and an IPv4 address with their low bytes
-// first, an IPv6 address as it is (testdata/qtcookies.txt).
+// fill_message_qt writes what Qt's QDtlsClientVerifier hashes: the port and an IPv4 address in little-endian order, an IPv6
+// address as it is (testdata/qtcookies.txt).
 static __always_inline void fill_message_qt(struct sha256 *s, const struct packet *p)
 {
 	__u32 port = __builtin_bswap16(p->sport) << 16;
@@ -36,7 +36,7 @@ static __always_inline void fill_message_qt(struct sha256 *s, const struct packe
 	if (!p->v6) {
 		__u32 address = __builtin_bswap32(ntohl(p->saddr[3]));
 		s->w[0] = port | address >> 16;
-		s->w[1] = address << 16 | 0x8000; // the padding bit behind 6 bytes
+		s->w[1] = address << 16 | 0x8000; // the padding bit after 6 bytes
 		s->w[15] = (64 + 6) * 8;
 		return;
 	}
@@ -58,7 +58,7 @@ static __always_inline __u64 le64(const void *p)
 #endif
 }
 
-// fill_binding writes what SipHash hashes of a ClientHello: the message of format v1 with another first byte.
+// fill_binding writes the message of SipHash: that of format v1 with another first byte.
 static __always_inline void fill_binding(struct siphash *s, const struct packet *p, const void *random, __u64 first)
 {
 	__u64 s0 = le64(&p->saddr[0]), s1 = le64(&p->saddr[2]);
@@ -72,7 +72,7 @@ static __always_inline void fill_binding(struct siphash *s, const struct packet 
 	s->m[6] = le64(random + 24) >> 8 | (__u64)BINDING_SIZE << 56;
 }
 
-// put_v2 makes a tag of SipHash a cookie of format v2, in the words of one of v1: the key ID and 15 bytes of the tag.
+// put_v2 writes a cookie of format v2 from a SipHash tag: the key ID and 15 bytes of the tag.
 static __always_inline void put_v2(struct sha256 *s, const struct siphash *sip, __u32 epoch)
 {
 	__u64 c0 = epoch | sip->tag[0] << 8, c1 = sip->tag[0] >> 56 | sip->tag[1] << 8;
@@ -83,7 +83,7 @@ static __always_inline void put_v2(struct sha256 *s, const struct siphash *sip, 
 	s->h[4] = s->h[5] = s->h[6] = s->h[7] = 0;
 }
 
-// put_epoch makes a tag a cookie of format v1: the tag moved by one byte, behind the epoch.
+// put_epoch makes a tag a cookie of format v1: the key ID, then 31 bytes of the tag.
 static __always_inline void put_epoch(struct sha256 *s, __u32 epoch)
 {
 #pragma unroll
@@ -91,8 +91,8 @@ static __always_inline void put_epoch(struct sha256 *s, __u32 epoch)
 		s->h[i] = (i ? s->h[i - 1] : epoch) << 24 | s->h[i] >> 8;
 }
 
-// make_cookie computes the cookie of the ClientHello in d under k, into w->hash.h; for harvested cookies the tag that
-// finds them, into w->sip.tag.
+// make_cookie computes the cookie of the ClientHello in d under k into w->hash.h. For harvested cookies it computes the tag
+// that selects one, into w->sip.tag.
 static __always_inline void make_cookie(struct work *w, const struct packet *p, const void *d, const struct service *svc, const struct key *k)
 {
 	if (svc->format == FORMAT_HARVEST || svc->format == FORMAT_V2) {
@@ -112,39 +112,39 @@ static __always_inline void make_cookie(struct work *w, const struct packet *p, 
 	put_epoch(&w->hash, k->epoch);
 }
 
-// computed_size is the length of a service's cookies, where they are computed.
+// computed_size is the length of the cookies that a service computes.
 static __always_inline __u32 computed_size(const struct service *svc)
 {
 	return svc->format == FORMAT_V2 ? COOKIE_SIZE_V2 : COOKIE_SIZE;
 }
 
-// take_given copies the cookie of a ClientHello into w->given, and returns 0, or -1 if it is of a length that none of
-// the service has, or not here.
-static __always_inline int take_given(struct xdp_md *ctx, const struct packet *p, const struct service *svc, struct work *w)
+// load_presented copies the cookie of a ClientHello into w->presented. It returns -1 if no cookie of the service has that
+// length, or if the bytes cannot be read.
+static __always_inline int load_presented(struct xdp_md *ctx, const struct packet *p, const struct service *svc, struct work *w)
 {
 	__u32 at = p->l4 + sizeof(struct udphdr) + p->cookie_at, length = p->cookie_len;
 	if (svc->format != FORMAT_HARVEST && length != computed_size(svc))
 		return -1;
-	__builtin_memset(w->given, 0, sizeof(w->given));
+	__builtin_memset(w->presented, 0, sizeof(w->presented));
 	if (!bound_length(&length, COOKIE_SIZE))
 		return -1;
-	return bpf_xdp_load_bytes(ctx, at, w->given, length) ? -1 : 0;
+	return bpf_xdp_load_bytes(ctx, at, w->presented, length) ? -1 : 0;
 }
 
-// differs adds the difference of two words to d, without a branch on the contents.
+// differs accumulates the difference of two words in d, in constant time.
 static __always_inline __u32 differs(__u32 d, __u32 a, __u32 b)
 {
 	d |= a ^ b;
-	asm volatile("" : "+w"(d)); // else the compiler makes a chain of branches of it
+	asm volatile("" : "+w"(d)); // else the compiler turns it into a chain of branches
 	return d;
 }
 
-// given_is_made reports whether the cookie that came is the one that was made.
-static __always_inline int given_is_made(const struct work *w)
+// presented_is_computed compares the presented cookie with the computed one.
+static __always_inline int presented_is_computed(const struct work *w)
 {
 	__u32 d = 0;
 #pragma unroll
 	for (int i = 0; i < COOKIE_SIZE / 4; i++)
-		d = differs(d, w->given[i], htonl(w->hash.h[i]));
+		d = differs(d, w->presented[i], htonl(w->hash.h[i]));
 	return d == 0;
 }

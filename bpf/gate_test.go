@@ -188,7 +188,7 @@ func gate(t *testing.T, bind []netip.AddrPort, services []ServiceKey, frames int
 		before := passed
 		for _, f := range group {
 			o := ebpf.RunOptions{Data: f, DataOut: out}
-			action, err := g.progs.Guard.Run(&o)
+			action, err := g.progs.Dtlsguard.Run(&o)
 			if err != nil {
 				t.Fatal(err)
 			}

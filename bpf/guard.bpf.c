@@ -15,12 +15,12 @@
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-// to_worker hands a ClientHello to a worker, if that can take it.
+// to_worker steers a ClientHello to a worker that has credit.
 static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const struct service *svc, const struct control *c)
 {
 	__s32 cpu;
 	__u32 worker = pick_worker(p, c, &cpu);
-	// In a proxy the stack completes it. Inline the rest would go to the server, where nothing tells whose it is.
+	// In a proxy the stack reassembles it. Inline the later fragments, which have no ports, would go to the server.
 	if (p->fragment && !(svc->flags & SERVICE_PROXY))
 		return VERDICT_DROP_FRAGMENTED_HELLO;
 	if (!spend(worker))
@@ -29,7 +29,7 @@ static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const
 		return VERDICT_STEERED;
 	if (!(svc->flags & SERVICE_PROXY) && to_workers_port(ctx, p, svc))
 		return VERDICT_PASS_ERROR;
-	if (!p->fragment) // all of a datagram's are put together where the first is
+	if (!p->fragment) // all fragments must be reassembled on the CPU of the first
 		p->cpu = cpu;
 	return VERDICT_STEERED;
 }
@@ -52,15 +52,15 @@ static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, con
 	}
 	if (svc->flags & SERVICE_MONITOR)
 		return VERDICT_ANSWERED;
-	if (!p->made)
+	if (!p->computed)
 		make_cookie(w, p, d, svc, &ring->current);
-	__u32 length = svc->format != FORMAT_HARVEST ? computed_size(svc) : promise(w, svc, c);
+	__u32 length = svc->format != FORMAT_HARVEST ? computed_size(svc) : offer_harvested(w, svc, c);
 	if (length == 0 || length > COOKIE_SIZE)
 		return VERDICT_DROP_NO_COOKIE;
 	return p->retry ? retry(ctx, p) : reply(ctx, p, d, &w->hash, length);
 }
 
-// verified lets a client that has proved its address through, and remembers it.
+// verified passes a ClientHello with a valid cookie, within the limits, and remembers its sender as half-open.
 __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 {
 	__u64 now = bpf_ktime_get_ns();
@@ -77,8 +77,8 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 	return verdict;
 }
 
-// prove notes the address of a client with a valid cookie, and has it begin again. A ClientHello that comes twice is
-// answered once.
+// prove remembers the address of a client with a valid cookie and sends the alert that makes the client start over. A
+// repeated ClientHello is answered once.
 static __always_inline int prove(struct xdp_md *ctx, struct packet *p, const struct service *svc, const struct control *c)
 {
 	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
@@ -95,8 +95,8 @@ static __always_inline int prove(struct xdp_md *ctx, struct packet *p, const str
 	return v == VERDICT_ANSWERED ? VERDICT_RESET : v;
 }
 
-// first_or_proved decides on ClientHellos of a service whose clients prove their address by beginning again; on those
-// that are to be challenged it does not, and returns VERDICT_LEN. A function that the verifier checks by itself.
+// first_or_proved decides on ClientHellos of a service in mode reset. It returns VERDICT_LEN for one that must be
+// challenged. A global function, so that the verifier checks it once.
 __noinline int first_or_proved(struct xdp_md *ctx, struct packet *p, __u32 index, __u32 cookie)
 {
 	struct service *svc = LOOKUP(services, index);
@@ -120,43 +120,43 @@ __noinline int first_or_proved(struct xdp_md *ctx, struct packet *p, __u32 index
 	return VERDICT_LEN;
 }
 
-// check_cookie says what the cookie of a ClientHello that has one is. A valid one of the guard's own says under which key
-// it was made. Any other is tried under the previous key first: if it is wrong, the cookie under the current one
-// is then at hand for the answer.
+// check_cookie verifies the cookie of a ClientHello. A cookie of the guard's own formats names its key. Any other is
+// compared under the previous key first and the current key last, so that after a failure the current cookie, which the
+// answer needs, is already computed.
 __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 {
 	struct service *svc = LOOKUP(services, index);
 	struct work *w = LOOKUP(scratch, 0);
 	struct control *c = control();
-	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
+	struct keyring *ring = c ? LOOKUP(keyrings, c->keyring) : 0;
 	if (!p || !svc || !w || !ring)
 		return COOKIE_FOREIGN;
 	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
-	if (svc->format == FORMAT_WORKERS || d + RANDOM_AT + 32 > (void *)(long)ctx->data_end || take_given(ctx, p, svc, w))
+	if (svc->format == FORMAT_WORKERS || d + RANDOM_AT + 32 > (void *)(long)ctx->data_end || load_presented(ctx, p, svc, w))
 		return COOKIE_FOREIGN;
 	enum cookie_state state = COOKIE_EXPIRED;
 	for (int i = 0; i < 2; i++) {
 		const struct key *k = i ? &ring->current : &ring->previous;
-		if (!k->valid || ((svc->format == FORMAT_V1 || svc->format == FORMAT_V2) && k->epoch != *(__u8 *)w->given))
+		if (!k->valid || ((svc->format == FORMAT_V1 || svc->format == FORMAT_V2) && k->epoch != *(__u8 *)w->presented))
 			continue;
 		if (!i && svc->format == FORMAT_HARVEST && c->grace_until && coarse_now() > c->grace_until)
 			continue;
 		make_cookie(w, p, d, svc, k);
-		p->made = i;
-		if (svc->format == FORMAT_HARVEST ? given_is_due(w, svc, p->cookie_len) : given_is_made(w))
+		p->computed = i;
+		if (svc->format == FORMAT_HARVEST ? presented_is_expected(w, svc, p->cookie_len) : presented_is_computed(w))
 			return COOKIE_VALID;
 		state = COOKIE_WRONG;
 	}
 	return state;
 }
 
-// client_hello decides on a ClientHello without a valid cookie: by who answers.
+// client_hello decides on a ClientHello without a valid cookie, by the service's choice of who answers.
 __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, __u32 cookie)
 {
 	struct service *svc = LOOKUP(services, index);
-	struct work *w = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions
+	struct work *w = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions together
 	struct control *c = control();
-	struct keyring *ring = c ? LOOKUP(keyrings, c->slot) : 0;
+	struct keyring *ring = c ? LOOKUP(keyrings, c->keyring) : 0;
 	if (!p || !svc || !w || !ring)
 		return VERDICT_PASS_ERROR;
 	if (svc->admission) {
@@ -174,7 +174,7 @@ __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, _
 			return v;
 		if (svc->answer == ANSWER_WORKERS && (v != VERDICT_DROP_FRAGMENTED_HELLO || svc->format == FORMAT_WORKERS))
 			return v;
-		// what no worker takes is answered here; nothing was written yet
+		// What no worker takes is answered here: nothing has been written yet.
 	}
 	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	if (d + RANDOM_AT + 32 > (void *)(long)ctx->data_end)
@@ -182,7 +182,7 @@ __noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, _
 	return answer_here(ctx, p, d, svc, c, ring, w);
 }
 
-// unknown applies the service's policy to what needs a flow and has none.
+// unknown applies the service's policy to a datagram that needs a flow and has none.
 static __always_inline int unknown(const struct packet *p, const struct service *svc, __u32 index, __u32 reason)
 {
 	if (svc->unverified == UNVERIFIED_PASS)
@@ -195,7 +195,7 @@ static __always_inline int unknown(const struct packet *p, const struct service 
 	return VERDICT_DROP_LIMITED;
 }
 
-// service_packet decides on a packet to a service: what needs no look-up first, then flows, then ClientHellos.
+// service_packet decides on a packet to a service. Checks without a look-up come first, then ClientHellos, then flows.
 static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, const struct service *svc, __u32 index,
 					  struct counters *count)
 {
@@ -204,13 +204,13 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 		return VERDICT_PASS_ERROR;
 	if (unlikely(listed(c, p->saddr) == LISTED_DENY))
 		return VERDICT_DROP_DENIED;
-	__u32 reason = glance(ctx, p);
+	__u32 reason = classify_first_byte(ctx, p);
 	if (likely(reason == REASON_OK))
-		reason = inspect(ctx, p);
+		reason = parse_datagram(ctx, p);
 	if (reason >= REASON_LEN)
 		return p->fragment ? VERDICT_DROP_FRAGMENT : VERDICT_DROP_NONLINEAR;
 	count->reason[reason]++;
-	// No flow table for classes: whoever mixes protocols on a port says which, and junk costs nothing more.
+	// Classes need no flow table: the operator names the protocols that share the port, and junk costs no look-up.
 	if (svc->pass && (reason == REASON_NOT_DTLS || reason == REASON_BAD_VERSION) && svc->pass & class_of(p, reason))
 		return VERDICT_PASS_CLASS;
 	if (reason >= REASON_TRUNCATED)
@@ -236,49 +236,49 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 			return verified(p, index, VERDICT_PASS_VERIFIED);
 		return client_hello(ctx, p, index, cookie);
 	}
-	// In a proxy workers say whom they have a flow for. But the rest of a ClientHello may be here before that.
+	// In a proxy the workers publish their flows, but later fragments of a ClientHello may arrive before that.
 	int or_half_open = !(svc->flags & SERVICE_PROXY) || reason == REASON_LATER_FRAGMENT;
 	if (known_flow(p->saddr, p->sport, svc->id) || (or_half_open && known_half_open(p, svc->id)))
 		return VERDICT_PASS_FLOW;
 	if (reason == REASON_LATER_FRAGMENT)
-		return VERDICT_DROP_UNVERIFIED; // of no use without the first, which was answered and not passed on
+		return VERDICT_DROP_UNVERIFIED; // useless without the first, which was answered and not passed on
 	return unknown(p, svc, index, reason);
 }
 
-// finish_service lets the later fragments of a packet pass that passes itself.
+// finish_service lets later IP fragments pass if their first fragment passes.
 static __always_inline void finish_service(struct packet *p, __u32 verdict)
 {
 	if (likely(!p->fragment))
 		return;
 	if (verdict <= VERDICT_PASS_LIMITED || verdict == VERDICT_STEERED)
-		remember_trail(&trails, p);
+		remember_fragment(&service_fragments, p);
 	else
-		forget_trail(p);
+		forget_fragment(p);
 }
 
-// later_fragment decides on an IP fragment without ports, to an address that has a service. Some may come before their
-// first, which alone can be judged: without it they are of no use to anybody.
+// later_fragment decides on an IP fragment without ports, to an address that has a service. A few may arrive before their
+// first fragment, the only one that can be classified: without it nobody can reassemble them.
 static __always_inline int later_fragment(const struct packet *p)
 {
 	if (p->routed)
 		return VERDICT_DROP_EXTENSIONS;
 	__u64 *bucket = LOOKUP(fragment_bucket, 0);
-	if (known_trail(p) || (bucket && take(bucket, bpf_ktime_get_ns(), EARLY_FRAGMENT_COST, EARLY_FRAGMENT_COST * EARLY_FRAGMENT_BURST)))
+	if (known_fragment(p) || (bucket && take(bucket, bpf_ktime_get_ns(), EARLY_FRAGMENT_COST, EARLY_FRAGMENT_COST * EARLY_FRAGMENT_BURST)))
 		return VERDICT_PASS_FRAGMENT;
 	return VERDICT_DROP_FRAGMENT;
 }
 
-// no_udp decides on what has no ports to look a service up by.
+// no_udp decides on a packet without ports, whose service cannot be looked up.
 static __always_inline int no_udp(const struct packet *p, int parsed)
 {
 	if (parsed == PARSED_UNSEEN)
 		return VERDICT_DROP_UNSEEN;
 	if (parsed == PARSED_OTHER) {
-		if (p->fragment && protected_address(p->daddr, p->v6)) // IPv6: a later one does not say of what it is
-			remember_trail(&open_trails, p);
+		if (p->fragment && protected_address(p->daddr, p->v6)) // an IPv6 later fragment does not name its protocol
+			remember_fragment(&other_fragments, p);
 		return VERDICT_PASS_UNPROTECTED;
 	}
-	// What is routed may be for another address than it says.
+	// A source-routed packet may end at another address than its header names.
 	if (!p->routed && !protected_address(p->daddr, p->v6))
 		return VERDICT_PASS_UNPROTECTED;
 	if (parsed == PARSED_LATER_FRAGMENT)
@@ -286,20 +286,20 @@ static __always_inline int no_udp(const struct packet *p, int parsed)
 	return parsed == PARSED_EXTENSIONS ? VERDICT_DROP_EXTENSIONS : VERDICT_DROP_NONLINEAR;
 }
 
-// no_service decides on what is sent to no service of ours.
+// no_service decides on UDP packets to no protected service.
 static __always_inline int no_service(const struct packet *p, const struct port_use *use)
 {
 	if (use && use->workers_of)
 		return VERDICT_DROP_WORKERS_PORT;
-	if (use && use->service && p->routed) // the service may be where the route ends
+	if (use && use->service && p->routed) // the route may end at the service
 		return VERDICT_DROP_EXTENSIONS;
 	if (p->fragment && protected_address(p->daddr, p->v6))
-		remember_trail(&open_trails, p);
+		remember_fragment(&other_fragments, p);
 	return VERDICT_PASS_UNPROTECTED;
 }
 
-// parse_link_xdp is parse_link. It and parse_ip_xdp are functions that the verifier checks by themselves: what follows is
-// then not looked at once more for each way through the headers.
+// parse_link_xdp is parse_link. It and parse_ip_xdp are global functions, so that the verifier does not check the code after
+// them again for each path through the headers.
 __noinline int parse_link_xdp(struct xdp_md *ctx, struct packet *p)
 {
 	if (!p)
@@ -316,7 +316,7 @@ __noinline int parse_ip_xdp(struct xdp_md *ctx, struct packet *p, __u32 type)
 	return parse_at((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), p, type);
 }
 
-// parse_slow fills p with what is not plain.
+// parse_slow fills p from a packet that is not plain.
 static __always_inline int parse_slow(struct xdp_md *ctx, struct packet *p)
 {
 	int type = parse_link_xdp(ctx, p);
@@ -328,7 +328,7 @@ static __always_inline int parse_slow(struct xdp_md *ctx, struct packet *p)
 	return parsed == PARSED_INNER ? PARSED_UNSEEN : parsed;
 }
 
-// parse_xdp fills p, a plain packet in line and any other by the way round.
+// parse_xdp fills p. Plain packets are parsed inline, any other by function calls.
 static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 {
 	__builtin_memset(p, 0, sizeof(*p));
@@ -336,9 +336,9 @@ static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_slow(ctx, p);
 }
 
-// saw_sender notes whom a frame came from, before an answer is written over it. It writes only what is not there yet, so
-// that CPUs share the memory without taking it from each other.
-static __always_inline void saw_sender(struct xdp_md *ctx)
+// note_sender remembers the MAC address that a frame came from, before an answer overwrites it. It writes only addresses
+// that are not there yet, so that CPUs share the cache line without contention.
+static __always_inline void note_sender(struct xdp_md *ctx)
 {
 	const void *data = (void *)(long)ctx->data;
 	struct sender_table *s = LOOKUP(senders, 0);
@@ -352,8 +352,8 @@ static __always_inline void saw_sender(struct xdp_md *ctx)
 		*element = mac;
 }
 
-// guard is the ingress program. Every packet is counted once under its verdict.
-SEC("xdp") int guard(struct xdp_md *ctx)
+// dtlsguard is the ingress program. Every packet is counted once under its verdict.
+SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 {
 	struct work *w = LOOKUP(scratch, 0);
 	if (!w)
@@ -371,7 +371,7 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
 	if (svc)
-		saw_sender(ctx);
+		note_sender(ctx);
 	count = counters(index);
 	if (!count)
 		return XDP_PASS;
@@ -385,7 +385,7 @@ SEC("xdp") int guard(struct xdp_md *ctx)
 		verdict = VERDICT_DROP_BAD_IP;
 	else
 		verdict = service_packet(ctx, p, svc, index, count);
-	asm volatile("" : "+r"(verdict)); // else the compiler leaves out a check that it knows better than the verifier
+	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
 	if (svc && svc->flags & SERVICE_MONITOR)

@@ -30,7 +30,7 @@ type guardControl struct {
 	GraceUntil      uint64
 	Idle            uint64
 	Handshake       uint64
-	Slot            uint32
+	Keyring         uint32
 	HasSecret       uint32
 	PassWhenLost    uint32
 	Workers         uint32
@@ -94,6 +94,15 @@ type guardKeyring struct {
 	}
 }
 
+type guardPoolEntry struct {
+	_        structs.HostLayout
+	Cookie   [8]uint32
+	Length   uint32
+	Taken    uint32
+	Reserved uint64
+	Rest     [4]uint32
+}
+
 type guardPortUse struct {
 	_         structs.HostLayout
 	Service   uint32
@@ -123,8 +132,8 @@ type guardService struct {
 	Format          uint8
 	Flags           uint8
 	Pass            uint32
-	FirstSlot       uint32
-	Slots           uint32
+	FirstEntry      uint32
+	Entries         uint32
 	Admission       uint32
 	SourceCost      uint64
 	SourceBurst     uint64
@@ -153,15 +162,6 @@ type guardServiceState struct {
 	EngagedUntil    uint64
 }
 
-type guardSlot struct {
-	_        structs.HostLayout
-	Cookie   [8]uint32
-	Length   uint32
-	Taken    uint32
-	Reserved uint64
-	Rest     [4]uint32
-}
-
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -179,22 +179,22 @@ const (
 	guardMapHarvested         = "harvested"
 	guardMapKeyrings          = "keyrings"
 	guardMapNetBuckets        = "net_buckets"
-	guardMapOpenTrails        = "open_trails"
+	guardMapOtherFragments    = "other_fragments"
 	guardMapPorts             = "ports"
 	guardMapPrefixes          = "prefixes"
 	guardMapScratch           = "scratch"
 	guardMapSenders           = "senders"
+	guardMapServiceFragments  = "service_fragments"
 	guardMapServiceIndex      = "service_index"
 	guardMapServiceStates     = "service_states"
 	guardMapServices          = "services"
 	guardMapSockets           = "sockets"
 	guardMapSourceBuckets     = "source_buckets"
-	guardMapTrails            = "trails"
 	guardMapTrustedPorts      = "trusted_ports"
 	guardMapUnverifiedBuckets = "unverified_buckets"
 	guardMapWorkerCpus        = "worker_cpus"
+	guardProgDtlsguard        = "dtlsguard"
 	guardProgEgress           = "egress"
-	guardProgGuard            = "guard"
 	guardProgSelectWorker     = "select_worker"
 	guardProgTrustTcp         = "trust_tcp"
 	guardVarEnums             = "enums"
@@ -246,8 +246,8 @@ type guardSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardProgramSpecs struct {
+	Dtlsguard    *ebpf.ProgramSpec `ebpf:"dtlsguard"`
 	Egress       *ebpf.ProgramSpec `ebpf:"egress"`
-	Guard        *ebpf.ProgramSpec `ebpf:"guard"`
 	SelectWorker *ebpf.ProgramSpec `ebpf:"select_worker"`
 	TrustTcp     *ebpf.ProgramSpec `ebpf:"trust_tcp"`
 }
@@ -269,17 +269,17 @@ type guardMapSpecs struct {
 	Harvested         *ebpf.MapSpec `ebpf:"harvested"`
 	Keyrings          *ebpf.MapSpec `ebpf:"keyrings"`
 	NetBuckets        *ebpf.MapSpec `ebpf:"net_buckets"`
-	OpenTrails        *ebpf.MapSpec `ebpf:"open_trails"`
+	OtherFragments    *ebpf.MapSpec `ebpf:"other_fragments"`
 	Ports             *ebpf.MapSpec `ebpf:"ports"`
 	Prefixes          *ebpf.MapSpec `ebpf:"prefixes"`
 	Scratch           *ebpf.MapSpec `ebpf:"scratch"`
 	Senders           *ebpf.MapSpec `ebpf:"senders"`
+	ServiceFragments  *ebpf.MapSpec `ebpf:"service_fragments"`
 	ServiceIndex      *ebpf.MapSpec `ebpf:"service_index"`
 	ServiceStates     *ebpf.MapSpec `ebpf:"service_states"`
 	Services          *ebpf.MapSpec `ebpf:"services"`
 	Sockets           *ebpf.MapSpec `ebpf:"sockets"`
 	SourceBuckets     *ebpf.MapSpec `ebpf:"source_buckets"`
-	Trails            *ebpf.MapSpec `ebpf:"trails"`
 	TrustedPorts      *ebpf.MapSpec `ebpf:"trusted_ports"`
 	UnverifiedBuckets *ebpf.MapSpec `ebpf:"unverified_buckets"`
 	WorkerCpus        *ebpf.MapSpec `ebpf:"worker_cpus"`
@@ -329,17 +329,17 @@ type guardMaps struct {
 	Harvested         *ebpf.Map `ebpf:"harvested"`
 	Keyrings          *ebpf.Map `ebpf:"keyrings"`
 	NetBuckets        *ebpf.Map `ebpf:"net_buckets"`
-	OpenTrails        *ebpf.Map `ebpf:"open_trails"`
+	OtherFragments    *ebpf.Map `ebpf:"other_fragments"`
 	Ports             *ebpf.Map `ebpf:"ports"`
 	Prefixes          *ebpf.Map `ebpf:"prefixes"`
 	Scratch           *ebpf.Map `ebpf:"scratch"`
 	Senders           *ebpf.Map `ebpf:"senders"`
+	ServiceFragments  *ebpf.Map `ebpf:"service_fragments"`
 	ServiceIndex      *ebpf.Map `ebpf:"service_index"`
 	ServiceStates     *ebpf.Map `ebpf:"service_states"`
 	Services          *ebpf.Map `ebpf:"services"`
 	Sockets           *ebpf.Map `ebpf:"sockets"`
 	SourceBuckets     *ebpf.Map `ebpf:"source_buckets"`
-	Trails            *ebpf.Map `ebpf:"trails"`
 	TrustedPorts      *ebpf.Map `ebpf:"trusted_ports"`
 	UnverifiedBuckets *ebpf.Map `ebpf:"unverified_buckets"`
 	WorkerCpus        *ebpf.Map `ebpf:"worker_cpus"`
@@ -360,17 +360,17 @@ func (m *guardMaps) Close() error {
 		m.Harvested,
 		m.Keyrings,
 		m.NetBuckets,
-		m.OpenTrails,
+		m.OtherFragments,
 		m.Ports,
 		m.Prefixes,
 		m.Scratch,
 		m.Senders,
+		m.ServiceFragments,
 		m.ServiceIndex,
 		m.ServiceStates,
 		m.Services,
 		m.Sockets,
 		m.SourceBuckets,
-		m.Trails,
 		m.TrustedPorts,
 		m.UnverifiedBuckets,
 		m.WorkerCpus,
@@ -392,16 +392,16 @@ type guardVariables struct {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardPrograms struct {
+	Dtlsguard    *ebpf.Program `ebpf:"dtlsguard"`
 	Egress       *ebpf.Program `ebpf:"egress"`
-	Guard        *ebpf.Program `ebpf:"guard"`
 	SelectWorker *ebpf.Program `ebpf:"select_worker"`
 	TrustTcp     *ebpf.Program `ebpf:"trust_tcp"`
 }
 
 func (p *guardPrograms) Close() error {
 	return _GuardClose(
+		p.Dtlsguard,
 		p.Egress,
-		p.Guard,
 		p.SelectWorker,
 		p.TrustTcp,
 	)

@@ -101,7 +101,7 @@ const (
 func run(t testing.TB, g *Programs, frame []byte) (action uint32, out []byte) {
 	t.Helper()
 	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
-	action, err := g.progs.Guard.Run(&o)
+	action, err := g.progs.Dtlsguard.Run(&o)
 	if err != nil {
 		t.Fatal(err)
 	}

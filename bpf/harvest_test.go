@@ -17,24 +17,24 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// harvested is a service of harvested cookies on both sides: the programs, and a worker's mode over the same slots.
+// harvested is a service of harvested cookies on both sides: the programs, and a worker's mode over the same entries.
 type harvested struct {
 	*Programs
-	ring   *cookie.Keyring
-	mode   handoff.Verifier
-	renew  func() // makes another mode, to which the rotation has just come
-	memory []byte
-	slots  []guardSlot
+	ring    *cookie.Keyring
+	mode    handoff.Verifier
+	renew   func() // makes another mode, to which the rotation has just come
+	memory  []byte
+	entries []guardPoolEntry
 }
 
-// harvesting makes one with n ports, after another service's slots, after one rotation.
+// harvesting makes one with n ports, after another service's entries, after one rotation.
 func harvesting(t testing.TB, n int) *harvested {
 	t.Helper()
-	g := load(t, Options{Slots: n + 3})
-	if _, err := g.NewSlots(3); err != nil {
+	g := load(t, Options{PoolEntries: n + 3})
+	if _, err := g.NewPoolMemory(3); err != nil {
 		t.Fatal(err)
 	}
-	s, err := g.NewSlots(n)
+	s, err := g.NewPoolMemory(n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,20 +53,20 @@ func harvesting(t testing.TB, n int) *harvested {
 	if err := g.SetSecret(ring.Current(), ring.Previous()); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.SetService(Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Slots: s}); err != nil {
+	if err := g.SetService(Service{ServiceKey: ServiceKey{Port: 4433}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest, Pool: s}); err != nil {
 		t.Fatal(err)
 	}
-	h := &harvested{Programs: g, ring: ring, memory: s.Memory, slots: unsafe.Slice((*guardSlot)(unsafe.Pointer(&s.Memory[0])), n)}
+	h := &harvested{Programs: g, ring: ring, memory: s.Memory, entries: unsafe.Slice((*guardPoolEntry)(unsafe.Pointer(&s.Memory[0])), n)}
 	h.renew = func() { h.mode = b.NewVerifier(1) }
 	h.renew()
 	return h
 }
 
-// shuffle gives the slots cookies of all lengths that the server could have, and lets some be unknown, some taken.
+// shuffle gives the entries cookies of all lengths that the server could have, and lets some be unknown, some taken.
 func (h *harvested) shuffle(r *rand.Rand, unusable int) {
-	for i := range h.slots {
-		s := &h.slots[i]
-		*s = guardSlot{Reserved: uint64(r.Uint32N(10))<<32 | uint64(r.Uint32())}
+	for i := range h.entries {
+		s := &h.entries[i]
+		*s = guardPoolEntry{Reserved: uint64(r.Uint32N(10))<<32 | uint64(r.Uint32())}
 		if r.IntN(100) >= unusable {
 			s.Length = 1 + r.Uint32N(32)
 		}
@@ -160,11 +160,11 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 			if !bytes.Equal(h.memory, after) {
 				t.Fatalf("pool of %d, hello %d: another reservation than a worker makes", size, i)
 			}
-			// The cookie of the answer, of another slot, or wrong; under the previous secret every other time.
+			// The cookie of the answer, of another entry, or wrong; under the previous secret every other time.
 			b.Cookie, b.MessageSeq = bytes.Clone(j.Answer[:j.Length]), 1
 			switch r.IntN(4) {
 			case 0:
-				s := &h.slots[r.IntN(size)]
+				s := &h.entries[r.IntN(size)]
 				b.Cookie = bytes.Clone(unsafe.Slice((*byte)(unsafe.Pointer(&s.Cookie)), 32)[:max(1, s.Length)])
 			case 1:
 				b.Cookie[r.IntN(len(b.Cookie))] ^= 1 << r.IntN(8)
@@ -240,13 +240,13 @@ func TestHarvest(t *testing.T) {
 		b.Cookie = c
 		return newPacket(b.Bytes())
 	}
-	// Only one slot is usable, so that everybody is mapped to it.
+	// Only one entry is usable, so that everybody is mapped to it.
 	set := func(c []byte, taken uint32) {
-		for i := range h.slots {
-			h.slots[i] = guardSlot{}
+		for i := range h.entries {
+			h.entries[i] = guardPoolEntry{}
 		}
-		h.slots[3] = guardSlot{Length: uint32(len(c)), Taken: taken}
-		copy(unsafe.Slice((*byte)(unsafe.Pointer(&h.slots[3].Cookie)), 32), c)
+		h.entries[3] = guardPoolEntry{Length: uint32(len(c)), Taken: taken}
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&h.entries[3].Cookie)), 32), c)
 	}
 	cookie32 := bytes.Repeat([]byte{0xc0}, 32)
 	for _, n := range []int{1, 16, 20, 31, 32} {
@@ -271,7 +271,7 @@ func TestHarvest(t *testing.T) {
 		if err := g.DeleteFlow(ServiceKey{Port: 4433}, client4); err != nil {
 			t.Fatal(err)
 		}
-		check(t, g, "no free slot", step{hello(c), xdpDrop, "drop-no-cookie " + wrong}, step{newPacket(firstHello), xdpDrop, "drop-no-cookie reason:hello cookie:none"})
+		check(t, g, "no free entry", step{hello(c), xdpDrop, "drop-no-cookie " + wrong}, step{newPacket(firstHello), xdpDrop, "drop-no-cookie reason:hello cookie:none"})
 	}
 	set(cookie32[:16], 0)
 	for _, c := range [][]byte{flip(cookie32[:16], 0), flip(cookie32[:16], 15), cookie32[:15], cookie32[:17], cookie32, make([]byte, 16)} {
@@ -290,22 +290,22 @@ func TestHarvest(t *testing.T) {
 
 var putAnswer = hello.PutHelloVerify
 
-func TestSlots(t *testing.T) {
-	g := load(t, Options{Slots: 100})
-	a, err := g.NewSlots(60)
+func TestPoolMemory(t *testing.T) {
+	g := load(t, Options{PoolEntries: 100})
+	a, err := g.NewPoolMemory(60)
 	if err != nil || len(a.Memory) != 60*64 {
 		t.Fatal(len(a.Memory), err)
 	}
-	if _, err := g.NewSlots(41); err == nil {
-		t.Error("41 slots of the 40 that are left")
+	if _, err := g.NewPoolMemory(41); err == nil {
+		t.Error("41 entries accepted with 40 left")
 	}
-	b, err := g.NewSlots(40)
+	b, err := g.NewPoolMemory(40)
 	if err != nil || b.first != 60 {
 		t.Fatal(b.first, err)
 	}
 	for _, s := range []Service{
 		{ServiceKey: ServiceKey{Port: 1}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest},
-		{ServiceKey: ServiceKey{Port: 1}, Answer: AnswerXDP, Format: FormatHarvest, Slots: a},
+		{ServiceKey: ServiceKey{Port: 1}, Answer: AnswerXDP, Format: FormatHarvest, Pool: a},
 	} {
 		if err := g.SetService(s); err == nil {
 			t.Errorf("taken: %+v", s)

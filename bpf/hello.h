@@ -6,17 +6,17 @@
 
 // The wire rules of hello.Parse, reason for reason; the order of the checks is part of the rules.
 
-// HELLO_NONLINEAR: the bytes to look at are not in the first buffer.
+// HELLO_NONLINEAR: the first buffer does not have the bytes to parse.
 enum { HELLO_NONLINEAR = REASON_LEN };
 
 static __always_inline __u32 be16(const void *p) { return ntohs(*(const __u16 *)p); }
 static __always_inline __u32 be32(const void *p) { return ntohl(*(const __u32 *)p); }
 static __always_inline __u32 be24(const void *p) { return *(const __u8 *)p << 16 | be16(p + 1); }
 
-// dtls_version: any minor version is DTLS of some kind, to be answered with the server's own (RFC 5246 appendix E.1).
+// dtls_version accepts any minor version: the server answers with its own (RFC 5246 appendix E.1).
 static __always_inline int dtls_version(__u32 v) { return v >> 8 == VERSION_MAJOR; }
 
-// classify_short names a datagram whose first record is not long enough for, or not of, a handshake message.
+// classify_short returns the reason of a datagram whose first record is not a handshake message, or too short for one.
 static __always_inline int classify_short(struct packet *p, void *d, void *end, __u32 len)
 {
 	__u8 first = *(__u8 *)d;
@@ -34,9 +34,9 @@ static __always_inline int classify_short(struct packet *p, void *d, void *end, 
 	return first == TYPE_HANDSHAKE ? REASON_TRUNCATED : REASON_NOT_HELLO;
 }
 
-// read_behind reads n bytes at d + off, from later buffers where the first ends. It returns 0, or -1 where
-// the frame ends: then it is an IP fragment, because p->len has been checked against a whole datagram.
-static __always_inline int read_behind(struct xdp_md *ctx, void *d, void *end, __u32 start, __u32 off, __u8 *to, __u32 n)
+// read_bytes reads n bytes at d + off, also from later buffers. It returns -1 past the frame's end: the packet is then an IP
+// fragment, because p->len was checked for a whole datagram.
+static __always_inline int read_bytes(struct xdp_md *ctx, void *d, void *end, __u32 start, __u32 off, __u8 *to, __u32 n)
 {
 	if (likely(d + off + n <= end)) {
 		to[0] = *(__u8 *)(d + off);
@@ -47,22 +47,22 @@ static __always_inline int read_behind(struct xdp_md *ctx, void *d, void *end, _
 	return bpf_xdp_load_bytes(ctx, start + off, to, n) ? -1 : 0;
 }
 
-// parse_lists looks at the lengths of cipher suites and compression methods, as far as they are here. The
-// fragment ends at stop, the message at message_end, both counted from d.
+// parse_lists checks the lengths of cipher suites and compression methods, as far as this fragment has them. The fragment
+// ends at stop, the message at message_end, both counted from d.
 static __always_inline int parse_lists(struct xdp_md *ctx, struct packet *p, void *d, void *end, __u32 at, __u32 stop, __u32 message_end)
 {
 	__u32 start = p->l4 + sizeof(struct udphdr);
 	__u8 b[2] = {};
-	if (stop < at + 2 || read_behind(ctx, d, end, start, at, b, 2))
+	if (stop < at + 2 || read_bytes(ctx, d, end, start, at, b, 2))
 		return REASON_OK;
 	__u32 suites = b[0] << 8 | b[1], methods_at = at + 2 + suites;
 	if (suites == 0 || suites & 1 || methods_at + 2 > message_end)
 		return REASON_BAD_BODY;
-	// A variable part of an offset into a packet must stay below 2^16. That methods_at does follows from message_end, which
-	// the compiler knows and verifiers up to Linux 6.18 do not: it would leave the mask out.
+	// The variable part of a packet offset must stay below 2^16. message_end bounds methods_at, which the compiler knows and
+	// verifiers up to Linux 6.18 do not: without opaque() it would drop the mask.
 	opaque(methods_at);
 	methods_at &= 0x7fff;
-	if (stop <= methods_at || read_behind(ctx, d, end, start, methods_at, b, 1))
+	if (stop <= methods_at || read_bytes(ctx, d, end, start, methods_at, b, 1))
 		return REASON_OK;
 	if (b[0] == 0 || methods_at + 1 + b[0] > message_end)
 		return REASON_BAD_BODY;
@@ -98,8 +98,8 @@ static __always_inline int parse_body(struct xdp_md *ctx, struct packet *p, void
 	return parse_lists(ctx, p, d, end, suites_at, stop, message_end);
 }
 
-// glance tells by the first byte of a datagram whether it can be DTLS: REASON_OK if so.
-static __always_inline __u32 glance(struct xdp_md *ctx, struct packet *p)
+// classify_first_byte returns REASON_OK if the first byte can start a DTLS record.
+static __always_inline __u32 classify_first_byte(struct xdp_md *ctx, struct packet *p)
 {
 	void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	if (p->len == 0)
@@ -110,8 +110,8 @@ static __always_inline __u32 glance(struct xdp_md *ctx, struct packet *p)
 	return first < DTLS_FIRST || first > DTLS_LAST ? REASON_NOT_DTLS : REASON_OK;
 }
 
-// inspect says what the datagram of p is, at which a glance was taken, and fills in what a ClientHello has to tell.
-__noinline int inspect(struct xdp_md *ctx, struct packet *p)
+// parse_datagram returns the reason of a datagram that passed classify_first_byte, and fills p from a ClientHello.
+__noinline int parse_datagram(struct xdp_md *ctx, struct packet *p)
 {
 	if (!p)
 		return HELLO_NONLINEAR;

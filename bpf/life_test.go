@@ -161,8 +161,8 @@ func TestUnload(t *testing.T) {
 	}
 }
 
-// Other sizes mean other maps: the links change over, the old maps go.
-func TestRestartWithOtherSizes(t *testing.T) {
+// Maps that do not fit are replaced, and the programs say why: the flows in them are lost. The links change over.
+func TestRestartWithOtherMaps(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
 	g := load(t, Options{Pin: dir})
 	attach(t, l, g, lab.ToClient, AttachNative)
@@ -172,9 +172,12 @@ func TestRestartWithOtherSizes(t *testing.T) {
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if f := probePins(dir); len(f) != 1 || f[0].Level != Pass {
+		t.Errorf("maps of this build: %+v", f)
+	}
 	g = load(t, Options{Pin: dir, MaxFlows: 100})
-	if len(g.Services()) != 0 {
-		t.Error("maps of another size were adopted")
+	if len(g.Services()) != 0 || !errors.Is(g.PinsRefused(), errSize) {
+		t.Errorf("maps of another size: %v services adopted, refused: %v", len(g.Services()), g.PinsRefused())
 	}
 	attach(t, l, g, lab.ToClient, AttachNative)
 	if err := g.SetService(inline()); err != nil {
@@ -184,8 +187,22 @@ func TestRestartWithOtherSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	g = load(t, Options{Pin: dir, MaxFlows: 100})
-	if len(g.Services()) != 1 {
-		t.Error("the new maps were not pinned")
+	if len(g.Services()) != 1 || g.PinsRefused() != nil {
+		t.Errorf("the new maps: %v services adopted, refused: %v", len(g.Services()), g.PinsRefused())
+	}
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, layoutPin) // as if a build with other structs of the same sizes had pinned them
+	if err := errors.Join(os.Remove(link), os.Symlink("another", link)); err != nil {
+		t.Fatal(err)
+	}
+	if f := probePins(dir); len(f) != 1 || f[0].Level != Warn {
+		t.Errorf("maps of another build: %+v", f)
+	}
+	g = load(t, Options{Pin: dir, MaxFlows: 100})
+	if len(g.Services()) != 0 || !errors.Is(g.PinsRefused(), errLayout) {
+		t.Errorf("maps of another layout: %v services adopted, refused: %v", len(g.Services()), g.PinsRefused())
 	}
 }
 
@@ -258,7 +275,7 @@ func TestLargeMTU(t *testing.T) {
 		t.Fatal(err)
 	}
 	frags := g.frags
-	g.frags = g.progs.Guard
+	g.frags = g.progs.Dtlsguard
 	defer func() { g.frags = frags }()
 	err := l.Middle.Do(func() error { _, err := g.Attach(lab.ToServer, AttachNative); return err })
 	if err == nil || !strings.Contains(hintOf(err), "ip link set server0 mtu 1500") || strings.Contains(err.Error(), "\n") {

@@ -5,8 +5,8 @@
 #include "maps.h"
 #include "siphash.h"
 
-// Limits: token buckets, in the form of the generic cell rate algorithm. A bucket is one word, the time at
-// which it will be full again, so that a compare-and-swap takes a token.
+// Limits: token buckets by the generic cell rate algorithm. A bucket is one word, the time at which it will be full again,
+// so that one compare-and-swap takes a token.
 
 static __always_inline int take(__u64 *bucket, __u64 now, __u64 cost, __u64 burst)
 {
@@ -22,16 +22,16 @@ static __always_inline int take(__u64 *bucket, __u64 now, __u64 cost, __u64 burs
 	return 0;
 }
 
-// mix is a multiplicative hash with a secret seed; 0x9e3779b97f4a7c15 is 2^64 over the golden ratio. It is fast and can
-// be aimed at: for what an attacker gains nothing by.
+// mix is a multiplicative hash with a secret seed; 0x9e3779b97f4a7c15 is 2^64 over the golden ratio. It is fast, but an
+// attacker can choose collisions: use it only where these gain nothing.
 static __always_inline __u64 mix(__u64 h, __u64 x)
 {
 	h = (h ^ x) * 0x9e3779b97f4a7c15ULL;
 	return h ^ h >> 29;
 }
 
-// source_bucket is the number of the bucket that the source's prefix has: /32 for IPv4, /64 for IPv6, the least that one
-// customer of a provider holds (RFC 6177).
+// source_bucket returns the bucket of the source's prefix: /32 for IPv4, /64 for IPv6, the longest that a provider assigns
+// to a customer (RFC 6177).
 static __always_inline __u32 source_bucket(const struct packet *p, const struct service *svc)
 {
 	__u64 high = (__u64)p->saddr[0] << 32 | p->saddr[1], low = p->v6 ? 0 : p->saddr[3];
@@ -47,16 +47,16 @@ static __always_inline int take_source(const struct packet *p, const struct serv
 	return !bucket || take(bucket, now, svc->source_cost, svc->source_burst);
 }
 
-// take_unverified takes a token for a packet of an unknown flow. Protected records have a bucket of their own, that
-// junk cannot empty, and no prefix is given more than a part of it: behind one of them may be a session that began
-// before the guard did. What else there is shares one bucket: its sources are whatever their sender likes.
+// take_unverified takes a token for a packet of an unknown flow. Protected records may belong to a session older than the
+// guard, so they have a bucket that junk cannot empty, and each prefix gets at most a part of it. Everything else shares one
+// bucket, because its sources can be spoofed.
 static __always_inline int take_unverified(const struct packet *p, const struct service *svc, struct service_state *state,
 					   __u32 reason, __u64 now)
 {
 	if (reason != REASON_ENCRYPTED)
 		return take(&state->junk_bucket, now, svc->unverified_cost, svc->unverified_burst);
 	__u64 *bucket = LOOKUP(unverified_buckets, source_bucket(p, svc)), cost = svc->unverified_cost * PREFIX_PART;
-	__u64 burst = svc->unverified_burst > cost ? svc->unverified_burst : cost; // one at least
+	__u64 burst = svc->unverified_burst > cost ? svc->unverified_burst : cost; // at least one token
 	return (!bucket || take(bucket, now, cost, burst)) &&
 	       take(&state->protected_bucket, now, svc->unverified_cost, svc->unverified_burst);
 }

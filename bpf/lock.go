@@ -8,11 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrInUse says that another process, alive, holds the pin directory.
-var ErrInUse = errors.New("another dtlsguard that is alive has its programs there")
+// ErrInUse reports that a running process holds the pin directory.
+var ErrInUse = errors.New("another running dtlsguard has its programs there")
 
-// hold takes the pin directory, if there is one, for this process until Close. It is a lock on the directory
-// itself: a process that ends, however, lets go of it.
+// hold locks the pin directory, if there is one, until Close. The kernel releases the lock when the process ends.
 func (g *Programs) hold() error {
 	if g.pin == "" {
 		return nil
@@ -22,7 +21,7 @@ func (g *Programs) hold() error {
 		return nil
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return &hinted{fmt.Errorf("pins of another user are not taken over: %v", err), //nolint:errorlint // no capability would help
+		return &hinted{fmt.Errorf("the pins belong to another user: %v", err), //nolint:errorlint // no capability would help
 			unloadHint(g.pin)}
 	}
 	if err != nil {
@@ -35,9 +34,9 @@ func (g *Programs) hold() error {
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		dir.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = fmt.Errorf("%w, on an interface of this name in this or in another network namespace: stop it, or give each its own --pin", ErrInUse)
+			err = fmt.Errorf("%w, for an interface of this name in this or another network namespace: stop it, or give each its own pin directory", ErrInUse)
 		}
-		return fmt.Errorf("take %s: %w", g.pin, err)
+		return fmt.Errorf("lock %s: %w", g.pin, err)
 	}
 	g.release()
 	g.held = dir
@@ -67,7 +66,7 @@ func (g *Programs) Retake() error {
 	return g.updateLinks()
 }
 
-// release lets go of the pin directory.
+// release unlocks the pin directory.
 func (g *Programs) release() {
 	if g.held != nil {
 		g.held.Close()

@@ -4,7 +4,7 @@
 
 #include "types.h"
 
-// Sizes marked with a star are set by the loader.
+// The loader sets the sizes marked with a star.
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -22,7 +22,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096); // * two addresses and their port-less markers a service
+	__uint(max_entries, 4096); // * two addresses per service, and a marker without a port for each
 	__type(key, struct service_key);
 	__type(value, __u32);
 } service_index SEC(".maps");
@@ -34,7 +34,7 @@ struct {
 	__type(value, struct service_state);
 } service_states SEC(".maps");
 
-// One element more than there are services: the last counts what belongs to none.
+// One element per service, and a last one for packets to no service.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1025); // *
@@ -42,7 +42,7 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
-// Addresses that have proved themselves, mapped into the daemon's memory.
+// Proved addresses, mapped into the daemon's memory.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1 << ADDRESS_BITS);
@@ -51,7 +51,7 @@ struct {
 	__type(value, struct address_bucket);
 } addresses SEC(".maps");
 
-// Prefixes that are allowed or denied: the longest that an address is in decides.
+// Prefixes that are allowed or denied: the longest match decides.
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, MAX_PREFIXES);
@@ -68,8 +68,8 @@ struct {
 	__type(value, __u64);
 } net_buckets SEC(".maps");
 
-// Peers of established flows: inline, whom the server sent what follows a handshake; in a proxy, whom workers have a flow
-// for. None goes for a newcomer: the daemon takes away those that are idle.
+// Peers of established flows: inline those that the server sent protected records, in a proxy those that workers have a flow
+// for. A new flow evicts none: the daemon removes idle ones.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536); // *
@@ -77,8 +77,8 @@ struct {
 	__type(value, struct flow);
 } flows SEC(".maps");
 
-// Peers that proved their address by a cookie and no more; the one that was silent longest goes for a newcomer. Written for
-// no unverified source. An LRU map evicts before it is full, for each CPU keeps some elements for itself.
+// Peers that have presented a valid cookie and not finished a handshake; a new one evicts the one that was silent for
+// longest. An unverified source writes nothing here. An LRU map evicts before it is full, because each CPU reserves elements.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384); // *
@@ -86,23 +86,23 @@ struct {
 	__type(value, struct flow);
 } half_open SEC(".maps");
 
-// Datagrams whose first IP fragment passed, to a service (trails) and to anything else on a protected address
-// (open_trails). Apart, because anybody can fill the second.
+// Datagrams whose first IP fragment passed, to a service (service_fragments) and to anything else on a protected address
+// (other_fragments). Two maps, because anybody can fill the second.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct trail_key);
-	__type(value, struct trail);
-} trails SEC(".maps");
+	__type(key, struct fragment_key);
+	__type(value, struct fragmented);
+} service_fragments SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, struct trail_key);
-	__type(value, struct trail);
-} open_trails SEC(".maps");
+	__type(key, struct fragment_key);
+	__type(value, struct fragmented);
+} other_fragments SEC(".maps");
 
-// Two keyrings: the daemon writes the idle one, then control.slot.
+// Two keyrings: the daemon writes the idle one, then control.keyring.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2);
@@ -172,7 +172,7 @@ struct {
 	__type(value, __u64);
 } unverified_buckets SEC(".maps");
 
-// One for the answers of a CPU to all services: what it protects is the uplink that they share.
+// One per CPU for the answers to all services: it protects the uplink that they share.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -180,7 +180,7 @@ struct {
 	__type(value, __u64);
 } answer_bucket SEC(".maps");
 
-// One for all later IP fragments that come before their first.
+// One for all later IP fragments that arrive before their first.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -188,17 +188,17 @@ struct {
 	__type(value, __u64);
 } fragment_bucket SEC(".maps");
 
-// The ports of all services whose cookies are harvested; each has a part of it. Mapped into the daemon's memory,
-// and not kept when it ends: the ports end with it.
+// Harvested cookies of all services, each service with its own part. Mapped into the daemon's memory, and not pinned: the
+// upstream sockets whose cookies these are end with the daemon.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1); // *
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct pool_entry);
 } harvested SEC(".maps");
 
-// Whom frames to services came from lately. Mapped into the daemon's memory, which reads and empties it.
+// MAC addresses that recent frames to services came from. Mapped into the memory of the daemon, which reads and clears it.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -214,11 +214,11 @@ struct {
 	__type(value, struct work);
 } scratch SEC(".maps");
 
-volatile const __u32 no_service_index = 1024; // element of counts for packets of no service
-volatile const __u64 hash_key[2] = {0, 0}; // drawn by the loader, so that nobody can aim at a bucket
+volatile const __u32 no_service_index = 1024; // element of counts for packets to no service
+volatile const __u64 hash_key[2] = {0, 0}; // random, set by the loader, so that nobody can choose a bucket
 
-// Here so that the names of these enums are in the object: Go has enums.go, generated from
-// them; a test compares enum reason with the parser, and what enum harvest does with the workers.
+// Puts these enums into the object, from which enums.go is generated. Tests compare enum reason with the parser, and the
+// effect of enum harvest with the workers.
 volatile const struct {
 	enum reason reason;
 	enum verdict verdict;
@@ -242,8 +242,8 @@ static __always_inline struct control *control(void) { return LOOKUP(controls, 0
 
 static __always_inline struct counters *counters(__u32 index) { return LOOKUP(counts, index); }
 
-// coarse_now is CLOCK_MONOTONIC, ns, as of the last tick. To read the tick is one load, and a call to read the clock,
-// some 14 ns, is made once in each.
+// coarse_now is CLOCK_MONOTONIC in ns, as of the last tick. Reading the tick is one load; the clock, whose call costs 14 ns,
+// is read once per tick.
 static __always_inline __u64 coarse_now(void)
 {
 	struct work *w = LOOKUP(scratch, 0);

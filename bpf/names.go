@@ -1,6 +1,6 @@
 package bpf
 
-// name is a value's name, or a word for values that the enum does not have.
+// name returns the name of enum value i, "invalid" if there is none.
 func name(names []string, i int) string {
 	if i >= len(names) {
 		return "invalid"

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rxVLAN is the feature by which a device takes a packet's VLAN tag off and tells it apart from the data. A program in the
-// driver then sees the packet untagged, whatever network it came from, and answers it untagged.
+// rxVLAN is the feature by which a device removes a packet's VLAN tag and reports it in metadata. XDP then sees the packet
+// untagged, whatever its network, and answers it untagged.
 const rxVLAN = "rx-vlan-hw-parse"
 
-// probeTags warns where VLANs are on top of an interface whose driver hides their tags.
+// probeTags warns about VLANs on an interface whose driver hides their tags.
 func probeTags(dev *net.Interface) []Finding {
 	tagged, err := vlansOn(dev.Index)
 	if err != nil || len(tagged) == 0 {
@@ -23,16 +23,16 @@ func probeTags(dev *net.Interface) []Finding {
 	hidden, err := feature(dev.Name, rxVLAN)
 	switch {
 	case err != nil:
-		return []Finding{{"VLAN tags", Warn, fmt.Sprintf("%v is on %s, and whether the driver hides tags is not known: %v", tagged, dev.Name, err),
+		return []Finding{{"VLAN tags", Warn, fmt.Sprintf("%v is on %s, and it is unknown whether the driver hides tags: %v", tagged, dev.Name, err),
 			fmt.Sprintf("ethtool -K %s rxvlan off", dev.Name)}}
 	case hidden:
-		return []Finding{{"VLAN tags", Warn, fmt.Sprintf("%v is on %s, whose driver takes tags off before XDP sees a packet (rx-vlan-offload): answers would go out untagged", tagged, dev.Name),
+		return []Finding{{"VLAN tags", Warn, fmt.Sprintf("%v is on %s, whose driver removes tags before XDP sees a packet (rx-vlan-offload): answers would be untagged", tagged, dev.Name),
 			fmt.Sprintf("ethtool -K %s rxvlan off", dev.Name)}}
 	}
 	return []Finding{{Name: "VLAN tags", Text: fmt.Sprintf("seen by XDP, for %v", tagged)}}
 }
 
-// vlansOn are the names of the VLAN devices on top of an interface.
+// vlansOn returns the names of the VLAN devices on an interface.
 func vlansOn(ifindex int) (names []string, err error) {
 	links, err := netlink.LinkList()
 	for _, l := range links {
@@ -46,7 +46,7 @@ func vlansOn(ifindex int) (names []string, err error) {
 // featureNames is ETH_SS_FEATURES of linux/ethtool.h.
 const featureNames = 4
 
-// feature asks whether a device's feature of that name is on (linux/ethtool.h, net/ethtool/common.c).
+// feature reports whether a feature of a device is on (linux/ethtool.h, net/ethtool/common.c).
 func feature(iface, name string) (bool, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -62,7 +62,7 @@ func feature(iface, name string) (bool, error) {
 	if err := ethtool(fd, iface, unsafe.Pointer(&info)); err != nil {
 		return false, err
 	}
-	const size, most = 32, 256 // ETH_GSTRING_LEN; more features than there are
+	const size, most = 32, 256 // ETH_GSTRING_LEN; kernels have fewer features
 	var names struct {
 		cmd, set, count uint32
 		name            [most][size]byte
@@ -92,7 +92,7 @@ func ethtool(fd int, iface string, request unsafe.Pointer) error {
 	var ifr struct {
 		name [unix.IFNAMSIZ]byte
 		data unsafe.Pointer
-		_    [16]byte // of a union that is longer
+		_    [16]byte // the rest of a union
 	}
 	copy(ifr.name[:unix.IFNAMSIZ-1], iface)
 	ifr.data = request

@@ -5,24 +5,23 @@
 #include "checksum.h"
 #include "types.h"
 
-// From the link layer to UDP. Nothing here reads or writes a map. What cannot be read and may be UDP to a service is
-// told apart from what the stack cannot bring to any UDP socket (PARSED_OTHER): only the latter passes unseen.
+// Parses from the link layer to UDP, without maps. A packet that cannot be parsed and may be UDP to a service has a result
+// of its own. Only what the stack delivers to no UDP socket is PARSED_OTHER, which passes.
 
 enum parsed {
 	PARSED_UDP,
 	PARSED_OTHER,          // neither UDP over IP nor on the way to it
 	PARSED_LATER_FRAGMENT, // an IP fragment without ports; addresses, id and len are set
-	PARSED_EXTENSIONS,     // headers in front of UDP that are too many, too long, nested or cut; addresses are set
+	PARSED_EXTENSIONS,     // headers before UDP that are too many, too long, nested or cut; addresses are set
 	PARSED_BAD,            // UDP whose lengths or sums contradict each other, or of impossible addresses; ports are set
-	PARSED_NONLINEAR,      // headers end behind the first buffer; addresses are set
-	PARSED_UNSEEN,         // IP, and its addresses are behind more tags than are looked behind, or not in the first buffer
-	PARSED_NOT_PLAIN,      // only if no more than a plain packet was looked for
+	PARSED_NONLINEAR,      // headers reach past the first buffer; addresses are set
+	PARSED_UNSEEN,         // IP with more tags than are followed, or with addresses past the first buffer
+	PARSED_NOT_PLAIN,      // only from the parser of plain packets
 	PARSED_INNER,          // another IP header, of the version in p->inner, follows at p->l3
 };
 
-// A plain packet is whole, in one buffer, with neither VLAN tags nor options or extension headers: nearly all are. To
-// look for no more than that needs neither loops nor helpers, so it has a place in the program itself, where a call
-// costs some 7 ns on CPUs whose returns are guarded.
+// A plain packet is not fragmented, in one buffer, without VLAN tags, options or extension headers. Nearly all are plain.
+// Parsing them needs neither loops nor helpers, so it is inline: a call costs 7 ns on CPUs with guarded returns.
 
 static __always_inline int parse_udp(void *data, void *end, struct packet *p, __u32 l4, __u32 ip_payload)
 {
@@ -37,22 +36,22 @@ static __always_inline int parse_udp(void *data, void *end, struct packet *p, __
 	p->sport = ntohs(udp->source);
 	p->dport = ntohs(udp->dest);
 	__u32 len = ntohs(udp->len);
-	// Over IPv6 there is no datagram without a checksum (RFC 8200 section 8.1).
+	// IPv6 requires a UDP checksum (RFC 8200 section 8.1).
 	if (len < sizeof(*udp) || (len > ip_payload && !p->fragment) || p->bad || (p->v6 && !udp->check))
 		return PARSED_BAD;
 	p->len = len - sizeof(*udp);
 	return PARSED_UDP;
 }
 
-// header_sum adds up the IPv4 header of size bytes, whose first 20 are at hand: 0xffff if its checksum is right, 0 if it
-// is not all at hand. Hosts drop what has a wrong one (RFC 1122 section 3.2.1.2), and so must who answers for them.
+// header_sum returns the sum of an IPv4 header of size bytes, whose first 20 are readable: 0xffff if the checksum is right,
+// 0 if the rest is not readable. Hosts drop packets with a wrong one (RFC 1122 section 3.2.1.2), so the guard does too.
 static __always_inline __u32 header_sum(const void *header, const void *end, __u32 size, const int plain)
 {
 	const __u32 *w = header;
 	__u64 sum = (__u64)w[0] + w[1] + w[2] + w[3] + w[4];
 	for (__u32 at = 20; !plain && at < 60 && at < size; at += 4) {
 		w = header + at;
-		asm volatile("" : "+r"(w)); // else the compiler moves end instead, which the verifier does not let it
+		asm volatile("" : "+r"(w)); // else the compiler does arithmetic on end, which the verifier rejects
 		if ((void *)(w + 1) > end)
 			return 0;
 		sum += *w;
@@ -76,7 +75,7 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 	if (plain && (ip->version_ihl != 0x45 || ip->protocol != IPPROTO_UDP || total > frame - l3 || total < sizeof(*ip)))
 		return PARSED_NOT_PLAIN;
 	if (ihl < sizeof(*ip) || total < ihl || total > frame - l3)
-		return PARSED_OTHER; // the stack drops it before it looks at the protocol
+		return PARSED_OTHER; // the stack drops it before it reads the protocol
 	if (!plain && (ip->protocol == IPPROTO_IPIP || ip->protocol == IPPROTO_IPV6)) {
 		p->l3 = l3 + ihl;
 		p->inner = ip->protocol == IPPROTO_IPIP ? 4 : 6;
@@ -86,7 +85,7 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 		return PARSED_NOT_PLAIN;
 	p->bad = header_sum(ip, end, ihl, plain) != 0xffff;
 	if (!plain)
-		p->routed = ihl > sizeof(*ip); // a source route among the options names another address than the header
+		p->routed = ihl > sizeof(*ip); // an option may be a source route, whose last address is the destination
 	if (!plain && frag & (IP_MF | IP_OFFSET)) {
 		p->id = ip->id;
 		if (frag & IP_OFFSET) {
@@ -98,11 +97,11 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 	return parse_udp(data, end, p, l3 + ihl, total - ihl);
 }
 
-// v4_mapped addresses have no place on a wire (RFC 4291 section 2.5.5.2); taken for what they map they would be
-// somebody's IPv4 flow.
+// v4_mapped addresses must not appear on a wire (RFC 4291 section 2.5.5.2): in the maps they would be another host's IPv4
+// flow.
 static __always_inline int v4_mapped(const __u32 *a) { return a[0] == 0 && a[1] == 0 && a[2] == htonl(0xffff); }
 
-// parse_extensions follows the headers between IPv6's own and UDP's, from at on, where the packet ends at stop.
+// parse_extensions follows the extension headers from offset at to UDP; the packet ends at stop.
 static __always_inline int parse_extensions(void *data, void *end, struct packet *p, __u32 at, __u32 stop, __u8 next)
 {
 	for (int i = 0; i < MAX_EXTENSIONS && next != IPPROTO_UDP; i++) {
@@ -111,7 +110,7 @@ static __always_inline int parse_extensions(void *data, void *end, struct packet
 			p->inner = next == IPPROTO_IPIP ? 4 : 6;
 			return PARSED_INNER;
 		}
-		// No others lead to UDP, but those of IPsec, where the sender is known by its key.
+		// No other header leads to UDP except IPsec's, whose key authenticates the sender.
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_FRAGMENT)
 			return PARSED_OTHER;
 		if (at > MAX_OFFSET)
@@ -123,23 +122,23 @@ static __always_inline int parse_extensions(void *data, void *end, struct packet
 			return PARSED_NONLINEAR;
 		__u32 size = 8 + ext->len * 8;
 		__u16 offset = ntohs(ext->offset);
-		if (next == IPPROTO_ROUTING && offset & 0xff) // segments left: the destination is another than the header says
+		if (next == IPPROTO_ROUTING && offset & 0xff) // segments left: the header does not have the final destination
 			p->routed = 1;
 		if (next == IPPROTO_FRAGMENT) {
 			if (p->fragment_header++)
-				return PARSED_EXTENSIONS; // one in the other
+				return PARSED_EXTENSIONS; // a fragment of a fragment
 			size = 8;
 			p->id = ext->id;
 			if (offset & IP6_OFFSET) {
 				p->len = stop - at - size;
 				return PARSED_LATER_FRAGMENT;
 			}
-			p->fragment = offset & IP6_MF; // an atomic fragment (RFC 6946) is whole
+			p->fragment = offset & IP6_MF; // an atomic fragment (RFC 6946) is complete
 		}
 		next = ext->nexthdr;
 		at += size;
 		if (at > stop)
-			return PARSED_EXTENSIONS; // its end is in a later fragment, where RFC 7112 does not let it be
+			return PARSED_EXTENSIONS; // the header chain continues in a later fragment, which RFC 7112 forbids
 	}
 	return next == IPPROTO_UDP ? parse_udp(data, end, p, at, stop - at) : PARSED_EXTENSIONS;
 }
@@ -162,7 +161,7 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct
 	p->v6 = 1;
 	p->bad = v4_mapped(p->saddr) || v4_mapped(p->daddr);
 	if (!plain && stop == at && next == IPPROTO_HOPOPTS) {
-		// A jumbogram (RFC 2675), or one that only says so: Linux takes the frame's length and may go on without the option.
+		// A jumbogram (RFC 2675), or a packet that claims to be one: Linux takes the frame's length, even without the option.
 		stop = frame;
 		p->bad = 1;
 	}
@@ -171,7 +170,7 @@ static __always_inline int parse_ipv6(void *data, void *end, __u32 frame, struct
 	return plain ? parse_udp(data, end, p, at, stop - at) : parse_extensions(data, end, p, at, stop, next);
 }
 
-// ip_version tells by the first byte of a packet without a link layer which IP it is.
+// ip_version returns the EtherType of a packet without a link layer, by its first byte.
 static __always_inline __u16 ip_version(void *data, void *end)
 {
 	if (data + 1 > end)
@@ -185,7 +184,8 @@ static __always_inline __u16 ip_version(void *data, void *end)
 	return 0;
 }
 
-// parse_plain fills p, which must be zero, from a plain packet. Of any other it says so, and p must be made zero again.
+// parse_plain fills p, which must be zero, from a plain packet. For any other it returns PARSED_NOT_PLAIN; the caller must
+// zero p again.
 static __always_inline int parse_plain(void *data, void *end, struct packet *p)
 {
 	__u32 l3 = link_header ? sizeof(struct ethhdr) : 0;
@@ -215,8 +215,8 @@ static __always_inline int parse_plain(void *data, void *end, struct packet *p)
 	return PARSED_OTHER;
 }
 
-// behind_mpls finds the IP header behind labels (RFC 3032), at p->l3, and returns its type. Each is tried as the last.
-static __always_inline int behind_mpls(void *data, void *end, struct packet *p)
+// mpls_payload moves p->l3 past the MPLS labels (RFC 3032) to the IP header, and returns its EtherType.
+static __always_inline int mpls_payload(void *data, void *end, struct packet *p)
 {
 	__u32 at = p->l3;
 	for (int i = 0; i < MAX_LABELS; i++) {
@@ -232,9 +232,8 @@ static __always_inline int behind_mpls(void *data, void *end, struct packet *p)
 	return -1;
 }
 
-// behind_pppoe does the same behind the headers of PPPoE (RFC 2516) and PPP, whose protocol may be one byte (RFC 1661
-// section 6.5).
-static __always_inline int behind_pppoe(void *data, void *end, struct packet *p)
+// pppoe_payload does the same for PPPoE (RFC 2516) and PPP, whose protocol field may be one byte (RFC 1661 section 6.5).
+static __always_inline int pppoe_payload(void *data, void *end, struct packet *p)
 {
 	__u8 *h = data + (p->l3 & MAX_OFFSET);
 	if ((void *)(h + 8) > end)
@@ -244,8 +243,8 @@ static __always_inline int behind_pppoe(void *data, void *end, struct packet *p)
 	return protocol == 0x21 ? ETH_P_IP : protocol == 0x57 ? ETH_P_IPV6 : 0;
 }
 
-// parse_link finds the IP header of a frame: it sets p->l3 and returns the type, 0 if there is none, -1 if there may be
-// one.
+// parse_link sets p->l3 to the IP header of a frame and returns its EtherType, 0 if there is none, -1 if there may be one
+// that it does not reach.
 static __always_inline int parse_link(void *data, void *end, struct packet *p)
 {
 	if (!link_header)
@@ -271,10 +270,10 @@ static __always_inline int parse_link(void *data, void *end, struct packet *p)
 	case ETH_P_MPLS_UC:
 	case ETH_P_MPLS_MC:
 		p->encapsulated = 1;
-		return behind_mpls(data, end, p);
+		return mpls_payload(data, end, p);
 	case ETH_P_PPP_SES:
 		p->encapsulated = 1;
-		return behind_pppoe(data, end, p);
+		return pppoe_payload(data, end, p);
 	case ETH_P_IP:
 	case ETH_P_IPV6:
 		return type;
@@ -282,7 +281,7 @@ static __always_inline int parse_link(void *data, void *end, struct packet *p)
 	return 0;
 }
 
-// parse_at parses the IP header at p->l3 and what follows it.
+// parse_at parses from the IP header at p->l3 on.
 static __always_inline int parse_at(void *data, void *end, __u32 frame, struct packet *p, int type)
 {
 	__u32 l3 = p->l3;
@@ -294,7 +293,7 @@ static __always_inline int parse_at(void *data, void *end, __u32 frame, struct p
 	return parse_ipv6(data, end, frame, p, l3, 0);
 }
 
-// enter_inner makes p ready for the IP header inside another one: what the outer says of addresses is of no use.
+// enter_inner prepares p for an IP header inside another one, and forgets the outer addresses.
 static __always_inline int enter_inner(struct packet *p)
 {
 	__builtin_memset(p->saddr, 0, sizeof(p->saddr) + sizeof(p->daddr));

@@ -9,32 +9,29 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
-// PinRoot is where guards keep their directories, if nobody says otherwise.
+// PinRoot is the default parent of pin directories.
 const PinRoot = "/sys/fs/bpf/dtlsguard"
 
-// PinDir is the directory of an interface below root. A bpffs has no names with dots, an interface none with
-// colons.
+// PinDir is the pin directory of an interface below root. A bpffs has no names with dots, an interface none with colons.
 func PinDir(root, iface string) string {
 	return filepath.Join(root, strings.ReplaceAll(iface, ".", ":"))
 }
 
-// unfinished is what the name of a directory that is being filled ends with.
+// unfinished is the suffix of a directory that is being filled.
 const unfinished = ":new"
 
-// Names of pinned links. That of the ingress link tells its mode, which the link does not.
+// Names of pinned links. The name of the ingress link has its mode, which the kernel does not report.
 const pinEgress = "link_egress"
 
 var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
 
-// pinAll pins maps and links into a directory beside the final one and renames that, so that a reader finds
-// all or nothing.
+// pinAll pins maps and links into a new directory and renames it, so that readers see all or nothing.
 func (g *Programs) pinAll() error {
 	if g.pin == "" {
 		return nil
@@ -49,7 +46,7 @@ func (g *Programs) pinInto(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { // whoever can open the maps can open the guard
+	if err := os.MkdirAll(dir, 0o700); err != nil { // whoever can open the maps can read the secrets
 		return err
 	}
 	var on unix.Statfs_t
@@ -57,7 +54,10 @@ func (g *Programs) pinInto(dir string) error {
 		return err
 	}
 	if on.Type != unix.BPF_FS_MAGIC {
-		return errors.Join(errors.New("this is not a bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
+		return errors.Join(errors.New("the directory is not on a bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
+	}
+	if err := os.Symlink(g.layout, filepath.Join(dir, layoutPin)); err != nil {
+		return err
 	}
 	for name, m := range g.named {
 		if pins(name) {
@@ -81,8 +81,8 @@ func (g *Programs) pinInto(dir string) error {
 	return g.hold()
 }
 
-// removePins removes a pin directory, and one that was being made. It detaches the links first: the kernel
-// lets go of an unlinked pin in its own time.
+// removePins removes a pin directory, finished or not. It detaches the links first: the kernel releases an unlinked pin
+// later, in its own time.
 func removePins(dir string) error {
 	var errs []error
 	for _, d := range []string{dir, dir + unfinished} {
@@ -106,12 +106,12 @@ func removePins(dir string) error {
 	return errors.Join(errs...)
 }
 
-// Unload detaches what a process, dead or alive, has pinned in dir, and reports whether there was anything.
+// Unload detaches what any process has pinned in dir, and reports whether there was anything.
 func Unload(dir string) (bool, error) {
 	found := false
 	var on unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(dir), &on); err == nil && on.Type != unix.BPF_FS_MAGIC {
-		return false, fmt.Errorf("unload: %s is on no bpffs: nothing is pinned there, and nothing was removed", filepath.Dir(dir))
+		return false, fmt.Errorf("unload: %s is not on a bpffs, so nothing is pinned there; nothing was removed", filepath.Dir(dir))
 	}
 	for _, d := range []string{dir, dir + unfinished} {
 		if _, err := os.Stat(d); err == nil {
@@ -123,7 +123,7 @@ func Unload(dir string) (bool, error) {
 	if err := removePins(dir); err != nil {
 		return found, fmt.Errorf("unload: %w", err)
 	}
-	// A filter outlives a process that had no pins, too.
+	// A filter also outlives a process without pins.
 	if dev, err := net.InterfaceByName(strings.ReplaceAll(filepath.Base(dir), ":", ".")); err == nil {
 		left, err := tc.Remove(egressOptions(dev))
 		if err != nil {
@@ -134,47 +134,7 @@ func Unload(dir string) (bool, error) {
 	return found, nil
 }
 
-// pinnedMaps opens the maps of an earlier process, nil if there are none or if they have another shape:
-// then the flows are learned anew.
-func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
-	if dir == "" {
-		return nil, nil
-	}
-	maps := make(map[string]*ebpf.Map)
-	drop := func() {
-		for _, m := range maps {
-			m.Close()
-		}
-	}
-	for name, s := range spec.Maps {
-		if !pins(name) {
-			continue
-		}
-		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
-		if errors.Is(err, os.ErrNotExist) {
-			drop()
-			return nil, nil
-		}
-		if err != nil {
-			drop()
-			return nil, fmt.Errorf("open pinned map %s: %w", filepath.Join(dir, name), err)
-		}
-		maps[name] = m
-		if s.Compatible(m) != nil {
-			drop()
-			return nil, nil
-		}
-	}
-	return maps, nil
-}
-
-// pins reports whether a map is kept: all but the program's constants, the cookies of ports that end with the process, and
-// whom frames came from lately.
-func pins(name string) bool {
-	return name[0] != '.' && name != guardMapHarvested && name != guardMapSenders
-}
-
-// adoptLinks takes over the pinned links, if there are any that are alive.
+// adoptLinks takes over the pinned links, if they are still attached to dev.
 func (g *Programs) adoptLinks(dev *net.Interface) (bool, AttachMode, error) {
 	if g.pin == "" {
 		return false, 0, nil
@@ -184,7 +144,7 @@ func (g *Programs) adoptLinks(dev *net.Interface) (bool, AttachMode, error) {
 		return false, 0, errors.Join(fmt.Errorf("open pinned links: %w", err), g.closeLinks())
 	}
 	if mode == AttachAuto {
-		// None, half of a pair, or links to an interface that is gone: no use to anybody.
+		// No links, one of the two, or links to an interface that is gone: useless.
 		return false, 0, errors.Join(g.closeLinks(), removePins(g.pin))
 	}
 	if err := g.updateLinks(); err != nil {
@@ -192,12 +152,12 @@ func (g *Programs) adoptLinks(dev *net.Interface) (bool, AttachMode, error) {
 	}
 	g.mode = mode
 	if !g.adopted {
-		err = g.pinAll() // maps of another shape: these instead
+		err = g.pinAll() // the pinned maps do not fit: replace them
 	}
 	return true, mode, err
 }
 
-// openLinks opens the pinned links and returns the mode they are in, ModeAuto if they do not hold dev.
+// openLinks opens the pinned links and returns their mode, AttachAuto if they are not attached to dev.
 func (g *Programs) openLinks(dev *net.Interface) (AttachMode, error) {
 	var mode AttachMode
 	for m, file := range pinXDP {
@@ -227,7 +187,7 @@ func (g *Programs) openLinks(dev *net.Interface) (AttachMode, error) {
 	}
 	a, err := Attached(dev.Index)
 	if err == nil && a.XDP != uint32(xdp.Program) {
-		err = fmt.Errorf("they hold an interface of this name in another network namespace: give each its own --pin, or take them off with unload")
+		err = fmt.Errorf("they are attached to an interface of this name in another network namespace: give each its own pin directory, or run unload there")
 	}
 	return mode, err
 }
@@ -249,11 +209,11 @@ func (g *Programs) closeLinks() error {
 	return errors.Join(errs...)
 }
 
-// updateLinks gives the links these programs, the ingress program for several buffers first.
+// updateLinks switches the links to these programs, the ingress program for several buffers first.
 func (g *Programs) updateLinks() error {
 	err := g.xdp.Update(g.frags)
 	if err != nil {
-		err = g.xdp.Update(g.progs.Guard)
+		err = g.xdp.Update(g.progs.Dtlsguard)
 	}
 	if err != nil {
 		return err
@@ -261,11 +221,11 @@ func (g *Programs) updateLinks() error {
 	if err := g.egress.Update(g.progs.Egress); err != nil || !g.egress.Filter() || !g.adopted {
 		return err
 	}
-	return g.egress.Pin(g.pin, pinEgress, g.progs.Egress) // the pin is the program
+	return g.egress.Pin(g.pin, pinEgress, g.progs.Egress) // a filter's pin is its program
 }
 
-// GivePins makes the pins another user's, and the directory that they are in: whoever detaches, attaches again or takes
-// over needs no capability then.
+// GivePins gives the pins and their directory to another user, who can then detach, attach again and take over without
+// capabilities.
 func (g *Programs) GivePins(uid, gid int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -278,7 +238,7 @@ func (g *Programs) GivePins(uid, gid int) error {
 		return err
 	}
 	if here.Dev != above.Dev {
-		return fmt.Errorf("pin to %s: it is where all programs of this host pin to: give --pin a directory of its own there", root)
+		return fmt.Errorf("pin to %s: all programs of this host pin there: use a subdirectory of its own", root)
 	}
 	if err := os.Lchown(root, uid, gid); err != nil {
 		return err
@@ -292,8 +252,8 @@ func (g *Programs) GivePins(uid, gid int) error {
 	if err != nil {
 		return err
 	}
-	// The bpffs itself is root's, mode 0700 where systemd mounts it: no other user finds a name below it, except by a
-	// directory that is open already.
+	// The bpffs itself belongs to root, with mode 0700 where systemd mounts it: another user reaches names below it only
+	// through a directory that is already open.
 	if g.root, err = os.Open(root); err != nil {
 		return err
 	}
@@ -301,23 +261,23 @@ func (g *Programs) GivePins(uid, gid int) error {
 	return nil
 }
 
-// checkOwner refuses pins that others than root, this process and the user that it will become have put there or can
-// change: a guard would run with their maps. owner is that user.
+// checkOwner refuses pins that anybody else created or can change, because the guard would use their maps. Root, this
+// process's user and owner, the user it will become, are trusted.
 func checkOwner(dir *os.File, owner int) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &stat); err != nil {
 		return err
 	}
 	if u := int(stat.Uid); u != 0 && u != os.Geteuid() && u != owner {
-		return &hinted{fmt.Errorf("pins of another user are not taken over: %s belongs to user %d", dir.Name(), u), unloadHint(dir.Name())}
+		return &hinted{fmt.Errorf("%s belongs to user %d, whose pins are not taken over", dir.Name(), u), unloadHint(dir.Name())}
 	}
 	if stat.Mode&0o022 != 0 {
-		return &hinted{fmt.Errorf("%s can be written to by others (mode %o)", dir.Name(), stat.Mode&0o777), "chmod 700 " + dir.Name()}
+		return &hinted{fmt.Errorf("others can write to %s (mode %o)", dir.Name(), stat.Mode&0o777), "chmod 700 " + dir.Name()}
 	}
 	return nil
 }
 
-// unloadHint is how the pins in dir are removed.
+// unloadHint says how to remove the pins in dir.
 func unloadHint(dir string) string {
-	return fmt.Sprintf("take them off as root: dtlsguard unload --interface %s --pin %s", strings.ReplaceAll(filepath.Base(dir), ":", "."), filepath.Dir(dir))
+	return fmt.Sprintf("remove them as root: command unload with setting interface %s setting pin %s", strings.ReplaceAll(filepath.Base(dir), ":", "."), filepath.Dir(dir))
 }

@@ -185,7 +185,7 @@ func TestSourceBuckets(t *testing.T) {
 		check(t, g, "a source", step{p, xdpPass, valid})
 		w := words(p.Src.Addr())
 		var message [24]byte
-		binary.LittleEndian.PutUint64(message[:], uint64(g.slots[0].id))
+		binary.LittleEndian.PutUint64(message[:], uint64(g.services[0].id))
 		binary.LittleEndian.PutUint64(message[8:], uint64(w[0])<<32|uint64(w[1]))
 		binary.LittleEndian.PutUint64(message[16:], uint64(w[3]))
 		var full uint64

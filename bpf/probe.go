@@ -74,7 +74,7 @@ func Probe() []Finding {
 func tooOld() error {
 	for _, h := range []asm.BuiltinFunc{asm.FnXdpLoadBytes, asm.FnXdpGetBuffLen} {
 		if err := features.HaveProgramHelper(ebpf.XDP, h); errors.Is(err, ebpf.ErrNotSupported) {
-			return &hinted{fmt.Errorf("this kernel is too old for XDP: it has no %v", h), "use Linux 6.1 or later, or run a proxy without --interface"}
+			return &hinted{fmt.Errorf("this kernel is too old for XDP: it has no %v", h), "use Linux 6.1 or later, or run a proxy without setting interface"}
 		}
 	}
 	return nil
@@ -146,6 +146,7 @@ func ProbeInterface(iface string) []Finding {
 	}
 	f = append(f, probeDriver(dev), probeMTU(dev), probeQueues(dev))
 	f = append(f, probeTags(dev)...)
+	f = append(f, probePins(PinDir(PinRoot, iface))...)
 	a, err := Attached(dev.Index)
 	switch {
 	case err != nil:
@@ -156,6 +157,25 @@ func ProbeInterface(iface string) []Finding {
 		f = append(f, Finding{Name: "attached", Text: "no XDP program"})
 	}
 	return f
+}
+
+// probePins warns where an earlier build pinned maps in dir that this build does not take over.
+func probePins(dir string) []Finding {
+	if _, err := os.Stat(dir); err != nil {
+		return nil
+	}
+	spec, err := loadGuard()
+	if err == nil {
+		err = fits(dir, spec)
+	}
+	switch {
+	case errors.Is(err, errLayout):
+		return []Finding{{"pinned maps", Warn, fmt.Sprintf("%s: %v; run replaces them, and clients with a session must prove their address again", dir, err),
+			"run once with setting monitor while sessions learn their flows anew, or restart at a quiet time"}}
+	case err != nil:
+		return []Finding{{"pinned maps", Warn, fmt.Sprintf("%s: %v", dir, err), ""}}
+	}
+	return []Finding{{Name: "pinned maps", Text: dir + ": this build takes them over"}}
 }
 
 func probeDriver(dev *net.Interface) Finding {

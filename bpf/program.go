@@ -27,7 +27,7 @@ const (
 type Options struct {
 	MaxServices int // at most MaxServices, which 0 stands for
 	MaxFlows    int // established flows kept; half-open ones have a quarter of that besides. 0: 65536
-	Slots       int // for harvested cookies, of all services together; see Programs.NewSlots
+	PoolEntries int // harvested cookies of all services together; see Programs.NewPoolMemory
 	// Interface is where Attach will put the programs, for they differ: frames of some devices begin with IP. "": one
 	// whose frames begin with Ethernet.
 	Interface string
@@ -50,6 +50,8 @@ type Programs struct {
 	owner   int      // Options.Owner
 	root    *os.File // the directory that pin is in, since GivePins
 	adopted bool     // the maps were pinned there
+	refused error    // why the maps pinned there were not taken over; nil: they were, or there were none
+	layout  string   // of the maps, see layout
 	held    *os.File // the pin directory
 	xdp     link.Link
 	chain   *chain // instead of xdp
@@ -61,7 +63,7 @@ type Programs struct {
 	senders *guardSenderTable
 	mapped  [][]byte
 
-	slotMemory    []byte // of slots that nobody has taken
+	poolMemory    []byte // entries that NewPoolMemory has not handed out
 	addressMemory []byte
 	trust         link.Link // of TrustTCP; nil: none
 
@@ -71,8 +73,8 @@ type Programs struct {
 	linkHeader bool      // of the interface that the programs are for
 	hashKey    [2]uint64 // of this start, for buckets
 
-	slots  []slot // by element of the services map
-	nextID uint32
+	services []service // by element of the services map
+	nextID   uint32
 }
 
 // Load makes the programs ready. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
@@ -100,7 +102,7 @@ func Load(o Options) (*Programs, error) {
 	rand.Read(key[:]) // crashes rather than fail
 	g := &Programs{
 		linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
-		pin: o.Pin, owner: o.Owner, slots: make([]slot, o.MaxServices), nextID: 1,
+		pin: o.Pin, owner: o.Owner, services: make([]service, o.MaxServices), nextID: 1,
 	}
 	spec, err := g.sized(&o)
 	if err != nil {
@@ -140,7 +142,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows + o.MaxFlows/flowSlack + 1)
 	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
-	m[guardMapHarvested].MaxEntries = uint32(max(1, o.Slots)) // there is no empty map
+	m[guardMapHarvested].MaxEntries = uint32(max(1, o.PoolEntries)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
 	linkHeader := uint32(0)
 	if g.linkHeader {
@@ -168,14 +170,14 @@ const (
 )
 
 const (
-	fragsProgram = "guard_frags"
+	fragsProgram = "dtlsguard_frags"
 	fragsCPUs    = "cpus_frags"
 )
 
 // addFrags makes the ingress program again with BPF_F_XDP_HAS_FRAGS. It gets a CPU map of its own: the kernel
 // lets no two programs that differ in that flag share one.
 func addFrags(spec *ebpf.CollectionSpec) {
-	p := spec.Programs[guardProgGuard].Copy()
+	p := spec.Programs[guardProgDtlsguard].Copy()
 	p.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	for i := range p.Instructions {
 		if p.Instructions[i].Reference() == guardMapCpus {
@@ -189,8 +191,12 @@ func addFrags(spec *ebpf.CollectionSpec) {
 }
 
 func (g *Programs) load(spec *ebpf.CollectionSpec) error {
-	pinned, err := pinnedMaps(g.pin, spec)
+	pinned, refused, err := pinnedMaps(g.pin, spec)
 	if err != nil {
+		return err
+	}
+	g.refused = refused
+	if g.layout, err = layout(spec); err != nil {
 		return err
 	}
 	g.adopted = pinned != nil
@@ -220,7 +226,11 @@ func (g *Programs) load(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-// Close lets go of all handles. What is pinned stays in force, anything else ends.
+// PinsRefused says why the maps that an earlier process pinned were not taken over: their flows are lost, and Attach
+// replaces them. It is nil if they were taken over, or if there were none.
+func (g *Programs) PinsRefused() error { return g.refused }
+
+// Close closes all handles. Pinned programs and maps stay in force, everything else ends.
 func (g *Programs) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -228,7 +238,7 @@ func (g *Programs) Close() error {
 	for _, m := range g.mapped {
 		errs = append(errs, unix.Munmap(m))
 	}
-	g.mapped, g.control, g.credits, g.senders, g.slotMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	g.mapped, g.control, g.credits, g.senders, g.poolMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
 	if g.trust != nil {
 		errs = append(errs, g.trust.Close())
 		g.trust = nil

@@ -5,10 +5,10 @@
 #include "checksum.h"
 #include "hello.h"
 
-// The answer: a HelloVerifyRequest.
+// Answers with a HelloVerifyRequest.
 
-// An answer that could hurt somebody who did not ask: a group, this host itself, port 0, which no reply can
-// come from. The link layer's group bit catches directed broadcasts, whose mask is not known here.
+// unanswerable reports whether an answer could reach a host that did not ask: multicast or broadcast, this host itself, port
+// 0, which no client has. The group bit of the MAC address reveals directed broadcasts, whose mask is not known here.
 static __always_inline int unanswerable(const struct packet *p)
 {
 	if (p->sport == 0 || p->group)
@@ -39,7 +39,7 @@ static __always_inline void put_ipv4(__u32 *ip, const struct packet *p, __u32 le
 	const __u32 df = htonl(0x4000), w2 = htonl(FRESH_TTL << 24 | IPPROTO_UDP << 16);
 	__u32 w0 = htonl(0x45000000 | (20 + 8 + len));
 	__u64 sum = (__u64)w0 + df + w2 + p->saddr[3] + p->daddr[3];
-	ip[0] = w0; // no options: those of the question were not for its answer
+	ip[0] = w0; // no options: those of the ClientHello do not apply to the answer
 	ip[1] = df; // an atomic datagram needs no id (RFC 6864 section 4.1)
 	ip[2] = w2;
 	((__u16 *)ip)[5] = ~fold(sum);
@@ -58,16 +58,16 @@ static __always_inline void put_ipv6(__u32 *ip, const struct packet *p, __u32 le
 	}
 }
 
-// put_udp writes header and payload of len bytes, and the checksum over both and the pseudo header. question holds
-// the three words of the ClientHello that the answer repeats: record sequence number and message_seq. Of a shorter
-// cookie all 32 bytes are written: zeroes are nothing to the checksum, and cut off later.
+// put_udp writes the UDP header, a payload of len bytes, and the checksum over both and the pseudo header. question has the
+// three words of the ClientHello that the answer copies: record sequence number and message_seq. It writes all 32 bytes of
+// a shorter cookie: the zeroes do not change the checksum and are cut off later.
 static __always_inline void put_udp(__u32 *udp, const struct packet *p, const __u32 *question, const struct sha256 *s, __u32 len)
 {
 	__u32 body = len - BODY_AT, size = htonl((8 + len) << 16);
 	__u32 ports = htonl((__u32)p->dport << 16 | p->sport), *d = udp + 2;
 	__u64 sum = 0;
 #pragma unroll
-	for (int i = 0; i < 4; i++) // v4-mapped addresses add ffff twice, which is nothing to such a sum
+	for (int i = 0; i < 4; i++) // v4-mapped addresses add ffff twice, which does not change the sum
 		sum += (__u64)p->saddr[i] + p->daddr[i];
 	d[0] = htonl(TYPE_HANDSHAKE << 24 | VERSION_DTLS10 << 8);
 	d[1] = question[0];
@@ -87,20 +87,20 @@ static __always_inline void put_udp(__u32 *udp, const struct packet *p, const __
 	__u16 check = ~fold(sum);
 	udp[0] = ports;
 	udp[1] = size;
-	((__u16 *)udp)[3] = check ? check : 0xffff; // 0 would mean that there is none (RFC 768)
+	((__u16 *)udp)[3] = check ? check : 0xffff; // 0 would mean that there is no checksum (RFC 768)
 }
 
-// reply turns the frame into its answer, with the cookie of the given length in s->h, zeroes behind its end. d is
-// the datagram, for its fixed part.
+// reply turns the frame into its answer, with the cookie of the given length in s->h, padded with zeroes. The fixed part of
+// the datagram d must be readable.
 static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, const void *d, const struct sha256 *s, __u32 cookie)
 {
 	__u32 question[3] = {*(__u32 *)(d + 4), *(__u32 *)(d + 8), *(__u32 *)(d + 16)};
 	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
 	__u32 size = l4 + 8 + HELLO_VERIFY_HEAD + cookie, frame = bpf_xdp_get_buff_len(ctx);
 	if (p->len < HELLO_VERIFY)
-		return VERDICT_DROP_BAD_SOURCE; // the answer could be longer than the question
+		return VERDICT_DROP_BAD_SOURCE; // the answer could be longer than the ClientHello
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler takes one check for another, which the verifier does not
+	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler merges bounds checks that the verifier needs apart
 	void *ip = data + l3, *udp = data + l4;
 	if (udp + 8 + HELLO_VERIFY > end || data + sizeof(struct ethhdr) > end || ip + 40 > end)
 		return VERDICT_DROP_NONLINEAR;

@@ -216,7 +216,7 @@ func resetDifferential(t *testing.T, a Admission, inputs int) {
 		seen[want]++
 		before.Verdict[want]++
 		o := ebpf.RunOptions{Data: p.bytes(), DataOut: out}
-		action, err := g.progs.Guard.Run(&o)
+		action, err := g.progs.Dtlsguard.Run(&o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,7 +6,7 @@
 
 // DTLS 1.3: what a ClientHello offers (hello.ReadExtensions), and the guard's own HelloRetryRequest and alert.
 
-// load reads n bytes of the datagram at offset at into w->bytes, and returns 0, or -1 where they are not all there.
+// load reads n bytes of the datagram at offset at into w->bytes, and returns -1 if they are not all there.
 static __always_inline int load(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, const __u32 n)
 {
 	return bpf_xdp_load_bytes(ctx, p->l4 + sizeof(struct udphdr) + (at & 0xffff), w->bytes, n) ? -1 : 0;
@@ -14,8 +14,7 @@ static __always_inline int load(struct xdp_md *ctx, const struct packet *p, stru
 
 static __always_inline __u32 loaded16(const struct work *w, int at) { return w->bytes[at] << 8 | w->bytes[at + 1]; }
 
-// load_list reads the first bytes of a list of n bytes at offset at, as many as there is room for, and returns how many,
-// 0 where they are not there.
+// load_list reads a list of n bytes at offset at into w->list, as much as fits, and returns the bytes read, 0 on failure.
 static __always_inline __u32 load_list(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, __u32 n)
 {
 	if (n > LIST)
@@ -25,7 +24,7 @@ static __always_inline __u32 load_list(struct xdp_md *ctx, const struct packet *
 	return bpf_xdp_load_bytes(ctx, p->l4 + sizeof(struct udphdr) + (at & 0xffff), w->list, n) ? 0 : n;
 }
 
-// read_versions looks for DTLS 1.3 in supported_versions, if it was seen.
+// read_versions looks for DTLS 1.3 in extension supported_versions, if there is one.
 static __always_inline int read_versions(struct xdp_md *ctx, const struct packet *p, struct work *w)
 {
 	__u32 at = w->offer.versions_at, n = w->offer.versions_len, found = 0;
@@ -44,7 +43,7 @@ static __always_inline int read_versions(struct xdp_md *ctx, const struct packet
 	return 0;
 }
 
-// read_cookie finds the contents of extension cookie, if it was seen.
+// read_cookie locates the cookie in extension cookie, if there is one.
 static __always_inline int read_cookie(struct xdp_md *ctx, const struct packet *p, struct work *w)
 {
 	__u32 at = w->offer.cookie_at, n = w->offer.cookie_len;
@@ -57,8 +56,8 @@ static __always_inline int read_cookie(struct xdp_md *ctx, const struct packet *
 	return 0;
 }
 
-// find_extensions walks the extensions from w->offer.at to p->stop, and notes where those are that matter. A function
-// that the verifier checks by itself, for its loop; what changes in it is in memory, so that one turn is like the other.
+// find_extensions walks the extensions from w->offer.at to p->stop and notes the offsets of those that matter. A global
+// function, so that the verifier checks the loop once; its state is in memory, so that all iterations look alike to it.
 __noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
 {
 	struct work *w = LOOKUP(scratch, 0);
@@ -89,8 +88,8 @@ __noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
 	return w->offer.at >= p->stop ? 0 : -1;
 }
 
-// read_lists reads suites and compression methods, and leaves w->offer.at at the extensions. It returns 1 if there is
-// something to walk, 0 if not, -1 if that is an error.
+// read_lists reads suites and compression methods, and sets w->offer.at to the extensions. It returns 1 if there are
+// extensions, 0 if not, -1 on a malformed ClientHello.
 static __always_inline int read_lists(struct xdp_md *ctx, const struct packet *p, struct work *w)
 {
 	__u32 at = p->cookie_at + p->cookie_len, stop = p->stop, suite = 0;
@@ -121,8 +120,8 @@ static __always_inline int read_lists(struct xdp_md *ctx, const struct packet *p
 	return 1;
 }
 
-// read_offer says what a ClientHello is answered with: OFFER_VERIFY, OFFER_RETRY, whose cookie it makes the packet's, or
-// OFFER_NONE. The rules are those of package handoff's reset.
+// read_offer decides how to answer a ClientHello, by the rules of package handoff's mode reset: OFFER_VERIFY, OFFER_NONE, or
+// OFFER_RETRY, for which it sets the packet's cookie to that of extension cookie.
 __noinline int read_offer(struct xdp_md *ctx, struct packet *p, __u32 admission)
 {
 	struct work *w = LOOKUP(scratch, 0);
@@ -149,13 +148,13 @@ __noinline int read_offer(struct xdp_md *ctx, struct packet *p, __u32 admission)
 	return OFFER_RETRY;
 }
 
-// start_answer writes the headers of an answer with size bytes of payload in front of it, and returns where the payload
-// goes, 0 if there is no room in the first buffer. The UDP checksum is still to come.
+// start_answer writes the headers of an answer with size bytes of payload, except the UDP checksum. It returns where the
+// payload goes, 0 if the first buffer has no room.
 static __always_inline __u32 *start_answer(struct xdp_md *ctx, const struct packet *p, const __u32 size, __u64 *sum)
 {
 	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler takes one check for another, which the verifier does not
+	asm volatile("" : "+r"(l3), "+r"(l4)); // else the compiler merges bounds checks that the verifier needs apart
 	void *ip = data + l3, *udp = data + l4, *eth = data;
 	asm volatile("" : "+r"(eth));
 	if (eth + sizeof(struct ethhdr) > end || udp + 8 + size > end || ip + 40 > end)
@@ -175,7 +174,7 @@ static __always_inline __u32 *start_answer(struct xdp_md *ctx, const struct pack
 	return udp + 8;
 }
 
-// finish_answer writes the checksum, and cuts the frame to the answer's length.
+// finish_answer writes the checksum and cuts the frame to the answer's length.
 static __always_inline int finish_answer(struct xdp_md *ctx, const struct packet *p, __u32 *payload, const __u32 size, __u64 sum)
 {
 	__u32 length = (p->l3 & MAX_OFFSET) + (p->v6 ? 40 : 20) + 8 + size, frame = bpf_xdp_get_buff_len(ctx);
@@ -184,13 +183,13 @@ static __always_inline int finish_answer(struct xdp_md *ctx, const struct packet
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;
 }
 
-// retry turns the frame into a HelloRetryRequest with the cookie in w->hash.h, all of whose 109 bytes but the record's
-// number, the suite and the cookie are fixed.
+// retry turns the frame into a HelloRetryRequest of 109 bytes with the cookie in w->hash.h. Only record sequence number, suite
+// and cookie vary.
 __noinline int retry(struct xdp_md *ctx, struct packet *p)
 {
 	struct work *w = LOOKUP(scratch, 0);
 	if (!p || !w || p->len < RETRY)
-		return VERDICT_DROP_BAD_SOURCE; // the answer would be longer than the question
+		return VERDICT_DROP_BAD_SOURCE; // the answer would be longer than the ClientHello
 	const void *q = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	if (q + BODY_AT > (void *)(long)ctx->data_end)
 		return VERDICT_DROP_NONLINEAR;
@@ -213,7 +212,7 @@ __noinline int retry(struct xdp_md *ctx, struct packet *p)
 	PUT(htonl(0x60020000));
 	PUT(htonl(0x54000000));
 	PUT(0);
-	PUT(htonl(0x54fefdcf)); // from here on the random that makes it a HelloRetryRequest (RFC 8446 section 4.1.3)
+	PUT(htonl(0x54fefdcf)); // from here on the random that marks a HelloRetryRequest (RFC 8446 section 4.1.3)
 	PUT(htonl(0x21ad74e5));
 	PUT(htonl(0x9a6111be));
 	PUT(htonl(0x1d8c021e));
@@ -236,7 +235,7 @@ __noinline int retry(struct xdp_md *ctx, struct packet *p)
 	return finish_answer(ctx, p, d, RETRY, sum);
 }
 
-// reset turns the frame into the alert that ends the handshake of a client that has proved its address.
+// reset turns the frame into a fatal alert, on which a client with a proved address starts over.
 __noinline int reset(struct xdp_md *ctx, struct packet *p)
 {
 	if (!p)

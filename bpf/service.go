@@ -48,7 +48,7 @@ type Service struct {
 	Answer      Answer
 	Unverified  Unverified
 	Format      Format
-	Slots       Slots // FormatHarvest
+	Pool        PoolMemory // FormatHarvest
 	// FlowHellos: ClientHellos with a cookie pass as soon as there is a flow, because it may be one that the programs do
 	// not know: the server's own after the guard's, or one of a format that is for workers. With FormatHarvest it is
 	// always so: the flow has taken its cookie's port, and a worker knows whether the client just repeats itself.
@@ -79,8 +79,8 @@ func (s *Service) check() error {
 		return errors.New("address must be plain IPv4 or IPv6, without a zone")
 	case s.Format == FormatWorkers && s.Answer != AnswerWorkers:
 		return errors.New("only workers know this cookie format, so they must answer")
-	case s.Format == FormatHarvest && (!s.Proxy || s.Slots.number == 0):
-		return errors.New("harvested cookies need the slots of a proxy's ports")
+	case s.Format == FormatHarvest && (!s.Proxy || s.Pool.number == 0):
+		return errors.New("harvested cookies need a proxy and its pool")
 	case s.Unverified == UnverifiedLimit && s.UnverifiedRate.PerSecond <= 0:
 		return errors.New("limit for unverified packets needs a rate above 0")
 	case s.Proxy && s.WorkersPort != 0:
@@ -100,7 +100,7 @@ func (s *Service) encode(id uint32) guardService {
 	e.Admission = s.Admission.flags()
 	e.EngageCost, e.EngageBurst = s.Admission.Rate.gcra()
 	e.ShareCost, e.ShareBurst = s.Admission.Share.gcra()
-	e.FirstSlot, e.Slots = s.Slots.first, s.Slots.number
+	e.FirstEntry, e.Entries = s.Pool.first, s.Pool.number
 	if s.Monitor {
 		e.Flags |= flagMonitor
 	}

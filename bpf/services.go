@@ -21,13 +21,14 @@ const (
 
 var native = binary.NativeEndian
 
-// slot is an element of the services map.
-type slot struct {
+// service is an element of the services map.
+type service struct {
 	key     ServiceKey
 	workers uint16 // port
 	id      uint32
 	used    bool
-	counted bool // has been in use, so its counters are part of the sum
+	counted bool     // has been in use, so its counters are part of the sum
+	base    Counters // what an earlier service of the element had counted
 }
 
 // words is an address as the programs compare it.
@@ -57,8 +58,8 @@ func (k ServiceKey) indexKeys() []netip.Addr {
 }
 
 func (g *Programs) find(k ServiceKey) (uint32, bool) {
-	for i := range g.slots {
-		if g.slots[i].used && g.slots[i].key == k {
+	for i := range g.services {
+		if g.services[i].used && g.services[i].key == k {
 			return uint32(i), true
 		}
 	}
@@ -87,22 +88,28 @@ func (g *Programs) setService(s *Service) error {
 	}
 	i, ok := g.find(s.ServiceKey)
 	if !ok {
-		for i = 0; int(i) < len(g.slots) && g.slots[i].used; i++ {
+		for i = 0; int(i) < len(g.services) && g.services[i].used; i++ {
 		}
-		if int(i) == len(g.slots) {
-			return fmt.Errorf("%w: it holds %d", ErrServicesFull, len(g.slots))
+		if int(i) == len(g.services) {
+			return fmt.Errorf("%w: it holds %d", ErrServicesFull, len(g.services))
 		}
 	}
-	old := g.slots[i]
-	now := slot{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, used: true, counted: true}
+	old := g.services[i]
+	now := service{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, used: true, counted: true, base: old.base}
 	if !ok {
+		if old.counted {
+			now.base = Counters{}
+			if err := g.addCounters(&now.base, i); err != nil {
+				return err
+			}
+		}
 		now.id = g.nextID
 		g.nextID++
 	}
 	if err := g.maps.Services.Put(i, new(s.encode(now.id))); err != nil {
 		return err
 	}
-	g.slots[i] = now
+	g.services[i] = now
 	for _, a := range s.indexKeys() {
 		key := guardServiceKey{Addr: words(a), Port: uint32(s.Port)}
 		if err := g.maps.ServiceIndex.Put(&key, i); err != nil {
@@ -121,8 +128,8 @@ func (g *Programs) setService(s *Service) error {
 
 // conflict finds another service that claims a port of s.
 func (g *Programs) conflict(s *Service) error {
-	for i := range g.slots {
-		o := &g.slots[i]
+	for i := range g.services {
+		o := &g.services[i]
 		switch {
 		case !o.used || o.key == s.ServiceKey:
 			continue
@@ -147,11 +154,11 @@ func (g *Programs) conflict(s *Service) error {
 	return nil
 }
 
-// setPort writes what a port is used for, from the slots.
+// setPort writes what a port is used for, from the services.
 func (g *Programs) setPort(port uint16) error {
 	var use guardPortUse
-	for i := range g.slots {
-		s := &g.slots[i]
+	for i := range g.services {
+		s := &g.services[i]
 		switch {
 		case !s.used:
 		case s.workers == port:
@@ -177,9 +184,9 @@ func (g *Programs) markAddresses(k ServiceKey) error {
 // unmarkAddresses removes those that no service has any more.
 func (g *Programs) unmarkAddresses(k ServiceKey) error {
 	used := make(map[netip.Addr]bool)
-	for i := range g.slots {
-		if g.slots[i].used {
-			for _, a := range g.slots[i].key.indexKeys() {
+	for i := range g.services {
+		if g.services[i].used {
+			for _, a := range g.services[i].key.indexKeys() {
 				used[a] = true
 			}
 		}
@@ -211,8 +218,8 @@ func (g *Programs) DeleteService(k ServiceKey) error {
 }
 
 func (g *Programs) remove(i uint32) error {
-	s := g.slots[i]
-	g.slots[i] = slot{counted: true}
+	s := g.services[i]
+	g.services[i] = service{counted: true}
 	errs := []error{g.setPort(s.key.Port)}
 	if s.workers != 0 {
 		errs = append(errs, g.setPort(s.workers))
@@ -233,23 +240,23 @@ func (g *Programs) Services() []ServiceKey {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var keys []ServiceKey
-	for i := range g.slots {
-		if g.slots[i].used {
-			keys = append(keys, g.slots[i].key)
+	for i := range g.services {
+		if g.services[i].used {
+			keys = append(keys, g.services[i].key)
 		}
 	}
 	return keys
 }
 
-// readServices fills the slots from adopted maps.
+// readServices fills g.services from adopted maps.
 func (g *Programs) readServices() error {
-	for i := range g.slots {
+	for i := range g.services {
 		var e guardService
 		if err := g.maps.Services.Lookup(uint32(i), &e); err != nil {
 			return fmt.Errorf("read services: %w", err)
 		}
 		g.nextID = max(g.nextID, e.Id+1)
-		s := slot{id: e.Id, counted: e.Id != 0}
+		s := service{id: e.Id, counted: e.Id != 0}
 		if e.Port != 0 {
 			s.used, s.workers, s.key = true, e.WorkersPort, ServiceKey{Port: e.Port}
 			switch e.Any {
@@ -261,7 +268,7 @@ func (g *Programs) readServices() error {
 				s.key.Address = netip.IPv6Unspecified()
 			}
 		}
-		g.slots[i] = s
+		g.services[i] = s
 	}
 	return nil
 }

@@ -5,15 +5,15 @@
 #include "hello.h"
 #include "maps.h"
 
-// Look-ups: services, flows, trails of fragments, classes of first bytes.
+// Look-ups: services, flows, fragmented datagrams, classes of first bytes.
 
 static __always_inline int same_address(const __u32 *a, const __u32 *b)
 {
 	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0;
 }
 
-// find_service takes one array element where a port has one service, and at most two hash look-ups where it
-// has several, however many there are.
+// find_service costs one array look-up where a port has one service, and at most two hash look-ups where several services
+// share it.
 static __always_inline struct service *find_service(const struct port_use *use, const __u32 *addr, __u16 port, __u8 v6, __u32 *index)
 {
 	__u32 service = use->service;
@@ -41,7 +41,7 @@ static __always_inline struct service *find_service(const struct port_use *use, 
 	return svc;
 }
 
-// protected_address reports whether some service has the address. Only for packets whose port is not known.
+// protected_address reports whether a service has the address. Only for packets whose port is unknown.
 static __always_inline int protected_address(const __u32 *addr, __u8 v6)
 {
 	struct service_key key = {{addr[0], addr[1], addr[2], addr[3]}, 0};
@@ -58,7 +58,7 @@ static __always_inline struct flow_key flow_key(const __u32 *peer, __u16 port, _
 	return key;
 }
 
-// remember_half_open notes that a peer has proved its address.
+// remember_half_open remembers a peer that has presented a valid cookie.
 static __always_inline long remember_half_open(const __u32 *peer, __u16 port, __u32 service, __u64 now)
 {
 	struct flow_key key = flow_key(peer, port, service);
@@ -66,7 +66,7 @@ static __always_inline long remember_half_open(const __u32 *peer, __u16 port, __
 	return bpf_map_update_elem(&half_open, &key, &flow, BPF_ANY);
 }
 
-// establish_flow notes that a peer has finished its handshake.
+// establish_flow remembers a peer that has finished its handshake.
 static __always_inline long establish_flow(const __u32 *peer, __u16 port, __u32 service, __u64 now)
 {
 	struct flow_key key = flow_key(peer, port, service);
@@ -77,7 +77,7 @@ static __always_inline long establish_flow(const __u32 *peer, __u16 port, __u32 
 	return failed;
 }
 
-// fresh returns a flow that has not been idle for longer than that, ns, and keeps its time stamp fresh.
+// fresh returns the flow unless it has been idle for longer than idle, ns, and updates its time stamp.
 static __always_inline struct flow *fresh(struct flow *flow, __u64 idle)
 {
 	__u64 now = coarse_now(), seen = flow->seen;
@@ -88,7 +88,7 @@ static __always_inline struct flow *fresh(struct flow *flow, __u64 idle)
 	return flow;
 }
 
-// known_flow finds an established flow that has not been idle too long.
+// known_flow returns an established flow that has not been idle for too long.
 static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __u32 service)
 {
 	struct flow_key key = flow_key(peer, port, service);
@@ -97,8 +97,8 @@ static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __
 	return flow && c ? fresh(flow, c->idle) : 0;
 }
 
-// known_half_open reports whether the sender of p has proved its address lately. A function that the verifier checks by
-// itself.
+// known_half_open reports whether the sender of p has presented a valid cookie lately. A global function, so that the
+// verifier checks it once.
 __noinline int known_half_open(struct packet *p, __u32 service)
 {
 	struct control *c = control();
@@ -109,49 +109,49 @@ __noinline int known_half_open(struct packet *p, __u32 service)
 	return flow && fresh(flow, c->handshake);
 }
 
-static __always_inline void fill_trail(struct trail_key *key, const struct packet *p)
+static __always_inline void fill_fragment_key(struct fragment_key *key, const struct packet *p)
 {
 	__builtin_memcpy(key->saddr, p->saddr, sizeof(key->saddr));
 	__builtin_memcpy(key->daddr, p->daddr, sizeof(key->daddr));
 	key->id = p->id;
 }
 
-static __always_inline void remember_trail(void *map, const struct packet *p)
+static __always_inline void remember_fragment(void *map, const struct packet *p)
 {
-	struct trail_key key;
-	struct trail trail = {coarse_now(), MAX_DATAGRAM};
-	fill_trail(&key, p);
-	bpf_map_update_elem(map, &key, &trail, BPF_ANY); // if it fails the later fragments are dropped
+	struct fragment_key key;
+	struct fragmented datagram = {coarse_now(), MAX_DATAGRAM};
+	fill_fragment_key(&key, p);
+	bpf_map_update_elem(map, &key, &datagram, BPF_ANY); // on failure the later fragments are dropped
 }
 
-// forget_trail ends the trail of an earlier datagram when a first fragment with its id is dropped: what comes now is of
-// this one.
-static __always_inline void forget_trail(const struct packet *p)
+// forget_fragment forgets an earlier datagram with the same id when a first fragment is dropped: later fragments now belong
+// to the dropped one.
+static __always_inline void forget_fragment(const struct packet *p)
 {
-	struct trail_key key;
-	fill_trail(&key, p);
-	bpf_map_delete_elem(&trails, &key);
-	bpf_map_delete_elem(&open_trails, &key);
+	struct fragment_key key;
+	fill_fragment_key(&key, p);
+	bpf_map_delete_elem(&service_fragments, &key);
+	bpf_map_delete_elem(&other_fragments, &key);
 }
 
-// follow_trail takes the fragment's bytes from the trail. Two CPUs may both take the last ones.
-static __always_inline int follow_trail(struct trail *trail, __u32 len)
+// take_fragment spends len bytes of those that may still pass. Two CPUs may both spend the last ones.
+static __always_inline int take_fragment(struct fragmented *datagram, __u32 len)
 {
-	if (!trail || coarse_now() > trail->since + TRAIL_AGE_SECONDS * 1000000000ULL || trail->left < len)
+	if (!datagram || coarse_now() > datagram->since + FRAGMENT_AGE_SECONDS * 1000000000ULL || datagram->left < len)
 		return 0;
-	trail->left -= len;
+	datagram->left -= len;
 	return 1;
 }
 
-static __always_inline int known_trail(const struct packet *p)
+static __always_inline int known_fragment(const struct packet *p)
 {
-	struct trail_key key;
-	fill_trail(&key, p);
-	return follow_trail(bpf_map_lookup_elem(&trails, &key), p->len) ||
-	       follow_trail(bpf_map_lookup_elem(&open_trails, &key), p->len);
+	struct fragment_key key;
+	fill_fragment_key(&key, p);
+	return take_fragment(bpf_map_lookup_elem(&service_fragments, &key), p->len) ||
+	       take_fragment(bpf_map_lookup_elem(&other_fragments, &key), p->len);
 }
 
-// class_of names the classes of a datagram that is not DTLS by its first byte, or of a record by its version.
+// class_of returns the classes of a datagram that is not DTLS, by its first byte or its record version.
 static __always_inline __u32 class_of(const struct packet *p, __u32 reason)
 {
 	__u8 b = p->first;

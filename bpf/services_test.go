@@ -189,3 +189,24 @@ func TestSteering(t *testing.T) {
 		check(t, g, "proxy", step{to(newPacket(firstHello)), xdpRedirect, steered}, step{to(newPacket(malformed)), xdpDrop, "drop-malformed reason:truncated"})
 	})
 }
+
+// A service begins to count at 0, whoever had its place before.
+func TestCountersAreTheServicesOwn(t *testing.T) {
+	g := guarding(t, inline())
+	run(t, g, newPacket(firstHello).bytes())
+	if err := g.DeleteService(inline().ServiceKey); err != nil {
+		t.Fatal(err)
+	}
+	other := inline()
+	other.Port = 5684
+	if err := g.SetService(other); err != nil {
+		t.Fatal(err)
+	}
+	c, err := g.ServiceCounters(other.ServiceKey)
+	if err != nil || c.Packets() != 0 {
+		t.Errorf("%d packets of a service that has had none, %v", c.Packets(), err)
+	}
+	if all := counters(t, g); all.Packets() != 1 {
+		t.Errorf("%d packets in all, want the one of the service that is gone", all.Packets())
+	}
+}

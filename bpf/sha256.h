@@ -4,22 +4,20 @@
 
 #include "types.h"
 
-// SHA-256 (FIPS 180-4) for a machine that has ten registers and no rotate. A word x is kept twice in 64 bits,
-// x | x << 32, so that each rotate is one shift whose low half is right. The upper halves of sums and of
-// rotated words are junk; a word is cut to 32 bits and doubled again once, when it is made.
+// SHA-256 (FIPS 180-4) for a machine with ten registers and no rotate. A word x is stored twice in 64 bits, x | x << 32, so
+// that a rotate is one shift whose low half is right. The upper halves of sums and of rotated words are junk; a new word is
+// truncated to 32 bits and doubled once.
 //
-// What limits it is how many instructions there are (65 a round with its word of the schedule), and the way from one e
-// to the next. So a rotation's three shifts stand side by side where that way is (Sigma1) and share where it is not.
-// The eighth word of the state waits in memory until the one round that needs it: the register that this gives is the
-// second temporary that shifts side by side take. Doubling by a multiplication is an instruction less, and slower.
+// Two things limit it: the number of instructions (65 per round with its word of the schedule), and the dependency from one
+// e to the next. So Sigma1, on that critical path, shifts in parallel, and Sigma0, which is not, shares shifts. The eighth
+// word of the state stays in memory until the one round that needs it: this frees the second temporary that parallel shifts
+// need. Doubling by a multiplication takes one instruction less, and is slower.
 //
-// Rounds 16 to 63 are a loop of sixteen, although its constants then take two loads each: all rounds in line are 13 kB
-// of machine code. Beside the rest of the program that is more decoded instructions than a CPU keeps, and it decodes
-// them anew for each packet, which costs a quarter more (Zen 4).
+// Rounds 16 to 63 are a loop of sixteen, although each constant then takes two loads. All rounds inline are 13 kB of machine
+// code: together with the rest of the program they exceed the CPU's cache of decoded instructions, which costs 25 % (Zen 4).
 //
-// The rounds are written in assembly because their seven words, the next majority's b ^ c and two temporaries
-// fill all registers: left to itself the compiler keeps some of them in memory, hoists what it likes and
-// spills the rest. What it costs is in the benchmark of this package.
+// The rounds are assembly because seven words, the next majority's b ^ c and two temporaries fill all registers: the
+// compiler would hoist loads and spill. The package's benchmark measures the cost.
 
 static const __u32 round_constants[64] = {
 	0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -32,8 +30,8 @@ static const __u32 round_constants[64] = {
 	0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
-// What a round works on, without the eighth word. bc is b ^ c: with it Maj(a, b, c) is ((a ^ b) & (b ^ c)) ^ b, and
-// a ^ b is the next round's.
+// struct words is the state of a round without the eighth word. bc is b ^ c: Maj(a, b, c) is ((a ^ b) & (b ^ c)) ^ b, and
+// a ^ b is the bc of the next round.
 struct words {
 	__u64 a, b, c, d, e, f, g, bc;
 };
@@ -46,7 +44,7 @@ static __always_inline __u64 twice(__u64 x)
 	return x;
 }
 
-// add is the single word x + y.
+// add returns x + y as a word that is not doubled.
 static __always_inline __u64 add(__u64 x, __u64 y)
 {
 	__u32 sum = x, other = y;
@@ -54,7 +52,7 @@ static __always_inline __u64 add(__u64 x, __u64 y)
 	return sum;
 }
 
-// cut_shift is x >> n of the single word.
+// cut_shift returns x >> n of the low word.
 static __always_inline __u64 cut_shift(__u64 x, const int n)
 {
 	__u32 t = x;
@@ -62,7 +60,7 @@ static __always_inline __u64 cut_shift(__u64 x, const int n)
 	return t;
 }
 
-// add_constant adds constant j of those at *k, or of the first sixteen if k is 0.
+// add_constant adds constant j of *k, or of the first sixteen if k is 0.
 static __always_inline __u64 add_constant(__u64 x, const __u32 *const *k, const int j)
 {
 	__u64 t;
@@ -73,14 +71,14 @@ static __always_inline __u64 add_constant(__u64 x, const __u32 *const *k, const 
 	return x;
 }
 
-// step is one round (section 6.2.2, step 3) with the word x of the schedule and its constant. h is in memory, where the new
-// e takes its place: it will be the h of the fourth round from here. Sigma0(x) is (x >> 11 ^ x) >> 2 ^ x >> 22.
+// step is one round (section 6.2.2, step 3) with word x of the schedule and its constant. The new e replaces *h in memory: it
+// is the h of the fourth round from here. Sigma0(x) is (x >> 11 ^ x) >> 2 ^ x >> 22.
 static __always_inline void step(struct words *v, __u64 *h, __u64 x, const __u32 *const *k, const int j)
 {
 	__u64 a, e, ab, sum = x, t, u;
 	asm volatile("%[t] = %[f]; %[t] ^= %[g]; %[t] &= %[e]; %[t] ^= %[g]" : [t] "=&r"(t) : [e] "r"(v->e), [f] "r"(v->f), [g] "r"(v->g));
 	asm volatile("%[u] = *(u64 *)%[h]; %[sum] += %[u]"
-		     : [sum] "+r"(sum), [u] "=&r"(u) // in the register of g, which is done with
+		     : [sum] "+r"(sum), [u] "=&r"(u) // in the register of g, which is not needed any more
 		     : [h] "m"(*h));
 	sum = add_constant(sum, k, j);
 	asm volatile("%[sum] += %[t]" : [sum] "+r"(sum) : [t] "r"(t));
@@ -99,8 +97,8 @@ static __always_inline void step(struct words *v, __u64 *h, __u64 x, const __u32
 	*v = (struct words){a, v->a, v->b, v->c, e, v->e, v->f, ab};
 }
 
-// schedule makes a word of the schedule (section 6.2.2, step 1) in the place i of the one 16 before, and returns it. The
-// sum waits in memory where its second half needs both free registers.
+// schedule computes a word of the schedule (section 6.2.2, step 1), stores it over the one 16 before, w[i], and returns it.
+// The sum goes to memory where the second half needs both free registers.
 static __always_inline __u64 schedule(__u64 *w, const int i)
 {
 	__u64 *to = &w[i], x, t;
@@ -119,7 +117,7 @@ static __always_inline __u64 schedule(__u64 *w, const int i)
 	return x;
 }
 
-// compress is one compression of s->w into s->h.
+// compress compresses s->w into s->h.
 static __always_inline void compress(struct sha256 *s)
 {
 	__u64 w[16], h[4] = {s->h[7], s->h[6], s->h[5], s->h[4]}; // h of the first four rounds
@@ -147,7 +145,7 @@ static __always_inline void compress(struct sha256 *s)
 	s->h[4] += v.e, s->h[5] += v.f, s->h[6] += v.g, s->h[7] += h[0];
 }
 
-// outer_block makes the state in s->h the message of the outer hash.
+// outer_block makes s->h the message of the outer hash.
 static __always_inline void outer_block(struct sha256 *s)
 {
 	__builtin_memcpy(s->w, s->h, sizeof(s->h));
@@ -156,9 +154,8 @@ static __always_inline void outer_block(struct sha256 *s)
 	s->w[15] = (64 + 32) * 8;
 }
 
-// hmac_sha256 leaves the tag of the one-block message in s->w, padded already, in s->h. A global function: the verifier
-// checks it once and not at each call, and for that it must return something. Both hashes are one loop, because calls
-// and machine code cost (see above).
+// hmac_sha256 computes the tag of the padded one-block message in s->w into s->h. A global function, so that the verifier
+// checks it once; such a function must return a value. One loop does both hashes, to keep the machine code small.
 __noinline int hmac_sha256(struct sha256 *s, const struct key *k)
 {
 	if (!s || !k)

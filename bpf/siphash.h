@@ -5,9 +5,9 @@
 #include "types.h"
 
 // SipHash-2-4 with 128 bits of output (Aumasson, Bernstein: "SipHash: a fast short-input PRF", and its reference code)
-// over the 55 bytes of a binding. With the length that the padding adds they are seven words of 64 bits, with no rest.
+// over the 55 bytes of a binding, which with the length byte of the padding are seven 64-bit words.
 
-// What the reference code mixes in where the output has 128 bits.
+// Constants of the reference code for 128 bits of output.
 enum { SIPHASH_128 = 0xee, SIPHASH_SECOND = 0xdd };
 
 static __always_inline __u64 rotate(__u64 x, const int n) { return x << n | x >> (64 - n); }
@@ -30,8 +30,8 @@ static __always_inline __u64 rotate(__u64 x, const int n) { return x << n | x >>
 		v2 = rotate(v2, 32);    \
 	} while (0)
 
-// siphash leaves the tag of the message in s->m under k in s->tag. A global function: the verifier checks it once and not
-// at each call, and for that it must return something.
+// siphash computes the tag of the message in s->m under k into s->tag. A global function, so that the verifier checks it
+// once; such a function must return a value.
 __noinline int siphash(struct siphash *s, const struct key *k)
 {
 	if (!s || !k)
@@ -58,7 +58,7 @@ __noinline int siphash(struct siphash *s, const struct key *k)
 	return 0;
 }
 
-// siphash64 is SipHash-2-4 with its usual 64 bits of output, of three words.
+// siphash64 is SipHash-2-4 of three words, with the usual 64 bits of output.
 static __always_inline __u64 siphash64(__u64 k0, __u64 k1, __u64 a, __u64 b, __u64 c)
 {
 	__u64 v0 = k0 ^ 0x736f6d6570736575, v1 = k1 ^ 0x646f72616e646f6d;

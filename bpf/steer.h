@@ -5,7 +5,7 @@
 #include "checksum.h"
 #include "limit.h"
 
-// Workers: which one, whether it can take more, and how a packet gets to it.
+// Workers: which one gets a packet, whether it has credit, and how the packet reaches it.
 
 static __always_inline int daemon_lost(const struct control *c)
 {
@@ -13,8 +13,8 @@ static __always_inline int daemon_lost(const struct control *c)
 	return limit && coarse_now() > c->heartbeat + limit;
 }
 
-// pick_worker returns a worker's number, and its CPU if the packet must be moved there, else -1 in *cpu. The
-// RX CPU's own worker is best: the packet stays in its caches.
+// pick_worker returns a worker, and sets *cpu to its CPU if the packet must be moved there, else to -1. It prefers the worker
+// of the RX CPU, whose caches have the packet.
 static __always_inline __u32 pick_worker(const struct packet *p, const struct control *c, __s32 *cpu)
 {
 	__u32 *own = LOOKUP(cpu_workers, bpf_get_smp_processor_id());
@@ -30,8 +30,7 @@ static __always_inline __u32 pick_worker(const struct packet *p, const struct co
 	return worker;
 }
 
-// spend takes one packet of a worker's credit. Two CPUs may both take the last one; the worker's next grant
-// makes up for it.
+// spend takes one packet of a worker's credit. Two CPUs may both spend the last one; the next grant makes up for it.
 static __always_inline int spend(__u32 worker)
 {
 	struct credit *c = LOOKUP(credits, worker);
@@ -41,9 +40,8 @@ static __always_inline int spend(__u32 worker)
 	return 1;
 }
 
-// to_workers_port gives the packet the workers' destination port. The checksum follows by difference (RFC
-// 1624 section 3, equation 3): one that was right stays right, the partial one of a local sender is not
-// looked at behind XDP.
+// to_workers_port rewrites the destination port to the workers' and updates the checksum incrementally (RFC 1624 section 3,
+// equation 3): a right one stays right, and the stack does not check the partial one of a local sender.
 static __always_inline int to_workers_port(struct xdp_md *ctx, const struct packet *p, const struct service *svc)
 {
 	struct udphdr *udp = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET);
@@ -62,5 +60,5 @@ static __always_inline int go_to_cpu(__s32 cpu)
 {
 	if (cpu < 0)
 		return XDP_PASS;
-	return bpf_redirect_map(&cpus, (__u32)cpu, XDP_PASS); // no such entry: this CPU does it
+	return bpf_redirect_map(&cpus, (__u32)cpu, XDP_PASS); // if there is no such entry, this CPU handles it
 }

@@ -4,10 +4,9 @@
 
 #include "addresses.h"
 
-// Whoever has finished a TCP handshake with this host has proved the address: VPN gateways have each client of DTLS on a TCP
-// port first.
+// A finished TCP handshake proves the peer's address: clients of VPN gateways connect by TCP before they use DTLS.
 
-// TCP ports, as numbers, whose peers have proved their address.
+// TCP ports, as numbers, whose peers count as proved.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, MAX_TRUSTED_PORTS);
@@ -17,8 +16,8 @@ struct {
 
 volatile const __u64 trusted_netns = 0; // cookie of the network namespace whose connections count
 
-// trust_tcp notes the peers of connections that others have opened, and again while data is acknowledged. It is
-// attached to the root of all control groups, and so sees those of other network namespaces, too.
+// trust_tcp remembers the peers of accepted connections, and refreshes them while data is acknowledged. It is attached to the
+// root control group, so it sees the connections of all network namespaces.
 SEC("sockops") int trust_tcp(struct bpf_sock_ops *ops)
 {
 	struct control *c = control();

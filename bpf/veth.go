@@ -12,7 +12,7 @@ import (
 
 // Why a veth may swallow every answer: it delivers what is sent with XDP_TX only where its other end has a native XDP
 // program (veth_xdp_flush of drivers/net/veth.c).
-const vethPeerHint = "dtlsguard run --answer workers, or any native XDP program on the other end, one that passes everything, too"
+const vethPeerHint = "command run with setting answer workers, or any native XDP program on the other end, one that passes everything, too"
 
 // ErrNoPeerXDP says that an interface's answers by XDP would be lost, or may be.
 var ErrNoPeerXDP = errors.New("a veth delivers answers by XDP only if its other end has a native XDP program")

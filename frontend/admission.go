@@ -167,8 +167,7 @@ func (w *worker) reset(slot int, h *handoff.Hello) {
 	}
 	if old := w.flows.Lookup(w.in.Route(slot).Peer()); old != nil && old.State == relay.HalfOpen {
 		w.unqueue(old)
-		w.counts.Count(metrics.Replaced)
-		w.end(old)
+		w.end(old, metrics.Replaced)
 	}
 	w.answers.Add(d[:hello.PutReset(d)], w.in.Route(slot))
 	w.counts.Count(metrics.WasReset)

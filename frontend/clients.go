@@ -47,9 +47,10 @@ func (w *worker) judge() {
 	for _, h := range w.active {
 		h.hellos, h.next = h.hellos[:0], 0
 	}
-	port, listed := w.service.port, w.service.gate.Table.Load()
+	port, listed, bytes := w.service.port, w.service.gate.Table.Load(), 0
 	for i := range w.in.Len() {
 		peer := w.in.Route(i).Peer()
+		bytes += len(w.in.Datagram(i))
 		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
 			w.what[i] = denied
 			continue
@@ -74,6 +75,7 @@ func (w *worker) judge() {
 		to.hellos = to.hellos[:len(to.hellos)+1]
 		w.by[i] = to
 	}
+	w.counts.Bytes(metrics.FromClients, bytes)
 	keys := w.serving.keys.Load()
 	for _, h := range w.active {
 		if h.verifier != nil {
@@ -223,8 +225,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 		}
 		if old.State == relay.HalfOpen || !old.Alone() {
 			w.unqueue(old)
-			w.counts.Count(metrics.Replaced)
-			w.end(old)
+			w.end(old, metrics.Replaced)
 		}
 	}
 	up, rank := w.reserve(to, h)
@@ -244,16 +245,18 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	f.Server = to.number
 	to.flows++
 	to.end.Opened()
+	w.counts.Count(metrics.Started)
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
 	}
+	w.service.mapLog.opened(w, f)
 	w.counts.Count(metrics.Verified)
 	w.forward(f, slot)
 }
 
 // reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
-// If there is none to be had, it counts why and returns nil. If that is because the address that the client's cookie is for
-// was taken meanwhile, h has another cookie then, and is not verified.
+// If there is none to be had, it counts why and returns nil. If that is because another client has the address that the
+// client's cookie is for, or another program for longer than a second, h has another cookie then, and is not verified.
 func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank int) {
 	ip := &h.Binding.Source
 	for attempt := range 2 {
@@ -265,6 +268,9 @@ func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank i
 			}
 			w.flows.Return(ip)
 			switch r = relay.ReasonOf(err); {
+			case errors.Is(err, handoff.ErrPortBusy):
+				w.counts.Count(metrics.PortTaken)
+				return nil, 0
 			case err == nil:
 				w.counts.Count(metrics.PortTaken)
 				h.Verified, h.Place, h.Length = false, handoff.Place{}, 0
@@ -291,8 +297,7 @@ func (w *worker) evict(r relay.Reason) bool {
 		return false
 	}
 	w.unqueue(f)
-	w.end(f)
-	w.counts.Count(metrics.Evicted(r))
+	w.end(f, metrics.Evicted(r))
 	return true
 }
 
@@ -312,6 +317,7 @@ func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
 // forward queues a slot for f's server, or lets the flow's prelude have it.
 func (w *worker) forward(f *relay.Flow, slot int) {
 	d := w.in.Datagram(slot)
+	f.ToServer.Count(len(d))
 	if f.Prelude != nil && !f.Answered() {
 		f.Prelude.Client(d, w.prelude)
 		w.sendOff(f, w.prelude)
@@ -352,6 +358,7 @@ func (w *worker) unqueue(f *relay.Flow) {
 // send sends the answers with one system call, and what is for servers with one per flow.
 func (w *worker) send() {
 	if n := w.answers.Len(); n > 0 {
+		w.counts.Bytes(metrics.ToClients, w.answers.Bytes())
 		sent, _ := w.conn.Send(w.answers)
 		w.counts.Add(metrics.AnswerSent, sent)
 		w.counts.Add(metrics.AnswerFailed, n-sent)
@@ -376,6 +383,7 @@ func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
 	if n == 0 {
 		return
 	}
+	w.counts.Bytes(metrics.ToServers, q.Bytes())
 	sent, err := f.Port.Send(q)
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)

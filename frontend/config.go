@@ -15,6 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
 // Service is what clients reach at one public address: a proxy in front of back ends, or a server on this host that
@@ -34,6 +35,14 @@ type Backend struct {
 
 // At is the back end at one address.
 func At(a netip.AddrPort) []Backend { return []Backend{{Address: a.String()}} }
+
+// name is what metrics, logs and status call the service.
+func (s *Service) name() string {
+	if s.Name == "" {
+		return s.Listen.String()
+	}
+	return s.Name
+}
 
 // Inline reports whether the service is a server on this host that keeps its port.
 func (s *Service) Inline() bool { return len(s.Backends) == 0 }
@@ -95,6 +104,8 @@ type Config struct {
 	DenyFile        string           // prefixes that get nothing; "": none
 	TrustTCP        []uint16         // TCP ports of this host whose peers have proved their address
 
+	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
+
 	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 
 	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
@@ -105,6 +116,7 @@ type Config struct {
 	Cookies *cookie.Plan // how workers compute cookies; nil: in the fastest way
 	Entropy io.Reader    // nil: crypto/rand
 	Log     *slog.Logger
+	Build   metrics.Build // the program around the guard
 
 	Predecessor *Predecessor // the guard whose place this one takes; nil: none
 

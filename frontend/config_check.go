@@ -44,17 +44,17 @@ func (c *Config) check() error {
 // checkNumbers is about what holds for all services.
 func (c *Config) checkNumbers() error {
 	return firstBroken(
-		when(len(c.Services) == 0, "nothing to protect: give --listen ADDRESS:PORT and --backend ADDRESS:PORT, or --protect ADDRESS:PORT and --interface NAME, or services in a --config file"),
-		when(c.Workers < 0 || c.Workers > 1024, "--workers %d: want 1 to 1024", c.Workers),
-		when(c.Nice < -20 || c.Nice > 19, "--worker-nice %d: want -20 (first in line) to 19", c.Nice),
-		when(c.Batch < 1 || c.Batch > MaxBatch, "--batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch),
-		when(c.IdleTimeout < time.Second, "--idle-timeout %v: want 1s or more", c.IdleTimeout),
-		when(c.EngageRate < 0, "--engage-rate %v: want more than 0", c.EngageRate),
-		when(c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime, "--address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime),
-		when(c.HandshakeTimeout < time.Second, "--handshake-timeout %v: want 1s or more", c.HandshakeTimeout),
-		when(c.ResolveEvery < time.Second, "--resolve-every %v: want 1s or more", c.ResolveEvery),
-		when(c.MaxFlows < 1, "--max-flows %d: want 1 or more", c.MaxFlows),
-		when(c.ReceiveBuffer < 1, "--receive-buffer %d: want 1 or more", c.ReceiveBuffer),
+		when(len(c.Services) == 0, "nothing to protect: give setting listen ADDRESS:PORT and setting backend ADDRESS:PORT, or setting protect ADDRESS:PORT and setting interface NAME, or services in a configuration file"),
+		when(c.Workers < 0 || c.Workers > 1024, "setting workers %d: want 1 to 1024", c.Workers),
+		when(c.Nice < -20 || c.Nice > 19, "setting worker-nice %d: want -20 (first in line) to 19", c.Nice),
+		when(c.Batch < 1 || c.Batch > MaxBatch, "setting batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch),
+		when(c.IdleTimeout < time.Second, "setting idle-timeout %v: want 1s or more", c.IdleTimeout),
+		when(c.EngageRate < 0, "setting engage-rate %v: want more than 0", c.EngageRate),
+		when(c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime, "setting address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime),
+		when(c.HandshakeTimeout < time.Second, "setting handshake-timeout %v: want 1s or more", c.HandshakeTimeout),
+		when(c.ResolveEvery < time.Second, "setting resolve-every %v: want 1s or more", c.ResolveEvery),
+		when(c.MaxFlows < 1, "setting max-flows %d: want 1 or more", c.MaxFlows),
+		when(c.ReceiveBuffer < 1, "setting receive-buffer %d: want 1 or more", c.ReceiveBuffer),
 	)
 }
 
@@ -66,15 +66,15 @@ func (c *Config) checkServices() error {
 		o := s.Settings
 		inline := s.Inline()
 		err := firstBroken(
-			when(inline && c.XDP.Interface == "", "--protect is done by XDP: give --interface, the one that clients come in by"),
-			when(inline && !o.Handoff.Inline(), "--handoff %v needs a socket between guard and server: use --listen and --backend, or --handoff trust", o.Handoff),
-			when(o.Handoff.Native() && o.SecretFile == "", "--handoff %v computes the server's cookies from a secret that both have: give --secret-file, and the server the same 32 bytes as its key", o.Handoff),
-			when(o.RotateEvery < MinRotateEvery, "--rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),
-			when(o.HarvestPool < 0, "--harvest-pool %d: want 1 or more, or 0 for what is right for the server", o.HarvestPool),
-			when(o.HarvestRate < 1, "--harvest-rate %v: want 1 or more", o.HarvestRate),
+			when(inline && c.XDP.Interface == "", "setting protect is done by XDP: give setting interface, the one that clients come in by"),
+			when(inline && !o.Handoff.Inline(), "setting handoff %v needs a socket between guard and server: use setting listen and setting backend, or setting handoff trust", o.Handoff),
+			when(o.Handoff.Native() && o.SecretFile == "", "setting handoff %v computes the server's cookies from a secret that both have: give setting secret-file, and the server the same 32 bytes as its key", o.Handoff),
+			when(o.RotateEvery < MinRotateEvery, "setting rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),
+			when(o.HarvestPool < 0, "setting harvest-pool %d: want 1 or more, or 0 for what is right for the server", o.HarvestPool),
+			when(o.HarvestRate < 1, "setting harvest-rate %v: want 1 or more", o.HarvestRate),
 			when(proxies && (o.Unverified != bpf.UnverifiedDrop || o.Pass != 0),
-				"--unverified and --pass are for servers that keep their port (--protect): a proxy relays nothing but the flows of verified clients"),
-			when(o.Unverified == bpf.UnverifiedLimit && o.UnverifiedRate.PerSecond <= 0, "--unverified-rate %v: want a rate above 0, or --unverified drop", o.UnverifiedRate.PerSecond),
+				"setting unverified and setting pass are for servers that keep their port (setting protect): a proxy relays nothing but the flows of verified clients"),
+			when(o.Unverified == bpf.UnverifiedLimit && o.UnverifiedRate.PerSecond <= 0, "setting unverified-rate %v: want a rate above 0, or setting unverified drop", o.UnverifiedRate.PerSecond),
 		)
 		if err != nil {
 			return err
@@ -92,43 +92,44 @@ func (c *Config) checkServices() error {
 func (s *Service) checkBackend(b Backend) error {
 	host, portText, err := net.SplitHostPort(b.Address)
 	if err != nil {
-		return hint.Usagef("--backend %q: want HOST:PORT, with an IPv6 address in [brackets]", b.Address)
+		return hint.Usagef("setting backend %q: want HOST:PORT, with an IPv6 address in [brackets]", b.Address)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	addr, notAddress := netip.ParseAddr(host)
 	pool := s.Settings.HarvestPool
 	return firstBroken(
-		when(err != nil || port == 0 || host == "" || notAddress == nil && addr.IsUnspecified(), "--backend %v is not the address and port of a server", b.Address),
-		when(b.Weight < 1 || b.Weight > MaxWeight, "--backend %v: weight %d: want 1 to %d", b.Address, b.Weight, MaxWeight),
+		when(err != nil || port == 0 || host == "" || notAddress == nil && addr.IsUnspecified(), "setting backend %v is not the address and port of a server", b.Address),
+		when(b.Weight < 1 || b.Weight > MaxWeight, "setting backend %v: weight %d: want 1 to %d", b.Address, b.Weight, MaxWeight),
 		when(notAddress == nil && pool > handoff.MaxPoolTowards(addr),
-			"--harvest-pool %d: at most %d towards %v: three quarters of the ephemeral ports (sysctl net.ipv4.ip_local_port_range), or %d on 127.0.0.0/8, less one in 17 in reserve",
+			"setting harvest-pool %d: at most %d towards %v: three quarters of the ephemeral ports (sysctl net.ipv4.ip_local_port_range), or %d on 127.0.0.0/8, less one in 17 in reserve",
 			pool, handoff.MaxPoolTowards(addr), addr, handoff.MaxPool),
 		when(notAddress == nil && s.Listen == netip.AddrPortFrom(addr.Unmap(), uint16(port)),
-			"--listen and --backend are both %v: let the server listen on another port", s.Listen),
+			"setting listen and setting backend are both %v: let the server listen on another port", s.Listen),
 	)
 }
 
 // checkAddresses is about services that get in each other's way.
 func (c *Config) checkAddresses() error {
-	seen := make(map[netip.AddrPort]bool)
+	seen, names := make(map[netip.AddrPort]bool), make(map[string]bool)
 	for _, s := range c.Services {
-		flag := "--listen"
+		flag := "setting listen"
 		if s.Inline() {
-			flag = "--protect"
+			flag = "setting protect"
 		}
 		a := s.Listen
 		backends := make(map[string]bool)
 		err := firstBroken(
 			when(!a.IsValid() || a.Port() == 0 && (s.Inline() || len(c.Services) > 1), "%s %v is not an address and port", flag, a),
 			when(seen[a], "%s %v is given twice", flag, a),
+			when(names[s.name()], "two services are named %q: metrics and logs tell services apart by name", s.name()),
 		)
 		if err != nil {
 			return err
 		}
-		seen[a] = true
+		seen[a], names[s.name()] = true, true
 		for _, b := range s.Backends {
 			if backends[b.Address] {
-				return hint.Usagef("--listen %v has back end %s twice: give one, with a weight", a, b.Address)
+				return hint.Usagef("setting listen %v has back end %s twice: give one, with a weight", a, b.Address)
 			}
 			backends[b.Address] = true
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // filesKept are left to what is not a flow when all flows are there: connections of the metrics and control listeners, files
-// that are read again, probes. Beside them the sockets that cookies are asked for with.
+// that are read again, probes. Beside them the sockets that cookies are asked for with, and those that hold clients' ports.
 const filesKept = 64
 
 func (c *Config) limits() relay.Limits {
@@ -57,7 +57,7 @@ func (s *Server) clampFlows() {
 	if limit, open, err := openFiles(); err == nil {
 		kept := filesKept
 		for _, v := range s.config.Services {
-			kept += len(v.Backends) * handoff.MostAsking
+			kept += len(v.Backends) * handoff.MostFiles
 		}
 		kept = min(kept, limit/4)
 		lower(limit-open-kept, "each is a socket, and the limit of open files is lower",

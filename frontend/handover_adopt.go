@@ -288,9 +288,9 @@ func (in *inherited) done() {
 	for _, e := range in.spare {
 		e.release()
 	}
-	unused := in.files.Close()
+	in.files.Close()
 	if in.lost > 0 {
 		in.log.Error("flows could not be taken over, and have ended", "flows", in.lost, "why", "their service is gone, or their sockets could not be handed over")
 	}
-	in.log.Info("taken over", "flows", len(in.state.records)-in.lost, "services", len(in.backs), "files_left", unused)
+	in.log.Info("taken over", "flows", len(in.state.records)-in.lost)
 }

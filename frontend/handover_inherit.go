@@ -198,7 +198,9 @@ func (s *Server) inherit() error {
 		return err
 	}
 	g := s.inherited.state
-	s.gone = g.Totals
+	for name, t := range g.Totals {
+		s.gone[name] = t.Totals()
+	}
 	s.upgrades.done.Store(g.Upgrades.Done)
 	s.upgrades.failed.Store(g.Upgrades.Failed)
 	s.reloads.Store(g.Reloads[0])

@@ -18,12 +18,12 @@ import (
 // written as the length of the JSON, the JSON, the flows as relay.Record of fixed size in network byte order, and the
 // entries of the pools. It holds secrets, and so must not be stored anywhere but in memory.
 type guardState struct {
-	Totals   metrics.Totals    `json:"totals"`
-	Upgrades UpgradeCounts     `json:"upgrades"`
-	Reloads  [2]uint64         `json:"reloads"` // done, failed
-	Secrets  []secretState     `json:"secrets"`
-	Services []serviceState    `json:"services"`
-	Preludes []json.RawMessage `json:"preludes,omitempty"`
+	Totals   map[string]metrics.State `json:"totals"` // by service
+	Upgrades UpgradeCounts            `json:"upgrades"`
+	Reloads  [2]uint64                `json:"reloads"` // done, failed
+	Secrets  []secretState            `json:"secrets"`
+	Services []serviceState           `json:"services"`
+	Preludes []json.RawMessage        `json:"preludes,omitempty"`
 
 	Flows   int            `json:"flows"`
 	Entries []int          `json:"entries,omitempty"` // bytes, of each pool in turn
@@ -137,7 +137,10 @@ func decodeState(b []byte) (*guardState, error) {
 // export is the state of a guard that is frozen, and the files that go with it: those without which nothing is served first.
 func (s *Server) export() ([]byte, *handover.Files, error) {
 	files := &handover.Files{}
-	g := &guardState{Totals: *s.totals(), Upgrades: s.upgrades.load(), Reloads: [2]uint64{s.reloads.Load(), s.reloadsFailed.Load()}}
+	g := &guardState{Totals: make(map[string]metrics.State), Upgrades: s.upgrades.load(), Reloads: [2]uint64{s.reloads.Load(), s.reloadsFailed.Load()}}
+	for name, t := range s.totalsByService() {
+		g.Totals[name] = t.State()
+	}
 	for key, x := range s.secrets {
 		g.Secrets = append(g.Secrets, x.export(key))
 	}
@@ -212,4 +215,24 @@ func (w *worker) export(g *guardState, number int32, files *handover.Files, back
 		g.records = append(g.records, r)
 	})
 	return err
+}
+
+// totalsByService is what has been counted, services that are gone included.
+func (s *Server) totalsByService() map[string]*metrics.Totals {
+	all := make(map[string]*metrics.Totals)
+	of := func(name string) *metrics.Totals {
+		if all[name] == nil {
+			all[name] = new(metrics.Totals)
+		}
+		return all[name]
+	}
+	for name, t := range s.gone {
+		of(name).Add(t)
+	}
+	for _, v := range s.services {
+		for _, w := range v.workers {
+			w.counts.AddTo(of(v.name))
+		}
+	}
+	return all
 }

@@ -41,10 +41,10 @@ func (s *Server) Stow() (*os.File, error) {
 		return nil, err
 	}
 	if err != nil {
-		s.config.Log.Error("not all flows fit into what the restart takes over; the others end", "files", files.Len(), "kept", sent, "error", err,
+		s.config.Log.Error("not all flows fit into what the restart takes over; the others end", "asked", files.Len(), "possible", sent, "error", err,
 			"hint", "sysctl -w net.core.wmem_max=8388608, and LimitNOFILE= above the number of flows")
 	}
-	s.config.Log.Info("flows are kept for the restart", "flows", s.Flows(), "files", sent, "took", time.Since(began).Round(time.Millisecond/10))
+	s.config.Log.Info("flows are kept for the restart", "flows", s.Flows(), "took", time.Since(began).Round(time.Millisecond/10))
 	leave()
 	conn.Close() // what is queued stays
 	return queue, nil

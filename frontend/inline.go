@@ -64,10 +64,13 @@ func (v *service) lookInline(ctx context.Context) {
 	switch {
 	case was.up && !now.up:
 		v.log.Error("server is down", "server", v.listen, "error", now.why)
+		v.backendIs(v.listen.String(), false, now.why)
 	case !was.up && now.up && !was.heard.IsZero():
 		v.log.Info("server is up", "server", v.listen)
+		v.backendIs(v.listen.String(), true, nil)
 	case !now.up && (was.why == nil || was.why.Error() != now.why.Error()):
 		v.log.Error("server cannot be used", "server", v.listen, "error", now.why)
+		v.backendIs(v.listen.String(), false, now.why)
 	}
 }
 

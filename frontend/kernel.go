@@ -16,6 +16,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
@@ -41,6 +42,7 @@ type kernel struct {
 	mode    atomic.Int32 // bpf.AttachMode
 	deaf    bool         // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
+	events  *events.Channel
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
 	neighbours *neighbours  // nil: not held
@@ -64,7 +66,7 @@ func openKernel(c *Config) (*kernel, error) {
 	case onBPFFS(c.XDP.Pin):
 		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
 	case c.XDP.KeepAttached:
-		return nil, fmt.Errorf("--keep-attached needs a bpffs, and --pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
+		return nil, fmt.Errorf("setting keep-attached needs a bpffs, and setting pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
 	default:
 		k.log.Warn("no bpffs to pin to, or a read-only one: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
@@ -74,8 +76,12 @@ func openKernel(c *Config) (*kernel, error) {
 		lock = os.NewFile(uintptr(fd), "pins")
 	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, Lock: lock, MaxFlows: c.kernelFlows(), Slots: slotsOf(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, Lock: lock, MaxFlows: c.kernelFlows(), PoolEntries: poolEntries(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
+	}
+	if refused := k.guard.PinsRefused(); refused != nil {
+		k.log.Warn("maps of an earlier guard are not taken over: its flows are lost", "pin", pin, "error", refused,
+			"hint", "run once in monitor mode while sessions are learned anew")
 	}
 	err = k.guard.SetPolicy(bpf.Policy{
 		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
@@ -89,8 +95,8 @@ func openKernel(c *Config) (*kernel, error) {
 	return k, nil
 }
 
-// slotsOf is how many slots for harvested cookies the services may need.
-func slotsOf(c *Config) (n int) {
+// poolEntries is how many entries for harvested cookies the services may need.
+func poolEntries(c *Config) (n int) {
 	for i := range c.Services {
 		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
 			n += handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
@@ -126,13 +132,13 @@ func (v *service) key() bpf.ServiceKey {
 
 // table makes the memory of a pool, where the programs read it.
 func (k *kernel) table(v *service, e *end, size int) handoff.Table {
-	slots, err := k.guard.NewSlots(size)
+	memory, err := k.guard.NewPoolMemory(size)
 	if err != nil {
 		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
 		return handoff.NewTable(size)
 	}
-	e.slots.Store(&slots)
-	return handoff.Table{Entries: handoff.EntriesOf(slots.Memory), Clock: slots.Clock}
+	e.memory.Store(&memory)
+	return handoff.Table{Entries: handoff.EntriesOf(memory.Memory), Clock: memory.Clock}
 }
 
 // told is what the programs know of a service.
@@ -172,7 +178,7 @@ func (k *kernel) protect(v *service, t told) error {
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 	}
 	if len(t.serving.ends) == 1 {
-		s.Slots = t.serving.ends[0].entries(t.entries)
+		s.Pool = t.serving.ends[0].entries(t.entries)
 	}
 	if t.passes {
 		s.Admission = v.config.admission(t.mode, t.serves)
@@ -201,7 +207,7 @@ func (k *kernel) attach(services []*service) error {
 	}
 	if err := bpf.AnswersArrive(k.config.Interface); errors.Is(err, bpf.ErrNoPeerXDP) && k.config.Mode != bpf.AttachGeneric {
 		k.deaf = true
-		k.log.Warn("answers in the driver would be lost: workers answer where --answer is auto", "interface", k.config.Interface,
+		k.log.Warn("answers in the driver would be lost: workers answer where setting answer is auto", "interface", k.config.Interface,
 			"error", err, "hint", hint.Of(err))
 	}
 	cpus := workerCPUs(services)
@@ -227,12 +233,13 @@ func (k *kernel) attach(services []*service) error {
 	k.ours = true
 	if mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
 		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
-			"hint", "dtlsguard check --interface "+k.config.Interface)
+			"hint", "command check with setting interface "+k.config.Interface)
 	}
 	if k.config.KeepNeighbours {
 		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", mode)
+	k.events.Emit(events.XDPAttached, "", "interface", k.config.Interface, "mode", mode)
 	k.warnUnguarded(services)
 	return nil
 }
@@ -325,7 +332,7 @@ func (k *kernel) detach() error {
 		return nil
 	}
 	if err := k.guard.Detach(); err != nil {
-		return hint.Errorf("dtlsguard unload --interface "+k.config.Interface, "XDP is still attached: %w", err)
+		return hint.Errorf("command unload with setting interface "+k.config.Interface, "XDP is still attached: %w", err)
 	}
 	return nil
 }

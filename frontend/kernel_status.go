@@ -3,8 +3,6 @@ package frontend
 import (
 	"fmt"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
@@ -64,62 +62,4 @@ func named[E interface {
 		}
 	}
 	return m
-}
-
-var (
-	xdpModeDesc    = prometheus.NewDesc("dtlsguard_xdp_mode", "1 for the mode that XDP is attached in, 0 while it is not.", []string{"interface", "mode"}, nil)
-	xdpAgainDesc   = prometheus.NewDesc("dtlsguard_xdp_reattached_total", "Times that XDP was off its interface and was attached again.", []string{"interface"}, nil)
-	xdpPacketsDesc = prometheus.NewDesc("dtlsguard_xdp_packets_total", "Packets at ingress by verdict.", []string{"verdict"}, nil)
-	xdpHellosDesc  = prometheus.NewDesc("dtlsguard_xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", []string{"cookie"}, nil)
-	xdpFlowsDesc   = prometheus.NewDesc("dtlsguard_xdp_flows", "Flows that the programs know, by state.", []string{"state"}, nil)
-	xdpEndedDesc   = prometheus.NewDesc("dtlsguard_xdp_flows_ended_total", "Flows taken from the programs, or not given to them for want of room.", []string{"outcome"}, nil)
-	neighboursDesc = prometheus.NewDesc("dtlsguard_neighbours_held_total", "Times that a router's neighbour entry was kept from being doubted.", []string{"interface"}, nil)
-	xdpEgressDesc  = prometheus.NewDesc("dtlsguard_xdp_egress_packets_total", "Packets of protected services at egress.", []string{"outcome"}, nil)
-)
-
-// Describe implements prometheus.Collector.
-func (k *kernel) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{xdpModeDesc, xdpAgainDesc, xdpPacketsDesc, xdpHellosDesc, xdpEgressDesc, neighboursDesc, xdpFlowsDesc, xdpEndedDesc} {
-		ch <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (k *kernel) Collect(ch chan<- prometheus.Metric) {
-	inForce := 1.0
-	if k.lost.Load() != nil {
-		inForce = 0
-	}
-	ch <- prometheus.MustNewConstMetric(xdpModeDesc, prometheus.GaugeValue, inForce, k.config.Interface, k.attached().String())
-	ch <- prometheus.MustNewConstMetric(xdpAgainDesc, prometheus.CounterValue, float64(k.reattached.Load()), k.config.Interface)
-	c, err := k.guard.Counters()
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(xdpPacketsDesc, err)
-		return
-	}
-	counter := func(d *prometheus.Desc, n uint64, label string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)
-	}
-	if k.neighbours != nil {
-		counter(neighboursDesc, k.neighbours.held.Load(), k.config.Interface)
-	}
-	for i, n := range c.Verdict {
-		counter(xdpPacketsDesc, n, bpf.Verdict(i).String())
-	}
-	for i, n := range c.Cookie {
-		counter(xdpHellosDesc, n, bpf.CookieState(i).String())
-	}
-	for i, n := range c.Egress {
-		counter(xdpEgressDesc, n, bpf.EgressOutcome(i).String())
-	}
-	counter(xdpEndedDesc, k.flows.expired.Load(), "expired")
-	counter(xdpEndedDesc, k.flows.evicted.Load(), "evicted")
-	counter(xdpEndedDesc, k.flows.refused.Load(), "refused")
-	all, halfOpen, err := k.guard.VerifiedFlows()
-	if err != nil {
-		ch <- prometheus.NewInvalidMetric(xdpFlowsDesc, err)
-		return
-	}
-	ch <- prometheus.MustNewConstMetric(xdpFlowsDesc, prometheus.GaugeValue, float64(all-halfOpen), "established")
-	ch <- prometheus.MustNewConstMetric(xdpFlowsDesc, prometheus.GaugeValue, float64(halfOpen), "half-open")
 }

@@ -14,7 +14,7 @@ type situation struct {
 	inline       bool
 	modes        []handoff.Mode // of its back ends that are known; none: nobody can be handed over at the moment
 	mapped       bool           // native modes: the server sees IPv4 clients under v4-mapped addresses
-	slots        bool           // the programs can read the pool of the one back end
+	sharedPool   bool           // the programs can read the pool of the one back end
 	cookieLength int            // bytes of the cookies in that pool
 	foreign      bool           // its secret is another one than the programs have
 	mac          cookie.MAC     // of the guard's own cookies
@@ -46,7 +46,7 @@ func divide(s situation) (division, error) {
 	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.passes || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
-		return d, hint.Usagef("--answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave --answer out, or see to it that --handoff trust can be used", s.modes[0])
+		return d, hint.Usagef("setting answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave setting answer out, or see to it that setting handoff trust can be used", s.modes[0])
 	case d.format == bpf.FormatWorkers:
 		d.answer = bpf.AnswerWorkers
 	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative && s.lost:
@@ -83,7 +83,7 @@ func (s *situation) format() bpf.Format {
 	case handoff.CookiesQt:
 		return bpf.FormatQt
 	case handoff.CookiesHarvested:
-		if s.slots && s.cookieLength <= cookie.Size {
+		if s.sharedPool && s.cookieLength <= cookie.Size {
 			return bpf.FormatHarvest
 		}
 	}

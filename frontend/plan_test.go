@@ -40,9 +40,9 @@ func TestWhoAnswers(t *testing.T) {
 		"native-qt, inline":                 {situation{inline: true, modes: m{handoff.NativeQt}, asked: auto, attached: native}, division{bpf.FormatQt, xdp, false, false}, false},
 		"native-qt, inline, mapped":         {situation{inline: true, mapped: true, modes: m{handoff.NativeQt}, asked: auto}, division{bpf.FormatWorkers, workers, true, false}, false},
 		"native-qt, inline, mapped, kernel": {situation{inline: true, mapped: true, modes: m{handoff.NativeQt}, asked: xdp}, division{bpf.FormatWorkers, xdp, true, false}, true},
-		"harvest":                           {situation{modes: m{handoff.Harvest}, slots: true, cookieLength: 32, asked: auto, attached: native}, division{bpf.FormatHarvest, xdp, false, false}, false},
-		"harvest, long cookies":             {situation{modes: m{handoff.Harvest}, slots: true, cookieLength: 40, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
-		"harvest, no slots":                 {situation{modes: m{handoff.Harvest}, cookieLength: 20, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
+		"harvest":                           {situation{modes: m{handoff.Harvest}, sharedPool: true, cookieLength: 32, asked: auto, attached: native}, division{bpf.FormatHarvest, xdp, false, false}, false},
+		"harvest, long cookies":             {situation{modes: m{handoff.Harvest}, sharedPool: true, cookieLength: 40, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
+		"harvest, pool not shared":          {situation{modes: m{handoff.Harvest}, cookieLength: 20, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
 		"two servers, own cookies":          {situation{modes: m{handoff.Trust, handoff.Replay}, asked: auto, attached: native}, division{bpf.FormatV1, xdp, false, false}, false},
 		"two servers, one harvested":        {situation{modes: m{handoff.Trust, handoff.Harvest}, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
 	} {

@@ -64,13 +64,13 @@ func (v *service) readiness() Readiness {
 	return r
 }
 
-// say is an error and what to do about it, in one line.
+// say renders an error and its hint for status and /readyz, in one line.
 func say(err error) string {
 	text := hint.Line(err)
 	if h := hint.Of(err); h != "" {
 		text += ": " + h
 	}
-	return text
+	return hint.Flags(text)
 }
 
 // Readiness is that of each service.

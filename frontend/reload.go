@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -47,13 +48,13 @@ func (c Config) Check() error { return c.complete() }
 // OnReload has Reload ask again for the configuration. Call it before Run.
 func (s *Server) OnReload(again func(context.Context) (Config, error)) { s.again = again }
 
-// Reload reads secret files and the configuration again and puts in force what has changed. Services that stay as they are are
+// Reload reads secret files and the configuration again, puts in force what has changed, and opens the map log anew. Services that stay as they are are
 // not touched. An error, which is logged and counted, says that nothing of the configuration has changed, or that a secret is
 // the old one.
 func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
-	var errs []error
+	errs := []error{s.mapLog.reopen()}
 	for key, x := range s.allSecrets() {
 		if key.file != "" {
 			errs = append(errs, x.follow())
@@ -72,10 +73,12 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		s.reloadsFailed.Add(1)
+		s.events.Emit(events.ReloadFailed, "", "error", err)
 		return done, err
 	}
 	s.reloads.Add(1)
 	s.config.Log.Info("reloaded", "changes", done.String())
+	s.events.Emit(events.Reloaded, "", "changes", done.String())
 	return done, nil
 }
 
@@ -157,7 +160,7 @@ func restarts(was, now *Config) (names []string) {
 		"handshake-timeout": was.HandshakeTimeout == now.HandshakeTimeout, "receive-buffer": was.ReceiveBuffer == now.ReceiveBuffer,
 		"resolve-every": was.ResolveEvery == now.ResolveEvery, "cookie-mac": was.MAC == now.MAC,
 		"engage": was.Engage == now.Engage && was.EngageRate == now.EngageRate, "address-lifetime": was.AddressLifetime == now.AddressLifetime,
-		"allow-file": was.AllowFile == now.AllowFile, "deny-file": was.DenyFile == now.DenyFile, "drain-timeout": was.DrainTimeout == now.DrainTimeout,
+		"allow-file": was.AllowFile == now.AllowFile, "deny-file": was.DenyFile == now.DenyFile, "map-log": was.MapLog == now.MapLog, "drain-timeout": was.DrainTimeout == now.DrainTimeout,
 	} {
 		if !same {
 			names = append(names, name)
@@ -282,7 +285,7 @@ func (s *Server) remove(v *service) {
 		v.end()
 		s.life.Lock()
 		for _, w := range v.workers {
-			w.counts.AddTo(&s.gone)
+			w.counts.AddTo(s.goneTotals(v.name))
 		}
 		s.life.Unlock()
 		if s.kernel != nil {

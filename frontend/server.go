@@ -12,6 +12,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
@@ -31,7 +32,8 @@ type Server struct {
 	set     *addresses.Set
 	lists   *addresses.Lists
 	budget  *relay.Budget
-	ended   int // flows when it stopped
+	mapLog  *mapLog // nil: none
+	ended   int     // flows when it stopped
 	running sync.WaitGroup
 	atWork  chan struct{} // closed when all workers are
 
@@ -39,7 +41,11 @@ type Server struct {
 	services []*service
 	secrets  map[secretKey]*secrets
 	closed   bool
-	gone     metrics.Totals // of services that were removed
+	gone     map[string]*metrics.Totals // of services that were removed, by name
+
+	durations metrics.Durations
+	events    *events.Channel
+	followers atomic.Int32 // of events
 
 	again         func(context.Context) (Config, error) // reads the configuration again; nil: there is none
 	reload        sync.Mutex
@@ -61,7 +67,8 @@ func New(c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets)}
+	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets),
+		gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations(), events: events.New(c.Log, time.Now)}
 	if err := s.openAll(); err != nil {
 		if s.kernel != nil && c.Predecessor != nil {
 			s.kernel.ours = false // the guard before goes on, and its programs
@@ -76,11 +83,15 @@ func (s *Server) openAll() (err error) {
 		if s.kernel, err = openKernel(&s.config); err != nil {
 			return err
 		}
+		s.kernel.events = s.events
 	}
 	if err = s.inherit(); err != nil {
 		return err
 	}
 	if err = s.openAddresses(); err != nil {
+		return err
+	}
+	if err = s.openMapLog(); err != nil {
 		return err
 	}
 	s.budget = relay.NewBudget(s.config.limits())
@@ -128,6 +139,7 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.events = s.events
 	if programs {
 		s.kernel.secrets = x
 	}
@@ -259,14 +271,15 @@ func (s *Server) close() error {
 	for _, v := range s.services {
 		v.close()
 	}
+	s.mapLog.close()
 	s.kernel.close() // last: the ports of pools are marked in its memory
 	return err
 }
 
-// Give makes the pins another user's, whom this process is about to become.
+// Give makes the pins and the map log another user's, whom this process is about to become.
 func (s *Server) Give(uid, gid int) error {
-	if s.kernel == nil {
-		return nil
+	if err := s.mapLog.give(uid, gid); err != nil || s.kernel == nil {
+		return err
 	}
 	return s.kernel.guard.GivePins(uid, gid)
 }

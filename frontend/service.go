@@ -8,9 +8,12 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -26,10 +29,13 @@ type service struct {
 	inline  bool           // the server is on this host and keeps the address: workers only answer
 	log     *slog.Logger
 	budget  *relay.Budget
-	room    relay.Quota  // what it has of upstream sockets
-	clock   func() int64 // CLOCK_MONOTONIC, nanoseconds
+	room    relay.Quota         // what it has of upstream sockets
+	clock   func() int64        // CLOCK_MONOTONIC, nanoseconds
+	took    prometheus.Observer // seconds of finished handshakes
 	gate    *addresses.Gate
+	events  *events.Channel
 	kernel  *kernel // nil: no XDP
+	mapLog  *mapLog // nil: none
 	workers []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
@@ -139,7 +145,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 		t.mapped = s.fit.Mapped
 	}
 	if len(s.ends) == 1 {
-		t.slots, t.cookieLength = s.ends[0].slots.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
+		t.sharedPool, t.cookieLength = s.ends[0].memory.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
 	}
 	return t
 }
@@ -147,12 +153,13 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 // newService makes a service of s, which has no sockets yet.
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
-		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel,
-		configured: *c, clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
+		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel, mapLog: s.mapLog,
+		configured: *c, clock: s.clock, gate: s.newGate(), events: s.events, stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()
 	}
+	v.took = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
@@ -164,11 +171,21 @@ func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
 		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
 		Gate: v.gate, Now: v.clock, Log: v.log,
+		Changed: func(up bool, why error) { v.backendIs(v.listen.String(), up, why) },
 	}
 	if s.settings.SecretFile != "" {
 		c.Keys = s.keys.Load
 	}
 	return c
+}
+
+// backendIs tells that a server has gone down or come up.
+func (v *service) backendIs(backend string, up bool, why error) {
+	if up {
+		v.events.Emit(events.BackendUp, v.name, "backend", backend)
+	} else {
+		v.events.Emit(events.BackendDown, v.name, "backend", backend, "error", why)
+	}
 }
 
 // open opens the sockets of a service and makes its workers; its back ends are asked later, by run.

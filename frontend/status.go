@@ -112,7 +112,9 @@ func (s *Server) Totals() *metrics.Totals {
 
 func (s *Server) totals() *metrics.Totals {
 	t := new(metrics.Totals)
-	*t = s.gone
+	for _, gone := range s.gone {
+		t.Add(gone)
+	}
 	for _, v := range s.services {
 		for _, w := range v.workers {
 			w.counts.AddTo(t)
@@ -124,31 +126,6 @@ func (s *Server) totals() *metrics.Totals {
 // Flows is the number of verified flows.
 func (s *Server) Flows() int { return s.budget.Used() }
 
-// Gauges implements metrics.Source.
-func (s *Server) Gauges() metrics.Gauges {
-	s.life.RLock()
-	g := metrics.Gauges{Flows: s.flowStatus().States, FlowLimits: s.budget.Limits().Named()}
-	s.life.RUnlock()
-	for i, v := range s.list() {
-		if i == 0 {
-			sec := v.now.Load().secrets.status()
-			g.SecretEpoch, g.SecretAge = sec.Epoch, sec.AgeSeconds
-		}
-		for _, b := range v.status(true).Backends {
-			g.Backends = append(g.Backends, metrics.Backend{Service: v.name, Server: b.Server, Handoff: b.Handoff, Ready: b.Ready, Up: b.Up,
-				Known: b.Known, Harvests: b.Harvests})
-		}
-	}
-	g.Upgrades, g.UpgradeFailures = s.upgrades.done.Load(), s.upgrades.failed.Load()
-	g.Reloads, g.ReloadFailures = s.reloads.Load(), s.reloadsFailed.Load()
-	for _, x := range s.allSecrets() {
-		sec := x.status()
-		g.Rotations += sec.Rotations
-		g.RotationFailures += sec.Failures
-	}
-	return g
-}
-
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
 		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "resolve-every": c.ResolveEvery.String(),
@@ -158,7 +135,7 @@ func (c *Config) flags() map[string]any {
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
-		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "deny-file": c.DenyFile,
+		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],

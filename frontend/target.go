@@ -42,7 +42,7 @@ type end struct {
 	weight    float64
 	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
 	upstreams *relay.Upstreams
-	slots     atomic.Pointer[bpf.Slots] // memory of its pool, where the programs can read it; nil: they cannot
+	memory    atomic.Pointer[bpf.PoolMemory] // memory of its pool, where the programs can read it; nil: they cannot
 
 	adopted bool         // of another process, and not watched yet
 	users   atomic.Int64 // the service, and each worker that may have flows there
@@ -52,11 +52,11 @@ type end struct {
 }
 
 // entries are the first n of its pool, for the programs.
-func (e *end) entries(n int) bpf.Slots {
-	if s := e.slots.Load(); s != nil {
+func (e *end) entries(n int) bpf.PoolMemory {
+	if s := e.memory.Load(); s != nil {
 		return s.First(n)
 	}
-	return bpf.Slots{}
+	return bpf.PoolMemory{}
 }
 
 // hold keeps e open, unless it is closed already.
@@ -115,6 +115,7 @@ func (t *target) run(ctx context.Context) {
 			if text := fmt.Sprint(err); text != said {
 				said = text
 				t.service.log.Error("back end cannot be used", "backend", t.config.Address, "error", err)
+				t.service.backendIs(t.config.Address, false, err)
 			}
 		case err != nil && err.Error() != said:
 			said = err.Error()
@@ -205,6 +206,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
 	c := v.handoffConfig(s)
 	c.Server = server
+	c.Changed = func(up bool, why error) { v.backendIs(t.config.Address, up, why) }
 	if v.kernel != nil && v.alone() {
 		c.Table = func(size int) handoff.Table { return v.kernel.table(v, e, size) }
 	}
@@ -231,6 +233,7 @@ func (t *target) replace(ctx context.Context, next *end) {
 	t.service.serve(t, next)
 	st := next.Status()
 	t.service.log.Info("serving", "backend", t.config.Address, "address", st.Server, "handoff", st.Handoff, "why", st.Why)
+	t.service.backendIs(t.config.Address, true, nil)
 }
 
 // close drops the server, after the service's workers have let go of it and its context has ended.

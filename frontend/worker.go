@@ -56,6 +56,8 @@ type worker struct {
 	swept  int64
 	alive  atomic.Int64 // when the worker last went round
 	kept   int64        // when addresses of flows were last refreshed
+
+	requests requests
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
@@ -84,6 +86,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
 	w.answers.DontFragment, w.confirms.Confirm = true, true
+	w.requests.init()
 	var err error
 	if w.poller, err = udpbatch.NewPoller(256); err != nil {
 		conn.Close()
@@ -106,7 +109,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 // close gives back what the worker holds, its socket and its flows included.
 func (w *worker) close() {
 	for f := w.flows.Any(); f != nil; f = w.flows.Any() {
-		w.end(f)
+		w.end(f, metrics.Stopped)
 	}
 	for _, h := range w.hands {
 		if h != nil {
@@ -114,6 +117,7 @@ func (w *worker) close() {
 			w.drop(h)
 		}
 	}
+	w.requests.close()
 	w.poller.Close()
 	w.conn.Close()
 	for _, b := range []*udpbatch.Batch{w.in, w.back} {
@@ -164,6 +168,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 		w.alive.Store(w.now)
 		if woken {
 			w.park()
+			w.requests.serve()
 			select {
 			case <-stop:
 				w.fromClients()
@@ -181,8 +186,7 @@ func (w *worker) sweep() {
 	w.counts.Overran(w.conn.Overruns())
 	w.service.fitRoom()
 	silent := w.flows.Sweep(w.now, func(f *relay.Flow, e relay.Expiry) {
-		w.end(f)
-		w.counts.Count(metrics.Ended(e))
+		w.end(f, metrics.Ended(e))
 	})
 	w.keepAddresses()
 	for _, h := range w.hands {
@@ -199,14 +203,20 @@ func (w *worker) sweep() {
 	}
 }
 
-// end ends a flow.
-func (w *worker) end(f *relay.Flow) {
+// end ends a flow, for the reason that why counts.
+func (w *worker) end(f *relay.Flow, why metrics.Event) {
+	w.counts.Count(why)
+	w.service.mapLog.closing(w, f, why)
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
 	h := w.hands[f.Server]
 	if f.Shaking {
-		w.counts.Count(metrics.Unfinished)
+		if why == metrics.Ended(relay.HandshakeLate) {
+			w.counts.Count(metrics.TimedOut)
+		} else {
+			w.counts.Count(metrics.Failed)
+		}
 		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
@@ -223,8 +233,9 @@ func (w *worker) shaken(f *relay.Flow) {
 	f.Shaking = false
 	if f.State == relay.Established {
 		w.counts.Count(metrics.Finished)
+		w.service.took.Observe(time.Duration(w.now - f.Born).Seconds())
 	} else {
-		w.counts.Count(metrics.Unfinished)
+		w.counts.Count(metrics.Failed)
 	}
 	w.hands[f.Server].end.Settled(f.State == relay.Established)
 	if f.State == relay.Established {
@@ -251,6 +262,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
+		w.counts.Bytes(metrics.FromServers, len(d))
 		if c, ok := hello.HelloVerifyCookie(d); ok {
 			switch w.verify(f, d, c) {
 			case relay.Deliver:
@@ -261,8 +273,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
 				server.end.Suspect(handoff.Refused)
-				w.counts.Count(metrics.Refused)
-				w.end(f) // so that the client's next ClientHello is judged anew
+				w.end(f, metrics.Refused) // so that the client's next ClientHello is judged anew
 				return
 			}
 			continue
@@ -280,9 +291,8 @@ func (w *worker) fromServer(f *relay.Flow) {
 		}
 	}
 	if old := f.Replaces(); old != nil {
-		w.counts.Count(metrics.Replaced)
 		w.unqueue(old)
-		w.end(old)
+		w.end(old, metrics.Replaced)
 	}
 }
 
@@ -305,6 +315,7 @@ func (w *worker) queueReturn(slot int, f *relay.Flow) {
 	route := w.back.Route(slot)
 	*route = f.Route
 	w.counts.Count(metrics.Returned)
+	f.ToClient.Count(len(w.back.Datagram(slot)))
 	q := w.returns
 	if f.Heard && w.now-f.Confirmed >= int64(confirmEvery) {
 		f.Heard, f.Confirmed = false, w.now
@@ -326,6 +337,7 @@ func (w *worker) flushReturns() {
 
 func (w *worker) sendReturns(q *udpbatch.Queue) {
 	n := q.Len()
+	w.counts.Bytes(metrics.ToClients, q.Bytes())
 	sent, _ := w.conn.Send(q)
 	w.counts.Add(metrics.ReturnSent, sent)
 	w.counts.Add(metrics.ReturnFailed, n-sent)

@@ -73,11 +73,11 @@ a secret in that file. It exits 1 if something fails.`,
 	return cmd
 }
 
-func (r *report) add(level bpf.Level, name, text, hint string) {
+func (r *report) add(level bpf.Level, name, text, fix string) {
 	if level == bpf.Fail {
 		r.OK = false
 	}
-	r.Findings = append(r.Findings, finding{level.String(), name, text, hint})
+	r.Findings = append(r.Findings, finding{level.String(), name, hint.Flags(text), hint.Flags(fix)})
 }
 
 // kernel adds what is for XDP. Without an interface nobody asks for it: then nothing of it fails.

@@ -55,6 +55,9 @@ func (g *guard) directories() (read, write []string) {
 			read = append(read, filepath.Dir(target))
 		}
 	}
+	if log := g.Config.MapLog; log != "" {
+		write = append(write, filepath.Dir(log))
+	}
 	if g.Control != settings.Off {
 		write = append(write, filepath.Dir(g.Control))
 	}

@@ -85,7 +85,7 @@ func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*gu
 	if g.user != nil {
 		g.Config.XDP.Owner = g.user.UID
 	}
-	g.Config.Shown = l.Shown()
+	g.Config.Shown, g.Config.Build = l.Shown(), build()
 	return g, nil
 }
 

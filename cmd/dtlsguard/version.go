@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
 // version is set by the Makefile from the newest tag; a build without it shows what Go recorded.
@@ -23,6 +25,12 @@ func newVersion() *cobra.Command {
 
 // versionLine is what version and --version print.
 func versionLine() string {
+	b := build()
+	return fmt.Sprintf("dtlsguard %s (revision %s, %s, %s/%s)", b.Version, b.Revision, b.GoVersion, runtime.GOOS, runtime.GOARCH)
+}
+
+// build is what metrics say of this program.
+func build() metrics.Build {
 	revision := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -31,5 +39,5 @@ func versionLine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("dtlsguard %s (revision %s, %s, %s/%s)", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return metrics.Build{Version: version, Revision: revision, GoVersion: runtime.Version()}
 }

@@ -1,4 +1,4 @@
-// Command gen writes the generated parts of the documentation: the table of packages in ARCHITECTURE.md and the picture
+// Command gen writes the generated parts of the documentation: the table of packages in ARCHITECTURE.md, those of metrics and events in docs/monitoring.md, and the picture
 // of the three shapes. It runs as part of make generate.
 package main
 
@@ -27,6 +27,12 @@ func run(root string) error {
 		return err
 	}
 	if err := replaceBlock(filepath.Join(root, "ARCHITECTURE.md"), "packages", table); err != nil {
+		return err
+	}
+	if err := replaceBlock(filepath.Join(root, "docs", "monitoring.md"), "events", eventsTable()); err != nil {
+		return err
+	}
+	if err := replaceBlock(filepath.Join(root, "docs", "monitoring.md"), "metrics", metricsTable()); err != nil {
 		return err
 	}
 	for _, t := range []theme{light, dark} {

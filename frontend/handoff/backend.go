@@ -23,14 +23,15 @@ const patience = 3 * time.Second
 type Config struct {
 	Server  netip.AddrPort
 	Mode    Mode
-	Pool    int                    // cookies to harvest, at least; 0: as many as are right for the server
-	Rate    float64                // questions per second while harvesting; 0: DefaultHarvestRate
-	Table   func(n int) Table      // makes memory for a pool of n entries, which it does not give back; nil: NewTable
-	MAC     cookie.MAC             // of the guard's own cookies
-	Cookies *cookie.Plan           // nil: the fastest
-	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
-	Gate    *addresses.Gate        // of modes reset and limit; nil: one that knows nobody
-	Now     func() int64           // its clock, in nanoseconds; nil: of this process
+	Pool    int                      // cookies to harvest, at least; 0: as many as are right for the server
+	Rate    float64                  // questions per second while harvesting; 0: DefaultHarvestRate
+	Table   func(n int) Table        // makes memory for a pool of n entries, which it does not give back; nil: NewTable
+	MAC     cookie.MAC               // of the guard's own cookies
+	Cookies *cookie.Plan             // nil: the fastest
+	Keys    func() *cookie.Keyring   // of the secrets that the guard shares with the server; nil: it shares none
+	Gate    *addresses.Gate          // of modes reset and limit; nil: one that knows nobody
+	Now     func() int64             // its clock, in nanoseconds; nil: of this process
+	Changed func(up bool, why error) // called when the server goes down, and when it is up again; nil: nobody cares
 	Log     *slog.Logger
 }
 
@@ -135,7 +136,7 @@ func (b *Backend) choose(ctx context.Context) error {
 	mode, err := p.choose(b.config.Mode, b.prober.ring)
 	if err == nil && mode == Harvest && p.Pending && b.config.Pool > pendingMost {
 		err = &Misfit{"it keeps an unfinished handshake for each harvested cookie, each some 65 KB in coturn 4.6",
-			fmt.Sprintf("--harvest-pool %d, or what it can keep, %d at most", pendingPool, pendingMost)}
+			fmt.Sprintf("setting harvest-pool %d, or what it can keep, %d at most", pendingPool, pendingMost)}
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNoMode, err)

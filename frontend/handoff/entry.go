@@ -18,7 +18,7 @@ import (
 type Entry struct {
 	cookie   [4]atomic.Uint64 // its first 32 bytes, zeroes behind its end
 	length   atomic.Uint32    // 0: the cookie is not known
-	taken    atomic.Uint32    // 1: somebody has the address
+	taken    atomic.Uint32    // takenByFlow or takenByOther; 0: the address is free
 	reserved atomic.Uint64    // since when, by the table's clock, and below 32 bits for whom
 	rest     [2]atomic.Uint64 // of a cookie that is longer: only workers give those
 }

@@ -46,6 +46,7 @@ type PoolState struct {
 	Ports    []uint16 `json:"ports"`
 	Entries  []byte   `json:"-"`
 	Kept     []int    `json:"kept,omitempty"` // files
+	Held     [][2]int `json:"held,omitempty"` // entries that are held for their clients, and files
 	Left     []int64  `json:"left,omitempty"`
 	Asked    []int64  `json:"asked,omitempty"`
 }
@@ -87,6 +88,11 @@ func (p *Pool) export(files *handover.Files) *PoolState {
 	s := &PoolState{
 		Size: p.size, InUse: p.inUse.Load(), Bounded: p.bounded.Load(), Most: p.most, Rounds: p.rounds, Computed: p.computed, Counts: p.counts, Pending: p.pending,
 		Several: p.sources.several, First: p.sources.first.String(), Ports: p.sources.ports, Entries: append([]byte(nil), bytesOf(p.entries)...),
+	}
+	p.holds.mu.Lock()
+	defer p.holds.mu.Unlock()
+	for i, c := range p.holds.sockets {
+		s.Held = append(s.Held, [2]int{i, files.Add(c.FD())})
 	}
 	for i, u := range p.kept {
 		s.Kept = append(s.Kept, files.Add(u.FD()))
@@ -189,7 +195,29 @@ func (b *Backend) adoptPool(s *PoolState, files *handover.Files) (*Pool, error) 
 	p.rate, p.most, p.rounds = b.config.Rate, s.Most, s.Rounds
 	p.inUse.Store(s.InUse)
 	p.bounded.Store(s.Bounded)
+	p.holds.begin()
+	for _, h := range s.Held {
+		p.adoptHold(h[0], h[1], files)
+	}
 	return p, p.adoptSockets(s, files)
+}
+
+// adoptHold holds entry i by a file. Without one its port may be another program's when the client comes.
+func (p *Pool) adoptHold(i, number int, files *handover.Files) {
+	fd, ok := files.Take(number)
+	if !ok {
+		return
+	}
+	c, err := udpbatch.Adopt(fd)
+	if err != nil {
+		return
+	}
+	if _, twice := p.holds.sockets[i]; twice || i < 0 || i >= len(p.entries) || p.holds.room.Load() <= 0 {
+		_ = c.Close()
+		return
+	}
+	p.holds.sockets[i] = c
+	p.holds.room.Add(-1)
 }
 
 // adoptSockets takes over the sockets of a pool that keeps them. One that could not be sent is opened anew: its cookie is

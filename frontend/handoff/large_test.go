@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"math"
-	"net"
 	"os"
 	"testing"
 	"time"
@@ -118,51 +117,6 @@ func TestLargePool(t *testing.T) {
 		if math.Abs(float64(right)-mean) > 5*math.Sqrt(mean)+1 {
 			t.Errorf("%s: %d guesses are right, want %.1f", c.name, right, mean)
 		}
-	}
-}
-
-// An address whose port another program has taken meanwhile is not had: its client is offered the cookie of another candidate.
-func TestTakenPort(t *testing.T) {
-	t.Parallel()
-	s := server.Start(t)
-	b, err := openBackend(t, s, Harvest, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, k := b.NewVerifier(1), keyring(t, 'a')
-	c := answer(t, m, k, newHello(1))
-	v := verdict(m, k, newHello(1), c)
-	entry := v.Place.entry
-	at := b.pool().sources.at(entry)
-	other, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	if up := take(t, &v); up != nil {
-		t.Fatal("a port that another program has is opened")
-	}
-	if !b.pool().free(v.Place.entry) {
-		t.Error("the entry stays taken")
-	}
-	second := verdict(m, k, newHello(1), c)
-	if second.Verified || second.Length == 0 {
-		t.Fatalf("then judged %+v", second)
-	}
-	next := append([]byte(nil), second.Answer[:second.Length]...)
-	if v = verdict(m, k, newHello(1), next); !v.Verified {
-		t.Fatal("the second cookie is refused")
-	}
-	up := take(t, &v)
-	if up == nil {
-		t.Fatal("no other candidate is to be had")
-	}
-	up.Release()
-	_ = other.Close()
-	b.filled = time.Time{}
-	b.look(t.Context(), toTheEnd)
-	if !b.pool().entries[entry].known() {
-		t.Error("the entry is not asked for again when its port is free")
 	}
 }
 

@@ -35,6 +35,7 @@ type Pool struct {
 	more    atomic.Bool    // fill was stopped and goes on
 	left    []atomic.Int64 // pending: since when each entry's handshake is left unfinished, Unix nanoseconds; 0: it is not
 	asked   []time.Time    // with keep: when the question was asked that each entry has its cookie of
+	holds   holds
 
 	asker
 }
@@ -79,6 +80,7 @@ func entriesAtMost(n int) (entries, size int) {
 func newPool(server netip.AddrPort, p *Profile, m Mode, size int, question []byte, table func(n int) Table) (*Pool, error) {
 	pool := &Pool{server: server, counts: p.counts(), pending: p.Pending, computed: m.Native()}
 	keep := !pool.computed && p.keepsSockets()
+	pool.holds.begin()
 	pool.size = size
 	if size == 0 {
 		pool.size = p.defaultPool(keep)
@@ -153,30 +155,24 @@ type Place struct {
 func (p Place) Given() bool { return p.pool != nil }
 
 // Open takes the entry and returns the socket that stands for a client at the server; Release gives it back. nil without an
-// error says that another client has it, or another program its port: then the client may be offered another cookie. It may
-// hold datagrams of an earlier flow.
+// error says that another client has it, or another program has had its port for a second: then the client may be offered
+// another cookie. It may hold datagrams of an earlier flow. The error is ErrPortBusy if the client is to be met again.
 func (p Place) Open() (*relay.Upstream, error) {
 	e := &p.pool.entries[p.entry]
-	if !e.taken.CompareAndSwap(0, 1) {
+	if !e.taken.CompareAndSwap(0, takenByFlow) {
 		return nil, nil
 	}
 	if p.pool.kept != nil {
 		return p.pool.kept[p.entry], nil
 	}
-	c, err := p.pool.sources.dial(p.entry, p.pool.server)
-	if err == nil {
-		return relay.NewUpstream(c, &e.taken), nil
-	}
-	if relay.PortTaken(err) {
-		p.pool.forgetOne(p.entry) // until it is asked for again, with success
-		err = nil
-	}
-	e.taken.Store(0)
-	return nil, err
+	return p.pool.open(p.entry)
 }
 
 // close gives back what the pool has, but for the sockets that flows have. No worker may begin to use it any more.
-func (p *Pool) close() { p.asker.close() }
+func (p *Pool) close() {
+	p.endHolds()
+	p.asker.close()
+}
 
 // forgetOne makes an entry's cookie unknown.
 func (p *Pool) forgetOne(i int) {
@@ -187,6 +183,7 @@ func (p *Pool) forgetOne(i int) {
 
 // forget makes all cookies unknown, as after a restart of the server.
 func (p *Pool) forget() {
+	defer p.endHolds()
 	for i := range p.entries {
 		p.forgetOne(i)
 	}
@@ -197,7 +194,10 @@ func (p *Pool) forget() {
 }
 
 // tick moves the clock of reservations on.
-func (p *Pool) tick(now time.Time) { p.clock.Store(uint32(now.Unix())) }
+func (p *Pool) tick(now time.Time) {
+	p.clock.Store(uint32(now.Unix()))
+	p.review(uint32(now.Unix()))
+}
 
 // Servers that keep who asks without saying so: libcoap has room for 100 that asked in the last half minute, and hears
 // no others, clients of theirs included.

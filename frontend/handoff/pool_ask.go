@@ -63,9 +63,6 @@ type asking struct {
 	tries int
 }
 
-// MostAsking is how many sockets a back end is asked through at a time.
-const MostAsking = window
-
 // keepWindow is the window of pools with sockets, whose servers do more for each question.
 const keepWindow = 64
 
@@ -95,7 +92,7 @@ func (a *asker) close() {
 }
 
 func poolError(i, n int, err error) error {
-	return fmt.Errorf("socket %d of the harvest pool of %d (--harvest-pool): %w", i+1, n, err)
+	return fmt.Errorf("socket %d of the harvest pool of %d (setting harvest-pool): %w", i+1, n, err)
 }
 
 // askAll asks from entries by number, a window of them at a time, as many per second as the rate allows. It stops when stop

@@ -108,7 +108,7 @@ func TestTrialsFindTheAge(t *testing.T) {
 			t.Errorf("after trial %d an age of %v is known, settled %v", i, got, settled)
 		}
 	}
-	if _, taken, other := s.Seen(); len(taken) != 3 || len(other) != 3 { // one of probing
+	if _, taken, other := s.Seen(); len(taken) < 3 || len(other) < 3 { // one of probing, and what is sent again when the machine is busy
 		t.Errorf("%d trials were taken and %d aborted", len(taken), len(other))
 	}
 }

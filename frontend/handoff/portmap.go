@@ -28,9 +28,13 @@ const choices = 4
 const longestWalk = 64
 
 // offer returns the entry to give to the handshake that k gives b's tag, -1 if there is none: of its candidates the first
-// that it can reserve, which it does, else the first.
+// that it can reserve, which it does, else the first. Those are passed over whose port another program has.
 func (m *portMap) offer(k *cookie.Key, b *cookie.Binding) int {
-	return m.find(k, b, true)
+	for {
+		if i := m.find(k, b, true); i < 0 || m.pool.hold(i) {
+			return i
+		}
+	}
 }
 
 // expected returns the entry whose cookie the handshake must bring, -1 if there is none: of its candidates the first that is

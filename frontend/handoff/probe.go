@@ -23,12 +23,18 @@ const (
 	greeting = 3500 * time.Millisecond
 	// repeats is how often questions are asked again whose answers contradict each other.
 	repeats = 8
-	// fresh is from how many addresses the server is shown a cookie before silence means that it does not take it.
-	fresh = 3
+	// replays is how often a server that keeps who asks is shown a cookie after its own question, where it says nothing to it.
+	replays = 3
+	// shownWait is how long a server may take to begin a handshake, from each of several addresses.
+	shownWait = 200 * time.Millisecond
 	// aging is how long a cookie must be kept to see whether it depends on the time: the clocks in cookies count
 	// seconds.
 	aging = 1100 * time.Millisecond
 )
+
+// beginnings is how often the server is asked at first, from each of several addresses: one that keeps who asks says nothing
+// again to whom its first answer was lost.
+var beginnings = [...]int{3, 3, 5}
 
 // probing is the questions that are put to a server, each from addresses that have not asked before where that
 // matters. Their traces at the server are handshakes that are aborted at once: one where cookies are taken that
@@ -74,12 +80,19 @@ func (q *probing) closeConns() {
 
 // begin asks for a cookie.
 func (q *probing) begin(patience time.Duration) error {
-	c, err := q.from(netip.AddrPort{})
-	if err != nil {
-		return err
+	q.asked = q.question(hello.Probe{})
+	a, err := reply{}, error(nil)
+	for _, least := range beginnings {
+		if q.first, err = q.from(netip.AddrPort{}); err != nil {
+			return err
+		}
+		a, err = q.insistOn(q.ctx, q.first, least, patience/time.Duration(len(beginnings)), q.asked)
+		if !errors.Is(err, ErrNoAnswer) {
+			break
+		}
+		q.abort(q.first)
 	}
-	q.first, q.asked = c, q.question(hello.Probe{})
-	a, err := q.insist(q.ctx, c, patience, q.asked)
+	c := q.first
 	q.when = time.Now()
 	if errors.Is(err, ErrNoAnswer) && !errors.Is(err, errRefused) {
 		if err13 := q.later(); err13 != nil || !q.profile.DTLS13 { // a server of DTLS 1.3 alone may say nothing to others
@@ -230,7 +243,10 @@ func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 	if h.Random == ([32]byte{}) {
 		_, _ = rand.Read(h.Random[:])
 	}
-	again := q.profile.Stateless
+	again := 0
+	if q.profile.Stateless {
+		again = 2
+	}
 	for began := time.Now(); ; h.RecordSeq++ { // each time another record, or it is dropped as replayed
 		a, err := q.ask(q.ctx, c, max(firstWait, 2*q.rtt), h.Append(nil))
 		switch {
@@ -241,10 +257,11 @@ func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 			return a, nil
 		case !errors.Is(err, ErrNoAnswer) || q.ctx.Err() != nil:
 			return reply{}, err
-		case time.Since(began) >= greeting && again:
+		case time.Since(began) >= greeting && again > 0:
 			// Who keeps nothing says something to any cookie, but in a handshake: then all of its flight was lost.
 			q.abort(c)
-			began, again = time.Now(), false
+			q.abort(c)
+			began, again = time.Now(), again-1
 		case time.Since(began) >= greeting:
 			return reply{}, nil
 		}
@@ -328,38 +345,79 @@ func (q *probing) foreign() error {
 	if !t.AsksCookie || t.DTLS13 { // where DTLS 1.3 may be negotiated no foreign cookie is right, whatever the server says to one
 		return nil
 	}
-	// A server that keeps nothing says its own cookie to a wrong one. If it says nothing, it may have begun a handshake, and all
-	// of that was lost.
-	for range fresh {
-		c, err := q.from(netip.AddrPort{})
-		if err != nil {
-			return err
-		}
-		a, err := q.shown(c, foreign)
+	if t.Stateless {
+		a, err := q.unfamiliar(&foreign)
 		if err == nil {
 			t.Trusts, err = q.takes(&a)
 		}
-		if t.Trusts || err != nil || t.Stateless && a.said() {
-			return err
-		}
-		if !t.Stateless {
-			break
-		}
-	}
-	if t.Stateless {
-		return nil
+		return err
 	}
 	c, err := q.from(netip.AddrPort{})
 	if err != nil {
 		return err
 	}
-	a, err := q.again(c, q.question(hello.Probe{}))
-	if err != nil || a.cookie == nil {
+	if t.Trusts, err = q.accepts(c, foreign); t.Trusts || err != nil {
 		return err
 	}
-	t.Replays, err = q.accepts(c, foreign)
-	q.abort(c)
-	return err
+	for range replays {
+		if c, err = q.from(netip.AddrPort{}); err != nil {
+			return err
+		}
+		a, err := q.again(c, q.question(hello.Probe{}))
+		if err != nil || a.cookie == nil {
+			return err
+		}
+		a, err = q.shown(c, foreign)
+		q.abort(c)
+		if err == nil {
+			t.Replays, err = q.takes(&a)
+		}
+		if err != nil || a.said() {
+			return err
+		}
+	}
+	return nil
+}
+
+// unfamiliar shows a cookie that the server never gave to one that keeps nothing, and returns what it says. Most say their own
+// cookie to a wrong one. If this one says nothing so often that loss does not explain it, it drops wrong cookies, or has begun a
+// handshake whose flight was lost: it says that again after a second at the earliest, and from another address at once. Only then
+// is it sent an alert, for gnutls-serv takes whatever is not a ClientHello for a client.
+func (q *probing) unfamiliar(foreign *hello.Probe) (reply, error) {
+	var silent []line
+	for asks := leastAttempts; len(silent) < leastAttempts; asks = 1 {
+		c, err := q.from(netip.AddrPort{})
+		if err != nil {
+			return reply{}, err
+		}
+		h := *foreign
+		_, _ = rand.Read(h.Random[:])
+		for range asks {
+			a, err := q.ask(q.ctx, c, max(shownWait, 2*q.rtt), h.Append(nil))
+			if a.said() {
+				if q.greeted(&a) {
+					q.abort(c)
+				}
+				return a, nil
+			}
+			if !errors.Is(err, ErrNoAnswer) && err != nil {
+				return a, err
+			}
+			h.RecordSeq++ // or the next one is dropped as replayed
+		}
+		q.abort(c)
+		silent = append(silent, c)
+	}
+	for _, c := range silent { // of a slow server
+		d, err := q.exchange(q.ctx, c, settling)
+		if err != nil && !errors.Is(err, ErrNoAnswer) {
+			return reply{}, err
+		}
+		if a := readReply(d); a.hello || a.alert != 0 {
+			return a, nil
+		}
+	}
+	return reply{}, nil
 }
 
 // second plays what double-hvr does, if nothing else fits.

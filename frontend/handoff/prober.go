@@ -92,6 +92,11 @@ func (p *prober) ask(ctx context.Context, c line, wait time.Duration, question .
 // insist asks until there is an answer, for at most patience, and if the server is far at least so often that loss explains no
 // silence.
 func (p *prober) insist(ctx context.Context, c line, patience time.Duration, question ...[]byte) (reply, error) {
+	return p.insistOn(ctx, c, leastAttempts, patience, question...)
+}
+
+// insistOn asks at least so often.
+func (p *prober) insistOn(ctx context.Context, c line, least int, patience time.Duration, question ...[]byte) (reply, error) {
 	p.drain(ctx, c)
 	wait := max(min(firstWait, patience), 2*p.rtt)
 	began := time.Now()
@@ -101,7 +106,7 @@ func (p *prober) insist(ctx context.Context, c line, patience time.Duration, que
 		if err == nil && (n == 1 || p.rtt == 0) {
 			p.rtt = min(max(p.rtt, time.Since(began)), time.Second)
 		}
-		if err == nil || n >= leastAttempts && time.Since(began) >= patience || ctx.Err() != nil {
+		if err == nil || n >= least && time.Since(began) >= patience || ctx.Err() != nil {
 			return a, err
 		}
 		sleep(ctx, wait-time.Since(sent)) // a refusal comes at once: do not spin on it
@@ -115,8 +120,8 @@ const (
 	// firstWait is how long an answer may take when nothing is known of how far the server is.
 	firstWait = 100 * time.Millisecond
 	// leastAttempts is how often a server is asked before silence is taken for its answer. Where one datagram of twenty is lost,
-	// silence to as many questions is a loss once in a million.
-	leastAttempts = 6
+	// silence to as many questions is a loss once in a hundred million.
+	leastAttempts = 8
 	// settling is how much longer than its round trip an answer is waited for that may still come.
 	settling = 20 * time.Millisecond
 )

@@ -67,7 +67,7 @@ func (p *Profile) recognises() bool { return p.Native != nil && !p.Native.Second
 func (p *Profile) ages() bool { return p.TimeDependent && !p.Pending }
 
 // trustFix is the way out for servers whose own cookies are of no use.
-const trustFix = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use --handoff trust"
+const trustFix = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use setting handoff trust"
 
 // mode picks the mode that fits.
 func (p *Profile) mode() Mode {

@@ -18,7 +18,8 @@ type sources struct {
 }
 
 // Where the server is on 127.0.0.0/8, each address of which is this host's, a pool takes few ports of many addresses. So it
-// has room for 2^20 entries, and takes next to nothing of the ephemeral ports that other programs of this host need.
+// has room for 2^20 entries, and takes next to nothing of the ephemeral ports that other programs of this host need. They are
+// the highest, which nobody else gets by chance where the ephemeral ones end below.
 const (
 	loopbackPorts = 256
 	// perNetwork is how many addresses of a /24 are used: not .0 and .255, for servers that find them odd.
@@ -105,7 +106,7 @@ func newSources(server netip.AddrPort, n int, several bool) (sources, error) {
 		}
 		return sources{first: c.Local().Addr(), ports: ports[:min(n, len(ports))]}, nil
 	}
-	ports := ephemeral()
+	ports := append(ephemeral(), beyond()...)
 	s := sources{several: true, ports: ports[max(0, len(ports)-loopbackPorts):]}
 	const tries = 16
 	for range tries {

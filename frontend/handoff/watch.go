@@ -227,6 +227,9 @@ func (b *Backend) logUp(up bool, err error) {
 	} else {
 		b.config.Log.Error("back end is down", "backend", b.config.Server, "error", err)
 	}
+	if b.config.Changed != nil {
+		b.config.Changed(up, err)
+	}
 }
 
 // askElsewhere gives the canary another port when the server has been silent to it for some questions.
@@ -341,7 +344,7 @@ func (b *Backend) probeLifetime(ctx context.Context) {
 	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "accepted_age", 2*every, "refreshed_every", every)
 	if rate := float64(len(b.pool().entries)) / every.Seconds(); rate > askingMuch {
 		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "per_second", int(rate),
-			"hint", "a smaller --harvest-pool")
+			"hint", "a smaller setting harvest-pool")
 	}
 }
 

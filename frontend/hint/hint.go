@@ -1,15 +1,17 @@
-// Package hint attaches to errors how to fix them, and prints both. An error names what failed; its hint names one command,
-// setting or step that fixes it. Commands print both with [Print], logs and JSON carry the hint under the key "hint"
+// Package hint attaches fixes to errors and prints both. An error names what failed; its hint names one command, setting or
+// step that fixes it. Commands print both with [Print], logs and JSON carry the hint under the key "hint"
 // ([Of]). Any package may use it; it imports nothing of this project. Packages that must not import it (bpf,
 // udpbatch) give their errors a method Hint() string, which [Of] finds as well.
 //
-// Library errors speak of what failed, never of command-line flags; hints of commands may.
+// Libraries know no command line. They name a setting as "setting harvest-pool"; what commands print and log has the flag
+// instead, --harvest-pool ([Flags]).
 package hint
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 )
 
@@ -17,7 +19,7 @@ import (
 // status 2 for it.
 var ErrUsage = errors.New("usage")
 
-// hinted is an error that knows its remedy.
+// hinted is an error with its fix.
 type hinted struct {
 	error
 	hint string
@@ -80,11 +82,17 @@ func collect(err error, all *[]string) {
 	}
 }
 
-// Print writes err for a terminal: a line "error: ..." and, where a fix is known, a line "hint: ...". Where nothing
-// else is known of a mistake in usage, the hint is otherwise.
+// Setting finds the settings that a library's text names.
+var Setting = regexp.MustCompile(`\bsetting ([a-z][a-z0-9]*(?:-[a-z0-9]+)*)`)
+
+// Flags renders the settings that a library's text names as command-line flags.
+func Flags(text string) string { return Setting.ReplaceAllString(text, "--$1") }
+
+// Print writes err for a terminal: a line "error: ..." and, if a fix is known, a line "hint: ...". For a mistake in usage
+// without a fix of its own the hint is otherwise.
 func Print(w io.Writer, err error, otherwise string) {
-	fmt.Fprintf(w, "error: %s\n", Line(err))
-	h := Of(err)
+	fmt.Fprintf(w, "error: %s\n", Flags(Line(err)))
+	h := Flags(Of(err))
 	if h == "" && errors.Is(err, ErrUsage) {
 		h = otherwise
 	}

@@ -27,6 +27,7 @@ func TestPrint(t *testing.T) {
 		{"joined, one hint each and once", errors.Join(foreign{}, foreign{}, Add(errors.New("slow"), "wait")),
 			"error: not permitted; not permitted; slow\nhint: run as root; wait\n"},
 		{"usage", Usagef("port must not be 0"), "error: port must not be 0\nhint: see x --help\n"},
+		{"settings", Errorf("leave setting xdp-chain out", "setting batch %d: want 1 to 1024", 0), "error: --batch 0: want 1 to 1024\nhint: leave --xdp-chain out\n"},
 		{"usage with a hint of its own", Usage(Add(errors.New("no address"), "give one")), "error: no address\nhint: give one\n"},
 	} {
 		var out strings.Builder

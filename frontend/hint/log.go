@@ -5,8 +5,8 @@ import (
 	"log/slog"
 )
 
-// Handler passes records to next, and gives those with an error under the key "error" its hint under the key "hint",
-// unless the caller gave one.
+// Handler passes records to next. It adds the hint of an error under the key "error", under the key "hint" unless the caller
+// gave one, and renders settings in messages, errors and hints as flags.
 func Handler(next slog.Handler) slog.Handler { return handler{next} }
 
 type handler struct{ slog.Handler }
@@ -14,17 +14,24 @@ type handler struct{ slog.Handler }
 // Handle implements slog.Handler.
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	fix, given := "", false
+	out := slog.NewRecord(r.Time, r.Level, Flags(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok && a.Key == "error" {
+		err, failed := a.Value.Any().(error)
+		switch {
+		case a.Key == "error" && failed:
 			fix = Of(err)
+			a.Value = slog.StringValue(Flags(err.Error()))
+		case a.Key == "hint":
+			given = true
+			a.Value = slog.StringValue(Flags(a.Value.String()))
 		}
-		given = given || a.Key == "hint"
+		out.AddAttrs(a)
 		return true
 	})
 	if fix != "" && !given {
-		r.AddAttrs(slog.String("hint", fix))
+		out.AddAttrs(slog.String("hint", Flags(fix)))
 	}
-	return h.Handler.Handle(ctx, r)
+	return h.Handler.Handle(ctx, out)
 }
 
 // WithAttrs implements slog.Handler.

@@ -4,28 +4,50 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // Source is what a Collector shows.
 type Source interface {
-	Totals() *Totals
+	Services() []Service
 	Gauges() Gauges
 }
 
-// Gauges are the values that are no packet counts.
+// Service is one service's part. No two have the same name.
+type Service struct {
+	Name   string
+	Totals Totals
+	Gone   bool // it was removed: what it counted is all that there is of it
+
+	Flows       map[string]int     // by state
+	FlowLimit   int                // most flows that it has upstream sockets for
+	HelloLimits map[string]float64 // verified ClientHellos per second, by what they bound; 0: none
+	Ready       bool
+	Challenging bool // who has not proved the address is challenged or dropped now
+	Backends    []Backend
+	Challenged  uint64 // times that it began
+}
+
+// Gauges are the values that are of no service.
 type Gauges struct {
-	Flows                       map[string]int // by state
+	Build                       Build
+	Uptime                      float64        // seconds
 	FlowLimits                  map[string]int // by what they bound; 0: none
 	SecretEpoch                 uint8
 	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
 	Reloads, ReloadFailures     uint64
 	Upgrades, UpgradeFailures   uint64
-	Backends                    []Backend
+	AddressesKnown, Addresses   int // that have proved themselves, and how many there is room for
+	Rules                       int // prefixes that are allowed or denied
+	ListFailures                uint64
+	Events                      map[string]uint64 // by kind
 }
+
+// Build says which program runs.
+type Build struct{ Version, Revision, GoVersion string }
 
 // Backend is one back end's part.
 type Backend struct {
-	Service, Server, Handoff string
-	Ready, Up                bool
-	Known                    int
-	Harvests                 uint64
+	Server, Handoff string
+	Ready, Up       bool
+	Pool, Known     int // harvested cookies: how many there can be, and are
+	Harvests        uint64
 }
 
 type collector struct{ source Source }
@@ -33,57 +55,108 @@ type collector struct{ source Source }
 // NewCollector makes a Prometheus collector that reads source at each scrape.
 func NewCollector(source Source) prometheus.Collector { return collector{source} }
 
-func desc(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("dtlsguard_"+name, help, labels, nil)
-}
+// families are the collector's.
+var families Families
 
 var (
-	packetsDesc    = desc("packets_total", "Datagrams by what happened to them in each stage.", "stage", "outcome", "reason")
-	fillDesc       = desc("batch_fill", "Datagrams received per system call.")
-	overrunsDesc   = desc("receive_overruns_total", "Datagrams that the kernel dropped because a worker's socket buffer was full.")
-	flowsDesc      = desc("flows", "Verified flows at the moment, by state.", "state")
-	endedDesc      = desc("flows_ended_total", "Flows that ended, by how.", "outcome", "reason")
-	handshakesDesc = desc("handshakes_total", "Handshakes of verified clients with back ends, by outcome.", "outcome")
-	limitDesc      = desc("flow_limit", "Most flows that there may be, by what is bounded (0: no limit).", "budget")
-	epochDesc      = desc("secret_epoch", "Epoch byte of the cookie secret in force.")
-	ageDesc        = desc("secret_age_seconds", "Time since the cookie secret came into force.")
-	reloadDesc     = desc("reloads_total", "Reloads of the configuration, by outcome.", "outcome")
-	upgradeDesc    = desc("upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
-	rotateDesc     = desc("secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
-	handoffDesc    = desc("handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
-	upDesc         = desc("backend_up", "Whether the back end answered the last question.", "service", "backend")
-	readyDesc      = desc("backend_ready", "Whether clients can be handed over to the back end.", "service", "backend")
-	knownDesc      = desc("harvested_cookies", "Ports whose cookie is known.", "service", "backend")
-	harvestsDesc   = desc("harvests_total", "Times that all cookies were harvested anew.", "service", "backend")
+	buildDesc      = families.Add(Gauge, "build_info", "1; the labels say which program runs.", "version", "revision", "goversion")
+	uptimeDesc     = families.Add(Gauge, "uptime_seconds", "Time since the guard started.")
+	packetsDesc    = families.Add(Counter, "packets_total", "Datagrams by what happened to them in each stage.", "service", "stage", "outcome", "reason")
+	bytesDesc      = families.Add(Counter, "payload_bytes_total", "UDP payload that workers took and sent.", "service", "direction")
+	fillDesc       = families.Add(Histogram, "batch_fill", "Datagrams received per system call.", "service")
+	overrunsDesc   = families.Add(Counter, "receive_overruns_total", "Datagrams that the kernel dropped because a worker's socket buffer was full.", "service")
+	flowsDesc      = families.Add(Gauge, "flows", "Verified flows at the moment, by state.", "service", "state")
+	endedDesc      = families.Add(Counter, "flows_ended_total", "Flows that ended, by how.", "service", "outcome", "reason")
+	handshakesDesc = families.Add(Counter, "handshakes_total", "Handshakes of verified clients with back ends, by outcome.", "service", "outcome")
+	flowLimitDesc  = families.Add(Gauge, "service_flow_limit", "Most flows that the service has upstream sockets for.", "service")
+	limitDesc      = families.Add(Gauge, "flow_limit", "Most flows that there may be, by what is bounded (0: no limit).", "budget")
+	hellosDesc     = families.Add(Gauge, "hello_rate_limit", "Verified ClientHellos per second that may pass, by what is bounded (0: no limit).", "service", "scope")
+	serviceDesc    = families.Add(Gauge, "service_ready", "Whether clients can be served through the service.", "service")
+	engagedDesc    = families.Add(Gauge, "challenging", "Whether clients that have not proved their address are challenged or dropped now.", "service")
+	timesDesc      = families.Add(Counter, "challenges_total", "Times that challenging began.", "service")
+	epochDesc      = families.Add(Gauge, "secret_epoch", "Epoch byte of the cookie secret in force.")
+	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.")
+	reloadDesc     = families.Add(Counter, "reloads_total", "Reloads of the configuration, by outcome.", "outcome")
+	upgradeDesc    = families.Add(Counter, "upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
+	rotateDesc     = families.Add(Counter, "secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
+	handoffDesc    = families.Add(Gauge, "handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
+	upDesc         = families.Add(Gauge, "backend_up", "Whether the back end answered the last question.", "service", "backend")
+	readyDesc      = families.Add(Gauge, "backend_ready", "Whether clients can be handed over to the back end.", "service", "backend")
+	poolDesc       = families.Add(Gauge, "harvest_pool", "Ports whose cookies are harvested.", "service", "backend")
+	knownDesc      = families.Add(Gauge, "harvested_cookies", "Ports whose cookie is known.", "service", "backend")
+	harvestsDesc   = families.Add(Counter, "harvests_total", "Times that all cookies were harvested anew.", "service", "backend")
+	addressesDesc  = families.Add(Gauge, "addresses_known", "Addresses that have proved themselves.")
+	roomDesc       = families.Add(Gauge, "addresses_limit", "Most addresses that can be known.")
+	rulesDesc      = families.Add(Gauge, "address_rules", "Prefixes that are allowed or denied.")
+	eventsDesc     = families.Add(Counter, "events_total", "Events, by kind.", "event")
+	listsDesc      = families.Add(Counter, "address_list_failures_total", "Times that a list of addresses could not be read or put in force.")
 )
 
 // Describe implements prometheus.Collector.
-func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{packetsDesc, fillDesc, overrunsDesc, flowsDesc, endedDesc, handshakesDesc, limitDesc, epochDesc, ageDesc,
-		reloadDesc, upgradeDesc, rotateDesc, handoffDesc, upDesc, readyDesc, knownDesc, harvestsDesc} {
-		ch <- d
-	}
+func (c collector) Describe(ch chan<- *prometheus.Desc) { families.Describe(ch) }
+
+// sink takes metrics.
+type sink chan<- prometheus.Metric
+
+func (ch sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (ch sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (ch sink) is(d *prometheus.Desc, v bool, labels ...string) {
+	ch.gauge(d, map[bool]float64{true: 1}[v], labels...)
 }
 
 // Collect implements prometheus.Collector.
-func (c collector) Collect(ch chan<- prometheus.Metric) {
-	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	ch, g := sink(metrics), c.source.Gauges()
+	ch.gauge(buildDesc, 1, g.Build.Version, g.Build.Revision, g.Build.GoVersion)
+	ch.gauge(uptimeDesc, g.Uptime)
+	for budget, n := range g.FlowLimits {
+		ch.gauge(limitDesc, float64(n), budget)
 	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	ch.gauge(epochDesc, float64(g.SecretEpoch))
+	ch.gauge(ageDesc, g.SecretAge)
+	ch.counter(upgradeDesc, g.Upgrades, "done")
+	ch.counter(upgradeDesc, g.UpgradeFailures, "failed")
+	ch.counter(reloadDesc, g.Reloads, "done")
+	ch.counter(reloadDesc, g.ReloadFailures, "failed")
+	ch.counter(rotateDesc, g.Rotations, "done")
+	ch.counter(rotateDesc, g.RotationFailures, "failed")
+	ch.gauge(addressesDesc, float64(g.AddressesKnown))
+	ch.gauge(roomDesc, float64(g.Addresses))
+	ch.gauge(rulesDesc, float64(g.Rules))
+	ch.counter(listsDesc, g.ListFailures)
+	for event, n := range g.Events {
+		ch.counter(eventsDesc, n, event)
 	}
-	t, g := c.source.Totals(), c.source.Gauges()
+	for _, s := range c.source.Services() {
+		s.totals(ch)
+		if !s.Gone {
+			s.gauges(ch)
+		}
+	}
+}
+
+// totals shows what was counted.
+func (s *Service) totals(ch sink) {
+	t := &s.Totals
 	for e, n := range t.Events {
 		switch l := Labels[e]; l.Stage {
 		case "":
 		case HandshakeStage:
-			counter(handshakesDesc, n, l.Outcome)
+			ch.counter(handshakesDesc, n, s.Name, l.Outcome)
 		case FlowStage:
-			counter(endedDesc, n, l.Outcome, l.Reason)
+			ch.counter(endedDesc, n, s.Name, l.Outcome, l.Reason)
 		default:
-			counter(packetsDesc, n, l.Stage, l.Outcome, l.Reason)
+			ch.counter(packetsDesc, n, s.Name, l.Stage, l.Outcome, l.Reason)
 		}
+	}
+	for d, n := range t.Bytes {
+		ch.counter(bytesDesc, n, s.Name, Direction(d).String())
 	}
 	var receives uint64
 	buckets := make(map[float64]uint64)
@@ -91,28 +164,28 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		receives += n
 		buckets[float64(uint(1)<<i)] = receives
 	}
-	ch <- prometheus.MustNewConstHistogram(fillDesc, receives, float64(t.Received), buckets)
-	counter(overrunsDesc, t.Overruns)
-	for state, n := range g.Flows {
-		gauge(flowsDesc, float64(n), state)
+	ch <- prometheus.MustNewConstHistogram(fillDesc, receives, float64(t.Received), buckets, s.Name)
+	ch.counter(overrunsDesc, t.Overruns, s.Name)
+}
+
+// gauges shows what is now.
+func (s *Service) gauges(ch sink) {
+	for state, n := range s.Flows {
+		ch.gauge(flowsDesc, float64(n), s.Name, state)
 	}
-	for budget, n := range g.FlowLimits {
-		gauge(limitDesc, float64(n), budget)
+	ch.gauge(flowLimitDesc, float64(s.FlowLimit), s.Name)
+	for scope, n := range s.HelloLimits {
+		ch.gauge(hellosDesc, n, s.Name, scope)
 	}
-	gauge(epochDesc, float64(g.SecretEpoch))
-	gauge(ageDesc, g.SecretAge)
-	counter(reloadDesc, g.Reloads, "done")
-	counter(reloadDesc, g.ReloadFailures, "failed")
-	counter(upgradeDesc, g.Upgrades, "done")
-	counter(upgradeDesc, g.UpgradeFailures, "failed")
-	counter(rotateDesc, g.Rotations, "done")
-	counter(rotateDesc, g.RotationFailures, "failed")
-	is := map[bool]float64{true: 1}
-	for _, b := range g.Backends {
-		gauge(handoffDesc, 1, b.Service, b.Server, b.Handoff)
-		gauge(upDesc, is[b.Up], b.Service, b.Server)
-		gauge(readyDesc, is[b.Ready], b.Service, b.Server)
-		gauge(knownDesc, float64(b.Known), b.Service, b.Server)
-		counter(harvestsDesc, b.Harvests, b.Service, b.Server)
+	ch.is(serviceDesc, s.Ready, s.Name)
+	ch.is(engagedDesc, s.Challenging, s.Name)
+	ch.counter(timesDesc, s.Challenged, s.Name)
+	for _, b := range s.Backends {
+		ch.gauge(handoffDesc, 1, s.Name, b.Server, b.Handoff)
+		ch.is(upDesc, b.Up, s.Name, b.Server)
+		ch.is(readyDesc, b.Ready, s.Name, b.Server)
+		ch.gauge(poolDesc, float64(b.Pool), s.Name, b.Server)
+		ch.gauge(knownDesc, float64(b.Known), s.Name, b.Server)
+		ch.counter(harvestsDesc, b.Harvests, s.Name, b.Server)
 	}
 }

@@ -8,9 +8,27 @@ import (
 // fillBuckets: batch sizes 1, 2, 3..4, 5..8, ... by the upper bound's binary logarithm; 1024 is the largest batch.
 const fillBuckets = 11
 
+// Direction is which way payload of datagrams goes.
+type Direction uint8
+
+// The directions.
+const (
+	FromClients Direction = iota
+	ToClients             // answers, and what servers said
+	FromServers
+	ToServers
+	DirectionLen
+)
+
+var directionNames = [DirectionLen]string{"from-clients", "to-clients", "from-servers", "to-servers"}
+
+// String is the direction's label in metrics.
+func (d Direction) String() string { return directionNames[d] }
+
 // Counters are one worker's. Count and Filled belong to the worker; Snapshot may be called from anywhere.
 type Counters struct {
 	local  [EventLen]uint64
+	bytes  [DirectionLen]uint64
 	fill   [fillBuckets]uint64
 	filled uint64
 	over   uint64
@@ -18,6 +36,7 @@ type Counters struct {
 
 	shared struct {
 		events [EventLen]atomic.Uint64
+		bytes  [DirectionLen]atomic.Uint64
 		fill   [fillBuckets]atomic.Uint64
 		filled atomic.Uint64
 		over   atomic.Uint64
@@ -29,6 +48,9 @@ func (c *Counters) Count(e Event) { c.local[e]++ }
 
 // Add counts e n times.
 func (c *Counters) Add(e Event, n int) { c.local[e] += uint64(n) }
+
+// Bytes counts n bytes of UDP payload that go in direction d.
+func (c *Counters) Bytes(d Direction, n int) { c.bytes[d] += uint64(n) }
 
 // Filled notes that a receive brought n datagrams, n > 0.
 func (c *Counters) Filled(n int) {
@@ -53,6 +75,11 @@ func (c *Counters) Publish() {
 			c.shared.events[e].Store(v)
 		}
 	}
+	for d, v := range c.bytes {
+		if c.shared.bytes[d].Load() != v {
+			c.shared.bytes[d].Store(v)
+		}
+	}
 	for i, v := range c.fill {
 		if c.shared.fill[i].Load() != v {
 			c.shared.fill[i].Store(v)
@@ -65,6 +92,7 @@ func (c *Counters) Publish() {
 // Totals is a sum of counters.
 type Totals struct {
 	Events   [EventLen]uint64
+	Bytes    [DirectionLen]uint64
 	Fill     [fillBuckets]uint64 // receives that brought up to 1, 2, 4, ... 1024 datagrams, not cumulative
 	Received uint64
 	Overruns uint64 // datagrams that the kernel dropped because a socket's buffer was full
@@ -75,11 +103,29 @@ func (c *Counters) AddTo(t *Totals) {
 	for e := range c.shared.events {
 		t.Events[e] += c.shared.events[e].Load()
 	}
+	for d := range c.shared.bytes {
+		t.Bytes[d] += c.shared.bytes[d].Load()
+	}
 	for i := range c.shared.fill {
 		t.Fill[i] += c.shared.fill[i].Load()
 	}
 	t.Received += c.shared.filled.Load()
 	t.Overruns += c.shared.over.Load()
+}
+
+// Add adds o to t.
+func (t *Totals) Add(o *Totals) {
+	for e, n := range o.Events {
+		t.Events[e] += n
+	}
+	for d, n := range o.Bytes {
+		t.Bytes[d] += n
+	}
+	for i, n := range o.Fill {
+		t.Fill[i] += n
+	}
+	t.Received += o.Received
+	t.Overruns += o.Overruns
 }
 
 // Ended counts the flows that ended by how: "outcome" or "outcome/reason", without the zeros.

@@ -63,13 +63,18 @@ const (
 	// ReturnFailed is of such a datagram that the kernel did not take.
 	ReturnFailed
 
-	// Finished is of the handshake stage: a flow's handshake is over. It counts flows, not datagrams.
-	Finished
-	Unfinished
+	// Started is of the handshake stage: a verified client's handshake with the server begins, and later ends in one way. It
+	// counts flows, not datagrams.
+	Started
+	Finished // the server has accepted the client
+	Failed   // refused, replaced by the client's next one, or ended for a newcomer
+	TimedOut
 
 	// Replaced is of the flow stage: a flow ends. It counts flows, not datagrams.
 	Replaced  // by the client's next handshake
 	Refused   // by a HelloVerifyRequest: the server does not take the cookie
+	Killed    // by the operator
+	Stopped   // with its service, or the guard
 	endedBase // when its time is over: endedBase + expiry of package relay
 )
 
@@ -130,10 +135,14 @@ var Labels = func() (l [EventLen]Label) {
 	for e := range relay.ExpiryLen {
 		l[Ended(e)] = Label{FlowStage, "expired", e.String()}
 	}
-	l[Finished] = Label{HandshakeStage, "finished", ""}
-	l[Unfinished] = Label{HandshakeStage, "unfinished", ""}
+	l[Started] = Label{HandshakeStage, "started", ""}
+	l[Finished] = Label{HandshakeStage, "established", ""}
+	l[Failed] = Label{HandshakeStage, "failed", ""}
+	l[TimedOut] = Label{HandshakeStage, "timed-out", ""}
 	l[Replaced] = Label{FlowStage, "replaced", ""}
 	l[Refused] = Label{FlowStage, "refused", ""}
+	l[Killed] = Label{FlowStage, "killed", ""}
+	l[Stopped] = Label{FlowStage, "stopped", ""}
 	l[AnswerSent] = Label{"answer", "sent", ""}
 	l[AnswerFailed] = Label{"answer", "failed", ""}
 	l[ForwardSent] = Label{"forward", "sent", ""}

@@ -67,15 +67,18 @@ func TestCountersSumUp(t *testing.T) {
 	}
 }
 
-type fixed struct{ t Totals }
+// fixed are two services that share a back end, and one that was removed.
+type fixed struct{}
 
-func (f *fixed) Totals() *Totals { return &f.t }
-func (f *fixed) Gauges() Gauges {
-	return Gauges{Flows: map[string]int{"half-open": 7}, Backends: []Backend{{Server: "192.0.2.1:1", Handoff: "trust", Up: true}}}
+func (fixed) Gauges() Gauges { return Gauges{FlowLimits: map[string]int{"flows": 7}} }
+func (fixed) Services() []Service {
+	shared := []Backend{{Server: "192.0.2.1:1", Handoff: "trust", Up: true}}
+	flows := map[string]int{"half-open": 7}
+	return []Service{{Name: "one", Flows: flows, Backends: shared}, {Name: "two", Flows: flows, Backends: shared}, {Name: "three", Gone: true}}
 }
 
 func TestCollectorIsWellFormed(t *testing.T) {
-	c := NewCollector(&fixed{})
+	c := NewCollector(fixed{})
 	problems, err := testutil.CollectAndLint(c)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v", problems, err)
@@ -91,10 +94,10 @@ func TestCollectorIsWellFormed(t *testing.T) {
 			packets++
 		}
 	}
-	if n := testutil.CollectAndCount(c, "dtlsguard_packets_total"); n != packets {
-		t.Errorf("%d packet counters, want %d", n, packets)
+	if n := testutil.CollectAndCount(c, "dtlsguard_packets_total"); n != 3*packets {
+		t.Errorf("%d packet counters, want %d", n, 3*packets)
 	}
-	if n := testutil.CollectAndCount(c, "dtlsguard_flows_ended_total"); n != flows {
-		t.Errorf("%d counters of flows, want %d", n, flows)
+	if n := testutil.CollectAndCount(c, "dtlsguard_flows_ended_total"); n != 3*flows {
+		t.Errorf("%d counters of flows, want %d", n, 3*flows)
 	}
 }

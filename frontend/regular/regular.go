@@ -25,6 +25,11 @@ func Open(name string) (*os.File, error) {
 		}
 		return nil, err
 	}
+	return ifRegular(f, name)
+}
+
+// ifRegular is f, if it is a regular file.
+func ifRegular(f *os.File, name string) (*os.File, error) {
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = &os.PathError{Op: "open", Path: name, Err: ErrNotRegular}
@@ -34,6 +39,19 @@ func Open(name string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Append opens a regular file to add to it, and makes it if it is not there, for its owner and group. A symbolic link under the
+// name is refused: whoever may write to the directory could have another file written to.
+func Append(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0o640)
+	if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ELOOP) { // a FIFO that nobody reads, or a socket; a symbolic link
+		err = &os.PathError{Op: "open", Path: name, Err: ErrNotRegular}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ifRegular(f, name)
 }
 
 // Read reads a regular file whole, of at most limit bytes.

@@ -20,6 +20,8 @@ type Flow struct {
 	Shaking bool // nobody was told how the handshake ended
 
 	Born     int64 // time of the ClientHello
+	ToServer Traffic
+	ToClient Traffic
 	progress progress
 	rank     uint8 // of the list that it is in while half-open
 	noticed  bool  // Sweep reported the server's silence
@@ -42,6 +44,18 @@ type Flow struct {
 	// Pending links the slots of a batch that wait to be sent to the server: first and last slot, -1 if none.
 	Pending [2]int32
 }
+
+// Traffic counts what a flow has carried in one direction.
+type Traffic struct{ Packets, Bytes uint64 } // datagrams, and bytes of their payload
+
+// Count counts a datagram of n bytes.
+func (t *Traffic) Count(n int) {
+	t.Packets++
+	t.Bytes += uint64(n)
+}
+
+// Used is the time of the flow's last datagram; while it is half-open, of the last of its handshake.
+func (f *Flow) Used() int64 { return f.used }
 
 // Event names the flow to a Poller; Table.At finds it again.
 func (f *Flow) Event() udpbatch.Event { return udpbatch.Event{A: f.id, B: f.generation} }

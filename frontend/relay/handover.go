@@ -16,6 +16,7 @@ type Record struct {
 	State, Progress, Rank   uint8
 	Noticed, Shaking, Heard bool
 	Born, Used, Confirmed   int64
+	ToServer, ToClient      Traffic
 	Random                  [32]byte
 	Cookie                  [hello.MaxRetryCookie]byte
 	CookieLength            uint8
@@ -59,7 +60,7 @@ func (f *Flow) Older() *Flow { return f.older }
 func (f *Flow) Record() Record {
 	r := Record{
 		Route: f.Route.Record(), State: uint8(f.State), Progress: uint8(f.progress), Rank: f.rank, Noticed: f.noticed, Shaking: f.Shaking, Heard: f.Heard,
-		Born: f.Born, Used: f.used, Confirmed: f.Confirmed, Random: f.random, CookieLength: f.length, Prelude: -1, Older: -1,
+		Born: f.Born, Used: f.used, ToServer: f.ToServer, ToClient: f.ToClient, Confirmed: f.Confirmed, Random: f.random, CookieLength: f.length, Prelude: -1, Older: -1,
 	}
 	copy(r.Cookie[:], f.cookie[:])
 	return r
@@ -76,7 +77,7 @@ func (t *Table) Adopt(r *Record, port *Upstream, older *Flow) (*Flow, error) {
 	}
 	f := &Flow{
 		Route: udpbatch.RouteOf(&r.Route), Port: port, State: State(r.State), Born: r.Born, progress: progress(r.Progress), rank: r.Rank,
-		noticed: r.Noticed, Shaking: r.Shaking, Heard: r.Heard, Confirmed: r.Confirmed, random: r.Random, cookie: r.Cookie, length: r.CookieLength,
+		noticed: r.Noticed, Shaking: r.Shaking, Heard: r.Heard, Confirmed: r.Confirmed, ToServer: r.ToServer, ToClient: r.ToClient, random: r.Random, cookie: r.Cookie, length: r.CookieLength,
 		id: int32(len(t.byID)), used: r.Used, Pending: [2]int32{-1, -1},
 	}
 	f.Client = f.Route.Peer()

@@ -195,6 +195,18 @@ func (t *Table) Len() int { return len(t.byAddr) }
 // Count is the number of flows in a state. It may be called from anywhere.
 func (t *Table) Count(s State) int { return int(t.counts[s].Load()) }
 
+// Page calls yield, which may Close it, for each flow among the n places from the given one on, and returns the place to go on
+// at; done reports that there are no more. A flow keeps its place for as long as it lives.
+func (t *Table) Page(from, n int, yield func(*Flow)) (next int, done bool) {
+	next = min(from+n, len(t.byID))
+	for i := from; i < next; i++ {
+		if f := t.byID[i]; f.Port != nil {
+			yield(f)
+		}
+	}
+	return next, next == len(t.byID)
+}
+
 // UsedSince calls yield for each established flow that was used since the given time.
 func (t *Table) UsedSince(since int64, yield func(*Flow)) {
 	l := &t.lists[Established]

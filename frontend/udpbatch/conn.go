@@ -224,7 +224,7 @@ func (c *Conn) Send(q *Queue) (sent int, err error) {
 		c.Confirm()
 	}
 	rest, flags := q.hdrs[:q.n], uintptr(c.flags|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	q.n, c.flags = 0, 0
+	q.n, q.size, c.flags = 0, 0, 0
 	for len(rest) > 0 {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), flags, 0, 0)
 		switch errno {

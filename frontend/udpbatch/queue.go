@@ -17,6 +17,7 @@ type Queue struct {
 	hdrs []mmsghdr
 	iovs []unix.Iovec
 	n    int
+	size int
 }
 
 // NewQueue makes a queue for at most size datagrams.
@@ -32,11 +33,14 @@ func NewQueue(size int) *Queue {
 // Len is the number of datagrams waiting.
 func (q *Queue) Len() int { return q.n }
 
+// Bytes is how much they hold together.
+func (q *Queue) Bytes() int { return q.size }
+
 // Cap is the most datagrams that can wait.
 func (q *Queue) Cap() int { return len(q.hdrs) }
 
 // Reset forgets what is waiting.
-func (q *Queue) Reset() { q.n = 0 }
+func (q *Queue) Reset() { q.n, q.size = 0, 0 }
 
 // Add appends datagram d, to go along to; nil means the peer that the socket is connected to. Both must stay
 // as they are until the queue is sent. The caller keeps to the capacity.
@@ -56,4 +60,5 @@ func (q *Queue) Add(d []byte, to *Route) {
 		}
 	}
 	q.n++
+	q.size += len(d)
 }

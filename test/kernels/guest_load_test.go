@@ -47,7 +47,7 @@ func TestGuestVerifier(t *testing.T) {
 			}
 		}
 		for name, p := range spec.Programs {
-			if p.Type == ebpf.XDP && name == "guard" {
+			if p.Type == ebpf.XDP && name == "dtlsguard" {
 				frags := p.Copy()
 				frags.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 				spec.Programs[name+"_frags"] = frags

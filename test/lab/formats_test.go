@@ -58,7 +58,7 @@ func TestNative(t *testing.T) {
 				if n.kernel {
 					g.answered(way != "workers", len(n.clients)*len(to))
 				} else {
-					g.turned(len(n.clients) * len(to))
+					g.reinjected(len(n.clients) * len(to))
 				}
 				for _, s := range servers {
 					if c := s.clients(len(n.clients)); c != len(n.clients) {
@@ -72,11 +72,11 @@ func TestNative(t *testing.T) {
 	}
 }
 
-// turned checks that workers answered n clients or more, verified them, and sent their ClientHellos on to the server.
-func (g *guard) turned(n int) {
+// reinjected checks that workers answered n clients or more, verified them, and sent their ClientHellos on to the server.
+func (g *guard) reinjected(n int) {
 	g.t.Helper()
 	x := g.status().XDP
-	if v := x.Verdicts; v["steered"] < uint64(2*n) || v["answered"] > 0 || x.Egress["turned"] < uint64(n) || v["pass-flow"] < uint64(n) {
+	if v := x.Verdicts; v["steered"] < uint64(2*n) || v["answered"] > 0 || x.Egress["reinjected"] < uint64(n) || v["pass-flow"] < uint64(n) {
 		g.t.Errorf("%d clients, and this is what became of their packets: %v, and at egress: %v", n, v, x.Egress)
 	}
 }

@@ -26,6 +26,7 @@ type Model struct {
 	Counts                     bool          // keeps each address from its first ClientHello on, until an alert comes
 	NoCookies                  bool          // a ClientHello passes without
 	Once                       bool          // takes no ClientHello after the second
+	Silent                     bool          // says nothing to a wrong cookie
 	Suites                     []uint16      // it has no others; nil: all
 	Groups                     []uint16      // the same
 	Only                       netip.Addr    // says nothing to others; invalid: answers all
@@ -127,6 +128,9 @@ func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []b
 	if !m.NoCookies && (first || !m.Trusting && !m.takes(from, &h, now)) {
 		if m.Counts && !first {
 			return alert(handshakeFailure), false // OpenSSL's SSL_accept: cookie mismatch
+		}
+		if m.Silent && !first {
+			return nil, false
 		}
 		c.asked = true
 		return m.verify(from, &h, d, now), false

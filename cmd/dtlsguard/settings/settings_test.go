@@ -90,7 +90,7 @@ func TestBadConfigurations(t *testing.T) {
 			t.Errorf("%s: accepted", c.name)
 			continue
 		}
-		_, after, _ := strings.Cut(err.Error(), "guard.toml")
+		_, after, _ := strings.Cut(hint.Flags(err.Error()), "guard.toml")
 		if !strings.HasPrefix(after, c.want) || !strings.Contains(hint.Of(err), c.hint) || !errors.Is(err, hint.ErrUsage) {
 			t.Errorf("%s: error %q, hint %q, want %q, %q", c.name, err, hint.Of(err), c.want, c.hint)
 		}

@@ -9,17 +9,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// Locate says where the setting stands that an error of the whole configuration speaks of.
+// Locate adds to an error of the whole configuration where in the file the setting stands that the error names.
 func (l *Loaded) Locate(err error) error {
 	if err == nil || l.File == "" || !errors.Is(err, hint.ErrUsage) {
 		return err
 	}
-	_, rest, ok := strings.Cut(err.Error(), "--")
-	if !ok {
+	m := hint.Setting.FindStringSubmatchIndex(err.Error())
+	if m == nil {
 		return fmt.Errorf("%s: %w", l.File, err)
 	}
-	name, _, _ := strings.Cut(rest, " ")
-	name = strings.TrimRight(name, ":,")
+	name, rest := err.Error()[m[2]:m[3]], err.Error()[m[3]:]
 	places := []map[string]given{l.all}
 	for _, s := range l.services {
 		places = append(places, s.values)

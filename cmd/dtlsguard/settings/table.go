@@ -141,6 +141,8 @@ var table = []setting{
 			t.Config.TrustTCP = append(t.Config.TrustTCP, uint16(n))
 			return nil
 		}},
+	{name: "map-log", kind: text, arg: "FILE", doc: "one JSON line for each flow of a proxy that opens and closes; opened again by a reload (SIGHUP), for rotation",
+		set: textOf(func(t *target) *string { return &t.Config.MapLog })},
 	{name: "receive-buffer", kind: integer, def: strconv.Itoa(frontend.DefaultReceiveBuffer), doc: "bytes of each worker's socket buffer, for either direction",
 		set: integerOf(1, 1<<30, func(t *target) *int { return &t.Config.ReceiveBuffer })},
 	{name: "metrics-listen", kind: text, arg: "ADDRESS", def: frontend.DefaultMetrics, doc: "Prometheus /metrics, /healthz, /readyz (off: none)",

@@ -29,8 +29,11 @@ static void *serve(void *arg)
 		;
 	if (r == 0) {
 		puts("accepted");
-		while ((n = gnutls_record_recv(session, data, sizeof(data))) > 0)
-			gnutls_record_send(session, data, n);
+		while ((n = gnutls_record_recv(session, data, sizeof(data))) != 0 && n != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(n))
+			if (n > 0)
+				gnutls_record_send(session, data, n);
+			else // a handshake message that a client sends again, say
+				fprintf(stderr, "receive: %s\n", gnutls_strerror(n));
 		if (n == 0)
 			puts("closed");
 		gnutls_bye(session, GNUTLS_SHUT_WR);

@@ -44,16 +44,16 @@ func tryModes(dev *net.Interface) Finding {
 				return Finding{Name: "XDP mode", Text: "native"}
 			case err == nil:
 				return Finding{"XDP mode", Warn, fmt.Sprintf("generic only, several times slower (%s)", firstLine(errors.Join(errs...))),
-					"use an interface with a driver that has XDP, or run --answer workers"}
+					"use an interface with a driver that has XDP, or run setting answer workers"}
 			}
 			errs = append(errs, attachHint(dev, err))
 		}
 	}
-	return Finding{"XDP mode", Fail, firstLine(errors.Join(errs...)), "run as root, or leave --interface out"}
+	return Finding{"XDP mode", Fail, firstLine(errors.Join(errs...)), "run as root, or leave setting interface out"}
 }
 
 func tryAttach(dev *net.Interface, m AttachMode, flags uint32) error {
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "trial", Type: ebpf.XDP, License: "Dual BSD/GPL", Flags: flags,
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "probe", Type: ebpf.XDP, License: "Dual BSD/GPL", Flags: flags,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()}})
 	if err != nil {
 		return err

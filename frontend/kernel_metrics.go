@@ -1,0 +1,104 @@
+package frontend
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+// noService labels packets that belong to no service.
+const noService = ""
+
+// xdpFamilies are those of the kernel's collector.
+var xdpFamilies metrics.Families
+
+// MetricFamilies are all that a guard can show of itself.
+func MetricFamilies() metrics.Families { return append(metrics.Documented(), xdpFamilies...) }
+
+var (
+	xdpModeDesc    = xdpFamilies.Add(metrics.Gauge, "xdp_mode", "1 for the mode that XDP is attached in, 0 while it is not.", "interface", "mode")
+	xdpAgainDesc   = xdpFamilies.Add(metrics.Counter, "xdp_reattached_total", "Times that XDP was off its interface and was attached again.", "interface")
+	xdpPacketsDesc = xdpFamilies.Add(metrics.Counter, "xdp_packets_total", "Packets at ingress by verdict; service is empty for those of none.", "service", "verdict")
+	xdpReasonsDesc = xdpFamilies.Add(metrics.Counter, "xdp_datagrams_total", "Datagrams to services by what they were found to be.", "service", "reason")
+	xdpHellosDesc  = xdpFamilies.Add(metrics.Counter, "xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", "service", "cookie")
+	xdpEgressDesc  = xdpFamilies.Add(metrics.Counter, "xdp_egress_packets_total", "Packets of protected services at egress.", "service", "outcome")
+	xdpFlowsDesc   = xdpFamilies.Add(metrics.Gauge, "xdp_flows", "Flows that the programs know, by state.", "state")
+	xdpEndedDesc   = xdpFamilies.Add(metrics.Counter, "xdp_flows_ended_total", "Flows taken from the programs, or not given to them for want of room.", "outcome")
+	neighboursDesc = xdpFamilies.Add(metrics.Counter, "neighbours_held_total", "Times that a router's neighbour entry was kept from being doubted.", "interface")
+)
+
+// kernelCollector shows what the programs count.
+type kernelCollector struct {
+	*kernel
+	services func() []*service
+}
+
+// Describe implements prometheus.Collector.
+func (k kernelCollector) Describe(ch chan<- *prometheus.Desc) { xdpFamilies.Describe(ch) }
+
+// Collect implements prometheus.Collector.
+func (k kernelCollector) Collect(ch chan<- prometheus.Metric) {
+	value := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
+	}
+	inForce := 1.0
+	if k.lost.Load() != nil {
+		inForce = 0
+	}
+	value(xdpModeDesc, prometheus.GaugeValue, inForce, k.config.Interface, k.attached().String())
+	value(xdpAgainDesc, prometheus.CounterValue, float64(k.reattached.Load()), k.config.Interface)
+	if k.neighbours != nil {
+		value(neighboursDesc, prometheus.CounterValue, float64(k.neighbours.held.Load()), k.config.Interface)
+	}
+	value(xdpEndedDesc, prometheus.CounterValue, float64(k.flows.expired.Load()), "expired")
+	value(xdpEndedDesc, prometheus.CounterValue, float64(k.flows.evicted.Load()), "evicted")
+	value(xdpEndedDesc, prometheus.CounterValue, float64(k.flows.refused.Load()), "refused")
+	if err := k.packets(value); err != nil {
+		ch <- prometheus.NewInvalidMetric(xdpPacketsDesc, err)
+		return
+	}
+	all, halfOpen, err := k.guard.VerifiedFlows()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(xdpFlowsDesc, err)
+		return
+	}
+	value(xdpFlowsDesc, prometheus.GaugeValue, float64(all-halfOpen), "established")
+	value(xdpFlowsDesc, prometheus.GaugeValue, float64(halfOpen), "half-open")
+}
+
+// packets shows those of each service, and of none.
+func (k kernelCollector) packets(value func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) error {
+	stray, err := k.guard.StrayCounters()
+	if err != nil {
+		return err
+	}
+	counts := map[string]*bpf.Counters{noService: &stray}
+	for _, v := range k.services() {
+		if c, err := k.guard.ServiceCounters(v.key()); err == nil { // a service that was removed meanwhile has none
+			counts[v.name] = &c
+		}
+	}
+	for name, c := range counts {
+		counter := func(d *prometheus.Desc, n uint64, label string) {
+			value(d, prometheus.CounterValue, float64(n), name, label)
+		}
+		for i, n := range c.Verdict {
+			counter(xdpPacketsDesc, n, bpf.Verdict(i).String())
+		}
+		if name == noService {
+			continue // they were looked into no further
+		}
+		for i, n := range c.Reason {
+			counter(xdpReasonsDesc, n, hello.Reason(i).String())
+		}
+		for i, n := range c.Cookie {
+			counter(xdpHellosDesc, n, bpf.CookieState(i).String())
+		}
+		for i, n := range c.Egress {
+			counter(xdpEgressDesc, n, bpf.EgressOutcome(i).String())
+		}
+	}
+	return nil
+}
