@@ -146,7 +146,7 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	}
 	numbers := make(map[*end]int32)
 	for _, v := range s.services {
-		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.now.Load().fit,
+		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.exportFit(),
 			Asked: asked(v.now.Load().settings, len(v.configured.Backends) == 1)}
 		for _, w := range v.workers {
 			st.Sockets = append(st.Sockets, files.Add(w.socket.FD()))
@@ -165,6 +165,15 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	}
 	b, err := g.encode()
 	return b, files, err
+}
+
+// exportFit is how an inline server takes clients; nil if it must be asked anew.
+func (v *service) exportFit() *handoff.Fit {
+	fit := v.now.Load().fit
+	if fit == nil || fit.PSK != nil {
+		return nil
+	}
+	return fit
 }
 
 // exportBacks adds the back ends that there are, and those that are left but have flows.

@@ -51,6 +51,7 @@ func (v *service) metrics(closed bool) metrics.Service {
 		Name: v.name, Flows: make(map[string]int), FlowLimit: v.room.Max(), Ready: v.readiness().Ready,
 		HelloLimits: map[string]float64{"source": max(o.HelloRate.PerSecond, 0), "service": max(o.BackendHelloRate.PerSecond, 0)},
 	}
+	m.Attacked, m.Normal, m.Threshold = v.attack.show()
 	for state := range relay.Over {
 		for _, w := range v.workers {
 			m.Flows[state.String()] += w.flows.Count(state)

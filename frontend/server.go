@@ -201,6 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.running.Go(func() { s.lists.Run(ctx) })
 	s.running.Go(func() { s.watchGates(ctx) })
+	s.running.Go(func() { s.watchAttacks(ctx) })
 	s.running.Go(func() { s.tellProgress(ctx, services) })
 	starting.Wait()
 	close(s.atWork)

@@ -51,12 +51,6 @@ type PoolState struct {
 	Asked    []int64  `json:"asked,omitempty"`
 }
 
-// UnmarshalText reads a mode's name.
-func (m *Mode) UnmarshalText(text []byte) (err error) {
-	*m, err = ParseMode(string(text))
-	return err
-}
-
 // Hold keeps the watch from doing anything until release, or gives up at the end of ctx.
 func (b *Backend) Hold(ctx context.Context) (release func(), err error) {
 	for !b.turn.TryLock() {
