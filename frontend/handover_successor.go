@@ -104,7 +104,7 @@ func (s *Server) mayHandOver() error {
 			return hint.Errorf("wait until it has ended", "%s drains", v.name)
 		}
 	}
-	if s.kernel != nil && !s.kernel.guard.Pinned() {
+	if s.kernel != nil && len(s.kernel.guard.Locks()) < len(s.kernel.config.Interfaces) {
 		return hint.Errorf("mount a bpffs and restart the guard: mount -t bpf bpf /sys/fs/bpf", "the programs of XDP are not pinned, so nobody can take them over")
 	}
 	return nil
@@ -125,7 +125,9 @@ func (s *Server) prepare(n *Successor) (pid int, err error) {
 		names, fds = append(names, name), append(fds, fd)
 	}
 	if s.kernel != nil {
-		names, fds = append(names, pinsFile), append(fds, s.kernel.guard.Lock())
+		for iface, fd := range s.kernel.guard.Locks() {
+			names, fds = append(names, pinsFile+iface), append(fds, fd)
+		}
 	}
 	if err := n.Conn.Tell(handover.Message{Say: sayFiles, Files: names}, fds...); err != nil {
 		return m.PID, n.reason(err)
@@ -134,8 +136,8 @@ func (s *Server) prepare(n *Successor) (pid int, err error) {
 	return m.PID, err
 }
 
-// pinsFile is the name of the lock on the pins.
-const pinsFile = "pins"
+// pinsFile begins the name of the lock on the pins of an interface.
+const pinsFile = "pins="
 
 // pass passes the state on. The guard is frozen.
 func (s *Server) pass(n *Successor) error {

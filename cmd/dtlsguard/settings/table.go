@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -44,14 +45,15 @@ const Off = "off"
 
 // table is all settings, in the order of the help.
 var table = []setting{
-	{name: "interface", kind: list, arg: "NAME", xdp: true, doc: "where XDP is attached (none: sockets only)",
+	{name: "interface", kind: list, arg: "NAME", xdp: true, doc: "where XDP is attached, repeatable (none: sockets only); of a [[service]], where it is guarded",
 		set: func(t *target, v string) error {
-			if x := &t.Config.XDP; x.Interface == "" || x.Interface == v {
-				x.Interface = v
-				return nil
+			if x := &t.Config.XDP; v != "" && !slices.Contains(x.Interfaces, v) {
+				x.Interfaces = append(x.Interfaces, v)
 			}
-			return fmt.Errorf("%q: one interface is guarded, and that is %s", v, t.Config.XDP.Interface)
+			return nil
 		}},
+	{name: "allow-unguarded", kind: boolean, def: "false", xdp: true, doc: "with protect: a server that trusts the guard may be reached by interfaces without XDP, too",
+		set: booleanOf(func(t *target) *bool { return &t.Config.XDP.AllowUnguarded })},
 	{name: "xdp-mode", kind: text, def: "auto", words: keys(xdpModes), xdp: true, doc: "how XDP is attached; auto warns where the driver has no native mode",
 		set: wordOf(xdpModes, func(t *target, m bpf.AttachMode) { t.Config.XDP.Mode = m })},
 	{name: "xdp-chain", kind: text, arg: "MAP", xdp: true, doc: "pinned program array of a root XDP program on the interface, which calls the guard",
