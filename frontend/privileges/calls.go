@@ -52,12 +52,6 @@ var serving = []call{
 	{"pidfd_open", unix.SYS_PIDFD_OPEN}, {"pidfd_send_signal", unix.SYS_PIDFD_SEND_SIGNAL},
 }
 
-// executing are the calls that running another program takes.
-var executing = []call{
-	{"execve", unix.SYS_EXECVE}, {"execveat", unix.SYS_EXECVEAT}, {"wait4", unix.SYS_WAIT4}, {"waitid", unix.SYS_WAITID}, {"setpgid", unix.SYS_SETPGID},
-	{"setsid", unix.SYS_SETSID}, {"chdir", unix.SYS_CHDIR}, {"pidfd_getfd", unix.SYS_PIDFD_GETFD},
-}
-
 // commands are those of bpf(2) that a guard with XDP makes: maps, pins and links. Loading a program (BPF_PROG_LOAD) is not
 // among them, so that the capabilities that attaching takes lend themselves to nothing else.
 var commands = []call{

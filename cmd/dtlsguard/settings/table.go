@@ -162,6 +162,8 @@ var table = []setting{
 		set: textOf(func(t *target) *string { return &t.Control })},
 	{name: "user", kind: text, doc: "whom to become once all is open; root: stay root (default: " + privileges.DefaultUser + ", if root starts this and there is such a user)",
 		set: textOf(func(t *target) *string { return &t.User })},
+	{name: "on-event", kind: text, arg: "COMMAND", doc: "run by /bin/sh for each event, which it gets as DTLSGUARD_EVENT, DTLSGUARD_SERVICE and so on; one at a time, 10s each",
+		set: textOf(func(t *target) *string { return &t.OnEvent })},
 	{name: "log-format", kind: text, def: "text", words: []string{"text", "json", "journal"}, doc: "journal is text with priorities, and what text means under systemd",
 		set: textOf(func(t *target) *string { return &t.LogFormat })},
 	{name: "log-level", kind: text, def: "info", words: []string{"debug", "info", "warn", "error"}, doc: "what is not logged is less than this",
