@@ -162,6 +162,10 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 		return nil
 	}
 	addrs, err := settings.Addresses(ctx, "--backend", backend)
+	if settings.Unresolved(err) {
+		r.add(bpf.Warn, "back end "+backend, err.Error()+runSurvives, hint.Of(err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -186,15 +190,18 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	return nil
 }
 
+// runSurvives is what run makes of a back end that cannot be used: it starts all the same, so that is no failure.
+const runSurvives = ": run would start, and serve nobody"
+
 // backend adds what a server's prober has found out.
 func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit
 	switch {
 	case errors.As(err, &misfit):
-		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason, hint.Of(err))
+		r.add(bpf.Warn, name, handoff.ErrNoMode.Error()+": "+misfit.Reason+runSurvives, hint.Of(err))
 	case err != nil:
-		r.add(bpf.Warn, name, err.Error()+": run would start, and serve nobody", hint.Of(err)) // what run survives
+		r.add(bpf.Warn, name, err.Error()+runSurvives, hint.Of(err))
 		return
 	default:
 		r.add(bpf.Pass, name, fmt.Sprintf("--handoff %v: %s", kind, why), "")
