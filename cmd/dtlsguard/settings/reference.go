@@ -81,7 +81,10 @@ func (s *setting) values() string {
 	if s.words == nil {
 		return string(s.kind)
 	}
-	return strings.Join(s.words, ", ")
+	if all := strings.Join(s.words, ", "); len(all) <= 100 {
+		return all
+	}
+	return fmt.Sprintf("%s and %d others", s.words[0], len(s.words)-1)
 }
 
 func (s *setting) meaning() string {
