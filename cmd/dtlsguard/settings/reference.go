@@ -81,10 +81,12 @@ func (s *setting) values() string {
 	if s.words == nil {
 		return string(s.kind)
 	}
-	if all := strings.Join(s.words, ", "); len(all) <= 100 {
-		return all
+	const most = 110 // of a table of the documentation, whose rows have 160 characters
+	words := strings.Join(s.words, ", ")
+	if len(words) > most {
+		return fmt.Sprintf("%s ... (%d, see the schema)", s.words[0], len(s.words))
 	}
-	return fmt.Sprintf("%s and %d others", s.words[0], len(s.words)-1)
+	return words
 }
 
 func (s *setting) meaning() string {
