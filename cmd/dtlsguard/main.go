@@ -51,12 +51,12 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dtlsguard",
 		Short: "Stateless DTLS handshake front-end: a DoS shield for DTLS servers",
-		Long: `dtlsguard stands in front of DTLS servers. It answers every ClientHello that has no cookie
+		Long: `dtlsguard protects unmodified DTLS servers. It answers every ClientHello without a cookie
 with a HelloVerifyRequest, keeps no state for it, and lets only clients that have proved
-their address reach the server, which stays as it is.
+their address reach the server.
 
 Try it, with no privileges:     dtlsguard demo
-In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1:4434`,
+Protect a server:               dtlsguard run --listen :4433 --backend 127.0.0.1:4434`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -71,7 +71,7 @@ In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1
 	}
 	root.SetVersionTemplate(versionLine() + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
-	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newConfig(), newReload(), newUpgrade(), newLaunch(), newFlows(), newEvents(), newRunner(), newAddresses(), newAllow(), newDeny(), demo.Command(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newConfig(), newReload(), newUpgrade(), newDrain(), newLaunch(), newFlows(), newEvents(), newRunner(), newAddresses(), newAllow(), newDeny(), demo.Command(), newVersion())
 	return root
 }
 
