@@ -27,7 +27,10 @@ func PinDir(root, iface string) string {
 const unfinished = ":new"
 
 // Names of pinned links. The name of the ingress link has its mode, which the kernel does not report.
-const pinEgress = "link_egress"
+const (
+	pinEgress = "link_egress"
+	pinTrust  = "link_trust"
+)
 
 var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
 
@@ -72,6 +75,11 @@ func (g *Programs) pinInto(dir string) error {
 	if err := g.egress.Pin(dir, pinEgress, g.progs.Egress); err != nil {
 		return err
 	}
+	if g.trust != nil {
+		if err := g.trust.Pin(filepath.Join(dir, pinTrust)); err != nil {
+			return err
+		}
+	}
 	if err := os.RemoveAll(g.pin); err != nil {
 		return err
 	}
@@ -91,7 +99,7 @@ func removePins(dir string) error {
 			err = egress.Detach()
 		}
 		errs = append(errs, err)
-		for _, file := range []string{pinXDP[AttachNative], pinXDP[AttachGeneric]} {
+		for _, file := range []string{pinXDP[AttachNative], pinXDP[AttachGeneric], pinTrust} {
 			l, err := link.LoadPinnedLink(filepath.Join(d, file), nil)
 			if errors.Is(err, os.ErrNotExist) {
 				continue

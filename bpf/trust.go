@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -15,7 +17,8 @@ import (
 const MaxTrustedPorts = 64
 
 // TrustTCP notes the addresses of peers that finish a TCP handshake with a port of this host, in this network namespace,
-// as proved, and keeps them while their connections are in use. It needs cgroup v2, and ends with Close.
+// as proved, and keeps them while their connections are in use. It needs cgroup v2. Where there are pins it outlives the process,
+// and the next one takes it over; without ports it takes that off.
 func (g *Programs) TrustTCP(ports []uint16) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -25,18 +28,76 @@ func (g *Programs) TrustTCP(ports []uint16) error {
 	if len(ports) > MaxTrustedPorts {
 		return fmt.Errorf("trust %d TCP ports: at most %d", len(ports), MaxTrustedPorts)
 	}
+	pinned, err := g.pinnedTrust()
+	if err != nil {
+		return fmt.Errorf("trust TCP peers: %w", err)
+	}
+	if len(ports) == 0 {
+		if pinned != nil {
+			err = errors.Join(pinned.Unpin(), pinned.Close())
+		}
+		return err
+	}
+	if err := g.setTrustedPorts(ports); err != nil {
+		return err
+	}
+	if pinned != nil && pinned.Update(g.progs.TrustTcp) == nil {
+		g.trust = pinned
+		return nil
+	}
 	root, err := cgroupRoot()
 	if err != nil {
 		return fmt.Errorf("trust TCP peers: %w", err)
 	}
+	g.trust, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: g.progs.TrustTcp})
+	if err != nil {
+		return fmt.Errorf("trust TCP peers: attach to %s: %w", root, hint(err))
+	}
+	if pinned != nil {
+		err = errors.Join(pinned.Unpin(), pinned.Close())
+	}
+	if err == nil && g.pin != "" && (g.adopted || g.xdp != nil) { // else it is pinned with the other links
+		err = g.trust.Pin(filepath.Join(g.pin, pinTrust))
+	}
+	if err != nil {
+		return fmt.Errorf("trust TCP peers: %w", err)
+	}
+	return nil
+}
+
+// pinnedTrust is the link of an earlier process whose maps these programs have; nil if there is none.
+func (g *Programs) pinnedTrust() (link.Link, error) {
+	if g.pin == "" || !g.adopted {
+		return nil, nil
+	}
+	l, err := link.LoadPinnedLink(filepath.Join(g.pin, pinTrust), nil)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return l, err
+}
+
+// setTrustedPorts makes the ports those whose peers are trusted: adopted maps may have others.
+func (g *Programs) setTrustedPorts(ports []uint16) error {
 	for _, p := range ports {
 		if err := g.maps.TrustedPorts.Put(uint32(p), uint32(1)); err != nil {
 			return fmt.Errorf("trust TCP port %d: %w", p, err)
 		}
 	}
-	g.trust, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: g.progs.TrustTcp})
+	var port, one uint32
+	var stale []uint32
+	it := g.maps.TrustedPorts.Iterate()
+	for it.Next(&port, &one) {
+		if !slices.Contains(ports, uint16(port)) {
+			stale = append(stale, port)
+		}
+	}
+	err := it.Err()
+	for _, p := range stale {
+		err = errors.Join(err, g.maps.TrustedPorts.Delete(p))
+	}
 	if err != nil {
-		return fmt.Errorf("trust TCP peers: attach to %s: %w", root, hint(err))
+		return fmt.Errorf("trust other TCP ports no more: %w", err)
 	}
 	return nil
 }
