@@ -370,6 +370,10 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		use = LOOKUP(ports, p->dport);
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
+	if (svc && !guarded_on(svc, ctx->ingress_ifindex)) {
+		svc = 0;
+		index = no_service_index;
+	}
 	if (svc)
 		note_sender(ctx);
 	count = counters(index);

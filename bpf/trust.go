@@ -28,53 +28,90 @@ func (g *Programs) TrustTCP(ports []uint16) error {
 	if len(ports) > MaxTrustedPorts {
 		return fmt.Errorf("trust %d TCP ports: at most %d", len(ports), MaxTrustedPorts)
 	}
-	pinned, err := g.pinnedTrust()
-	if err != nil {
-		return fmt.Errorf("trust TCP peers: %w", err)
-	}
 	if len(ports) == 0 {
-		if pinned != nil {
-			err = errors.Join(pinned.Unpin(), pinned.Close())
-		}
-		return err
+		return g.unpinTrust()
 	}
 	if err := g.setTrustedPorts(ports); err != nil {
 		return err
 	}
-	if pinned != nil && pinned.Update(g.progs.TrustTcp) == nil {
-		g.trust = pinned
-		return nil
+	if g.trust = g.adoptTrust(); g.trust == nil {
+		root, err := cgroupRoot()
+		if err != nil {
+			return fmt.Errorf("trust TCP peers: %w", err)
+		}
+		g.trust, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: g.progs.TrustTcp})
+		if err != nil {
+			return fmt.Errorf("trust TCP peers: attach to %s: %w", root, hint(err))
+		}
 	}
-	root, err := cgroupRoot()
-	if err != nil {
-		return fmt.Errorf("trust TCP peers: %w", err)
-	}
-	g.trust, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: g.progs.TrustTcp})
-	if err != nil {
-		return fmt.Errorf("trust TCP peers: attach to %s: %w", root, hint(err))
-	}
-	if pinned != nil {
-		err = errors.Join(pinned.Unpin(), pinned.Close())
-	}
-	if err == nil && g.pin != "" && (g.adopted || g.xdp != nil) { // else it is pinned with the other links
-		err = g.trust.Pin(filepath.Join(g.pin, pinTrust))
-	}
-	if err != nil {
-		return fmt.Errorf("trust TCP peers: %w", err)
+	for _, path := range g.trustPins() { // of directories that Attach may take over
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			continue
+		}
+		if err := errors.Join(unlink(path), g.pinTrust(filepath.Dir(path))); err != nil {
+			return fmt.Errorf("trust TCP peers: %w", err)
+		}
 	}
 	return nil
 }
 
-// pinnedTrust is the link of an earlier process whose maps these programs have; nil if there is none.
-func (g *Programs) pinnedTrust() (link.Link, error) {
-	if g.pin == "" || !g.adopted {
-		return nil, nil
+// trustPins are where an earlier process may have pinned its link.
+func (g *Programs) trustPins() (paths []string) {
+	if g.pin == "" {
+		return nil
 	}
-	l, err := link.LoadPinnedLink(filepath.Join(g.pin, pinTrust), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+	for _, iface := range g.options.Interfaces {
+		paths = append(paths, filepath.Join(PinDir(g.pin, iface), pinTrust))
 	}
-	return l, err
+	return paths
+}
+
+// adoptTrust takes over the link of an earlier process, which gets the program of this one; nil if there is none.
+func (g *Programs) adoptTrust() link.Link {
+	for _, path := range g.trustPins() {
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			continue
+		}
+		if l.Update(g.progs.TrustTcp) == nil {
+			return l
+		}
+		_ = l.Close()
+	}
+	return nil
+}
+
+// unpinTrust takes off what an earlier process left.
+func (g *Programs) unpinTrust() (err error) {
+	for _, path := range g.trustPins() {
+		err = errors.Join(err, unlink(path))
+	}
+	return err
+}
+
+func unlink(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// pinTrust pins the link of TrustTCP, if there is one, in a directory, by a handle that no one else has: each directory keeps
+// it attached by itself.
+func (g *Programs) pinTrust(dir string) error {
+	l, ok := g.trust.(interface{ FD() int })
+	if !ok {
+		return nil
+	}
+	fd, err := unix.FcntlInt(uintptr(l.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	c, err := link.NewFromFD(fd)
+	if err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	return errors.Join(c.Pin(filepath.Join(dir, pinTrust)), c.Close())
 }
 
 // setTrustedPorts makes the ports those whose peers are trusted: adopted maps may have others.

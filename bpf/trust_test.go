@@ -36,7 +36,7 @@ func TestTrustSurvivesRestart(t *testing.T) {
 		t.Helper()
 		var g *Programs
 		need(t, l.Middle.Do(func() (err error) { // whose connections count
-			g = load(t, Options{Pin: dir})
+			g = load(t, pinsTo(dir))
 			return g.SetAddressLifetime(time.Hour)
 		}))
 		need(t, g.TrustTCP(ports))
@@ -76,10 +76,10 @@ func TestTrustSurvivesRestart(t *testing.T) {
 	connect()
 	known(s, true, "with the port again")
 	need(t, g.Close())
-	if found, err := Unload(dir); !found || err != nil {
+	if found, err := Unload(PinDir(dir, lab.ToClient)); !found || err != nil {
 		t.Errorf("unload: %v, %v", found, err)
 	}
-	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(PinDir(dir, lab.ToClient)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("pins left: %v", err)
 	}
 }

@@ -39,6 +39,8 @@ type ServiceStatus struct {
 	Reasons       []string         `json:"reasons,omitempty"` // why not
 	Backends      []handoff.Status `json:"backends"`          // inline: the server itself
 	Admission     *AdmissionStatus `json:"admission,omitempty"`
+	Answer        string           `json:"answer,omitempty"`     // who answers ClientHellos, with XDP
+	AnswerWhy     string           `json:"answer_why,omitempty"` // why it is not the kernel
 }
 
 // Status takes a snapshot.
@@ -48,7 +50,7 @@ func (s *Server) Status() Status {
 	t := s.totals()
 	st := Status{
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true,
-		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.config.flags(),
+		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.flags,
 	}
 	if s.kernel != nil && !s.closed {
 		var err error
@@ -84,6 +86,7 @@ func (v *service) status(closed bool) ServiceStatus {
 	}
 	if !closed {
 		st.Admission = v.admission()
+		st.Answer, st.AnswerWhy = v.kernel.answers(v)
 	}
 	if len(v.workers) > 0 && !closed {
 		st.ReceiveBuffer, st.SendBuffer = v.workers[0].socket.Buffers()
@@ -133,7 +136,7 @@ func (c *Config) flags() map[string]any {
 		"attack-rate": c.AttackRate, "attack-quiet": c.AttackQuiet.String(),
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
 		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
-		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
+		"interface": c.XDP.Interfaces, "allow-unguarded": c.XDP.AllowUnguarded, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,

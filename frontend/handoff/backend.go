@@ -301,13 +301,22 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 	}
 	defer p.close()
 	p.ring = ring
+	began := time.Now()
 	t, err := p.probe(ctx, patience)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		err = hint.Errorf("let it take its time: a server that is silent is asked for some 10 s", "ask for a cookie: %w within %v", ErrNoAnswer, time.Since(began).Round(time.Second/10))
+	case err != nil:
 		err = noAnswer(err)
 	}
 	return t, err
 }
 
+// noAnswer says of a server that has been asked as long as patience, or that nothing listens at, what to do.
 func noAnswer(err error) error {
-	return hint.Errorf("start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there", "ask for a cookie: %w within %v", err, patience)
+	const fix = "start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there"
+	if NobodyListens(err) {
+		return hint.Errorf(fix, "ask for a cookie: %w", err)
+	}
+	return hint.Errorf(fix, "ask for a cookie: %w within %v", err, patience)
 }
