@@ -363,6 +363,9 @@ func (s *Server) Drain(ctx context.Context) {
 // Alive is nil while all that must not stand still moves on.
 func (s *Server) Alive() error {
 	const late = 5 * time.Second // workers wake up once a second
+	if s.frozen.Load() {
+		return nil // for no longer than a handover takes
+	}
 	now := s.clock()
 	for _, v := range s.list() {
 		for i, w := range v.workers {

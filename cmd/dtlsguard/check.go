@@ -101,12 +101,28 @@ func (r *report) kernel(interfaces []string) {
 			found = append(found, bpf.ProbeAttach(iface)...)
 		}
 	}
+	found = append(found, shapes(found))
 	for _, f := range found {
 		if f.Level == bpf.Fail && len(interfaces) == 0 {
 			f.Level, f.Text = bpf.Warn, f.Text+" (for XDP)"
 		}
 		r.add(f.Level, f.Name, f.Text, f.Hint)
 	}
+}
+
+// shapes says which shapes work, by what was found: those with XDP need all of it.
+func shapes(found []bpf.Finding) bpf.Finding {
+	const name = "shapes"
+	text := "proxy, proxy with XDP, inline"
+	for _, f := range found {
+		if f.Level == bpf.Fail {
+			return bpf.Finding{Name: name, Level: bpf.Warn, Text: "a proxy without XDP is what works here", Hint: "use " + bpf.WithoutXDP}
+		}
+		if f.Name == bpf.VethPeer && f.Level == bpf.Warn {
+			text = "proxy, proxy with XDP, inline; workers answer, not XDP"
+		}
+	}
+	return bpf.Finding{Name: name, Text: text}
 }
 
 // unguarded says by which interfaces inline servers can be reached past XDP. A server that takes any cookie must not be.
@@ -146,6 +162,10 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 		return nil
 	}
 	addrs, err := settings.Addresses(ctx, "--backend", backend)
+	if settings.Unresolved(err) {
+		r.add(bpf.Warn, "back end "+backend, err.Error()+runSurvives, hint.Of(err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -170,15 +190,18 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	return nil
 }
 
+// runSurvives is what run makes of a back end that cannot be used: it starts all the same, so that is no failure.
+const runSurvives = ": run would start, and serve nobody"
+
 // backend adds what a server's prober has found out.
 func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit
 	switch {
 	case errors.As(err, &misfit):
-		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason, hint.Of(err))
+		r.add(bpf.Warn, name, handoff.ErrNoMode.Error()+": "+misfit.Reason+runSurvives, hint.Of(err))
 	case err != nil:
-		r.add(bpf.Warn, name, err.Error()+": run would start, and serve nobody", hint.Of(err)) // what run survives
+		r.add(bpf.Warn, name, err.Error()+runSurvives, hint.Of(err))
 		return
 	default:
 		r.add(bpf.Pass, name, fmt.Sprintf("--handoff %v: %s", kind, why), "")

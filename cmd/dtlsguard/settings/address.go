@@ -82,6 +82,9 @@ const resolvePatience = 6 * time.Second
 // errUnresolved says that a name could not be resolved.
 var errUnresolved = errors.New("cannot be resolved")
 
+// Unresolved reports whether err says no more than that a name could not be resolved.
+func Unresolved(err error) bool { return errors.Is(err, errUnresolved) }
+
 // listenAt reads HOST:PORT; an empty host is every address, IPv4 and IPv6, and a name all that it resolves to.
 func listenAt(ctx context.Context, text string) (found []netip.AddrPort, err error) {
 	host, port, err := hostPort(text)
