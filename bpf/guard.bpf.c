@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
+#include "capture.h"
 #include "parse.h"
 #include "services.h"
 #include "steer.h"
@@ -210,6 +211,7 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 	if (reason >= REASON_LEN)
 		return p->fragment ? VERDICT_DROP_FRAGMENT : VERDICT_DROP_NONLINEAR;
 	count->reason[reason]++;
+	p->reason = reason;
 	// Classes need no flow table: the operator names the protocols that share the port, and junk costs no look-up.
 	if (svc->pass && (reason == REASON_NOT_DTLS || reason == REASON_BAD_VERSION) && svc->pass & class_of(p, reason))
 		return VERDICT_PASS_CLASS;
@@ -363,15 +365,19 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	struct service *svc = 0;
 	struct counters *count;
 	__u32 index = no_service_index, verdict;
-	int parsed = parse_xdp(ctx, p);
+	int parsed = parse_xdp(ctx, p), sampled = 0;
 	int udp = parsed == PARSED_UDP || parsed == PARSED_BAD;
 	p->cpu = -1;
 	if (likely(udp))
 		use = LOOKUP(ports, p->dport);
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
-	if (svc)
+	if (svc) {
+		struct control *c = control();
 		note_sender(ctx);
+		if (c && unlikely(c->capturing))
+			sampled = copy_sample(ctx, index);
+	}
 	count = counters(index);
 	if (!count)
 		return XDP_PASS;
@@ -388,6 +394,8 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
+	if (unlikely(sampled))
+		send_sample(p, index, verdict);
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;
 	if (svc)

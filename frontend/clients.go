@@ -87,25 +87,35 @@ func (w *worker) judge() {
 // dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
 // verified ClientHello may stand right behind the first.
 func (w *worker) dispatch() {
+	t := w.tap.Load()
 	for i := range w.in.Len() {
-		switch r := w.what[i]; {
-		case r == denied:
-			w.counts.Count(metrics.Denied)
-		case r >= hello.Malformed:
-			w.counts.Count(metrics.Dropped(r))
-		case r == hello.OK:
-			to := w.by[i]
-			to.next++
-			w.hello(i, to, &to.hellos[to.next-1])
-		default:
-			f := w.flows.Lookup(w.in.Route(i).Peer())
-			if f == nil {
-				w.counts.Count(metrics.Dropped(r))
-				continue
-			}
-			w.relay(f, i, r)
-			w.counts.Count(metrics.Relayed)
+		if t != nil {
+			w.tapped(t, i)
+		} else {
+			w.dispatchOne(i)
 		}
+	}
+}
+
+// dispatchOne does so with slot i.
+func (w *worker) dispatchOne(i int) {
+	switch r := w.what[i]; {
+	case r == denied:
+		w.counts.Count(metrics.Denied)
+	case r >= hello.Malformed:
+		w.counts.Count(metrics.Dropped(r))
+	case r == hello.OK:
+		to := w.by[i]
+		to.next++
+		w.hello(i, to, &to.hellos[to.next-1])
+	default:
+		f := w.flows.Lookup(w.in.Route(i).Peer())
+		if f == nil {
+			w.counts.Count(metrics.Dropped(r))
+			return
+		}
+		w.relay(f, i, r)
+		w.counts.Count(metrics.Relayed)
 	}
 }
 

@@ -58,6 +58,7 @@ type worker struct {
 	kept   int64        // when addresses of flows were last refreshed
 
 	requests requests
+	tap      atomic.Pointer[tap] // of a capture; nil: none
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.
