@@ -27,9 +27,10 @@ __noinline int copy_sample(struct xdp_md *ctx, __u32 index)
 	__u32 n = s->length;
 	if (n > SNAP)
 		n = SNAP;
-	asm volatile("" : "+r"(n)); // else the compiler moves the check to another register than the one that is used
-	if (n == 0 || n > SNAP)
+	if (n == 0)
 		return 0;
+	n = ((n - 1) & (SNAP - 1)) + 1; // which is n, and what the verifier of 6.1 can follow
+	asm volatile("" : "+r"(n));
 	return !bpf_xdp_load_bytes(ctx, 0, s->bytes, n);
 }
 

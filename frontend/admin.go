@@ -60,6 +60,7 @@ func (s *Server) ControlHandler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Status())
 	})
+	mux.HandleFunc("GET /events", s.serveEvents)
 	mux.HandleFunc("GET /flows", s.serveFlows)
 	mux.HandleFunc("POST /flows/kill", s.serveFlowKill)
 	mux.HandleFunc("GET /capture", s.serveCapture)

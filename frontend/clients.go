@@ -85,7 +85,8 @@ func (w *worker) judge() {
 }
 
 // dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
-// verified ClientHello may stand right behind the first.
+// verified ClientHello may stand right behind the first. One that overtook the first on its way waits for it, to the end of the
+// batch: nothing is kept of those who have not proved their address.
 func (w *worker) dispatch() {
 	t := w.tap.Load()
 	for i := range w.in.Len() {
@@ -95,6 +96,10 @@ func (w *worker) dispatch() {
 			w.dispatchOne(i)
 		}
 	}
+	for _, i := range w.early {
+		w.relayed(w.flows.Lookup(w.in.Route(i).Peer()), i, hello.LaterFragment)
+	}
+	w.early = w.early[:0]
 }
 
 // dispatchOne does so with slot i.
@@ -102,20 +107,40 @@ func (w *worker) dispatchOne(i int) {
 	switch r := w.what[i]; {
 	case r == denied:
 		w.counts.Count(metrics.Denied)
+		w.sample(i)
 	case r >= hello.Malformed:
 		w.counts.Count(metrics.Dropped(r))
+		w.sample(i)
 	case r == hello.OK:
+		w.sample(i) // few of them are good during a flood
 		to := w.by[i]
 		to.next++
 		w.hello(i, to, &to.hellos[to.next-1])
 	default:
-		f := w.flows.Lookup(w.in.Route(i).Peer())
-		if f == nil {
-			w.counts.Count(metrics.Dropped(r))
-			return
+		if f := w.flows.Lookup(w.in.Route(i).Peer()); f != nil || r != hello.LaterFragment {
+			w.relayed(f, i, r)
+		} else {
+			w.early = append(w.early, i)
 		}
-		w.relay(f, i, r)
-		w.counts.Count(metrics.Relayed)
+	}
+}
+
+// relayed forwards what is no ClientHello for flow f, or drops it if there is none.
+func (w *worker) relayed(f *relay.Flow, i int, r hello.Reason) {
+	if f == nil {
+		w.counts.Count(metrics.Dropped(r))
+		w.sample(i)
+		return
+	}
+	w.relay(f, i, r)
+	w.counts.Count(metrics.Relayed)
+}
+
+// sample notes where one in so many datagrams comes from that nothing has verified.
+func (w *worker) sample(slot int) {
+	if w.sketch.Due() {
+		peer := w.in.Route(slot).Peer()
+		w.sketch.Take(&peer.IP)
 	}
 }
 

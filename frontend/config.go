@@ -13,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -53,6 +54,8 @@ type Settings struct {
 	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
 	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
 
+	PSKSuite handoff.Suite // native-wolfssl: of all pre-shared keys of DTLS 1.3; 0: the server is asked about each
+
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
 
@@ -65,6 +68,8 @@ type Settings struct {
 	UnverifiedRate bpf.Rate  // for UnverifiedLimit
 	Pass           bpf.Class // protocols that share the port and are let through
 	Monitor        bool      // count verdicts, enforce nothing
+
+	AttackRate float64 // datagrams per second that nothing has verified, above which is an attack; 0: ten times what is usual
 }
 
 // XDP says what runs in the kernel before the workers. With an empty Interface nothing does.
@@ -104,9 +109,12 @@ type Config struct {
 	DenyFile        string           // prefixes that get nothing; "": none
 	TrustTCP        []uint16         // TCP ports of this host whose peers have proved their address
 
-	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
+	ReceiveBuffer int  // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
+	FreeBind      bool // the address of a service may come later
 
-	ReceiveBuffer int // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
+	AttackQuiet time.Duration // an attack is over when it was below half of that for so long; 0: attack.DefaultQuiet
+
+	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
 
 	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
 	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery
@@ -188,6 +196,7 @@ func (c *Config) complete() error {
 	defaulted(&c.ReceiveBuffer, DefaultReceiveBuffer)
 	defaulted(&c.EngageRate, DefaultEngageRate)
 	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
+	defaulted(&c.AttackQuiet, attack.DefaultQuiet)
 	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
 	defaulted(&c.DrainTimeout, DefaultDrainTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
@@ -40,6 +41,7 @@ type kernel struct {
 	mode    atomic.Int32 // bpf.AttachMode
 	deaf    bool         // answers that XDP sends from the driver do not arrive
 	log     *slog.Logger
+	events  *events.Channel
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
 	neighbours *neighbours  // nil: not held
@@ -230,6 +232,7 @@ func (k *kernel) attach(services []*service) error {
 		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
 	}
 	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", mode)
+	k.events.Emit(events.XDPAttached, "", "interface", k.config.Interface, "mode", mode)
 	k.warnUnguarded(services)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
 func (k *kernel) attached() bpf.AttachMode    { return bpf.AttachMode(k.mode.Load()) }
@@ -40,12 +41,14 @@ func (k *kernel) look() {
 		if was != nil {
 			k.lost.Store(nil)
 			k.log.Warn("XDP is in force again", "interface", k.config.Interface)
+			k.events.Emit(events.XDPAttached, "", "interface", k.config.Interface, "mode", k.attached())
 		}
 		return
 	}
 	if was == nil || (*was).Error() != lost.Error() {
 		k.lost.Store(&lost)
 		k.log.Error("XDP is not in force: what it protected inline stands open, and proxies answer by workers alone", "interface", k.config.Interface, "error", lost)
+		k.events.Emit(events.XDPLost, "", "interface", k.config.Interface, "error", lost)
 	}
 	if !errors.Is(lost, bpf.ErrOff) {
 		return
@@ -57,6 +60,7 @@ func (k *kernel) look() {
 		k.lost.Store(nil)
 		k.reattached.Add(1)
 		k.log.Warn("XDP attached again", "interface", k.config.Interface, "mode", mode)
+		k.events.Emit(events.XDPAttached, "", "interface", k.config.Interface, "mode", mode)
 		k.failed = ""
 	case err.Error() != k.failed:
 		k.failed = err.Error()

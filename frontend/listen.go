@@ -12,7 +12,7 @@ import (
 // SO_REUSEPORT would let another program of this user in, and half the clients would be served by it. Then it opens
 // the group itself: closed and bound again, it could find another guard on the port.
 func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
-	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer, SendBuffer: c.ReceiveBuffer} // an answer for each question
+	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer, SendBuffer: c.ReceiveBuffer, FreeBind: c.FreeBind} // an answer for each question
 	first, err := udpbatch.Listen(addr, options)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
@@ -50,6 +51,7 @@ func (v *service) metrics(closed bool) metrics.Service {
 		Name: v.name, Flows: make(map[string]int), FlowLimit: v.room.Max(), Ready: v.readiness().Ready,
 		HelloLimits: map[string]float64{"source": max(o.HelloRate.PerSecond, 0), "service": max(o.BackendHelloRate.PerSecond, 0)},
 	}
+	m.Attacked, m.Normal, m.Threshold = v.attack.show()
 	for state := range relay.Over {
 		for _, w := range v.workers {
 			m.Flows[state.String()] += w.flows.Count(state)
@@ -75,6 +77,10 @@ func (s *Server) Gauges() metrics.Gauges {
 	g := metrics.Gauges{
 		Build: s.config.Build, Uptime: time.Since(s.started).Seconds(), FlowLimits: s.budget.Limits().Named(),
 		Reloads: s.reloads.Load(), ReloadFailures: s.reloadsFailed.Load(), ListFailures: s.lists.Failures(), Rules: len(s.lists.Rules()),
+		Events: make(map[string]uint64),
+	}
+	for k, n := range s.events.Counts() {
+		g.Events[events.Kind(k).String()] = n
 	}
 	s.life.RLock() // the set may be in the programs' memory
 	if !s.closed {

@@ -42,7 +42,7 @@ func divide(s situation) (division, error) {
 		return division{format: bpf.FormatV1, answer: bpf.AnswerDrop}, nil
 	}
 	d := division{format: s.format(), answer: s.asked}
-	d.passes = len(s.modes) == 1 && s.modes[0].Passes() && d.format == bpf.FormatV1
+	d.passes = len(s.modes) == 1 && s.modes[0].Passes() && d.format != bpf.FormatWorkers
 	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.passes || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
@@ -69,7 +69,7 @@ func (s *situation) format() bpf.Format {
 	one := s.modes[0]
 	if len(s.modes) > 1 {
 		for _, m := range s.modes {
-			if m.TwoRound() || m.Cookies(s.inline, s.mapped) != handoff.CookiesOwn {
+			if m.TwoRound() || m.Passes() || m.Cookies(s.inline, s.mapped) != handoff.CookiesOwn {
 				return bpf.FormatWorkers
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -72,10 +73,12 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		s.reloadsFailed.Add(1)
+		s.events.Emit(events.ReloadFailed, "", "error", err)
 		return done, err
 	}
 	s.reloads.Add(1)
 	s.config.Log.Info("reloaded", "changes", done.String())
+	s.events.Emit(events.Reloaded, "", "changes", done.String())
 	return done, nil
 }
 
@@ -155,9 +158,11 @@ func restarts(was, now *Config) (names []string) {
 		"max-flows": was.MaxFlows == now.MaxFlows, "flows-per-source": was.FlowsPerSource == now.FlowsPerSource,
 		"half-open-per-source": was.HalfOpenPerSource == now.HalfOpenPerSource, "idle-timeout": was.IdleTimeout == now.IdleTimeout,
 		"handshake-timeout": was.HandshakeTimeout == now.HandshakeTimeout, "receive-buffer": was.ReceiveBuffer == now.ReceiveBuffer,
+		"freebind":      was.FreeBind == now.FreeBind,
 		"resolve-every": was.ResolveEvery == now.ResolveEvery, "cookie-mac": was.MAC == now.MAC,
 		"engage": was.Engage == now.Engage && was.EngageRate == now.EngageRate, "address-lifetime": was.AddressLifetime == now.AddressLifetime,
 		"allow-file": was.AllowFile == now.AllowFile, "deny-file": was.DenyFile == now.DenyFile, "map-log": was.MapLog == now.MapLog, "drain-timeout": was.DrainTimeout == now.DrainTimeout,
+		"attack-quiet": was.AttackQuiet == now.AttackQuiet,
 	} {
 		if !same {
 			names = append(names, name)
@@ -212,7 +217,7 @@ func (s *Server) become(v *service, n *Service) {
 
 // handsOverAnew reports whether servers must be asked again.
 func handsOverAnew(was, now *Settings) bool {
-	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile
+	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile || was.PSKSuite != now.PSKSuite
 }
 
 // retarget makes the back ends those of list. What is new is asked first, and what is old goes after that: meanwhile

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
 // secrets keeps a keyring and follows its source. A new secret that is refused, for whatever reason, leaves the old one in
@@ -17,6 +18,7 @@ type secrets struct {
 	store   cookie.Store
 	source  secretSource
 	log     *slog.Logger
+	events  *events.Channel
 	install func(*cookie.Keyring) error // brings a keyring to the kernel; nil: there is none, or it has others
 
 	mu sync.Mutex // serialises rotations, and what the source does
@@ -80,6 +82,7 @@ func (s *secrets) follow() error {
 	if err != nil {
 		s.failures.Add(1)
 		s.log.Error("new secret refused; keeping the old one", "source", s.source.name(), "error", err)
+		s.events.Emit(events.SecretFailed, "", "source", s.source.name(), "error", err)
 		return err
 	}
 	s.rotations.Add(1)
@@ -88,6 +91,7 @@ func (s *secrets) follow() error {
 		level = slog.LevelInfo
 	}
 	s.log.Log(context.Background(), level, "secret rotated", "key_id", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
+	s.events.Emit(events.SecretRotated, "", "source", s.source.name(), "key_id", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
@@ -40,6 +41,8 @@ type Server struct {
 	gone     map[string]*metrics.Totals // of services that were removed, by name
 
 	durations metrics.Durations
+	events    *events.Channel
+	followers atomic.Int32 // of events
 
 	again         func(context.Context) (Config, error) // reads the configuration again; nil: there is none
 	reload        sync.Mutex
@@ -62,7 +65,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets),
-		gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations()}
+		gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations(), events: events.New(c.Log, time.Now)}
 	if err := s.openAll(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -74,6 +77,7 @@ func (s *Server) openAll() (err error) {
 		if s.kernel, err = openKernel(&s.config); err != nil {
 			return err
 		}
+		s.kernel.events = s.events
 	}
 	if err = s.openAddresses(); err != nil {
 		return err
@@ -118,6 +122,7 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.events = s.events
 	if programs {
 		s.kernel.secrets = x
 	}
@@ -179,6 +184,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.running.Go(func() { s.lists.Run(ctx) })
 	s.running.Go(func() { s.watchGates(ctx) })
+	s.running.Go(func() { s.watchAttacks(ctx) })
 	s.running.Go(func() { s.tellProgress(ctx, services) })
 	starting.Wait()
 	close(s.atWork)

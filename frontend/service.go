@@ -13,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -21,20 +22,23 @@ import (
 
 // service is one public address, its workers and the servers it hands clients to.
 type service struct {
-	config  *Config
-	name    string
-	listen  netip.AddrPort // the public address
-	port    uint16         // its port
-	inline  bool           // the server is on this host and keeps the address: workers only answer
-	log     *slog.Logger
-	budget  *relay.Budget
-	room    relay.Quota         // what it has of upstream sockets
-	clock   func() int64        // CLOCK_MONOTONIC, nanoseconds
-	took    prometheus.Observer // seconds of finished handshakes
-	gate    *addresses.Gate
-	kernel  *kernel // nil: no XDP
-	mapLog  *mapLog // nil: none
-	workers []*worker
+	config     *Config
+	name       string
+	listen     netip.AddrPort // the public address
+	port       uint16         // its port
+	inline     bool           // the server is on this host and keeps the address: workers only answer
+	log        *slog.Logger
+	budget     *relay.Budget
+	room       relay.Quota         // what it has of upstream sockets
+	clock      func() int64        // CLOCK_MONOTONIC, nanoseconds
+	took       prometheus.Observer // seconds of finished handshakes
+	gate       *addresses.Gate
+	events     *events.Channel
+	attack     attackState
+	sketchSeed [2]uint64 // of all its workers' sketches
+	kernel     *kernel   // nil: no XDP
+	mapLog     *mapLog   // nil: none
+	workers    []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target
@@ -44,12 +48,15 @@ type service struct {
 
 	configured Service
 	draining   atomic.Bool // no new clients are let in
+	large      atomic.Bool // it was said that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers
 	cancel  context.CancelFunc
 	ending  sync.Once
 	stop    chan struct{} // closed when the workers are to end
 	running sync.WaitGroup
+
+	stopAsking context.CancelFunc // ends the questions about pre-shared keys; only watchInline uses it
 }
 
 // serving is what a service's workers go by. It is immutable: when back ends come or go, or settings change, another
@@ -150,11 +157,12 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
 		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel, mapLog: s.mapLog,
-		configured: *c, clock: s.clock, gate: s.newGate(), stop: make(chan struct{}),
+		configured: *c, clock: s.clock, gate: s.newGate(), events: s.events, stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()
 	}
+	v.sketchSeed = drawSeed()
 	v.took = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
@@ -166,12 +174,22 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
 		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
-		Gate: v.gate, Now: v.clock, Log: v.log,
+		PSK: s.settings.PSKSuite, Gate: v.gate, Now: v.clock, Log: v.log,
+		Changed: func(up bool, why error) { v.backendIs(v.listen.String(), up, why) },
 	}
 	if s.settings.SecretFile != "" {
 		c.Keys = s.keys.Load
 	}
 	return c
+}
+
+// backendIs tells that a server has gone down or come up.
+func (v *service) backendIs(backend string, up bool, why error) {
+	if up {
+		v.events.Emit(events.BackendUp, v.name, "backend", backend)
+	} else {
+		v.events.Emit(events.BackendDown, v.name, "backend", backend, "error", why)
+	}
 }
 
 // open opens the sockets of a service and makes its workers; its back ends are asked later, by run.

@@ -124,12 +124,13 @@ func (s *Server) Flows() int { return s.budget.Used() }
 
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
-		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "resolve-every": c.ResolveEvery.String(),
+		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "psk-suite": c.PSKSuite.String(), "resolve-every": c.ResolveEvery.String(),
 		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
-		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer,
+		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer, "freebind": c.FreeBind,
+		"attack-rate": c.AttackRate, "attack-quiet": c.AttackQuiet.String(),
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
 		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
 		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),

@@ -44,7 +44,7 @@ func (t *tap) take(now int64) bool {
 }
 
 // tapped does with a datagram what its verdict says, and samples it: the datagram is copied before, since an answer is written
-// over it, and the event that it was counted under says what became of it.
+// over it, and the event that it was counted under says what became of it. One that has to wait for another is not sampled.
 func (w *worker) tapped(t *tap, slot int) {
 	if !t.room(w.now) {
 		w.dispatchOne(slot)

@@ -113,6 +113,7 @@ func (t *target) run(ctx context.Context) {
 			if text := fmt.Sprint(err); text != said {
 				said = text
 				t.service.log.Error("back end cannot be used", "backend", t.config.Address, "error", err)
+				t.service.backendIs(t.config.Address, false, err)
 			}
 		case err != nil && err.Error() != said:
 			said = err.Error()
@@ -203,6 +204,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
 	c := v.handoffConfig(s)
 	c.Server = server
+	c.Changed = func(up bool, why error) { v.backendIs(t.config.Address, up, why) }
 	if v.kernel != nil && v.alone() {
 		c.Table = func(size int) handoff.Table { return v.kernel.table(v, e, size) }
 	}
@@ -229,6 +231,7 @@ func (t *target) replace(ctx context.Context, next *end) {
 	t.service.serve(t, next)
 	st := next.Status()
 	t.service.log.Info("serving", "backend", t.config.Address, "address", st.Server, "handoff", st.Handoff, "why", st.Why)
+	t.service.backendIs(t.config.Address, true, nil)
 }
 
 // close drops the server, after the service's workers have let go of it and its context has ended.

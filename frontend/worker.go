@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -34,6 +35,7 @@ type worker struct {
 	hands   []*hand  // by number, which flows have; nil: the number is free
 	active  []*hand  // those that new clients go to
 	by      []*hand  // slot -> whose ClientHello it is
+	early   []int    // slots of fragments whose first one has not come yet
 
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
@@ -52,10 +54,12 @@ type worker struct {
 
 	flows  *relay.Table
 	counts metrics.Counters
-	now    int64 // nanoseconds since the server started; read once per batch
+	sketch *attack.Sketch // of what nothing verified
+	now    int64          // nanoseconds since the server started; read once per batch
 	swept  int64
 	alive  atomic.Int64 // when the worker last went round
 	kept   int64        // when addresses of flows were last refreshed
+	large  int          // datagrams of servers that are fragmented on their way to clients, since the last sweep
 
 	requests requests
 	tap      atomic.Pointer[tap] // of a capture; nil: none
@@ -80,11 +84,12 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
 		service: s, conn: conn, socket: conn, cpu: cpu,
-		what: make([]hello.Reason, size), by: make([]*hand, size),
+		what: make([]hello.Reason, size), by: make([]*hand, size), early: make([]int, 0, size),
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
-		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
+		sketch: attack.NewSketch(s.sketchSeed),
+		flows:  relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
 	w.answers.DontFragment, w.confirms.Confirm = true, true
 	w.requests.init()
@@ -189,6 +194,7 @@ func (w *worker) sweep() {
 		w.end(f, metrics.Ended(e))
 	})
 	w.keepAddresses()
+	w.warnLarge()
 	for _, h := range w.hands {
 		if h == nil || h.end == nil {
 			continue
@@ -278,8 +284,8 @@ func (w *worker) fromServer(f *relay.Flow) {
 			}
 			continue
 		}
-		if !f.Answered() && hello.IsAlert(d) {
-			server.end.Suspect(handoff.Unanswered)
+		if !f.Answered() && hello.IsPlain(d) {
+			w.suspect(server, d)
 		}
 		w.flows.FromServer(f, d, w.now)
 		if f.Prelude != nil && hello.IsPlain(d) {
@@ -293,6 +299,19 @@ func (w *worker) fromServer(f *relay.Flow) {
 	if old := f.Replaces(); old != nil {
 		w.unqueue(old)
 		w.end(old, metrics.Replaced)
+	}
+}
+
+// suspect tells the back end that d, the first that it says to a verified client, may be a refusal. In DTLS 1.3 a cookie that
+// a server cannot have made gets illegal_parameter, one made for another suite a HelloRetryRequest.
+func (w *worker) suspect(server *hand, d []byte) {
+	alert := hello.IsAlert(d)
+	_, retry := hello.ReadRetry(d)
+	switch {
+	case server.mode().Native() && (retry || hello.IsIllegalParameter(d)):
+		server.end.Suspect(handoff.Refused)
+	case alert:
+		server.end.Suspect(handoff.Unanswered)
 	}
 }
 
@@ -314,7 +333,10 @@ func (w *worker) verify(f *relay.Flow, d, c []byte) relay.Verdict {
 func (w *worker) queueReturn(slot int, f *relay.Flow) {
 	route := w.back.Route(slot)
 	*route = f.Route
-	w.counts.Count(metrics.Returned)
+	e := returnedAs(len(w.back.Datagram(slot)), &f.Client.IP)
+	if w.counts.Count(e); e == metrics.ReturnedLarge {
+		w.large++
+	}
 	f.ToClient.Count(len(w.back.Datagram(slot)))
 	q := w.returns
 	if f.Heard && w.now-f.Confirmed >= int64(confirmEvery) {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -32,8 +33,8 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	start := time.Now()
 	set := addresses.NewSet([2]uint64{1}, 600)
 	s := &service{
-		gate: addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
-		took: metrics.NewDurations().WithLabelValues(""), config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
+		gate:       addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
+		sketchSeed: drawSeed(), took: metrics.NewDurations().WithLabelValues(""), config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
 	}
 	keys := new(cookie.Store)
 	keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
@@ -66,8 +67,15 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 // load fills w.in with n copies of d.
 func load(t testing.TB, w *worker, client *udpbatch.Conn, d []byte, n int) {
 	t.Helper()
+	loadAll(t, w, client, slices.Repeat([][]byte{d}, n)...)
+}
+
+// loadAll fills w.in.
+func loadAll(t testing.TB, w *worker, client *udpbatch.Conn, datagrams ...[]byte) {
+	t.Helper()
+	n := len(datagrams)
 	q := udpbatch.NewQueue(n)
-	for range n {
+	for _, d := range datagrams {
 		q.Add(d, nil)
 	}
 	if sent, err := client.Send(q); sent != n || err != nil {
@@ -199,6 +207,77 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 	}
 }
 
+// Fragments of a verified client's ClientHello that come in another order than they were sent in reach the server; those of a
+// client without a cookie are dropped.
+func TestReversedFragments(t *testing.T) {
+	w, client := bareWorker(t, 64, modes["trust"])
+	count := func(e metrics.Event) uint64 {
+		var t metrics.Totals
+		w.counts.Publish()
+		w.counts.AddTo(&t)
+		return t.Events[e]
+	}
+	b := hellotest.New()
+	reversed := func() [][]byte {
+		list := b.Fragments(80)
+		slices.Reverse(list)
+		return list
+	}
+	b.Tail = append(b.Tail, append([]byte{0, 100}, make([]byte, 100)...)...)
+	loadAll(t, w, client, b.Bytes())
+	w.judge()
+	w.dispatch()
+	c, ok := hello.HelloVerifyCookie(w.in.Datagram(0)) // written over the ClientHello
+	if !ok {
+		t.Fatalf("no HelloVerifyRequest but %x", w.in.Datagram(0))
+	}
+	b.Cookie, b.MessageSeq, b.RecordSeq = slices.Clone(c), 1, 1
+	w.answers.Reset()
+	loadAll(t, w, client, reversed()...)
+	n := uint64(w.in.Len())
+	w.judge()
+	w.dispatch()
+	if v, r := count(metrics.Verified), count(metrics.Relayed); n < 3 || v != 1 || r != n-1 {
+		t.Errorf("of %d fragments %d are verified and %d relayed", n, v, r)
+	}
+	w.send()
+	b.Cookie[0]++
+	w.end(w.flows.Any(), metrics.Stopped)
+	loadAll(t, w, client, reversed()...)
+	w.judge()
+	w.dispatch()
+	if d, r := count(metrics.Dropped(hello.LaterFragment)), count(metrics.Relayed); d != n-1 || r != n-1 {
+		t.Errorf("without a cookie %d later fragments of %d are dropped, %d relayed", d, n-1, r)
+	}
+}
+
+// A server's datagrams that are fragmented on their way are counted, and named once; not those to clients on this host.
+func TestLargeDatagrams(t *testing.T) {
+	for _, c := range []struct {
+		size int
+		to   string
+		want metrics.Event
+	}{
+		{1452, "2001:db8::1", metrics.Returned}, {1453, "2001:db8::1", metrics.ReturnedLarge}, {16_384, "::1", metrics.Returned},
+		{1472, "198.51.100.1", metrics.Returned}, {1473, "198.51.100.1", metrics.ReturnedLarge}, {16_384, "127.80.0.1", metrics.Returned},
+	} {
+		ip := netip.MustParseAddr(c.to).As16()
+		if got := returnedAs(c.size, &ip); got != c.want {
+			t.Errorf("%d bytes to %s are counted as %v, want %v", c.size, c.to, metrics.Labels[got], metrics.Labels[c.want])
+		}
+	}
+	w, _ := bareWorker(t, 1, modes["trust"])
+	var said strings.Builder
+	w.service.log = slog.New(slog.NewTextHandler(&said, nil))
+	for range 2 {
+		w.large = 1
+		w.sweep()
+	}
+	if n := strings.Count(said.String(), "level=WARN"); n != 1 || !strings.Contains(said.String(), "hint=") {
+		t.Errorf("said %d times: %s", n, said.String())
+	}
+}
+
 // Each datagram moves one counter of the client stage, the right one.
 func TestEveryDatagramIsCountedOnce(t *testing.T) {
 	w, client := bareWorker(t, 64, modes["trust"])
@@ -237,4 +316,29 @@ func TestServiceRateIsASecondsWorth(t *testing.T) {
 			t.Errorf("%v per second: a burst of %d, want %d", rate, s.BackendHelloRate.Burst, want)
 		}
 	}
+}
+
+// BenchmarkSketch measures, in turns, what sampling adds to a ClientHello that a worker answers, without the system calls that
+// the rest of an answer is.
+func BenchmarkSketch(b *testing.B) {
+	w, client := bareWorker(b, 64, modes["trust"])
+	d := hellotest.Captured()[0].Datagram
+	load(b, w, client, d, 64)
+	var answers, samples time.Duration
+	for b.Loop() {
+		for i := range w.in.Len() {
+			copy(w.in.Datagram(i), d)
+		}
+		start := time.Now()
+		w.judge()
+		w.dispatch()
+		between := time.Now()
+		for i := range w.in.Len() {
+			w.sample(i)
+		}
+		answers, samples = answers+between.Sub(start), samples+time.Since(between)
+		w.answers.Reset()
+	}
+	b.ReportMetric(100*float64(samples)/float64(answers), "%-of-answer")
+	b.ReportMetric(float64(samples.Nanoseconds())/float64(b.N)/64, "ns/datagram")
 }

@@ -29,6 +29,9 @@ func run(root string) error {
 	if err := replaceBlock(filepath.Join(root, "ARCHITECTURE.md"), "packages", table); err != nil {
 		return err
 	}
+	if err := replaceBlock(filepath.Join(root, "docs", "monitoring.md"), "events", eventsTable()); err != nil {
+		return err
+	}
 	if err := replaceBlock(filepath.Join(root, "docs", "monitoring.md"), "metrics", metricsTable()); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -22,14 +23,16 @@ const patience = 3 * time.Second
 type Config struct {
 	Server  netip.AddrPort
 	Mode    Mode
-	Pool    int                    // cookies to harvest, at least; 0: as many as are right for the server
-	Rate    float64                // questions per second while harvesting; 0: DefaultHarvestRate
-	Table   func(n int) Table      // makes memory for a pool of n entries, which it does not give back; nil: NewTable
-	MAC     cookie.MAC             // of the guard's own cookies
-	Cookies *cookie.Plan           // nil: the fastest
-	Keys    func() *cookie.Keyring // of the secrets that the guard shares with the server; nil: it shares none
-	Gate    *addresses.Gate        // of modes reset and limit; nil: one that knows nobody
-	Now     func() int64           // its clock, in nanoseconds; nil: of this process
+	Pool    int                      // cookies to harvest, at least; 0: as many as are right for the server
+	Rate    float64                  // questions per second while harvesting; 0: DefaultHarvestRate
+	Table   func(n int) Table        // makes memory for a pool of n entries, which it does not give back; nil: NewTable
+	MAC     cookie.MAC               // of the guard's own cookies
+	Cookies *cookie.Plan             // nil: the fastest
+	Keys    func() *cookie.Keyring   // of the secrets that the guard shares with the server; nil: it shares none
+	PSK     Suite                    // native-wolfssl: of all pre-shared keys of DTLS 1.3; 0: the server is asked
+	Gate    *addresses.Gate          // of modes reset and limit; nil: one that knows nobody
+	Now     func() int64             // its clock, in nanoseconds; nil: of this process
+	Changed func(up bool, why error) // called when the server goes down, and when it is up again; nil: nobody cares
 	Log     *slog.Logger
 }
 
@@ -51,6 +54,7 @@ type Backend struct {
 	serves   atomic.Bool // harvest: enough cookies are known
 	harvests atomic.Uint64
 	reports  reports
+	psk      *PSKSuites
 	watched
 }
 
@@ -88,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 		started := time.Now()
 		c.Now = func() int64 { return int64(time.Since(started)) }
 	}
-	b := &Backend{config: c}
+	b := &Backend{config: c, psk: NewPSKSuites(c.PSK)}
 	b.reports.suspect = make(chan struct{}, 1)
 	if err := b.open(ctx); err != nil {
 		b.Close()
@@ -122,6 +126,7 @@ func (b *Backend) choose(ctx context.Context) error {
 		b.prober.ring = b.config.Keys()
 	}
 	p, err := b.prober.probe(ctx, patience)
+	b.probed = time.Now()
 	if err != nil {
 		return noAnswer(err)
 	}
@@ -150,6 +155,9 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 			d.pool.rate = b.config.Rate
 		}
 	}
+	if was := b.decision.Load(); was == nil || !reflect.DeepEqual(was.profile.Retries, p.Retries) {
+		b.psk.forget()
+	}
 	b.decision.Store(d)
 	if old != nil && old != d.pool {
 		b.retire(old)
@@ -159,7 +167,7 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 
 // verifier makes the verifier of a decision.
 func (b *Backend) verifier(d *decision, size int) Verifier {
-	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), retries: d.profile.Retries, pool: d.pool}, size)
+	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), retries: d.profile.Retries, psk: b.psk, pool: d.pool}, size)
 }
 
 // pool is the one in force; nil if there is none.
@@ -246,14 +254,15 @@ type Fit struct {
 	Mode    Mode
 	Mapped  bool // native modes: it sees IPv4 clients under their v4-mapped addresses
 	Serves  Versions
-	Retries *Retries // native-wolfssl of DTLS 1.3
+	Retries *Retries   // native-wolfssl of DTLS 1.3
+	PSK     *PSKSuites // ... whose Run is the caller's to call; nil unless Retries is there
 	Why     string
 }
 
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
 // cannot be harvested, so it must trust the guard's, or share a secret with it. asked is the mode asked for, Auto
-// or native. Errors say what to do.
-func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring) (Fit, error) {
+// or native. psk is Config's. Errors say what to do.
+func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring, psk Suite) (Fit, error) {
 	p, err := probeOnce(ctx, server, ring)
 	var mode Mode
 	if err == nil {
@@ -265,7 +274,11 @@ func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *c
 	if err != nil {
 		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Fit{mode, p.Native != nil && p.Native.Mapped, p.serves(), p.Retries, modes[mode].why(&p)}, nil
+	fit := Fit{Mode: mode, Mapped: p.Native != nil && p.Native.Mapped, Serves: p.serves(), Retries: p.Retries, Why: modes[mode].why(&p)}
+	if mode == NativeWolfSSL && fit.Retries != nil {
+		fit.PSK = NewPSKSuites(psk)
+	}
+	return fit, nil
 }
 
 // ErrNoMode says that a server answers, but cannot be handed clients.

@@ -69,14 +69,15 @@ func (r *Retries) group(x *hello.Extensions) (group uint16, ok bool) {
 type wolfSSL13 struct {
 	*macFormula
 	answers *Retries
+	psk     *PSKSuites
 	serves  Versions
 	x       hello.Extensions
 	sha256  hash.Hash
 	sha384  hash.Hash
 }
 
-func newWolfSSL13(answers *Retries, serves Versions) *wolfSSL13 {
-	return &wolfSSL13{macFormula: newWolfSSL().(*macFormula), answers: answers, serves: serves, sha256: sha256.New(), sha384: sha512.New384()}
+func newWolfSSL13(answers *Retries, psk *PSKSuites, serves Versions) *wolfSSL13 {
+	return &wolfSSL13{macFormula: newWolfSSL().(*macFormula), answers: answers, psk: psk, serves: serves, sha256: sha256.New(), sha384: sha512.New384()}
 }
 
 // classify finds out whether h is of DTLS 1.3, and what it is answered with.
@@ -93,7 +94,7 @@ func (f *wolfSSL13) classify(h *Hello) {
 	if len(h.Cookie) > 0 || x.BadShares || !bytes.Equal(x.Methods, nullCompression) {
 		return
 	}
-	suite := f.answers.suite(x.Suites)
+	suite := f.suite()
 	if suite == 0 {
 		return
 	}
@@ -104,6 +105,20 @@ func (f *wolfSSL13) classify(h *Hello) {
 	if group, ok := f.answers.group(x); ok && h.Whole { // without the rest of it there is no hash
 		h.Retry, h.Action = hello.Retry{Suite: suite, Group: group, Echo: f.answers.Echo}, ActionRetry
 	}
+}
+
+// suite is the one of the ClientHello that was read: the one that its cookie was made for, or else the one that the server
+// chooses. What makes it choose another may be in a later fragment, or may have been learned after the cookie was made.
+func (f *wolfSSL13) suite() uint16 {
+	x := &f.x
+	if s := cookieSuite(x.Cookie); s != 0 && slices.Contains(f.answers.Suites, s) && hello.Lists(x.Suites, s) {
+		return s
+	}
+	s := f.answers.suite(x.Suites)
+	if s != 0 && x.PSK != nil {
+		s = f.psk.suite(f.answers, x, s)
+	}
+	return s
 }
 
 // compute implements formula.

@@ -85,7 +85,7 @@ var modes = [modeLen]struct {
 		why: because("the server accepts any cookie, once it has seen a ClientHello without one")},
 	DoubleHVR: {name: "double-hvr", twoRound: true, proxy: CookiesOwn, verifier: func(d *deal, size int) Verifier { return doubleHVR{d.own(size)} },
 		why: func(p *Profile) string { return p.unharvestable() + "; it takes a second cookie exchange" }},
-	Reset: {name: "reset", passes: true, inline: true, proxy: CookiesV1, direct: CookiesV1, verifier: (*deal).reset, why: (*Profile).whyReset},
+	Reset: {name: "reset", passes: true, inline: true, proxy: CookiesOwn, direct: CookiesOwn, verifier: (*deal).reset, why: (*Profile).whyReset},
 	Limit: {name: "limit", passes: true, inline: true, proxy: CookiesV1, direct: CookiesV1, verifier: func(d *deal, _ int) Verifier { return &limited{d.Gate, d.Now} },
 		why: because("asked for; nobody proves anything: the rate bounds what a flood costs the server")},
 }
@@ -97,6 +97,12 @@ func (m Mode) String() string { return modes[m].name }
 
 // MarshalText writes the name.
 func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads it.
+func (m *Mode) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseMode(string(text))
+	return err
+}
 
 // Native reports whether the cookies are those that the server itself computes, from a secret that it shares with
 // the guard.
@@ -150,13 +156,14 @@ type deal struct {
 	mapped  bool // native modes: the server sees v4-mapped addresses
 	serves  Versions
 	retries *Retries // native-wolfssl of DTLS 1.3
-	pool    *Pool    // nil inline, and where none is needed
+	psk     *PSKSuites
+	pool    *Pool // nil inline, and where none is needed
 }
 
 func (d *deal) own(size int) Verifier { return newOwn(d.MAC, d.Cookies, size) }
 func (d *deal) harvest(int) Verifier  { return newHarvest(d.pool) }
 
-func (d *deal) reset(size int) Verifier { return newReset(d.Cookies, d.Gate, d.Now, d.serves, size) }
+func (d *deal) reset(size int) Verifier { return newReset(d.Config, d.serves, size) }
 
 func (d *deal) native(size int) Verifier {
 	if d.mode == NativeHMAC && d.pool == nil {
@@ -164,7 +171,7 @@ func (d *deal) native(size int) Verifier {
 	}
 	f := newFormula(d.mode, d.Server, d.Cookies, size*perHello)
 	if d.retries != nil && d.mode == NativeWolfSSL {
-		f = newWolfSSL13(d.retries, d.serves)
+		f = newWolfSSL13(d.retries, d.psk, d.serves)
 	}
 	return newNative(f, d.mapped, d.pool, size)
 }
@@ -215,7 +222,7 @@ func (f *following) prelude() relay.Prelude { return PreludeOf(f.Verifier) }
 // NewInline makes the verifier for a server that the guard protects inline, for batches of at most size hellos: such a
 // server sees the clients' own addresses. Of c it needs what cookies and gates are made of.
 func NewInline(fit Fit, c Config, size int) Verifier {
-	d := &deal{Config: &c, mode: fit.Mode, mapped: fit.Mapped, serves: fit.Serves, retries: fit.Retries}
+	d := &deal{Config: &c, mode: fit.Mode, mapped: fit.Mapped, serves: fit.Serves, retries: fit.Retries, psk: fit.PSK}
 	if !fit.Mode.Inline() {
 		return d.own(size)
 	}

@@ -181,8 +181,11 @@ func (p *Pool) forgetOne(i int) {
 	}
 }
 
-// forget makes all cookies unknown, as after a restart of the server.
+// forget makes all cookies unknown, as after a restart of the server; of those that are computed there is nothing to forget.
 func (p *Pool) forget() {
+	if p.computed {
+		return
+	}
 	defer p.endHolds()
 	for i := range p.entries {
 		p.forgetOne(i)

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"slices"
 	"testing"
@@ -192,9 +193,10 @@ func TestReplayingAgain(t *testing.T) {
 // What a flow holds back is bounded, in bytes and in datagrams.
 func TestReplayingHoldsLittle(t *testing.T) {
 	t.Parallel()
-	for size, most := range map[int]int{1000: 1 + holdAtMost/1000, 10: relay.PreludeCap - 1} { // the ClientHello is one
+	first := second("guards", 1, 1)
+	for size, most := range map[int]int{100: 1 + holdAtMost(first)/100, 2: relay.PreludeCap - 1} { // the ClientHello is one
 		w, r := newWire(t), new(replaying)
-		r.Client(second("guards", 1, 1), w.Queue)
+		r.Client(first, w.Queue)
 		w.sent()
 		for range 2 * relay.PreludeCap {
 			r.Client(make([]byte, size), w.Queue)
@@ -203,6 +205,25 @@ func TestReplayingHoldsLittle(t *testing.T) {
 		if got := len(w.sent()); got > most || got < most-1 {
 			t.Errorf("%d datagrams of %d bytes were held, want %d", got, size, most)
 		}
+	}
+}
+
+// The longest ClientHello is held in fragments of any size that clients fall back to.
+func TestReplayingHoldsLongHellos(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{231, 1400} {
+		b := hellotest.New()
+		b.Cookie, b.MessageSeq = []byte("guards"), 1
+		b.Tail = append(b.Tail, append([]byte{16_000 >> 8, 16_000 & 255}, make([]byte, 16_000)...)...)
+		fragments := b.Fragments(size)
+		w, r := newWire(t), new(replaying)
+		r.Client(fragments[0], w.Queue)
+		w.sent() // a ClientHello of the guard's own
+		for _, d := range fragments[1:] {
+			r.Client(d, w.Queue)
+		}
+		r.Verify(verified(0), w.Queue)
+		w.expect(fmt.Sprintf("in fragments of %d bytes", size), fragments...)
 	}
 }
 

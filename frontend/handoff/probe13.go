@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"context"
 	"crypto/rand"
 	"net/netip"
 	"slices"
@@ -63,7 +64,39 @@ func (q *probing) retry(c line, p *hello.Probe13) (r hello.Retry, asked []byte, 
 			return r, asked, nil
 		}
 	}
-	return hello.Retry{}, asked, silent(err)
+	return hello.Retry{}, nil, silent(err)
+}
+
+// asBefore reports whether the server answers a first ClientHello as known has it, with a cookie that ring explains. If it does
+// not answer, nothing speaks against it.
+func (p *prober) asBefore(ctx context.Context, c line, ring *cookie.Keyring, known *Retries) bool {
+	q := probing{prober: p, ctx: ctx}
+	first := hello.Probe13{Session: make([]byte, 32), Suites: suites13, Groups: groups13}
+	r, asked, err := q.retry(c, &first)
+	if err != nil || asked == nil {
+		return true
+	}
+	suite := slices.IndexFunc(suites13, func(s uint16) bool { return slices.Contains(known.Suites, s) })
+	if !known.Client {
+		suite = slices.Index(suites13, known.Suites[0])
+	}
+	return len(r.Cookie) > 0 && r.Suite == suites13[suite] && r.Group == known.Groups[0] && r.Echo == known.Echo &&
+		recognise13(ring, c.Local(), asked, &r) != nil
+}
+
+// MintsRight reports whether a server makes the HelloRetryRequests that the guard makes in its place, as far as it answers.
+func MintsRight(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring, known *Retries) bool {
+	p, err := newProber(server)
+	if err != nil {
+		return true
+	}
+	defer p.close()
+	c, err := p.dial(netip.AddrPort{})
+	if err != nil {
+		return true
+	}
+	defer c.Close()
+	return p.asBefore(ctx, c, ring, known)
 }
 
 // suites finds out which the server takes, the one before another that it prefers to it, and whether the client's order
@@ -127,7 +160,7 @@ func recognise13(ring *cookie.Keyring, asker netip.AddrPort, asked []byte, r *he
 		return nil
 	}
 	h.Action, h.Retry = ActionRetry, *r
-	f := newWolfSSL13(nil, Serves13)
+	f := newWolfSSL13(nil, nil, Serves13)
 	forms := []bool{false}
 	if asker.Addr().Is4() {
 		forms = append(forms, true)

@@ -22,14 +22,16 @@ type replaying struct {
 	passed bool     // what the client sends goes to the server at once
 	held   [][]byte // the client's last ClientHello, while asked
 	size   int      // bytes held
+	most   int      // ... at most
 
 	client uint64 // record number of the client's first ClientHello with a cookie
 	server uint64 // ... and the one after the server's last HelloVerifyRequest
 }
 
-// holdAtMost bounds the bytes that a flow holds back, over the largest ClientHellos there are: some 1800 bytes with a
-// post-quantum key share. What is more is dropped, and comes again with the client's retransmission.
-const holdAtMost = 4096
+// holdAtMost bounds the bytes that a flow holds back, for a round trip to the server: as many as the first fragment says that
+// the ClientHello has, in fragments of 256 bytes, a tenth of which are headers, and some for what may come after it. What is
+// more is dropped, and comes again with the client's retransmission.
+func holdAtMost(first []byte) int { return hello.MessageLength(first)*9/8 + 1024 }
 
 // Client implements relay.Prelude. A client that sends its ClientHello again has waited for a second, so the guard's, its
 // own or an answer was lost, and nobody here knows which: both go again, each time, and the server takes what it needs.
@@ -42,7 +44,7 @@ func (r *replaying) Client(d []byte, out *udpbatch.Queue) {
 		out.Add(firstHello(d, &h, r.begun), nil)
 		r.asked++
 		r.passed = r.passed || r.begun
-		r.begun, r.held, r.size = true, nil, 0
+		r.begun, r.held, r.size, r.most = true, nil, 0, holdAtMost(d)
 	}
 	if r.passed {
 		out.Add(d, nil)
@@ -53,7 +55,7 @@ func (r *replaying) Client(d []byte, out *udpbatch.Queue) {
 }
 
 func (r *replaying) hold(d []byte) {
-	if len(r.held) < relay.PreludeCap-1 && r.size+len(d) <= holdAtMost {
+	if len(r.held) < relay.PreludeCap-1 && r.size+len(d) <= r.most {
 		r.held = append(r.held, append([]byte(nil), d...))
 		r.size += len(d)
 	}

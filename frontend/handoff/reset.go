@@ -38,7 +38,8 @@ const (
 // reset has a client prove its address to the guard, and begin again: its second attempt reaches the server from the
 // first ClientHello on, whatever that server is.
 type reset struct {
-	verifier *cookie.Verifier
+	mac      cookie.MAC
+	verifier *cookie.Verifier // HMACSHA256: all of a batch at once
 	gate     *addresses.Gate
 	now      func() int64
 	serves   Versions
@@ -46,8 +47,8 @@ type reset struct {
 	numbers  []int // of each hello in the verifier; -1: it needs no cookie
 }
 
-func newReset(p *cookie.Plan, g *addresses.Gate, now func() int64, serves Versions, size int) *reset {
-	return &reset{verifier: p.NewVerifier(size), gate: g, now: now, serves: serves, numbers: make([]int, size)}
+func newReset(c *Config, serves Versions, size int) *reset {
+	return &reset{mac: c.MAC, verifier: c.Cookies.NewVerifier(size), gate: c.Gate, now: c.Now, serves: serves, numbers: make([]int, size)}
 }
 
 // Verify implements Verifier.
@@ -63,6 +64,10 @@ func (m *reset) Verify(k *cookie.Keyring, hellos []Hello) {
 		if len(h.Cookie) == 0 && m.admit(h, now) {
 			continue
 		}
+		if m.mac == cookie.SipHash {
+			m.verifyV2(k, h)
+			continue
+		}
 		m.numbers[i] = m.verifier.Add(&h.Binding, h.Cookie)
 	}
 	m.verifier.Finish()
@@ -70,14 +75,31 @@ func (m *reset) Verify(k *cookie.Keyring, hellos []Hello) {
 		h, n := &hellos[i], m.numbers[i]
 		switch {
 		case n < 0:
-		case m.verifier.Valid(n):
-			h.Action = ActionReset
-		case h.Action == ActionRetry && len(h.Cookie) > 0:
-			h.Action = ActionBadRetry
-		default:
+		case m.conclude(h, m.verifier.Valid(n)):
 			m.verifier.Cookie(n, (*[cookie.Size]byte)(h.Answer[:]))
 			h.Length = cookie.Size
 		}
+	}
+}
+
+// conclude says what a ClientHello gets whose cookie is valid or not, and reports whether that is a fresh cookie.
+func (m *reset) conclude(h *Hello, valid bool) bool {
+	switch {
+	case valid:
+		h.Action = ActionReset
+	case h.Action == ActionRetry && len(h.Cookie) > 0:
+		h.Action = ActionBadRetry
+	default:
+		return true
+	}
+	return false
+}
+
+// verifyV2 decides on one with cookies of format v2, which cost too little for batches to matter.
+func (m *reset) verifyV2(k *cookie.Keyring, h *Hello) {
+	if m.conclude(h, k.VerifyV2(&h.Binding, h.Cookie)) {
+		c := k.Current().IssueV2(&h.Binding)
+		h.Length = copy(h.Answer[:], c[:])
 	}
 }
 
@@ -130,9 +152,15 @@ func (m *reset) admit(h *Hello, now int64) bool {
 
 // Challenge makes h, which mode reset has verified by its address alone, one that must prove that it can be reached
 // just now.
-func (h *Hello) Challenge(k *cookie.Keyring) {
+func (h *Hello) Challenge(k *cookie.Keyring, mac cookie.MAC) {
+	h.Verified = false
+	if mac == cookie.SipHash {
+		c := k.Current().IssueV2(&h.Binding)
+		h.Length = copy(h.Answer[:], c[:])
+		return
+	}
 	c := k.Current().Issue(&h.Binding)
-	h.Verified, h.Length = false, copy(h.Answer[:], c[:])
+	h.Length = copy(h.Answer[:], c[:])
 }
 
 // prelude implements preluding.

@@ -33,6 +33,9 @@ const (
 	refillEvery = 5 * time.Second
 	// progressEvery is how often the log says how far a harvest is.
 	progressEvery = 5 * time.Second
+	// reprobeEvery is how often a server is probed again at most that refuses clients: one that sends it what it cannot take
+	// makes it do so.
+	reprobeEvery = time.Second
 	// freshAfter is how many questions without an answer make the watch ask from another port. A NAT between guard and server
 	// keeps a mapping to a server that is gone for as long as the guard asks on it.
 	freshAfter = 5
@@ -50,6 +53,7 @@ type watched struct {
 	filled     time.Time // when entries were looked for last that lack a cookie
 	said       time.Time // when the log had the last word on it
 	complete   bool      // it said that the harvest is over
+	probed     time.Time // when the server was probed last
 	lifetime   lifetimeProbes
 	table      Table
 	retired    []*relay.Upstream // sockets of earlier pools that flows still have
@@ -74,6 +78,9 @@ func (b *Backend) Run(ctx context.Context) {
 	var clock sync.WaitGroup
 	clock.Go(func() { b.runClock(ctx) })
 	defer clock.Wait()
+	if b.config.Keys != nil {
+		clock.Go(func() { b.psk.run(ctx, b.config.Server, b.config.Log) })
+	}
 	for ctx.Err() == nil {
 		if !b.filling() {
 			b.wait(ctx)
@@ -201,7 +208,7 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 		return
 	}
 	if b.Mode() != Harvest {
-		if !refused {
+		if !refused && b.mintsRight(ctx) || time.Since(b.probed) < reprobeEvery {
 			return
 		}
 		// Should it be harvest from now on, then not with the cookies of an earlier life of the server.
@@ -222,6 +229,9 @@ func (b *Backend) logUp(up bool, err error) {
 		b.config.Log.Info("back end is up again", "backend", b.config.Server)
 	} else {
 		b.config.Log.Error("back end is down", "backend", b.config.Server, "error", err)
+	}
+	if b.config.Changed != nil {
+		b.config.Changed(up, err)
 	}
 }
 
@@ -351,6 +361,12 @@ func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {
 	}
 	recent := time.Since(b.began) < soon
 	return (changed && recent || refused && !changed) && !gap && !b.reports.accepted.Load()
+}
+
+// mintsRight reports whether the server's HelloRetryRequests are those that the guard makes in its place, if it makes any.
+func (b *Backend) mintsRight(ctx context.Context) bool {
+	r := b.profile().Retries
+	return r == nil || b.Mode() != NativeWolfSSL || b.prober.asBefore(ctx, b.canary, b.config.Keys(), r)
 }
 
 // forget makes all that was harvested unknown.

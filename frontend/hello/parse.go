@@ -63,7 +63,7 @@ func Parse(d []byte, h *ClientHello) Reason {
 		return NotHello
 	}
 	record := int(be.Uint16(d[11:]))
-	message := int(d[14])<<16 | int(be.Uint16(d[15:]))
+	message := MessageLength(d)
 	offset := int(d[19])<<16 | int(be.Uint16(d[20:]))
 	fragment := int(d[22])<<16 | int(be.Uint16(d[23:]))
 	switch {
@@ -80,6 +80,9 @@ func Parse(d []byte, h *ClientHello) Reason {
 	}
 	return parseBody(d[:bodyAt+fragment], message, h)
 }
+
+// MessageLength is that of the handshake message that datagram d, which Parse found to be OK, has all or the beginning of.
+func MessageLength(d []byte) int { return int(d[14])<<16 | int(binary.BigEndian.Uint16(d[15:])) }
 
 // classify names a datagram whose first record is not long enough for, or not of, a handshake message.
 func classify(d []byte) Reason {

@@ -14,13 +14,15 @@ type Service struct {
 	Totals Totals
 	Gone   bool // it was removed: what it counted is all that there is of it
 
-	Flows       map[string]int     // by state
-	FlowLimit   int                // most flows that it has upstream sockets for
-	HelloLimits map[string]float64 // verified ClientHellos per second, by what they bound; 0: none
-	Ready       bool
-	Challenging bool // who has not proved the address is challenged or dropped now
-	Backends    []Backend
-	Challenged  uint64 // times that it began
+	Flows             map[string]int     // by state
+	FlowLimit         int                // most flows that it has upstream sockets for
+	HelloLimits       map[string]float64 // verified ClientHellos per second, by what they bound; 0: none
+	Ready             bool
+	Attacked          bool
+	Normal, Threshold float64 // datagrams per second that nothing has verified: what is usual, and above what is an attack
+	Challenging       bool    // who has not proved the address is challenged or dropped now
+	Backends          []Backend
+	Challenged        uint64 // times that it began
 }
 
 // Gauges are the values that are of no service.
@@ -35,6 +37,7 @@ type Gauges struct {
 	AddressesKnown, Addresses   int // that have proved themselves, and how many there is room for
 	Rules                       int // prefixes that are allowed or denied
 	ListFailures                uint64
+	Events                      map[string]uint64 // by kind
 }
 
 // Build says which program runs.
@@ -72,6 +75,9 @@ var (
 	serviceDesc    = families.Add(Gauge, "service_ready", "Whether clients can be served through the service.", "service")
 	engagedDesc    = families.Add(Gauge, "challenging", "Whether clients that have not proved their address are challenged or dropped now.", "service")
 	timesDesc      = families.Add(Counter, "challenges_total", "Times that challenging began.", "service")
+	attackDesc     = families.Add(Gauge, "attack_active", "Whether there is an attack on the service.", "service")
+	normalDesc     = families.Add(Gauge, "unverified_normal_rate", "Datagrams per second that nothing has verified and that are usual.", "service")
+	thresholdDesc  = families.Add(Gauge, "attack_threshold_rate", "Datagrams per second that nothing has verified, above which is an attack.", "service")
 	epochDesc      = families.Add(Gauge, "secret_epoch", "Epoch byte of the cookie secret in force.")
 	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.")
 	reloadDesc     = families.Add(Counter, "reloads_total", "Reloads of the configuration, by outcome.", "outcome")
@@ -85,6 +91,7 @@ var (
 	addressesDesc  = families.Add(Gauge, "addresses_known", "Addresses that have proved themselves.")
 	roomDesc       = families.Add(Gauge, "addresses_limit", "Most addresses that can be known.")
 	rulesDesc      = families.Add(Gauge, "address_rules", "Prefixes that are allowed or denied.")
+	eventsDesc     = families.Add(Counter, "events_total", "Events, by kind.", "event")
 	listsDesc      = families.Add(Counter, "address_list_failures_total", "Times that a list of addresses could not be read or put in force.")
 )
 
@@ -124,6 +131,9 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	ch.gauge(roomDesc, float64(g.Addresses))
 	ch.gauge(rulesDesc, float64(g.Rules))
 	ch.counter(listsDesc, g.ListFailures)
+	for event, n := range g.Events {
+		ch.counter(eventsDesc, n, event)
+	}
 	for _, s := range c.source.Services() {
 		s.totals(ch)
 		if !s.Gone {
@@ -169,6 +179,9 @@ func (s *Service) gauges(ch sink) {
 		ch.gauge(hellosDesc, n, s.Name, scope)
 	}
 	ch.is(serviceDesc, s.Ready, s.Name)
+	ch.is(attackDesc, s.Attacked, s.Name)
+	ch.gauge(normalDesc, s.Normal, s.Name)
+	ch.gauge(thresholdDesc, s.Threshold, s.Name)
 	ch.is(engagedDesc, s.Challenging, s.Name)
 	ch.counter(timesDesc, s.Challenged, s.Name)
 	for _, b := range s.Backends {

@@ -55,6 +55,7 @@ const (
 
 	// Returned is of the server stage: a datagram came from the server, or news of it.
 	Returned      // to be sent to the client
+	ReturnedLarge // the same, and larger than what an Ethernet carries in one piece
 	ServerVerify  // a HelloVerifyRequest to a client that has returned its cookie: swallowed
 	ServerRefused // an ICMP message says that nothing listens there
 
@@ -148,6 +149,7 @@ var Labels = func() (l [EventLen]Label) {
 	l[ForwardSent] = Label{"forward", "sent", ""}
 	l[ForwardFailed] = Label{"forward", "failed", ""}
 	l[Returned] = Label{"server", "returned", ""}
+	l[ReturnedLarge] = Label{"server", "returned", "fragmented"}
 	l[ServerVerify] = Label{"server", "dropped", "hello-verify-request"}
 	l[ServerRefused] = Label{"server", "refused", ""}
 	l[ReturnSent] = Label{"return", "sent", ""}

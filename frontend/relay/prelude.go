@@ -25,6 +25,6 @@ const (
 )
 
 // PreludeCap is the most datagrams that a Prelude puts on a queue at a time: the ones it holds back and one of its
-// own. A ClientHello of 2 KB, a post-quantum one, is eight fragments of 256 bytes, the smallest that clients fall
-// back to.
-const PreludeCap = 16
+// own. The longest ClientHello that is looked at, of 2^14 bytes, is 72 fragments of 256 bytes, the smallest that clients
+// fall back to.
+const PreludeCap = 80

@@ -30,6 +30,7 @@ type Options struct {
 	ReusePort     bool
 	ReceiveBuffer int // bytes asked for; the kernel may grant less: see Buffers. 0: the system's default
 	SendBuffer    int
+	FreeBind      bool // the address may come later (IPV6_FREEBIND, ipv6(7))
 }
 
 // Listen opens a socket bound to addr. The wildcard [::] takes IPv4 as well. Errors name the address and how
@@ -97,6 +98,9 @@ func (c *Conn) bind(addr netip.AddrPort, o Options) error {
 	var errs []error
 	if o.ReusePort {
 		errs = append(errs, set(unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	}
+	if o.FreeBind {
+		errs = append(errs, set(unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1))
 	}
 	if addr.Addr().IsUnspecified() {
 		errs = append(errs, set(unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1))
@@ -248,7 +252,7 @@ func withHint(err error) error {
 	case errors.Is(err, unix.EADDRINUSE):
 		return hint.Errorf("stop the program that has the port (ss -lunp names it), or choose another port", "%w: another program has the port", err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return hint.Errorf("choose an address that ip address lists", "%w: no interface of this host has the address", err)
+		return hint.Errorf("choose an address that ip address lists, or for one that comes later (keepalived) use --freebind", "%w: no interface of this host has the address", err)
 	case errors.Is(err, unix.EACCES):
 		return hint.Add(err, "run as root or with CAP_NET_BIND_SERVICE, which ports below 1024 need")
 	case errors.Is(err, unix.EMFILE):

@@ -336,6 +336,25 @@ func TestErrorsSayHowToFixThem(t *testing.T) {
 	}
 }
 
+// An address that no interface has is bound only if it may come later, in either family.
+func TestFreeBind(t *testing.T) {
+	for _, a := range []string{"198.51.100.7:0", "[2001:db8::7]:0"} {
+		addr := netip.MustParseAddrPort(a)
+		if c, err := Listen(addr, Options{}); err == nil {
+			c.Close()
+			t.Errorf("%v is bound although no interface has it", addr)
+		} else if !strings.Contains(hint.Of(err), "--freebind") {
+			t.Errorf("%v: %v says nothing of --freebind", addr, err)
+		}
+		c, err := Listen(addr, Options{FreeBind: true})
+		if err != nil {
+			t.Errorf("%v is not bound: %v", addr, err)
+			continue
+		}
+		c.Close()
+	}
+}
+
 func TestWakeEndsWait(t *testing.T) {
 	p, err := NewPoller(1)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/privileges"
@@ -86,6 +87,8 @@ var table = []setting{
 		set: integerOf(0, 1<<20, func(t *target) *int { return &t.own.HarvestPool })},
 	{name: "harvest-rate", kind: number, def: fmt.Sprint(handoff.DefaultHarvestRate), perService: true, doc: "harvest: questions per second while cookies are asked for",
 		set: numberOf(func(t *target, n float64) { t.own.HarvestRate = n })},
+	{name: "psk-suite", kind: text, words: handoff.SuiteNames(), perService: true, doc: "native-wolfssl: suite of all pre-shared keys of DTLS 1.3 (none: the server is asked about each)",
+		set: parsed(handoff.ParseSuite, func(t *target, s handoff.Suite) { t.own.PSKSuite = s })},
 	{name: "workers", kind: integer, def: "0", doc: "threads and sockets per service (0: one per CPU)",
 		set: integerOf(0, 1024, func(t *target) *int { return &t.Config.Workers })},
 	{name: "worker-nice", kind: integer, def: strconv.Itoa(frontend.DefaultNice), doc: "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=",
@@ -143,8 +146,14 @@ var table = []setting{
 		}},
 	{name: "map-log", kind: text, arg: "FILE", doc: "one JSON line for each flow of a proxy that opens and closes; opened again by a reload (SIGHUP), for rotation",
 		set: textOf(func(t *target) *string { return &t.Config.MapLog })},
+	{name: "attack-rate", kind: number, def: "0", perService: true, doc: "datagrams per second that nothing has verified, above which an attack is told of (0: ten times what is usual, 1000 at least)",
+		set: numberOf(func(t *target, n float64) { t.own.AttackRate = n })},
+	{name: "attack-quiet", kind: duration, def: attack.DefaultQuiet.String(), doc: "an attack has ended when the rate was below half of that for this long",
+		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.AttackQuiet })},
 	{name: "receive-buffer", kind: integer, def: strconv.Itoa(frontend.DefaultReceiveBuffer), doc: "bytes of each worker's socket buffer, for either direction",
 		set: integerOf(1, 1<<30, func(t *target) *int { return &t.Config.ReceiveBuffer })},
+	{name: "freebind", kind: boolean, def: "false", doc: "serve addresses that this host does not have yet: virtual ones (VRRP, keepalived)",
+		set: booleanOf(func(t *target) *bool { return &t.Config.FreeBind })},
 	{name: "metrics-listen", kind: text, arg: "ADDRESS", def: frontend.DefaultMetrics, doc: "Prometheus /metrics, /healthz, /readyz (off: none)",
 		set: func(t *target, v string) error { t.Metrics = v; return checkListener(v) }},
 	{name: "control", kind: text, arg: "SOCKET", doc: "unix socket for status, reload and secret (off: none; default: a place of this user's)",
