@@ -14,11 +14,11 @@ static __always_inline int room_in(const __u64 *bucket, __u64 now, __u64 cost, _
 }
 
 // copy_sample copies the packet before it is changed, if a sample may be taken.
-__noinline int copy_sample(struct xdp_md *ctx, __u32 index)
+__noinline int copy_sample(struct xdp_md *ctx, struct packet *p, __u32 index)
 {
 	struct capture_filter *c = LOOKUP(capture, 0);
 	struct packet_sample *s = LOOKUP(sample, 0);
-	if (!c || !s || (c->service && c->service != index + 1))
+	if (!p || !c || !s || (c->service && c->service != index + 1))
 		return 0;
 	s->time = bpf_ktime_get_ns();
 	if (!room_in(&c->bucket, s->time, c->cost, c->burst))
@@ -31,11 +31,13 @@ __noinline int copy_sample(struct xdp_md *ctx, __u32 index)
 		return 0;
 	n = ((n - 1) & (SNAP - 1)) + 1; // which is n, and what the verifier of 6.1 can follow
 	asm volatile("" : "+r"(n));
-	return !bpf_xdp_load_bytes(ctx, 0, s->bytes, n);
+	s->service = index;
+	p->sampled = !bpf_xdp_load_bytes(ctx, 0, s->bytes, n);
+	return 0;
 }
 
 // send_sample sends what copy_sample has copied to the daemon, if the capture wants its verdict.
-__noinline int send_sample(struct packet *p, __u32 index, __u32 verdict)
+__noinline int send_sample(struct packet *p, __u32 verdict)
 {
 	struct capture_filter *c = LOOKUP(capture, 0);
 	struct packet_sample *s = LOOKUP(sample, 0);
@@ -45,7 +47,6 @@ __noinline int send_sample(struct packet *p, __u32 index, __u32 verdict)
 		return 0;
 	if (!take(&c->bucket, s->time, c->cost, c->burst))
 		return 0;
-	s->service = index;
 	s->l4 = p->l4;
 	s->verdict = verdict;
 	s->reason = p->reason;

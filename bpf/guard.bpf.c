@@ -365,7 +365,7 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	struct service *svc = 0;
 	struct counters *count;
 	__u32 index = no_service_index, verdict;
-	int parsed = parse_xdp(ctx, p), sampled = 0;
+	int parsed = parse_xdp(ctx, p);
 	int udp = parsed == PARSED_UDP || parsed == PARSED_BAD;
 	p->cpu = -1;
 	if (likely(udp))
@@ -376,7 +376,7 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		struct control *c = control();
 		note_sender(ctx);
 		if (c && unlikely(c->capturing))
-			sampled = copy_sample(ctx, index);
+			copy_sample(ctx, p, index);
 	}
 	count = counters(index);
 	if (!count)
@@ -394,8 +394,8 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
-	if (unlikely(sampled))
-		send_sample(p, index, verdict);
+	if (unlikely(p->sampled)) // not a variable of this function, which has no stack left: Linux 6.1 counts 512 bytes for the deepest calls
+		send_sample(p, verdict);
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;
 	if (svc)

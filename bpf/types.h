@@ -214,6 +214,7 @@ struct packet {
 	__u8 routed;       // its route may lead to another address than daddr
 	__u8 encapsulated; // in a tunnel that another interface terminates
 	__u8 fragment_header; // it has an IPv6 fragment header
+	__u8 sampled;         // a capture has a copy of it
 	__u8 reason;          // enum reason, of a datagram to a service
 	__u8 inner;           // IP version of the header that PARSED_INNER reports
 };

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -39,6 +40,11 @@ type ServiceStatus struct {
 	Reasons       []string         `json:"reasons,omitempty"` // why not
 	Backends      []handoff.Status `json:"backends"`          // inline: the server itself
 	Admission     *AdmissionStatus `json:"admission,omitempty"`
+
+	Clients    map[string]uint64 `json:"clients"`      // what workers did with clients' datagrams: "outcome" or "outcome/reason"
+	Handshakes map[string]uint64 `json:"handshakes"`   // with back ends, by outcome
+	Attacked   bool              `json:"attacked"`     // an attack is under way
+	Prefixes   attack.Prefixes   `json:"top_prefixes"` // sources of most of what nothing has verified
 }
 
 // Status takes a snapshot.
@@ -60,7 +66,12 @@ func (s *Server) Status() Status {
 		st.Ready, st.NotReady = false, err.Error()
 	}
 	for _, v := range s.services {
-		st.Services = append(st.Services, v.status(s.closed))
+		one := v.status(s.closed)
+		if !s.closed {
+			one.Attacked, _, _ = v.attack.show()
+			one.Prefixes = s.topPrefixes(v)
+		}
+		st.Services = append(st.Services, one)
 	}
 	if len(s.services) > 0 {
 		st.Secret = s.services[0].now.Load().secrets.status()
@@ -85,6 +96,11 @@ func (v *service) status(closed bool) ServiceStatus {
 	if !closed {
 		st.Admission = v.admission()
 	}
+	var t metrics.Totals
+	for _, w := range v.workers {
+		w.counts.AddTo(&t)
+	}
+	st.Clients, st.Handshakes = t.Packets()["client"], t.Handshakes()
 	if len(v.workers) > 0 && !closed {
 		st.ReceiveBuffer, st.SendBuffer = v.workers[0].socket.Buffers()
 	}

@@ -154,6 +154,17 @@ func (t *Totals) Ended() map[string]uint64 {
 	return m
 }
 
+// Handshakes counts handshakes with back ends by outcome.
+func (t *Totals) Handshakes() map[string]uint64 {
+	m := make(map[string]uint64)
+	for e, n := range t.Events {
+		if l := Labels[e]; l.Stage == HandshakeStage {
+			m[l.key()] += n
+		}
+	}
+	return m
+}
+
 // key names an outcome within its stage.
 func (l Label) key() string {
 	if l.Reason == "" {
