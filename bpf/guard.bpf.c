@@ -372,6 +372,10 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		use = LOOKUP(ports, p->dport);
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
+	if (svc && !guarded_on(svc, ctx->ingress_ifindex)) {
+		svc = 0;
+		index = no_service_index;
+	}
 	if (svc) {
 		struct control *c = control();
 		note_sender(ctx);

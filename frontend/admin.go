@@ -33,6 +33,7 @@ func (s *Server) MetricsHandler() http.Handler {
 
 // readyz answers 200 or 503 with the reasons: for the service that ?service= names, or for the guard as a whole.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	s.kernel.lookNow()
 	answer := struct {
 		Ready    bool        `json:"ready"`
 		Services []Readiness `json:"services"`
@@ -57,6 +58,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 func (s *Server) ControlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		s.kernel.lookNow()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Status())
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,7 +89,7 @@ func (s *Server) Capture(ctx context.Context, o CaptureOptions, w io.Writer, flu
 		defer reading.Wait()
 		defer kernel.Close()
 		defer cancel()
-		format.Interface, format.Ethernet = s.config.XDP.Interface, s.kernel.guard.Ethernet()
+		format.Interface, format.Ethernet = strings.Join(s.config.XDP.Interfaces, ","), s.kernel.guard.Ethernet()
 		r.ethernet = format.Ethernet
 	}
 	for _, v := range services {

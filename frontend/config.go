@@ -26,6 +26,8 @@ type Service struct {
 	Listen   netip.AddrPort // the public address; inline, the server's own
 	Backends []Backend      // the servers; none: inline
 	Settings *Settings      // nil: those of the Config
+
+	Interfaces []string // of XDP.Interfaces, those that it is guarded on; none: all
 }
 
 // Backend is one server of a proxy.
@@ -72,9 +74,10 @@ type Settings struct {
 	AttackRate float64 // datagrams per second that nothing has verified, above which is an attack; 0: ten times what is usual
 }
 
-// XDP says what runs in the kernel before the workers. With an empty Interface nothing does.
+// XDP says what runs in the kernel before the workers. Without Interfaces nothing does.
 type XDP struct {
-	Interface      string
+	Interfaces     []string // that the programs are attached to
+	AllowUnguarded bool     // inline servers that trust the guard may be reached by other interfaces, too
 	Mode           bpf.AttachMode
 	Chain          string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
 	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -88,4 +89,21 @@ func (s *situation) format() bpf.Format {
 		}
 	}
 	return bpf.FormatWorkers
+}
+
+// why says what keeps the kernel from answering ClientHellos that it was free to answer; "" if it does, or was told not to.
+func (s *situation) why(d division) string {
+	switch {
+	case len(s.modes) == 0 || d.answer != bpf.AnswerWorkers || s.asked == bpf.AnswerWorkers:
+		return ""
+	case s.foreign:
+		return "its secret is another one than the first service's, and the programs have that one alone"
+	case d.format == bpf.FormatWorkers && len(s.modes) > 1:
+		return "it has several back ends, and the programs know cookies of one, or those of trust and replay"
+	case d.format == bpf.FormatWorkers:
+		return fmt.Sprintf("only workers can make the cookies of %v", s.modes[0])
+	case s.lost:
+		return "the driver's answers would be lost on the way (veth without XDP on its other end)"
+	}
+	return ""
 }

@@ -38,6 +38,7 @@ type Server struct {
 	services []*service
 	secrets  map[secretKey]*secrets
 	closed   bool
+	flags    map[string]any             // the values in force, as status shows them
 	gone     map[string]*metrics.Totals // of services that were removed, by name
 
 	durations metrics.Durations
@@ -65,7 +66,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets),
-		gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations(), events: events.New(c.Log, time.Now)}
+		flags: c.flags(), gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations(), events: events.New(c.Log, time.Now)}
 	if err := s.openAll(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -73,7 +74,7 @@ func New(c Config) (*Server, error) {
 }
 
 func (s *Server) openAll() (err error) {
-	if s.config.XDP.Interface != "" {
+	if len(s.config.XDP.Interfaces) > 0 {
 		if s.kernel, err = openKernel(&s.config); err != nil {
 			return err
 		}

@@ -43,8 +43,10 @@ type service struct {
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target
 	now     atomic.Pointer[serving]
-	refused atomic.Pointer[error]  // why the programs do not follow; nil: they do
-	health  atomic.Pointer[health] // inline; nil: it was not looked at yet
+	refused atomic.Pointer[error]    // why the programs do not follow; nil: they do
+	others  atomic.Pointer[[]string] // inline: interfaces that lead past the programs
+	open    atomic.Pointer[openness] // ... and what was said of them
+	health  atomic.Pointer[health]   // inline; nil: it was not looked at yet
 
 	configured Service
 	draining   atomic.Bool // no new clients are let in
@@ -62,12 +64,13 @@ type service struct {
 // serving is what a service's workers go by. It is immutable: when back ends come or go, or settings change, another
 // one takes its place. Workers load it once per batch.
 type serving struct {
-	settings *Settings
-	keys     *cookie.Store
-	secrets  *secrets
-	hellos   *limit.Hellos
-	fit      *handoff.Fit // inline; nil: not known
-	ends     []*end       // of a proxy: those that have answered
+	settings   *Settings
+	interfaces []string // that it is guarded on; none: all
+	keys       *cookie.Store
+	secrets    *secrets
+	hellos     *limit.Hellos
+	fit        *handoff.Fit // inline; nil: not known
+	ends       []*end       // of a proxy: those that have answered
 }
 
 // alone reports whether there is one back end and no other, so that the programs can know its cookies.
@@ -142,7 +145,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 	t := situation{
 		inline: v.inline, modes: s.modes(), mac: v.config.MAC, asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
 		foreign: v.kernel != nil && s.secrets != v.kernel.secrets,
-		lost:    v.kernel != nil && v.kernel.deaf,
+		lost:    v.kernel != nil && v.kernel.deafFor(v),
 	}
 	if s.fit != nil {
 		t.mapped = s.fit.Mapped
@@ -165,7 +168,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 	v.sketchSeed = drawSeed()
 	v.took = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
-	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
+	v.now.Store(&serving{settings: c.Settings, interfaces: c.Interfaces, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
 	return v
 }

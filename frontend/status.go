@@ -40,6 +40,8 @@ type ServiceStatus struct {
 	Reasons       []string         `json:"reasons,omitempty"` // why not
 	Backends      []handoff.Status `json:"backends"`          // inline: the server itself
 	Admission     *AdmissionStatus `json:"admission,omitempty"`
+	Answer        string           `json:"answer,omitempty"`     // who answers ClientHellos, with XDP
+	AnswerWhy     string           `json:"answer_why,omitempty"` // why it is not the kernel
 
 	Clients    map[string]uint64 `json:"clients"`      // what workers did with clients' datagrams: "outcome" or "outcome/reason"
 	Handshakes map[string]uint64 `json:"handshakes"`   // with back ends, by outcome
@@ -54,7 +56,7 @@ func (s *Server) Status() Status {
 	t := s.totals()
 	st := Status{
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true,
-		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.config.flags(),
+		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.flags,
 	}
 	if s.kernel != nil && !s.closed {
 		var err error
@@ -95,6 +97,7 @@ func (v *service) status(closed bool) ServiceStatus {
 	}
 	if !closed {
 		st.Admission = v.admission()
+		st.Answer, st.AnswerWhy = v.kernel.answers(v)
 	}
 	var t metrics.Totals
 	for _, w := range v.workers {
@@ -149,7 +152,7 @@ func (c *Config) flags() map[string]any {
 		"attack-rate": c.AttackRate, "attack-quiet": c.AttackQuiet.String(),
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
 		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
-		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
+		"interface": c.XDP.Interfaces, "allow-unguarded": c.XDP.AllowUnguarded, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,

@@ -93,6 +93,11 @@ func (g *guard) run(ctx context.Context) error {
 		return err
 	}
 	defer doors.close()
+	runner, err := g.startRunner()
+	if err != nil {
+		return err
+	}
+	defer runner.close()
 	server, err := frontend.New(g.Config)
 	if err != nil {
 		return g.Locate(err)
@@ -113,6 +118,9 @@ func (g *guard) run(ctx context.Context) error {
 	}
 	manager := newManager(server, g.Config.Log)
 	go manager.watch(serving)
+	if runner != nil {
+		go runner.follow(serving, server)
+	}
 	told := ctx.Done()
 	for {
 		select {

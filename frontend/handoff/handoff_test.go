@@ -223,12 +223,24 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 			t.Fatalf("judged %+v", v)
 		}
 		defer up.Release()
-		q := hello.Probe{Cookie: c, MessageSeq: 1}
-		got, err := b.prober.ask(t.Context(), up.Conn, 5*time.Second, q.Append(nil))
-		if err != nil || !got.hello {
-			t.Errorf("the server does not take it: %+v, %v", got, err)
+		if !accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1}) {
+			t.Errorf("the server refuses a cookie of %d", length)
 		}
 	}
+}
+
+// accepted reports whether the server accepts the cookie of q from up. It skips late answers to the pool's own questions,
+// which ask for a cookie, as a refusal does.
+func accepted(t *testing.T, b *Backend, up *relay.Upstream, q *hello.Probe) bool {
+	t.Helper()
+	a, err := b.prober.ask(t.Context(), up.Conn, 5*time.Second, q.Append(nil))
+	for err == nil && a.cookie != nil {
+		var d []byte
+		if d, err = b.prober.exchange(t.Context(), up.Conn, answerTime); err == nil {
+			a = readReply(d)
+		}
+	}
+	return err == nil && a.hello
 }
 
 // Clients that are mapped to a port in use get the next free one; when none is left, nothing.
@@ -389,9 +401,9 @@ func TestHandshakesDoNotAgeCookies(t *testing.T) {
 
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("did not come true in 20s")
+			t.Fatal("did not come true in a minute")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -44,14 +45,15 @@ const Off = "off"
 
 // table is all settings, in the order of the help.
 var table = []setting{
-	{name: "interface", kind: list, arg: "NAME", xdp: true, doc: "where XDP is attached (none: sockets only)",
+	{name: "interface", kind: list, arg: "NAME", xdp: true, doc: "where XDP is attached, repeatable (none: sockets only); of a [[service]], where it is guarded",
 		set: func(t *target, v string) error {
-			if x := &t.Config.XDP; x.Interface == "" || x.Interface == v {
-				x.Interface = v
-				return nil
+			if x := &t.Config.XDP; v != "" && !slices.Contains(x.Interfaces, v) {
+				x.Interfaces = append(x.Interfaces, v)
 			}
-			return fmt.Errorf("%q: one interface is guarded, and that is %s", v, t.Config.XDP.Interface)
+			return nil
 		}},
+	{name: "allow-unguarded", kind: boolean, def: "false", xdp: true, doc: "with protect: a server that trusts the guard may be reached by interfaces without XDP, too",
+		set: booleanOf(func(t *target) *bool { return &t.Config.XDP.AllowUnguarded })},
 	{name: "xdp-mode", kind: text, def: "auto", words: keys(xdpModes), xdp: true, doc: "how XDP is attached; auto warns where the driver has no native mode",
 		set: wordOf(xdpModes, func(t *target, m bpf.AttachMode) { t.Config.XDP.Mode = m })},
 	{name: "xdp-chain", kind: text, arg: "MAP", xdp: true, doc: "pinned program array of a root XDP program on the interface, which calls the guard",
@@ -160,6 +162,8 @@ var table = []setting{
 		set: textOf(func(t *target) *string { return &t.Control })},
 	{name: "user", kind: text, doc: "whom to become once all is open; root: stay root (default: " + privileges.DefaultUser + ", if root starts this and there is such a user)",
 		set: textOf(func(t *target) *string { return &t.User })},
+	{name: "on-event", kind: text, arg: "COMMAND", doc: "run by /bin/sh for each event, which it gets as DTLSGUARD_EVENT, DTLSGUARD_SERVICE and so on; one at a time, 10s each",
+		set: textOf(func(t *target) *string { return &t.OnEvent })},
 	{name: "log-format", kind: text, def: "text", words: []string{"text", "json", "journal"}, doc: "journal is text with priorities, and what text means under systemd",
 		set: textOf(func(t *target) *string { return &t.LogFormat })},
 	{name: "log-level", kind: text, def: "info", words: []string{"debug", "info", "warn", "error"}, doc: "what is not logged is less than this",
