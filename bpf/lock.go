@@ -45,6 +45,30 @@ func (g *Programs) hold(iface string) error {
 	return nil
 }
 
+// Locks are the files whose locks say that this process holds the pins, by interface: whoever has them holds the pins, too.
+func (g *Programs) Locks() map[string]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	locks := make(map[string]int)
+	for iface, f := range g.held {
+		locks[iface] = int(f.Fd())
+	}
+	return locks
+}
+
+// Retake gives the pinned links these programs again, after another process that took them over has come to nothing.
+func (g *Programs) Retake() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var errs []error
+	for _, a := range g.at {
+		if a.xdp != nil && a.egress != nil {
+			errs = append(errs, a.updateLinks(a.pin != ""))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // release unlocks the pin directory of an interface.
 func (g *Programs) release(iface string) {
 	if f := g.held[iface]; f != nil {

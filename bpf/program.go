@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -29,7 +30,9 @@ type Options struct {
 	// Interfaces are those that Attach will attach the programs to: what an earlier process pinned for them is taken over.
 	Interfaces []string
 	Pin        string // directory on a bpffs, with a subdirectory of links and maps for each interface, made by Attach; "": the process keeps them
-	Owner      int    // user that the process will become, whose pins are taken over, too; 0: none
+	// Locks are those of a process that holds Pin and is about to end (Programs.Locks), by interface.
+	Locks map[string]*os.File
+	Owner int // user that the process will become, whose pins are taken over, too; 0: none
 }
 
 // Programs is one set of programs and maps, attached to any number of interfaces.
@@ -105,19 +108,20 @@ func Load(o Options) (*Programs, error) {
 		return nil, err
 	}
 	for _, iface := range o.Interfaces {
-		if err == nil {
+		if f := o.Locks[iface]; f != nil {
+			g.held[iface] = f
+		} else if err == nil {
 			err = g.hold(iface)
 		}
 	}
 	if err == nil {
-		err = g.load(spec)
+		if err = g.load(spec); err != nil {
+			err = lacking(cmp.Or(tooOld(), err))
+		}
 	}
 	if err != nil {
 		g.Close()
-		if old := tooOld(); old != nil {
-			err = old
-		}
-		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
+		return nil, fmt.Errorf("load BPF programs: %w", err)
 	}
 	return g, nil
 }

@@ -129,6 +129,8 @@ type Config struct {
 	Log     *slog.Logger
 	Build   metrics.Build // the program around the guard
 
+	Predecessor *Predecessor // the guard whose place this one takes; nil: none
+
 	Shown map[string]any // flags of the program around the guard: Status shows them next to the guard's own
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -47,6 +48,8 @@ type kernel struct {
 	neighbours *neighbours  // nil: not held
 	looking    sync.Mutex   // of look
 
+	over  atomic.Bool // another process has the programs
+	turn  sync.Mutex  // held while beat does something
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
 }
@@ -68,8 +71,14 @@ func openKernel(c *Config) (*kernel, error) {
 		k.log.Warn("no bpffs to pin to, or a read-only one: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
+	locks := make(map[string]*os.File)
+	for _, iface := range c.XDP.Interfaces {
+		if fd := c.Predecessor.File(pinsFile + iface); fd >= 0 {
+			locks[iface] = os.NewFile(uintptr(fd), "pins")
+		}
+	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interfaces: c.XDP.Interfaces, MaxFlows: c.kernelFlows(), PoolEntries: poolEntries(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interfaces: c.XDP.Interfaces, Locks: locks, MaxFlows: c.kernelFlows(), PoolEntries: poolEntries(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	if refused := k.guard.PinsRefused(); refused != nil {

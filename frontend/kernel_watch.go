@@ -30,16 +30,20 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 			links.drain()
 		case <-t.C:
 		}
-		k.guard.Heartbeat()
-		k.look()
-		if links.renew() || changed {
-			k.lookAround(services())
+		k.turn.Lock()
+		if ctx.Err() == nil {
+			k.guard.Heartbeat()
+			k.look()
+			if links.renew() || changed {
+				k.lookAround(services())
+			}
+			k.beaten.Store(clock())
+			k.tellOpen(services())
+			for _, v := range services() {
+				k.follow(v)
+			}
 		}
-		k.beaten.Store(clock())
-		k.tellOpen(services())
-		for _, v := range services() {
-			k.follow(v)
-		}
+		k.turn.Unlock()
 	}
 }
 
@@ -211,7 +215,7 @@ type openness struct {
 
 // follow tells the programs what has changed of a service. A nil kernel is told nothing.
 func (k *kernel) follow(v *service) {
-	if k == nil {
+	if k == nil || k.over.Load() {
 		return
 	}
 	k.mu.Lock()
@@ -232,5 +236,21 @@ func (k *kernel) follow(v *service) {
 	if err != nil {
 		v.refused.Store(&err)
 		v.log.Error("XDP could not follow the back end", "error", err)
+	}
+}
+
+// retake puts the programs back in the place of those of a successor that did not come to serve.
+func (k *kernel) retake() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	errs := []error{k.guard.Retake()}
+	if k.secrets != nil {
+		errs = append(errs, k.setSecret(k.secrets.store.Load()))
+	}
+	for v, t := range k.known {
+		errs = append(errs, k.protect(v, t))
+	}
+	if err := errors.Join(errs...); err != nil {
+		k.log.Error("XDP could not be taken back from a guard that did not start", "error", err)
 	}
 }

@@ -76,6 +76,7 @@ func (v *service) metrics(closed bool) metrics.Service {
 func (s *Server) Gauges() metrics.Gauges {
 	g := metrics.Gauges{
 		Build: s.config.Build, Uptime: time.Since(s.started).Seconds(), FlowLimits: s.budget.Limits().Named(),
+		Upgrades: s.upgrades.done.Load(), UpgradeFailures: s.upgrades.failed.Load(),
 		Reloads: s.reloads.Load(), ReloadFailures: s.reloadsFailed.Load(), ListFailures: s.lists.Failures(), Rules: len(s.lists.Rules()),
 		Events: make(map[string]uint64),
 	}

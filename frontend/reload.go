@@ -174,7 +174,7 @@ func (s *Server) possible(n *Service) error {
 // reloadable are the settings that a reload puts in force, by their flags: those of services. All others take a restart.
 var reloadable = []string{
 	"listen", "backend", "protect", "handoff", "harvest-pool", "harvest-rate", "secret-file", "rotate-every", "hello-rate", "hello-burst",
-	"backend-hello-rate", "answer", "unverified", "unverified-rate", "pass", "monitor",
+	"backend-hello-rate", "psk-suite", "answer", "unverified", "unverified-rate", "pass", "monitor",
 }
 
 // restarts names the settings that have changed and that a reload does not change.
@@ -363,6 +363,9 @@ func (s *Server) Drain(ctx context.Context) {
 // Alive is nil while all that must not stand still moves on.
 func (s *Server) Alive() error {
 	const late = 5 * time.Second // workers wake up once a second
+	if s.frozen.Load() {
+		return nil // for no longer than a handover takes
+	}
 	now := s.clock()
 	for _, v := range s.list() {
 		for i, w := range v.workers {

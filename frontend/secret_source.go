@@ -33,6 +33,7 @@ type randomSecrets struct {
 	every   time.Duration
 	key     uint32 // ID of the next
 	retry   time.Duration
+	first   time.Duration // until the first rotation, of secrets that were taken over; 0: every
 }
 
 func (*randomSecrets) name() string    { return "random" }
@@ -59,6 +60,9 @@ func (r *randomSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
 // wait waits for one interval; after a failure for a second, and twice as long each time.
 func (r *randomSecrets) wait(ctx context.Context, failed bool) {
 	d := r.every
+	if r.first > 0 {
+		d, r.first = r.first, 0
+	}
 	if failed {
 		r.retry = max(time.Second, 2*r.retry)
 		d = min(r.retry, r.every)

@@ -22,6 +22,13 @@ type Server struct {
 	config  Config
 	kernel  *kernel // nil: no XDP
 	started time.Time
+
+	inherited *inherited // from the guard before, until New returns; nil: there was none
+	upgrades  upgradeCounters
+	upgrade   func(Upgrade) (Upgraded, error) // OnUpgrade
+	frozen    atomic.Bool
+	drainer   func() // OnDrain
+
 	zero    int64 // of the workers' clock, at started
 	set     *addresses.Set
 	lists   *addresses.Lists
@@ -68,6 +75,9 @@ func New(c Config) (*Server, error) {
 	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets),
 		flags: c.flags(), gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations(), events: events.New(c.Log, time.Now)}
 	if err := s.openAll(); err != nil {
+		if s.kernel != nil && c.Predecessor != nil {
+			s.kernel.ours = false // the guard before goes on, and its programs
+		}
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -79,6 +89,9 @@ func (s *Server) openAll() (err error) {
 			return err
 		}
 		s.kernel.events = s.events
+	}
+	if err = s.inherit(); err != nil {
+		return err
 	}
 	if err = s.openAddresses(); err != nil {
 		return err
@@ -96,9 +109,11 @@ func (s *Server) openAll() (err error) {
 	}
 	s.clampFlows()
 	if s.kernel != nil {
-		return s.kernel.attach(s.services)
+		if err := s.kernel.attach(s.services); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.inheritFlows()
 }
 
 // clock is what workers tell the time by: CLOCK_MONOTONIC, in nanoseconds.
@@ -119,7 +134,13 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	if programs {
 		install = s.kernel.setSecret
 	}
-	x, err := openSecrets(source, s.config.Log, install)
+	var x *secrets
+	var err error
+	if before := s.inherited.secret(key); before != nil {
+		x, err = adoptSecrets(before, source, s.config.Log, install)
+	} else {
+		x, err = openSecrets(source, s.config.Log, install)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,9 @@ type service struct {
 
 	configured Service
 	draining   atomic.Bool // no new clients are let in
-	large      atomic.Bool // it was said that a server's datagrams are fragmented on their way to clients
+	held       atomic.Pointer[hold]
+	inherited  *serviceState // what it was in another process; nil: it was not there
+	large      atomic.Bool   // it was said that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers
 	cancel  context.CancelFunc
@@ -201,13 +203,19 @@ func (s *Server) open(c *Service) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	var conns []*udpbatch.Conn
+	before := s.inherited.service(c.key())
+	conns, err := s.inherited.conns(before)
 	listenAt := c.Listen
 	switch {
+	case err != nil:
 	case !c.Inline():
-		if conns, err = listen(c.Listen, &s.config); err == nil {
+		if len(conns) == 0 {
+			conns, err = listen(c.Listen, &s.config)
+		}
+		if err == nil {
 			listenAt = conns[0].Local()
 		}
+	case len(conns) > 0:
 	case c.Settings.Answer != bpf.AnswerXDP:
 		// Workers of a port of their own, which XDP diverts ClientHellos to.
 		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), 0), &s.config)
@@ -216,6 +224,7 @@ func (s *Server) open(c *Service) (*service, error) {
 		return nil, err
 	}
 	v := s.newService(c, listenAt, secrets)
+	v.inherited = before
 	if err := v.addWorkers(conns); err != nil {
 		v.close()
 		return nil, err
@@ -225,6 +234,10 @@ func (s *Server) open(c *Service) (*service, error) {
 	}
 	for _, b := range c.Backends {
 		v.targets = append(v.targets, newTarget(v, b))
+	}
+	if err := s.inherited.adopt(v, before); err != nil {
+		v.close()
+		return nil, err
 	}
 	return v, nil
 }
@@ -241,6 +254,9 @@ func (v *service) addWorkers(conns []*udpbatch.Conn) error {
 		if err != nil {
 			closeAll(conns[i+1:])
 			return err
+		}
+		if v.inherited != nil {
+			w.counts.Begin(c.Overruns())
 		}
 		v.workers = append(v.workers, w)
 	}

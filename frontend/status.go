@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"maps"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,7 @@ import (
 
 // Status is what a guard shows of itself.
 type Status struct {
+	PID           int                          `json:"pid"`
 	UptimeSeconds float64                      `json:"uptime_seconds"`
 	CPUSeconds    float64                      `json:"cpu_seconds"` // of this process, user and system
 	Ready         bool                         `json:"ready"`
@@ -25,6 +27,7 @@ type Status struct {
 	Received      uint64                       `json:"received"`
 	Overruns      uint64                       `json:"overruns"`
 	XDP           *XDPStatus                   `json:"xdp,omitempty"`
+	Upgrades      UpgradeCounts                `json:"upgrades"`
 	Flags         map[string]any               `json:"flags"` // the values in force
 }
 
@@ -55,6 +58,7 @@ func (s *Server) Status() Status {
 	defer s.life.RUnlock()
 	t := s.totals()
 	st := Status{
+		PID: os.Getpid(), Upgrades: s.upgrades.load(),
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true,
 		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.flags,
 	}

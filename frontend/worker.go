@@ -173,6 +173,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 		w.counts.Publish()
 		w.alive.Store(w.now)
 		if woken {
+			w.park()
 			w.requests.serve()
 			select {
 			case <-stop:

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,7 @@ type Backend struct {
 	serves   atomic.Bool // harvest: enough cookies are known to serve
 	harvests atomic.Uint64
 	reports  reports
+	turn     sync.Mutex // held while the watch does something
 	psk      *PSKSuites
 	watched
 }
@@ -77,6 +79,15 @@ type Status struct {
 // Open probes the server, picks the mode and starts to harvest, until clients can be served. It fails if the server does
 // not answer, or if no mode, or not the one asked for, fits it; the error has a hint.
 func Open(ctx context.Context, c Config) (*Backend, error) {
+	b := newBackend(c)
+	if err := b.open(ctx); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
+	}
+	return b, nil
+}
+
+func newBackend(c Config) *Backend {
 	if c.Cookies == nil {
 		c.Cookies = cookie.Measured()
 	}
@@ -95,11 +106,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	}
 	b := &Backend{config: c, psk: NewPSKSuites(c.PSK)}
 	b.reports.suspect = make(chan struct{}, 1)
-	if err := b.open(ctx); err != nil {
-		b.Close()
-		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
-	}
-	return b, nil
+	return b
 }
 
 func (b *Backend) open(ctx context.Context) error {

@@ -88,8 +88,12 @@ func (b *Backend) Run(ctx context.Context) {
 			continue // a question starts a handshake at such a server, so it is asked only in doubt
 		}
 		b.waitForHandshakes(ctx)
-		b.look(ctx, within(slice))
-		b.retired = retire(b.retired)
+		b.turn.Lock()
+		if ctx.Err() == nil {
+			b.look(ctx, within(slice))
+			b.retired = retire(b.retired)
+		}
+		b.turn.Unlock()
 	}
 }
 

@@ -34,6 +34,7 @@ type Gauges struct {
 	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
 	Reloads, ReloadFailures     uint64
+	Upgrades, UpgradeFailures   uint64
 	AddressesKnown, Addresses   int // that have proved themselves, and how many there is room for
 	Rules                       int // prefixes that are allowed or denied
 	ListFailures                uint64
@@ -81,6 +82,7 @@ var (
 	epochDesc      = families.Add(Gauge, "secret_epoch", "Epoch byte of the cookie secret in force.")
 	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.")
 	reloadDesc     = families.Add(Counter, "reloads_total", "Reloads of the configuration, by outcome.", "outcome")
+	upgradeDesc    = families.Add(Counter, "upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
 	rotateDesc     = families.Add(Counter, "secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
 	handoffDesc    = families.Add(Gauge, "handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
 	upDesc         = families.Add(Gauge, "backend_up", "Whether the back end answered the last question.", "service", "backend")
@@ -123,6 +125,8 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	ch.gauge(epochDesc, float64(g.SecretEpoch))
 	ch.gauge(ageDesc, g.SecretAge)
+	ch.counter(upgradeDesc, g.Upgrades, "done")
+	ch.counter(upgradeDesc, g.UpgradeFailures, "failed")
 	ch.counter(reloadDesc, g.Reloads, "done")
 	ch.counter(reloadDesc, g.ReloadFailures, "failed")
 	ch.counter(rotateDesc, g.Rotations, "done")

@@ -46,6 +46,7 @@ var serving = []call{
 	{"fcntl", unix.SYS_FCNTL}, {"flock", unix.SYS_FLOCK}, {"ioctl", unix.SYS_IOCTL}, {"dup", unix.SYS_DUP}, {"dup3", unix.SYS_DUP3},
 	{"mkdirat", unix.SYS_MKDIRAT}, {"symlinkat", unix.SYS_SYMLINKAT}, {"unlinkat", unix.SYS_UNLINKAT}, {"renameat2", unix.SYS_RENAMEAT2},
 	{"ftruncate", unix.SYS_FTRUNCATE}, {"fsync", unix.SYS_FSYNC}, {"fdatasync", unix.SYS_FDATASYNC}, {"fchmod", unix.SYS_FCHMOD},
+	{"memfd_create", unix.SYS_MEMFD_CREATE}, // what a guard hands to the one that takes its place
 	{"fchmodat", unix.SYS_FCHMODAT}, {"fchown", unix.SYS_FCHOWN}, {"fchownat", unix.SYS_FCHOWNAT}, {"sendfile", unix.SYS_SENDFILE}, {"splice", unix.SYS_SPLICE}, {"copy_file_range", unix.SYS_COPY_FILE_RANGE},
 	// Other processes of this user: whether they live.
 	{"pidfd_open", unix.SYS_PIDFD_OPEN}, {"pidfd_send_signal", unix.SYS_PIDFD_SEND_SIGNAL},
