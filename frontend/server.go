@@ -34,7 +34,10 @@ type Server struct {
 	lists   *addresses.Lists
 	budget  *relay.Budget
 	mapLog  *mapLog // nil: none
-	ended   int     // flows when it stopped
+
+	capturing atomic.Bool
+
+	ended   int // flows when it stopped
 	running sync.WaitGroup
 	atWork  chan struct{} // closed when all workers are
 
