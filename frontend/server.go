@@ -29,11 +29,11 @@ type Server struct {
 	frozen    atomic.Bool
 	drainer   func() // OnDrain
 
-	zero    int64 // of the workers' clock, at started
-	set     *addresses.Set
-	lists   *addresses.Lists
-	budget  *relay.Budget
-	mapLog  *mapLog // nil: none
+	zero   int64 // of the workers' clock, at started
+	set    *addresses.Set
+	lists  *addresses.Lists
+	budget *relay.Budget
+	mapLog *mapLog // nil: none
 
 	capturing atomic.Bool
 
