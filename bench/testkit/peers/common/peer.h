@@ -26,6 +26,9 @@
 #define PEER_SECRET 32	     // bytes
 #define PEER_DATAGRAM 2048   // longer than any of a handshake
 #define PEER_PATIENCE 30000  // ms that a client may be silent
+#ifndef PEER_IDLE
+#define PEER_IDLE PEER_PATIENCE // ms that one may whose handshake is finished
+#endif
 #define PEER_MTU 1400	     // where a library wants to be told
 
 static struct {

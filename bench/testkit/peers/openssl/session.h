@@ -130,11 +130,11 @@ static void session_take(SSL *ssl, struct peer *p)
 	p->session = ssl;
 }
 
-// session_goes_on reports whether the result n of a call is that nothing has come, too seldom to give the client up.
-static int session_goes_on(SSL *ssl, int n, int *silent)
+// session_goes_on reports whether the result n of a call is that nothing has come, too seldom to give the client up, which may
+// be silent for so many ms.
+static int session_goes_on(SSL *ssl, int n, int *silent, int ms)
 {
-	const int most = PEER_PATIENCE / 100; // ticks
-	return n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ && ++*silent < most;
+	return n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ && ++*silent < ms / 100; // ticks
 }
 
 // session_serve is a thread's: it shakes hands and sends back what comes.
@@ -145,13 +145,13 @@ static void *session_serve(void *arg)
 	char data[PEER_DATAGRAM];
 	int n, silent = 0;
 
-	while (session_goes_on(ssl, n = SSL_accept(ssl), &silent))
+	while (session_goes_on(ssl, n = SSL_accept(ssl), &silent, PEER_PATIENCE))
 		;
 	if (n > 0) {
 		printf("accepted%s\n", SSL_session_reused(ssl) ? " again" : "");
 		do {
 			silent = 0;
-			while (session_goes_on(ssl, n = SSL_read(ssl, data, sizeof(data)), &silent))
+			while (session_goes_on(ssl, n = SSL_read(ssl, data, sizeof(data)), &silent, PEER_IDLE))
 				;
 			if (n > 0)
 				SSL_write(ssl, data, n);
