@@ -24,7 +24,7 @@ type mixture struct {
 	clients         int // new ones per second
 	collected       int // cookies that the attacker has
 	everyPort       bool
-	pool            string
+	pool, flags     string
 	guarded         bool // else everything goes to the server itself
 	measured, sweep time.Duration
 }
@@ -65,10 +65,13 @@ type battle struct {
 	stolen       atomic.Uint64 // guesses from established addresses
 	tried, lost  atomic.Uint64
 	dead         atomic.Uint64 // busy sessions that did not answer in time
+
+	mu  sync.Mutex
+	why map[string]int // of the lost ones
 }
 
 func (m *mixture) run(t *testing.T) {
-	b := &battle{mixture: m, t: t}
+	b := &battle{mixture: m, t: t, why: make(map[string]int)}
 	b.open()
 	began := time.Now()
 	b.busy, b.silent = begin(t, m.sessions, 0, b.to), begin(t, m.sessions, 8, b.to)
@@ -95,8 +98,8 @@ func (m *mixture) run(t *testing.T) {
 
 	t.Logf("in %.0f s sent: %d guesses (%.0f/s), %d of junk (%.0f/s), %d half-open handshakes of two hosts, %d forged alerts, %d guesses from established addresses",
 		took, g.sent.Load(), float64(g.sent.Load())/took, j.sent.Load(), float64(j.sent.Load())/took, b.abandoned.Load(), b.alerts.Load(), b.stolen.Load())
-	t.Logf("lost: %d of %d silent and %d of %d busy sessions (late %d times), %d of %d new clients",
-		m.sessions-silent, m.sessions, m.sessions-busy, m.sessions, b.dead.Load(), b.lost.Load(), b.tried.Load())
+	t.Logf("lost: %d of %d silent and %d of %d busy sessions (late %d times), %d of %d new clients %v",
+		m.sessions-silent, m.sessions, m.sessions-busy, m.sessions, b.dead.Load(), b.lost.Load(), b.tried.Load(), b.why)
 	t.Logf("the server used %.1f %% of a CPU", 100*load)
 	served := b.tried.Load() - b.lost.Load()
 	kept := busy == m.sessions && silent == m.sessions && served*1000 >= b.tried.Load()*999
@@ -129,7 +132,7 @@ func (b *battle) open() {
 	if !b.guarded {
 		return
 	}
-	b.guard = startProgram(t, 20_000, b.to, "--idle-timeout 3h --harvest-pool "+b.pool)
+	b.guard = startProgram(t, 20_000, b.to, "--idle-timeout 3h --harvest-pool "+b.pool+" "+b.flags)
 	b.to = b.guard.addr
 	eventually(t, "the guard is ready", func() bool { _, err := b.guard.get("/readyz"); return err == nil })
 	first, memory := time.Since(b.guard.began), b.guard.memory()
@@ -175,27 +178,34 @@ func (b *battle) seesTheDead() {
 
 // hosts are two that prove their addresses and begin handshakes, at the default rate of --hello-rate.
 func (b *battle) hosts(ctx context.Context) {
-	g := &guard{t: b.t, addr: b.to}
 	every := time.NewTicker(time.Second / 40)
 	defer every.Stop()
 	for i := 0; ctx.Err() == nil; i++ {
 		<-every.C
-		c := g.dial(source(50 + i%2))
-		q := hello.Probe{}
-		for i := 0; i < len(q.Random); i += 8 {
-			binary.NativeEndian.PutUint64(q.Random[i:], rand.Uint64())
+		if b.abandon(source(50 + i%2)) {
+			b.abandoned.Add(1)
 		}
-		c.ask(q.Append(nil), time.Second, func(d []byte) bool {
-			k, ok := hello.HelloVerifyCookie(d)
-			if ok {
-				q.Cookie, q.MessageSeq, q.RecordSeq = bytes.Clone(k), 1, 1
-				c.send(q.Append(nil))
-				b.abandoned.Add(1)
-			}
-			return ok
-		})
-		c.end()
 	}
+}
+
+// abandon proves an address and has the server begin a handshake, which is never finished.
+func (b *battle) abandon(from netip.Addr) (begun bool) {
+	c := (&guard{t: b.t, addr: b.to}).dial(from)
+	defer c.end()
+	q := hello.Probe{} // servers go on with it
+	for i := 0; i < len(q.Random); i += 8 {
+		binary.NativeEndian.PutUint64(q.Random[i:], rand.Uint64())
+	}
+	c.ask(q.Append(nil), time.Second, func(d []byte) bool {
+		k, ok := hello.HelloVerifyCookie(d)
+		if ok {
+			q.Cookie, q.MessageSeq, q.RecordSeq = bytes.Clone(k), 1, 1
+			c.send(q.Append(nil))
+			begun = true
+		}
+		return ok
+	})
+	return begun
 }
 
 // forgers send alerts and guesses in the clients' names, and now and then alerts from all ports of their addresses.
@@ -244,16 +254,24 @@ func (b *battle) newcomers(ctx context.Context) {
 		all.Go(func() {
 			b.tried.Add(1)
 			s, err := connectDTLS(from, b.to, patience)
-			if err == nil {
-				if !s.alive(patience) {
-					b.lost.Add(1)
-				}
-				s.end()
-			} else {
-				b.lost.Add(1)
+			switch {
+			case err != nil:
+				b.lose(err.Error())
+				return
+			case !s.alive(patience):
+				b.lose("no echo")
 			}
+			s.end()
 		})
 	}
+}
+
+// lose counts a new client that was not served.
+func (b *battle) lose(why string) {
+	b.lost.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.why[why]++
 }
 
 // sample is what the guard needs at a time.

@@ -116,6 +116,17 @@ func (g *guardProgram) get(path string) (body string, err error) {
 	return string(b), err
 }
 
+// metric is the value of a line of /metrics, "" if there is none.
+func (g *guardProgram) metric(name string) string {
+	b, _ := g.get("/metrics")
+	for line := range strings.Lines(b) {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
 // flows are the metrics of flows that are not zero.
 func (g *guardProgram) flows() string {
 	b, _ := g.get("/metrics")
