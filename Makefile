@@ -6,6 +6,7 @@
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
+# make test-admission  2^20 mutated ClientHellos for each way to admit clients, in the kernel and in Go (make test: 2^15)
 # make test-attacks  attacks by who has read the source, 40 minutes (make test: in seconds)
 # make test-probes    a thousand probes of each kind of server on each kind of path, by a virtual clock (make test: 40)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
@@ -45,7 +46,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned: what is found must not change under a commit.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-probes test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -84,6 +85,10 @@ test-attacks:
 test-gate:
 	$(GO) test -v -count=1 -timeout 30m -run TestNothingPassesUnparsed ./bpf -frames 5000000
 
+# Kernel and workers admit the same clients.
+test-admission:
+	$(GO) test -v -count=1 -timeout 60m -run TestAdmissionDifferential ./bpf -mutations 1048576
+
 # The right mode for each kind of server, however far away.
 test-probes:
 	$(GO) test -count=1 -run 'TestProbes$$' ./frontend/handoff -probes 1000
@@ -95,10 +100,10 @@ test-portable:
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) test -exec qemu-aarch64-static ./cookie/...
 	GOARCH=arm64 $(GO) vet ./...
 
-# Not what only drives the built program, which is none that looks for races.
+# Left out: tests that drive the built program, which has no race detector, and bpf's, which run programs in the kernel.
 race:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test -race $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario')
+	$(GO) test -race $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario|/bpf$$')
 
 # What make packages, and the test of what it makes, need.
 PACKAGE_PACKAGES := git xz-utils

@@ -13,7 +13,7 @@ import (
 
 // Admission says how ClientHellos without a cookie are admitted. The zero Admission is for servers that accept cookies.
 type Admission struct {
-	Reset bool // clients prove their address and start over; Format must be FormatV1
+	Reset bool // clients prove their address and start over; Format must be one of the guard's own
 	Limit bool // no challenge: ClientHellos above Rate are dropped
 	Load  bool // with Reset: only ClientHellos above Rate are challenged
 	// Versions that the server speaks, with Reset.
@@ -35,8 +35,8 @@ func (a *Admission) check(f Format) error {
 	switch {
 	case a.Reset && a.Limit:
 		return errors.New("Reset and Limit exclude each other")
-	case a.Reset && f != FormatV1:
-		return errors.New("Reset needs cookies of format v1")
+	case a.Reset && f != FormatV1 && f != FormatV2:
+		return errors.New("Reset needs the guard's own cookies")
 	case (a.Limit || a.Load) && a.Rate.PerSecond <= 0:
 		return errors.New("a limit needs a rate above 0")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -25,69 +26,114 @@ const (
 // String is the word used in flags and metrics.
 func (m AttachMode) String() string { return name([]string{"auto", "native", "generic"}, int(m)) }
 
+// attachment is the programs on one interface.
+type attachment struct {
+	iface   string
+	index   int
+	pin     string // directory of its links and of the maps; "": none
+	adopted bool   // an earlier process attached it
+	progs   *linkPrograms
+	xdp     link.Link
+	chain   *chain // instead of xdp
+	egress  *tc.Attachment
+	mode    AttachMode
+}
+
+// attachment is that to an interface, nil if there is none.
+func (g *Programs) attachment(iface string) *attachment {
+	for _, a := range g.at {
+		if a.iface == iface {
+			return a
+		}
+	}
+	return nil
+}
+
 // Attach attaches the programs to an interface and returns the mode in effect; a caller that asked for AttachAuto and got
 // AttachGeneric should warn. Links that an earlier process pinned are taken over: they switch to these programs without a
-// gap, in the mode they have.
+// gap, in the mode they have. It may be called for any number of interfaces.
 func (g *Programs) Attach(iface string, mode AttachMode) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	got, err := g.attach(iface, mode)
+	a, err := g.attach(iface, mode)
 	if err != nil {
 		return 0, fmt.Errorf("attach to %s: %w", iface, err)
 	}
-	return got, nil
+	return a.mode, nil
 }
 
-func (g *Programs) attach(iface string, mode AttachMode) (AttachMode, error) {
+func (g *Programs) attach(iface string, mode AttachMode) (*attachment, error) {
 	if g.control == nil {
-		return 0, ErrClosed
+		return nil, ErrClosed
 	}
-	if g.xdp != nil || g.chain != nil {
-		return 0, errors.New("the guard is attached already")
+	if g.attachment(iface) != nil {
+		return nil, errors.New("the guard is attached already")
 	}
-	dev, err := net.InterfaceByName(iface)
+	a := &attachment{iface: iface}
+	if err := g.attachTo(a, mode); err != nil {
+		return nil, err
+	}
+	g.at = append(g.at, a)
+	return a, nil
+}
+
+// attachTo fills a. Whatever fails, nothing that was not attached before is.
+func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
+	dev, err := net.InterfaceByName(a.iface)
 	if err != nil {
-		return 0, fmt.Errorf("no such interface (ip link lists them): %w", err)
+		return fmt.Errorf("no such interface (ip link lists them): %w", err)
 	}
 	if dev.Flags&net.FlagUp == 0 {
-		return 0, fmt.Errorf("interface is down: ip link set %s up", iface)
+		return fmt.Errorf("interface is down: ip link set %s up", a.iface)
 	}
-	header, err := linkHeader(iface)
+	header, err := linkHeader(a.iface)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if header != g.linkHeader {
-		return 0, errors.New("the programs are loaded for another kind of device: set Options.Interface")
+	if a.progs, err = g.programsFor(header); err != nil {
+		return err
 	}
-	if adopted, got, err := g.adoptLinks(dev); adopted || err != nil {
-		return got, err
+	a.index, a.pin = dev.Index, ""
+	if err := g.pointServices(a.iface, a.index); err != nil {
+		return err
 	}
-	if g.xdp, g.mode, err = g.attachXDP(dev, mode); err != nil {
-		return 0, err
+	if g.pin != "" {
+		a.pin = PinDir(g.pin, a.iface)
+		if g.held[a.iface] == nil {
+			if err := g.hold(a.iface); err != nil {
+				return err
+			}
+		}
 	}
-	if err = g.attachEgress(dev); err == nil {
-		err = g.pinAll()
+	if adopted, err := g.adoptLinks(a); adopted || err != nil {
+		return err
+	}
+	if a.xdp, a.mode, err = a.attachXDP(dev, mode); err != nil {
+		return err
+	}
+	if err = a.attachEgress(); err == nil {
+		err = g.pinAll(a)
 	}
 	if err != nil {
-		return 0, errors.Join(err, g.closeLinks())
+		return errors.Join(err, a.closeLinks())
 	}
-	return g.mode, nil
+	return nil
 }
 
-func (g *Programs) attachEgress(dev *net.Interface) (err error) {
-	if g.egress, err = tc.Attach(g.progs.Egress, egressOptions(dev)); err != nil {
+func (a *attachment) attachEgress() (err error) {
+	if a.egress, err = tc.Attach(a.progs.egress, egressOptions(a.index)); err != nil {
 		return fmt.Errorf("egress: %w", hint(err))
 	}
 	return nil
 }
 
 // egressOptions say where the egress program goes. As a filter, before Linux 6.6, it runs between others by priority.
-func egressOptions(dev *net.Interface) tc.Options {
-	return tc.Options{Interface: dev.Index, Hook: tc.Egress, Name: "dtlsguard", Priority: 4433}
+func egressOptions(ifindex int) tc.Options {
+	return tc.Options{Interface: ifindex, Hook: tc.Egress, Name: "dtlsguard", Priority: 4433}
 }
 
 // attachXDP tries the modes that mode allows, each with the program for several buffers first.
-func (g *Programs) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, AttachMode, error) {
+func (a *attachment) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, AttachMode, error) {
 	flags := map[AttachMode]link.XDPAttachFlags{AttachNative: link.XDPDriverMode, AttachGeneric: link.XDPGenericMode}
 	modes := []AttachMode{mode}
 	if mode == AttachAuto {
@@ -96,7 +142,7 @@ func (g *Programs) attachXDP(dev *net.Interface, mode AttachMode) (link.Link, At
 	var failed error
 	for _, m := range modes {
 		var err error
-		for _, p := range []*ebpf.Program{g.frags, g.progs.Dtlsguard} {
+		for _, p := range []*ebpf.Program{a.progs.frags, a.progs.guard} {
 			var l link.Link
 			l, err = link.AttachXDP(link.XDPOptions{Program: p, Interface: dev.Index, Flags: flags[m]})
 			if err == nil {
@@ -158,24 +204,41 @@ func may(capability int) bool {
 	return unix.Capget(&header, &has[0]) != nil || has[capability/32].Effective>>(capability%32)&1 != 0
 }
 
-// EgressIsFilter reports whether the egress program is a tc filter, because the kernel has no tcx links (before Linux 6.6):
+// EgressIsFilter reports whether an egress program is a tc filter, because the kernel has no tcx links (before Linux 6.6):
 // Detach then needs CAP_NET_ADMIN.
 func (g *Programs) EgressIsFilter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.egress != nil && g.egress.Filter()
+	return slices.ContainsFunc(g.at, func(a *attachment) bool { return a.egress != nil && a.egress.Filter() })
 }
 
-// Detach detaches the programs from the interface and removes the pins. The maps stay until Close.
+// Detach detaches the programs from all interfaces and removes the pins. The maps stay until Close.
 func (g *Programs) Detach() error {
+	return g.detach(func(*attachment) bool { return true })
+}
+
+// Undo detaches the programs from the interfaces where Attach found none, and leaves those in force that it took over: for
+// a start that fails.
+func (g *Programs) Undo() error {
+	return g.detach(func(a *attachment) bool { return !a.adopted })
+}
+
+func (g *Programs) detach(which func(*attachment) bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var err error
-	if g.pin != "" {
-		err = removePins(g.pin)
-	}
-	err = errors.Join(err, g.closeLinks()) // the last handles: closing them detaches the programs
-	if err != nil {
+	var errs []error
+	g.at = slices.DeleteFunc(g.at, func(a *attachment) bool {
+		if !which(a) {
+			return false
+		}
+		if a.pin != "" {
+			errs = append(errs, removePins(a.pin))
+		}
+		errs = append(errs, a.closeLinks()) // the last handles: closing them detaches the programs
+		g.release(a.iface)
+		return true
+	})
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}
 	return nil

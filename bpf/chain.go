@@ -24,43 +24,55 @@ type chain struct {
 func (g *Programs) AttachChain(iface, path string) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	mode, err := g.attachChain(iface, path)
-	if err != nil {
-		return 0, fmt.Errorf("attach to %s by the array %s: %w", iface, path, errors.Join(err, g.closeLinks()))
+	a := &attachment{iface: iface}
+	if err := g.attachChain(a, path); err != nil {
+		return 0, fmt.Errorf("attach to %s by the array %s: %w", iface, path, errors.Join(err, a.closeLinks()))
 	}
-	return mode, nil
+	g.at = append(g.at, a)
+	return a.mode, nil
 }
 
-func (g *Programs) attachChain(iface, path string) (AttachMode, error) {
+func (g *Programs) attachChain(a *attachment, path string) error {
 	switch {
 	case g.control == nil:
-		return 0, ErrClosed
+		return ErrClosed
 	case g.pin != "":
-		return 0, errors.New("a program in another program's array cannot be pinned")
+		return errors.New("a program in another program's array cannot be pinned")
 	}
-	dev, err := net.InterfaceByName(iface)
+	dev, err := net.InterfaceByName(a.iface)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	a, err := Attached(dev.Index)
+	header, err := linkHeader(a.iface)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	if a.XDP == 0 {
-		return 0, &hinted{errors.New("the interface has no XDP program that could call those of the array"), "attach the root program first, or leave setting xdp-chain out"}
+	if a.progs, err = g.programsFor(header); err != nil {
+		return err
+	}
+	a.index = dev.Index
+	if err := g.pointServices(a.iface, a.index); err != nil {
+		return err
+	}
+	root, err := Attached(dev.Index)
+	if err != nil {
+		return err
+	}
+	if root.XDP == 0 {
+		return &hinted{errors.New("the interface has no XDP program that could call those of the array"), "attach the root program first, or leave setting xdp-chain out"}
 	}
 	c := new(chain)
 	if c.programs, err = ebpf.LoadPinnedMap(path, nil); err != nil {
-		return 0, hint(err)
+		return hint(err)
 	}
-	if err := c.put(g.frags, g.progs.Dtlsguard); err != nil {
-		return 0, errors.Join(err, c.programs.Close())
+	if err := c.put(a.progs.frags, a.progs.guard); err != nil {
+		return errors.Join(err, c.programs.Close())
 	}
-	g.chain, g.mode = c, AttachGeneric
-	if a.Native {
-		g.mode = AttachNative
+	a.chain, a.mode = c, AttachGeneric
+	if root.Native {
+		a.mode = AttachNative
 	}
-	return g.mode, g.attachEgress(dev)
+	return a.attachEgress()
 }
 
 // put installs the first of the programs that the array accepts. The kernel accepts only programs that resemble the first one

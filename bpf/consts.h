@@ -55,6 +55,7 @@ enum {
 	TYPE_HANDSHAKE = 22,
 	TYPE_CID = 25,
 	MSG_CLIENT_HELLO = 1,
+	MSG_SERVER_HELLO = 2,
 	MSG_HELLO_VERIFY = 3,
 	DTLS_FIRST = 20, // RFC 7983
 	DTLS_LAST = 63,
@@ -74,8 +75,8 @@ enum {
 	// How much of a ClientHello is parsed for DTLS 1.3: package hello's numbers.
 	LIST = 16, // bytes of versions and of suites
 	MAX_EXTENSIONS_13 = 32,
-	RETRY = 109, // bytes of the guard's HelloRetryRequest
-	RESET = 15,  // ... and of its alert
+	RETRY_HEAD = 77, // bytes of the guard's HelloRetryRequest before its cookie
+	RESET = 15,  // of the guard's alert
 };
 
 enum {
@@ -219,7 +220,7 @@ enum format {
 };
 
 // The first byte of a hashed message says what the hash is for, so that none can stand in for another (package cookie).
-enum binding { BINDING_V1 = 0x01, BINDING_V2 = 0x02, BINDING_POOL = 0x03, BINDING_RETRY = 0x04, BINDING_SIZE = 55 };
+enum binding { BINDING_V1 = 0x01, BINDING_V2 = 0x02, BINDING_POOL = 0x03, BINDING_RETRY = 0x04, BINDING_RETRY_V2 = 0x07, BINDING_SIZE = 55 };
 enum { SIPHASH_WORDS = (BINDING_SIZE + 1) / 8 };
 
 // How a tag selects its harvested cookie, and the seconds of a reservation: package handoff's numbers, which has the reasons.
@@ -240,7 +241,9 @@ enum {
 	SERVICE_MONITOR = 1 << 0,
 	SERVICE_PROXY = 1 << 1,
 	SERVICE_FLOW_HELLOS = 1 << 2, // within a flow, workers verify ClientHellos with a cookie
+	SERVICE_ONLY_ON = 1 << 3,     // guarded on its own interfaces only
 };
+enum { SERVICE_INTERFACES = 8 }; // that a service can name
 // How first ClientHellos are admitted to a service in mode reset or limit.
 enum {
 	ADMISSION_RESET = 1 << 0,

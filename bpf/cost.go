@@ -21,7 +21,7 @@ var stackDepth = regexp.MustCompile(`stack depth ([0-9+]+)`)
 
 // Costs loads the programs once more and returns the cost of each.
 func Costs() ([]Cost, error) {
-	spec, err := (&Programs{linkHeader: true}).sized(&Options{MaxServices: 1, MaxFlows: 1024})
+	spec, err := (&Programs{options: Options{MaxServices: 1, MaxFlows: 1024}}).sized(true)
 	if err != nil {
 		return nil, err
 	}

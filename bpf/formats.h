@@ -96,7 +96,8 @@ static __always_inline void put_epoch(struct sha256 *s, __u32 epoch)
 static __always_inline void make_cookie(struct work *w, const struct packet *p, const void *d, const struct service *svc, const struct key *k)
 {
 	if (svc->format == FORMAT_HARVEST || svc->format == FORMAT_V2) {
-		fill_binding(&w->sip, p, d + RANDOM_AT, svc->format == FORMAT_V2 ? BINDING_V2 : BINDING_POOL);
+		__u64 own = p->retry ? BINDING_RETRY_V2 : BINDING_V2;
+		fill_binding(&w->sip, p, d + RANDOM_AT, svc->format == FORMAT_V2 ? own : BINDING_POOL);
 		siphash(&w->sip, k);
 		if (svc->format == FORMAT_V2)
 			put_v2(&w->hash, &w->sip, k->epoch);

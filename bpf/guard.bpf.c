@@ -57,7 +57,7 @@ static __always_inline int answer_here(struct xdp_md *ctx, struct packet *p, con
 	__u32 length = svc->format != FORMAT_HARVEST ? computed_size(svc) : offer_harvested(w, svc, c);
 	if (length == 0 || length > COOKIE_SIZE)
 		return VERDICT_DROP_NO_COOKIE;
-	return p->retry ? retry(ctx, p) : reply(ctx, p, d, &w->hash, length);
+	return p->retry ? retry(ctx, p, length) : reply(ctx, p, d, &w->hash, length);
 }
 
 // verified passes a ClientHello with a valid cookie, within the limits, and remembers its sender as half-open.
@@ -371,6 +371,10 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		use = LOOKUP(ports, p->dport);
 	if (use)
 		svc = find_service(use, p->daddr, p->dport, p->v6, &index);
+	if (svc && !guarded_on(svc, ctx->ingress_ifindex)) {
+		svc = 0;
+		index = no_service_index;
+	}
 	if (svc)
 		note_sender(ctx);
 	count = counters(index);

@@ -145,6 +145,7 @@ type guardService struct {
 	EngageBurst     uint64
 	ShareCost       uint64
 	ShareBurst      uint64
+	Interfaces      [8]uint32
 }
 
 type guardServiceKey struct {

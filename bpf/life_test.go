@@ -27,8 +27,11 @@ func pinDir(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	return PinDir(filepath.Join(fs, "dtlsguard"), lab.ToClient)
+	return filepath.Join(fs, "dtlsguard")
 }
+
+// pinsTo are options of a guard that pins what it has on the client's interface to dir.
+func pinsTo(dir string) Options { return Options{Pin: dir, Interfaces: []string{lab.ToClient}} }
 
 func wantAttached(t *testing.T, l *lab.Lab, want bool) {
 	t.Helper()
@@ -59,7 +62,7 @@ func attachments(l *lab.Lab, index int) (a Attachments, err error) {
 func TestSessionSurvivesRestart(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
 	start := func() *Programs {
-		g := load(t, Options{Pin: dir})
+		g := load(t, pinsTo(dir))
 		attach(t, l, g, lab.ToClient, AttachNative)
 		return g
 	}
@@ -106,7 +109,7 @@ func TestSessionSurvivesRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantAttached(t, l, false)
-	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(PinDir(dir, lab.ToClient)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("pins left: %v", err)
 	}
 	if err := s.echo("unguarded"); err != nil {
@@ -146,17 +149,17 @@ func TestAttachToBusyServer(t *testing.T) {
 
 func TestUnload(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
-	g := load(t, Options{Pin: dir})
+	g := load(t, pinsTo(dir))
 	attach(t, l, g, lab.ToClient, AttachNative)
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
 	wantAttached(t, l, true)
-	if found, err := Unload(dir); !found || err != nil {
+	if found, err := Unload(PinDir(dir, lab.ToClient)); !found || err != nil {
 		t.Errorf("unload: %v, %v", found, err)
 	}
 	wantAttached(t, l, false)
-	if found, err := Unload(dir); found || err != nil {
+	if found, err := Unload(PinDir(dir, lab.ToClient)); found || err != nil {
 		t.Errorf("unload again: %v, %v", found, err)
 	}
 }
@@ -164,7 +167,8 @@ func TestUnload(t *testing.T) {
 // Maps that do not fit are replaced, and the programs say why: the flows in them are lost. The links change over.
 func TestRestartWithOtherMaps(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
-	g := load(t, Options{Pin: dir})
+	few := func(dir string) Options { o := pinsTo(dir); o.MaxFlows = 100; return o }
+	g := load(t, pinsTo(dir))
 	attach(t, l, g, lab.ToClient, AttachNative)
 	if err := g.SetService(inline()); err != nil {
 		t.Fatal(err)
@@ -172,10 +176,10 @@ func TestRestartWithOtherMaps(t *testing.T) {
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if f := probePins(dir); len(f) != 1 || f[0].Level != Pass {
+	if f := probePins(PinDir(dir, lab.ToClient)); len(f) != 1 || f[0].Level != Pass {
 		t.Errorf("maps of this build: %+v", f)
 	}
-	g = load(t, Options{Pin: dir, MaxFlows: 100})
+	g = load(t, few(dir))
 	if len(g.Services()) != 0 || !errors.Is(g.PinsRefused(), errSize) {
 		t.Errorf("maps of another size: %v services adopted, refused: %v", len(g.Services()), g.PinsRefused())
 	}
@@ -186,21 +190,21 @@ func TestRestartWithOtherMaps(t *testing.T) {
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
-	g = load(t, Options{Pin: dir, MaxFlows: 100})
+	g = load(t, few(dir))
 	if len(g.Services()) != 1 || g.PinsRefused() != nil {
 		t.Errorf("the new maps: %v services adopted, refused: %v", len(g.Services()), g.PinsRefused())
 	}
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(dir, layoutPin) // as if a build with other structs of the same sizes had pinned them
+	link := filepath.Join(PinDir(dir, lab.ToClient), layoutPin) // as if a build with other structs of the same sizes had pinned them
 	if err := errors.Join(os.Remove(link), os.Symlink("another", link)); err != nil {
 		t.Fatal(err)
 	}
-	if f := probePins(dir); len(f) != 1 || f[0].Level != Warn {
+	if f := probePins(PinDir(dir, lab.ToClient)); len(f) != 1 || f[0].Level != Warn {
 		t.Errorf("maps of another build: %+v", f)
 	}
-	g = load(t, Options{Pin: dir, MaxFlows: 100})
+	g = load(t, few(dir))
 	if len(g.Services()) != 0 || !errors.Is(g.PinsRefused(), errLayout) {
 		t.Errorf("maps of another layout: %v services adopted, refused: %v", len(g.Services()), g.PinsRefused())
 	}
@@ -208,7 +212,7 @@ func TestRestartWithOtherMaps(t *testing.T) {
 
 func TestAttachRefusals(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
-	g := load(t, Options{Pin: dir})
+	g := load(t, pinsTo(dir))
 	try := func(g *Programs, iface string, mode AttachMode) error {
 		return l.Middle.Do(func() error { _, err := g.Attach(iface, mode); return err })
 	}
@@ -222,7 +226,7 @@ func TestAttachRefusals(t *testing.T) {
 		if strings.Contains(fmt.Sprint(err), "\n") {
 			t.Errorf("%s: more than one line: %v", what, err)
 		}
-		if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(PinDir(dir, lab.ToClient)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: pins left: %v", what, err)
 		}
 	}
@@ -240,7 +244,7 @@ func TestAttachRefusals(t *testing.T) {
 	}
 	// A directory that is on no bpffs.
 	plain := t.TempDir()
-	h := load(t, Options{Pin: filepath.Join(plain, "x")})
+	h := load(t, Options{Pin: plain})
 	err := l.Server.Do(func() error { _, err := h.Attach(lab.ToMiddle, AttachNative); return err })
 	refused("no bpffs", err, "bpffs")
 	if entries, err := os.ReadDir(plain); len(entries) != 0 || err != nil {
@@ -284,7 +288,7 @@ func TestLargeMTU(t *testing.T) {
 }
 
 func TestPinDirOfVLAN(t *testing.T) {
-	dir := PinDir(filepath.Dir(pinDir(t)), "eth0.7")
+	dir := PinDir(pinDir(t), "eth0.7")
 	if err := os.MkdirAll(dir+unfinished, 0o700); err != nil {
 		t.Errorf("a bpffs does not take the name: %v", err)
 	}

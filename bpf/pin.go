@@ -7,8 +7,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -31,18 +33,20 @@ const pinEgress = "link_egress"
 
 var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
 
-// pinAll pins maps and links into a new directory and renames it, so that readers see all or nothing.
-func (g *Programs) pinAll() error {
-	if g.pin == "" {
+// pinAll pins maps and links of an attachment into a directory next to the final one and renames that, so that a reader
+// finds all or nothing. Each interface's directory has the maps, whatever others there are, so that each can be taken over
+// or unloaded by itself.
+func (g *Programs) pinAll(a *attachment) error {
+	if a.pin == "" {
 		return nil
 	}
-	if err := g.pinInto(g.pin + unfinished); err != nil {
-		return errors.Join(fmt.Errorf("pin to %s: %w", g.pin, err), removePins(g.pin))
+	if err := g.pinInto(a, a.pin+unfinished); err != nil {
+		return errors.Join(fmt.Errorf("pin to %s: %w", a.pin, err), removePins(a.pin))
 	}
 	return nil
 }
 
-func (g *Programs) pinInto(dir string) error {
+func (g *Programs) pinInto(a *attachment, dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
@@ -61,24 +65,33 @@ func (g *Programs) pinInto(dir string) error {
 	}
 	for name, m := range g.named {
 		if pins(name) {
-			if err := m.Pin(filepath.Join(dir, name)); err != nil {
+			if err := pinMap(m, filepath.Join(dir, name)); err != nil {
 				return err
 			}
 		}
 	}
-	if err := g.xdp.Pin(filepath.Join(dir, pinXDP[g.mode])); err != nil {
+	if err := a.xdp.Pin(filepath.Join(dir, pinXDP[a.mode])); err != nil {
 		return err
 	}
-	if err := g.egress.Pin(dir, pinEgress, g.progs.Egress); err != nil {
+	if err := a.egress.Pin(dir, pinEgress, a.progs.egress); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(g.pin); err != nil {
+	if err := os.RemoveAll(a.pin); err != nil {
 		return err
 	}
-	if err := os.Rename(dir, g.pin); err != nil {
+	if err := os.Rename(dir, a.pin); err != nil {
 		return err
 	}
-	return g.hold()
+	return g.hold(a.iface)
+}
+
+// pinMap pins a map by a handle that no one else has: one that is pinned knows one path only, and would move.
+func pinMap(m *ebpf.Map, path string) error {
+	c, err := m.Clone()
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Pin(path), c.Close())
 }
 
 // removePins removes a pin directory, finished or not. It detaches the links first: the kernel releases an unlinked pin
@@ -125,7 +138,7 @@ func Unload(dir string) (bool, error) {
 	}
 	// A filter also outlives a process without pins.
 	if dev, err := net.InterfaceByName(strings.ReplaceAll(filepath.Base(dir), ":", ".")); err == nil {
-		left, err := tc.Remove(egressOptions(dev))
+		left, err := tc.Remove(egressOptions(dev.Index))
 		if err != nil {
 			return found, fmt.Errorf("unload: %w", err)
 		}
@@ -134,94 +147,149 @@ func Unload(dir string) (bool, error) {
 	return found, nil
 }
 
-// adoptLinks takes over the pinned links, if they are still attached to dev.
-func (g *Programs) adoptLinks(dev *net.Interface) (bool, AttachMode, error) {
-	if g.pin == "" {
-		return false, 0, nil
-	}
-	mode, err := g.openLinks(dev)
+// pinsOurs reports whether the maps in a directory are those of g.
+func (g *Programs) pinsOurs(dir string) bool {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, guardMapServices), nil)
 	if err != nil {
-		return false, 0, errors.Join(fmt.Errorf("open pinned links: %w", err), g.closeLinks())
+		return false
 	}
-	if mode == AttachAuto {
-		// No links, one of the two, or links to an interface that is gone: useless.
-		return false, 0, errors.Join(g.closeLinks(), removePins(g.pin))
+	defer m.Close()
+	theirs, err := m.Info()
+	if err != nil {
+		return false
 	}
-	if err := g.updateLinks(); err != nil {
-		return false, 0, errors.Join(fmt.Errorf("replace the programs of pinned links: %w", hint(err)), g.closeLinks())
+	ours, err := g.maps.Services.Info()
+	if err != nil {
+		return false
 	}
-	g.mode = mode
-	if !g.adopted {
-		err = g.pinAll() // the pinned maps do not fit: replace them
-	}
-	return true, mode, err
+	a, ok := theirs.ID()
+	b, okToo := ours.ID()
+	return ok && okToo && a == b
 }
 
-// openLinks opens the pinned links and returns their mode, AttachAuto if they are not attached to dev.
-func (g *Programs) openLinks(dev *net.Interface) (AttachMode, error) {
+// DetachOthers takes the programs off interfaces that an earlier process with the same maps has left them on, and that this
+// one is not attached to. It returns the names of their directories.
+func (g *Programs) DetachOthers() (names []string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pin == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(g.pin)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var errs []error
+	for _, e := range entries {
+		dir := filepath.Join(g.pin, e.Name())
+		if slices.ContainsFunc(g.at, func(a *attachment) bool { return filepath.Base(a.pin) == e.Name() }) || !g.pinsOurs(dir) || InUse(dir) {
+			continue
+		}
+		names = append(names, e.Name())
+		errs = append(errs, removePins(dir))
+	}
+	return names, errors.Join(append(errs, err)...)
+}
+
+// adoptLinks takes over the pinned links, if there are any that are alive.
+func (g *Programs) adoptLinks(a *attachment) (bool, error) {
+	if a.pin == "" {
+		return false, nil
+	}
+	mode, err := a.openLinks()
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("open pinned links: %w", err), a.closeLinks())
+	}
+	if mode == AttachAuto {
+		// None, half of a pair, or links to an interface that is gone: no use to anybody.
+		return false, errors.Join(a.closeLinks(), removePins(a.pin))
+	}
+	ours := g.pinsOurs(a.pin)
+	if err := a.updateLinks(ours); err != nil {
+		return false, errors.Join(fmt.Errorf("replace the programs of pinned links: %w", hint(err)), a.closeLinks())
+	}
+	a.mode, a.adopted = mode, true
+	if !ours {
+		err = g.pinAll(a) // the pinned maps do not fit, or are another guard's: replace them
+	}
+	return true, err
+}
+
+// openLinks opens the pinned links and returns the mode they are in, ModeAuto if they do not hold the interface.
+func (a *attachment) openLinks() (AttachMode, error) {
 	var mode AttachMode
 	for m, file := range pinXDP {
-		l, err := link.LoadPinnedLink(filepath.Join(g.pin, file), nil)
+		l, err := link.LoadPinnedLink(filepath.Join(a.pin, file), nil)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return 0, err
 		}
-		g.xdp, mode = l, m
+		a.xdp, mode = l, m
 	}
 	var err error
-	if g.egress, err = tc.Open(g.pin, pinEgress); err != nil || g.egress == nil || g.xdp == nil {
+	if a.egress, err = tc.Open(a.pin, pinEgress); err != nil || a.egress == nil || a.xdp == nil {
 		return AttachAuto, err
 	}
-	xdp, err := g.xdp.Info()
+	xdp, err := a.xdp.Info()
 	if err != nil {
 		return 0, err
 	}
-	at, err := g.egress.Interface()
+	at, err := a.egress.Interface()
 	if err != nil {
 		return 0, err
 	}
-	if xdp.XDP() == nil || int(xdp.XDP().Ifindex) != dev.Index || at != dev.Index {
+	if xdp.XDP() == nil || int(xdp.XDP().Ifindex) != a.index || at != a.index {
 		return AttachAuto, nil
 	}
-	a, err := Attached(dev.Index)
-	if err == nil && a.XDP != uint32(xdp.Program) {
-		err = fmt.Errorf("they are attached to an interface of this name in another network namespace: give each its own pin directory, or run unload there")
+	there, err := Attached(a.index)
+	if err == nil && there.XDP != uint32(xdp.Program) {
+		err = fmt.Errorf("they are attached to an interface of this name in another network namespace: give each its own pin directory (setting pin), or run unload there")
 	}
 	return mode, err
 }
 
+// closeLinks lets go of the links to all interfaces.
 func (g *Programs) closeLinks() error {
 	var errs []error
-	if g.xdp != nil {
-		errs = append(errs, g.xdp.Close())
-		g.xdp = nil
+	for _, a := range g.at {
+		errs = append(errs, a.closeLinks())
 	}
-	if g.chain != nil {
-		errs = append(errs, g.chain.close())
-		g.chain = nil
+	g.at = nil
+	return errors.Join(errs...)
+}
+
+func (a *attachment) closeLinks() error {
+	var errs []error
+	if a.xdp != nil {
+		errs = append(errs, a.xdp.Close())
+		a.xdp = nil
 	}
-	if g.egress != nil {
-		errs = append(errs, g.egress.Close())
-		g.egress = nil
+	if a.chain != nil {
+		errs = append(errs, a.chain.close())
+		a.chain = nil
+	}
+	if a.egress != nil {
+		errs = append(errs, a.egress.Close())
+		a.egress = nil
 	}
 	return errors.Join(errs...)
 }
 
-// updateLinks switches the links to these programs, the ingress program for several buffers first.
-func (g *Programs) updateLinks() error {
-	err := g.xdp.Update(g.frags)
+// updateLinks gives the links these programs, the ingress program for several buffers first. pinned: the directory stays.
+func (a *attachment) updateLinks(pinned bool) error {
+	err := a.xdp.Update(a.progs.frags)
 	if err != nil {
-		err = g.xdp.Update(g.progs.Dtlsguard)
+		err = a.xdp.Update(a.progs.guard)
 	}
 	if err != nil {
 		return err
 	}
-	if err := g.egress.Update(g.progs.Egress); err != nil || !g.egress.Filter() || !g.adopted {
+	if err := a.egress.Update(a.progs.egress); err != nil || !a.egress.Filter() || !pinned {
 		return err
 	}
-	return g.egress.Pin(g.pin, pinEgress, g.progs.Egress) // a filter's pin is its program
+	return a.egress.Pin(a.pin, pinEgress, a.progs.egress) // the pin is the program
 }
 
 // GivePins gives the pins and their directory to another user, who can then detach, attach again and take over without
@@ -232,7 +300,7 @@ func (g *Programs) GivePins(uid, gid int) error {
 	if g.pin == "" {
 		return nil
 	}
-	root := filepath.Dir(g.pin)
+	root := g.pin
 	var here, above unix.Stat_t
 	if err := errors.Join(unix.Stat(root, &here), unix.Stat(filepath.Dir(root), &above)); err != nil {
 		return err
@@ -243,21 +311,31 @@ func (g *Programs) GivePins(uid, gid int) error {
 	if err := os.Lchown(root, uid, gid); err != nil {
 		return err
 	}
-	err := filepath.WalkDir(g.pin, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
+	for _, a := range g.at {
+		if a.pin == "" {
+			continue
+		}
+		if err := filepath.WalkDir(a.pin, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			return os.Lchown(path, uid, gid)
+		}); err != nil {
 			return err
 		}
-		return os.Lchown(path, uid, gid)
-	})
-	if err != nil {
-		return err
 	}
 	// The bpffs itself belongs to root, with mode 0700 where systemd mounts it: another user reaches names below it only
 	// through a directory that is already open.
+	var err error
 	if g.root, err = os.Open(root); err != nil {
 		return err
 	}
-	g.pin = fmt.Sprintf("/proc/self/fd/%d/%s", g.root.Fd(), filepath.Base(g.pin))
+	g.pin = fmt.Sprintf("/proc/self/fd/%d", g.root.Fd())
+	for _, a := range g.at {
+		if a.pin != "" {
+			a.pin = PinDir(g.pin, a.iface)
+		}
+	}
 	return nil
 }
 

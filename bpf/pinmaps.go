@@ -66,6 +66,22 @@ func fits(dir string, spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
+// findPinned opens the maps that an earlier process pinned for one of the interfaces, nil if there are none that fit: then
+// refused says why.
+func (g *Programs) findPinned(spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.Map, refused, err error) {
+	if g.pin == "" {
+		return nil, nil, nil
+	}
+	for _, iface := range g.options.Interfaces {
+		maps, why, err := pinnedMaps(PinDir(g.pin, iface), spec)
+		if maps != nil || err != nil {
+			return maps, nil, err
+		}
+		refused = errors.Join(refused, why)
+	}
+	return nil, refused, nil
+}
+
 // pinnedMaps opens the maps of an earlier process, nil if there are none, or if they do not fit: then refused says why.
 func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.Map, refused, err error) {
 	if dir == "" {

@@ -12,8 +12,6 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
-
-	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
 // Limits that the programs set.
@@ -28,14 +26,15 @@ type Options struct {
 	MaxServices int // at most MaxServices, which 0 stands for
 	MaxFlows    int // established flows kept; half-open ones have a quarter of that besides. 0: 65536
 	PoolEntries int // harvested cookies of all services together; see Programs.NewPoolMemory
-	// Interface is where Attach will put the programs, for they differ: frames of some devices begin with IP. "": one
-	// whose frames begin with Ethernet.
-	Interface string
-	Pin       string // directory on a bpffs for links and maps, made by Attach; "": the process keeps them
-	Owner     int    // user that the process will become, whose pins are taken over, too; 0: none
+	// Interfaces are those that Attach will attach the programs to: what an earlier process pinned for them is taken over.
+	Interfaces []string
+	Pin        string // directory on a bpffs, with a subdirectory of links and maps for each interface, made by Attach; "": the process keeps them
+	// Locks are those of a process that holds Pin and is about to end (Programs.Locks), by interface.
+	Locks map[string]*os.File
+	Owner int // user that the process will become, whose pins are taken over, too; 0: none
 }
 
-// Programs is one set of programs and maps, attached to at most one interface.
+// Programs is one set of programs and maps, attached to any number of interfaces.
 type Programs struct {
 	mu    sync.Mutex
 	maps  guardMaps
@@ -45,17 +44,15 @@ type Programs struct {
 	fragsCPUs *ebpf.Map
 	named     map[string]*ebpf.Map // the maps again, by name
 
-	pin     string
-	owner   int      // Options.Owner
-	root    *os.File // the directory that pin is in, since GivePins
-	adopted bool     // the maps were pinned there
-	refused error    // why the maps pinned there were not taken over; nil: they were, or there were none
-	layout  string   // of the maps, see layout
-	held    *os.File // the pin directory
-	xdp     link.Link
-	chain   *chain // instead of xdp
-	egress  *tc.Attachment
-	mode    AttachMode
+	pin     string                 // Options.Pin
+	owner   int                    // Options.Owner
+	root    *os.File               // the directory pin, since GivePins
+	held    map[string]*os.File    // the pin directories, by interface
+	adopted bool                   // the maps were pinned in one of them
+	refused error                  // why the maps pinned there were not taken over; nil: they were, or there were none
+	layout  string                 // of the maps, see layout
+	at      []*attachment          // in the order of Attach
+	others  map[bool]*linkPrograms // for the other kind of frames, loaded once an interface has them
 
 	control *guardControl
 	credits []guardCredit
@@ -69,7 +66,8 @@ type Programs struct {
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
 
-	linkHeader bool      // of the interface that the programs are for
+	linkHeader bool // of the frames that progs are for
+	options    Options
 	hashKey    [2]uint64 // of this start, for buckets
 
 	services []service // by element of the services map
@@ -91,23 +89,31 @@ func Load(o Options) (*Programs, error) {
 		return nil, fmt.Errorf("load BPF programs: %d flows, want at least 1", o.MaxFlows)
 	}
 	header := true
-	if o.Interface != "" {
+	if len(o.Interfaces) > 0 {
 		var err error
-		if header, err = linkHeader(o.Interface); err != nil && !errors.Is(err, unix.ENODEV) { // which Attach says better
-			return nil, fmt.Errorf("attach to %s: %w", o.Interface, err)
+		if header, err = linkHeader(o.Interfaces[0]); err != nil && !errors.Is(err, unix.ENODEV) { // which Attach says better
+			return nil, fmt.Errorf("attach to %s: %w", o.Interfaces[0], err)
 		}
 	}
 	var key [16]byte
 	rand.Read(key[:]) // crashes rather than fail
 	g := &Programs{
 		linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
-		pin: o.Pin, owner: o.Owner, services: make([]service, o.MaxServices), nextID: 1,
+		pin: o.Pin, owner: o.Owner, services: make([]service, o.MaxServices), nextID: 1, options: o,
+		held: make(map[string]*os.File), others: make(map[bool]*linkPrograms),
 	}
-	spec, err := g.sized(&o)
+	spec, err := g.sized(header)
 	if err != nil {
 		return nil, err
 	}
-	if err = g.hold(); err == nil {
+	for _, iface := range o.Interfaces {
+		if f := o.Locks[iface]; f != nil {
+			g.held[iface] = f
+		} else if err == nil {
+			err = g.hold(iface)
+		}
+	}
+	if err == nil {
 		err = g.load(spec)
 	}
 	if err != nil {
@@ -121,7 +127,8 @@ func Load(o Options) (*Programs, error) {
 }
 
 // sized is the embedded object with this machine's sizes.
-func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
+func (g *Programs) sized(header bool) (*ebpf.CollectionSpec, error) {
+	o := &g.options
 	spec, err := loadGuard()
 	if err != nil {
 		return nil, fmt.Errorf("read embedded BPF object: %w", err)
@@ -141,7 +148,7 @@ func (g *Programs) sized(o *Options) (*ebpf.CollectionSpec, error) {
 	m[guardMapHarvested].MaxEntries = uint32(max(1, o.PoolEntries)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
 	linkHeader := uint32(0)
-	if g.linkHeader {
+	if header {
 		linkHeader = 1
 	}
 	if err := errors.Join(spec.Variables[guardVarNoServiceIndex].Set(services),
@@ -186,8 +193,45 @@ func addFrags(spec *ebpf.CollectionSpec) {
 	spec.Maps[fragsCPUs] = m
 }
 
+// linkPrograms are those that differ with the kind of frames.
+type linkPrograms struct{ guard, frags, egress *ebpf.Program }
+
+// programsFor are the programs for frames with or without an Ethernet header. Those of the kind that nothing was loaded for
+// yet share all maps but the constants.
+func (g *Programs) programsFor(header bool) (*linkPrograms, error) {
+	if header == g.linkHeader {
+		return &linkPrograms{g.progs.Dtlsguard, g.frags, g.progs.Egress}, nil
+	}
+	if p := g.others[header]; p != nil {
+		return p, nil
+	}
+	spec, err := g.sized(header)
+	if err != nil {
+		return nil, err
+	}
+	for name := range spec.Programs {
+		if name != guardProgDtlsguard && name != fragsProgram && name != guardProgEgress {
+			delete(spec.Programs, name)
+		}
+	}
+	shared := make(map[string]*ebpf.Map)
+	for name, m := range g.named {
+		if _, used := spec.Maps[name]; used && name[0] != '.' {
+			shared[name] = m
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		return nil, fmt.Errorf("load the programs for another kind of frames: %w", hint(err))
+	}
+	defer coll.Close()
+	p := &linkPrograms{coll.DetachProgram(guardProgDtlsguard), coll.DetachProgram(fragsProgram), coll.DetachProgram(guardProgEgress)}
+	g.others[header] = p
+	return p, nil
+}
+
 func (g *Programs) load(spec *ebpf.CollectionSpec) error {
-	pinned, refused, err := pinnedMaps(g.pin, spec)
+	pinned, refused, err := g.findPinned(spec)
 	if err != nil {
 		return err
 	}
@@ -240,7 +284,13 @@ func (g *Programs) Close() error {
 		g.trust = nil
 	}
 	errs = append(errs, g.closeLinks())
-	g.release()
+	for _, p := range g.others {
+		errs = append(errs, p.guard.Close(), p.frags.Close(), p.egress.Close())
+	}
+	g.others = nil
+	for iface := range g.held {
+		g.release(iface)
+	}
 	if g.root != nil {
 		g.root.Close()
 		g.root = nil

@@ -183,19 +183,19 @@ static __always_inline int finish_answer(struct xdp_md *ctx, const struct packet
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;
 }
 
-// retry turns the frame into a HelloRetryRequest of 109 bytes with the cookie in w->hash.h. Only record sequence number, suite
-// and cookie vary.
-__noinline int retry(struct xdp_md *ctx, struct packet *p)
+// put_retry turns the frame into a HelloRetryRequest with the first bytes of w->hash.h as its cookie. Of two with cookies of
+// one length only record sequence number, suite and cookie differ.
+static __always_inline int put_retry(struct xdp_md *ctx, const struct packet *p, const struct work *w, const __u32 cookie)
 {
-	struct work *w = LOOKUP(scratch, 0);
-	if (!p || !w || p->len < RETRY)
+	const __u32 size = RETRY_HEAD + cookie, record = size - RECORD_HEADER, body = size - BODY_AT;
+	if (p->len < size)
 		return VERDICT_DROP_BAD_SOURCE; // the answer would be longer than the ClientHello
 	const void *q = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	if (q + BODY_AT > (void *)(long)ctx->data_end)
 		return VERDICT_DROP_NONLINEAR;
 	__u32 number = *(__u32 *)(q + 4), low = *(__u32 *)(q + 8) & htonl(0xffffff00);
 	__u64 sum;
-	__u32 *d = start_answer(ctx, p, RETRY, &sum);
+	__u32 *d = start_answer(ctx, p, size, &sum);
 	if (!d)
 		return VERDICT_DROP_NONLINEAR;
 	const __u32 *h = w->hash.h;
@@ -209,10 +209,10 @@ __noinline int retry(struct xdp_md *ctx, struct packet *p)
 	PUT(htonl(0x16fefd00));
 	PUT(number);
 	PUT(low);
-	PUT(htonl(0x60020000));
-	PUT(htonl(0x54000000));
+	PUT(htonl(record << 24 | MSG_SERVER_HELLO << 16));
+	PUT(htonl(body << 24));
 	PUT(0);
-	PUT(htonl(0x54fefdcf)); // from here on the random that marks a HelloRetryRequest (RFC 8446 section 4.1.3)
+	PUT(htonl(body << 24 | 0xfefdcf)); // from here on the random that marks a HelloRetryRequest (RFC 8446 section 4.1.3)
 	PUT(htonl(0x21ad74e5));
 	PUT(htonl(0x9a6111be));
 	PUT(htonl(0x1d8c021e));
@@ -222,17 +222,28 @@ __noinline int retry(struct xdp_md *ctx, struct packet *p)
 	PUT(htonl(0x9e09e2c8));
 	PUT(htonl(0xa8339c00));
 	PUT(htonl((__u32)w->offer.suite << 16)); // compression, length of the extensions
-	PUT(htonl(0x2c002b00));                  // supported_versions: fefc
+	PUT(htonl((12 + cookie) << 24 | 0x2b00)); // supported_versions: fefc
 	PUT(htonl(0x02fefc00));
-	PUT(htonl(0x2c002200)); // cookie
-	PUT(htonl(0x20 << 24 | h[0] >> 8));
+	PUT(htonl(0x2c000000 | (2 + cookie) << 8)); // cookie
+	PUT(htonl(cookie << 24 | h[0] >> 8));
 #pragma unroll
-	for (int j = 0; j < 7; j++)
+	for (__u32 j = 0; j < cookie / 4 - 1; j++)
 		PUT(htonl(h[j] << 24 | h[j + 1] >> 8));
 #undef PUT
-	*(__u8 *)(d + i) = h[7];
-	sum += htonl(h[7] << 24);
-	return finish_answer(ctx, p, d, RETRY, sum);
+	*(__u8 *)(d + i) = h[cookie / 4 - 1];
+	sum += htonl(h[cookie / 4 - 1] << 24);
+	return finish_answer(ctx, p, d, size, sum);
+}
+
+// retry answers with a HelloRetryRequest whose cookie has the given length in bytes.
+__noinline int retry(struct xdp_md *ctx, struct packet *p, __u32 cookie)
+{
+	struct work *w = LOOKUP(scratch, 0);
+	if (!p || !w)
+		return VERDICT_DROP_BAD_SOURCE;
+	if (cookie == COOKIE_SIZE_V2)
+		return put_retry(ctx, p, w, COOKIE_SIZE_V2);
+	return put_retry(ctx, p, w, COOKIE_SIZE);
 }
 
 // reset turns the frame into a fatal alert, on which a client with a proved address starts over.

@@ -56,6 +56,9 @@ type Service struct {
 	Admission  Admission
 	Pass       Class // let through whatever Unverified says
 	Monitor    bool  // count, enforce nothing
+	// Interfaces that it is guarded on, at most MaxServiceInterfaces; elsewhere its packets pass. None: all that the
+	// programs are attached to.
+	Interfaces []string
 
 	SourceRate     Rate // verified ClientHellos per source prefix, /32 or /64
 	ServiceRate    Rate // verified ClientHellos, all
@@ -72,7 +75,9 @@ var (
 func (s *Service) check() error {
 	switch {
 	case s.Port == 0:
-		return errors.New("port 0 is nobody's")
+		return errors.New("port must not be 0")
+	case len(s.Interfaces) > MaxServiceInterfaces:
+		return fmt.Errorf("%d interfaces, want at most %d, or none for all", len(s.Interfaces), MaxServiceInterfaces)
 	case s.Answer >= AnswerLen || s.Unverified >= UnverifiedLen || s.Format >= FormatLen:
 		return errors.New("unknown mode")
 	case s.Address.Is4In6() || s.Address.Zone() != "":
@@ -109,6 +114,10 @@ func (s *Service) encode(id uint32) guardService {
 	}
 	if s.FlowHellos || s.Format == FormatHarvest {
 		e.Flags |= flagHellos
+	}
+	if len(s.Interfaces) > 0 {
+		e.Flags |= flagInterfaces
+		e.Interfaces = indexes(s.Interfaces)
 	}
 	switch {
 	case !s.Address.IsValid():

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -14,9 +16,12 @@ const (
 	flagMonitor = 1 << 0
 	flagProxy   = 1 << 1
 	flagHellos  = 1 << 2
-	anyIPv4     = 1 << 0
-	anyIPv6     = 1 << 1
-	sharedPort  = 0xffffffff
+
+	flagInterfaces = 1 << 3
+
+	anyIPv4    = 1 << 0
+	anyIPv6    = 1 << 1
+	sharedPort = 0xffffffff
 )
 
 var native = binary.NativeEndian
@@ -26,9 +31,45 @@ type service struct {
 	key     ServiceKey
 	workers uint16 // port
 	id      uint32
+	ifaces  []string // that it is guarded on; none: all
 	used    bool
 	counted bool     // has been in use, so its counters are part of the sum
 	base    Counters // what an earlier service of the element had counted
+}
+
+// MaxServiceInterfaces is how many interfaces a service can name.
+const MaxServiceInterfaces = len(guardService{}.Interfaces)
+
+// indexes are those of interfaces of this network namespace, 0 for one that is not there.
+func indexes(names []string) (list [MaxServiceInterfaces]uint32) {
+	for i, name := range names {
+		if dev, err := net.InterfaceByName(name); err == nil {
+			list[i] = uint32(dev.Index)
+		}
+	}
+	return list
+}
+
+// pointServices tells the services that name an interface which index it has now.
+func (g *Programs) pointServices(iface string, index int) error {
+	for i := range g.services {
+		at := slices.Index(g.services[i].ifaces, iface)
+		if !g.services[i].used || at < 0 {
+			continue
+		}
+		var e guardService
+		if err := g.maps.Services.Lookup(uint32(i), &e); err != nil {
+			return fmt.Errorf("read service %v: %w", g.services[i].key, err)
+		}
+		if e.Interfaces[at] == uint32(index) {
+			continue
+		}
+		e.Interfaces[at] = uint32(index)
+		if err := g.maps.Services.Put(uint32(i), &e); err != nil {
+			return fmt.Errorf("write service %v: %w", g.services[i].key, err)
+		}
+	}
+	return nil
 }
 
 // words is an address as the programs compare it.
@@ -95,7 +136,7 @@ func (g *Programs) setService(s *Service) error {
 		}
 	}
 	old := g.services[i]
-	now := service{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, used: true, counted: true, base: old.base}
+	now := service{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, ifaces: slices.Clone(s.Interfaces), used: true, counted: true, base: old.base}
 	if !ok {
 		if old.counted {
 			now.base = Counters{}

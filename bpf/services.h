@@ -59,6 +59,17 @@ static __always_inline struct service *find_service(const struct port_use *use, 
 	return svc;
 }
 
+// guarded_on reports whether a service is guarded on the interface that a packet came in by.
+static __always_inline int guarded_on(const struct service *svc, __u32 ifindex)
+{
+	if (likely(!(svc->flags & SERVICE_ONLY_ON)))
+		return 1;
+	for (int i = 0; i < SERVICE_INTERFACES; i++)
+		if (svc->interfaces[i] == ifindex)
+			return 1;
+	return 0;
+}
+
 // protected_address reports whether a service has the address. Only for packets whose port is unknown.
 static __always_inline int protected_address(const __u32 *addr, __u8 v6)
 {

@@ -12,61 +12,86 @@ import (
 // ErrOff says that the programs are not on the interface any more.
 var ErrOff = errors.New("XDP is off")
 
-// Still is nil while the programs are attached to the interface of that name. Else it says what became of them, ErrOff if
-// they must be attached again: somebody has taken them off, or the interface is another one than it was, or gone. Two system calls of the kernel's and one
-// netlink request: for a look now and then.
-func (g *Programs) Still(iface string) error {
+// At is where the programs are, as a look at the kernel tells.
+type At struct {
+	Name string // that the interface has now; "": it is gone
+	Up   bool
+	MTU  int
+}
+
+// Still is nil while the programs are attached to the interface that was given that name. Else it says what became of them,
+// ErrOff if they must be attached again: somebody has taken them off, or the interface is another one than it was, or gone.
+// Two system calls of the kernel's and one netlink request: for a look now and then.
+func (g *Programs) Still(iface string) (At, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.control == nil {
-		return ErrClosed
+		return At{}, ErrClosed
 	}
-	if g.chain != nil {
-		return nil // the program that calls these is another's, and so is its life
-	}
-	if g.xdp == nil || g.egress == nil {
-		return fmt.Errorf("%w %s: it was not attached", ErrOff, iface)
-	}
-	xdp, err := g.xdp.Info()
-	if err != nil {
-		return fmt.Errorf("ask for the link to %s: %w", iface, err)
-	}
-	at := 0
-	if xdp.XDP() != nil {
-		at = int(xdp.XDP().Ifindex)
-	}
-	egress, err := g.egress.Interface()
-	if err != nil {
-		return fmt.Errorf("ask for the egress program of %s: %w", iface, err)
-	}
+	a := g.attachment(iface)
 	dev, err := net.InterfaceByName(iface)
+	now := At{}
+	if err == nil {
+		now = At{dev.Name, dev.Flags&net.FlagUp != 0, dev.MTU}
+	}
+	if a != nil && a.chain != nil {
+		return now, nil // the program that calls these is another's, and so is its life
+	}
+	if a == nil || a.xdp == nil || a.egress == nil {
+		return now, fmt.Errorf("%w %s: it was not attached", ErrOff, iface)
+	}
+	at, egress, lost := a.where()
+	if lost != nil {
+		return now, lost
+	}
 	switch {
 	case at == 0 && err != nil:
-		return fmt.Errorf("%w %s: the interface is gone", ErrOff, iface)
+		return now, fmt.Errorf("%w %s: the interface is gone", ErrOff, iface)
 	case at == 0 || egress == 0:
-		return fmt.Errorf("%w %s: somebody has detached it, or the interface was made anew", ErrOff, iface)
-	case err != nil:
-		return nil // renamed: the programs are still where they were
+		return now, fmt.Errorf("%w %s: somebody has detached it, or the interface was made anew", ErrOff, iface)
+	case err != nil: // renamed: the programs are still where they were
+		if dev, err = net.InterfaceByIndex(at); err != nil {
+			return now, fmt.Errorf("look at interface %d, which was %s: %w", at, iface, err)
+		}
+		return At{dev.Name, dev.Flags&net.FlagUp != 0, dev.MTU}, nil
 	case dev.Index != at || dev.Index != egress:
-		return fmt.Errorf("%w %s: another interface has the name now", ErrOff, iface)
-	case dev.Flags&net.FlagUp == 0:
-		return fmt.Errorf("interface %s is down", iface)
+		return now, fmt.Errorf("%w %s: another interface has the name now", ErrOff, iface)
 	}
-	return nil
+	return now, nil
+}
+
+// where are the indexes of the interfaces that the two programs are on, 0 for none.
+func (a *attachment) where() (xdp, egress int, err error) {
+	info, err := a.xdp.Info()
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask for the link to %s: %w", a.iface, err)
+	}
+	if info.XDP() != nil {
+		xdp = int(info.XDP().Ifindex)
+	}
+	if egress, err = a.egress.Interface(); err != nil {
+		return 0, 0, fmt.Errorf("ask for the egress program of %s: %w", a.iface, err)
+	}
+	return xdp, egress, nil
 }
 
 // AttachAgain attaches the programs anew, after Still has said that they are off.
 func (g *Programs) AttachAgain(iface string, mode AttachMode) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if err := g.closeLinks(); err != nil {
-		return 0, fmt.Errorf("attach to %s again: %w", iface, err)
+	a := g.attachment(iface)
+	if a == nil {
+		return 0, fmt.Errorf("attach to %s again: it was not attached before", iface)
 	}
-	got, err := g.attach(iface, mode)
+	err := a.closeLinks()
+	if err == nil {
+		err = g.attachTo(a, mode)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("attach to %s again: %w", iface, err)
 	}
-	return got, nil
+	a.adopted = false
+	return a.mode, nil
 }
 
 // InUse reports whether a process that is alive holds a pin directory.

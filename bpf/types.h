@@ -30,6 +30,7 @@ struct service {
 	__u64 unverified_cost, unverified_burst; // packets of unknown flows
 	__u64 engage_cost, engage_burst;         // ClientHellos from unproved addresses, all
 	__u64 share_cost, share_burst;           // ... per network
+	__u32 interfaces[SERVICE_INTERFACES];    // indexes, if SERVICE_ONLY_ON is set
 };
 
 // A proved address: package addresses' entry.

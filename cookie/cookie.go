@@ -28,7 +28,7 @@ type Purpose = lanes.Purpose
 // The purposes there are.
 const (
 	HelloVerify Purpose = 0           // in a HelloVerifyRequest, up to DTLS 1.2
-	HelloRetry  Purpose = 0x01 ^ 0x04 // in a HelloRetryRequest of DTLS 1.3: first byte 0x04
+	HelloRetry  Purpose = 0x01 ^ 0x04 // in a HelloRetryRequest of DTLS 1.3: first byte 0x04, 0x07 in format v2
 )
 
 // Issue returns the cookie for b under k. For many at once use a [Batch].

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -33,6 +34,7 @@ func (s *Server) MetricsHandler() http.Handler {
 
 // readyz answers 200 or 503 with the reasons: for the service that ?service= names, or for the guard as a whole.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	s.kernel.lookNow()
 	answer := struct {
 		Ready    bool        `json:"ready"`
 		Services []Readiness `json:"services"`
@@ -53,10 +55,11 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// ControlHandler serves GET /status, /flows and /addresses, POST /flows/kill, /addresses, /reload and /rotate.
+// ControlHandler serves GET /status, /flows and /addresses, POST /flows/kill, /addresses, /reload, /upgrade and /rotate.
 func (s *Server) ControlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		s.kernel.lookNow()
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Status())
 	})
@@ -67,6 +70,24 @@ func (s *Server) ControlHandler() http.Handler {
 	mux.HandleFunc("POST /addresses", s.serveRule)
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		done, err := s.Reload(context.WithoutCancel(r.Context()))
+		if err != nil {
+			http.Error(w, say(err), http.StatusConflict)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(done)
+	})
+	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the new program may take its time
+		u := Upgrade{Binary: r.URL.Query().Get("binary")}
+		if start := r.URL.Query().Get("start"); start != "" {
+			var err error
+			if u.Start, err = time.ParseDuration(start); err != nil || u.Start <= 0 {
+				http.Error(w, fmt.Sprintf("start %q is no time", start), http.StatusBadRequest)
+				return
+			}
+		}
+		done, err := s.Upgrade(u)
 		if err != nil {
 			http.Error(w, say(err), http.StatusConflict)
 			return

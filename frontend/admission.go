@@ -96,7 +96,7 @@ func (w *worker) first(slot int, to *hand, h *handoff.Hello) bool {
 	case w.repeated(f, slot, h):
 		return true
 	case f.State == relay.HalfOpen && to.mode() == handoff.Reset:
-		h.Challenge(w.serving.keys.Load())
+		h.Challenge(w.serving.keys.Load(), w.service.config.MAC)
 		return false
 	}
 	w.counts.Count(admittedAs(h))

@@ -92,9 +92,12 @@ func (w *worker) dispatch() {
 		switch r := w.what[i]; {
 		case r == denied:
 			w.counts.Count(metrics.Denied)
+			w.sample(i)
 		case r >= hello.Malformed:
 			w.counts.Count(metrics.Dropped(r))
+			w.sample(i)
 		case r == hello.OK:
+			w.sample(i) // few of them are good during a flood
 			to := w.by[i]
 			to.next++
 			w.hello(i, to, &to.hellos[to.next-1])
@@ -116,10 +119,19 @@ func (w *worker) dispatch() {
 func (w *worker) relayed(f *relay.Flow, i int, r hello.Reason) {
 	if f == nil {
 		w.counts.Count(metrics.Dropped(r))
+		w.sample(i)
 		return
 	}
 	w.relay(f, i, r)
 	w.counts.Count(metrics.Relayed)
+}
+
+// sample notes where one in so many datagrams comes from that nothing has verified.
+func (w *worker) sample(slot int) {
+	if w.sketch.Due() {
+		peer := w.in.Route(slot).Peer()
+		w.sketch.Take(&peer.IP)
+	}
 }
 
 // hello answers a ClientHello, or opens a flow for it.

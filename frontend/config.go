@@ -13,6 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -25,6 +26,8 @@ type Service struct {
 	Listen   netip.AddrPort // the public address; inline, the server's own
 	Backends []Backend      // the servers; none: inline
 	Settings *Settings      // nil: those of the Config
+
+	Interfaces []string // of XDP.Interfaces, those that it is guarded on; none: all
 }
 
 // Backend is one server of a proxy.
@@ -53,6 +56,8 @@ type Settings struct {
 	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
 	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
 
+	PSKSuite handoff.Suite // native-wolfssl: of all pre-shared keys of DTLS 1.3; 0: the server is asked about each
+
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
 
@@ -65,11 +70,14 @@ type Settings struct {
 	UnverifiedRate bpf.Rate  // for UnverifiedLimit
 	Pass           bpf.Class // protocols that share the port and are let through
 	Monitor        bool      // count verdicts, enforce nothing
+
+	AttackRate float64 // datagrams per second that nothing has verified, above which is an attack; 0: ten times what is usual
 }
 
-// XDP says what runs in the kernel before the workers. With an empty Interface nothing does.
+// XDP says what runs in the kernel before the workers. Without Interfaces nothing does.
 type XDP struct {
-	Interface      string
+	Interfaces     []string // that the programs are attached to
+	AllowUnguarded bool     // inline servers that trust the guard may be reached by other interfaces, too
 	Mode           bpf.AttachMode
 	Chain          string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
 	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
@@ -107,6 +115,8 @@ type Config struct {
 	ReceiveBuffer int  // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 	FreeBind      bool // the address of a service may come later
 
+	AttackQuiet time.Duration // an attack is over when it was below half of that for so long; 0: attack.DefaultQuiet
+
 	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
 
 	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
@@ -118,6 +128,8 @@ type Config struct {
 	Entropy io.Reader    // nil: crypto/rand
 	Log     *slog.Logger
 	Build   metrics.Build // the program around the guard
+
+	Predecessor *Predecessor // the guard whose place this one takes; nil: none
 
 	Shown map[string]any // flags of the program around the guard: Status shows them next to the guard's own
 }
@@ -189,6 +201,7 @@ func (c *Config) complete() error {
 	defaulted(&c.ReceiveBuffer, DefaultReceiveBuffer)
 	defaulted(&c.EngageRate, DefaultEngageRate)
 	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
+	defaulted(&c.AttackQuiet, attack.DefaultQuiet)
 	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
 	defaulted(&c.DrainTimeout, DefaultDrainTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)

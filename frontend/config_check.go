@@ -51,9 +51,11 @@ func (c *Config) checkNumbers() error {
 		when(c.IdleTimeout < time.Second, "setting idle-timeout %v: want 1s or more", c.IdleTimeout),
 		when(c.EngageRate < 0, "setting engage-rate %v: want more than 0", c.EngageRate),
 		when(c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime, "setting address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime),
+		when(c.AttackQuiet < time.Second, "--attack-quiet %v: want 1s or more", c.AttackQuiet),
 		when(c.HandshakeTimeout < time.Second, "setting handshake-timeout %v: want 1s or more", c.HandshakeTimeout),
 		when(c.ResolveEvery < time.Second, "setting resolve-every %v: want 1s or more", c.ResolveEvery),
 		when(c.MaxFlows < 1, "setting max-flows %d: want 1 or more", c.MaxFlows),
+		when(c.XDP.Chain != "" && len(c.XDP.Interfaces) > 1, "setting xdp-chain is a place on one interface, and %d are named", len(c.XDP.Interfaces)),
 		when(c.ReceiveBuffer < 1, "setting receive-buffer %d: want 1 or more", c.ReceiveBuffer),
 	)
 }
@@ -66,10 +68,13 @@ func (c *Config) checkServices() error {
 		o := s.Settings
 		inline := s.Inline()
 		err := firstBroken(
-			when(inline && c.XDP.Interface == "", "setting protect is done by XDP: give setting interface, the one that clients come in by"),
+			when(inline && len(c.XDP.Interfaces) == 0, "setting protect is done by XDP: give setting interface, the one that clients come in by"),
+			when(len(s.Interfaces) > bpf.MaxServiceInterfaces, "%d interfaces for one service: want at most %d, or none for all", len(s.Interfaces), bpf.MaxServiceInterfaces),
+			when(!contains(c.XDP.Interfaces, s.Interfaces), "a service names interfaces %v, and XDP is on %v", s.Interfaces, c.XDP.Interfaces),
 			when(inline && !o.Handoff.Inline(), "setting handoff %v needs a socket between guard and server: use setting listen and setting backend, or setting handoff trust", o.Handoff),
 			when(o.Handoff.Native() && o.SecretFile == "", "setting handoff %v computes the server's cookies from a secret that both have: give setting secret-file, and the server the same 32 bytes as its key", o.Handoff),
 			when(o.RotateEvery < MinRotateEvery, "setting rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),
+			when(o.AttackRate < 0, "--attack-rate %v: want more than 0, or 0 for ten times what is usual", o.AttackRate),
 			when(o.HarvestPool < 0, "setting harvest-pool %d: want 1 or more, or 0 for what is right for the server", o.HarvestPool),
 			when(o.HarvestRate < 1, "setting harvest-rate %v: want 1 or more", o.HarvestRate),
 			when(proxies && (o.Unverified != bpf.UnverifiedDrop || o.Pass != 0),
@@ -86,6 +91,11 @@ func (c *Config) checkServices() error {
 		}
 	}
 	return nil
+}
+
+// contains reports whether all of some are among all.
+func contains(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
 // checkBackend is about one back end's address.

@@ -41,11 +41,12 @@ func (v *service) lookInline(ctx context.Context) {
 	s := v.now.Load()
 	was := v.inlineHealth()
 	var now health
-	if s.fit == nil || !was.up {
+	if s.fit == nil || !was.up || !v.mintsRight(ctx, s) {
 		fit, err := v.fitInline(ctx, s)
 		now = health{up: err == nil, why: err, heard: time.Now()}
 		if err == nil && (s.fit == nil || *s.fit != fit) {
 			v.change(func(s *serving) { s.fit = &fit })
+			v.askForSuites(ctx, fit.PSK)
 			v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
 		}
 	} else {
@@ -72,6 +73,29 @@ func (v *service) lookInline(ctx context.Context) {
 		v.log.Error("server cannot be used", "server", v.listen, "error", now.why)
 		v.backendIs(v.listen.String(), false, now.why)
 	}
+}
+
+// mintsRight reports whether the server's HelloRetryRequests are those that workers make in its place, if they make any.
+func (v *service) mintsRight(ctx context.Context, s *serving) bool {
+	r := s.fit.Retries
+	return r == nil || s.fit.Mode != handoff.NativeWolfSSL || handoff.MintsRight(ctx, v.probeAddress(), s.keys.Load(), r)
+}
+
+// askForSuites has the server asked about the pre-shared keys of clients, and no more about those of before.
+func (v *service) askForSuites(ctx context.Context, p *handoff.PSKSuites) {
+	if v.stopAsking != nil {
+		v.stopAsking()
+		v.stopAsking = nil
+	}
+	if p == nil {
+		return
+	}
+	ctx, v.stopAsking = context.WithCancel(ctx)
+	v.running.Go(func() {
+		if err := p.Run(ctx, v.probeAddress()); err != nil {
+			v.log.Warn("the server cannot be asked for the suites of pre-shared keys: clients with one are answered as those without", "error", err)
+		}
+	})
 }
 
 func (v *service) inlineHealth() health {
@@ -103,7 +127,7 @@ func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error
 	if asked.Passes() && asked != handoff.Reset {
 		return handoff.Fit{Mode: asked}, handoff.Ask(ctx, v.probeAddress())
 	}
-	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared)
+	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared, s.settings.PSKSuite)
 	if len(v.config.TrustTCP) > 0 && errors.Is(err, handoff.ErrNoAnswer) && !handoff.NobodyListens(err) {
 		// A VPN gateway is silent to whom it does not know from its TCP port.
 		fit, err = handoff.Fit{Mode: handoff.Reset, Serves: handoff.Serves12, Why: "the server is silent, as to everybody who has no TCP connection"}, nil

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,18 +40,16 @@ type kernel struct {
 	guard   *bpf.Programs
 	ours    bool // what is attached is of this process
 	flows   kernelFlows
-	mode    atomic.Int32 // bpf.AttachMode
-	deaf    bool         // answers that XDP sends from the driver do not arrive
+	devices []*device
 	log     *slog.Logger
 	events  *events.Channel
 
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
 	neighbours *neighbours  // nil: not held
+	looking    sync.Mutex   // of look
 
-	lost       atomic.Pointer[error] // why the programs are not in force; nil: they are
-	reattached atomic.Uint64
-	failed     string // what look has said last of an attempt to attach again
-
+	over  atomic.Bool // another process has the programs
+	turn  sync.Mutex  // held while beat does something
 	mu    sync.Mutex
 	known map[*service]told // what the programs were told
 }
@@ -57,19 +57,28 @@ type kernel struct {
 // openKernel loads the programs, or takes over what an earlier guard left in force; nothing is attached yet.
 func openKernel(c *Config) (*kernel, error) {
 	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
+	for _, name := range c.XDP.Interfaces {
+		k.devices = append(k.devices, &device{name: name})
+	}
 	pin := ""
 	switch {
 	case c.XDP.Pin == "", c.XDP.Chain != "":
 	case onBPFFS(c.XDP.Pin):
-		pin = bpf.PinDir(c.XDP.Pin, c.XDP.Interface)
+		pin = c.XDP.Pin
 	case c.XDP.KeepAttached:
-		return nil, fmt.Errorf("setting keep-attached needs a bpffs, and setting pin %s is on none: mount -t bpf bpf %s", c.XDP.Pin, filepath.Dir(c.XDP.Pin))
+		return nil, hint.Errorf("mount -t bpf bpf "+filepath.Dir(c.XDP.Pin), "setting keep-attached needs a bpffs, and setting pin %s is on none", c.XDP.Pin)
 	default:
 		k.log.Warn("no bpffs to pin to, or a read-only one: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
+	locks := make(map[string]*os.File)
+	for _, iface := range c.XDP.Interfaces {
+		if fd := c.Predecessor.File(pinsFile + iface); fd >= 0 {
+			locks[iface] = os.NewFile(uintptr(fd), "pins")
+		}
+	}
 	var err error
-	if k.guard, err = bpf.Load(bpf.Options{Interface: c.XDP.Interface, MaxFlows: c.kernelFlows(), PoolEntries: poolEntries(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
+	if k.guard, err = bpf.Load(bpf.Options{Interfaces: c.XDP.Interfaces, Locks: locks, MaxFlows: c.kernelFlows(), PoolEntries: poolEntries(c), Pin: pin, Owner: c.XDP.Owner}); err != nil {
 		return nil, err
 	}
 	if refused := k.guard.PinsRefused(); refused != nil {
@@ -141,6 +150,7 @@ type told struct {
 	mode    handoff.Mode
 	entries int // of the pool of harvested cookies, that handshakes are mapped to
 	serves  handoff.Versions
+	why     string // the kernel does not answer
 }
 
 // tells is what the programs must know of v now.
@@ -156,10 +166,12 @@ func (k *kernel) tells(v *service) (told, error) {
 	if t.serving.fit != nil {
 		t.serves = t.serving.fit.Serves
 	}
+	at := v.situation(k.attachedFor(v))
 	var err error
-	if t.division, err = divide(v.situation(k.attached())); err != nil {
+	if t.division, err = divide(at); err != nil {
 		err = fmt.Errorf("%s: %w", v.name, err)
 	}
+	t.why = at.why(t.division)
 	return t, err
 }
 
@@ -169,6 +181,7 @@ func (k *kernel) protect(v *service, t told) error {
 	s := bpf.Service{
 		ServiceKey: v.key(), Proxy: !v.inline, Answer: t.answer, Format: t.format, FlowHellos: t.hellos,
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
+		Interfaces: v.interfaces(),
 	}
 	if len(t.serving.ends) == 1 {
 		s.Pool = t.serving.ends[0].entries(t.entries)
@@ -189,8 +202,13 @@ func (k *kernel) protect(v *service, t told) error {
 	return k.guard.SetService(s)
 }
 
-// attach puts the programs in front of services and their workers. Whatever fails, nothing stays attached.
+// attach puts the programs in front of services and their workers. Whatever fails, nothing stays attached that was not before.
 func (k *kernel) attach(services []*service) error {
+	for _, v := range services {
+		if err := k.mayStandOpen(v); err != nil {
+			return err
+		}
+	}
 	for _, old := range k.guard.Services() {
 		if !protects(services, old) {
 			if err := k.guard.DeleteService(old); err != nil {
@@ -198,13 +216,12 @@ func (k *kernel) attach(services []*service) error {
 			}
 		}
 	}
-	if err := bpf.AnswersArrive(k.config.Interface); errors.Is(err, bpf.ErrNoPeerXDP) && k.config.Mode != bpf.AttachGeneric {
-		k.deaf = true
-		k.log.Warn("answers in the driver would be lost: workers answer where setting answer is auto", "interface", k.config.Interface,
-			"error", err, "hint", hint.Of(err))
+	move := true
+	for _, d := range k.devices {
+		d.findPeer(k.config.Mode, k.log)
+		move = move && bpf.MovesPackets(d.name)
 	}
-	cpus := workerCPUs(services)
-	if err := k.guard.SetWorkers(cpus, bpf.MovesPackets(k.config.Interface)); err != nil {
+	if err := k.guard.SetWorkers(workerCPUs(services), move); err != nil {
 		return err
 	}
 	for _, v := range services {
@@ -212,28 +229,24 @@ func (k *kernel) attach(services []*service) error {
 			return err
 		}
 	}
-	var mode bpf.AttachMode
-	var err error
-	if k.config.Chain != "" {
-		mode, err = k.guard.AttachChain(k.config.Interface, k.config.Chain)
-	} else {
-		mode, err = k.guard.Attach(k.config.Interface, k.config.Mode)
+	for _, d := range k.devices {
+		if err := k.attachTo(d); err != nil {
+			return errors.Join(err, k.guard.Undo())
+		}
 	}
-	if err != nil {
-		return err
-	}
-	k.setMode(mode)
 	k.ours = true
-	if mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
-		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", k.config.Interface,
-			"hint", "command check with setting interface "+k.config.Interface)
+	if left, err := k.guard.DetachOthers(); err != nil {
+		k.log.Warn("programs that an earlier guard left on other interfaces could not be taken off", "interfaces", left, "error", err)
+	} else if len(left) > 0 {
+		k.log.Info("programs that an earlier guard left on other interfaces are taken off", "interfaces", left)
+	}
+	for _, v := range services { // by the mode that they are attached in
+		k.follow(v)
 	}
 	if k.config.KeepNeighbours {
-		k.neighbours = newNeighbours(k.config.Interface, k.guard.Senders, k.log)
+		k.neighbours = newNeighbours(k.devices, k.guard.Senders, k.log)
 	}
-	k.log.Info("XDP attached", "interface", k.config.Interface, "mode", mode)
-	k.events.Emit(events.XDPAttached, "", "interface", k.config.Interface, "mode", mode)
-	k.warnUnguarded(services)
+	k.lookAround(services)
 	return nil
 }
 
@@ -325,7 +338,7 @@ func (k *kernel) detach() error {
 		return nil
 	}
 	if err := k.guard.Detach(); err != nil {
-		return hint.Errorf("command unload with setting interface "+k.config.Interface, "XDP is still attached: %w", err)
+		return hint.Errorf("command unload with setting interface "+strings.Join(k.config.Interfaces, ", and for "), "XDP is still attached: %w", err)
 	}
 	return nil
 }

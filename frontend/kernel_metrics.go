@@ -43,14 +43,16 @@ func (k kernelCollector) Collect(ch chan<- prometheus.Metric) {
 	value := func(d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, kind, v, labels...)
 	}
-	inForce := 1.0
-	if k.lost.Load() != nil {
-		inForce = 0
-	}
-	value(xdpModeDesc, prometheus.GaugeValue, inForce, k.config.Interface, k.attached().String())
-	value(xdpAgainDesc, prometheus.CounterValue, float64(k.reattached.Load()), k.config.Interface)
-	if k.neighbours != nil {
-		value(neighboursDesc, prometheus.CounterValue, float64(k.neighbours.held.Load()), k.config.Interface)
+	for _, d := range k.devices {
+		inForce := 1.0
+		if d.lost.Load() != nil {
+			inForce = 0
+		}
+		value(xdpModeDesc, prometheus.GaugeValue, inForce, d.name, d.attached().String())
+		value(xdpAgainDesc, prometheus.CounterValue, float64(d.reattached.Load()), d.name)
+		if k.neighbours != nil {
+			value(neighboursDesc, prometheus.CounterValue, float64(d.held.Load()), d.name)
+		}
 	}
 	value(xdpEndedDesc, prometheus.CounterValue, float64(k.flows.expired.Load()), "expired")
 	value(xdpEndedDesc, prometheus.CounterValue, float64(k.flows.evicted.Load()), "evicted")

@@ -9,18 +9,37 @@ import (
 
 // XDPStatus is what the programs saw. The maps leave out what is 0.
 type XDPStatus struct {
-	Interface string                       `json:"interface"`
-	Mode      string                       `json:"mode"`
-	Flows     int                          `json:"flows"` // established or half-open
-	HalfOpen  int                          `json:"half_open_flows"`
-	Verdicts  map[string]uint64            `json:"verdicts"`
-	Reasons   map[string]uint64            `json:"reasons"` // what datagrams to services were
-	Cookies   map[string]uint64            `json:"cookies"`
-	Egress    map[string]uint64            `json:"egress"`
-	Sockets   map[string]uint64            `json:"sockets"`  // how datagrams found their worker
-	Services  map[string]map[string]uint64 `json:"services"` // verdicts of each
+	Interfaces []InterfaceStatus            `json:"interfaces"`
+	Flows      int                          `json:"flows"` // established or half-open
+	HalfOpen   int                          `json:"half_open_flows"`
+	Verdicts   map[string]uint64            `json:"verdicts"`
+	Reasons    map[string]uint64            `json:"reasons"` // what datagrams to services were
+	Cookies    map[string]uint64            `json:"cookies"`
+	Egress     map[string]uint64            `json:"egress"`
+	Sockets    map[string]uint64            `json:"sockets"`  // how datagrams found their worker
+	Services   map[string]map[string]uint64 `json:"services"` // verdicts of each
+}
 
+// InterfaceStatus is how the programs are on one interface.
+type InterfaceStatus struct {
+	Interface      string `json:"interface"` // as it was configured
+	Name           string `json:"name"`      // that it has now; "": it is gone
+	Mode           string `json:"mode"`
+	Up             bool   `json:"up"`
+	MTU            int    `json:"mtu"`
+	Lost           string `json:"lost,omitempty"`  // why the programs are not in force
+	Reattached     uint64 `json:"reattached"`      // times that they were attached again
 	NeighboursHeld uint64 `json:"neighbours_held"` // times that a router's neighbour entry was confirmed
+}
+
+func (d *device) status() InterfaceStatus {
+	at := d.at()
+	st := InterfaceStatus{Interface: d.name, Name: at.Name, Mode: d.attached().String(), Up: at.Up, MTU: at.MTU,
+		Reattached: d.reattached.Load(), NeighboursHeld: d.held.Load()}
+	if lost := d.lost.Load(); lost != nil {
+		st.Lost = (*lost).Error()
+	}
+	return st
 }
 
 func (k *kernel) status(services []*service) (*XDPStatus, error) {
@@ -29,13 +48,12 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 		return nil, err
 	}
 	st := &XDPStatus{
-		Interface: k.config.Interface, Mode: k.attached().String(),
 		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
 		Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
 		Services: make(map[string]map[string]uint64),
 	}
-	if k.neighbours != nil {
-		st.NeighboursHeld = k.neighbours.held.Load()
+	for _, d := range k.devices {
+		st.Interfaces = append(st.Interfaces, d.status())
 	}
 	if st.Flows, st.HalfOpen, err = k.guard.VerifiedFlows(); err != nil {
 		return nil, err

@@ -3,83 +3,232 @@ package frontend
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
-func (k *kernel) attached() bpf.AttachMode    { return bpf.AttachMode(k.mode.Load()) }
-func (k *kernel) setMode(mode bpf.AttachMode) { k.mode.Store(int32(mode)) }
-
 // beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
-// another way to be handed clients.
+// another way to be handed clients. It looks at the interfaces with each beat, and when the kernel says that one has changed:
+// it says so of most changes, but not of a program that is taken off.
 func (k *kernel) beat(ctx context.Context, services func() []*service, clock func() int64) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
+	links := newLinkWatch(ctx.Done())
 	for {
+		changed := false
 		select {
 		case <-ctx.Done():
 			return
+		case <-links.updates:
+			changed = true
+			links.drain()
 		case <-t.C:
 		}
-		k.guard.Heartbeat()
-		k.look()
-		k.beaten.Store(clock())
-		for _, v := range services() {
-			k.follow(v)
+		k.turn.Lock()
+		if ctx.Err() == nil {
+			k.guard.Heartbeat()
+			k.look()
+			if links.renew() || changed {
+				k.lookAround(services())
+			}
+			k.beaten.Store(clock())
+			k.tellOpen(services())
+			for _, v := range services() {
+				k.follow(v)
+			}
+		}
+		k.turn.Unlock()
+	}
+}
+
+// linkWatch tells of changes of interfaces.
+type linkWatch struct {
+	done    <-chan struct{}
+	updates chan netlink.LinkUpdate // nil: there are none to be had at the moment
+	failed  chan struct{}
+}
+
+func newLinkWatch(done <-chan struct{}) *linkWatch { return &linkWatch{done: done} }
+
+// renew subscribes where there is no subscription, at first and when one has failed: the kernel ends one that it has more to
+// say to than fits. It reports whether something may have been missed.
+func (w *linkWatch) renew() bool {
+	select {
+	case <-w.failed:
+		w.updates = nil
+	default:
+	}
+	if w.updates != nil {
+		return false
+	}
+	updates, failed := make(chan netlink.LinkUpdate, 64), make(chan struct{})
+	err := netlink.LinkSubscribeWithOptions(updates, w.done, netlink.LinkSubscribeOptions{ErrorCallback: func(error) {
+		select {
+		case <-failed:
+		default:
+			close(failed)
+		}
+	}})
+	if err == nil {
+		w.updates, w.failed = updates, failed
+	}
+	return true // without a subscription each beat looks
+}
+
+// drain takes what has come together.
+func (w *linkWatch) drain() {
+	for {
+		select {
+		case _, ok := <-w.updates:
+			if !ok {
+				w.updates = nil
+				return
+			}
+		default:
+			return
 		}
 	}
 }
 
-// look sees whether the programs are still where they were attached, five times a second, and attaches them again. A look asks
-// for the state itself, and so misses nothing that notifications might.
+// look sees whether the programs are still where they were attached, and attaches them again. A look asks for the state
+// itself, and so misses nothing that notifications might.
 func (k *kernel) look() {
-	lost := k.guard.Still(k.config.Interface)
-	was := k.lost.Load()
+	k.looking.Lock()
+	defer k.looking.Unlock()
+	for _, d := range k.devices {
+		k.lookAt(d)
+	}
+}
+
+// lookNow is look of somebody who asks whether the guard is ready. A nil kernel has nothing to look at.
+func (k *kernel) lookNow() {
+	if k != nil && k.ours {
+		k.look()
+	}
+}
+
+func (k *kernel) lookAt(d *device) {
+	at, lost := k.guard.Still(d.name)
+	if errors.Is(lost, bpf.ErrClosed) {
+		return
+	}
+	k.tellChanges(d, at)
+	was := d.lost.Load()
 	if lost == nil {
 		if was != nil {
-			k.lost.Store(nil)
-			k.log.Warn("XDP is in force again", "interface", k.config.Interface)
-			k.events.Emit(events.XDPAttached, "", "interface", k.config.Interface, "mode", k.attached())
+			d.lost.Store(nil)
+			k.log.Warn("XDP is in force again", "interface", d.name)
+			k.events.Emit(events.XDPAttached, "", "interface", d.name, "mode", d.attached())
 		}
 		return
 	}
 	if was == nil || (*was).Error() != lost.Error() {
-		k.lost.Store(&lost)
-		k.log.Error("XDP is not in force: what it protected inline stands open, and proxies answer by workers alone", "interface", k.config.Interface, "error", lost)
-		k.events.Emit(events.XDPLost, "", "interface", k.config.Interface, "error", lost)
+		d.lost.Store(&lost)
+		k.log.Error("XDP is not in force: what it protected inline stands open, and proxies answer by workers alone", "interface", d.name, "error", lost)
+		k.events.Emit(events.XDPLost, "", "interface", d.name, "error", lost)
 	}
-	if !errors.Is(lost, bpf.ErrOff) {
+	if !errors.Is(lost, bpf.ErrOff) || !at.Up {
 		return
 	}
-	mode, err := k.guard.AttachAgain(k.config.Interface, k.config.Mode)
+	mode, err := k.guard.AttachAgain(d.name, k.config.Mode)
 	switch {
 	case err == nil:
-		k.setMode(mode)
-		k.lost.Store(nil)
-		k.reattached.Add(1)
-		k.log.Warn("XDP attached again", "interface", k.config.Interface, "mode", mode)
-		k.events.Emit(events.XDPAttached, "", "interface", k.config.Interface, "mode", mode)
-		k.failed = ""
-	case err.Error() != k.failed:
-		k.failed = err.Error()
-		k.log.Error("XDP could not be attached again", "error", err)
+		d.mode.Store(int32(mode))
+		d.lost.Store(nil)
+		d.reattached.Add(1)
+		k.log.Warn("XDP attached again", "interface", d.name, "mode", mode)
+		k.events.Emit(events.XDPAttached, "", "interface", d.name, "mode", mode)
+		d.failed = ""
+	case err.Error() != d.failed:
+		d.failed = err.Error()
+		k.log.Error("XDP could not be attached again", "interface", d.name, "error", err)
 	}
+}
+
+// tellChanges says what has become of an interface since the last look.
+func (k *kernel) tellChanges(d *device, at bpf.At) {
+	was := d.at()
+	first := d.now.Swap(&at) == nil
+	switch {
+	case at.Name != was.Name && at.Name == "":
+		k.log.Error("interface is gone", "interface", d.name)
+	case at.Name != was.Name && at.Name == d.name:
+		k.log.Warn("interface is back", "interface", d.name)
+	case at.Name != was.Name:
+		k.log.Warn("interface was renamed; the programs stay on it, and its pins under the old name", "interface", d.name, "name", at.Name)
+	}
+	switch {
+	case at.Name == "":
+	case was.Up && !at.Up:
+		k.log.Error("interface is down", "interface", d.name, "hint", "ip link set "+at.Name+" up")
+	case !was.Up && at.Up:
+		k.log.Warn("interface is up again", "interface", d.name)
+	}
+	if !first && at.MTU != was.MTU && at.MTU != 0 && was.MTU != 0 {
+		k.log.Warn("MTU of the interface has changed", "interface", d.name, "mtu", at.MTU, "was", was.MTU)
+	}
+}
+
+// lookAround sees which interfaces lead to protected servers past the programs.
+func (k *kernel) lookAround(services []*service) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		k.log.Error("interfaces cannot be listed: whether servers can be reached past the programs is not known", "error", err)
+		return
+	}
+	for _, v := range services {
+		if v.inline {
+			others := v.unguarded(links)
+			v.others.Store(&others)
+		}
+	}
+	k.tellOpen(services)
+}
+
+// tellOpen says which protected servers can be reached past the programs, when that has changed, or what it means.
+func (k *kernel) tellOpen(services []*service) {
+	for _, v := range services {
+		if !v.inline {
+			continue
+		}
+		now := openness{others: strings.Join(v.ways(), " "), level: slog.LevelWarn}
+		if v.reachable(v.ways()) != nil {
+			now.level = slog.LevelError
+		}
+		if was := v.open.Swap(&now); now.others != "" && (was == nil || *was != now) {
+			v.log.Log(context.Background(), now.level, "the server can be reached unchecked by interfaces without XDP", "guarded", v.guardedOn(), "others", now.others, "hint", UnguardedHint)
+		}
+	}
+}
+
+// openness is what was said of ways past the programs.
+type openness struct {
+	others string
+	level  slog.Level
 }
 
 // follow tells the programs what has changed of a service. A nil kernel is told nothing.
 func (k *kernel) follow(v *service) {
-	if k == nil {
+	if k == nil || k.over.Load() {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now, err := k.tells(v)
-	if was, ok := k.known[v]; !ok || was == now {
+	was, ok := k.known[v]
+	if !ok || was == now {
 		return // it is not protected yet, or any more; or nothing has changed
 	}
 	k.known[v] = now
+	if now.why != "" && now.why != was.why {
+		v.log.Warn("workers answer in the kernel's place", "why", now.why)
+	}
 	if err == nil {
 		err = k.protect(v, now)
 	}
@@ -87,5 +236,21 @@ func (k *kernel) follow(v *service) {
 	if err != nil {
 		v.refused.Store(&err)
 		v.log.Error("XDP could not follow the back end", "error", err)
+	}
+}
+
+// retake puts the programs back in the place of those of a successor that did not come to serve.
+func (k *kernel) retake() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	errs := []error{k.guard.Retake()}
+	if k.secrets != nil {
+		errs = append(errs, k.setSecret(k.secrets.store.Load()))
+	}
+	for v, t := range k.known {
+		errs = append(errs, k.protect(v, t))
+	}
+	if err := errors.Join(errs...); err != nil {
+		k.log.Error("XDP could not be taken back from a guard that did not start", "error", err)
 	}
 }

@@ -51,6 +51,7 @@ func (v *service) metrics(closed bool) metrics.Service {
 		Name: v.name, Flows: make(map[string]int), FlowLimit: v.room.Max(), Ready: v.readiness().Ready,
 		HelloLimits: map[string]float64{"source": max(o.HelloRate.PerSecond, 0), "service": max(o.BackendHelloRate.PerSecond, 0)},
 	}
+	m.Attacked, m.Normal, m.Threshold = v.attack.show()
 	for state := range relay.Over {
 		for _, w := range v.workers {
 			m.Flows[state.String()] += w.flows.Count(state)
@@ -75,6 +76,7 @@ func (v *service) metrics(closed bool) metrics.Service {
 func (s *Server) Gauges() metrics.Gauges {
 	g := metrics.Gauges{
 		Build: s.config.Build, Uptime: time.Since(s.started).Seconds(), FlowLimits: s.budget.Limits().Named(),
+		Upgrades: s.upgrades.done.Load(), UpgradeFailures: s.upgrades.failed.Load(),
 		Reloads: s.reloads.Load(), ReloadFailures: s.reloadsFailed.Load(), ListFailures: s.lists.Failures(), Rules: len(s.lists.Rules()),
 		Events: make(map[string]uint64),
 	}

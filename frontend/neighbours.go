@@ -2,11 +2,11 @@ package frontend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -21,14 +21,19 @@ import (
 // its peer does by MSG_CONFIRM (sendto(2)): that refreshes the entry that there is, and can neither make one nor change its
 // address. Only routers' entries are held: a host that gave up its address and still sends under another would keep it.
 type neighbours struct {
-	iface   string
+	devices []*device
 	senders func() []net.HardwareAddr // of frames since the last call
 	log     *slog.Logger
 
-	seen    map[string]time.Time     // by MAC
-	holding map[netip.Addr]time.Time // since the log said so
-	routers map[netip.Addr]router
-	held    atomic.Uint64
+	seen    map[string]time.Time    // by MAC
+	holding map[neighbour]time.Time // since the log said so
+	routers map[neighbour]router
+}
+
+// neighbour is one on an interface, which is named by its index.
+type neighbour struct {
+	index int
+	addr  netip.Addr
 }
 
 const (
@@ -43,8 +48,8 @@ const (
 	sayEvery = 10 * time.Minute
 )
 
-func newNeighbours(iface string, senders func() []net.HardwareAddr, log *slog.Logger) *neighbours {
-	return &neighbours{iface: iface, senders: senders, log: log, seen: make(map[string]time.Time), holding: make(map[netip.Addr]time.Time), routers: make(map[netip.Addr]router)}
+func newNeighbours(devices []*device, senders func() []net.HardwareAddr, log *slog.Logger) *neighbours {
+	return &neighbours{devices: devices, senders: senders, log: log, seen: make(map[string]time.Time), holding: make(map[neighbour]time.Time), routers: make(map[neighbour]router)}
 }
 
 // run holds entries until ctx ends.
@@ -59,7 +64,7 @@ func (n *neighbours) run(ctx context.Context) {
 		}
 		err := n.hold(time.Now())
 		if err != nil && !failed {
-			n.log.Warn("neighbour entries of routers cannot be held: if a flood fills the receive ring, they may be lost", "interface", n.iface, "error", err)
+			n.log.Warn("neighbour entries of routers cannot be held: if a flood fills the receive ring, they may be lost", "error", err)
 		}
 		failed = err != nil
 	}
@@ -78,13 +83,24 @@ func (n *neighbours) hold(now time.Time) error {
 	if len(n.seen) == 0 {
 		return nil
 	}
-	dev, err := netlink.LinkByName(n.iface)
+	var errs []error
+	for _, d := range n.devices {
+		if d.lost.Load() == nil {
+			errs = append(errs, n.holdOn(d, now))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// holdOn does so on one interface.
+func (n *neighbours) holdOn(d *device, now time.Time) error {
+	dev, err := netlink.LinkByName(d.at().Name)
 	if err != nil {
-		return fmt.Errorf("look at %s: %w", n.iface, err)
+		return fmt.Errorf("look at %s: %w", d.name, err)
 	}
 	entries, err := netlink.NeighListExecute(netlink.Ndmsg{Index: uint32(dev.Attrs().Index), State: netlink.NUD_DELAY})
 	if err != nil {
-		return fmt.Errorf("list the neighbours on %s: %w", n.iface, err)
+		return fmt.Errorf("list the neighbours on %s: %w", d.name, err)
 	}
 	for _, e := range entries {
 		if _, lives := n.seen[string(e.HardwareAddr)]; !lives || e.State != netlink.NUD_DELAY {
@@ -97,10 +113,11 @@ func (n *neighbours) hold(now time.Time) error {
 		if err := confirm(addr.Unmap(), dev); err != nil {
 			return fmt.Errorf("confirm %v: %w", addr, err)
 		}
-		n.held.Add(1)
-		if last, ok := n.holding[addr]; !ok || now.Sub(last) > sayEvery {
-			n.holding[addr] = now
-			n.log.Info("neighbour entry held: the router's frames arrive", "interface", n.iface, "router", addr, "address", e.HardwareAddr.String())
+		d.held.Add(1)
+		key := neighbour{e.LinkIndex, addr}
+		if last, ok := n.holding[key]; !ok || now.Sub(last) > sayEvery {
+			n.holding[key] = now
+			n.log.Info("neighbour entry held: the router's frames arrive", "interface", d.name, "router", addr, "address", e.HardwareAddr.String())
 		}
 	}
 	return nil
@@ -108,7 +125,8 @@ func (n *neighbours) hold(now time.Time) error {
 
 // isRouter reports whether some route goes by e. Tables may be large, so an answer is kept for a while.
 func (n *neighbours) isRouter(e netlink.Neigh, addr netip.Addr, now time.Time) bool {
-	if known, ok := n.routers[addr]; ok && now.Sub(known.at) < routesEvery {
+	key := neighbour{e.LinkIndex, addr}
+	if known, ok := n.routers[key]; ok && now.Sub(known.at) < routesEvery {
 		return known.is
 	}
 	is := false
@@ -119,7 +137,7 @@ func (n *neighbours) isRouter(e netlink.Neigh, addr netip.Addr, now time.Time) b
 		}
 		return !is
 	})
-	n.routers[addr] = router{is, now}
+	n.routers[key] = router{is, now}
 	return is
 }
 

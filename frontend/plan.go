@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -42,7 +43,7 @@ func divide(s situation) (division, error) {
 		return division{format: bpf.FormatV1, answer: bpf.AnswerDrop}, nil
 	}
 	d := division{format: s.format(), answer: s.asked}
-	d.passes = len(s.modes) == 1 && s.modes[0].Passes() && d.format == bpf.FormatV1
+	d.passes = len(s.modes) == 1 && s.modes[0].Passes() && d.format != bpf.FormatWorkers
 	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.passes || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
@@ -69,7 +70,7 @@ func (s *situation) format() bpf.Format {
 	one := s.modes[0]
 	if len(s.modes) > 1 {
 		for _, m := range s.modes {
-			if m.TwoRound() || m.Cookies(s.inline, s.mapped) != handoff.CookiesOwn {
+			if m.TwoRound() || m.Passes() || m.Cookies(s.inline, s.mapped) != handoff.CookiesOwn {
 				return bpf.FormatWorkers
 			}
 		}
@@ -88,4 +89,21 @@ func (s *situation) format() bpf.Format {
 		}
 	}
 	return bpf.FormatWorkers
+}
+
+// why says what keeps the kernel from answering ClientHellos that it was free to answer; "" if it does, or was told not to.
+func (s *situation) why(d division) string {
+	switch {
+	case len(s.modes) == 0 || d.answer != bpf.AnswerWorkers || s.asked == bpf.AnswerWorkers:
+		return ""
+	case s.foreign:
+		return "its secret is another one than the first service's, and the programs have that one alone"
+	case d.format == bpf.FormatWorkers && len(s.modes) > 1:
+		return "it has several back ends, and the programs know cookies of one, or those of trust and replay"
+	case d.format == bpf.FormatWorkers:
+		return fmt.Sprintf("only workers can make the cookies of %v", s.modes[0])
+	case s.lost:
+		return "the driver's answers would be lost on the way (veth without XDP on its other end)"
+	}
+	return ""
 }

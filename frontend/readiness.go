@@ -26,11 +26,18 @@ func (v *service) readiness() Readiness {
 		return r
 	}
 	if v.kernel != nil {
-		if lost := v.kernel.lost.Load(); lost != nil {
-			r.Reasons = append(r.Reasons, "XDP is not in force: "+(*lost).Error())
-			if r.open = v.inline; r.open {
-				return r
+		lost, open, idle := v.kernel.lostFor(v)
+		if lost != nil {
+			r.Reasons = append(r.Reasons, "XDP is not in force: "+lost.Error())
+		}
+		if v.inline {
+			if err := v.reachable(v.ways()); err != nil {
+				r.Reasons, open = append(r.Reasons, say(err)), true
 			}
+			r.open = open
+		}
+		if v.inline && (open || idle) {
+			return r
 		}
 	}
 	if v.inline {

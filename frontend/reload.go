@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -95,7 +96,8 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 	if err := c.complete(); err != nil {
 		return done, err
 	}
-	done.Restart = restarts(&s.config, &c)
+	flags := c.flags()
+	done.Restart = s.restarts(flags)
 	now := make(map[serviceKey]*service)
 	for _, v := range s.list() {
 		now[v.configured.key()] = v
@@ -106,10 +108,13 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		n := &c.Services[i]
 		v := now[n.key()]
 		delete(now, n.key())
+		err = s.possible(n)
 		switch {
+		case err != nil:
 		case v == nil:
 			v, err = s.open(n)
 			if err == nil {
+				err = s.kernel.mayStandOpen(v)
 				fresh = append(fresh, v)
 				done.Added = append(done.Added, v.name)
 			}
@@ -140,6 +145,7 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		}
 	}
 	slices.Sort(done.Removed)
+	s.show(flags)
 	return done, nil
 }
 
@@ -151,24 +157,49 @@ func (v *service) changeable(n *Service) error {
 	return nil
 }
 
-// restarts names the settings of all services together that a reload does not change.
-func restarts(was, now *Config) (names []string) {
-	for name, same := range map[string]bool{
-		"interface": was.XDP == now.XDP, "workers": was.Workers == now.Workers, "worker-nice": was.Nice == now.Nice, "batch": was.Batch == now.Batch,
-		"max-flows": was.MaxFlows == now.MaxFlows, "flows-per-source": was.FlowsPerSource == now.FlowsPerSource,
-		"half-open-per-source": was.HalfOpenPerSource == now.HalfOpenPerSource, "idle-timeout": was.IdleTimeout == now.IdleTimeout,
-		"handshake-timeout": was.HandshakeTimeout == now.HandshakeTimeout, "receive-buffer": was.ReceiveBuffer == now.ReceiveBuffer,
-		"freebind":      was.FreeBind == now.FreeBind,
-		"resolve-every": was.ResolveEvery == now.ResolveEvery, "cookie-mac": was.MAC == now.MAC,
-		"engage": was.Engage == now.Engage && was.EngageRate == now.EngageRate, "address-lifetime": was.AddressLifetime == now.AddressLifetime,
-		"allow-file": was.AllowFile == now.AllowFile, "deny-file": was.DenyFile == now.DenyFile, "map-log": was.MapLog == now.MapLog, "drain-timeout": was.DrainTimeout == now.DrainTimeout,
-	} {
-		if !same {
+// possible says what of a service that a reload brings takes a restart.
+func (s *Server) possible(n *Service) error {
+	const fix = "restart the guard: systemctl restart dtlsguard"
+	if n.Inline() && s.kernel == nil {
+		return hint.Errorf(fix, "%v is protected by XDP, and the guard was started without an interface", n.Listen)
+	}
+	for _, name := range n.Interfaces {
+		if !slices.Contains(s.config.XDP.Interfaces, name) {
+			return hint.Errorf(fix, "%v is to be guarded on interface %s, which was not named when the guard was started", n.Listen, name)
+		}
+	}
+	return nil
+}
+
+// reloadable are the settings that a reload puts in force, by their flags: those of services. All others take a restart.
+var reloadable = []string{
+	"listen", "backend", "protect", "handoff", "harvest-pool", "harvest-rate", "secret-file", "rotate-every", "hello-rate", "hello-burst",
+	"backend-hello-rate", "answer", "unverified", "unverified-rate", "pass", "monitor",
+}
+
+// restarts names the settings that have changed and that a reload does not change.
+func (s *Server) restarts(now map[string]any) (names []string) {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	for name, v := range now {
+		if !slices.Contains(reloadable, name) && !reflect.DeepEqual(v, s.flags[name]) {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// show has status show what a reload has put in force.
+func (s *Server) show(now map[string]any) {
+	s.life.Lock()
+	defer s.life.Unlock()
+	s.flags = maps.Clone(s.flags)
+	for _, name := range reloadable {
+		if v, ok := now[name]; ok {
+			s.flags[name] = v
+		}
+	}
 }
 
 // add starts a service that a reload brought.
@@ -178,6 +209,7 @@ func (s *Server) add(v *service) {
 			v.refused.Store(&err)
 			v.log.Error("XDP does not protect the service", "error", err)
 		}
+		s.kernel.lookAround([]*service{v})
 	}
 	s.life.Lock()
 	s.services = append(s.services, v)
@@ -202,7 +234,7 @@ func (s *Server) become(v *service, n *Service) {
 		if next.settings.HelloRate != n.Settings.HelloRate || next.settings.BackendHelloRate != n.Settings.BackendHelloRate {
 			next.hellos = limit.NewHellos(n.Settings.HelloRate, n.Settings.BackendHelloRate)
 		}
-		next.settings, next.secrets, next.keys = n.Settings, x, &x.store
+		next.settings, next.interfaces, next.secrets, next.keys = n.Settings, n.Interfaces, x, &x.store
 		if anew && v.inline {
 			next.fit = nil
 			if m := n.Settings.Handoff; m != handoff.Auto && m != handoff.Reset && !m.Native() {
@@ -216,7 +248,7 @@ func (s *Server) become(v *service, n *Service) {
 
 // handsOverAnew reports whether servers must be asked again.
 func handsOverAnew(was, now *Settings) bool {
-	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile
+	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile || was.PSKSuite != now.PSKSuite
 }
 
 // retarget makes the back ends those of list. What is new is asked first, and what is old goes after that: meanwhile
@@ -331,6 +363,9 @@ func (s *Server) Drain(ctx context.Context) {
 // Alive is nil while all that must not stand still moves on.
 func (s *Server) Alive() error {
 	const late = 5 * time.Second // workers wake up once a second
+	if s.frozen.Load() {
+		return nil // for no longer than a handover takes
+	}
 	now := s.clock()
 	for _, v := range s.list() {
 		for i, w := range v.workers {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -14,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// secretSource is where cookie secrets come from. A secrets calls its methods one at a time.
+// secretSource is where cookie secrets come from. next is called by one goroutine at a time, and wait may run beside it.
 type secretSource interface {
 	// name is what status calls it.
 	name() string
@@ -32,6 +33,7 @@ type randomSecrets struct {
 	every   time.Duration
 	key     uint32 // ID of the next
 	retry   time.Duration
+	first   time.Duration // until the first rotation, of secrets that were taken over; 0: every
 }
 
 func (*randomSecrets) name() string    { return "random" }
@@ -58,6 +60,9 @@ func (r *randomSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
 // wait waits for one interval; after a failure for a second, and twice as long each time.
 func (r *randomSecrets) wait(ctx context.Context, failed bool) {
 	d := r.every
+	if r.first > 0 {
+		d, r.first = r.first, 0
+	}
 	if failed {
 		r.retry = max(time.Second, 2*r.retry)
 		d = min(r.retry, r.every)
@@ -71,7 +76,7 @@ func (r *randomSecrets) wait(ctx context.Context, failed bool) {
 type fileSecrets struct {
 	file string
 	log  *slog.Logger
-	seen os.FileInfo
+	seen atomic.Pointer[os.FileInfo] // the file that was read last; nil: there was none
 }
 
 // watchFileEvery is how soon a guard follows a change of its secret file.
@@ -88,18 +93,20 @@ func (f *fileSecrets) onDemand() error { return errNoRotation }
 func (f *fileSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
 	r, err := regular.Open(f.file)
 	if err != nil {
-		f.seen = nil // whatever comes there next is new
+		f.seen.Store(nil) // whatever comes there next is new
 		return nil, hint.Add(fmt.Errorf("read the secret file: %w", err), "make one: dtlsguard secret generate > "+f.file)
 	}
 	defer r.Close()
-	if f.seen, err = r.Stat(); err != nil {
+	info, err := r.Stat()
+	if err != nil {
 		return nil, fmt.Errorf("read the secret file: %w", err)
 	}
+	f.seen.Store(&info)
 	list, err := cookie.ParseSecrets(r)
 	if err != nil {
 		return nil, hint.Add(fmt.Errorf("secret file %s: %w", f.file, err), "make a secret: dtlsguard secret generate")
 	}
-	if f.seen.Mode().Perm()&0o077 != 0 {
+	if info.Mode().Perm()&0o077 != 0 {
 		f.log.Warn("secret file can be read by others", "file", f.file, "hint", "chmod 600 "+f.file)
 	}
 	ring, err := followShared(now, list)
@@ -132,13 +139,14 @@ func (f *fileSecrets) wait(ctx context.Context, _ bool) {
 	for ctx.Err() == nil {
 		sleep(ctx, watchFileEvery)
 		info, err := os.Stat(f.file)
+		seen := f.seen.Load()
 		switch {
-		case err != nil && f.seen == nil: // known to be gone
+		case err != nil && seen == nil: // known to be gone
 		case err != nil:
 			if missed++; missed == 2 {
 				return
 			}
-		case f.seen == nil || !os.SameFile(info, f.seen) || !info.ModTime().Equal(f.seen.ModTime()) || info.Size() != f.seen.Size():
+		case seen == nil || !os.SameFile(info, *seen) || !info.ModTime().Equal((*seen).ModTime()) || info.Size() != (*seen).Size():
 			return
 		default:
 			missed = 0

@@ -22,6 +22,12 @@ type Server struct {
 	config  Config
 	kernel  *kernel // nil: no XDP
 	started time.Time
+
+	inherited *inherited // from the guard before, until New returns; nil: there was none
+	upgrades  upgradeCounters
+	upgrade   func(Upgrade) (Upgraded, error) // OnUpgrade
+	frozen    atomic.Bool
+
 	zero    int64 // of the workers' clock, at started
 	set     *addresses.Set
 	lists   *addresses.Lists
@@ -35,6 +41,7 @@ type Server struct {
 	services []*service
 	secrets  map[secretKey]*secrets
 	closed   bool
+	flags    map[string]any             // the values in force, as status shows them
 	gone     map[string]*metrics.Totals // of services that were removed, by name
 
 	durations metrics.Durations
@@ -62,19 +69,25 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, started: time.Now(), zero: monotonic(), atWork: make(chan struct{}), secrets: make(map[secretKey]*secrets),
-		gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations(), events: events.New(c.Log, time.Now)}
+		flags: c.flags(), gone: make(map[string]*metrics.Totals), durations: metrics.NewDurations(), events: events.New(c.Log, time.Now)}
 	if err := s.openAll(); err != nil {
+		if s.kernel != nil && c.Predecessor != nil {
+			s.kernel.ours = false // the guard before goes on, and its programs
+		}
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
 func (s *Server) openAll() (err error) {
-	if s.config.XDP.Interface != "" {
+	if len(s.config.XDP.Interfaces) > 0 {
 		if s.kernel, err = openKernel(&s.config); err != nil {
 			return err
 		}
 		s.kernel.events = s.events
+	}
+	if err = s.inherit(); err != nil {
+		return err
 	}
 	if err = s.openAddresses(); err != nil {
 		return err
@@ -92,9 +105,11 @@ func (s *Server) openAll() (err error) {
 	}
 	s.clampFlows()
 	if s.kernel != nil {
-		return s.kernel.attach(s.services)
+		if err := s.kernel.attach(s.services); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.inheritFlows()
 }
 
 // clock is what workers tell the time by: CLOCK_MONOTONIC, in nanoseconds.
@@ -115,7 +130,13 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	if programs {
 		install = s.kernel.setSecret
 	}
-	x, err := openSecrets(source, s.config.Log, install)
+	var x *secrets
+	var err error
+	if before := s.inherited.secret(key); before != nil {
+		x, err = adoptSecrets(before, source, s.config.Log, install)
+	} else {
+		x, err = openSecrets(source, s.config.Log, install)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +202,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.running.Go(func() { s.lists.Run(ctx) })
 	s.running.Go(func() { s.watchGates(ctx) })
+	s.running.Go(func() { s.watchAttacks(ctx) })
 	s.running.Go(func() { s.tellProgress(ctx, services) })
 	starting.Wait()
 	close(s.atWork)

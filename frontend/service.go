@@ -22,48 +22,57 @@ import (
 
 // service is one public address, its workers and the servers it hands clients to.
 type service struct {
-	config  *Config
-	name    string
-	listen  netip.AddrPort // the public address
-	port    uint16         // its port
-	inline  bool           // the server is on this host and keeps the address: workers only answer
-	log     *slog.Logger
-	budget  *relay.Budget
-	room    relay.Quota         // what it has of upstream sockets
-	clock   func() int64        // CLOCK_MONOTONIC, nanoseconds
-	took    prometheus.Observer // seconds of finished handshakes
-	gate    *addresses.Gate
-	events  *events.Channel
-	kernel  *kernel // nil: no XDP
-	mapLog  *mapLog // nil: none
-	workers []*worker
+	config     *Config
+	name       string
+	listen     netip.AddrPort // the public address
+	port       uint16         // its port
+	inline     bool           // the server is on this host and keeps the address: workers only answer
+	log        *slog.Logger
+	budget     *relay.Budget
+	room       relay.Quota         // what it has of upstream sockets
+	clock      func() int64        // CLOCK_MONOTONIC, nanoseconds
+	took       prometheus.Observer // seconds of finished handshakes
+	gate       *addresses.Gate
+	events     *events.Channel
+	attack     attackState
+	sketchSeed [2]uint64 // of all its workers' sketches
+	kernel     *kernel   // nil: no XDP
+	mapLog     *mapLog   // nil: none
+	workers    []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target
 	now     atomic.Pointer[serving]
-	refused atomic.Pointer[error]  // why the programs do not follow; nil: they do
-	health  atomic.Pointer[health] // inline; nil: it was not looked at yet
+	refused atomic.Pointer[error]    // why the programs do not follow; nil: they do
+	others  atomic.Pointer[[]string] // inline: interfaces that lead past the programs
+	open    atomic.Pointer[openness] // ... and what was said of them
+	health  atomic.Pointer[health]   // inline; nil: it was not looked at yet
 
 	configured Service
 	draining   atomic.Bool // no new clients are let in
-	large      atomic.Bool // it was said that a server's datagrams are fragmented on their way to clients
+	held       atomic.Pointer[hold]
+	inherited  *serviceState // what it was in another process; nil: it was not there
+	large      atomic.Bool   // it was said that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers
 	cancel  context.CancelFunc
 	ending  sync.Once
 	stop    chan struct{} // closed when the workers are to end
 	running sync.WaitGroup
+
+	stopAsking context.CancelFunc // ends the questions about pre-shared keys; only watchInline uses it
 }
 
 // serving is what a service's workers go by. It is immutable: when back ends come or go, or settings change, another
 // one takes its place. Workers load it once per batch.
 type serving struct {
-	settings *Settings
-	keys     *cookie.Store
-	secrets  *secrets
-	hellos   *limit.Hellos
-	fit      *handoff.Fit // inline; nil: not known
-	ends     []*end       // of a proxy: those that have answered
+	settings   *Settings
+	interfaces []string // that it is guarded on; none: all
+	keys       *cookie.Store
+	secrets    *secrets
+	hellos     *limit.Hellos
+	fit        *handoff.Fit // inline; nil: not known
+	ends       []*end       // of a proxy: those that have answered
 }
 
 // alone reports whether there is one back end and no other, so that the programs can know its cookies.
@@ -138,7 +147,7 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 	t := situation{
 		inline: v.inline, modes: s.modes(), mac: v.config.MAC, asked: s.settings.Answer, attached: attached, workers: len(v.workers) > 0,
 		foreign: v.kernel != nil && s.secrets != v.kernel.secrets,
-		lost:    v.kernel != nil && v.kernel.deaf,
+		lost:    v.kernel != nil && v.kernel.deafFor(v),
 	}
 	if s.fit != nil {
 		t.mapped = s.fit.Mapped
@@ -158,9 +167,10 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 	if v.name == "" {
 		v.name = listen.String()
 	}
+	v.sketchSeed = drawSeed()
 	v.took = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
-	v.now.Store(&serving{settings: c.Settings, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
+	v.now.Store(&serving{settings: c.Settings, interfaces: c.Interfaces, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
 	return v
 }
@@ -169,7 +179,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
 		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
-		Gate: v.gate, Now: v.clock, Log: v.log,
+		PSK: s.settings.PSKSuite, Gate: v.gate, Now: v.clock, Log: v.log,
 		Changed: func(up bool, why error) { v.backendIs(v.listen.String(), up, why) },
 	}
 	if s.settings.SecretFile != "" {
@@ -193,13 +203,19 @@ func (s *Server) open(c *Service) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	var conns []*udpbatch.Conn
+	before := s.inherited.service(c.key())
+	conns, err := s.inherited.conns(before)
 	listenAt := c.Listen
 	switch {
+	case err != nil:
 	case !c.Inline():
-		if conns, err = listen(c.Listen, &s.config); err == nil {
+		if len(conns) == 0 {
+			conns, err = listen(c.Listen, &s.config)
+		}
+		if err == nil {
 			listenAt = conns[0].Local()
 		}
+	case len(conns) > 0:
 	case c.Settings.Answer != bpf.AnswerXDP:
 		// Workers of a port of their own, which XDP diverts ClientHellos to.
 		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), 0), &s.config)
@@ -208,6 +224,7 @@ func (s *Server) open(c *Service) (*service, error) {
 		return nil, err
 	}
 	v := s.newService(c, listenAt, secrets)
+	v.inherited = before
 	if err := v.addWorkers(conns); err != nil {
 		v.close()
 		return nil, err
@@ -217,6 +234,10 @@ func (s *Server) open(c *Service) (*service, error) {
 	}
 	for _, b := range c.Backends {
 		v.targets = append(v.targets, newTarget(v, b))
+	}
+	if err := s.inherited.adopt(v, before); err != nil {
+		v.close()
+		return nil, err
 	}
 	return v, nil
 }
@@ -233,6 +254,9 @@ func (v *service) addWorkers(conns []*udpbatch.Conn) error {
 		if err != nil {
 			closeAll(conns[i+1:])
 			return err
+		}
+		if v.inherited != nil {
+			w.counts.Begin(c.Overruns())
 		}
 		v.workers = append(v.workers, w)
 	}

@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"maps"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,7 @@ import (
 
 // Status is what a guard shows of itself.
 type Status struct {
+	PID           int                          `json:"pid"`
 	UptimeSeconds float64                      `json:"uptime_seconds"`
 	CPUSeconds    float64                      `json:"cpu_seconds"` // of this process, user and system
 	Ready         bool                         `json:"ready"`
@@ -24,6 +26,7 @@ type Status struct {
 	Received      uint64                       `json:"received"`
 	Overruns      uint64                       `json:"overruns"`
 	XDP           *XDPStatus                   `json:"xdp,omitempty"`
+	Upgrades      UpgradeCounts                `json:"upgrades"`
 	Flags         map[string]any               `json:"flags"` // the values in force
 }
 
@@ -39,6 +42,8 @@ type ServiceStatus struct {
 	Reasons       []string         `json:"reasons,omitempty"` // why not
 	Backends      []handoff.Status `json:"backends"`          // inline: the server itself
 	Admission     *AdmissionStatus `json:"admission,omitempty"`
+	Answer        string           `json:"answer,omitempty"`     // who answers ClientHellos, with XDP
+	AnswerWhy     string           `json:"answer_why,omitempty"` // why it is not the kernel
 }
 
 // Status takes a snapshot.
@@ -47,8 +52,9 @@ func (s *Server) Status() Status {
 	defer s.life.RUnlock()
 	t := s.totals()
 	st := Status{
+		PID: os.Getpid(), Upgrades: s.upgrades.load(),
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true,
-		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.config.flags(),
+		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.flags,
 	}
 	if s.kernel != nil && !s.closed {
 		var err error
@@ -84,6 +90,7 @@ func (v *service) status(closed bool) ServiceStatus {
 	}
 	if !closed {
 		st.Admission = v.admission()
+		st.Answer, st.AnswerWhy = v.kernel.answers(v)
 	}
 	if len(v.workers) > 0 && !closed {
 		st.ReceiveBuffer, st.SendBuffer = v.workers[0].socket.Buffers()
@@ -124,15 +131,16 @@ func (s *Server) Flows() int { return s.budget.Used() }
 
 func (c *Config) flags() map[string]any {
 	m := map[string]any{
-		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "resolve-every": c.ResolveEvery.String(),
+		"workers": c.Workers, "worker-nice": c.Nice, "batch": c.Batch, "handoff": c.Handoff.String(), "harvest-pool": c.HarvestPool, "harvest-rate": c.HarvestRate, "psk-suite": c.PSKSuite.String(), "resolve-every": c.ResolveEvery.String(),
 		"secret-file": c.SecretFile, "cookie-mac": c.MAC.String(), "cookie-impl": c.Cookies.String(), "rotate-every": c.RotateEvery.String(),
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer, "freebind": c.FreeBind,
+		"attack-rate": c.AttackRate, "attack-quiet": c.AttackQuiet.String(),
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
 		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
-		"interface": c.XDP.Interface, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
+		"interface": c.XDP.Interfaces, "allow-unguarded": c.XDP.AllowUnguarded, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,

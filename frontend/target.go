@@ -44,10 +44,11 @@ type end struct {
 	upstreams *relay.Upstreams
 	memory    atomic.Pointer[bpf.PoolMemory] // memory of its pool, where the programs can read it; nil: they cannot
 
-	users  atomic.Int64 // the service, and each worker that may have flows there
-	cancel context.CancelFunc
-	ended  chan struct{} // closed when the watch has ended
-	closed chan struct{} // ... and the sockets are given back
+	adopted bool         // of another process, and not watched yet
+	users   atomic.Int64 // the service, and each worker that may have flows there
+	cancel  context.CancelFunc
+	ended   chan struct{} // closed when the watch has ended
+	closed  chan struct{} // ... and the sockets are given back
 }
 
 // entries are the first n of its pool, for the programs.
@@ -99,6 +100,7 @@ func newTarget(v *service, b Backend) *target {
 func (t *target) run(ctx context.Context) {
 	var first sync.Once
 	said := ""
+	t.watch(ctx)
 	for ctx.Err() == nil {
 		err := t.follow(ctx)
 		if ctx.Err() != nil {

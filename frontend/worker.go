@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -54,7 +55,8 @@ type worker struct {
 
 	flows  *relay.Table
 	counts metrics.Counters
-	now    int64 // nanoseconds since the server started; read once per batch
+	sketch *attack.Sketch // of what nothing verified
+	now    int64          // nanoseconds since the server started; read once per batch
 	swept  int64
 	alive  atomic.Int64 // when the worker last went round
 	kept   int64        // when addresses of flows were last refreshed
@@ -86,7 +88,8 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		prelude: udpbatch.NewQueue(relay.PreludeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
-		flows: relay.NewTable(s.budget, &s.room, s.config.timeouts()),
+		sketch: attack.NewSketch(s.sketchSeed),
+		flows:  relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
 	w.answers.DontFragment, w.confirms.Confirm = true, true
 	w.requests.init()
@@ -170,6 +173,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 		w.counts.Publish()
 		w.alive.Store(w.now)
 		if woken {
+			w.park()
 			w.requests.serve()
 			select {
 			case <-stop:
@@ -291,8 +295,8 @@ func (w *worker) fromServer(f *relay.Flow) {
 			}
 			continue
 		}
-		if !f.Answered() && hello.IsAlert(d) {
-			server.end.Suspect(handoff.Unanswered)
+		if !f.Answered() && hello.IsPlain(d) {
+			w.suspect(server, d)
 		}
 		w.flows.FromServer(f, d, w.now)
 		if f.Prelude != nil && hello.IsPlain(d) {
@@ -306,6 +310,19 @@ func (w *worker) fromServer(f *relay.Flow) {
 	if old := f.Replaces(); old != nil {
 		w.unqueue(old)
 		w.end(old, metrics.Replaced)
+	}
+}
+
+// suspect tells the back end that d, the first that it says to a verified client, may be a refusal. In DTLS 1.3 a cookie that
+// a server cannot have made gets illegal_parameter, one made for another suite a HelloRetryRequest.
+func (w *worker) suspect(server *hand, d []byte) {
+	alert := hello.IsAlert(d)
+	_, retry := hello.ReadRetry(d)
+	switch {
+	case server.mode().Native() && (retry || hello.IsIllegalParameter(d)):
+		server.end.Suspect(handoff.Refused)
+	case alert:
+		server.end.Suspect(handoff.Unanswered)
 	}
 }
 

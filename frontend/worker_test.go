@@ -33,8 +33,8 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	start := time.Now()
 	set := addresses.NewSet([2]uint64{1}, 600)
 	s := &service{
-		gate: addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
-		took: metrics.NewDurations().WithLabelValues(""), config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
+		gate:       addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
+		sketchSeed: drawSeed(), took: metrics.NewDurations().WithLabelValues(""), config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
 	}
 	keys := new(cookie.Store)
 	keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
@@ -316,4 +316,29 @@ func TestServiceRateIsASecondsWorth(t *testing.T) {
 			t.Errorf("%v per second: a burst of %d, want %d", rate, s.BackendHelloRate.Burst, want)
 		}
 	}
+}
+
+// BenchmarkSketch measures, in turns, what sampling adds to a ClientHello that a worker answers, without the system calls that
+// the rest of an answer is.
+func BenchmarkSketch(b *testing.B) {
+	w, client := bareWorker(b, 64, modes["trust"])
+	d := hellotest.Captured()[0].Datagram
+	load(b, w, client, d, 64)
+	var answers, samples time.Duration
+	for b.Loop() {
+		for i := range w.in.Len() {
+			copy(w.in.Datagram(i), d)
+		}
+		start := time.Now()
+		w.judge()
+		w.dispatch()
+		between := time.Now()
+		for i := range w.in.Len() {
+			w.sample(i)
+		}
+		answers, samples = answers+between.Sub(start), samples+time.Since(between)
+		w.answers.Reset()
+	}
+	b.ReportMetric(100*float64(samples)/float64(answers), "%-of-answer")
+	b.ReportMetric(float64(samples.Nanoseconds())/float64(b.N)/64, "ns/datagram")
 }

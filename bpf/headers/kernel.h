@@ -34,6 +34,8 @@ enum sk_action { SK_DROP, SK_PASS };
 struct xdp_md {
 	__u32 data;
 	__u32 data_end;
+	__u32 data_meta;
+	__u32 ingress_ifindex;
 };
 
 struct __sk_buff {

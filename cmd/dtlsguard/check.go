@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -34,11 +37,14 @@ type report struct {
 	Backend  *handoff.Profile `json:"backend,omitempty"`
 	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
 	Why      string           `json:"why,omitempty"`
+
+	inline bool // the back end is on this host
 }
 
 func newCheck() *cobra.Command {
-	var iface, backend, secretFile string
-	var asJSON bool
+	var backend, secretFile string
+	var interfaces []string
+	var asJSON, allowed bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find out what this kernel, an interface and a back end can do", Args: noArgs,
 		Long: `check tries each thing that run would need, and changes nothing: PASS, WARN for what works less well
@@ -53,20 +59,22 @@ a secret in that file. It exits 1 if something fails.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := report{OK: true}
 			r.host()
-			r.kernel(iface)
+			r.kernel(interfaces)
 			if err := r.probe(cmd.Context(), backend, secretFile); err != nil {
 				return err
 			}
+			r.unguarded(interfaces, allowed)
 			if err := r.print(cmd.OutOrStdout(), asJSON); err != nil {
 				return err
 			}
 			if !r.OK {
-				return errors.New("not everything that is needed is there")
+				return errors.New("some checks failed")
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&iface, "interface", "", "where XDP would be attached")
+	cmd.Flags().StringSliceVar(&interfaces, "interface", nil, "where XDP would be attached, repeatable: `NAME`")
+	cmd.Flags().BoolVar(&allowed, "allow-unguarded", false, "as of run")
 	cmd.Flags().StringVar(&backend, "backend", "", "a DTLS server `HOST:PORT`")
 	cmd.Flags().StringVar(&secretFile, "secret-file", "", "secrets that the back end may compute its cookies from")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
@@ -81,27 +89,52 @@ func (r *report) add(level bpf.Level, name, text, fix string) {
 }
 
 // kernel adds what is for XDP. Without an interface nobody asks for it: then nothing of it fails.
-func (r *report) kernel(iface string) {
+func (r *report) kernel(interfaces []string) {
 	found := []bpf.Finding{capabilities()}
 	permitted := found[0].Level == bpf.Pass // else every probe fails, for no reason but that
 	if permitted {
 		found = append(found, bpf.Probe()...)
 	}
-	if iface != "" {
-		if others, err := frontend.Unguarded(iface); err == nil && len(others) > 0 {
-			r.add(bpf.Warn, "other interfaces", "clients can come in by "+strings.Join(others, ", ")+", too, and what is protected inline is reached unchecked there", frontend.UnguardedHint)
+	for _, iface := range interfaces {
+		if permitted {
+			found = append(found, bpf.ProbeInterface(iface)...)
+			found = append(found, bpf.ProbeAttach(iface)...)
 		}
 	}
-	if permitted && iface != "" {
-		found = append(found, bpf.ProbeInterface(iface)...)
-		found = append(found, bpf.ProbeAttach(iface)...)
-	}
 	for _, f := range found {
-		if f.Level == bpf.Fail && iface == "" {
+		if f.Level == bpf.Fail && len(interfaces) == 0 {
 			f.Level, f.Text = bpf.Warn, f.Text+" (for XDP)"
 		}
 		r.add(f.Level, f.Name, f.Text, f.Hint)
 	}
+}
+
+// unguarded says by which interfaces inline servers can be reached past XDP. A server that takes any cookie must not be.
+func (r *report) unguarded(interfaces []string, allowed bool) {
+	if len(interfaces) == 0 {
+		return
+	}
+	others, err := frontend.Unguarded(interfaces...)
+	if err != nil || len(others) == 0 {
+		return
+	}
+	level, text := bpf.Warn, "clients can come in by "+strings.Join(others, ", ")+", too, and what is protected inline is reached unchecked there"
+	if r.Backend != nil && r.Backend.Trusts && r.inline && !allowed {
+		level, text = bpf.Fail, text+"; the server takes any cookie, so protected inline, without --allow-unguarded, it keeps run from starting (--handoff trust) or from being ready (auto)"
+	}
+	r.add(level, "other interfaces", text, frontend.UnguardedHint)
+}
+
+// ownAddress reports whether clients can reach a at this host: a server there may be meant to be protected inline.
+func ownAddress(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return false
+	}
+	all, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(all, func(have net.Addr) bool {
+		p, err := netip.ParsePrefix(have.String())
+		return err == nil && p.Addr().WithZone("").Unmap() == a.WithZone("").Unmap()
+	})
 }
 
 // probe asks a back end, if there is one to be asked. Errors are those of the command line.
@@ -113,6 +146,10 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 		return nil
 	}
 	addrs, err := settings.Addresses(ctx, "--backend", backend)
+	if settings.Unresolved(err) {
+		r.add(bpf.Warn, "back end "+backend, err.Error()+runSurvives, hint.Of(err))
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -127,6 +164,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 			return err
 		}
 	}
+	r.inline = ownAddress(a.Addr())
 	t, kind, why, err := handoff.Probe(ctx, a, shared)
 	r.backend(a.String(), t, kind, why, err)
 	if shared != nil && t.AsksCookie && t.Native == nil {
@@ -136,15 +174,18 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	return nil
 }
 
+// runSurvives is what run makes of a back end that cannot be used: it starts all the same, so that is no failure.
+const runSurvives = ": run would start, and serve nobody"
+
 // backend adds what a server's prober has found out.
 func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit
 	switch {
 	case errors.As(err, &misfit):
-		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason, hint.Of(err))
+		r.add(bpf.Warn, name, handoff.ErrNoMode.Error()+": "+misfit.Reason+runSurvives, hint.Of(err))
 	case err != nil:
-		r.add(bpf.Warn, name, err.Error()+": run would start, and serve nobody", hint.Of(err)) // what run survives
+		r.add(bpf.Warn, name, err.Error()+runSurvives, hint.Of(err))
 		return
 	default:
 		r.add(bpf.Pass, name, fmt.Sprintf("--handoff %v: %s", kind, why), "")

@@ -38,17 +38,24 @@ With --config it reads its services from a file, in which each may have settings
 XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open,
 and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
 
-SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads the configuration and secret files again.`,
+SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads the configuration and secret files again; SIGUSR2
+has another process take this one's place (dtlsguard upgrade).`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
   dtlsguard run --protect 192.0.2.7:4433 --interface eth0
   dtlsguard run --listen 192.0.2.7:5684 --backend 127.0.0.1:5685 --listen [2001:db8::7]:5684 --backend [::1]:5685
   dtlsguard run --config /etc/dtlsguard/dtlsguard.toml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			g, err := newGuard(cmd.Context(), flags, cmd.ErrOrStderr())
+			before, err := frontend.FindPredecessor()
 			if err != nil {
 				return err
 			}
-			return g.run(cmd.Context())
+			g, err := newGuard(cmd.Context(), flags, cmd.ErrOrStderr())
+			if err == nil {
+				g.Config.Predecessor = before
+				err = g.run(cmd.Context())
+			}
+			before.Fail(err)
+			return err
 		},
 	}
 	fl := cmd.Flags()
@@ -82,52 +89,93 @@ func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*gu
 	return g, nil
 }
 
-// run serves until ctx ends, or the guard cannot go on.
+// run serves until ctx ends, or the guard cannot go on, or another process serves in its place.
 func (g *guard) run(ctx context.Context) error {
-	hup := make(chan os.Signal, 1) // from now on, or a SIGHUP during the start would kill
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	signals := make(chan os.Signal, 1) // from now on, or one during the start would kill
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(signals)
+	before := g.Config.Predecessor // whose place this one takes when it serves
 	// The admin listeners first: what can be said at once is said before anything takes time.
-	doors, err := g.openDoors()
+	doors, err := g.openDoors(before)
 	if err != nil {
 		return err
 	}
 	defer doors.close()
+	runner, err := g.startRunner()
+	if err != nil {
+		return err
+	}
+	defer runner.close()
 	server, err := frontend.New(g.Config)
 	if err != nil {
 		return g.Locate(err)
 	}
 	server.OnReload(func(ctx context.Context) (frontend.Config, error) { return g.again(ctx) })
-	doors.serve(server)
+	_, writable := g.directories()
+	launcher := startLauncher(writable, g.Config.Log)
+	defer launcher.close()
+	gone := make(chan struct{}, 1)
+	server.OnUpgrade(func(u frontend.Upgrade) (frontend.Upgraded, error) {
+		done, err := g.upgrade(server, doors, launcher, u)
+		if err == nil {
+			doors.stop() // so that whoever asks from now on asks the other one
+			gone <- struct{}{}
+		}
+		return done, err
+	})
+	if err := before.Adopted(g.Config.Log); err != nil {
+		return err // what the guard before has is not touched
+	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- server.Run(serving) }()
 	<-server.Started() // a priority above the usual needs a capability
 	if err := g.drop(server, doors); err != nil {
+		if before.Live() {
+			return err
+		}
 		stop()
 		if ctx.Err() != nil { // told to stop meanwhile: what it was to own is being removed
 			return <-done
 		}
 		return errors.Join(err, <-done)
 	}
+	before.Serving()
+	doors.serve(server)
+	if before != nil {
+		unkeep()
+	}
 	manager := newManager(server, g.Config.Log)
 	go manager.watch(serving)
+	if runner != nil {
+		go runner.follow(serving, server)
+	}
 	told := ctx.Done()
 	for {
 		select {
-		case <-hup:
+		case s := <-signals:
+			if s == syscall.SIGUSR2 {
+				go func() { _, _ = server.Upgrade(frontend.Upgrade{}) }() // logged and counted
+				continue
+			}
 			manager.reloading()
 			_, _ = server.Reload(serving) // logged and counted; what was in force stays
 			manager.ready()
 		case <-told:
 			told = nil // once
 			manager.stopping()
+			if g.stow(server) {
+				return server.Detach()
+			}
 			if !g.Drain {
 				stop()
 				continue
 			}
 			go func() { server.Drain(serving); stop() }()
+		case <-gone:
+			doors.leave()
+			return nil // what is open closes with the process, and lives on in the other one
 		case err := <-done:
 			manager.stopping()
 			g.Config.Log.Info("stopped", "flows_ended", server.FlowsEnded())
@@ -150,23 +198,9 @@ func (g *guard) again(ctx context.Context) (frontend.Config, error) {
 // doors are those that are not off.
 type doors struct{ metrics, control *frontend.AdminListener }
 
-// openDoors takes the addresses of metrics and control; what comes to them waits until they serve.
-func (g *guard) openDoors() (d doors, err error) {
-	if g.Metrics != settings.Off {
-		if d.metrics, err = frontend.OpenMetrics(g.Metrics); err != nil {
-			return d, err
-		}
-	}
-	if g.Control != settings.Off {
-		if d.control, err = frontend.OpenControl(g.Control); err != nil {
-			d.close()
-			return d, err
-		}
-	}
-	return d, nil
-}
-
 func (d doors) serve(server *frontend.Server) {
+	d.metrics.Own()
+	d.control.Own()
 	if d.metrics != nil {
 		d.metrics.Serve(server.MetricsHandler())
 	}
@@ -178,4 +212,16 @@ func (d doors) serve(server *frontend.Server) {
 func (d doors) close() {
 	d.metrics.Close()
 	d.control.Close()
+}
+
+// stop lets nobody in any more; another process has the doors.
+func (d doors) stop() {
+	d.control.Stop()
+	d.metrics.Stop()
+}
+
+// leave ends what is being answered.
+func (d doors) leave() {
+	d.control.Leave()
+	d.metrics.Leave()
 }

@@ -86,7 +86,10 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	}
 	fmt.Fprintf(w, "received\t%d datagrams, %d lost to full socket buffers\n", s.Received, s.Overruns)
 	if x := s.XDP; x != nil {
-		fmt.Fprintf(w, "XDP\ton %s, %s, %d flows, %d of them half-open\n", x.Interface, x.Mode, x.Flows, x.HalfOpen)
+		for _, i := range x.Interfaces {
+			fmt.Fprintf(w, "XDP\ton %s\n", interfaceLine(&i))
+		}
+		fmt.Fprintf(w, "\t%d flows, %d of them half-open\n", x.Flows, x.HalfOpen)
 		for _, k := range slices.Sorted(maps.Keys(x.Verdicts)) {
 			fmt.Fprintf(w, "\t%s\t%d\n", k, x.Verdicts[k])
 		}
@@ -100,6 +103,24 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	return w.Flush()
 }
 
+// interfaceLine is how the programs are on one interface.
+func interfaceLine(i *frontend.InterfaceStatus) string {
+	line := i.Interface + ", " + i.Mode
+	if i.Name != "" && i.Name != i.Interface {
+		line += ", now named " + i.Name
+	}
+	switch {
+	case i.Lost != "":
+		line += ", NOT IN FORCE: " + i.Lost
+	case !i.Up:
+		line += ", down"
+	}
+	if i.Reattached > 0 {
+		line += fmt.Sprintf(", attached again %d times", i.Reattached)
+	}
+	return line
+}
+
 // printService is what there is to know of one service.
 func printService(w io.Writer, v *frontend.ServiceStatus) {
 	name, state := v.Listen, ""
@@ -109,6 +130,11 @@ func printService(w io.Writer, v *frontend.ServiceStatus) {
 	if !v.Ready {
 		state = ", NOT READY: " + strings.Join(v.Reasons, "; ")
 	}
+	defer func() {
+		if v.AnswerWhy != "" {
+			fmt.Fprintf(w, "\tworkers answer: %s\n", v.AnswerWhy)
+		}
+	}()
 	if v.Inline {
 		fmt.Fprintf(w, "service\t%s inline, %d workers, hand-off %s%s\n", name, v.Workers, v.Backends[0].Handoff, state)
 		return

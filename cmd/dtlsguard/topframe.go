@@ -62,7 +62,10 @@ func draw(out io.Writer, was, now *sample) {
 	fmt.Fprintf(w, "dtlsguard  %s  up %v  secret epoch %d, %v old\n", state, seconds(now.UptimeSeconds), now.Secret.Epoch, seconds(now.Secret.AgeSeconds))
 	fmt.Fprintf(w, "flows  %d relayed", now.Flows)
 	if now.XDP != nil {
-		fmt.Fprintf(w, ", %d verified in XDP (%s, %s)", now.XDP.Flows, now.XDP.Interface, now.XDP.Mode)
+		fmt.Fprintf(w, ", %d verified in XDP", now.XDP.Flows)
+		for _, i := range now.XDP.Interfaces {
+			fmt.Fprintf(w, " (%s)", interfaceLine(&i))
+		}
 	}
 	fmt.Fprintf(w, "\nCPU  process %.0f%%", 100*(now.CPUSeconds-was.CPUSeconds)/took)
 	for i := range min(len(was.cpus), len(now.cpus)) {

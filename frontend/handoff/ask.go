@@ -9,11 +9,11 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// askPatience is how long Ask waits: the client's first retransmission comes after as much (RFC 6347 section 4.2.4.1).
+// askPatience is the timeout of Ask: a client's first retransmission timeout (RFC 6347 section 4.2.4.1).
 const askPatience = time.Second
 
-// Ask asks a server that needs no watch for a cookie, to see whether it is alive. The error is ErrNoAnswer if nothing came
-// back.
+// Ask asks a server that needs no watch for a cookie, to see whether it is alive. The error is ErrNoAnswer if nothing
+// came back.
 func Ask(ctx context.Context, server netip.AddrPort) error {
 	p, err := newProber(server)
 	if err != nil {
@@ -27,10 +27,10 @@ func Ask(ctx context.Context, server netip.AddrPort) error {
 	defer c.Close()
 	a, err := p.insist(ctx, c, askPatience, (&hello.Probe{}).Append(nil))
 	if err == nil && a.hello {
-		p.abort(c) // it began a handshake
+		p.abort(c) // the server began a handshake
 	}
 	return err
 }
 
-// NobodyListens reports whether err says that nothing listens at the server's address.
+// NobodyListens reports whether err means that nothing listens at the server's address.
 func NobodyListens(err error) bool { return errors.Is(err, errRefused) }

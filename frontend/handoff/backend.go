@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,26 +17,28 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// patience is for a server that is just starting.
+// patience is the timeout of the first answer, long enough for a server that is starting.
 const patience = 3 * time.Second
 
 // Config of a Backend.
 type Config struct {
 	Server  netip.AddrPort
 	Mode    Mode
-	Pool    int                      // cookies to harvest, at least; 0: as many as are right for the server
+	Pool    int                      // cookies to harvest, at least; 0: the mode's default
 	Rate    float64                  // questions per second while harvesting; 0: DefaultHarvestRate
-	Table   func(n int) Table        // makes memory for a pool of n entries, which it does not give back; nil: NewTable
+	Table   func(n int) Table        // allocates memory for a pool of n entries, which is never freed; nil: NewTable
 	MAC     cookie.MAC               // of the guard's own cookies
 	Cookies *cookie.Plan             // nil: the fastest
-	Keys    func() *cookie.Keyring   // of the secrets that the guard shares with the server; nil: it shares none
-	Gate    *addresses.Gate          // of modes reset and limit; nil: one that knows nobody
-	Now     func() int64             // its clock, in nanoseconds; nil: of this process
-	Changed func(up bool, why error) // called when the server goes down, and when it is up again; nil: nobody cares
+	Keys    func() *cookie.Keyring   // secrets shared with the server; nil: none
+	PSK     Suite                    // native-wolfssl: suite of all pre-shared keys of DTLS 1.3; 0: the server is asked
+	Gate    *addresses.Gate          // of modes reset and limit; nil: one without addresses
+	Now     func() int64             // clock in nanoseconds; nil: this process's
+	Changed func(up bool, why error) // called when the server goes down or comes up; nil: not called
 	Log     *slog.Logger
 }
 
-// decision is what the guard does about a server, and what it knows of it. Immutable: another one takes its place.
+// decision is how the guard treats a server, and the profile that it rests on. It is immutable: a new decision replaces
+// it.
 type decision struct {
 	mode    Mode
 	profile *Profile
@@ -44,14 +48,16 @@ type decision struct {
 // mapped: the server sees v4-mapped addresses.
 func (d *decision) mapped() bool { return d.profile.Native != nil && d.profile.Native.Mapped }
 
-// Backend is a server and what is known of it.
+// Backend is a server with its decision, pool and watch.
 type Backend struct {
 	config   Config
 	decision atomic.Pointer[decision]
 	up       atomic.Bool
-	serves   atomic.Bool // harvest: enough cookies are known
+	serves   atomic.Bool // harvest: enough cookies are known to serve
 	harvests atomic.Uint64
 	reports  reports
+	turn     sync.Mutex // held while the watch does something
+	psk      *PSKSuites
 	watched
 }
 
@@ -70,9 +76,18 @@ type Status struct {
 	Profile    *Profile `json:"profile"`
 }
 
-// Open probes the server, picks the mode, and begins to harvest, until clients can be served. It fails if the server does not
-// answer, or if no mode (or not the one that was asked for) fits it; the error says what to do.
+// Open probes the server, picks the mode and starts to harvest, until clients can be served. It fails if the server does
+// not answer, or if no mode, or not the one asked for, fits it; the error has a hint.
 func Open(ctx context.Context, c Config) (*Backend, error) {
+	b := newBackend(c)
+	if err := b.open(ctx); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
+	}
+	return b, nil
+}
+
+func newBackend(c Config) *Backend {
 	if c.Cookies == nil {
 		c.Cookies = cookie.Measured()
 	}
@@ -89,13 +104,9 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 		started := time.Now()
 		c.Now = func() int64 { return int64(time.Since(started)) }
 	}
-	b := &Backend{config: c}
+	b := &Backend{config: c, psk: NewPSKSuites(c.PSK)}
 	b.reports.suspect = make(chan struct{}, 1)
-	if err := b.open(ctx); err != nil {
-		b.Close()
-		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
-	}
-	return b, nil
+	return b
 }
 
 func (b *Backend) open(ctx context.Context) error {
@@ -109,20 +120,21 @@ func (b *Backend) open(ctx context.Context) error {
 	if err := b.choose(ctx); err != nil {
 		return err
 	}
-	b.up.Store(true) // it has just answered; the watch says what changes
+	b.up.Store(true) // it has just answered; the watch reports changes
 	b.look(ctx, serving(time.Now().Add(openFor)))
 	return ctx.Err()
 }
 
-// openFor is how long Open harvests at most; Run goes on.
+// openFor bounds the harvest in Open; Run continues it.
 const openFor = 10 * time.Second
 
-// choose probes and decides.
+// choose probes the server and decides.
 func (b *Backend) choose(ctx context.Context) error {
 	if b.config.Keys != nil {
 		b.prober.ring = b.config.Keys()
 	}
 	p, err := b.prober.probe(ctx, patience)
+	b.probed = time.Now()
 	if err != nil {
 		return noAnswer(err)
 	}
@@ -137,7 +149,7 @@ func (b *Backend) choose(ctx context.Context) error {
 	return b.decide(mode, &p)
 }
 
-// decide puts a mode and a profile in force, with a pool if they need one: the old one, if it is of the same kind.
+// decide puts a mode and a profile in force, with a pool if the mode needs one. It keeps the old pool if that fits.
 func (b *Backend) decide(mode Mode, p *Profile) error {
 	d, old := &decision{mode: mode, profile: p}, b.pool()
 	if mode.NeedsPool() || mode.Native() {
@@ -151,6 +163,9 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 			d.pool.rate = b.config.Rate
 		}
 	}
+	if was := b.decision.Load(); was == nil || !reflect.DeepEqual(was.profile.Retries, p.Retries) {
+		b.psk.forget()
+	}
 	b.decision.Store(d)
 	if old != nil && old != d.pool {
 		b.retire(old)
@@ -160,10 +175,10 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 
 // verifier makes the verifier of a decision.
 func (b *Backend) verifier(d *decision, size int) Verifier {
-	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), retries: d.profile.Retries, pool: d.pool}, size)
+	return modes[d.mode].verifier(&deal{Config: &b.config, mode: d.mode, mapped: d.mapped(), serves: d.profile.serves(), retries: d.profile.Retries, psk: b.psk, pool: d.pool}, size)
 }
 
-// pool is the one in force; nil if there is none.
+// pool returns the pool in force, nil if there is none.
 func (b *Backend) pool() *Pool {
 	if d := b.decision.Load(); d != nil {
 		return d.pool
@@ -171,20 +186,20 @@ func (b *Backend) pool() *Pool {
 	return nil
 }
 
-// profile is what is known of the server.
+// profile returns what is known of the server.
 func (b *Backend) profile() *Profile { return b.decision.Load().profile }
 
-// Mode is the mode that the server needs at the moment.
+// Mode returns the mode in force.
 func (b *Backend) Mode() Mode { return b.decision.Load().mode }
 
-// Serves is which versions of DTLS its clients may have.
+// Serves returns the DTLS versions of clients that can be served.
 func (b *Backend) Serves() Versions { return b.profile().serves() }
 
-// CookieLength is that of the server's own cookies, in bytes.
+// CookieLength returns the length of the server's own cookies, in bytes.
 func (b *Backend) CookieLength() int { return b.profile().CookieLength }
 
-// Entries is the number of entries that handshakes are mapped to, of the pool whose cookies are harvested: the first in the
-// memory that Config.Table made. 0: there are none.
+// Entries returns the number of harvested entries that handshakes are mapped to, the first ones of the memory that
+// Config.Table made. 0: there is no harvested pool.
 func (b *Backend) Entries() int {
 	if d := b.decision.Load(); d.mode.NeedsPool() {
 		return int(d.pool.inUse.Load())
@@ -192,8 +207,8 @@ func (b *Backend) Entries() int {
 	return 0
 }
 
-// MaxFlows is how many flows the back end has entries of a pool for at a time, in the mode in force; 0: as many as are
-// opened. Those in reserve are not for flows: a handshake finds a free one soon.
+// MaxFlows returns how many flows can have a pool entry at a time in the mode in force; 0: unlimited. Reserve entries are
+// not counted: a handshake must find a free entry quickly.
 func (b *Backend) MaxFlows() int {
 	p := b.pool()
 	if p == nil {
@@ -205,13 +220,13 @@ func (b *Backend) MaxFlows() int {
 	return p.size
 }
 
-// Server is its address.
+// Server returns the server's address.
 func (b *Backend) Server() netip.AddrPort { return b.config.Server }
 
 // Ready reports whether clients can be handed over.
 func (b *Backend) Ready() bool { return b.up.Load() && (!b.Mode().NeedsPool() || b.serves.Load()) }
 
-// Status is a snapshot.
+// Status returns a snapshot.
 func (b *Backend) Status() Status {
 	d := b.decision.Load()
 	s := Status{
@@ -228,7 +243,7 @@ func (b *Backend) Status() Status {
 	return s
 }
 
-// Close gives all sockets back. No worker may use the backend's verifiers any more, and all flows have ended.
+// Close closes all sockets. It must come after the last use of the backend's verifiers and the end of all flows.
 func (b *Backend) Close() {
 	if p := b.pool(); p != nil {
 		b.retire(p)
@@ -242,38 +257,43 @@ func (b *Backend) Close() {
 	}
 }
 
-// Fit is how a server can be handed clients.
+// Fit is how clients can be handed to a server.
 type Fit struct {
 	Mode    Mode
-	Mapped  bool // native modes: it sees IPv4 clients under their v4-mapped addresses
+	Mapped  bool // native modes: the server sees IPv4 clients as v4-mapped addresses
 	Serves  Versions
-	Retries *Retries // native-wolfssl of DTLS 1.3
+	Retries *Retries   // native-wolfssl of DTLS 1.3
+	PSK     *PSKSuites // ... whose Run the caller must call; nil without Retries
 	Why     string
 }
 
-// ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses: its cookies
-// cannot be harvested, so it must trust the guard's, or share a secret with it. asked is the mode asked for, Auto
-// or native. Errors say what to do.
-func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring) (Fit, error) {
+// ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses. Its cookies cannot be
+// harvested, so it must accept the guard's, or share a secret with it. asked is the mode asked for, Auto or native. psk is
+// Config's. Errors have a hint.
+func ProbeInline(ctx context.Context, server netip.AddrPort, asked Mode, ring *cookie.Keyring, psk Suite) (Fit, error) {
 	p, err := probeOnce(ctx, server, ring)
 	var mode Mode
 	if err == nil {
 		mode, err = p.choose(asked, ring)
 	}
 	if asked == Auto && err == nil && !mode.Inline() {
-		mode = Reset // inline there is nobody between client and server for more
+		mode = Reset // inline nothing stands between client and server
 	}
 	if err != nil {
 		return Fit{}, fmt.Errorf("server %v: %w", server, err)
 	}
-	return Fit{mode, p.Native != nil && p.Native.Mapped, p.serves(), p.Retries, modes[mode].why(&p)}, nil
+	fit := Fit{Mode: mode, Mapped: p.Native != nil && p.Native.Mapped, Serves: p.serves(), Retries: p.Retries, Why: modes[mode].why(&p)}
+	if mode == NativeWolfSSL && fit.Retries != nil {
+		fit.PSK = NewPSKSuites(psk)
+	}
+	return fit, nil
 }
 
-// ErrNoMode says that a server answers, but cannot be handed clients.
+// ErrNoMode reports that a server answers, but no mode can hand clients to it.
 var ErrNoMode = errors.New("no hand-off mode fits")
 
-// Probe asks a server what it is like, and says which mode fits it and why; ring holds secrets that may be shared with
-// it, nil if none are.
+// Probe probes a server and returns its profile, the mode that fits and why. ring has secrets that may be shared with the
+// server, nil if there are none.
 func Probe(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring) (p Profile, m Mode, why string, err error) {
 	if p, err = probeOnce(ctx, server, ring); err != nil {
 		return p, Auto, "", err
@@ -289,13 +309,22 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 	}
 	defer p.close()
 	p.ring = ring
+	began := time.Now()
 	t, err := p.probe(ctx, patience)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		err = hint.Errorf("let it take its time: a server that is silent is asked for some 10 s", "ask for a cookie: %w within %v", ErrNoAnswer, time.Since(began).Round(time.Second/10))
+	case err != nil:
 		err = noAnswer(err)
 	}
 	return t, err
 }
 
+// noAnswer says of a server that has been asked as long as patience, or that nothing listens at, what to do.
 func noAnswer(err error) error {
-	return hint.Errorf("start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there", "ask for a cookie: %w within %v", err, patience)
+	const fix = "start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there"
+	if NobodyListens(err) {
+		return hint.Errorf(fix, "ask for a cookie: %w", err)
+	}
+	return hint.Errorf(fix, "ask for a cookie: %w within %v", err, patience)
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// choose picks the mode: the one that was asked for, if it can be, or with Auto the one that fits. ring holds the secrets
-// that the guard shares with the server; nil: none. The error is a *Misfit.
+// choose picks the mode: the one asked for if it fits, or with Auto the best that fits. ring has the secrets that the
+// guard shares with the server; nil: none. The error is a *Misfit.
 func (p *Profile) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 	switch {
 	case asked.Passes():
@@ -30,7 +30,7 @@ func (p *Profile) choose(asked Mode, ring *cookie.Keyring) (Mode, error) {
 	return asked, nil
 }
 
-// explained is nil if the server's cookies are those that a native mode computes.
+// explained returns nil if a native mode computes the server's cookies.
 func (p *Profile) explained(asked Mode, ring *cookie.Keyring) error {
 	n, first := p.Native, ring.Current().Fingerprint()
 	switch {

@@ -8,9 +8,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// doubleHVR issues and verifies the guard's own cookies, and lets the verified client have the server's own
-// HelloVerifyRequest, too: RFC 6347 section 4.2.1 allows several. The client's next ClientHello carries the server's
-// cookie, whatever that depends on.
+// doubleHVR issues and verifies the guard's own cookies, and also passes the server's HelloVerifyRequest to the verified
+// client: RFC 6347 section 4.2.1 allows several. The client's next ClientHello carries the server's cookie, whatever that
+// depends on.
 type doubleHVR struct{ Verifier }
 
 func (doubleHVR) prelude() relay.Prelude { return new(doubling) }
@@ -22,7 +22,7 @@ type doubling struct {
 	answered bool           // the client has sent a ClientHello with the server's cookie
 }
 
-// Client implements relay.Prelude: all passes.
+// Client implements relay.Prelude: everything passes.
 func (p *doubling) Client(d []byte, out *udpbatch.Queue) {
 	out.Add(d, nil)
 	var h hello.ClientHello
@@ -36,12 +36,12 @@ func (p *doubling) Client(d []byte, out *udpbatch.Queue) {
 	p.answered = !bytes.Equal(h.Cookie, p.guards)
 }
 
-// Server implements relay.Prelude: what the server says passes.
+// Server implements relay.Prelude: answers of the server pass.
 func (*doubling) Server([]byte) {}
 
-// Verify implements relay.Prelude. The server begins to count with what it sees first; the client has seen a
-// HelloVerifyRequest before, and takes this one only with the numbers of the ClientHello that it answers. When the
-// client has answered it, another is a late copy.
+// Verify implements relay.Prelude. The server numbers from the first ClientHello that it sees, but the client has already
+// had a HelloVerifyRequest, and accepts this one only with the numbers of the ClientHello that it answers. Once the
+// client has answered it, another one is a late copy.
 func (p *doubling) Verify(d []byte, _ *udpbatch.Queue) relay.Verdict {
 	if p.answered {
 		return relay.Swallow

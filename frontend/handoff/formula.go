@@ -9,25 +9,25 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// question is a ClientHello as the server sees it, and the cookie that the server gives it.
+// question is a ClientHello as the server sees it, and the server's cookie for it.
 type question struct {
 	*Hello
-	seen     udpbatch.Endpoint          // whom the server sees: the client, or the guard's port to the server
-	mapped   bool                       // it sees an IPv4 address in its v4-mapped form
-	place    Place                      // ... of that entry; none: seen is the client itself
-	expected bool                       // cookie is the one that the client must bring
-	answer   bool                       // cookie is the one to give the client, should its own be none
-	cookie   [hello.MaxRetryCookie]byte // what the formula found
-	length   int                        // of cookie; 0: it cannot be known from this datagram
+	seen     udpbatch.Endpoint          // the address that the server sees: the client's, or the guard's port towards the server
+	mapped   bool                       // an IPv4 address in its v4-mapped form
+	place    Place                      // ... of that entry; zero: seen is the client itself
+	expected bool                       // cookie is the one that the client must present
+	answer   bool                       // cookie is the one to offer if the client's is not valid
+	cookie   [hello.MaxRetryCookie]byte // the computed cookie
+	length   int                        // of cookie; 0: this datagram does not suffice to compute it
 }
 
-// formula computes cookies as a kind of server does. Not for concurrent use.
+// formula computes the cookies of one kind of server. Not safe for concurrent use.
 type formula interface {
-	// compute finds the cookies of questions under k. It allocates only when k is a new one.
+	// compute computes the cookies of questions under k. It allocates only when k is new.
 	compute(k *cookie.Key, questions []question)
 }
 
-// newFormula makes the formula of a native kind of mode for the server at address, for at most size questions at a time.
+// newFormula makes the formula of a native mode for the server at address, for at most size questions at a time.
 func newFormula(kind Mode, server netip.AddrPort, p *cookie.Plan, size int) formula {
 	switch kind {
 	case NativeQt:
@@ -40,17 +40,17 @@ func newFormula(kind Mode, server netip.AddrPort, p *cookie.Plan, size int) form
 	return newV1(p, server.Port(), size)
 }
 
-// macFormula is an HMAC over some message.
+// macFormula is an HMAC over a message.
 type macFormula struct {
 	hash    func() hash.Hash
 	length  int                                             // of the cookie; the rest of the HMAC is cut off
-	message func(m []byte, q *question) (_ []byte, ok bool) // appends what the HMAC is over; not ok: not all of it is there
+	message func(m []byte, q *question) (_ []byte, ok bool) // appends the message of the HMAC; not ok: parts are missing
 
-	keyed [2]struct { // the keys of a keyring, last made first
+	keyed [2]struct { // the keys of a keyring, latest first
 		key *cookie.Key
 		mac hash.Hash
 	}
-	buffer []byte // grows to the longest message seen
+	buffer []byte // grows to the longest message
 	sum    []byte
 }
 

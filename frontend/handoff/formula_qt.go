@@ -11,7 +11,7 @@ import (
 //
 //	port (2, little-endian) | IPv4 address (4, little-endian) or IPv6 address (16)
 //
-// On a socket that is bound to QHostAddress::Any an IPv4 client has an IPv6 address, the v4-mapped one.
+// On a socket bound to QHostAddress::Any an IPv4 client has a v4-mapped IPv6 address.
 func newQt() formula {
 	return &macFormula{hash: sha256.New, length: sha256.Size, message: func(m []byte, q *question) ([]byte, bool) {
 		m = binary.LittleEndian.AppendUint16(m, q.seen.Port)

@@ -10,8 +10,8 @@ import (
 //
 //	sockaddr | client_version (2) | random (32) | session_id | cipher_suites | compression_methods
 //
-// the last three without their lengths. Of a ClientHello in fragments the first must reach to the end of the
-// compression methods; the client's extensions, which are what makes ClientHellos long, come after that.
+// the last three without their lengths. A fragmented ClientHello's first fragment must reach the end of the compression
+// methods; extensions, which make ClientHellos long, come after them.
 func newWolfSSL() formula {
 	return &macFormula{hash: sha256.New, length: sha256.Size, message: func(m []byte, q *question) ([]byte, bool) {
 		session, suites, methods, ok := q.Offer()

@@ -20,7 +20,7 @@ type Retries struct {
 	Echo   bool     `json:"echo"`         // it repeats the client's session id
 }
 
-// suite is the one that the server chooses of a client's, 0 if there is none.
+// suite is the one that the server chooses from a client's, 0 if there is none.
 func (r *Retries) suite(offered []byte) uint16 {
 	if r.Client {
 		for i := 0; i+2 <= len(offered); i += 2 {
@@ -38,8 +38,8 @@ func (r *Retries) suite(offered []byte) uint16 {
 	return 0
 }
 
-// group is the one that the server asks the client for a share of: 0 if it has one of a share already. Not ok: they have none
-// in common.
+// group is the one that the server asks the client to send a share of: 0 if the client sent a share that it accepts. Not
+// ok: they have no group in common.
 func (r *Retries) group(x *hello.Extensions) (group uint16, ok bool) {
 	for shares := x.Shares; ; {
 		g, rest, more := hello.NextShare(shares)
@@ -64,27 +64,28 @@ func (r *Retries) group(x *hello.Extensions) (group uint16, ok bool) {
 //
 //	length of H (1) | H of the ClientHello with a TLS header | suite (2) | [group (2)] | HMAC-SHA256(all before | sockaddr)
 //
-// with the hash of the suite. To all others it answers as up to DTLS 1.2. It keeps no time: a cookie lives as long as
-// its secret.
+// with the hash of the suite. Other ClientHellos are answered as in DTLS 1.2. There is no clock: a cookie lives as long
+// as its secret.
 type wolfSSL13 struct {
 	*macFormula
 	answers *Retries
+	psk     *PSKSuites
 	serves  Versions
 	x       hello.Extensions
 	sha256  hash.Hash
 	sha384  hash.Hash
 }
 
-func newWolfSSL13(answers *Retries, serves Versions) *wolfSSL13 {
-	return &wolfSSL13{macFormula: newWolfSSL().(*macFormula), answers: answers, serves: serves, sha256: sha256.New(), sha384: sha512.New384()}
+func newWolfSSL13(answers *Retries, psk *PSKSuites, serves Versions) *wolfSSL13 {
+	return &wolfSSL13{macFormula: newWolfSSL().(*macFormula), answers: answers, psk: psk, serves: serves, sha256: sha256.New(), sha384: sha512.New384()}
 }
 
-// classify finds out whether h is of DTLS 1.3, and what it is answered with.
+// classify decides whether h is of DTLS 1.3, and how it is answered.
 func (f *wolfSSL13) classify(h *Hello) {
 	x := &f.x
 	ok := h.ReadExtensions(x)
 	if !ok || !x.Offers13() {
-		if f.serves&Serves12 == 0 { // a fragment that does not say what it is, or of another version
+		if f.serves&Serves12 == 0 { // a fragment without supported_versions, or another version
 			h.Action = ActionNoRetry
 		}
 		return
@@ -93,7 +94,7 @@ func (f *wolfSSL13) classify(h *Hello) {
 	if len(h.Cookie) > 0 || x.BadShares || !bytes.Equal(x.Methods, nullCompression) {
 		return
 	}
-	suite := f.answers.suite(x.Suites)
+	suite := f.suite()
 	if suite == 0 {
 		return
 	}
@@ -101,9 +102,23 @@ func (f *wolfSSL13) classify(h *Hello) {
 		h.Cookie, h.Retry, h.Action = x.Cookie, hello.Retry{Suite: suite}, ActionRetry
 		return
 	}
-	if group, ok := f.answers.group(x); ok && h.Whole { // without the rest of it there is no hash
+	if group, ok := f.answers.group(x); ok && h.Whole { // the hash needs the complete message
 		h.Retry, h.Action = hello.Retry{Suite: suite, Group: group, Echo: f.answers.Echo}, ActionRetry
 	}
+}
+
+// suite is the one of the ClientHello that was read: the one that its cookie was made for, or else the one that the server
+// chooses. What makes it choose another may be in a later fragment, or may have been learned after the cookie was made.
+func (f *wolfSSL13) suite() uint16 {
+	x := &f.x
+	if s := cookieSuite(x.Cookie); s != 0 && slices.Contains(f.answers.Suites, s) && hello.Lists(x.Suites, s) {
+		return s
+	}
+	s := f.answers.suite(x.Suites)
+	if s != 0 && x.PSK != nil {
+		s = f.psk.suite(f.answers, x, s)
+	}
+	return s
 }
 
 // compute implements formula.
@@ -132,12 +147,12 @@ func (f *wolfSSL13) compute(k *cookie.Key, questions []question) {
 	}
 }
 
-// begin appends the cookie of a first ClientHello as far as the HMAC.
+// begin appends the cookie of a first ClientHello up to the HMAC.
 func (f *wolfSSL13) begin(m []byte, q *question) []byte {
 	h, size := f.hashOf(q.Retry.Suite)
 	n := len(q.Body)
 	h.Reset()
-	m = append(m, 1, byte(n>>16), byte(n>>8), byte(n)) // the header, in memory that is there already
+	m = append(m, 1, byte(n>>16), byte(n>>8), byte(n)) // the header, in memory that is already there
 	h.Write(m)
 	h.Write(q.Body)
 	m = append(m[:0], size)
@@ -149,7 +164,7 @@ func (f *wolfSSL13) begin(m []byte, q *question) []byte {
 	return m
 }
 
-// presented appends the cookie that came as far as the HMAC, or nothing if it has not the form that it must have.
+// presented appends the presented cookie up to the HMAC, or nothing if it is malformed.
 func (f *wolfSSL13) presented(m []byte, q *question) []byte {
 	_, size := f.hashOf(q.Retry.Suite)
 	least := 1 + int(size) + 2 + sha256.Size
@@ -160,7 +175,7 @@ func (f *wolfSSL13) presented(m []byte, q *question) []byte {
 	return append(m, c[:len(c)-sha256.Size]...)
 }
 
-// hashOf is the hash of a suite, and the length of what it gives.
+// hashOf returns the hash of a suite, and its length.
 func (f *wolfSSL13) hashOf(suite uint16) (hash.Hash, byte) {
 	if suite == suiteSHA384 {
 		return f.sha384, sha512.Size384
@@ -168,5 +183,5 @@ func (f *wolfSSL13) hashOf(suite uint16) (hash.Hash, byte) {
 	return f.sha256, sha256.Size
 }
 
-// suiteSHA384 is TLS_AES_256_GCM_SHA384, the one suite of TLS 1.3 with that hash (RFC 8446 appendix B.4).
+// suiteSHA384 is TLS_AES_256_GCM_SHA384, the only suite of TLS 1.3 with that hash (RFC 8446 appendix B.4).
 const suiteSHA384 = 0x1302

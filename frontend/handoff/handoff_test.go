@@ -3,9 +3,11 @@ package handoff
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
@@ -65,12 +67,12 @@ func TestAutoFindsTheMode(t *testing.T) {
 }
 
 func TestSilentBackendIsAnError(t *testing.T) {
-	t.Parallel()
-	s := server.Start(t)
-	s.Change(func(s *server.Server) { s.Silent = true })
-	if _, err := openBackend(t, s, Auto, 8); err == nil || !strings.Contains(hint.Of(err), "start the server before") {
-		t.Errorf("error %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		_, err := probed(t, &server.Model{Only: netip.MustParseAddr("192.0.2.1"), Random: rand.New(rand.NewPCG(1, 1))}) // answers one address, which does not ask
+		if err == nil || !strings.Contains(hint.Of(noAnswer(err)), "start the server before") {
+			t.Errorf("error %v", err)
+		}
+	})
 }
 
 func newHello(port uint16) Hello {
@@ -221,12 +223,24 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 			t.Fatalf("judged %+v", v)
 		}
 		defer up.Release()
-		q := hello.Probe{Cookie: c, MessageSeq: 1}
-		got, err := b.prober.ask(t.Context(), up.Conn, 5*time.Second, q.Append(nil))
-		if err != nil || !got.hello {
-			t.Errorf("the server does not take it: %+v, %v", got, err)
+		if !accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1}) {
+			t.Errorf("the server refuses a cookie of %d", length)
 		}
 	}
+}
+
+// accepted reports whether the server accepts the cookie of q from up. It skips late answers to the pool's own questions,
+// which ask for a cookie, as a refusal does.
+func accepted(t *testing.T, b *Backend, up *relay.Upstream, q *hello.Probe) bool {
+	t.Helper()
+	a, err := b.prober.ask(t.Context(), up.Conn, 5*time.Second, q.Append(nil))
+	for err == nil && a.cookie != nil {
+		var d []byte
+		if d, err = b.prober.exchange(t.Context(), up.Conn, answerTime); err == nil {
+			a = readReply(d)
+		}
+	}
+	return err == nil && a.hello
 }
 
 // Clients that are mapped to a port in use get the next free one; when none is left, nothing.
@@ -295,7 +309,7 @@ func TestRestartIsNoticed(t *testing.T) {
 	b.Opened()
 	b.Settled(true)
 	probed := b.profile()
-	for i := range uint64(3) {
+	for i := range uint64(2) {
 		s.Change(func(s *server.Server) { s.Key += "x" })
 		waitFor(t, func() bool { return b.Status().Harvests == i+2 && b.Ready() })
 		if b.profile() != probed {
@@ -307,7 +321,7 @@ func TestRestartIsNoticed(t *testing.T) {
 		}
 		b.Opened()
 		b.Settled(true)
-		if old = now; i != 1 {
+		if old = now; i != 0 {
 			continue
 		}
 		s.Change(func(s *server.Server) { s.Silent = true }) // down in between
@@ -387,9 +401,9 @@ func TestHandshakesDoNotAgeCookies(t *testing.T) {
 
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("did not come true in 20s")
+			t.Fatal("did not come true in a minute")
 		}
 	}
 }

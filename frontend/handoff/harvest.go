@@ -8,14 +8,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// harvest gives a client the server's own cookie for the address that the client's handshake is mapped to.
+// harvest offers a client the server's own cookie for the address that its handshake is mapped to.
 type harvest struct{ portMap }
 
 func newHarvest(pool *Pool) *harvest { return &harvest{portMap{pool: pool}} }
 
 // Verify implements Verifier.
 func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
-	m.grace.previous(k, false) // sees a rotation as soon as there is one
+	m.grace.previous(k, false) // detects a rotation at once
 	var previous *cookie.Key
 	asked := false // for the previous secret: the clock is read once per batch
 	for i := range hellos {
@@ -31,8 +31,8 @@ func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 		if len(h.Cookie) == 0 {
 			continue
 		}
-		// The server's cookie does not say which of the guard's secrets mapped it, so what the current one does
-		// not explain is tried under the previous one.
+		// The server's cookie does not tell which of the guard's secrets mapped it, so a cookie that the current
+		// secret does not explain is tried under the previous one.
 		if !asked {
 			previous, asked = m.grace.previous(k, true), true
 		}
@@ -42,7 +42,7 @@ func (m *harvest) Verify(k *cookie.Keyring, hellos []Hello) {
 	}
 }
 
-// verify verifies h if it has the cookie of the entry that it must have under k.
+// verify verifies h if it has the cookie of its entry under k.
 func (m *harvest) verify(h *Hello, k *cookie.Key) {
 	at := m.expected(k, &h.Binding)
 	if at < 0 {
@@ -56,8 +56,8 @@ func (m *harvest) verify(h *Hello, k *cookie.Key) {
 	}
 }
 
-// prelude implements preluding: a server that counts from the first ClientHello has forgotten the one that asked for
-// the cookie.
+// prelude implements preluding: a server that counts from the first ClientHello has forgotten the one that asked for the
+// cookie.
 func (m *harvest) prelude() relay.Prelude {
 	if m.pool.counts {
 		return new(replaying)

@@ -11,32 +11,32 @@ import (
 )
 
 // holds keep ports from other programs between a client's two ClientHellos. A client whose port is taken meanwhile needs
-// another cookie, and DTLSv1_listen never finishes the handshake of a client that was given two.
+// another cookie, and DTLSv1_listen never finishes the handshake of a client that was offered two.
 //
-// Only so many clients have a port held: a flood takes all of the room, and the rest is as likely to meet another program's
-// socket as any port is. The lock is for those few; under a flood nobody takes it.
+// Only a bounded number of ports is held: a flood uses all of that room, and without a hold a port is as likely to be
+// taken as any. The lock is for those few ports; under a flood nobody takes it.
 type holds struct {
-	room    atomic.Int32 // sockets that there may be besides
+	room    atomic.Int32 // sockets that may still be opened
 	mu      sync.Mutex
-	sockets map[int]*udpbatch.Conn // of entries that are offered
+	sockets map[int]*udpbatch.Conn // of offered entries
 	missed  map[int]uint32         // entries whose port another program had when their client came, and since when
 	others  map[int]bool           // entries that are takenByOther
 }
 
-// mostHeld bounds the files: half a second of 250 new clients per second, where a handshake's first round trip takes as long.
+// mostHeld bounds the open files: half a second of 250 new clients per second, for a round trip of that length.
 const mostHeld = 128
 
-// MostFiles is how many sockets a back end needs beside those of flows.
+// MostFiles is the number of sockets that a back end needs in addition to those of flows.
 const MostFiles = window + mostHeld
 
-// What Entry.taken can be.
+// Values of Entry.taken.
 const (
 	takenByFlow  = 1
 	takenByOther = 2 // another program of this host has the port
 )
 
-// ErrPortBusy says that another program has the port of a verified client just now. The client sends its ClientHello again
-// after a second, and by then the port may be free.
+// ErrPortBusy reports that another program has the port of a verified client. The client retransmits its ClientHello
+// after a second, and the port may be free by then.
 var ErrPortBusy = errors.New("another program has the port")
 
 func (h *holds) begin() {
@@ -44,8 +44,8 @@ func (h *holds) begin() {
 	h.sockets, h.missed, h.others = make(map[int]*udpbatch.Conn), make(map[int]uint32), make(map[int]bool)
 }
 
-// hold keeps the port of entry i, whose cookie a client is about to get. It returns false if another program has it: then
-// the entry is not to be had until the port is free.
+// hold holds the port of entry i, whose cookie a client is about to be offered. It returns false if another program has
+// the port: the entry is then unusable until the port is free.
 func (p *Pool) hold(i int) bool {
 	h := &p.holds
 	if p.kept != nil || h.room.Load() <= 0 {
@@ -64,21 +64,21 @@ func (p *Pool) hold(i int) bool {
 	case relay.PortTaken(err):
 		return !p.othersHave(i, 0)
 	}
-	return true // without files: the flow will meet that
+	return true // no free file: opening the flow will report that
 }
 
-// othersHave notes that another program has the port of entry i, unless its word is no longer was.
+// othersHave records that another program has the port of entry i, unless the entry's state has changed from was.
 func (p *Pool) othersHave(i int, was uint32) bool {
 	if !p.entries[i].taken.CompareAndSwap(was, takenByOther) {
 		return false
 	}
-	p.entries[i].reserved.Store(0) // or its client would have to bring its cookie once it is free again
+	p.entries[i].reserved.Store(0) // else its client would have to present the entry's cookie once the port is free
 	p.holds.others[i] = true
 	return true
 }
 
-// open returns the socket of entry i, which the caller has taken. nil and no error: there is none to be had, and the entry
-// is given back. The first time that another program has the port, the error is ErrPortBusy.
+// open returns the socket of entry i, which the caller has taken. nil and no error: the port is not available, and the
+// entry is released. The first time that another program has the port, the error is ErrPortBusy.
 func (p *Pool) open(i int) (*relay.Upstream, error) {
 	e := &p.entries[i]
 	if c := p.claim(i); c != nil {
@@ -96,7 +96,7 @@ func (p *Pool) open(i int) (*relay.Upstream, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	since, before := h.missed[i]
-	if before && since != now { // the client has come again
+	if before && since != now { // the client has retried
 		delete(h.missed, i)
 		p.othersHave(i, takenByFlow)
 		return nil, nil
@@ -118,13 +118,13 @@ func (p *Pool) claim(i int) *udpbatch.Conn {
 	return c
 }
 
-// letGo forgets the socket of entry i.
+// letGo closes the socket that holds entry i's port.
 func (p *Pool) letGo(i int) {
 	delete(p.holds.sockets, i)
 	p.holds.room.Add(1)
 }
 
-// review ends what is held for clients that did not come back, and looks whether others have given ports back.
+// review ends the holds of clients that did not return, and checks whether other programs have released ports.
 func (p *Pool) review(now uint32) {
 	h := &p.holds
 	h.mu.Lock()
@@ -149,7 +149,7 @@ func (p *Pool) review(now uint32) {
 	}
 }
 
-// endHolds gives back what is held, so that the entries can be asked for anew or be another pool's.
+// endHolds ends all holds, so that the entries can be asked for again or belong to another pool.
 func (p *Pool) endHolds() {
 	h := &p.holds
 	h.mu.Lock()

@@ -25,7 +25,7 @@ func openFiles(t *testing.T) int {
 // cookies. A server that is started anew is asked anew in the background, and clients are served meanwhile. Not parallel: it
 // counts open files. With DTLSGUARD_LARGE it is of the default size, and guessed at more often.
 func TestLargePool(t *testing.T) {
-	pool, guesses := 1<<14, 1<<18
+	pool, guesses := 1<<13, 1<<17
 	if os.Getenv("DTLSGUARD_LARGE") != "" {
 		pool, guesses = DefaultPool, 1<<22
 	}
@@ -123,18 +123,20 @@ func TestLargePool(t *testing.T) {
 // Modes that need no pool have none; native modes need no cookies of one.
 func TestPoolsWhereNeeded(t *testing.T) {
 	t.Parallel()
-	s := server.Start(t)
 	for m := Harvest; m < modeLen; m++ {
-		b, err := openBackend(t, s, m, 8)
-		if err != nil {
-			t.Fatal(m, err)
-		}
-		if got, want := b.pool() != nil, m == Harvest || m.Native(); got != want {
-			t.Errorf("%v has a pool: %v", m, got)
-		}
-		if p := b.pool(); p != nil && (p.kept != nil || p.computed != m.Native()) {
-			t.Errorf("%v: pool of %d sockets, computed %v", m, len(p.kept), p.computed)
-		}
+		t.Run(m.String(), func(t *testing.T) {
+			t.Parallel()
+			b, err := openBackend(t, server.Start(t), m, 8)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := b.pool() != nil, m == Harvest || m.Native(); got != want {
+				t.Errorf("a pool: %v", got)
+			}
+			if p := b.pool(); p != nil && (p.kept != nil || p.computed != m.Native()) {
+				t.Errorf("pool of %d sockets, computed %v", len(p.kept), p.computed)
+			}
+		})
 	}
 }
 

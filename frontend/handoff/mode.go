@@ -9,31 +9,31 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// Hello is a ClientHello of a batch, on its way to a verdict.
+// Hello is a ClientHello of a batch, before and after verification.
 type Hello struct {
 	hello.ClientHello
 	Binding cookie.Binding
 
-	// What Verify finds.
+	// Results of Verify.
 	Verified bool
-	Place    Place                      // whom the server must see in a verified client's place
-	Answer   [hello.MaxRetryCookie]byte // the cookie to send to one that is not verified
-	Length   int                        // of Answer; 0: there is none to send now
-	Action   Action                     // for one that is not verified
-	Retry    hello.Retry                // for ActionRetry, but for the cookie
-	Unproved bool                       // verified by nothing but its rate
+	Place    Place                      // the address that the server must see instead of the client's, if verified
+	Answer   [hello.MaxRetryCookie]byte // the cookie to offer if not verified
+	Length   int                        // of Answer; 0: no cookie is available now
+	Action   Action                     // if not verified
+	Retry    hello.Retry                // for ActionRetry, without the cookie
+	Unproved bool                       // admitted by the rate alone
 }
 
-// Verifier issues and verifies cookies as a mode has it.
+// Verifier issues and verifies the cookies of a mode.
 type Verifier interface {
-	// Verify fills in the verdict of each hello. k is not nil.
+	// Verify sets the results of each hello. k must not be nil.
 	Verify(k *cookie.Keyring, hellos []Hello)
 }
 
-// Mode is a way to hand clients over, as in --handoff.
+// Mode is a way to hand clients over, a value of setting handoff.
 type Mode uint8
 
-// The modes there are. Auto becomes one of the others when a server is probed.
+// The modes. Probing replaces Auto by one of the others.
 const (
 	Auto Mode = iota
 	Harvest
@@ -49,28 +49,28 @@ const (
 	modeLen
 )
 
-// Cookies are a mode's, as far as others than workers can issue and verify them.
+// Cookies are the kind of a mode's cookies, which decides who besides workers can issue and verify them.
 type Cookies uint8
 
 // Kinds of cookies.
 const (
-	CookiesOfWorkers Cookies = iota // nobody else can
-	CookiesOwn                      // the guard's own, of the format that --cookie-mac says
-	CookiesV1                       // the guard's own of format v1 always: the server computes it, too, or nobody sees it
+	CookiesOfWorkers Cookies = iota // only workers have them
+	CookiesOwn                      // the guard's own, in the format of setting cookie-mac
+	CookiesV1                       // the guard's own, always of format v1: the server computes it too, or nobody sees it
 	CookiesQt                       // Qt's
-	CookiesHarvested                // the server's, in the table of a pool
+	CookiesHarvested                // the server's, from the table of a pool
 )
 
-// modes is all that differs between modes, by number. A new mode is a row here and a file with what it needs.
+// modes has all differences between modes. A new mode is a row here and a file with its Verifier.
 var modes = [modeLen]struct {
 	name     string
 	native   bool    // the server computes the cookies itself, from a secret that it shares with the guard
 	pool     bool    // harvests the cookies of a pool
-	inline   bool    // works in front of a server that keeps its port
-	passes   bool    // clients reach the server with their first ClientHello: its state begins with it, and it need not know of cookies
-	twoRound bool    // a client has a second cookie, that the guard does not know, after its first
-	proxy    Cookies // what a proxy gives clients
-	direct   Cookies // what they are given inline
+	inline   bool    // works before a server that keeps its port
+	passes   bool    // the first ClientHello of a client reaches the server, which need not know cookies
+	twoRound bool    // after its first cookie a client gets a second one, which the guard does not know
+	proxy    Cookies // cookies that a proxy issues
+	direct   Cookies // ... and those issued inline
 	verifier func(d *deal, size int) Verifier
 	why      func(p *Profile) string
 }{
@@ -85,36 +85,42 @@ var modes = [modeLen]struct {
 		why: because("the server accepts any cookie, once it has seen a ClientHello without one")},
 	DoubleHVR: {name: "double-hvr", twoRound: true, proxy: CookiesOwn, verifier: func(d *deal, size int) Verifier { return doubleHVR{d.own(size)} },
 		why: func(p *Profile) string { return p.unharvestable() + "; it takes a second cookie exchange" }},
-	Reset: {name: "reset", passes: true, inline: true, proxy: CookiesV1, direct: CookiesV1, verifier: (*deal).reset, why: (*Profile).whyReset},
+	Reset: {name: "reset", passes: true, inline: true, proxy: CookiesOwn, direct: CookiesOwn, verifier: (*deal).reset, why: (*Profile).whyReset},
 	Limit: {name: "limit", passes: true, inline: true, proxy: CookiesV1, direct: CookiesV1, verifier: func(d *deal, _ int) Verifier { return &limited{d.Gate, d.Now} },
 		why: because("asked for; nobody proves anything: the rate bounds what a flood costs the server")},
 }
 
 func because(why string) func(*Profile) string { return func(*Profile) string { return why } }
 
-// String is the name as given to --handoff.
+// String is the name as in setting handoff.
 func (m Mode) String() string { return modes[m].name }
 
-// MarshalText writes the name.
+// MarshalText returns the name.
 func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
-// Native reports whether the cookies are those that the server itself computes, from a secret that it shares with
-// the guard.
+// UnmarshalText parses the name.
+func (m *Mode) UnmarshalText(text []byte) (err error) {
+	*m, err = ParseMode(string(text))
+	return err
+}
+
+// Native reports whether the server computes the cookies itself, from a secret that it shares with the guard.
 func (m Mode) Native() bool { return modes[m].native }
 
-// Inline reports whether the mode works in front of a server that keeps its port.
+// Inline reports whether the mode works before a server that keeps its port.
 func (m Mode) Inline() bool { return modes[m].inline }
 
-// NeedsPool reports whether a proxy maps the mode's clients to a pool of cookies that is harvested.
+// NeedsPool reports whether a proxy maps the mode's clients to a pool of harvested cookies.
 func (m Mode) NeedsPool() bool { return modes[m].pool }
 
-// Passes reports whether clients reach the server with their first ClientHello.
+// Passes reports whether the first ClientHello of a client reaches the server.
 func (m Mode) Passes() bool { return modes[m].passes }
 
-// TwoRound reports whether a verified client's next ClientHello may carry a cookie of the server's.
+// TwoRound reports whether a verified client's next ClientHello may carry a cookie of the server.
 func (m Mode) TwoRound() bool { return modes[m].twoRound }
 
-// Cookies are those that the mode gives clients, in a proxy or inline; mapped says that the server sees v4-mapped addresses.
+// Cookies returns the kind of cookies that the mode issues, in a proxy or inline; mapped: the server sees v4-mapped
+// addresses.
 func (m Mode) Cookies(inline, mapped bool) Cookies {
 	switch {
 	case !inline:
@@ -125,7 +131,7 @@ func (m Mode) Cookies(inline, mapped bool) Cookies {
 	return modes[m].direct
 }
 
-// Names are those of all modes, auto first.
+// Names returns the names of all modes, auto first.
 func Names() (list []string) {
 	for _, m := range modes {
 		list = append(list, m.name)
@@ -133,7 +139,7 @@ func Names() (list []string) {
 	return list
 }
 
-// ParseMode reads the name of a mode.
+// ParseMode parses the name of a mode.
 func ParseMode(s string) (Mode, error) {
 	for m := range modes {
 		if s == modes[m].name {
@@ -143,20 +149,21 @@ func ParseMode(s string) (Mode, error) {
 	return 0, fmt.Errorf("no hand-off mode is called %q: there are %s", s, strings.Join(Names(), ", "))
 }
 
-// deal is what a verifier is made of.
+// deal is the input of a verifier's constructor.
 type deal struct {
 	*Config
 	mode    Mode
 	mapped  bool // native modes: the server sees v4-mapped addresses
 	serves  Versions
 	retries *Retries // native-wolfssl of DTLS 1.3
-	pool    *Pool    // nil inline, and where none is needed
+	psk     *PSKSuites
+	pool    *Pool // nil inline, and where none is needed
 }
 
 func (d *deal) own(size int) Verifier { return newOwn(d.MAC, d.Cookies, size) }
 func (d *deal) harvest(int) Verifier  { return newHarvest(d.pool) }
 
-func (d *deal) reset(size int) Verifier { return newReset(d.Cookies, d.Gate, d.Now, d.serves, size) }
+func (d *deal) reset(size int) Verifier { return newReset(d.Config, d.serves, size) }
 
 func (d *deal) native(size int) Verifier {
 	if d.mode == NativeHMAC && d.pool == nil {
@@ -164,12 +171,12 @@ func (d *deal) native(size int) Verifier {
 	}
 	f := newFormula(d.mode, d.Server, d.Cookies, size*perHello)
 	if d.retries != nil && d.mode == NativeWolfSSL {
-		f = newWolfSSL13(d.retries, d.serves)
+		f = newWolfSSL13(d.retries, d.psk, d.serves)
 	}
 	return newNative(f, d.mapped, d.pool, size)
 }
 
-// preluding is a Verifier whose flows begin with a prelude.
+// preluding is a Verifier whose flows start with a prelude.
 type preluding interface{ prelude() relay.Prelude }
 
 // PreludeOf makes the prelude of a flow for a client that v has just verified; nil if it needs none.
@@ -180,7 +187,7 @@ func PreludeOf(v Verifier) relay.Prelude {
 	return nil
 }
 
-// following is a worker's Verifier: of the mode that the server needs at the moment.
+// following is a worker's Verifier, of the mode in force.
 type following struct {
 	backend  *Backend
 	size     int
@@ -188,8 +195,8 @@ type following struct {
 	Verifier // of decision
 }
 
-// NewVerifier makes a worker's own Verifier, for batches of at most size hellos. It allocates only when the back end needs
-// another mode or pool than before.
+// NewVerifier makes a worker's own Verifier, for batches of at most size hellos. It allocates only when the mode or the
+// pool of the back end changes.
 func (b *Backend) NewVerifier(size int) Verifier {
 	f := &following{backend: b, size: size}
 	f.follow()
@@ -212,10 +219,10 @@ func (f *following) Verify(k *cookie.Keyring, hellos []Hello) {
 
 func (f *following) prelude() relay.Prelude { return PreludeOf(f.Verifier) }
 
-// NewInline makes the verifier for a server that the guard protects inline, for batches of at most size hellos: such a
-// server sees the clients' own addresses. Of c it needs what cookies and gates are made of.
+// NewInline makes the verifier for a server that the guard protects inline, which sees the clients' own addresses, for
+// batches of at most size hellos. Of c it uses the settings of cookies and gates.
 func NewInline(fit Fit, c Config, size int) Verifier {
-	d := &deal{Config: &c, mode: fit.Mode, mapped: fit.Mapped, serves: fit.Serves, retries: fit.Retries}
+	d := &deal{Config: &c, mode: fit.Mode, mapped: fit.Mapped, serves: fit.Serves, retries: fit.Retries, psk: fit.PSK}
 	if !fit.Mode.Inline() {
 		return d.own(size)
 	}

@@ -7,25 +7,25 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// native gives a client the cookie that the server itself would give it, computed from a secret that both have. In a
-// proxy the server sees the guard's port in the client's place, so a client is mapped to a port first, as harvest
-// does it; a forger of source addresses has to guess as there.
+// native offers a client the cookie that the server itself would issue, computed from a shared secret. In a proxy the
+// server sees the guard's port instead of the client's, so a client is first mapped to a port, as in mode harvest; a
+// forger of source addresses has to guess that port.
 //
-// A cookie does not say which secret made it: what the current one does not explain is tried under the previous one.
+// A cookie does not tell its secret: one that the current secret does not explain is tried under the previous one.
 type native struct {
 	formula   formula
 	mapped    bool     // the server sees IPv4 addresses v4-mapped
 	ports     *portMap // nil inline
 	questions []question
-	undecided []int      // numbers of hellos
-	retries   *wolfSSL13 // that formula is; nil: the server does not speak DTLS 1.3
+	undecided []int      // indices of hellos
+	retries   *wolfSSL13 // the formula, if it is that; nil: the server does not speak DTLS 1.3
 }
 
-// perHello is how many cookies a ClientHello may ask for: the one it must bring, and the one it is given.
+// perHello is the number of cookies per ClientHello: the one that it must present, and the one that it is offered.
 const perHello = 2
 
-// newNative makes the mode for batches of at most size hellos. pool is nil inline, where the server sees the clients'
-// own addresses.
+// newNative makes the mode for batches of at most size hellos. pool is nil inline, where the server sees the clients' own
+// addresses.
 func newNative(f formula, mapped bool, pool *Pool, size int) *native {
 	retries, _ := f.(*wolfSSL13)
 	m := &native{retries: retries, formula: f, mapped: mapped, questions: make([]question, 0, size*perHello), undecided: make([]int, 0, size)}
@@ -54,7 +54,7 @@ func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 		}
 	}
 	p := k.Previous()
-	if m.ports != nil { // where each secret makes guessing easier
+	if m.ports != nil { // each further secret makes guessing easier
 		p = m.ports.grace.previous(k, len(m.undecided) > 0)
 	}
 	if p != nil && len(m.undecided) > 0 {
@@ -62,12 +62,12 @@ func (m *native) Verify(k *cookie.Keyring, hellos []Hello) {
 	}
 	for _, i := range m.undecided {
 		if h := &hellos[i]; h.Action == ActionRetry && !h.Verified {
-			h.Action = ActionBadRetry // there is no second HelloRetryRequest
+			h.Action = ActionBadRetry // a second HelloRetryRequest is not allowed
 		}
 	}
 }
 
-// verify verifies the undecided under k. answer: clients that are not verified get k's cookie.
+// verify verifies the undecided hellos under k. answer: clients that are not verified are offered k's cookie.
 func (m *native) verify(k *cookie.Key, hellos []Hello, answer bool) {
 	m.questions = m.questions[:0]
 	if m.ports == nil {
@@ -92,8 +92,8 @@ func (m *native) verify(k *cookie.Key, hellos []Hello, answer bool) {
 	}
 }
 
-// askFromPorts asks for the cookie of the entry that each of the undecided is to be given, and of the one whose cookie it
-// must have.
+// askFromPorts asks for the cookie of the entry that each undecided hello is offered, and of the one that it must
+// present.
 func (m *native) askFromPorts(k *cookie.Key, hellos []Hello, answer bool) {
 	pool := m.ports.pool
 	for _, i := range m.undecided {
@@ -115,7 +115,7 @@ func (m *native) askFromPorts(k *cookie.Key, hellos []Hello, answer bool) {
 	}
 }
 
-// question adds the question for the cookie that h has if it comes from whom the server sees.
+// question adds the question for h's cookie, as if h came from the address that the server sees.
 func (m *native) question(h *Hello, seen udpbatch.Endpoint) *question {
 	m.questions = m.questions[:len(m.questions)+1]
 	q := &m.questions[len(m.questions)-1]

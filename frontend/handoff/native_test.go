@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
@@ -28,15 +29,24 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Mode]Verifier) {
 	t.Helper()
 	s := server.Start(t)
 	proxy, inline = make(map[Mode]Verifier), make(map[Mode]Verifier)
+	var opening sync.WaitGroup
+	var mu sync.Mutex
 	for kind := range modeLen {
-		if kind.Native() {
+		if !kind.Native() {
+			continue
+		}
+		opening.Go(func() {
 			b, err := openBackend(t, s, kind, pool)
 			if err != nil {
-				t.Fatal(err)
+				t.Error(err)
+				return
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			proxy[kind], inline[kind] = b.NewVerifier(size), NewInline(Fit{Mode: kind}, Config{Server: s.Addr(), Cookies: cookie.Measured()}, size)
-		}
+		})
 	}
+	opening.Wait()
 	if len(proxy) != 4 {
 		t.Fatalf("%d native modes", len(proxy))
 	}

@@ -17,15 +17,15 @@ type line interface {
 	Close() error
 }
 
-// network carries a prober's questions to its server. Tests have one that is none, with a clock of its own.
+// network carries a prober's questions to its server. Tests have a simulated one with a virtual clock.
 type network interface {
-	// dial opens a socket, from local or, if that is not valid, from where the kernel likes.
+	// dial opens a socket bound to local, or to an address that the kernel chooses if local is not valid.
 	dial(local netip.AddrPort) (line, error)
-	// exchange sends a question, and returns the first datagram that comes within wait after it, up to the next call.
-	// Without a question it returns what has come already, too. The error is ErrNoAnswer if nothing comes, and errRefused if
-	// nothing listens there.
+	// exchange sends a question and returns the first datagram that comes within wait after it, until the next call.
+	// Without a question it also returns what has already arrived. The error is ErrNoAnswer if nothing comes,
+	// errRefused if nothing listens there.
 	exchange(ctx context.Context, l line, wait time.Duration, question ...[]byte) ([]byte, error)
-	// send sends what has no answer.
+	// send sends a datagram that has no answer.
 	send(l line, d []byte)
 	close()
 }
@@ -75,7 +75,7 @@ func (s *sockets) send(l line, d []byte) {
 func (s *sockets) exchange(ctx context.Context, l line, wait time.Duration, question ...[]byte) ([]byte, error) {
 	c := l.(*udpbatch.Conn)
 	if len(question) > 0 {
-		for n := 1; n > 0; { // what an earlier question still brought
+		for n := 1; n > 0; { // late answers to an earlier question
 			s.batch.Reset()
 			n, _ = c.Recv(s.batch)
 		}
@@ -98,7 +98,7 @@ func (s *sockets) exchange(ctx context.Context, l line, wait time.Duration, ques
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		const stir = 50 * time.Millisecond // for ctx may end meanwhile
+		const stir = 50 * time.Millisecond // ctx may end meanwhile
 		if _, _, err := s.poller.Wait(int(min(left, stir).Milliseconds()) + 1); err != nil {
 			return nil, err
 		}

@@ -31,9 +31,7 @@ func taken(t *testing.T, b *Backend, v *Hello, c []byte) bool {
 		t.Fatalf("judged %+v", v)
 	}
 	defer up.Release()
-	q := hello.Probe{Cookie: c, MessageSeq: 1, RecordSeq: 1}
-	a, _ := b.prober.ask(t.Context(), up.Conn, answerTime, q.Append(nil))
-	return a.hello
+	return accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1, RecordSeq: 1})
 }
 
 // The server takes a cookie once, and then another one is asked for.

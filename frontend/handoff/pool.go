@@ -12,62 +12,62 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Pool is a number of addresses that clients have at one server, and the cookie that the server gives each. An entry has a
-// socket only while it is asked for, and while a flow has it. Servers that must be asked often, or that keep who asked, have
-// pools with sockets of their own: see keep.
+// Pool is the set of addresses that clients can have at one server, with the server's cookie for each. An entry has a
+// socket only while it is being asked for and while a flow uses it. Pools for servers that must be asked often, or that
+// keep state per address, have permanent sockets: see keep.
 //
-// Entries are taken by workers; cookies are written by the one goroutine that harvests. What stands here before it is used does
-// not change.
+// Workers take entries; one goroutine, the harvester, writes cookies. The fields above mu do not change once the pool is
+// in use.
 type Pool struct {
 	server   netip.AddrPort
 	sources  sources
-	size     int  // with so many cookies it is full
-	computed bool // any free entry will do: its cookie is computed
-	counts   bool // the server remembers clients, and is told to forget
-	pending  bool // ... and is not, for it takes a cookie only from whom it keeps: see pending.go
+	size     int  // the pool is full with this many cookies
+	computed bool // any free entry is usable: its cookie is computed
+	counts   bool // the server keeps state per client, and is told to forget
+	pending  bool // ... and is not told, because it accepts a cookie only from a peer with state: see pending.go
 	entries  []Entry
 	clock    *atomic.Uint32
 	kept     []*relay.Upstream // with keep: one for each entry
 
 	known   atomic.Int32
 	inUse   atomic.Int32   // entries that handshakes are mapped to: the first ones
-	bounded atomic.Int32   // entries that the server gives cookies to, and no more; 0: no bound was seen
-	more    atomic.Bool    // fill was stopped and goes on
-	left    []atomic.Int64 // pending: since when each entry's handshake is left unfinished, Unix nanoseconds; 0: it is not
-	asked   []time.Time    // with keep: when the question was asked that each entry has its cookie of
+	bounded atomic.Int32   // entries that the server gives cookies to at most; 0: unlimited as far as known
+	more    atomic.Bool    // fill was stopped and must continue
+	left    []atomic.Int64 // pending: since when each entry's handshake is unfinished, Unix nanoseconds; 0: it is not
+	asked   []time.Time    // with keep: when each entry's cookie was asked for
 	holds   holds
 
 	asker
 }
 
-// Sizes of pools, where none is asked for.
+// Default sizes of pools.
 const (
-	// DefaultPool is that of a pool without sockets: a forged cookie is right once in 65536 guesses, once in 32768 right
-	// after a rotation. It asks the server for 65536 cookies when it starts, which is half a second of DTLSv1_listen.
+	// DefaultPool is the size of a pool without sockets: one in 65536 forged cookies is right, one in 32768 right
+	// after a rotation. At start it asks the server for 65536 cookies, half a second of DTLSv1_listen.
 	DefaultPool = 1 << 16
-	// socketPool is that of a pool with sockets.
+	// socketPool is the size of a pool with sockets.
 	socketPool = 4096
-	// pendingPool is that of one whose entries are unfinished handshakes at the server: 17 MB in coturn 4.6.
+	// pendingPool is the size of a pool of unfinished handshakes at the server: 17 MB in coturn 4.6.
 	pendingPool = 256
 )
 
-// spare is the share of the entries, one for so many, that a pool has in reserve. A server that still has an association
-// with an earlier guard on an address, or with a client that vanished, is silent on it until it forgets. And some ports are
-// other programs'. With the reserve a pool that is full has at least the cookies that were asked for, so a guess is right no
-// more often than that number says.
+// spare is the share of reserve entries, one in spare. A server that still has an association on an address, with an
+// earlier guard or with a client that vanished, is silent on it until it forgets; and some ports belong to other
+// programs. With the reserve a full pool has at least as many cookies as asked for, so guesses are right no more often
+// than that number says.
 const spare = 16
 
-// Entries is how many entries a pool of size has: it is full as soon as the cookies of size are known. They are a prime
-// number, so that walks of any step come by all of them.
+// Entries returns the number of entries of a pool of size, which is full when size cookies are known. It is a prime, so
+// that walks of any step visit all entries.
 func Entries(size int) int {
 	n := size + max(1, size/spare)
-	for !big.NewInt(int64(n)).ProbablyPrime(0) { // which is proof below 2^64
+	for !big.NewInt(int64(n)).ProbablyPrime(0) { // which is a proof below 2^64
 		n++
 	}
 	return n
 }
 
-// entriesAtMost is the largest prime number up to n, and size what a pool of so many entries has.
+// entriesAtMost is the largest prime up to n, and size the size of a pool with that many entries.
 func entriesAtMost(n int) (entries, size int) {
 	for n > 2 && !big.NewInt(int64(n)).ProbablyPrime(0) {
 		n--
@@ -75,8 +75,7 @@ func entriesAtMost(n int) (entries, size int) {
 	return n, max(1, n*spare/(spare+1))
 }
 
-// newPool makes a pool towards server, of the given size or 0 for the default, in the memory that table gives for so many
-// entries.
+// newPool makes a pool towards server, of the given size or 0 for the default, in memory that table allocates.
 func newPool(server netip.AddrPort, p *Profile, m Mode, size int, question []byte, table func(n int) Table) (*Pool, error) {
 	pool := &Pool{server: server, counts: p.counts(), pending: p.Pending, computed: m.Native()}
 	keep := !pool.computed && p.keepsSockets()
@@ -116,7 +115,7 @@ func newPool(server netip.AddrPort, p *Profile, m Mode, size int, question []byt
 	return pool, nil
 }
 
-// defaultPool is the size of a pool where none is asked for.
+// defaultPool is the default size of a pool.
 func (p *Profile) defaultPool(keep bool) int {
 	switch {
 	case p.Pending:
@@ -127,13 +126,13 @@ func (p *Profile) defaultPool(keep bool) int {
 	return DefaultPool
 }
 
-// fits reports whether the pool, if there is one, is as mode m needs it for a server of profile pr.
+// fits reports whether the pool, if there is one, suits mode m for a server of profile pr.
 func (p *Pool) fits(m Mode, pr *Profile) bool {
 	return p != nil && p.counts == pr.counts() && p.pending == pr.Pending && p.computed == m.Native() &&
 		(p.kept != nil) == (!m.Native() && pr.keepsSockets())
 }
 
-// seen is whom the server sees behind entry i.
+// seen is the address that the server sees for entry i.
 func (p *Pool) seen(i int) udpbatch.Endpoint {
 	a := p.sources.at(i)
 	if p.kept != nil {
@@ -142,21 +141,22 @@ func (p *Pool) seen(i int) udpbatch.Endpoint {
 	return udpbatch.Endpoint{IP: a.Addr().As16(), Port: a.Port()}
 }
 
-// free reports whether nobody has entry i.
+// free reports whether entry i is not in use.
 func (p *Pool) free(i int) bool { return p.entries[i].taken.Load() == 0 }
 
-// Place is an entry of a pool: whom the server sees in a client's place. The zero Place is none.
+// Place is an entry of a pool: the address that the server sees instead of the client's. The zero Place is none.
 type Place struct {
 	pool  *Pool
 	entry int
 }
 
-// Given reports whether it is a place at all.
+// Given reports whether the place is set.
 func (p Place) Given() bool { return p.pool != nil }
 
-// Open takes the entry and returns the socket that stands for a client at the server; Release gives it back. nil without an
-// error says that another client has it, or another program has had its port for a second: then the client may be offered
-// another cookie. It may hold datagrams of an earlier flow. The error is ErrPortBusy if the client is to be met again.
+// Open takes the entry and returns the socket that represents a client at the server; Release returns it. nil without an
+// error means that another client has it, or that another program has had its port for a second: the client may then be
+// offered another cookie. The socket may hold datagrams of an earlier flow. The error is ErrPortBusy if the client should
+// try again.
 func (p Place) Open() (*relay.Upstream, error) {
 	e := &p.pool.entries[p.entry]
 	if !e.taken.CompareAndSwap(0, takenByFlow) {
@@ -168,7 +168,7 @@ func (p Place) Open() (*relay.Upstream, error) {
 	return p.pool.open(p.entry)
 }
 
-// close gives back what the pool has, but for the sockets that flows have. No worker may begin to use it any more.
+// close closes the pool's sockets, except those that flows use. No worker may start to use the pool any more.
 func (p *Pool) close() {
 	p.endHolds()
 	p.asker.close()
@@ -181,8 +181,11 @@ func (p *Pool) forgetOne(i int) {
 	}
 }
 
-// forget makes all cookies unknown, as after a restart of the server.
+// forget makes all cookies unknown, as after a restart of the server; of those that are computed there is nothing to forget.
 func (p *Pool) forget() {
+	if p.computed {
+		return
+	}
 	defer p.endHolds()
 	for i := range p.entries {
 		p.forgetOne(i)
@@ -193,31 +196,31 @@ func (p *Pool) forget() {
 	clear(p.silent)
 }
 
-// tick moves the clock of reservations on.
+// tick advances the clock of reservations.
 func (p *Pool) tick(now time.Time) {
 	p.clock.Store(uint32(now.Unix()))
 	p.review(uint32(now.Unix()))
 }
 
-// Servers that keep who asks without saying so: libcoap has room for 100 that asked in the last half minute, and hears
-// no others, clients of theirs included.
+// Some servers keep state without showing it: libcoap has room for 100 peers that asked in the last half minute, and
+// ignores all others, including clients.
 const (
-	// enough is how many entries such a pool must have.
+	// enough is the least size of such a pool.
 	enough = 64
-	// patientFills is how many fills after each other must have brought nothing, of a server that answers the canary.
+	// patientFills is how many consecutive fills may bring nothing from a server that answers the canary.
 	patientFills = 3
 )
 
-// A large pool serves while it is filled: handshakes are mapped to its first entries, whose cookies are asked for first, then
-// to more of them. Each time they are mapped anew, and a client between its two ClientHellos may be asked for another cookie.
-// So there are few steps.
+// A large pool serves while it is being filled: handshakes are mapped to its first entries, whose cookies are requested
+// first, then to more of them. Each such step changes the mapping, and a client between its two ClientHellos may be
+// offered another cookie, so there are few steps.
 const (
 	servesFrom = 1021 // entries, of a pool larger than largePool
 	largePool  = servesFrom * stepUp
 	stepUp     = 8
 )
 
-// nextStep is how many entries handshakes are mapped to after inUse of n; a prime number.
+// nextStep is the number of entries, a prime, that handshakes are mapped to after inUse of n.
 func nextStep(inUse, n int) int {
 	next := inUse * stepUp
 	switch {
@@ -230,7 +233,7 @@ func nextStep(inUse, n int) int {
 	return next
 }
 
-// advance maps handshakes to as many entries as have cookies, but for those in reserve.
+// advance maps handshakes to the entries that have cookies, without the reserve.
 func (p *Pool) advance() {
 	for {
 		inUse := int(p.inUse.Load())
@@ -250,8 +253,8 @@ func (p *Pool) reserve(n int) int {
 	return n / spare
 }
 
-// fill asks for the cookies that are not known, of entries that are free, and reports whether the pool can serve. It stops
-// at a time that until says, and when the server says nothing any more.
+// fill requests the unknown cookies of free entries, and reports whether the pool can serve. It stops at the time that
+// until returns, or when the server falls silent.
 func (p *Pool) fill(ctx context.Context, until func(p *Pool) bool) bool {
 	before, missing := int(p.known.Load()), p.missing()
 	if p.most > 0 {
@@ -276,7 +279,7 @@ func (p *Pool) fill(ctx context.Context, until func(p *Pool) bool) bool {
 	return known > 0
 }
 
-// settle is for a server that gives so many cookies and no more.
+// settle adapts to a server that gives only so many cookies.
 func (p *Pool) settle(known int) {
 	last := 0
 	for i := range p.entries {
@@ -303,8 +306,8 @@ func (p *Pool) lacking(of int) (n int) {
 	return n
 }
 
-// missing are the entries that are free and whose cookie is not known, but for those on which the server is silent and that
-// are let alone for a time.
+// missing returns the free entries without a cookie, except those on which the server is silent, which are spared for a
+// time.
 func (p *Pool) missing() (list []int) {
 	if int(p.known.Load()) == len(p.entries) {
 		return nil
@@ -321,10 +324,10 @@ func (p *Pool) missing() (list []int) {
 	return list
 }
 
-// refresh asks again for the cookies that are older than young. A cookie already offered is refreshed 25 % later: the
-// client may still return it, and some servers reject a client that was offered two. Those of entries in use are forgotten,
-// for they may be too old when the entry is free; fill asks for them then, and for those on which the server is silent:
-// waiting for it twice would make the others old. Only pools with sockets are refreshed.
+// refresh requests the cookies again that are older than young. A cookie already offered is refreshed 25 % later: the
+// client may still return it, and some servers reject a client that was offered two. Cookies of entries in use are
+// forgotten, because they may be too old when the entry is free; fill requests them then, and those on which the server
+// is silent, since waiting for these twice would age the others. Only pools with sockets are refreshed.
 func (p *Pool) refresh(ctx context.Context, young time.Duration) {
 	var old []int
 	clock, now := p.clock.Load(), time.Now()
@@ -342,10 +345,10 @@ func (p *Pool) refresh(ctx context.Context, young time.Duration) {
 	p.askAll(ctx, old, toTheEnd)
 }
 
-// toTheEnd is for fills that go on to their end.
+// toTheEnd is the limit of fills that must complete.
 func toTheEnd(*Pool) bool { return false }
 
-// openAll opens a socket for each entry, which it has for as long as the pool lives.
+// openAll opens a permanent socket per entry.
 func (p *Pool) openAll() error {
 	p.left, p.asked = make([]atomic.Int64, len(p.entries)), make([]time.Time, len(p.entries))
 	for i := range p.entries {
@@ -363,7 +366,7 @@ func (p *Pool) openAll() error {
 	return nil
 }
 
-// retire closes the sockets that no flow has, and returns the others.
+// retire closes the sockets that no flow uses, and returns the others.
 func retire(list []*relay.Upstream) []*relay.Upstream {
 	return slices.DeleteFunc(list, func(u *relay.Upstream) bool {
 		if !u.Acquire() {

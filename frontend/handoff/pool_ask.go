@@ -9,52 +9,51 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Pace of harvesting: the window bounds what the server has before it at once, for a socket's usual buffer holds some 160 small
-// datagrams (net.core.rmem_default of 212992, 1280 bytes each), answerTime is how long an answer may take
-// on a server that is busy, and attempts what loss may do. A dead server costs three attempts for the first window and no
-// more.
+// Pace of harvesting. The window bounds what the server has queued: a socket's usual buffer holds some 160 small
+// datagrams (net.core.rmem_default of 212992, 1280 bytes each). answerTime is how long a busy server may take, and
+// attempts covers loss. A dead server costs three attempts for the first window and no more.
 const (
 	window     = 128
 	answerTime = 250 * time.Millisecond
 	attempts   = 3
-	// lastAnswers is how long a fill that is stopped waits for the answers that are on their way.
+	// lastAnswers is how long a stopped fill waits for answers in flight.
 	lastAnswers = 20 * time.Millisecond
-	// DefaultHarvestRate is how many questions per second a server is asked: a sixth of what DTLSv1_listen answers on one CPU
-	// (8.7 us each, bench/README.md).
+	// DefaultHarvestRate is how many questions per second a server is asked: a sixth of what DTLSv1_listen answers on
+	// one CPU (8.7 us each, bench/README.md).
 	DefaultHarvestRate = 20_000
 )
 
-// Entries on which the server is silent, one time after the other, are let alone for longer than a NAT between guard and
-// server keeps a mapping that nobody uses: nf_conntrack_udp_timeout_stream is 120 s. It may be one to a server that is gone,
-// and each question keeps it alive.
+// Entries on which the server is silent again and again are spared for longer than a NAT between guard and server keeps
+// an unused mapping: nf_conntrack_udp_timeout_stream is 120 s. The mapping may lead to a server that is gone, and each
+// question would keep it alive.
 const (
 	silentTimes = 3
 	silentFor   = 130 * time.Second
 )
 
-// asker asks a server from the entries of a pool. It belongs to the goroutine that harvests.
+// asker asks a server from the entries of a pool. It belongs to the harvester.
 type asker struct {
 	question  []byte // the ClientHello that asks for a cookie
 	rate      float64
-	window    int // questions under way
-	most      int // cookies that the server gives before it forgets somebody; 0: no end was seen
-	fruitless int // fills after each other that brought nothing
+	window    int // questions in flight
+	most      int // cookies that the server gives before it forgets a peer; 0: unlimited as far as known
+	fruitless int // consecutive fills that brought nothing
 	rounds    uint32
-	silent    map[int]silence // entries that had no answer
+	silent    map[int]silence // entries without an answer
 	asking    []asking
-	idle      []int32 // elements of asking
+	idle      []int32 // indices of asking
 	poller    *udpbatch.Poller
 	batch     *udpbatch.Batch
 	queue     *udpbatch.Queue
 }
 
-// silence is how often an entry was asked from in vain.
+// silence counts the unanswered questions of an entry.
 type silence struct {
 	times int
 	until time.Time
 }
 
-// asking is a question under way.
+// asking is a question in flight.
 type asking struct {
 	conn  *udpbatch.Conn // nil: none
 	entry int
@@ -63,7 +62,7 @@ type asking struct {
 	tries int
 }
 
-// keepWindow is the window of pools with sockets, whose servers do more for each question.
+// keepWindow is the window of pools with sockets, whose servers do more work per question.
 const keepWindow = 64
 
 func newAsker(question []byte, keep bool) (a asker, err error) {
@@ -95,8 +94,8 @@ func poolError(i, n int, err error) error {
 	return fmt.Errorf("socket %d of the harvest pool of %d (setting harvest-pool): %w", i+1, n, err)
 }
 
-// askAll asks from entries by number, a window of them at a time, as many per second as the rate allows. It stops when stop
-// says so, which it reports, and when a whole window has had no answer.
+// askAll asks from the given entries, a window at a time, at most at the configured rate. It stops when stop returns
+// true, which it reports, and when a whole window got no answer.
 func (p *Pool) askAll(ctx context.Context, list []int, stop func(*Pool) bool) (stopped bool) {
 	began, asked, vain, checked := time.Now(), 0, 0, 0
 	var end time.Time // of waiting for the last answers
@@ -123,7 +122,7 @@ func (p *Pool) askAll(ctx context.Context, list []int, stop func(*Pool) bool) (s
 			vain = 0
 		}
 		if silent > 0 && p.counts {
-			p.window = 1 // openssl s_server without -listen keeps one at a time: whoever asks meanwhile is not heard
+			p.window = 1 // openssl s_server without -listen handles one peer at a time and ignores the others
 		}
 		if vain >= min(p.window, len(list)) {
 			break
@@ -132,10 +131,10 @@ func (p *Pool) askAll(ctx context.Context, list []int, stop func(*Pool) bool) (s
 	return stopped
 }
 
-// underWay is the number of questions that have no answer yet.
+// underWay is the number of unanswered questions.
 func (a *asker) underWay() int { return len(a.asking) - len(a.idle) }
 
-// begin asks from entry i, if nobody has it and its port is free.
+// begin asks from entry i, if nobody uses it and its port is free.
 func (p *Pool) begin(i int, now time.Time) {
 	var c *udpbatch.Conn
 	if p.kept != nil {
@@ -150,7 +149,7 @@ func (p *Pool) begin(i int, now time.Time) {
 		}
 		var err error
 		if c, err = p.sources.dial(i, p.server); err != nil {
-			p.wasSilent(i, now) // most likely another program has the port
+			p.wasSilent(i, now) // probably another program has the port
 			return
 		}
 	}
@@ -164,14 +163,14 @@ func (p *Pool) begin(i int, now time.Time) {
 	p.ask(&p.asking[at], now)
 }
 
-// ask sends the question, or sends it again.
+// ask sends the question, also repeatedly.
 func (p *Pool) ask(a *asking, now time.Time) {
 	a.sent, a.tries = now, a.tries+1
 	p.queue.Add(p.next(), nil)
-	_, _ = a.conn.Send(p.queue) // a refusal shows as no answer
+	_, _ = a.conn.Send(p.queue) // a refusal shows as a missing answer
 }
 
-// giveBack ends the use of the socket of entry i.
+// giveBack releases the socket of entry i.
 func (p *Pool) giveBack(i int, c *udpbatch.Conn) {
 	if p.kept != nil {
 		p.kept[i].Release()
@@ -198,10 +197,10 @@ func (p *Pool) abandon() {
 	}
 }
 
-// collect waits a little for answers, and asks again where there was none in time. It returns how many came, and on how
-// many entries the server was silent each time.
+// collect waits briefly for answers, and repeats questions that got none in time. It returns the number of answers, and
+// of entries on which the server stayed silent.
 func (p *Pool) collect() (answered, silent int) {
-	const tick = 5 // ms: of the pace, too
+	const tick = 5 // ms: also the granularity of the rate
 	n, _, err := p.poller.Wait(tick)
 	if err != nil {
 		n = 0
@@ -231,7 +230,7 @@ func (p *Pool) collect() (answered, silent int) {
 	return answered, silent
 }
 
-// wasSilent notes that an entry was asked from in vain.
+// wasSilent counts an unanswered question of an entry.
 func (p *Pool) wasSilent(i int, now time.Time) {
 	s := p.silent[i]
 	if s.times++; s.times >= silentTimes {
@@ -240,7 +239,7 @@ func (p *Pool) wasSilent(i int, now time.Time) {
 	p.silent[i] = s
 }
 
-// release has a server that remembers clients forget c, so that asking leaves nothing there.
+// release makes a server that keeps state per client forget c, so that asking leaves nothing there.
 func (p *Pool) release(c *udpbatch.Conn) {
 	if p.counts || p.pending {
 		p.queue.Add(userCanceled, nil)
@@ -248,7 +247,7 @@ func (p *Pool) release(c *udpbatch.Conn) {
 	}
 }
 
-// answered reads what came for a question and reports whether it was a cookie.
+// answered reads the answer to a question and reports whether it was a cookie.
 func (p *Pool) answered(a *asking) bool {
 	p.batch.Reset()
 	n, err := a.conn.Recv(p.batch)
@@ -271,7 +270,7 @@ func (p *Pool) answered(a *asking) bool {
 	return false
 }
 
-// drain throws away what an earlier flow left in a socket's buffer.
+// drain discards what an earlier flow left in a socket's buffer.
 func (p *Pool) drain(c *udpbatch.Conn) {
 	for n := 1; n > 0; {
 		p.batch.Reset()

@@ -12,48 +12,48 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Times of probing.
+// Timeouts of probing.
 const (
-	// brief is the patience with a server that has answered before, where silence is an answer, too.
+	// brief is the timeout for a server that has answered before, where silence counts as an answer.
 	brief = 500 * time.Millisecond
-	// patient is the same where a wrong conclusion from it would do harm.
+	// patient is the same where a wrong conclusion would do harm.
 	patient = 1500 * time.Millisecond
-	// greeting is the patience with a server that may have begun a handshake whose first datagram was lost: it says it again
-	// after 1 s and 2 s (RFC 6347 section 4.2.4.1).
+	// greeting is the timeout for a server that may have started a handshake whose first datagram was lost: it
+	// retransmits after 1 s and 2 s (RFC 6347 section 4.2.4.1).
 	greeting = 3500 * time.Millisecond
-	// repeats is how often questions are asked again whose answers contradict each other.
+	// repeats is how often questions are repeated whose answers contradict each other.
 	repeats = 8
-	// replays is how often a server that keeps who asks is shown a cookie after its own question, where it says nothing to it.
+	// replays is how often a cookie is presented after its own question to a server that keeps state and does not
+	// answer.
 	replays = 3
-	// shownWait is how long a server may take to begin a handshake, from each of several addresses.
+	// shownWait is how long a server may take to start a handshake, per address.
 	shownWait = 200 * time.Millisecond
-	// aging is how long a cookie must be kept to see whether it depends on the time: the clocks in cookies count
-	// seconds.
+	// aging is how long a cookie is kept to see whether it depends on time: clocks in cookies count seconds.
 	aging = 1100 * time.Millisecond
 )
 
-// beginnings is how often the server is asked at first, from each of several addresses: one that keeps who asks says nothing
-// again to whom its first answer was lost.
+// beginnings is how often the server is asked at first, from each of several addresses: a server that keeps state does
+// not repeat a lost answer.
 var beginnings = [...]int{3, 3, 5}
 
-// probing is the questions that are put to a server, each from addresses that have not asked before where that
-// matters. Their traces at the server are handshakes that are aborted at once: one where cookies are taken that
-// are not the server's, or end with time, and one for a server that begins without a cookie.
+// probing is the series of questions to a server, each from addresses that have not asked before where that matters. It
+// leaves handshakes at the server that are aborted at once: one for a server that accepts foreign or aged cookies, and
+// one for a server that starts without a cookie.
 type probing struct {
 	*prober
 	ctx      context.Context
 	profile  Profile
 	conns    []line
-	first    line // who asked first, the question, the cookie, and when
+	first    line // the first to ask, its question, its cookie, and when
 	asked    []byte
 	cookie   []byte
 	when     time.Time
-	keeps    bool // the server keeps who asks, or may
-	farewell byte // alert that the server ends a handshake with whose cookie is its own; 0: it goes on, or that is not known
+	keeps    bool // the server keeps state per address, or may
+	farewell byte // the alert with which the server ends a handshake with a valid cookie; 0: it continues, or that is unknown
 	spoke12  bool // the server answered the first question, of DTLS 1.2, with more than an alert
 }
 
-// probe finds out the server's profile. What shows only with time comes as late as may be.
+// probe finds out the server's profile. What only time shows comes last.
 func (p *prober) probe(ctx context.Context, patience time.Duration) (Profile, error) {
 	q := &probing{prober: p, ctx: ctx}
 	defer q.closeConns()
@@ -70,7 +70,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Profile, er
 	return q.profile, err
 }
 
-// closeConns gives the sockets back.
+// closeConns closes the sockets.
 func (q *probing) closeConns() {
 	for _, c := range q.conns {
 		delete(q.owed, c)
@@ -95,7 +95,7 @@ func (q *probing) begin(patience time.Duration) error {
 	c := q.first
 	q.when = time.Now()
 	if errors.Is(err, ErrNoAnswer) && !errors.Is(err, errRefused) {
-		if err13 := q.later(); err13 != nil || !q.profile.DTLS13 { // a server of DTLS 1.3 alone may say nothing to others
+		if err13 := q.later(); err13 != nil || !q.profile.DTLS13 { // a server of DTLS 1.3 alone may ignore DTLS 1.2
 			return err
 		}
 		a, err = reply{}, nil
@@ -113,7 +113,7 @@ func (q *probing) begin(patience time.Duration) error {
 	return nil
 }
 
-// later asks for DTLS 1.3.
+// later asks with DTLS 1.3.
 func (q *probing) later() error {
 	a, err := q.fresh(q.question(hello.Probe{Offer13: true}))
 	q.profile.DTLS13 = a.hello && a.version == hello.DTLS13
@@ -121,7 +121,7 @@ func (q *probing) later() error {
 	return err
 }
 
-// binding asks with another random, with another version, and from another port and address.
+// binding asks with another random, another version, and from another port and address.
 func (q *probing) binding() error {
 	t := &q.profile
 	if !t.AsksCookie || !t.Stateless && !t.DropsOnAlert {
@@ -145,7 +145,7 @@ func (q *probing) binding() error {
 	}
 	local := q.first.Local()
 	if c, err = q.from(netip.AddrPortFrom(secondLoopback, local.Port())); err != nil {
-		return nil // the port is another's there: then this stays unknown
+		return nil // the port is in use there: this remains unknown
 	}
 	address, err := q.differs(c, q.asked)
 	if t.PerAddress = &address; err != nil {
@@ -160,8 +160,8 @@ func (q *probing) binding() error {
 	return err
 }
 
-// differs reports whether a question from c has another cookie than the first question has. It is between two answers to the
-// first question that have the same cookie, or a clock in the cookies, or a restart, would look like a difference.
+// differs reports whether a question from c gets another cookie than the first question. It asks between two answers to
+// the first question with the same cookie: otherwise a clock in the cookies, or a restart, would look like a difference.
 func (q *probing) differs(c line, question []byte) (bool, error) {
 	for range repeats {
 		a, err := q.again(c, question)
@@ -182,20 +182,20 @@ func (q *probing) differs(c line, question []byte) (bool, error) {
 	return true, nil
 }
 
-// secondLoopback is another address of this host than the one that sockets towards 127.0.0.0/8 get.
+// secondLoopback is an address of this host other than the one that sockets towards 127.0.0.0/8 get.
 var secondLoopback = netip.AddrFrom4([4]byte{127, 0, 0, 2})
 
-// poolAddress is one of those that a pool has entries with.
+// poolAddress is one of the addresses of a pool's entries.
 var poolAddress = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, firstNetwork, 0, 1}), 0)
 
 func loopback4(a netip.Addr) bool { return a.Unmap().Is4() && a.IsLoopback() }
 
-// age asks again when the clock has moved on, and whether the old cookie still passes. Another cookie can also be that of a
-// restarted server, which does not take the old one: then it has the same when it is asked once more.
+// age asks again when the clock has advanced, and checks whether the old cookie still passes. A different cookie may also
+// mean a restarted server, which refuses the old one: it then repeats the new one when asked again.
 func (q *probing) age() error {
 	t := &q.profile
 	if t.mode() != Harvest || t.Pending {
-		return nil // it matters only where a harvested cookie may get old
+		return nil // it only matters where a harvested cookie may age
 	}
 	defer q.release(q.first)
 	for range 2 {
@@ -214,8 +214,9 @@ func (q *probing) age() error {
 	return nil
 }
 
-// accepts shows the server a cookie, and reports whether it takes it: by a ServerHello, or by the alert that it ends a
-// handshake with whose cookie is its own, because it has nothing in common with what the guard offers. The handshake is aborted.
+// accepts presents a cookie to the server, and reports whether it accepts it: by a ServerHello, or by the alert with
+// which it ends a handshake with a valid cookie because it has nothing in common with what the guard offers. The
+// handshake is aborted.
 func (q *probing) accepts(c line, h hello.Probe) (bool, error) {
 	a, err := q.shown(c, h)
 	if err != nil {
@@ -224,7 +225,7 @@ func (q *probing) accepts(c line, h hello.Probe) (bool, error) {
 	return q.takes(&a)
 }
 
-// takes reports whether a is what the server says to a cookie that it takes.
+// takes reports whether a is the server's answer to a cookie that it accepts.
 func (q *probing) takes(a *reply) (bool, error) {
 	if a.hello || a.alert == 0 {
 		return a.hello, nil
@@ -237,7 +238,7 @@ func (q *probing) takes(a *reply) (bool, error) {
 	return a.alert == q.farewell, nil
 }
 
-// shown is what the server says to a cookie that it is shown; a handshake that it begins is aborted.
+// shown returns the server's answer to a cookie; a handshake that it starts is aborted.
 func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 	q.drain(q.ctx, c)
 	if h.Random == ([32]byte{}) {
@@ -247,7 +248,7 @@ func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 	if q.profile.Stateless {
 		again = 2
 	}
-	for began := time.Now(); ; h.RecordSeq++ { // each time another record, or it is dropped as replayed
+	for began := time.Now(); ; h.RecordSeq++ { // a new record number each time, or the server drops the datagram as replayed
 		a, err := q.ask(q.ctx, c, max(firstWait, 2*q.rtt), h.Append(nil))
 		switch {
 		case err == nil && q.greeted(&a):
@@ -258,7 +259,8 @@ func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 		case !errors.Is(err, ErrNoAnswer) || q.ctx.Err() != nil:
 			return reply{}, err
 		case time.Since(began) >= greeting && again > 0:
-			// Who keeps nothing says something to any cookie, but in a handshake: then all of its flight was lost.
+			// A server without state answers any cookie, except during a handshake: then its whole flight was
+			// lost.
 			q.abort(c)
 			q.abort(c)
 			began, again = time.Now(), again-1
@@ -268,11 +270,11 @@ func (q *probing) shown(c line, h hello.Probe) (reply, error) {
 	}
 }
 
-// farewells finds out by what alert the server ends a handshake whose cookie is its own; none, if it goes on with it.
+// farewells finds the alert with which the server ends a handshake with a valid cookie; none if it continues.
 func (q *probing) farewells() error {
 	t := &q.profile
 	if !t.AsksCookie || !t.Stateless {
-		return nil // those that keep who asks may say the same to a wrong cookie
+		return nil // servers that keep state may send the same after a wrong cookie
 	}
 	c, err := q.from(netip.AddrPort{})
 	if err != nil {
@@ -289,7 +291,7 @@ func (q *probing) farewells() error {
 		if a, err = q.shown(c, h); err != nil {
 			return err
 		}
-		if q.farewell = a.alert; a.cookie == nil { // a cookie is what it says to one that has died meanwhile
+		if q.farewell = a.alert; a.cookie == nil { // a cookie is the answer to a client that the server has forgotten meanwhile
 			return nil
 		}
 	}
@@ -311,8 +313,8 @@ func (q *probing) shapes() error {
 			t.Versions = append(t.Versions, versionName(v))
 		}
 	}
-	// A server that keeps nothing answers the first fragment or none, and gnutls-serv takes the second for a client.
-	const cut = 60 // behind the cookie of a first ClientHello, in its suites or extensions
+	// A server without state answers the first fragment or none, and gnutls-serv takes the second one for a client.
+	const cut = 60 // after the cookie of a first ClientHello, within its suites or extensions
 	f := hello.Fragments(q.question(hello.Probe{}), cut)
 	question := f[:1]
 	if !t.Stateless {
@@ -323,7 +325,8 @@ func (q *probing) shapes() error {
 	return err
 }
 
-// greeted reports whether a is a ServerHello, to a ClientHello of DTLS 1.2, and notes the version that the server has chosen.
+// greeted reports whether a is a ServerHello to a ClientHello of DTLS 1.2, and records the version that the server has
+// chosen.
 func (q *probing) greeted(a *reply) bool {
 	if a.hello && a.version != 0 {
 		q.profile.Negotiates = versionName(a.version)
@@ -338,11 +341,11 @@ func versionName(v uint16) string {
 	return "DTLS 1.2"
 }
 
-// foreign shows a cookie that the server never gave, at first sight and after its own question.
+// foreign presents a cookie that the server never issued, as the first datagram and after a question.
 func (q *probing) foreign() error {
 	t := &q.profile
 	foreign := hello.Probe{Cookie: bytes.Repeat([]byte{0x5a}, max(1, min(len(q.cookie), hello.MaxCookie))), MessageSeq: 1, RecordSeq: 1}
-	if !t.AsksCookie || t.DTLS13 { // where DTLS 1.3 may be negotiated no foreign cookie is right, whatever the server says to one
+	if !t.AsksCookie || t.DTLS13 { // where DTLS 1.3 may be negotiated no foreign cookie is right, whatever the server answers
 		return nil
 	}
 	if t.Stateless {
@@ -379,10 +382,10 @@ func (q *probing) foreign() error {
 	return nil
 }
 
-// unfamiliar shows a cookie that the server never gave to one that keeps nothing, and returns what it says. Most say their own
-// cookie to a wrong one. If this one says nothing so often that loss does not explain it, it drops wrong cookies, or has begun a
-// handshake whose flight was lost: it says that again after a second at the earliest, and from another address at once. Only then
-// is it sent an alert, for gnutls-serv takes whatever is not a ClientHello for a client.
+// unfamiliar presents a foreign cookie to a server without state, and returns its answer. Most servers answer a wrong
+// cookie with their own. If this one is silent so often that loss does not explain it, it drops wrong cookies, or has
+// started a handshake whose flight was lost: it retransmits after a second at the earliest, and answers another address
+// at once. Only then is it sent an alert, because gnutls-serv takes anything but a ClientHello for a client.
 func (q *probing) unfamiliar(foreign *hello.Probe) (reply, error) {
 	var silent []line
 	for asks := leastAttempts; len(silent) < leastAttempts; asks = 1 {
@@ -403,7 +406,7 @@ func (q *probing) unfamiliar(foreign *hello.Probe) (reply, error) {
 			if !errors.Is(err, ErrNoAnswer) && err != nil {
 				return a, err
 			}
-			h.RecordSeq++ // or the next one is dropped as replayed
+			h.RecordSeq++ // else the next one is dropped as replayed
 		}
 		q.abort(c)
 		silent = append(silent, c)
@@ -420,7 +423,7 @@ func (q *probing) unfamiliar(foreign *hello.Probe) (reply, error) {
 	return reply{}, nil
 }
 
-// second plays what double-hvr does, if nothing else fits.
+// second tries the exchange of double-hvr, if nothing else fits.
 func (q *probing) second() error {
 	t := &q.profile
 	if !t.Stateless || t.Trusts || t.unharvestable() == "" {
@@ -453,15 +456,14 @@ func (q *probing) from(local netip.AddrPort) (line, error) {
 	return c, err
 }
 
-// question makes h a datagram, with a random of its own: any bytes will do, crypto/rand never fails, and this is no
-// secret.
+// question encodes h as a datagram with a random of its own, which need not be secret.
 func (q *probing) question(h hello.Probe) []byte {
 	_, _ = rand.Read(h.Random[:])
 	return h.Append(nil)
 }
 
-// again asks a server that has answered before; silence is the empty reply. One that keeps who asks is told to forget before
-// it is asked again, for it may have answered.
+// again asks a server that has answered before; silence gives the empty reply. A server that keeps state is told to
+// forget before it is asked again, because it may have answered.
 func (q *probing) again(c line, question ...[]byte) (reply, error) {
 	if !q.keeps {
 		a, err := q.insist(q.ctx, c, brief, question...)
@@ -478,7 +480,7 @@ func (q *probing) again(c line, question ...[]byte) (reply, error) {
 	return reply{}, q.ctx.Err()
 }
 
-// silent makes silence no error.
+// silent treats silence as no error.
 func silent(err error) error {
 	if errors.Is(err, ErrNoAnswer) {
 		return nil
@@ -486,7 +488,7 @@ func silent(err error) error {
 	return err
 }
 
-// fresh asks from an address that has not asked before, and leaves nothing there.
+// fresh asks from an address that has not asked before, and leaves no state there.
 func (q *probing) fresh(question ...[]byte) (reply, error) {
 	c, err := q.from(netip.AddrPort{})
 	if err != nil {
@@ -501,7 +503,7 @@ func (q *probing) fresh(question ...[]byte) (reply, error) {
 	return a, err
 }
 
-// release has a server that remembers clients forget c.
+// release makes a server that keeps state per client forget c.
 func (q *probing) release(c line) {
 	if q.profile.AsksCookie && !q.profile.Stateless {
 		q.abort(c)

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"context"
 	"crypto/rand"
 	"net/netip"
 	"slices"
@@ -11,17 +12,18 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// What a server may have of DTLS 1.3: suites (RFC 8446 appendix B.4), and groups: post-quantum ones, curves, finite fields.
+// What a server may have of DTLS 1.3: suites (RFC 8446 appendix B.4), and groups: post-quantum ones, curves, finite
+// fields.
 var (
 	suites13 = []uint16{0x1301, 0x1302, 0x1303, 0x1304, 0x1305}
 	groups13 = []uint16{0x11ec, 0x11ed, 0x11eb, 0x1d, 0x17, 0x18, 0x19, 0x1e, 0x100, 0x101, 0x102, 0x103, 0x104}
 )
 
-// retryWait is how long the answer to one of many questions is waited for, twice.
+// retryWait is the timeout of one of many questions, each asked twice.
 const retryWait = 200 * time.Millisecond
 
-// retries finds out how a server of DTLS 1.3 answers first ClientHellos, if it does so with wolfSSL's cookies and a
-// secret that it shares with the guard.
+// retries finds out how a server of DTLS 1.3 answers first ClientHellos, if its cookies are wolfSSL's with a secret
+// shared with the guard.
 func (q *probing) retries() error {
 	p := &q.profile
 	if q.ring == nil || !p.DTLS13 {
@@ -51,7 +53,7 @@ func (q *probing) retries() error {
 	return err
 }
 
-// retry asks one question and returns the HelloRetryRequest that answers it; one without a cookie if there is none.
+// retry asks one question and returns the HelloRetryRequest, without a cookie if there was none.
 func (q *probing) retry(c line, p *hello.Probe13) (r hello.Retry, asked []byte, err error) {
 	_, _ = rand.Read(p.Random[:])
 	asked = p.Append(nil)
@@ -63,11 +65,42 @@ func (q *probing) retry(c line, p *hello.Probe13) (r hello.Retry, asked []byte, 
 			return r, asked, nil
 		}
 	}
-	return hello.Retry{}, asked, silent(err)
+	return hello.Retry{}, nil, silent(err)
 }
 
-// suites finds out which the server takes, the one before another that it prefers to it, and whether the client's order
-// decides.
+// asBefore reports whether the server answers a first ClientHello as known has it, with a cookie that ring explains. If it does
+// not answer, nothing speaks against it.
+func (p *prober) asBefore(ctx context.Context, c line, ring *cookie.Keyring, known *Retries) bool {
+	q := probing{prober: p, ctx: ctx}
+	first := hello.Probe13{Session: make([]byte, 32), Suites: suites13, Groups: groups13}
+	r, asked, err := q.retry(c, &first)
+	if err != nil || asked == nil {
+		return true
+	}
+	suite := slices.IndexFunc(suites13, func(s uint16) bool { return slices.Contains(known.Suites, s) })
+	if !known.Client {
+		suite = slices.Index(suites13, known.Suites[0])
+	}
+	return len(r.Cookie) > 0 && r.Suite == suites13[suite] && r.Group == known.Groups[0] && r.Echo == known.Echo &&
+		recognise13(ring, c.Local(), asked, &r) != nil
+}
+
+// MintsRight reports whether a server makes the HelloRetryRequests that the guard makes in its place, as far as it answers.
+func MintsRight(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring, known *Retries) bool {
+	p, err := newProber(server)
+	if err != nil {
+		return true
+	}
+	defer p.close()
+	c, err := p.dial(netip.AddrPort{})
+	if err != nil {
+		return true
+	}
+	defer c.Close()
+	return p.asBefore(ctx, c, ring, known)
+}
+
+// suites finds the suites that the server accepts, in its order of preference, and whether the client's order decides.
 func (q *probing) suites(c line) (taken []uint16, client bool, err error) {
 	chosen := func(offer ...uint16) (s uint16) {
 		if err == nil {
@@ -83,7 +116,7 @@ func (q *probing) suites(c line) (taken []uint16, client bool, err error) {
 			taken = append(taken, s)
 		}
 	}
-	for i := range taken { // each one moves forward to where the server prefers those before it
+	for i := range taken { // move each one before those that the server likes less
 		for j := i; j > 0; j-- {
 			a, b := taken[j-1], taken[j]
 			one, other := chosen(a, b), chosen(b, a)
@@ -97,7 +130,7 @@ func (q *probing) suites(c line) (taken []uint16, client bool, err error) {
 	return taken, client, err
 }
 
-// groups finds out which the server takes, in its order.
+// groups finds the groups that the server accepts, in its order.
 func (q *probing) groups(c line) (order []uint16, err error) {
 	var left []uint16
 	for _, g := range groups13 {
@@ -127,7 +160,7 @@ func recognise13(ring *cookie.Keyring, asker netip.AddrPort, asked []byte, r *he
 		return nil
 	}
 	h.Action, h.Retry = ActionRetry, *r
-	f := newWolfSSL13(nil, Serves13)
+	f := newWolfSSL13(nil, nil, Serves13)
 	forms := []bool{false}
 	if asker.Addr().Is4() {
 		forms = append(forms, true)

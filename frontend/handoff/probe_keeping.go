@@ -7,10 +7,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// What shows whether a server remembers clients, and what it makes of that.
+// Questions that show whether a server keeps state per client, and how its cookies depend on that.
 
-// state asks the same again. It goes first: an alert is for servers that remember clients, and gnutls-serv, which does
-// not, takes whatever is not a ClientHello for a client, and sees no other until that one has timed out.
+// state repeats the question. It comes first: alerts are only for servers that keep state, and gnutls-serv, which does
+// not, takes anything but a ClientHello for a client and ignores all others until that one has timed out.
 func (q *probing) state() error {
 	t := &q.profile
 	if !t.AsksCookie {
@@ -24,7 +24,7 @@ func (q *probing) state() error {
 		a, err = q.again(q.first, q.asked)
 		t.DropsOnAlert = a.cookie != nil
 	}
-	for range repeats { // a clock may have struck in between
+	for range repeats { // the clock may have ticked in between
 		if t.Deterministic = a.is(q.cookie); t.Deterministic || err != nil {
 			break
 		}
@@ -36,8 +36,8 @@ func (q *probing) state() error {
 	return err
 }
 
-// connections asks a server that remembers clients from several ports at once, lets it forget them, and asks again in
-// another order: coturn 4.6 makes a cookie of where in its memory it keeps the client.
+// connections asks a server that keeps state from several ports at once, makes it forget them, and asks again in another
+// order: coturn 4.6 derives cookies from where in memory it keeps the client.
 func (q *probing) connections() error {
 	t := &q.profile
 	if !t.AsksCookie || t.Stateless || !t.DropsOnAlert {
@@ -56,7 +56,7 @@ func (q *probing) connections() error {
 			return err
 		}
 		if conns, cookies = append(conns, c), append(cookies, a.cookie); a.cookie == nil {
-			break // it keeps one at a time
+			break // it keeps one client at a time
 		}
 	}
 	for _, c := range conns {
@@ -78,7 +78,7 @@ func (q *probing) connections() error {
 	return nil
 }
 
-// hold shows such a server its cookie before it has forgotten who asked, in another ClientHello than asked.
+// hold presents the server's cookie in another ClientHello, before the server has forgotten who asked.
 func (q *probing) hold() error {
 	t := &q.profile
 	if !t.PerConnection {

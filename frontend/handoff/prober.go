@@ -12,20 +12,20 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// ErrNoAnswer says that the server sent nothing back to a ClientHello.
+// ErrNoAnswer reports that the server did not answer a ClientHello.
 var ErrNoAnswer = errors.New("no answer")
 
-// errRefused says besides that nothing listens there.
+// errRefused reports in addition that nothing listens there.
 var errRefused = fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
 
 // prober asks one server.
 type prober struct {
 	network
 	server   netip.AddrPort
-	ring     *cookie.Keyring // secrets that the server may have, too; nil: none
+	ring     *cookie.Keyring // secrets that the server may share; nil: none
 	question []byte          // the first ClientHello that asks for a cookie
 
-	rtt  time.Duration // the longest that an answer took to a question that was asked once; 0: not known
+	rtt  time.Duration // the longest time of an answer to a question sent once; 0: unknown
 	owed map[line]int  // questions that had no answer yet
 }
 
@@ -61,22 +61,22 @@ func readReply(d []byte) (a reply) {
 	return a
 }
 
-// An alert that is not protected (RFC 5246 section 7.2).
+// An alert that is not encrypted (RFC 5246 section 7.2).
 const (
 	alertLength = 13 + 2
 	fatal       = 2
 )
 
-// minSequence is the least length of what SequenceOf can read.
+// minSequence is the least length for SequenceOf.
 const minSequence = 13 + 12
 
-// said reports whether a is an answer that was understood.
+// said reports whether a is a known kind of answer.
 func (a *reply) said() bool { return a.cookie != nil || a.hello || a.alert != 0 }
 
 // is reports whether a asks for cookie c.
 func (a *reply) is(c []byte) bool { return a.cookie != nil && bytes.Equal(a.cookie, c) }
 
-// ask sends a question from c and returns the first answer that comes within wait.
+// ask sends a question from c and returns the first answer within wait.
 func (p *prober) ask(ctx context.Context, c line, wait time.Duration, question ...[]byte) (reply, error) {
 	d, err := p.exchange(ctx, c, wait, question...)
 	p.owed[c]++
@@ -89,13 +89,13 @@ func (p *prober) ask(ctx context.Context, c line, wait time.Duration, question .
 	return readReply(d), nil
 }
 
-// insist asks until there is an answer, for at most patience, and if the server is far at least so often that loss explains no
-// silence.
+// insist asks until there is an answer, for at most patience, and of a distant server at least so often that loss does
+// not explain silence.
 func (p *prober) insist(ctx context.Context, c line, patience time.Duration, question ...[]byte) (reply, error) {
 	return p.insistOn(ctx, c, leastAttempts, patience, question...)
 }
 
-// insistOn asks at least so often.
+// insistOn asks at least a given number of times.
 func (p *prober) insistOn(ctx context.Context, c line, least int, patience time.Duration, question ...[]byte) (reply, error) {
 	p.drain(ctx, c)
 	wait := max(min(firstWait, patience), 2*p.rtt)
@@ -117,16 +117,16 @@ func (p *prober) insistOn(ctx context.Context, c line, least int, patience time.
 }
 
 const (
-	// firstWait is how long an answer may take when nothing is known of how far the server is.
+	// firstWait is the timeout of an answer before the round trip is known.
 	firstWait = 100 * time.Millisecond
-	// leastAttempts is how often a server is asked before silence is taken for its answer. Where one datagram of twenty is lost,
-	// silence to as many questions is a loss once in a hundred million.
+	// leastAttempts is how often a server is asked before silence counts as its answer. With a loss of 5 % that many
+	// lost datagrams have a probability of 10^-8.
 	leastAttempts = 8
-	// settling is how much longer than its round trip an answer is waited for that may still come.
+	// settling is how much longer than a round trip a late answer is waited for.
 	settling = 20 * time.Millisecond
 )
 
-// drain waits for the answers that earlier questions from c may still have, or they would be taken for the next one's.
+// drain waits for late answers to earlier questions from c, which would be taken for answers to the next one.
 func (p *prober) drain(ctx context.Context, c line) {
 	for end := time.Now().Add(2*p.rtt + settling); p.owed[c] > 0; p.owed[c]-- {
 		if _, err := p.exchange(ctx, c, time.Until(end)); err != nil {
@@ -146,7 +146,7 @@ func sleep(ctx context.Context, d time.Duration) {
 // sends in a handshake. Servers that have encrypted something already, or speak DTLS 1.3, drop it.
 var Abort = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, 90}
 
-// abort ends a handshake with a fatal user_canceled alert (RFC 5246 section 7.2), in a record behind those of all
+// abort ends a handshake with a fatal user_canceled alert (RFC 5246 section 7.2), in a record numbered after those of all
 // questions.
 func (p *prober) abort(c line) { p.send(c, userCanceled) }
 

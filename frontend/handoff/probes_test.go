@@ -130,6 +130,7 @@ func TestProbes(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/rtt=%v/loss=%v", c.model.Name, rtt, loss), func(t *testing.T) {
+					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
 						r := rand.New(rand.NewPCG(uint64(rtt)<<8|uint64(len(c.model.Name)), uint64(100*loss)))
 						wrong, took := make(map[string]int), time.Duration(0)

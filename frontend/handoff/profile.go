@@ -45,28 +45,28 @@ type Misfit struct{ Reason, Fix string }
 
 func (m *Misfit) Error() string { return m.Reason }
 
-// Hint is the fix, as package hint wants it.
+// Hint is the fix, for package hint.
 func (m *Misfit) Hint() string { return m.Fix }
 
-// keepsSockets reports whether a pool towards the server needs sockets of its own: cookies that end with time, servers that
-// keep who asks.
+// keepsSockets reports whether a pool towards the server needs permanent sockets: for cookies that expire, and for
+// servers that keep state.
 func (p *Profile) keepsSockets() bool { return p.ages() || !p.Stateless }
 
-// several reports whether the server answers any address of loopback.
+// several reports whether the server answers any loopback address.
 func (p *Profile) several(server netip.Addr) bool { return loopback4(server) && p.OtherAddresses }
 
-// counts reports whether the server accepts a client only from its first ClientHello on, as OpenSSL's SSL_accept does,
-// and must be told to forget who asked for a cookie.
+// counts reports whether the server accepts a client only after its first ClientHello, as OpenSSL's SSL_accept does, and
+// must be told to forget peers that asked for a cookie.
 func (p *Profile) counts() bool { return p.AsksCookie && !p.Stateless && !p.Pending }
 
-// recognises reports whether the server's cookies are those of a native mode, under the secret that the guard issues
-// cookies with.
+// recognises reports whether the server's cookies are those of a native mode, under the secret with which the guard
+// issues.
 func (p *Profile) recognises() bool { return p.Native != nil && !p.Native.Second }
 
-// ages reports whether cookies must be asked for again before they are too old.
+// ages reports whether cookies expire and must be requested again.
 func (p *Profile) ages() bool { return p.TimeDependent && !p.Pending }
 
-// trustFix is the way out for servers whose own cookies are of no use.
+// trustFix is the fix for servers whose own cookies cannot be used.
 const trustFix = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use setting handoff trust"
 
 // mode picks the mode that fits.
@@ -92,7 +92,7 @@ func (p *Profile) mode() Mode {
 	return Reset
 }
 
-// serves is which versions clients of the server may have.
+// serves returns the versions of clients that the server accepts.
 func (p *Profile) serves() (v Versions) {
 	if p.DTLS13 {
 		v |= Serves13
@@ -103,8 +103,7 @@ func (p *Profile) serves() (v Versions) {
 	return v
 }
 
-// whyReset says why there is nothing better for the server than to have clients prove their address by an attempt that
-// fails.
+// whyReset says why the server needs mode reset, in which clients prove their address by a first attempt that fails.
 func (p *Profile) whyReset() string {
 	const cost = "; clients prove their address with a first attempt that fails"
 	switch {
@@ -141,7 +140,7 @@ func (p *Profile) unharvestable() string {
 	return ""
 }
 
-// whyHarvest says in a few words what the choice of a mode rests on, as do the others.
+// whyHarvest says why the mode was chosen, like the functions after it.
 func (p *Profile) whyHarvest() string {
 	if p.Pending {
 		return fmt.Sprintf("the server keeps whom it has given a cookie: so many unfinished handshakes as the pool has sockets, which may be %d", pendingMost)
@@ -167,7 +166,7 @@ func (p *Profile) whyNative() string {
 	return why
 }
 
-// Lines describes the profile for people, one name and one finding each.
+// Lines describes the profile for people: a name and a finding per line.
 func (p *Profile) Lines() [][2]string {
 	yes := func(b bool, yes, no string) string {
 		if b {
@@ -214,7 +213,7 @@ func (p *Profile) nativeLine() string {
 	return fmt.Sprintf("its cookies are %v's, with the %ssecret of fingerprint %s", p.Native.Mode, which, p.Native.Secret)
 }
 
-// versions says which it answers, and what is known of which it takes.
+// versions says which versions the server answers, and which it is known to accept.
 func (p *Profile) versions() string {
 	var parts []string
 	if len(p.Versions) > 0 {

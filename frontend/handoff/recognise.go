@@ -18,7 +18,7 @@ type Recognised struct {
 	Second bool   `json:"second"`      // that is the second one of the file
 }
 
-// recognise looks for the native mode whose formula gives the cookie that a server gave to asker for a ClientHello; nil if
+// recognise finds the native mode whose formula gives the cookie that a server issued to asker for a ClientHello; nil if
 // there is none.
 func recognise(ring *cookie.Keyring, server, asker netip.AddrPort, asked, given []byte) *Recognised {
 	var h Hello
@@ -46,8 +46,8 @@ func recognise(ring *cookie.Keyring, server, asker netip.AddrPort, asked, given 
 	return nil
 }
 
-// same compares a computed cookie with a server's. Byte 0 of format v1 tells the guard's secrets apart, and servers may
-// put there what they like.
+// same compares a computed cookie with a server's. It ignores byte 0 of format v1, which names the guard's secrets:
+// servers may set it as they like.
 func (k Mode) same(computed, given []byte) bool {
 	if k == NativeHMAC && len(computed) > 0 && len(given) > 0 {
 		computed, given = computed[1:], given[1:]
@@ -55,7 +55,7 @@ func (k Mode) same(computed, given []byte) bool {
 	return len(computed) > 0 && subtle.ConstantTimeCompare(computed, given) == 1
 }
 
-// own shows a server that gives other cookies one of the guard's own format: who only verifies those need not give them.
+// own presents a format-v1 cookie: a server may verify our cookies without ever issuing them.
 func (q *probing) own() error {
 	t := &q.profile
 	if q.ring == nil || !t.AsksCookie || t.Native != nil || t.Trusts {

@@ -8,29 +8,29 @@ type reports struct {
 	recheck     atomic.Bool   // a client was not accepted, for whatever reason
 	refused     atomic.Bool   // the server refused a cookie
 	gone        atomic.Bool   // nothing listened at its address
-	opened      atomic.Uint64 // handshakes that have begun
-	handshaking atomic.Int64  // ... and are not over
+	opened      atomic.Uint64 // handshakes started
+	handshaking atomic.Int64  // ... and in progress
 	accepted    atomic.Bool   // the server has accepted a client since the last harvest
-	heard       atomic.Bool   // it said something to a client
+	heard       atomic.Bool   // the server sent something to a client
 }
 
-// urgent reports whether there is something to find out at once.
+// urgent reports whether the watch must look at once.
 func (r *reports) urgent() bool { return r.refused.Load() || r.gone.Load() }
 
-// Suspicion is what makes the watch look at once.
+// Suspicion is a reason to look at the server at once.
 type Suspicion uint8
 
-// What a server can do with a verified client that makes it suspect.
+// Suspicious reactions of a server to a verified client.
 const (
-	// Unanswered: it was silent, or sent an alert.
+	// Unanswered: the server was silent, or sent an alert.
 	Unanswered Suspicion = iota
-	// Refused: it answered with a HelloVerifyRequest, so the cookie it got was not right.
+	// Refused: the server answered with a HelloVerifyRequest, so it did not know the cookie.
 	Refused
 	// Gone: nothing listens there.
 	Gone
 )
 
-// Suspect tells the watch that the server did not accept a verified client. Never blocks.
+// Suspect tells the watch that the server did not accept a verified client. It never blocks.
 func (b *Backend) Suspect(s Suspicion) {
 	switch r := &b.reports; s {
 	case Refused:
@@ -45,13 +45,13 @@ func (b *Backend) Suspect(s Suspicion) {
 	}
 }
 
-// Opened tells the watch that a client's handshake with the server begins. Never blocks.
+// Opened tells the watch that a client's handshake with the server starts. It never blocks.
 func (b *Backend) Opened() {
 	b.reports.opened.Add(1)
 	b.reports.handshaking.Add(1)
 }
 
-// Settled tells the watch that a handshake is over; accepted says that the server has accepted the client. Never blocks.
+// Settled tells the watch that a handshake is over, and whether the server has accepted the client. It never blocks.
 func (b *Backend) Settled(accepted bool) {
 	b.reports.handshaking.Add(-1)
 	if accepted {
@@ -59,5 +59,5 @@ func (b *Backend) Settled(accepted bool) {
 	}
 }
 
-// Heard tells the watch that the server says something to its clients.
+// Heard tells the watch that the server sent something to a client.
 func (b *Backend) Heard() { b.reports.heard.Store(true) }

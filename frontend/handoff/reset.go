@@ -10,44 +10,45 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// Action is what a ClientHello that is not verified gets.
+// Action is how the guard treats a ClientHello that is not verified.
 type Action uint8
 
 // The actions.
 const (
 	ActionVerify Action = iota // a HelloVerifyRequest
 	ActionRetry                // a HelloRetryRequest
-	ActionReset                // its cookie is right: its address is noted, and an alert has the client begin again
+	ActionReset                // the cookie is valid: the address is recorded, and an alert makes the client start over
 
-	// Those that get nothing.
+	// Those without an answer:
 	ActionDenied   // its address is on the deny list
-	ActionLimited  // there are too many that have proved nothing
-	ActionNoRetry  // of DTLS 1.3, and of a form that no server answers, or that cannot be answered
-	ActionBadRetry // of DTLS 1.3, and with a wrong cookie: there is no second HelloRetryRequest (RFC 8446 section 4.1.4)
+	ActionLimited  // too many from unproved addresses
+	ActionNoRetry  // of DTLS 1.3, in a form that no server answers, or without what a HelloRetryRequest needs
+	ActionBadRetry // of DTLS 1.3, with a wrong cookie: a second HelloRetryRequest is not allowed (RFC 8446 section 4.1.4)
 )
 
-// Versions is which versions of DTLS a server is to be protected for, a set.
+// Versions is a set of DTLS versions that a server is protected for.
 type Versions uint32
 
 // The versions.
 const (
-	Serves12 Versions = 1 << iota // DTLS 1.2 and below
+	Serves12 Versions = 1 << iota // DTLS 1.2 and earlier
 	Serves13
 )
 
-// reset has a client prove its address to the guard, and begin again: its second attempt reaches the server from the
+// reset makes a client prove its address to the guard and start over: its second attempt reaches the server from the
 // first ClientHello on, whatever that server is.
 type reset struct {
-	verifier *cookie.Verifier
+	mac      cookie.MAC
+	verifier *cookie.Verifier // HMACSHA256: for a batch at a time
 	gate     *addresses.Gate
 	now      func() int64
 	serves   Versions
 	x        hello.Extensions
-	numbers  []int // of each hello in the verifier; -1: it needs no cookie
+	numbers  []int // index of each hello in the verifier; -1: it needs no cookie
 }
 
-func newReset(p *cookie.Plan, g *addresses.Gate, now func() int64, serves Versions, size int) *reset {
-	return &reset{verifier: p.NewVerifier(size), gate: g, now: now, serves: serves, numbers: make([]int, size)}
+func newReset(c *Config, serves Versions, size int) *reset {
+	return &reset{mac: c.MAC, verifier: c.Cookies.NewVerifier(size), gate: c.Gate, now: c.Now, serves: serves, numbers: make([]int, size)}
 }
 
 // Verify implements Verifier.
@@ -63,6 +64,10 @@ func (m *reset) Verify(k *cookie.Keyring, hellos []Hello) {
 		if len(h.Cookie) == 0 && m.admit(h, now) {
 			continue
 		}
+		if m.mac == cookie.SipHash {
+			m.verifyV2(k, h)
+			continue
+		}
 		m.numbers[i] = m.verifier.Add(&h.Binding, h.Cookie)
 	}
 	m.verifier.Finish()
@@ -70,21 +75,38 @@ func (m *reset) Verify(k *cookie.Keyring, hellos []Hello) {
 		h, n := &hellos[i], m.numbers[i]
 		switch {
 		case n < 0:
-		case m.verifier.Valid(n):
-			h.Action = ActionReset
-		case h.Action == ActionRetry && len(h.Cookie) > 0:
-			h.Action = ActionBadRetry
-		default:
+		case m.conclude(h, m.verifier.Valid(n)):
 			m.verifier.Cookie(n, (*[cookie.Size]byte)(h.Answer[:]))
 			h.Length = cookie.Size
 		}
 	}
 }
 
-// nullCompression is what DTLS 1.3 has for compression methods (RFC 8446 section 4.1.2).
+// conclude sets the action for a ClientHello with a valid or invalid cookie, and reports whether it needs a new cookie.
+func (m *reset) conclude(h *Hello, valid bool) bool {
+	switch {
+	case valid:
+		h.Action = ActionReset
+	case h.Action == ActionRetry && len(h.Cookie) > 0:
+		h.Action = ActionBadRetry
+	default:
+		return true
+	}
+	return false
+}
+
+// verifyV2 decides on one with cookies of format v2, which are too cheap for batches to matter.
+func (m *reset) verifyV2(k *cookie.Keyring, h *Hello) {
+	if m.conclude(h, k.VerifyV2(&h.Binding, h.Cookie)) {
+		c := k.Current().IssueV2(&h.Binding)
+		h.Length = copy(h.Answer[:], c[:])
+	}
+}
+
+// nullCompression is what DTLS 1.3 requires of compression methods (RFC 8446 section 4.1.2).
 var nullCompression = []byte{0}
 
-// classify says how h is challenged: ActionVerify or ActionRetry, or with what else it ends.
+// classify returns how h is challenged, ActionVerify or ActionRetry, or another final action.
 func (m *reset) classify(h *Hello, serves Versions) Action {
 	h.Binding.Purpose = cookie.HelloVerify
 	if serves&Serves13 == 0 {
@@ -98,7 +120,7 @@ func (m *reset) classify(h *Hello, serves Versions) Action {
 		return ActionVerify
 	case x.Offers13():
 	case x.Versions == nil && !h.Whole && serves&Serves12 == 0:
-		// A fragment that ends before supported_versions (Firefox's): its client is of the version that is served.
+		// A fragment that ends before supported_versions, as Firefox's: assume the version that is served.
 	default:
 		return ActionVerify
 	}
@@ -113,7 +135,7 @@ func (m *reset) classify(h *Hello, serves Versions) Action {
 	return ActionRetry
 }
 
-// admit decides on a first ClientHello, and reports whether that is all that is to be done.
+// admit decides on a first ClientHello, and reports whether the decision is final.
 func (m *reset) admit(h *Hello, now int64) bool {
 	switch m.gate.Admit(&h.Binding.Source, now) {
 	case addresses.Known:
@@ -128,23 +150,29 @@ func (m *reset) admit(h *Hello, now int64) bool {
 	return true
 }
 
-// Challenge makes h, which mode reset has verified by its address alone, one that must prove that it can be reached
-// just now.
-func (h *Hello) Challenge(k *cookie.Keyring) {
+// Challenge revokes the verification of h, which mode reset verified by its address alone: the client must prove that it
+// can be reached now.
+func (h *Hello) Challenge(k *cookie.Keyring, mac cookie.MAC) {
+	h.Verified = false
+	if mac == cookie.SipHash {
+		c := k.Current().IssueV2(&h.Binding)
+		h.Length = copy(h.Answer[:], c[:])
+		return
+	}
 	c := k.Current().Issue(&h.Binding)
-	h.Verified, h.Length = false, copy(h.Answer[:], c[:])
+	h.Length = copy(h.Answer[:], c[:])
 }
 
 // prelude implements preluding.
 func (*reset) prelude() relay.Prelude { return passing{} }
 
-// limited lets first ClientHellos pass as far as the gate has room for them. It proves nothing.
+// limited passes first ClientHellos as far as the gate's rate allows. It proves nothing.
 type limited struct {
 	gate *addresses.Gate
 	now  func() int64
 }
 
-// Verify implements Verifier. A ClientHello with a cookie is of a flow, or of none that the guard knows.
+// Verify implements Verifier. A ClientHello with a cookie belongs to a flow, or to none that the guard knows.
 func (m *limited) Verify(_ *cookie.Keyring, hellos []Hello) {
 	now := m.now()
 	for i := range hellos {
@@ -165,7 +193,7 @@ func (m *limited) Verify(_ *cookie.Keyring, hellos []Hello) {
 // prelude implements preluding.
 func (*limited) prelude() relay.Prelude { return passing{} }
 
-// passing is the way of a flow whose server has seen all that the client has sent: whatever it asks for, it gets.
+// passing is the prelude of a flow whose server sees everything that the client sends: all its answers pass.
 type passing struct{}
 
 // Client implements relay.Prelude.
@@ -174,5 +202,5 @@ func (passing) Client(d []byte, out *udpbatch.Queue) { out.Add(d, nil) }
 // Server implements relay.Prelude.
 func (passing) Server([]byte) {}
 
-// Verify implements relay.Prelude: a server may have a cookie exchange of its own.
+// Verify implements relay.Prelude: a server may do a cookie exchange of its own.
 func (passing) Verify([]byte, *udpbatch.Queue) relay.Verdict { return relay.Deliver }

@@ -13,10 +13,11 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
-// resetting is mode reset in front of a server of versions, with a clock that stands still.
-func resetting(serves Versions) (*reset, *addresses.Gate) {
+// resetting is mode reset in front of a server of versions, with cookies by mac and a clock that stands still.
+func resetting(serves Versions, mac cookie.MAC) (*reset, *addresses.Gate) {
 	g := addresses.NewGate(addresses.NewSet([2]uint64{1}, 600), new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 1, Burst: 1}})
-	return newReset(cookie.Measured(), g, func() int64 { return 1000e9 }, serves, 8), g
+	c := Config{MAC: mac, Cookies: cookie.Measured(), Gate: g, Now: func() int64 { return 1000e9 }}
+	return newReset(&c, serves, 8), g
 }
 
 // helloOf parses a datagram as a worker does.
@@ -42,20 +43,29 @@ func hello13(extensions ...[]byte) *hellotest.Builder {
 	return b
 }
 
+// sizes are those of the guard's own cookies.
+var sizes = map[cookie.MAC]int{cookie.HMACSHA256: cookie.Size, cookie.SipHash: cookie.SizeV2}
+
 func TestResetOfDTLS12(t *testing.T) {
-	m, g := resetting(Serves12)
+	for mac, size := range sizes {
+		t.Run(mac.String(), func(t *testing.T) { testResetOfDTLS12(t, mac, size) })
+	}
+}
+
+func testResetOfDTLS12(t *testing.T, mac cookie.MAC, size int) {
+	m, g := resetting(Serves12, mac)
 	k := keyring(t, 1)
 	b := hellotest.New()
 	h := verifyOne(m, k, helloOf(t, b.Bytes()))
-	if h.Verified || h.Action != ActionVerify || h.Length != cookie.Size {
+	if h.Verified || h.Action != ActionVerify || h.Length != size {
 		t.Fatalf("a first ClientHello: %+v", h)
 	}
 	b.Cookie, b.MessageSeq = h.Answer[:h.Length], 1
 	if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Verified || h.Action != ActionReset {
 		t.Errorf("with its cookie: %+v", h)
 	}
-	b.Cookie = append(bytes.Clone(b.Cookie[:31]), b.Cookie[31]^1)
-	if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Verified || h.Action != ActionVerify || h.Length != cookie.Size {
+	b.Cookie = append(bytes.Clone(b.Cookie[:size-1]), b.Cookie[size-1]^1)
+	if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Verified || h.Action != ActionVerify || h.Length != size {
 		t.Errorf("with a wrong one: %+v", h)
 	}
 	source := netip.MustParseAddr("192.0.2.1").As16()
@@ -66,11 +76,17 @@ func TestResetOfDTLS12(t *testing.T) {
 }
 
 func TestResetOfDTLS13(t *testing.T) {
+	for mac, size := range sizes {
+		t.Run(mac.String(), func(t *testing.T) { testResetOfDTLS13(t, mac, size) })
+	}
+}
+
+func testResetOfDTLS13(t *testing.T, mac cookie.MAC, size int) {
 	k := keyring(t, 1)
 	for _, serves := range []Versions{Serves13, Serves12 | Serves13} {
-		m, _ := resetting(serves)
+		m, _ := resetting(serves, mac)
 		h := verifyOne(m, k, helloOf(t, hello13().Bytes()))
-		if h.Verified || h.Action != ActionRetry || h.Length != cookie.Size || h.Retry.Suite != 0x1302 {
+		if h.Verified || h.Action != ActionRetry || h.Length != size || h.Retry.Suite != 0x1302 {
 			t.Fatalf("a first ClientHello: %+v", h)
 		}
 		c := h.Answer[:h.Length]
@@ -82,8 +98,8 @@ func TestResetOfDTLS13(t *testing.T) {
 		if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Action != ActionVerify {
 			t.Errorf("a HelloRetryRequest's cookie passes in DTLS 1.2: %+v", h)
 		}
-		wrong := append(bytes.Clone(c[:31]), c[31]^1)
-		for name, e := range map[string][]byte{"wrong": wrong, "short": c[:31], "long": append(bytes.Clone(c), 0)} {
+		wrong := append(bytes.Clone(c[:size-1]), c[size-1]^1)
+		for name, e := range map[string][]byte{"wrong": wrong, "short": c[:size-1], "long": append(bytes.Clone(c), 0)} {
 			if h := verifyOne(m, k, helloOf(t, hello13(hellotest.Cookie13(e...)).Bytes())); h.Action != ActionBadRetry || h.Length != 0 {
 				t.Errorf("a %s cookie: %+v", name, h)
 			}
@@ -127,7 +143,7 @@ func TestResetByVersions(t *testing.T) {
 		{"fragment, dual server", Serves12 | Serves13, fragment.Bytes(), ActionVerify},
 		{"fragment, 1.3 server", Serves13, fragment.Bytes(), ActionRetry},
 	} {
-		m, _ := resetting(c.serves)
+		m, _ := resetting(c.serves, cookie.HMACSHA256)
 		if h := verifyOne(m, k, helloOf(t, c.datagram)); h.Action != c.want || h.Length == 0 {
 			t.Errorf("%s: action %d, want %d", c.name, h.Action, c.want)
 		}
@@ -135,7 +151,7 @@ func TestResetByVersions(t *testing.T) {
 }
 
 func TestLimitedProvesNothing(t *testing.T) {
-	_, g := resetting(Serves12)
+	_, g := resetting(Serves12, cookie.HMACSHA256)
 	m := &limited{g, func() int64 { return 1000e9 }}
 	if h := verifyOne(m, nil, helloOf(t, hellotest.New().Bytes())); !h.Verified || !h.Unproved {
 		t.Errorf("the first: %+v", h)
@@ -151,7 +167,13 @@ func TestLimitedProvesNothing(t *testing.T) {
 }
 
 func TestResetDoesNotAllocate(t *testing.T) {
-	m, _ := resetting(Serves12 | Serves13)
+	for mac := range sizes {
+		testResetDoesNotAllocate(t, mac)
+	}
+}
+
+func testResetDoesNotAllocate(t *testing.T, mac cookie.MAC) {
+	m, _ := resetting(Serves12|Serves13, mac)
 	k := keyring(t, 1)
 	list := []Hello{helloOf(t, hello13().Bytes()), helloOf(t, hellotest.New().Bytes())}
 	if n := testing.AllocsPerRun(100, func() {
@@ -160,6 +182,6 @@ func TestResetDoesNotAllocate(t *testing.T) {
 		}
 		m.Verify(k, list)
 	}); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("%v: %v allocations", mac, n)
 	}
 }

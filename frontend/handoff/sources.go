@@ -10,33 +10,33 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// sources are the addresses that a pool's entries have at the server, by number.
+// sources are the addresses that a pool's entries have at the server, by index.
 type sources struct {
 	first   netip.Addr // of many, or the only one
 	several bool
 	ports   []uint16
 }
 
-// Where the server is on 127.0.0.0/8, each address of which is this host's, a pool takes few ports of many addresses. So it
-// has room for 2^20 entries, and takes next to nothing of the ephemeral ports that other programs of this host need. They are
-// the highest, which nobody else gets by chance where the ephemeral ones end below.
+// If the server is on 127.0.0.0/8, where each address belongs to this host, a pool uses few ports of many addresses. So
+// it has room for 2^20 entries, and takes next to none of the ephemeral ports that other programs need. It uses the
+// highest ports, which other programs get only by choice where the ephemeral range ends below.
 const (
 	loopbackPorts = 256
-	// perNetwork is how many addresses of a /24 are used: not .0 and .255, for servers that find them odd.
+	// perNetwork is how many addresses of a /24 are used: without .0 and .255, which some servers reject.
 	perNetwork = 250
 	// networks is how many /24 a pool of MaxPool entries needs.
 	networks = (MaxPool + MaxPool/spare + loopbackPorts*perNetwork) / (loopbackPorts * perNetwork)
-	// firstNetwork and lastNetwork are the second bytes of addresses to choose from: far from 127.0.0.1 and what
-	// distributions put near it.
+	// firstNetwork and lastNetwork bound the second byte of the addresses: away from 127.0.0.1 and from what
+	// distributions use near it.
 	firstNetwork, lastNetwork = 80, 127
-	// leftFree is the share of the ephemeral ports of this host's one address that no pool takes: one in so many.
+	// leftFree is the share of the ephemeral ports of a host with one address that pools leave free: one in leftFree.
 	leftFree = 4
 )
 
-// MaxPool is the size of the largest pool.
+// MaxPool is the largest size of a pool.
 const MaxPool = 1 << 20
 
-// MaxPoolTowards is the size of the largest pool towards server.
+// MaxPoolTowards is the largest size of a pool towards server.
 func MaxPoolTowards(server netip.Addr) int {
 	if loopback4(server) {
 		return MaxPool
@@ -44,13 +44,13 @@ func MaxPoolTowards(server netip.Addr) int {
 	return mostPorts() * spare / (spare + 1)
 }
 
-// ephemeral are the ports that the kernel gives to sockets which name none.
+// ephemeral returns the ports that the kernel assigns by itself.
 func ephemeral() []uint16 {
 	low, high := ephemeralRange()
 	return unreserved(low, high)
 }
 
-// beyond are the ports above those: nobody has one who did not name it.
+// beyond returns the ports above those, which sockets get only by choice.
 func beyond() []uint16 {
 	_, high := ephemeralRange()
 	return unreserved(high+1, 65535)
@@ -64,7 +64,7 @@ func ephemeralRange() (low, high int) {
 	return low, high
 }
 
-// unreserved are the ports from low to high without those that an administrator has reserved.
+// unreserved returns the ports from low to high that an administrator has not reserved.
 func unreserved(low, high int) (ports []uint16) {
 	reserved := make(map[int]bool)
 	if b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports"); err == nil {
@@ -90,8 +90,8 @@ func unreserved(low, high int) (ports []uint16) {
 
 func mostPorts() int { return len(ephemeral()) / leftFree * (leftFree - 1) }
 
-// newSources finds n addresses towards server. several says that the server answers any address of loopback. Two pools on
-// one host have others, and so has a pool that is made anew: servers may remember the old ones.
+// newSources finds n addresses towards server. several: the server answers any loopback address. Each pool of a host gets
+// different ones, a rebuilt pool too: servers may remember the old ones.
 func newSources(server netip.AddrPort, n int, several bool) (sources, error) {
 	if !several {
 		c, err := udpbatch.Dial(server)
@@ -99,7 +99,7 @@ func newSources(server netip.AddrPort, n int, several bool) (sources, error) {
 			return sources{}, err
 		}
 		defer c.Close()
-		var ports []uint16 // those first that no socket of another program gets by chance while the entry's client is away
+		var ports []uint16 // first those that no other program gets by chance while the entry's client is away
 		for _, some := range [][]uint16{beyond(), ephemeral()} {
 			rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
 			ports = append(ports, some...)
@@ -120,7 +120,7 @@ func newSources(server netip.AddrPort, n int, several bool) (sources, error) {
 	return s, nil
 }
 
-// most is how many there are.
+// most returns how many addresses there are.
 func (s *sources) most() int {
 	if s.several {
 		return len(s.ports) * perNetwork * networks
@@ -131,13 +131,13 @@ func (s *sources) most() int {
 // dial opens a socket to server with the address of entry i.
 func (s *sources) dial(i int, server netip.AddrPort) (*udpbatch.Conn, error) {
 	from := s.at(i)
-	if from.Addr().IsLinkLocalUnicast() { // to bind to one takes its zone, which the route to the server gives as well
+	if from.Addr().IsLinkLocalUnicast() { // binding one requires a zone, which the route to the server also provides
 		from = netip.AddrPortFrom(netip.IPv6Unspecified(), from.Port())
 	}
 	return udpbatch.DialFrom(from, server)
 }
 
-// at is the address of entry i.
+// at returns the address of entry i.
 func (s *sources) at(i int) netip.AddrPort {
 	port := s.ports[i%len(s.ports)]
 	if !s.several {

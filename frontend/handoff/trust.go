@@ -2,7 +2,7 @@ package handoff
 
 import "github.com/dtlsguard/dtlsguard/cookie"
 
-// newOwn makes the verifier of the guard's own cookies, computed with mac: of format v1 or v2.
+// newOwn makes the verifier of the guard's own cookies of mac's format, v1 or v2.
 func newOwn(mac cookie.MAC, p *cookie.Plan, size int) Verifier {
 	if mac == cookie.SipHash {
 		return trustV2{}
@@ -13,8 +13,7 @@ func newOwn(mac cookie.MAC, p *cookie.Plan, size int) Verifier {
 // trust issues and verifies the guard's own cookies.
 type trust struct{ judge *cookie.Verifier }
 
-// NewTrust makes the mode that issues and verifies cookies of the guard itself, computed by p, for batches of at
-// most size hellos.
+// NewTrust makes the mode of the guard's own cookies of format v1, computed by p, for batches of at most size hellos.
 func NewTrust(p *cookie.Plan, size int) Verifier { return &trust{p.NewVerifier(size)} }
 
 // Verify implements Verifier.
@@ -33,7 +32,7 @@ func (t *trust) Verify(k *cookie.Keyring, hellos []Hello) {
 	}
 }
 
-// trustV2 does so with cookies of format v2.
+// trustV2 is trust with cookies of format v2.
 type trustV2 struct{}
 
 // Verify implements Verifier.

@@ -11,51 +11,54 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// Watch times. A server is asked for a cookie twice a second, which is how a restart is noticed before a client
-// notices it; every 100 ms while something is wrong.
+// Intervals of the watch. It asks the server for a cookie twice per second, so that it notices a restart before a client
+// does, and every 100 ms while something is wrong.
 const (
 	watchEvery    = 500 * time.Millisecond
 	watchTroubled = 100 * time.Millisecond
-	// silentMost is how long a server may be silent that was up: OpenSSL's and GnuTLS's programs see nobody else during a
-	// handshake, and that may take a few retransmissions.
+	// silentMost is how long a server that was up may be silent: the programs of OpenSSL and GnuTLS ignore everybody
+	// else during a handshake, which may take a few retransmissions.
 	silentMost = 10 * time.Second
-	// stalled is how long a handshake may take that is to be left alone: the client's first retransmission (RFC 6347
-	// section 4.2.4.1), and as much again.
+	// stalled is how long the watch waits for a handshake: twice the client's first retransmission timeout (RFC 6347
+	// section 4.2.4.1).
 	stalled = 2 * time.Second
-	// soon is how long after a harvest a server that gives other cookies again, or refuses one, is thought to be
-	// misunderstood rather than to be restarted. One that is restarted twice in that time is probed for nothing.
+	// soon is how long after a harvest a server that changes its cookies again, or refuses one, is assumed to be
+	// misunderstood, not restarted. A server that restarts twice in that time is probed needlessly.
 	soon = 20 * time.Second
-	// askingMuch is how many cookies per second are worth a warning: DTLSv1_listen takes a hundredth of a CPU for them.
+	// askingMuch is how many cookies per second are worth a warning: they cost DTLSv1_listen 1 % of a CPU.
 	askingMuch = 1000
-	// slice is how long a pool is filled before the canary has its turn again.
+	// slice is how long a pool is filled before the canary asks again.
 	slice = 250 * time.Millisecond
-	// refillEvery is how often a full pool is looked at for the entries that it lacks.
+	// refillEvery is how often a full pool is searched for entries without a cookie.
 	refillEvery = 5 * time.Second
-	// progressEvery is how often the log says how far a harvest is.
+	// progressEvery is how often the log reports the progress of a harvest.
 	progressEvery = 5 * time.Second
-	// freshAfter is how many questions without an answer make the watch ask from another port. A NAT between guard and server
-	// keeps a mapping to a server that is gone for as long as the guard asks on it.
+	// reprobeEvery bounds how often a server that refuses clients is probed again: any client can make it refuse.
+	reprobeEvery = time.Second
+	// freshAfter is after how many unanswered questions the watch asks from another port: a NAT between guard and server keeps
+	// a mapping to a server that is gone as long as the guard uses it.
 	freshAfter = 5
 )
 
-// watched is what the goroutine that watches a server knows of it; nobody else reads or writes it.
+// watched is the state of the goroutine that watches a server; nobody else uses it.
 type watched struct {
 	prober     *prober
 	canary     line
 	known      []byte    // the canary's cookie
-	quiet      time.Time // since when the server has said nothing; zero: it has answered the last question
-	unanswered int       // questions since then, from this canary
-	moved      bool      // the canary has another port than it had when known was
-	began      time.Time // of the last harvest: when all cookies were asked for
-	filled     time.Time // when entries were looked for last that lack a cookie
-	said       time.Time // when the log had the last word on it
-	complete   bool      // it said that the harvest is over
+	quiet      time.Time // since when the server is silent; zero: it answered the last question
+	unanswered int       // questions since then, by this canary
+	moved      bool      // the canary has another port than when known was read
+	began      time.Time // start of the last harvest, when all cookies were requested
+	filled     time.Time // when the pool was last searched for entries without a cookie
+	said       time.Time // when progress was last logged
+	complete   bool      // the end of the harvest was logged
+	probed     time.Time // when the server was probed last
 	lifetime   lifetimeProbes
 	table      Table
-	retired    []*relay.Upstream // sockets of earlier pools that flows still have
+	retired    []*relay.Upstream // sockets of earlier pools that flows still use
 }
 
-// memory is for a pool of n entries.
+// memory allocates memory for a pool of n entries.
 func (b *Backend) memory(n int) Table {
 	if len(b.table.Entries) < n {
 		b.table = b.config.Table(n)
@@ -63,7 +66,7 @@ func (b *Backend) memory(n int) Table {
 	return b.table
 }
 
-// retire ends a pool, but for the sockets that flows have: those end when they are free.
+// retire ends a pool, except for the sockets that flows use, which end with them.
 func (b *Backend) retire(p *Pool) {
 	p.close()
 	b.retired = retire(append(b.retired, p.kept...))
@@ -74,27 +77,34 @@ func (b *Backend) Run(ctx context.Context) {
 	var clock sync.WaitGroup
 	clock.Go(func() { b.runClock(ctx) })
 	defer clock.Wait()
+	if b.config.Keys != nil {
+		clock.Go(func() { b.psk.run(ctx, b.config.Server, b.config.Log) })
+	}
 	for ctx.Err() == nil {
 		if !b.filling() {
 			b.wait(ctx)
 		}
 		if b.Mode().Passes() && b.Ready() && !b.reports.recheck.Swap(false) {
-			continue // a question begins a handshake at such a server: it is asked when there is doubt
+			continue // a question starts a handshake at such a server, so it is asked only in doubt
 		}
 		b.waitForHandshakes(ctx)
-		b.look(ctx, within(slice))
-		b.retired = retire(b.retired)
+		b.turn.Lock()
+		if ctx.Err() == nil {
+			b.look(ctx, within(slice))
+			b.retired = retire(b.retired)
+		}
+		b.turn.Unlock()
 	}
 }
 
-// filling reports whether a pool is being filled, by an answering server.
+// filling reports whether a pool is being filled by an answering server.
 func (b *Backend) filling() bool {
 	p := b.pool()
 	return p != nil && p.more.Load() && b.up.Load() && b.quiet.IsZero()
 }
 
-// wait waits until it is time to look at the server again. Suspicions come as fast as clients do; the server is asked ten
-// times per second at most.
+// wait waits for the next look at the server. Workers may report as often as clients come; the server is asked at most
+// ten times per second.
 func (b *Backend) wait(ctx context.Context) {
 	pause(ctx, watchTroubled)
 	left := watchEvery - watchTroubled
@@ -110,7 +120,7 @@ func (b *Backend) wait(ctx context.Context) {
 	}
 }
 
-// runClock moves the clock of reservations on until ctx ends.
+// runClock advances the clock of reservations until ctx ends.
 func (b *Backend) runClock(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -126,9 +136,9 @@ func (b *Backend) runClock(ctx context.Context) {
 	}
 }
 
-// waitForHandshakes waits while clients are in their handshakes: gnutls-serv takes whatever comes then for its client's, and
-// the handshake can hang. But not for those that stall, not for long where there is always one, or where cookies get old or
-// are missing meanwhile, and not at all when the server is gone or refuses cookies: then clients are lost by waiting.
+// waitForHandshakes waits while clients are in their handshakes: gnutls-serv takes a question then for its client's, and
+// the handshake can hang. It does not wait for stalled handshakes, nor long where there is always one or where cookies
+// age or are missing, nor at all when the server is gone or refuses cookies: then waiting costs clients.
 func (b *Backend) waitForHandshakes(ctx context.Context) {
 	r := &b.reports
 	began, most := time.Now(), silentMost
@@ -147,7 +157,7 @@ func (b *Backend) waitForHandshakes(ctx context.Context) {
 	}
 }
 
-// pause waits, if ctx does not end before.
+// pause waits, unless ctx ends before.
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -168,8 +178,8 @@ func serving(end time.Time) func(*Pool) bool {
 	return func(p *Pool) bool { return p.inUse.Load() > 0 || time.Now().After(end) }
 }
 
-// look asks for the canary's cookie. Another cookie than before is a restarted server, unless the server's cookies change
-// with time: all are harvested again, until stop says that it is time to look again.
+// look asks for the canary's cookie. A changed cookie means a restarted server, unless its cookies change with time: all
+// are harvested again, until stop ends the fill.
 func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 	gone := b.reports.gone.Swap(false)
 	a, err := b.prober.ask(ctx, b.canary, answerTime, b.prober.question)
@@ -177,7 +187,7 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 		return
 	}
 	if p := b.profile(); p.counts() || p.Pending {
-		b.prober.abort(b.canary) // so that asking leaves nothing there
+		b.prober.abort(b.canary) // leaves no state at the server
 	}
 	if a.hello {
 		b.prober.abort(b.canary)
@@ -190,7 +200,7 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 	}
 	if err != nil {
 		b.askElsewhere()
-		return // what is known stays: a server that serves one client at a time is as silent as a dead one
+		return // keep what is known: a server that serves one client at a time is as silent as a dead one
 	}
 	b.unanswered = 0
 	refused := b.reports.refused.Swap(false)
@@ -201,10 +211,10 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 		return
 	}
 	if b.Mode() != Harvest {
-		if !refused {
+		if !refused && b.mintsRight(ctx) || time.Since(b.probed) < reprobeEvery {
 			return
 		}
-		// Should it be harvest from now on, then not with the cookies of an earlier life of the server.
+		// If the mode becomes harvest, cookies of the server's earlier life must not be used.
 		b.forget()
 		if b.reconsider(ctx); b.Mode() != Harvest {
 			return
@@ -228,7 +238,7 @@ func (b *Backend) logUp(up bool, err error) {
 	}
 }
 
-// askElsewhere gives the canary another port when the server has been silent to it for some questions.
+// askElsewhere moves the canary to another port when the server has not answered several questions.
 func (b *Backend) askElsewhere() {
 	if b.unanswered++; b.unanswered < freshAfter {
 		return
@@ -239,8 +249,8 @@ func (b *Backend) askElsewhere() {
 	}
 }
 
-// alive judges the server by the answer to a question. Where nothing listens it is dead. A silent one may be busy
-// with one client, and is taken for alive while it says something to a client, or for [silentMost].
+// alive decides by the answer to a question whether the server is alive. It is dead if nothing listens. A silent one may
+// be busy with one client: it counts as alive while it answers a client, or for [silentMost].
 func (b *Backend) alive(err error) bool {
 	heard := b.reports.heard.Swap(false)
 	switch {
@@ -255,12 +265,12 @@ func (b *Backend) alive(err error) bool {
 	return time.Since(b.quiet) < silentMost
 }
 
-// refill harvests what is missing; all, if the canary's cookie in a says that the server was restarted. Cookies with a
-// clock in them do not say it, nor does one of another port, so there it is seen by what happens to clients: gap says that the
-// server was silent or gone before, refused that it has refused a client.
+// refill harvests what is missing, or everything if the canary's cookie in a shows a restart. Cookies with a clock do not
+// show it, nor does that of another port; there the fate of clients does: gap means that the server was silent or gone
+// before, refused that it has refused a client.
 func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool, stop func(*Pool) bool) {
 	p := b.profile()
-	unknown, first := p.TimeDependent || p.Pending || b.moved, b.known == nil // the canary's cookie says nothing of those of others
+	unknown, first := p.TimeDependent || p.Pending || b.moved, b.known == nil // the canary's cookie says nothing about others
 	changed := !first && !unknown && !bytes.Equal(a.cookie, b.known)
 	switch {
 	case !first && b.behavesOtherwise(a, changed, gap, refused):
@@ -289,7 +299,7 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool, stop 
 	b.fill(ctx, stop)
 }
 
-// fill goes on with the harvest.
+// fill continues the harvest.
 func (b *Backend) fill(ctx context.Context, stop func(*Pool) bool) {
 	p, now := b.pool(), time.Now()
 	if p.kept == nil && !p.more.Load() && int(p.known.Load()) >= p.size && now.Sub(b.filled) < refillEvery {
@@ -305,7 +315,7 @@ func (b *Backend) fill(ctx context.Context, stop func(*Pool) bool) {
 	b.logProgress(p)
 }
 
-// logProgress says how far a harvest is, if it takes its time, and when it is over.
+// logProgress logs the progress of a harvest that takes long, and its end.
 func (b *Backend) logProgress(p *Pool) {
 	known, now := int(p.known.Load()), time.Now()
 	took := now.Sub(b.began).Round(time.Millisecond)
@@ -331,7 +341,7 @@ func (b *Backend) begin(ctx context.Context, canary []byte) {
 	}
 }
 
-// probeLifetime finds out how old a cookie may get, and says so.
+// probeLifetime finds out how old a cookie may become, and logs it.
 func (b *Backend) probeLifetime(ctx context.Context) {
 	if !b.lifetime.step(ctx) {
 		return
@@ -344,9 +354,9 @@ func (b *Backend) probeLifetime(ctx context.Context) {
 	}
 }
 
-// behavesOtherwise reports whether what is known of the server no longer explains it. A restart alone does not: who answers
-// the first question as before is served as before. But an answer of another form does; and cookies that have changed again, or
-// are refused, before any client was accepted with them: then they may depend on more than was seen.
+// behavesOtherwise reports whether the profile no longer explains the server. A restart alone is no reason: a server that
+// answers the first question as before is served as before. An answer of another form is; and so are cookies that changed
+// again, or are refused, before any client was accepted with them: they may depend on more than was seen.
 func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {
 	p := b.profile()
 	if len(a.cookie) != p.CookieLength || int(a.sequence.Message) != p.Seq {
@@ -356,7 +366,13 @@ func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {
 	return (changed && recent || refused && !changed) && !gap && !b.reports.accepted.Load()
 }
 
-// forget makes all that was harvested unknown.
+// mintsRight reports whether the guard makes the same HelloRetryRequests as the server, if it makes any.
+func (b *Backend) mintsRight(ctx context.Context) bool {
+	r := b.profile().Retries
+	return r == nil || b.Mode() != NativeWolfSSL || b.prober.asBefore(ctx, b.canary, b.config.Keys(), r)
+}
+
+// forget makes all harvested cookies unknown.
 func (b *Backend) forget() {
 	b.known = nil
 	b.serves.Store(false)
@@ -365,7 +381,7 @@ func (b *Backend) forget() {
 	}
 }
 
-// reconsider probes a server that is another one than before: it may need another mode now.
+// reconsider probes a server that has changed: it may need another mode now.
 func (b *Backend) reconsider(ctx context.Context) {
 	if m := b.config.Mode; m != Auto && !m.Native() && !m.Passes() {
 		return

@@ -1,6 +1,9 @@
 package hello
 
-import "encoding/binary"
+import (
+	"crypto/sha256"
+	"encoding/binary"
+)
 
 // Probe13 describes a ClientHello of DTLS 1.3 that the guard itself sends to a back end, to learn how it answers others:
 // it offers groups but no share, so that the answer is a HelloRetryRequest.
@@ -9,6 +12,8 @@ type Probe13 struct {
 	Session []byte // legacy_session_id, at most 32 bytes
 	Suites  []uint16
 	Groups  []uint16
+	// Identity of a pre-shared key, which is offered with a binder that is not right; nil: none is.
+	Identity []byte
 }
 
 // Append writes the probe as one datagram to d.
@@ -28,6 +33,12 @@ func (p *Probe13) Append(d []byte) []byte {
 	x = extension(x, extSupportedGroups, sized(list(p.Groups))...)
 	x = extension(x, 13, probeSignatures...)
 	x = extension(x, extKeyShare, 0, 0)
+	if len(p.Identity) > 0 {
+		x = extension(x, extPSKModes, 2, 0, 1)                                          // with and without a key exchange
+		identity := append(sized(p.Identity), 0, 0, 0, 0)                               // no ticket: it has no age
+		binder := append([]byte{sha256.Size}, make([]byte, sha256.Size)...)             // of any hash
+		x = extension(x, extPreSharedKey, append(sized(identity), sized(binder)...)...) // the last one, always
+	}
 	b := be.AppendUint16(nil, versionDTLS12)
 	b = append(b, p.Random[:]...)
 	b = append(append(b, byte(len(p.Session))), p.Session...)

@@ -8,6 +8,7 @@ const (
 	extPreSharedKey      = 41
 	extSupportedVersions = 43
 	extCookie            = 44
+	extPSKModes          = 45
 	extKeyShare          = 51
 )
 

@@ -85,8 +85,13 @@ func collect(err error, all *[]string) {
 // Setting finds the settings that a library's text names.
 var Setting = regexp.MustCompile(`\bsetting ([a-z][a-z0-9]*(?:-[a-z0-9]+)*)`)
 
-// Flags renders the settings that a library's text names as command-line flags.
-func Flags(text string) string { return Setting.ReplaceAllString(text, "--$1") }
+// command finds the commands that it names.
+var command = regexp.MustCompile(`\bcommand ([a-z]+) with setting\b`)
+
+// Flags renders the settings that a library's text names as command-line flags, and the commands as they are typed.
+func Flags(text string) string {
+	return Setting.ReplaceAllString(command.ReplaceAllString(text, "dtlsguard $1 setting"), "--$1")
+}
 
 // Print writes err for a terminal: a line "error: ..." and, if a fix is known, a line "hint: ...". For a mistake in usage
 // without a fix of its own the hint is otherwise.

@@ -14,13 +14,15 @@ type Service struct {
 	Totals Totals
 	Gone   bool // it was removed: what it counted is all that there is of it
 
-	Flows       map[string]int     // by state
-	FlowLimit   int                // most flows that it has upstream sockets for
-	HelloLimits map[string]float64 // verified ClientHellos per second, by what they bound; 0: none
-	Ready       bool
-	Challenging bool // who has not proved the address is challenged or dropped now
-	Backends    []Backend
-	Challenged  uint64 // times that it began
+	Flows             map[string]int     // by state
+	FlowLimit         int                // most flows that it has upstream sockets for
+	HelloLimits       map[string]float64 // verified ClientHellos per second, by what they bound; 0: none
+	Ready             bool
+	Attacked          bool
+	Normal, Threshold float64 // datagrams per second that nothing has verified: what is usual, and above what is an attack
+	Challenging       bool    // who has not proved the address is challenged or dropped now
+	Backends          []Backend
+	Challenged        uint64 // times that it began
 }
 
 // Gauges are the values that are of no service.
@@ -32,6 +34,7 @@ type Gauges struct {
 	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
 	Reloads, ReloadFailures     uint64
+	Upgrades, UpgradeFailures   uint64
 	AddressesKnown, Addresses   int // that have proved themselves, and how many there is room for
 	Rules                       int // prefixes that are allowed or denied
 	ListFailures                uint64
@@ -73,9 +76,13 @@ var (
 	serviceDesc    = families.Add(Gauge, "service_ready", "Whether clients can be served through the service.", "service")
 	engagedDesc    = families.Add(Gauge, "challenging", "Whether clients that have not proved their address are challenged or dropped now.", "service")
 	timesDesc      = families.Add(Counter, "challenges_total", "Times that challenging began.", "service")
+	attackDesc     = families.Add(Gauge, "attack_active", "Whether there is an attack on the service.", "service")
+	normalDesc     = families.Add(Gauge, "unverified_normal_rate", "Datagrams per second that nothing has verified and that are usual.", "service")
+	thresholdDesc  = families.Add(Gauge, "attack_threshold_rate", "Datagrams per second that nothing has verified, above which is an attack.", "service")
 	epochDesc      = families.Add(Gauge, "secret_epoch", "Epoch byte of the cookie secret in force.")
 	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.")
 	reloadDesc     = families.Add(Counter, "reloads_total", "Reloads of the configuration, by outcome.", "outcome")
+	upgradeDesc    = families.Add(Counter, "upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
 	rotateDesc     = families.Add(Counter, "secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
 	handoffDesc    = families.Add(Gauge, "handoff_mode", "1 for the hand-off mode in use.", "service", "backend", "mode")
 	upDesc         = families.Add(Gauge, "backend_up", "Whether the back end answered the last question.", "service", "backend")
@@ -118,6 +125,8 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	ch.gauge(epochDesc, float64(g.SecretEpoch))
 	ch.gauge(ageDesc, g.SecretAge)
+	ch.counter(upgradeDesc, g.Upgrades, "done")
+	ch.counter(upgradeDesc, g.UpgradeFailures, "failed")
 	ch.counter(reloadDesc, g.Reloads, "done")
 	ch.counter(reloadDesc, g.ReloadFailures, "failed")
 	ch.counter(rotateDesc, g.Rotations, "done")
@@ -174,6 +183,9 @@ func (s *Service) gauges(ch sink) {
 		ch.gauge(hellosDesc, n, s.Name, scope)
 	}
 	ch.is(serviceDesc, s.Ready, s.Name)
+	ch.is(attackDesc, s.Attacked, s.Name)
+	ch.gauge(normalDesc, s.Normal, s.Name)
+	ch.gauge(thresholdDesc, s.Threshold, s.Name)
 	ch.is(engagedDesc, s.Challenging, s.Name)
 	ch.counter(timesDesc, s.Challenged, s.Name)
 	for _, b := range s.Backends {

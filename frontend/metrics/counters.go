@@ -58,6 +58,9 @@ func (c *Counters) Filled(n int) {
 	c.filled += uint64(n)
 }
 
+// Begin says that the socket's counter of overruns has counted so far what is known.
+func (c *Counters) Begin(overruns uint32) { c.last = overruns }
+
 // Overran notes the socket's counter of overruns, which wraps.
 func (c *Counters) Overran(overruns uint32) {
 	c.over += uint64(overruns - c.last)

@@ -44,17 +44,12 @@ var serving = []call{
 	{"statx", unix.SYS_STATX}, {"faccessat", unix.SYS_FACCESSAT}, {"faccessat2", unix.SYS_FACCESSAT2}, {"readlinkat", unix.SYS_READLINKAT},
 	{"getdents64", unix.SYS_GETDENTS64}, {"getcwd", unix.SYS_GETCWD}, {"statfs", unix.SYS_STATFS}, {"fstatfs", unix.SYS_FSTATFS},
 	{"fcntl", unix.SYS_FCNTL}, {"flock", unix.SYS_FLOCK}, {"ioctl", unix.SYS_IOCTL}, {"dup", unix.SYS_DUP}, {"dup3", unix.SYS_DUP3},
-	{"mkdirat", unix.SYS_MKDIRAT}, {"unlinkat", unix.SYS_UNLINKAT}, {"renameat2", unix.SYS_RENAMEAT2},
+	{"mkdirat", unix.SYS_MKDIRAT}, {"symlinkat", unix.SYS_SYMLINKAT}, {"unlinkat", unix.SYS_UNLINKAT}, {"renameat2", unix.SYS_RENAMEAT2},
 	{"ftruncate", unix.SYS_FTRUNCATE}, {"fsync", unix.SYS_FSYNC}, {"fdatasync", unix.SYS_FDATASYNC}, {"fchmod", unix.SYS_FCHMOD},
+	{"memfd_create", unix.SYS_MEMFD_CREATE}, // what a guard hands to the one that takes its place
 	{"fchmodat", unix.SYS_FCHMODAT}, {"fchown", unix.SYS_FCHOWN}, {"fchownat", unix.SYS_FCHOWNAT}, {"sendfile", unix.SYS_SENDFILE}, {"splice", unix.SYS_SPLICE}, {"copy_file_range", unix.SYS_COPY_FILE_RANGE},
 	// Other processes of this user: whether they live.
 	{"pidfd_open", unix.SYS_PIDFD_OPEN}, {"pidfd_send_signal", unix.SYS_PIDFD_SEND_SIGNAL},
-}
-
-// executing are the calls that running another program takes.
-var executing = []call{
-	{"execve", unix.SYS_EXECVE}, {"execveat", unix.SYS_EXECVEAT}, {"wait4", unix.SYS_WAIT4}, {"waitid", unix.SYS_WAITID}, {"setpgid", unix.SYS_SETPGID},
-	{"setsid", unix.SYS_SETSID}, {"chdir", unix.SYS_CHDIR}, {"pidfd_getfd", unix.SYS_PIDFD_GETFD},
 }
 
 // commands are those of bpf(2) that a guard with XDP makes: maps, pins and links. Loading a program (BPF_PROG_LOAD) is not

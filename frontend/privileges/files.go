@@ -16,7 +16,7 @@ var always = []string{"/etc", "/proc", "/sys", "/run", "/dev/null", "/usr/share/
 // Rights on files, as Landlock names them.
 const (
 	mayRead  = ll.AccessFSReadFile | ll.AccessFSReadDir
-	mayWrite = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSMakeSock |
+	mayWrite = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSMakeSock | ll.AccessFSMakeSym |
 		ll.AccessFSRemoveFile | ll.AccessFSRemoveDir | ll.AccessFSRefer
 )
 

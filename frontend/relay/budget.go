@@ -7,28 +7,28 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
-// Limits of flows. 0 means no limit, but for Flows.
+// Limits of flows. 0 means no limit, except for Flows.
 type Limits struct {
 	Flows             int // in all
-	PerSource         int // of one source: an IPv4 address, an IPv6 /64
+	PerSource         int // of one source: an IPv4 address or an IPv6 /64
 	HalfOpenPerSource int
 }
 
 const (
-	// halfOpenShare: a quarter of all flows may be half-open. With handshakes of a second that is a quarter of
-	// --max-flows new clients per second.
+	// halfOpenShare: a quarter of all flows may be half-open. With handshakes of one second that is a quarter of
+	// setting max-flows in new clients per second.
 	halfOpenShare = 4
-	// PrefixFactor is how many times a source's limits a prefix has: an IPv4 /24, an IPv6 /48.
+	// PrefixFactor is how many times the limits of a source a prefix has: an IPv4 /24, an IPv6 /48.
 	PrefixFactor = 8
-	// roomyFactor is how many times its limits a source or prefix may have while no budget is half used: 300 clients
-	// behind one address may start at once, and nobody waits for room that nobody else wants.
+	// roomyFactor is how many times its limits a source or prefix may use while every budget is less than half used:
+	// 300 clients behind one address may start at once, and no client waits for unused room.
 	roomyFactor = 8
 )
 
-// HalfOpen is how many flows in all may be half-open.
+// HalfOpen is how many flows may be half-open in all.
 func (l Limits) HalfOpen() int { return max(1, l.Flows/halfOpenShare) }
 
-// Named are the limits by the names of what they bound. 0 is none.
+// Named returns the limits by the names of what they bound. 0 is unlimited.
 func (l Limits) Named() map[string]int {
 	return map[string]int{
 		"flows": l.Flows, "half-open": l.HalfOpen(),
@@ -37,10 +37,10 @@ func (l Limits) Named() map[string]int {
 	}
 }
 
-// Reason is why a newcomer does not get a flow.
+// Reason is why a new client does not get a flow.
 type Reason uint8
 
-// The reasons. Those from Full on need an old flow to go; the others say that the newcomer's own have to end first.
+// The reasons. From Full on an old flow must end; with the others the client's own source must end flows first.
 const (
 	Accepted Reason = iota
 	SourceFlows
@@ -61,32 +61,32 @@ var reasonNames = [ReasonLen]string{"", "source-flows", "source-half-open", "pre
 // String is the reason's label in metrics.
 func (r Reason) String() string { return reasonNames[r] }
 
-// Full reports whether an old flow's end would help.
+// Full reports whether the end of an old flow would help.
 func (r Reason) Full() bool { return r >= FlowsFull }
 
 // Quota counts flows against a maximum, of which a quarter may be half-open. The zero Quota allows none.
 type Quota struct{ max, flows, halfOpen atomic.Int64 }
 
-// SetMax changes the maximum; flows that there are stay.
+// SetMax changes the maximum; existing flows stay.
 func (q *Quota) SetMax(n int) { q.max.Store(int64(n)) }
 
-// Max is how many flows there may be.
+// Max is the maximum number of flows.
 func (q *Quota) Max() int { return int(q.max.Load()) }
 
-// Used is how many there are, and HalfOpen how many of them are half-open.
+// Used is the number of flows.
 func (q *Quota) Used() int { return int(q.flows.Load()) }
 
 // HalfOpen is the number of half-open flows.
 func (q *Quota) HalfOpen() int { return int(q.halfOpen.Load()) }
 
-// used reports whether n of d parts of the flows, or of those that may be half-open, are there.
+// used reports whether n of d parts of the flows, or of the half-open ones, are in use.
 func (q *Quota) used(n, d int) bool {
 	m := q.Max()
 	return d*q.Used() >= n*m || d*q.HalfOpen() >= n*(Limits{Flows: m}).HalfOpen()
 }
 
-// Budget bounds the flows of several tables together: in all, by source and by prefix. Safe for concurrent use. Its
-// memory is fixed: 32 bytes for each of --max-flows and table, twice.
+// Budget bounds the flows of several tables together: in all, by source and by prefix. It is safe for concurrent use. Its
+// memory is fixed: 32 bytes per flow of setting max-flows and per table, twice.
 type Budget struct {
 	all      Quota
 	key      limit.Key
@@ -103,14 +103,14 @@ func NewBudget(l Limits) *Budget {
 	return b
 }
 
-// Limits are those in force.
+// Limits returns the limits in force.
 func (b *Budget) Limits() Limits {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.limits
 }
 
-// SetLimits changes the limits; flows that there are stay.
+// SetLimits changes the limits; existing flows stay.
 func (b *Budget) SetLimits(l Limits) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,12 +120,12 @@ func (b *Budget) SetLimits(l Limits) {
 	b.all.SetMax(l.Flows)
 }
 
-// Used is the number of flows at the moment.
+// Used is the current number of flows.
 func (b *Budget) Used() int { return b.all.Used() }
 
-// enter counts a half-open flow of ip in, also against room, and returns its rank: the magnitude of what its source, or an
-// eighth of its prefix, has half-open. Or it says why not. A table that has no half-open flow may have one where others
-// have used all: it could end none of theirs, and its clients would have to wait for those.
+// enter counts a half-open flow of ip, also against room, and returns its rank: the magnitude of the half-open flows of
+// its source, or of an eighth of its prefix. Or it returns the reason against it. A table without half-open flows may
+// have one although others have used all: it could end none of theirs, and its clients would have to wait for those.
 func (b *Budget) enter(ip *[16]byte, room *Quota, first bool) (rank int, r Reason) {
 	source, prefix := b.keys(ip)
 	b.mu.Lock()
@@ -156,10 +156,10 @@ func (b *Budget) enter(ip *[16]byte, room *Quota, first bool) (rank int, r Reaso
 	return rankOf(s.HalfOpen, p.HalfOpen), Accepted
 }
 
-// finish notes that a flow of ip is half-open no more.
+// finish counts a flow of ip as not half-open any more.
 func (b *Budget) finish(ip *[16]byte, room *Quota) { b.change(ip, room, 0, -1) }
 
-// leave counts a flow of ip out.
+// leave removes a flow of ip.
 func (b *Budget) leave(ip *[16]byte, room *Quota, halfOpen bool) {
 	n := 0
 	if halfOpen {
@@ -185,7 +185,7 @@ func (b *Budget) add(source, prefix uint64, room *Quota, flows, halfOpen int) {
 	}
 }
 
-// scarce reports whether three quarters of what ip's flows count against are used.
+// scarce reports whether three quarters of any limit that applies to ip are used.
 func (b *Budget) scarce(ip *[16]byte, room *Quota) bool {
 	if b.all.used(3, 4) || room.used(3, 4) {
 		return true

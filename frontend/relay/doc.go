@@ -1,10 +1,10 @@
-// Package relay keeps the verified clients' associations: a [Table] of flows, each a client and the [Upstream], a
-// socket towards the server, that stands for it there.
+// Package relay keeps the associations of verified clients: a [Table] of flows, each a client and an [Upstream], the
+// socket that represents it at the server.
 //
-// How far a flow has come is its [State]; the transition function is in state.go. A [Budget], which tables share, bounds flows
-// in all, by source and by prefix; where it is used up, [Table.Victim] says which flow has to go.
+// A flow's [State] says how far it has come; state.go has the transition function. A [Budget], which tables share, bounds
+// flows in all, by source and by prefix; when it is used up, [Table.Victim] selects the flow to end.
 //
-// A Table belongs to one worker and is not for concurrent use, but for Count. An Upstream belongs to whoever acquired it;
-// Acquire and Release are safe from anywhere, as are Budget and Upstreams. Time is nanoseconds of a clock that never goes back, brought by the
-// caller, once per batch.
+// A Table belongs to one worker and is not safe for concurrent use, except Count. An Upstream belongs to whoever acquired
+// it; Acquire and Release are safe for concurrent use, as are Budget and Upstreams. Times are nanoseconds of a monotonic
+// clock that the caller reads once per batch.
 package relay

@@ -2,14 +2,14 @@ package relay
 
 import "math/bits"
 
-// ranks of half-open flows: one list for each magnitude of what their source has, of those from 128 on one.
+// ranks of half-open flows: one list per magnitude of what their source has, and a single one from 128 on.
 const ranks = 8
 
 func rankOf(source, prefix uint32) int {
 	return min(bits.Len32(max(source, prefix/PrefixFactor)), ranks-1)
 }
 
-// list is a doubly linked list of flows with a sentinel; new ones in front.
+// list is a doubly linked list of flows with a sentinel, newest first.
 type list struct{ head Flow }
 
 func (l *list) init() { l.head.prev, l.head.next = &l.head, &l.head }

@@ -2,10 +2,10 @@ package relay
 
 import "encoding/binary"
 
-// Signs is what a datagram shows of its flow's state, a set.
+// Signs is the set of signs of its flow's state in a datagram.
 type Signs uint16
 
-// The signs. Client's are claims: they are not authenticated.
+// The signs. A client's are claims: they are not authenticated.
 const (
 	ClientHello     Signs = 1 << iota // a ClientHello of epoch 0
 	ClientFlight                      // another handshake message of epoch 0, or a ChangeCipherSpec
@@ -36,8 +36,8 @@ const (
 	recordHeader         = 13
 )
 
-// eachRecord calls f with the records of datagram d that have a plain header. It reports the first byte of a unified
-// header where one ends the walk, else 0: its length may be implicit, and what follows is as protected.
+// eachRecord calls f with the records of datagram d that have a plain header. It returns the first byte of a unified
+// header if one ends the walk, else 0: its length may be implicit, and what follows is protected as well.
 func eachRecord(d []byte, f func(contentType byte, epoch uint16, body []byte)) (unified byte) {
 	for len(d) > 0 {
 		if d[0] >= unifiedFirst && d[0] <= unifiedLast {
@@ -47,7 +47,7 @@ func eachRecord(d []byte, f func(contentType byte, epoch uint16, body []byte)) (
 			return 0
 		}
 		epoch := binary.BigEndian.Uint16(d[3:])
-		if d[0] == typeCID { // its length stands after a connection ID of unknown length
+		if d[0] == typeCID { // its length follows a connection ID of unknown length
 			f(typeCID, epoch, nil)
 			return 0
 		}
@@ -58,7 +58,7 @@ func eachRecord(d []byte, f func(contentType byte, epoch uint16, body []byte)) (
 	return 0
 }
 
-// clientSigns are those of a client's datagram.
+// clientSigns returns the signs of a client's datagram.
 func clientSigns(d []byte) (signs Signs) {
 	unified := eachRecord(d, func(contentType byte, epoch uint16, body []byte) {
 		switch {
@@ -78,12 +78,12 @@ func clientSigns(d []byte) (signs Signs) {
 	return signs
 }
 
-// serverSigns are those of a server's datagram.
+// serverSigns returns the signs of a server's datagram.
 func serverSigns(d []byte) (signs Signs) {
 	unified := eachRecord(d, func(contentType byte, epoch uint16, body []byte) {
 		switch {
 		case contentType == typeCID:
-			signs |= ServerFinished | ServerData // one of them
+			signs |= ServerFinished | ServerData // one of the two
 		case contentType == typeAlert && epoch > 0:
 			signs |= ServerAlert
 		case contentType == typeAlert && len(body) > 0 && body[0] == alertFatal:

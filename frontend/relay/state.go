@@ -1,6 +1,6 @@
 package relay
 
-// State is how far an association has come. What costs an attacker little goes first when room is needed: see
+// State is how far an association has come. When room is needed, states that cost an attacker little end first: see
 // [Table.Victim].
 type State uint8
 
@@ -24,20 +24,20 @@ var stateNames = [stateLen]string{"half-open", "established", "idle", "closing",
 // String is the state's name in metrics and in status.
 func (s State) String() string { return stateNames[s] }
 
-// progress is what has been seen of a flow's handshake.
+// progress is what a flow's handshake has shown.
 type progress uint8
 
 const (
-	answered        progress = 1 << iota // the server sent something that is not a HelloVerifyRequest
-	secondFlight                         // the client sent what follows the server's first flight
+	answered        progress = 1 << iota // the server sent anything but a HelloVerifyRequest
+	secondFlight                         // the client sent the flight after the server's first one
 	clientProtected                      // the client sent a protected record
 	finished                             // the server sent its Finished (DTLS 1.2)
 	proved                               // the server sent what only follows the client's Finished
 )
 
-// step is the transition function of a flow: the state and the progress after a datagram with signs. Whatever a
-// client's datagram claims, it moves a half-open flow no further than the server has confirmed, and closes nothing:
-// anybody can send it in the client's name.
+// step is the transition function of a flow: the state and the progress after a datagram with signs. Whatever a client's
+// datagram claims, it moves a half-open flow no further than the server has confirmed, and closes nothing: anybody can
+// spoof it.
 func step(s State, p progress, signs Signs) (State, progress) {
 	p = advance(p, signs)
 	switch s {
@@ -48,8 +48,8 @@ func step(s State, p progress, signs Signs) (State, progress) {
 		case signs&ServerAlert != 0:
 			return Closing, p
 		case p&proved != 0, p&finished != 0 && p&clientProtected != 0:
-			// The second: an abbreviated handshake, where the server's Finished comes first. It needs a session that
-			// the server knows, and a client that only sends may hear nothing more.
+			// The second: an abbreviated handshake, where the server's Finished comes first. It needs a
+			// session that the server knows; a client that only sends may get nothing more.
 			return Established, p
 		}
 	case Established, Idle:

@@ -2,7 +2,7 @@ package relay
 
 import "time"
 
-// Timeouts of flows. What a half-open flow may take is counted from the last message of its handshake.
+// Timeouts of flows. That of a half-open flow counts from the last message of its handshake.
 type Timeouts struct {
 	Handshake time.Duration // half-open; a sixth of it when three quarters of a budget are used
 	Idle      time.Duration // established
@@ -11,12 +11,12 @@ type Timeouts struct {
 const (
 	// closingIdle leaves time for the other side's close_notify and its retransmission.
 	closingIdle = 10 * time.Second
-	// unansweredShare: a server near the guard that does not answer a ClientHello in a third of the time, 10 s unless told
-	// otherwise, does not answer it: RFC 6347 section 4.2.4.1 has the client repeat it after 1, 3 and 7 s.
+	// unansweredShare: a nearby server that has not answered a ClientHello in a third of the time, by default 10 s,
+	// will not: RFC 6347 section 4.2.4.1 has the client repeat it after 1, 3 and 7 s.
 	unansweredShare = 3
-	// scarceShare makes 5 s of 30: a client whose round trip is two seconds still finishes.
+	// scarceShare makes 5 s of 30: a client with a round trip of two seconds still finishes.
 	scarceShare = 6
-	// longestHandshake is in units of Timeouts.Handshake, two minutes unless told otherwise.
+	// longestHandshake is in units of Timeouts.Handshake, two minutes by default.
 	longestHandshake = 4
 	// idleShare: a flow is idle after a tenth of the idle timeout.
 	idleShare = 10
@@ -24,7 +24,7 @@ const (
 	silenceNoticed = 3 * time.Second
 )
 
-// Expiry is why a flow's time is over.
+// Expiry is why a flow has expired.
 type Expiry uint8
 
 // The expiries.
@@ -41,8 +41,8 @@ var expiryNames = [ExpiryLen]string{"refused-by-server", "handshake-timeout", "i
 // String is the expiry's label in metrics.
 func (e Expiry) String() string { return expiryNames[e] }
 
-// Sweep calls end, which must Close it, with each flow whose time is over. It reports whether the server was silent to a flow
-// for three seconds, once for each flow.
+// Sweep calls end, which must Close it, with each expired flow. It reports whether the server was silent to a flow for
+// three seconds, once per flow.
 func (t *Table) Sweep(now int64, end func(*Flow, Expiry)) (silent bool) {
 	for i := range t.halfOpen {
 		l := &t.halfOpen[i]
@@ -74,7 +74,7 @@ func (t *Table) Sweep(now int64, end func(*Flow, Expiry)) (silent bool) {
 	return silent
 }
 
-// late reports whether a half-open flow's time is over.
+// late reports whether a half-open flow has expired.
 func (t *Table) late(f *Flow, now int64) bool {
 	most := int64(min(t.timeouts.Handshake, t.timeouts.Idle))
 	age := now - f.used

@@ -16,12 +16,12 @@ type Table struct {
 	spare    []int32
 	byAddr   map[udpbatch.Endpoint]*Flow // the older one of two
 	halfOpen [ranks]list
-	lists    [stateLen]list // of the other states, least recently used last
+	lists    [stateLen]list // the other states, least recently used last
 	counts   [stateLen]atomic.Int64
 }
 
-// NewTable makes an empty table whose flows count against budget, which tables share, and against room, what their
-// service has of upstream sockets.
+// NewTable makes an empty table. Its flows count against budget, which tables share, and against room, the upstream
+// sockets of its service.
 func NewTable(budget *Budget, room *Quota, timeouts Timeouts) *Table {
 	t := &Table{budget: budget, room: room, timeouts: timeouts, byAddr: make(map[udpbatch.Endpoint]*Flow)}
 	for i := range t.halfOpen {
@@ -36,7 +36,7 @@ func NewTable(budget *Budget, room *Quota, timeouts Timeouts) *Table {
 // Lookup finds the flow of a client, nil if it has none: the older one, if it has two.
 func (t *Table) Lookup(client udpbatch.Endpoint) *Flow { return t.byAddr[client] }
 
-// At finds the flow that e was made by, nil if it has ended since.
+// At finds the flow of event e, nil if it has ended since.
 func (t *Table) At(e udpbatch.Event) *Flow {
 	if f := t.byID[e.A]; f.generation == e.B {
 		return f
@@ -44,8 +44,8 @@ func (t *Table) At(e udpbatch.Event) *Flow {
 	return nil
 }
 
-// Victim is the flow to end when room is needed: half-open, the oldest of those whose source has most; else closing;
-// else idle, the one that was silent longest. nil if there is none: no newcomer ends an established flow that is in use.
+// Victim returns the flow to end when room is needed: half-open, the oldest of those whose source has most; else closing;
+// else idle, the one silent for longest. nil if there is none: a new client ends no established flow in use.
 func (t *Table) Victim() *Flow {
 	for i := ranks - 1; i >= 0; i-- {
 		if f := t.halfOpen[i].last(); f != nil {
@@ -60,16 +60,16 @@ func (t *Table) Victim() *Flow {
 	return nil
 }
 
-// Reserve counts a flow of a client at ip in, for Open, or says why it cannot be.
+// Reserve counts a flow of a client at ip, for Open, or returns the reason against it.
 func (t *Table) Reserve(ip *[16]byte) (rank int, r Reason) {
 	return t.budget.enter(ip, t.room, t.Count(HalfOpen) == 0)
 }
 
-// Return gives back what was reserved.
+// Return undoes Reserve.
 func (t *Table) Return(ip *[16]byte) { t.budget.leave(ip, t.room, true) }
 
-// Open starts a flow of the rank that was reserved, for the client at the other end of route, whose ClientHello h was
-// verified, through port. If the client has a flow, which must have no rival, the new one becomes its rival.
+// Open starts a flow of the reserved rank, for the client at the other end of route, whose ClientHello h was verified,
+// through port. If the client has a flow, which must have no rival, the new one becomes its rival.
 func (t *Table) Open(route *udpbatch.Route, port *Upstream, h *hello.ClientHello, rank int, now int64) *Flow {
 	var f *Flow
 	if n := len(t.spare); n > 0 {
@@ -94,8 +94,8 @@ func (t *Table) Open(route *udpbatch.Route, port *Upstream, h *hello.ClientHello
 	return f
 }
 
-// Close ends a flow and releases its port. f must not be used afterwards. Its rival, if there is one, is the client's flow
-// from then on.
+// Close ends a flow and releases its port. f must not be used afterwards. Its rival, if there is one, becomes the
+// client's flow.
 func (t *Table) Close(f *Flow) {
 	switch {
 	case f.older != nil:
@@ -108,7 +108,7 @@ func (t *Table) Close(f *Flow) {
 	}
 	f.older, f.rival = nil, nil
 	f.unlink()
-	f.generation++ // events under way find nothing
+	f.generation++ // events in flight find nothing
 	f.Port.Release()
 	f.Port = nil
 	t.spare = append(t.spare, f.id)
@@ -116,17 +116,17 @@ func (t *Table) Close(f *Flow) {
 	t.budget.leave(&f.Client.IP, t.room, f.State == HalfOpen)
 }
 
-// FromClient notes that datagram d of f's client goes to f's server.
+// FromClient records that datagram d of f's client goes to f's server.
 func (t *Table) FromClient(f *Flow, d []byte, now int64) {
 	switch {
 	case f.State == HalfOpen:
 		t.step(f, clientSigns(d), now)
-	case f.rival == nil: // else d may be the rival's, and f ends when its server is silent, too
+	case f.rival == nil: // else d may be the rival's, and f ends when its server is silent too
 		t.use(f, now)
 	}
 }
 
-// FromServer notes that datagram d of f's server goes to f's client.
+// FromServer records that datagram d of f's server goes to f's client.
 func (t *Table) FromServer(f *Flow, d []byte, now int64) {
 	if f.progress&proved != 0 && f.State != Closing && len(d) > 0 && d[0] != typeAlert {
 		t.use(f, now)
@@ -135,13 +135,13 @@ func (t *Table) FromServer(f *Flow, d []byte, now int64) {
 	t.step(f, serverSigns(d), now)
 }
 
-// KeepAlive notes a message of f's handshake that changes nothing.
+// KeepAlive records a message of f's handshake that changes nothing.
 func (t *Table) KeepAlive(f *Flow, now int64) {
 	f.used = now
 	t.move(f, f.State)
 }
 
-// use notes that a datagram of f, which is not half-open, passed.
+// use records that a datagram of f, which is not half-open, passed.
 func (t *Table) use(f *Flow, now int64) {
 	f.used = now
 	s := f.State
@@ -181,7 +181,7 @@ func (t *Table) list(f *Flow) *list {
 	return &t.lists[f.State]
 }
 
-// Any is some flow, nil if the table is empty.
+// Any returns some flow, nil if the table is empty.
 func (t *Table) Any() *Flow {
 	if f := t.Victim(); f != nil {
 		return f
@@ -192,11 +192,11 @@ func (t *Table) Any() *Flow {
 // Len is the number of clients that have a flow.
 func (t *Table) Len() int { return len(t.byAddr) }
 
-// Count is the number of flows in a state. It may be called from anywhere.
+// Count is the number of flows in a state. It is safe for concurrent use.
 func (t *Table) Count(s State) int { return int(t.counts[s].Load()) }
 
-// Page calls yield, which may Close it, for each flow among the n places from the given one on, and returns the place to go on
-// at; done reports that there are no more. A flow keeps its place for as long as it lives.
+// Page calls yield, which may Close it, for each flow among n positions from the given one on, and returns the next
+// position; done: there are no more. A flow keeps its position for as long as it lives.
 func (t *Table) Page(from, n int, yield func(*Flow)) (next int, done bool) {
 	next = min(from+n, len(t.byID))
 	for i := from; i < next; i++ {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,6 +108,17 @@ func TestReload(t *testing.T) {
 	fourth.ping("after the change")
 	fourth.close()
 
+	// Status shows what is in force, and a reload names what takes a restart.
+	g.mu.Lock()
+	g.config.Settings.RotateEvery, g.config.MaxFlows = time.Hour, 77
+	g.mu.Unlock()
+	if done := g.reload(t, changed, comes); !slices.Equal(done.Restart, []string{"max-flows"}) {
+		t.Errorf("takes a restart: %v", done.Restart)
+	}
+	if f := g.Status().Flags; f["rotate-every"] != time.Hour.String() || f["max-flows"] == 77 {
+		t.Errorf("after a reload status shows rotate-every %v, max-flows %v", f["rotate-every"], f["max-flows"])
+	}
+
 	// What cannot be changes nothing.
 	before := fmt.Sprint(g.Listening())
 	g.mu.Lock()
@@ -121,6 +133,13 @@ func TestReload(t *testing.T) {
 	g.mu.Unlock()
 	if _, err := g.Reload(t.Context()); err == nil {
 		t.Error("an address that is not this host's is taken")
+	}
+	g.mu.Lock()
+	g.config.XDP.Interfaces = []string{"lo"}
+	g.config.Services = []frontend.Service{stays, {Listen: netip.MustParseAddrPort("127.0.0.1:1")}}
+	g.mu.Unlock()
+	if _, err := g.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "started without an interface") {
+		t.Errorf("a service inline, of a guard without XDP: %v", err)
 	}
 	if now := fmt.Sprint(g.Listening()); now != before {
 		t.Errorf("after mistakes it listens on %s, and before on %s", now, before)

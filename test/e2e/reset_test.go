@@ -6,6 +6,7 @@ import (
 
 	"github.com/pion/dtls/v4/pkg/protocol"
 
+	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -57,17 +58,19 @@ func TestReset(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		server, cookies string
+		mac             cookie.MAC
 		clients         []string
 	}{
-		"OpenSSL without cookies": {"openssl-accept", "none", []string{"openssl", "pion"}},
-		"Pion v4":                 {"pion4", "", []string{"gnutls", "pion4", "wolfssl13"}},
+		"OpenSSL without cookies": {"openssl-accept", "none", cookie.HMACSHA256, []string{"openssl", "pion"}},
+		"Pion v4":                 {"pion4", "", cookie.HMACSHA256, []string{"gnutls", "pion4", "wolfssl13"}},
+		"Pion v4, SipHash":        {"pion4", "", cookie.SipHash, []string{"gnutls", "pion4-13", "wolfssl13"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startPeer(t, address("127.0.0.1", freePort(t)), c.server, c.cookies)
 			for _, client := range c.clients {
 				t.Run(client, func(t *testing.T) {
-					g := startGuard(t, s.addr, func(c *frontend.Config) { c.Handoff = handoff.Reset })
+					g := startGuard(t, s.addr, func(g *frontend.Config) { g.Handoff, g.MAC = handoff.Reset, c.mac })
 					firstAttempts[client](t, g.addr)
 					g.waitCount(t, metrics.WasReset, 1)
 					a := matrixClients[client].dial(t, g.addr)

@@ -21,6 +21,9 @@ import (
 var shared string
 
 func TestMain(m *testing.M) {
+	if how := os.Getenv(successorEnv); how != "" {
+		playSuccessor(how)
+	}
 	flag.Parse()
 	// The tests wait for retransmission timers, not for the CPU.
 	if err := flag.Set("test.parallel", "20"); err != nil {

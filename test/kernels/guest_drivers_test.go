@@ -184,7 +184,7 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 		s, err := g.ask()
 		return err == nil && s.Ready
 	})
-	mode, served = g.status().XDP.Mode, "yes"
+	mode, served = g.status().XDP.Interfaces[0].Mode, "yes"
 	c := &client{startBy(t, in("client"), "openssl", "s_client", "-brief", "-dtls1_2", "-connect", at.String())}
 	if !c.reaches(15 * time.Second) {
 		served = "no"

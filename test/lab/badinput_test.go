@@ -48,10 +48,12 @@ func (p *place) command(args ...string) *exec.Cmd {
 }
 
 // inGuard changes the network of the guard's host.
-func (p *place) inGuard(change func(netlink.Link) error) {
+func (p *place) inGuard(change func(netlink.Link) error) { p.t.Helper(); p.inGuardOn(iface, change) }
+
+func (p *place) inGuardOn(name string, change func(netlink.Link) error) {
 	p.t.Helper()
 	if err := p.Middle.Do(func() error {
-		l, err := netlink.LinkByName(iface)
+		l, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
 		}
@@ -130,7 +132,7 @@ func TestNoDriver(t *testing.T) {
 	p.refused(p.command(first("--interface", "lo", "--xdp-mode", "native")...), exitRun, "native", "generic")
 	g := p.attach(first("--interface", "lo", "--handoff", "trust")...)
 	g.expect("the driver has no XDP")
-	if x := g.status().XDP; x.Mode != "generic" {
+	if x := g.status().XDP.Interfaces[0]; x.Mode != "generic" {
 		t.Errorf("mode is %s", x.Mode)
 	}
 	g.stop()
@@ -155,7 +157,7 @@ func TestLargeMTU(t *testing.T) {
 				}
 			}
 			g := p.attach(first("--handoff", "trust", "--interface", lab.ToServer, "--xdp-mode", mode)...)
-			if x := g.status().XDP; x.Mode != mode {
+			if x := g.status().XDP.Interfaces[0]; x.Mode != mode {
 				t.Errorf("mode is %s", x.Mode)
 			}
 			g.stop()

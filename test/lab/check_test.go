@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 	command := func(args ...string) *exec.Cmd {
 		return exec.Command(program(), append([]string{"check", "--json"}, args...)...)
 	}
-	c := p.check(command("--interface", iface, "--backend", public[0].String()))
+	c := p.check(command("--interface", iface, "--allow-unguarded", "--backend", public[0].String()))
 	if !c.OK || !c.says("PASS", "programs", "load") || !c.says("PASS", "XDP mode", "native") || !c.says("PASS", "veth peer", "native") ||
 		!c.says("PASS", "cookies", cookie.Names()[0]) && !c.says("PASS", "cookies", "for 1") {
 		t.Errorf("of a network where all is good: %+v", c)

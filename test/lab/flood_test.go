@@ -35,16 +35,27 @@ type flooder struct {
 
 func newFlooder(t *testing.T, p *place) *flooder {
 	t.Helper()
-	f := &flooder{t: t, random: rand.New(rand.NewPCG(1, 2)), fd: -1, peers: public}
-	var guard net.HardwareAddr
-	err := p.Middle.Do(func() error {
+	if err := p.Middle.Do(func() error {
 		for i, n := range spoofed {
 			via := [2]netip.Addr{lab.Client4, lab.Client6}[i].AsSlice()
 			if err := netlink.RouteAdd(&netlink.Route{Dst: &net.IPNet{IP: n.Addr().AsSlice(), Mask: net.CIDRMask(n.Bits(), n.Addr().BitLen())}, Gw: via}); err != nil {
 				return err
 			}
 		}
-		i, err := net.InterfaceByName(iface)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return floodFrom(t, p, p.Client, iface)
+}
+
+// floodFrom sends from a host that the guard's interface of that name leads to.
+func floodFrom(t *testing.T, p *place, host *lab.Namespace, name string) *flooder {
+	t.Helper()
+	f := &flooder{t: t, random: rand.New(rand.NewPCG(1, 2)), fd: -1, peers: public}
+	var guard net.HardwareAddr
+	err := p.Middle.Do(func() error {
+		i, err := net.InterfaceByName(name)
 		if err == nil {
 			guard = i.HardwareAddr
 		}
@@ -53,7 +64,7 @@ func newFlooder(t *testing.T, p *place) *flooder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = p.Client.Do(func() error {
+	err = host.Do(func() error {
 		i, err := net.InterfaceByName(lab.ToMiddle)
 		if err != nil {
 			return err

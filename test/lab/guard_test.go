@@ -84,6 +84,7 @@ func (p *place) arguments(args ...string) []string {
 	if !slices.Contains(args, "--interface") {
 		args = append([]string{"--interface", iface}, args...)
 	}
+	args = append([]string{"--allow-unguarded"}, args...) // by the interface to the server's host
 	return append([]string{"run", "--hello-rate", "0", "--harvest-pool", "256", "--metrics-listen", "off",
 		"--control", p.control, "--pin", p.pin}, args...)
 }
@@ -179,7 +180,9 @@ func (g *guard) stop() {
 }
 
 // attached lists what bpftool sees on the guard's interface: "" if nothing is.
-func (p *place) attached() string {
+func (p *place) attached() string { p.t.Helper(); return p.attachedTo(iface) }
+
+func (p *place) attachedTo(iface string) string {
 	p.t.Helper()
 	need(p.t, "bpftool")
 	var lines []string

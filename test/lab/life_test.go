@@ -172,7 +172,7 @@ func TestSecondGuard(t *testing.T) {
 	g := p.run(first()...)
 	secret := g.status().Secret.Fingerprint
 	p.refusedBeside(p.command(first()...), exitRun, "another dtlsguard answers there")
-	p.refusedBeside(p.command(first("--control", p.control+"2")...), exitRun, "another dtlsguard", "--pin")
+	p.refusedBeside(p.command(first("--control", p.control+"2")...), exitRun, "another running dtlsguard", "--pin")
 	newAsker(t, p, public[0]).until(guardCookie, "beside a second guard")
 	c := pion(t, p.Lab, public[0])
 	c.ping("beside a second guard")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -20,8 +21,14 @@ type asker struct {
 
 func newAsker(t *testing.T, p *place, to netip.AddrPort) *asker {
 	t.Helper()
+	return askerIn(t, p.Client, to)
+}
+
+// askerIn asks from a host of the lab.
+func askerIn(t *testing.T, h *lab.Namespace, to netip.AddrPort) *asker {
+	t.Helper()
 	a := &asker{t: t}
-	if err := p.Client.Do(func() (err error) {
+	if err := h.Do(func() (err error) {
 		a.conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 		return err
 	}); err != nil {

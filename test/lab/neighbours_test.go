@@ -128,7 +128,7 @@ func TestRouterStaysReachable(t *testing.T) {
 			}
 			g.until("both were held several times", func() bool {
 				f.send(10)
-				return g.status().XDP.NeighboursHeld >= 8
+				return g.status().XDP.Interfaces[0].NeighboursHeld >= 8
 			})
 			for i, a := range routers {
 				if n := p.neighbour(a); n == nil || n.HardwareAddr.String() != before[i] || n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) != 0 {

@@ -166,7 +166,7 @@ func TestPinsOfAnother(t *testing.T) {
 	if err := errors.Join(os.Chown(pins, 0, 0), os.Chmod(pins, 0o722)); err != nil {
 		t.Fatal(err)
 	}
-	p.refusedBeside(p.command(first()...), exitRun, "can be written to by others", "chmod 700")
+	p.refusedBeside(p.command(first()...), exitRun, "others can write to", "chmod 700")
 	output(t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin)
 	p.run(first()...).stop()
 	p.free()

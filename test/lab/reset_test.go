@@ -95,12 +95,13 @@ func TestReset(t *testing.T) {
 	for name, s := range map[string]struct {
 		server, cookies string
 		late            bool
-	}{"1.2": {"openssl-accept", "none", false}, "1.3": {"pion4", "13", true}} {
+		mac             string
+	}{"1.2": {"openssl-accept", "none", false, "hmac-sha256"}, "1.3": {"pion4", "13", true, "siphash"}} {
 		for _, answer := range []string{"xdp", "workers"} {
 			t.Run(name+"/"+answer, func(t *testing.T) {
 				p := newPlace(t)
 				server := startPeer(t, p.Middle, public[0], s.server, s.cookies)
-				g := p.run(first("--answer", answer, "--unverified", "drop")...)
+				g := p.run(first("--answer", answer, "--unverified", "drop", "--cookie-mac", s.mac)...)
 				f := newFlooder(t, p)
 				server.tap.look()
 				received, memory := server.tap.received, resident(t, server.cmd.Process.Pid)

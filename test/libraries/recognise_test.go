@@ -102,7 +102,7 @@ func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 		var fit handoff.Fit
 		if err == nil {
 			b.Close()
-			fit, err = handoff.ProbeInline(t.Context(), server, c.asked, ring)
+			fit, err = handoff.ProbeInline(t.Context(), server, c.asked, ring, 0)
 		}
 		switch {
 		case c.err == "" && err != nil:

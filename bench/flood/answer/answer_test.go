@@ -13,7 +13,7 @@ import (
 //go:embed testdata/servers.txt
 var servers string
 
-// real calls f for each answer of a real server.
+// real calls f with each captured answer of a real server.
 func real(t *testing.T, f func(name string, q Question, d []byte, want string)) {
 	t.Helper()
 	n := 0
@@ -39,7 +39,7 @@ func real(t *testing.T, f func(name string, q Question, d []byte, want string)) 
 	}
 }
 
-// What real servers send is right, whatever version they put into it.
+// Answers of real servers have no fault, whatever version they put into them.
 func TestServers(t *testing.T) {
 	real(t, func(name string, q Question, d []byte, want string) {
 		if cookie, f := Check(d, q); f.String() != want || len(cookie) != len(d)-28 {
@@ -48,7 +48,7 @@ func TestServers(t *testing.T) {
 	})
 }
 
-// No byte in front of the cookie can be another without being noticed.
+// A change of any byte before the cookie is noticed.
 func TestAnyByte(t *testing.T) {
 	real(t, func(name string, q Question, d []byte, want string) {
 		if want != "none" {

@@ -2,7 +2,7 @@ package answer
 
 import "encoding/binary"
 
-// Question is what of a ClientHello shows in its answer.
+// Question is the part of a ClientHello that its answer repeats.
 type Question struct {
 	Length     int    // of the datagram, in bytes
 	RecordSeq  uint64 // 48 bits
@@ -22,7 +22,7 @@ const (
 	offsetAt        = 19 // three bytes
 	fragmentAt      = 22 // three bytes
 	bodyAt          = 25
-	cookieAt        = bodyAt + 3 // behind server_version and its own length byte
+	cookieAt        = bodyAt + 3 // after server_version and its own length byte
 )
 
 const (
@@ -33,27 +33,27 @@ const (
 	dtls12      = 0xfefd
 )
 
-// QuestionOf reads the numbers of a whole ClientHello.
+// QuestionOf reads a Question from a complete ClientHello.
 func QuestionOf(datagram []byte) Question {
 	return Question{len(datagram), get48(datagram[recordSeqAt:]), binary.BigEndian.Uint16(datagram[messageSeqAt:])}
 }
 
-// IsAlert reports whether d is an alert in the clear.
+// IsAlert reports whether d is an unencrypted alert.
 func IsAlert(d []byte) bool {
 	return len(d) > recordHeader && d[0] == alert && d[epochAt]|d[epochAt+1] == 0
 }
 
-// IsHandshake reports whether d begins with a handshake message in the clear, and is not a HelloVerifyRequest.
+// IsHandshake reports whether d begins with an unencrypted handshake message other than a HelloVerifyRequest.
 func IsHandshake(d []byte) bool {
 	return len(d) >= bodyAt && d[0] == handshake && d[epochAt]|d[epochAt+1] == 0 && d[messageTypeAt] != helloVerify
 }
 
-// Check says what is wrong with d as the answer to q. The cookie, a part of d, is there unless the fault is Kind,
-// Lengths or Cookie.
+// Check returns the fault of d as the answer to q. The cookie, a part of d, is set unless the fault is Kind, Lengths or
+// Cookie.
 //
-// RFC 6347 section 4.2.1 has a server send version 1.0, whatever will be negotiated, and clients not go by it: Mbed TLS
-// and wolfSSL send 1.2, which is so no fault. The same section wants the record sequence number of the ClientHello. Cookies
-// of up to 255 bytes are no fault either, although GnuTLS, wolfSSL, NSS and tinydtls refuse 33.
+// RFC 6347 section 4.2.1 has servers send version 1.0 whatever will be negotiated, and clients ignore it: version 1.2,
+// which Mbed TLS and wolfSSL send, is no fault. The same section requires the record sequence number of the ClientHello.
+// Cookies of up to 255 bytes are no fault either, although GnuTLS, wolfSSL, NSS and tinydtls refuse 33.
 func Check(d []byte, q Question) (cookie []byte, f Fault) {
 	if len(d) < recordHeader+1 || d[0] != handshake || d[epochAt]|d[epochAt+1] != 0 || d[messageTypeAt] != helloVerify {
 		return nil, Kind

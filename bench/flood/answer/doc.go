@@ -1,6 +1,6 @@
-// Package answer checks the answers that a generator gets: whether it is the HelloVerifyRequest that its question must
-// get ([Check]), and if not, what is wrong with it ([Fault]).
+// Package answer checks the answers that a generator receives: whether an answer is the HelloVerifyRequest that its
+// question requires ([Check]), and what is wrong with it if not ([Fault]).
 //
-// It is deliberately not the guard's own parser: an error there must not hide here. Nothing in it allocates, and all
-// of it may be called from anywhere.
+// It deliberately shares no code with the guard's parser, so that an error there cannot hide here. It does not allocate,
+// and any goroutine may call it.
 package answer

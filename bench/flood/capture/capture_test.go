@@ -17,7 +17,7 @@ import (
 
 const played = 60
 
-// players play a file into an interface.
+// players are programs that replay a file to an interface.
 var players = map[string]struct {
 	write func(*os.File, *traffic.Flow, traffic.Mix) error
 	args  func(file, device string) []string
@@ -34,8 +34,8 @@ var players = map[string]struct {
 	},
 }
 
-// What the players send arrives at a socket, so the kernel found all lengths and checksums right, and is what the mix
-// says of its source.
+// Replayed frames arrive at a socket, so the kernel accepted all lengths and checksums, and have the content that the mix
+// has for their source.
 func TestPlayersPlayIt(t *testing.T) {
 	l, err := lab.New("capture")
 	if errors.Is(err, os.ErrPermission) && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {

@@ -1,3 +1,3 @@
-// Package capture writes traffic for other generators to play: as a pcap file (tcpreplay, TRex) and as a
-// configuration of trafgen; and it reads ClientHellos from files. It sends nothing and needs no privileges.
+// Package capture writes traffic for other generators: as a pcap file (tcpreplay, TRex) or as a trafgen configuration. It
+// also reads ClientHellos from files. It sends nothing and needs no privileges.
 package capture

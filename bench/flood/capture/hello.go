@@ -15,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// packets reads a capture: the next packet and what it begins with.
+// packets reads a capture: it returns the next packet and its link layer type.
 type packets func() ([]byte, layers.LinkType, error)
 
 // First four bytes of captures, in either byte order (draft-ietf-opsawg-pcap section 4, draft-ietf-opsawg-pcapng
@@ -60,7 +60,7 @@ func open(text []byte) (packets, error) {
 	return nil, nil
 }
 
-// firstHello finds the first ClientHello without a cookie, and where it is in fragments, the others of them.
+// firstHello finds the first ClientHello without a cookie, with all its fragments.
 func firstHello(next packets) ([][]byte, error) {
 	var found [][]byte
 	var client [2]gopacket.Flow
@@ -93,7 +93,7 @@ func firstHello(next packets) ([][]byte, error) {
 	}
 }
 
-// datagram is the payload of a packet that is UDP, and who sent it to whom.
+// datagram returns the payload of a UDP packet, its sender and its receiver.
 func datagram(data []byte, link layers.LinkType) (from [2]gopacket.Flow, d []byte) {
 	p := gopacket.NewPacket(data, link, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
 	network, udp := p.NetworkLayer(), p.Layer(layers.LayerTypeUDP)
@@ -114,7 +114,7 @@ const (
 func length(d []byte) int { return get24(d[lengthAt:]) }
 func offset(d []byte) int { return get24(d[offsetAt:]) }
 
-// end is the offset behind the fragment that a datagram begins with.
+// end is the offset after the first fragment in a datagram.
 func end(d []byte) int { return offset(d) + get24(d[fragmentAt:]) }
 
 func get24(b []byte) int { return int(b[0])<<16 | int(binary.BigEndian.Uint16(b[1:])) }

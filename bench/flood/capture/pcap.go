@@ -13,11 +13,11 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 )
 
-// snapLen says that the packets are whole.
+// snapLen declares that packets are not truncated.
 const snapLen = 65535
 
-// Pcap writes n frames of a flood in the classic format, which every player reads, each a second/rate after the one
-// before. The last may be one more, so that no ClientHello lacks a fragment.
+// Pcap writes n frames of a flood in the classic format, which every player reads, at intervals of a second/rate. It may
+// write one more, to complete the fragments of a ClientHello.
 func Pcap(w io.Writer, f *traffic.Flow, m traffic.Mix, n int, rate float64) error {
 	p := pcapgo.NewWriter(w)
 	if err := p.WriteFileHeader(snapLen, layers.LinkTypeEthernet); err != nil {

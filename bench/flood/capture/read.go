@@ -7,17 +7,17 @@ import (
 	"os"
 )
 
-// Read reads the datagrams of a ClientHello from a file, which is one of
+// Read reads the datagrams of a ClientHello from a file. The file may be
 //
-//   - a pcap or pcapng, of which the first ClientHello without a cookie is taken, with all of its fragments,
+//   - a pcap or pcapng: the first ClientHello without a cookie counts, with all of its fragments,
 //   - datagrams in hex, one per line, where a second line is a second fragment,
-//   - one datagram as it is.
+//   - one raw datagram.
 func Read(file string) ([][]byte, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	const handshake = 22 // first byte of a datagram as it is, and no hex digit
+	const handshake = 22 // first byte of a raw datagram, and not a hex digit
 	switch {
 	case len(text) == 0:
 		return nil, fmt.Errorf("%s is empty: want a ClientHello, in a pcap, in hex, or as it is", file)

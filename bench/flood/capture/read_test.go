@@ -21,14 +21,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Caught with netsniff-ng on loopback, whole conversations with openssl s_server -listen: openssl s_client 3.0, and
+// Captured with netsniff-ng on loopback, complete conversations with openssl s_server -listen: openssl s_client 3.0, and
 // gnutls-cli 3.7 --mtu 200.
 const (
 	openssl   = "testdata/openssl.pcap"
 	fragments = "testdata/gnutls-fragments.pcap"
 )
 
-// The first ClientHello of a conversation is found, in both formats, whatever the frames begin with.
+// The first ClientHello of a conversation is found in both formats, with any link layer.
 func TestReadCaptures(t *testing.T) {
 	for file, want := range map[string]int{openssl: 1, fragments: 2} {
 		for name, f := range map[string]string{
@@ -82,7 +82,7 @@ func TestReadCapturesWithoutHello(t *testing.T) {
 	}
 }
 
-// Fragments are put together whatever is sent again in between, and by whom.
+// Fragments are assembled in spite of retransmissions and of other senders.
 func TestFragments(t *testing.T) {
 	f := &traffic.Flow{
 		Interface: &net.Interface{HardwareAddr: make([]byte, 6)}, Peer: make([]byte, 6),
@@ -94,7 +94,7 @@ func TestFragments(t *testing.T) {
 		b.FragmentOffset, b.FragmentLength = offset, length
 		return b.Bytes()
 	}
-	whole := len(fragment(0, -1)) - 25 // behind the headers
+	whole := len(fragment(0, -1)) - 25 // after the headers
 	parts := [][]byte{fragment(0, 100), fragment(100, 150), fragment(250, whole-250)}
 	client, other := netip.MustParseAddrPort("198.18.128.1:1000"), netip.MustParseAddrPort("198.18.128.2:1000")
 	sent := [][]byte{nil, parts[1]}
@@ -150,8 +150,8 @@ func nanoseconds(w io.Writer, link layers.LinkType) (sink, func() error, error) 
 	return n, func() error { return nil }, n.WriteFileHeader(snapLen, link)
 }
 
-// rewrite copies the packets that keep wants, by their number, message_seq and datagram, into a file of another format,
-// with another link layer's header or none.
+// rewrite copies the packets that keep selects, by number, message_seq and datagram, into a file of another format, with
+// another link layer or none.
 func rewrite(t *testing.T, file string, to func(io.Writer, layers.LinkType) (sink, func() error, error), link layers.LinkType, keep func(int, uint8, []byte) bool) string {
 	t.Helper()
 	text, err := os.ReadFile(file)

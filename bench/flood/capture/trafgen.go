@@ -8,8 +8,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 )
 
-// Trafgen writes a configuration of trafgen(8) with n packets, which it sends in turn: it can draw random bytes, but
-// not sources out of any prefix.
+// Trafgen writes a trafgen(8) configuration with n packets, which trafgen sends in turn. Each source is a packet of its
+// own, because trafgen cannot draw sources from a prefix.
 func Trafgen(w io.Writer, f *traffic.Flow, m traffic.Mix, n int) error {
 	if _, err := fmt.Fprintf(w, "# trafgen --in FILE --out INTERFACE: ClientHellos and others to %v, from %v\n", f.Destination, f.Sources); err != nil {
 		return fmt.Errorf("write trafgen configuration: %w", err)

@@ -9,15 +9,15 @@ import (
 	"strings"
 )
 
-// captured holds first datagrams of real clients, one per line in hex, retransmissions included: openssl
-// s_client 3.0 (openssl-large: with ALPN names as long as a post-quantum key share, two fragments), gnutls-cli 3.7
-// (whole, and --mtu 200: two fragments), coap-client 4.3 (OpenSSL, GnuTLS), Mbed TLS 2.28, Pion 3.1, BoringSSL of August
-// 2026 (a0689af, a client of DTLS 1.3 and 1.2 with a key share of X25519MLKEM768, two fragments).
+// captured has first datagrams of real clients, one per line in hex, retransmissions included: openssl s_client 3.0
+// (openssl-large: with ALPN names as long as a post-quantum key share, two fragments), gnutls-cli 3.7 (one datagram, and
+// --mtu 200: two fragments), coap-client 4.3 (OpenSSL, GnuTLS), Mbed TLS 2.28, Pion 3.1, BoringSSL of August 2026
+// (a0689af, a client of DTLS 1.3 and 1.2 with a key share of X25519MLKEM768, two fragments).
 //
 //go:embed captured/*.hex
 var captured embed.FS
 
-// Hello is a captured datagram. Its name is the client's and the number of the datagram, from 1: "gnutls:1".
+// Hello is a captured datagram. Its name is the client and the number of the datagram, from 1: "gnutls:1".
 type Hello struct {
 	Name     string
 	Datagram []byte

@@ -15,22 +15,22 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// stage is what a client waits for.
+// stage is the answer that a client waits for.
 type stage int
 
 const (
-	asked    stage = iota // its first answer
-	again                 // one to the same question
-	returned              // what the server says to its cookie
-	twice                 // ... to its second
+	asked    stage = iota // the first answer
+	again                 // the answer to the repeated question
+	returned              // the server's reaction to the cookie
+	twice                 // ... to its second cookie
 )
 
-// client asks, asks the same again, and may return the cookie.
+// client asks for a cookie, repeats the question, and may return the cookie.
 type client struct {
 	conn    *udpbatch.Conn
 	stage   stage
 	hello   []byte // without a cookie
-	cookie  []byte // the newest
+	cookie  []byte // the latest
 	asks    answer.Question
 	sent    time.Time
 	returns bool
@@ -39,18 +39,18 @@ type client struct {
 // The positions of the random in a ClientHello's datagram (RFC 6347 section 4.2.1).
 const randomAt, randomEnd = 27, 59
 
-// second is h with a cookie: the n-th of a handshake's ClientHellos, counted from 0. A client's record and message
-// numbers go on from one to the next (RFC 6347 sections 4.1 and 4.2.2).
+// second returns h with a cookie, as the n-th ClientHello of a handshake, counted from 0. Record and message numbers
+// count on from one ClientHello to the next (RFC 6347 sections 4.1 and 4.2.2).
 func second(h, cookie []byte, n uint16) ([]byte, error) {
 	t, err := traffic.WithCookie(h, cookie)
 	if err != nil {
 		return nil, err
 	}
-	hello.Sequence{Record: uint64(n) + 1, Message: n}.Put(t.Bytes) // the repeated first one is a record, too
+	hello.Sequence{Record: uint64(n) + 1, Message: n}.Put(t.Bytes) // the repeated first ClientHello is a record too
 	return t.Bytes, nil
 }
 
-// start lets another client ask, if not too many are waiting.
+// start starts another client, unless too many are waiting.
 func (s *Sample) start() error {
 	slot := slices.Index(s.clients[:], nil)
 	if slot < 0 {
@@ -75,20 +75,21 @@ func (s *Sample) start() error {
 	return nil
 }
 
-// returns says whether the client that starts now will return its cookie. Those that do not go first: a server that serves
+// returns reports whether the client that starts now will return its cookie. Clients that do not come first: a server
+// that serves only one client then still shows that it answers.
 // one client only shows so that it answers.
 func (s *Sample) returns() bool {
 	n := uint64(s.config.Return)
 	return n > 0 && s.started%n == n-1
 }
 
-// ask sends a ClientHello. What cannot be sent is lost like any other datagram: the client gives up in time.
+// ask sends a ClientHello. A failed send counts as a lost datagram: the client times out.
 func (c *client) ask(d []byte, next stage) {
 	c.stage, c.asks = next, answer.QuestionOf(d)
 	c.sent, _ = send(c.conn, d)
 }
 
-// end closes a client's socket, and tells a server that has taken it for a client to forget it.
+// end closes a client's socket, and makes a server that has accepted the client forget it.
 func (s *Sample) end(slot int, known bool) {
 	c := s.clients[slot]
 	if known {
@@ -99,10 +100,10 @@ func (s *Sample) end(slot int, known bool) {
 	s.underWay--
 }
 
-// goodbye is a fatal user_canceled alert (RFC 5246 section 7.2) in a record behind those of all ClientHellos.
+// goodbye is a fatal user_canceled alert (RFC 5246 section 7.2) in a record numbered after those of all ClientHellos.
 var goodbye = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 90}
 
-// giveUp ends the clients whose patience is over at a time, or all.
+// giveUp ends the clients that have timed out by now, or all of them.
 func (s *Sample) giveUp(now time.Time) {
 	for slot, c := range s.clients {
 		switch {
@@ -115,7 +116,7 @@ func (s *Sample) giveUp(now time.Time) {
 	}
 }
 
-// unanswered ends a client's stage without an answer. inTheEnd is what that is to a client that has returned its cookie.
+// unanswered ends a client's stage without an answer. inTheEnd is the event for a client that has returned its cookie.
 func (s *Sample) unanswered(slot int, inTheEnd Event) {
 	switch c := s.clients[slot]; c.stage {
 	case asked:
@@ -131,7 +132,7 @@ func (s *Sample) unanswered(slot int, inTheEnd Event) {
 	}
 }
 
-// read takes what has come for a client.
+// read handles the datagrams that a client has received.
 func (s *Sample) read(slot int) {
 	c := s.clients[slot]
 	if c == nil {
@@ -140,7 +141,7 @@ func (s *Sample) read(slot int) {
 	d, at, err := receive(c.conn, s.in[:])
 	switch {
 	case errors.Is(err, errNothing):
-	case errors.Is(err, unix.ECONNREFUSED): // nobody listens there
+	case errors.Is(err, unix.ECONNREFUSED): // nothing listens there
 		s.unanswered(slot, Refused)
 	case err != nil:
 		s.unanswered(slot, Silent)
@@ -151,12 +152,12 @@ func (s *Sample) read(slot int) {
 	}
 }
 
-// verified takes an answer to a ClientHello without a cookie.
+// verified handles an answer to a ClientHello without a cookie.
 func (s *Sample) verified(slot int, d []byte, at time.Time) {
 	c := s.clients[slot]
 	cookie, fault := answer.Check(d, c.asks)
 	s.mu.Lock()
-	_ = s.since.times.RecordValue(max(0, at.Sub(c.sent).Microseconds())) // patience is within its range
+	_ = s.since.times.RecordValue(max(0, at.Sub(c.sent).Microseconds())) // the timeout is within its range
 	if fault != answer.None {
 		s.since.events[Wrong]++
 		s.since.faults[fault]++
@@ -185,7 +186,7 @@ func (s *Sample) verified(slot int, d []byte, at time.Time) {
 	s.giveBack(slot)
 }
 
-// compare looks whether another source has had the cookie.
+// compare records whether another source had the same cookie.
 func (s *Sample) compare(c *client, cookie []byte) {
 	if len(s.seen) == maxSeen {
 		return
@@ -200,19 +201,19 @@ func (s *Sample) compare(c *client, cookie []byte) {
 	}
 }
 
-// giveBack returns the cookie, if the client is one that does.
+// giveBack returns the cookie, if this client does so.
 func (s *Sample) giveBack(slot int) {
 	c := s.clients[slot]
 	d, err := second(c.hello, c.cookie, 1)
-	if err != nil || !c.returns { // New has tried it
+	if err != nil || !c.returns { // New has checked that it works
 		s.end(slot, false)
 		return
 	}
 	c.ask(d, returned)
 }
 
-// judged takes what the server says to a cookie. One that asks for a second one is given it, once, as real clients do: a
-// guard may have a server behind it that wants its own.
+// judged handles the server's reaction to a cookie. If the server asks for a second cookie exchange, the client does one,
+// as real clients do: the server of a guard may want its own.
 func (s *Sample) judged(slot int, d []byte) {
 	c := s.clients[slot]
 	switch {
@@ -227,7 +228,7 @@ func (s *Sample) judged(slot int, d []byte) {
 	default:
 		cookie, _ := answer.Check(d, c.asks)
 		if cookie == nil {
-			return // no DTLS, or what nobody understands: patience may end
+			return // not DTLS, or unknown: the client may time out
 		}
 		if next, err := second(c.hello, cookie, 2); c.stage == returned && err == nil {
 			c.ask(next, twice)

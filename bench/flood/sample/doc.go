@@ -1,11 +1,11 @@
-// Package sample is a few clients beside a flood, which do what all of a flood's sources would if they were real:
-// each asks, asks the same again, and some of them return the cookie. So answers are not only counted: they are timed,
-// checked in every field, and compared with each other, and the server shows whether it takes its own cookies.
+// Package sample is a few clients that run beside a flood and do what its sources would do if they were real: each asks
+// for a cookie, repeats the question, and some return the cookie. So answers are timed, checked in every field and
+// compared with each other, and it shows whether the server accepts its own cookies.
 //
-// The clients have sockets of their own, each with an address and port of its own, so they need no privileges and work
-// beside any generator. Arrivals have the kernel's time stamps: a machine that is busy with the flood makes no slow
-// server of a fast one.
+// Each client has a socket with its own address and port, so the package needs no privileges and works beside any
+// generator. The kernel takes the time stamps of arrivals, so that a machine busy with the flood does not make a fast
+// server look slow.
 //
-// A [Sample] is made by [New], runs once, in [Sample.Run], and is closed by [Sample.Close] after that. It keeps to the
-// network namespace of the thread that New was called on. [Sample.Take] may be called at any time from anywhere.
+// A [Sample] is made by [New], runs once, in [Sample.Run], and is closed by [Sample.Close] after that. It stays in the
+// network namespace of the thread that called New. Any goroutine may call [Sample.Take] at any time.
 package sample

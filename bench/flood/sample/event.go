@@ -1,26 +1,26 @@
 package sample
 
-// Event is something that is counted once for each client that it happens to.
+// Event is counted once per client that it happens to.
 type Event int
 
 // The events.
 const (
-	Clients    Event = iota // asked, and answered or given up
+	Clients    Event = iota // finished: answered, or timed out
 	Unanswered              // no answer in time
-	Wrong                   // an answer with a fault
-	Compared                // a cookie that was compared with those of other sources
-	Shared                  // one that another source had before
-	Same                    // asked the same again, and got the same cookie
+	Wrong                   // the answer has a fault
+	Compared                // the cookie was compared with those of other sources
+	Shared                  // another source had the same cookie
+	Same                    // the repeated question got the same cookie
 	Changed                 // ... another one: secrets rotated, or cookies have a clock or are random
-	Unrepeated              // ... no cookie: the server remembers clients, or it was lost
-	Accepted                // returned the cookie, and was taken for a client
-	AskedTwice              // ... after being asked for a second cookie
-	Refused                 // ... asked for a cookie once more, or got an alert
+	Unrepeated              // ... no cookie: the server remembers clients, or the datagram was lost
+	Accepted                // the server accepted the returned cookie
+	AskedTwice              // ... after a second cookie exchange
+	Refused                 // ... the server asked for a third cookie, or sent an alert
 	Silent                  // ... no answer in time
 	EventLen
 )
 
-// Names are what the events are called in reports.
+// Names are the words for events in reports.
 var Names = [EventLen]string{
 	"clients", "unanswered", "wrong", "compared", "shared", "same", "changed", "unrepeated", "accepted", "asked_twice", "refused", "silent",
 }

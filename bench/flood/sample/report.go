@@ -8,20 +8,20 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
 )
 
-// Report is what became of clients.
+// Report sums up clients.
 type Report struct {
 	Events  [EventLen]uint64
 	Faults  [answer.FaultLen]uint64 // of Events[Wrong]
 	Latency Latency
 }
 
-// Latency is the time from a question without a cookie to its answer. It is 0 where there was no answer.
+// Latency is the time from a question without a cookie to its answer, 0 if there was none.
 type Latency struct {
 	Answers             uint64
 	P50, P99, P999, Max time.Duration
 }
 
-// tally is a report in the making.
+// tally is a Report under construction.
 type tally struct {
 	events [EventLen]uint64
 	faults [answer.FaultLen]uint64
@@ -29,7 +29,7 @@ type tally struct {
 }
 
 func newTally() *tally {
-	// Up to a minute, to three digits: 150 KB.
+	// up to a minute, to three digits: 150 KB
 	return &tally{times: hdrhistogram.New(1, time.Minute.Microseconds(), 3)}
 }
 

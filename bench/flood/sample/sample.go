@@ -17,40 +17,40 @@ import (
 // Config of a Sample.
 type Config struct {
 	Target netip.AddrPort
-	Source func() netip.Addr // address of the next client, one of this host's; it gets a port of its own
+	Source func() netip.Addr // address of the next client, one of this host; the kernel picks the port
 	Rate   float64           // clients per second, more than 0
-	Return int               // one client in so many returns its cookie; 0: none
-	Hello  []byte            // a real client's first ClientHello, whole, in one datagram
+	Return int               // one client in Return returns its cookie; 0: none
+	Hello  []byte            // first ClientHello of a real client, in one datagram
 }
 
 const (
-	// patience is the time until a client would ask again (RFC 6347 section 4.2.4.1). These do not: a question
-	// without an answer is what is to be counted.
+	// patience is the time after which a client would retransmit (RFC 6347 section 4.2.4.1). These do not: unanswered
+	// questions are counted.
 	patience = time.Second
-	// atOnce is how many clients may wait for answers, each with a socket: below the usual limit of open files.
+	// atOnce is the number of clients that may wait at once, each with a socket: below the usual limit of open files.
 	atOnce = 512
-	// tick is how late a client's patience may end at most.
+	// tick is the precision of timeouts.
 	tick = 50 * time.Millisecond
-	// maxSeen is how many cookies are kept to be compared: the first that come, some 10 MB.
+	// maxSeen is the number of cookies kept for comparison, the first ones: some 10 MB.
 	maxSeen = 1 << 16
 )
 
-// Sample is the clients. Those of its fields that Take reads are guarded by mu; the others are Run's.
+// Sample is a set of clients. mu guards the fields that Take reads; the others belong to Run.
 type Sample struct {
 	config    Config
-	namespace int // handle of the one that New was called in
+	namespace int // handle of the namespace that New was called in
 	poller    *udpbatch.Poller
 	clients   [atOnce]*client // nil: free
 	started   uint64
 	underWay  int
-	seen      map[string]netip.AddrPort // who had a cookie first
+	seen      map[string]netip.AddrPort // which source had a cookie first
 	in        [room]byte
 
 	mu          sync.Mutex
 	since, ever *tally
 }
 
-// New makes the clients, and tries whether there is a way to the target. Each may ask once Run is called.
+// New prepares the clients and checks that there is a route to the target. Clients start with Run.
 func New(c Config) (*Sample, error) {
 	if c.Rate <= 0 || c.Return < 0 || c.Source == nil {
 		return nil, fmt.Errorf("sample: %v clients per second, one in %d to return its cookie: want more", c.Rate, c.Return)
@@ -75,10 +75,10 @@ func New(c Config) (*Sample, error) {
 
 const ownNamespace = "/proc/thread-self/ns/net"
 
-// Close gives all back, after Run has returned.
+// Close releases everything, after Run has returned.
 func (s *Sample) Close() error { return errors.Join(s.poller.Close(), unix.Close(s.namespace)) }
 
-// Take returns what became of clients since it was called last, and of all.
+// Take returns the report since the last call, and that of all clients.
 func (s *Sample) Take() (since, all Report) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,11 +88,11 @@ func (s *Sample) Take() (since, all Report) {
 	return since, s.ever.report()
 }
 
-// Run lets clients ask until ctx ends, and returns when the last of them have their answers or have given up.
+// Run starts clients until ctx ends, and returns when the last of them has its answer or has timed out.
 func (s *Sample) Run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread keeps the namespace, and ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread keeps the namespace, and ends with the goroutine
 		err := s.enter()
 		if err == nil {
 			err = s.loop(ctx)
@@ -105,7 +105,7 @@ func (s *Sample) Run(ctx context.Context) error {
 	return nil
 }
 
-// enter goes to the namespace that New was called in, which needs privileges unless the thread is there.
+// enter enters the namespace that New was called in, which needs privileges unless the thread is in it.
 func (s *Sample) enter() error {
 	var here, there unix.Stat_t
 	err := errors.Join(unix.Stat(ownNamespace, &here), unix.Fstat(s.namespace, &there))
@@ -126,7 +126,7 @@ func (s *Sample) loop(ctx context.Context) error {
 		if ctx.Err() != nil && s.underWay == 0 {
 			return nil
 		}
-		if next.Add(tick).Before(now) { // kept off its CPU: those that are missed stay away, or they would come as a burst
+		if next.Add(tick).Before(now) { // kept off its CPU: missed clients are skipped, or they would start as a burst
 			next = now
 		}
 		for ; ctx.Err() == nil && !next.After(now); next = next.Add(each) {

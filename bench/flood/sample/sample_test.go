@@ -23,7 +23,7 @@ func loopback() func() netip.Addr {
 	}
 }
 
-// run lets n clients ask a server, of which one in every returns its cookie, and says what became of them.
+// run has n clients ask a server, of which one in every returns its cookie, and returns the report.
 func run(t *testing.T, target netip.AddrPort, n uint64, every int) Report {
 	t.Helper()
 	s, err := New(Config{Target: target, Source: loopback(), Rate: 200, Return: every, Hello: traffic.Captured("openssl-dtls12:1")})
@@ -37,7 +37,7 @@ func run(t *testing.T, target netip.AddrPort, n uint64, every int) Report {
 	}()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go func() { // no client begins once so many are there
+	go func() { // no client starts after the n-th
 		for ; ctx.Err() == nil; time.Sleep(time.Millisecond) {
 			if _, all := s.Take(); all.Events[Clients] >= n {
 				cancel()
@@ -54,8 +54,8 @@ func run(t *testing.T, target netip.AddrPort, n uint64, every int) Report {
 	return all
 }
 
-// want checks counts of events; all others but Clients must be 0. -1 is the number of clients, -2 that of those that return
-// a cookie when one in two does.
+// want compares counts of events; all others except Clients must be 0. -1 is the number of clients, -2 the number of
+// those that return a cookie when one in two does.
 func want(t *testing.T, r Report, events map[Event]int) {
 	t.Helper()
 	n := int(r.Events[Clients])
@@ -75,7 +75,7 @@ func want(t *testing.T, r Report, events map[Event]int) {
 	}
 }
 
-// Each kind of server shows in the events.
+// Events reveal each kind of server.
 func TestServers(t *testing.T) {
 	for name, c := range map[string]struct {
 		server func(*server.Server)
@@ -104,7 +104,7 @@ func TestServers(t *testing.T) {
 	}
 }
 
-// The same cookie for all is told, and clients of a server that knows its own cookies no more are refused.
+// A cookie that all clients share is reported, and clients of a server that does not know its own cookies are refused.
 func TestSharedAndRefused(t *testing.T) {
 	t.Parallel()
 	s := server.Start(t)
@@ -113,7 +113,7 @@ func TestSharedAndRefused(t *testing.T) {
 	want(t, r, map[Event]int{Compared: -1, Shared: int(r.Events[Clients]) - 1, Same: -1})
 }
 
-// respond answers ClientHellos on loopback as f does.
+// respond answers ClientHellos on loopback by f.
 func respond(t *testing.T, f func(d []byte, h *hello.ClientHello) []byte) netip.AddrPort {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -139,15 +139,15 @@ func respond(t *testing.T, f func(d []byte, h *hello.ClientHello) []byte) netip.
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// serverHello is the beginning of one.
+// serverHello is the start of one.
 var serverHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
-// What a server does with a cookie that was returned.
+// How a server reacts to a returned cookie.
 func TestJudgement(t *testing.T) {
 	alert := []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40}
 	for name, c := range map[string]struct {
-		after  uint16 // this message_seq, the server takes the client
-		say    []byte // to a cookie; nil: asks for another
+		after  uint16 // the server accepts this message_seq
+		say    []byte // answer to a cookie; nil: asks for another
 		events map[Event]int
 	}{
 		"at once":            {1, nil, map[Event]int{Accepted: -1}},
@@ -177,8 +177,8 @@ func TestJudgement(t *testing.T) {
 	}
 }
 
-// A client's datagrams are what RFC 6347 sections 4.1 and 4.2.2 want of one handshake: record numbers that go up, the message
-// numbers of its ClientHellos, one random, the cookie that it was given, and an alert in the end.
+// The datagrams of a client follow RFC 6347 sections 4.1 and 4.2.2: increasing record numbers, message numbers of its
+// ClientHellos, one random, the cookie that it got, and a final alert.
 func TestHandshakeOfAClient(t *testing.T) {
 	t.Parallel()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -206,7 +206,7 @@ func TestHandshakeOfAClient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cancel() // there is one, and it goes on to its end
+		cancel() // a client has started, and runs to its end
 		var h hello.ClientHello
 		if r := hello.Parse(b[:n], &h); r != hello.OK {
 			t.Fatalf("datagram %d: %v", i, r)
@@ -240,7 +240,7 @@ func TestHandshakeOfAClient(t *testing.T) {
 	want(t, all, map[Event]int{Compared: 1, Same: 1, Accepted: 1, AskedTwice: 1})
 }
 
-// A server that takes its time is slow.
+// A delay of the server shows in the latency.
 func TestLatency(t *testing.T) {
 	t.Parallel()
 	const think = 20 * time.Millisecond
@@ -253,7 +253,7 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// The time of an answer is that of its arrival, not of a look at it.
+// The latency ends with the arrival of an answer, not with the read.
 func TestArrival(t *testing.T) {
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -273,14 +273,14 @@ func TestArrival(t *testing.T) {
 	if _, err := conn.WriteToUDPAddrPort([]byte("answer"), c.Local()); err != nil {
 		t.Fatal(err)
 	}
-	there := time.Now() // loopback delivers before it returns
+	there := time.Now() // loopback delivers before send returns
 	d, at, err := receive(c, b[:])
 	if err != nil || string(d) != "answer" || at.Before(before.Round(0)) || at.After(there.Round(0)) {
 		t.Errorf("%q, %v, at %v, was there from %v to %v", d, err, at, before, there)
 	}
 }
 
-// Nobody listens there: known at once.
+// Nothing listens: the client fails at once.
 func TestNobodyThere(t *testing.T) {
 	t.Parallel()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

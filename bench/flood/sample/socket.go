@@ -11,13 +11,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// room is for the longest datagram that is looked at: more of a flight of certificates than anyone needs.
+// room is the longest datagram read: enough for the start of any flight.
 const room = 2048
 
-// errNothing says that nothing is there.
+// errNothing reports an empty socket.
 var errNothing = errors.New("nothing has come")
 
-// dial opens a client's socket, whose arrivals have time stamps.
+// dial opens a client's socket with time stamps of arrivals.
 func dial(source netip.Addr, target netip.AddrPort) (*udpbatch.Conn, error) {
 	conn, err := udpbatch.DialFrom(netip.AddrPortFrom(source, 0), target)
 	if err != nil {
@@ -29,14 +29,14 @@ func dial(source netip.Addr, target netip.AddrPort) (*udpbatch.Conn, error) {
 	return conn, nil
 }
 
-// send sends d and returns when: the clock is that of arrivals.
+// send sends d and returns the time, by the clock of arrivals.
 func send(conn *udpbatch.Conn, d []byte) (time.Time, error) {
 	at := time.Now()
 	_, err := unix.Write(conn.FD(), d)
 	return at, err
 }
 
-// receive returns a datagram, which lives in b, and when the kernel got it.
+// receive returns a datagram, stored in b, and its time of arrival in the kernel.
 func receive(conn *udpbatch.Conn, b []byte) (d []byte, at time.Time, err error) {
 	var control [64]byte // a time stamp takes 32
 	n, m, _, _, err := unix.Recvmsg(conn.FD(), b, control[:], unix.MSG_DONTWAIT)

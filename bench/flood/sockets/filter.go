@@ -9,13 +9,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 )
 
-// answersOnly is a program for a packet socket that lets UDP from f's destination pass.
+// answersOnly is a filter for a packet socket that passes UDP from f's destination.
 func answersOnly(f *traffic.Flow) ([]unix.SockFilter, error) {
 	l := f.Layout()
 	address := f.Destination.Addr().AsSlice()
 	from := l.DestAt + 4 - 2*len(address) // of the answer's source address
 	const ethernet, protocolAt4, protocolAt6 = 14, 9, 6
-	var checks []bpf.Instruction // each value is loaded, and must be the one that follows
+	var checks []bpf.Instruction // each value is loaded and compared with the next
 	want := func(at, size int, value uint32) {
 		checks = append(checks, bpf.LoadAbsolute{Off: uint32(at), Size: size}, bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipTrue: 1}, bpf.RetConstant{})
 	}

@@ -14,36 +14,36 @@ import (
 
 // Config of a Flood.
 type Config struct {
-	// Flow is where to send and from where. Without an Interface: sockets on loopback, whose Sources are by default
-	// [Loopback4] or [Loopback6], and whose ports, if none are given, the kernel chooses.
+	// Flow has the target and the sources. Without an Interface it uses sockets on loopback: the default sources are
+	// [Loopback4] or [Loopback6], and the kernel chooses the ports if none are given.
 	Flow  traffic.Flow
 	Mix   traffic.Mix // nil: that of Marked
 	Pace  traffic.Pace
-	Batch int // datagrams that are made before they are sent, at most MaxBatch; 0: 64
+	Batch int // datagrams per batch, at most MaxBatch; 0: 64
 }
 
 const (
-	// batch is large enough: more gains nothing, as the cost per datagram is the kernel's.
+	// batch is large enough: a larger one gains nothing, because the cost per datagram is the kernel's.
 	batch = 64
-	// MaxBatch is what fits the memory that a socket has by default for what is on its way: 208 KiB.
+	// MaxBatch fits the default send buffer of a socket, 208 KiB.
 	MaxBatch = 256
-	// receiveBuffer holds some 5000 answers for the time that the sender is kept off its CPU.
+	// receiveBuffer holds some 5000 answers while the sender is off its CPU.
 	receiveBuffer = 4 << 20
-	// linger is how long after the last datagram answers still count: what a guard's buffers hold it answers
-	// within some 25 ms, and the scheduler may take a few of its slices on top.
+	// linger is how long after the last datagram answers still count: a guard answers what its buffers hold within 25
+	// ms, and the scheduler may add a few slices.
 	linger = 200 * time.Millisecond
-	// tick is how long a flood that is ahead of its rate rests: the least that the kernel's timers keep to.
+	// tick is how long a flood that is ahead of its rate sleeps: the precision of the kernel's timers.
 	tick = 1 // ms
 )
 
-// Counts of a flood. Right + Wrong is all that came back.
+// Counts of a flood. Right + Wrong is everything that came back.
 type Counts struct {
-	Sent      uint64                  // datagrams that the kernel took
-	Questions uint64                  // those of them that must be answered; an estimate if there are Unsent
-	Unsent    uint64                  // those it did not take
-	Right     uint64                  // HelloVerifyRequests that answer a ClientHello of ours as they must
+	Sent      uint64                  // datagrams that the kernel accepted
+	Questions uint64                  // those of them that require an answer; an estimate if there are Unsent
+	Unsent    uint64                  // datagrams that the kernel did not accept
+	Right     uint64                  // HelloVerifyRequests without a fault
 	Wrong     uint64                  // anything else that came back
-	Faults    [answer.FaultLen]uint64 // of Wrong, what is wrong
+	Faults    [answer.FaultLen]uint64 // Wrong by fault
 	Elapsed   time.Duration           // time of sending
 }
 
@@ -54,16 +54,16 @@ type Flood struct {
 	pace     traffic.Pace
 	batch    int
 	random   *rand.PCG
-	datagram []byte             // being made
-	from     netip.AddrPort     // whose it is
-	rest     []traffic.Template // that the same source has still to send
+	datagram []byte             // under construction
+	from     netip.AddrPort     // its source
+	rest     []traffic.Template // fragments that the same source has still to send
 
 	sent, questions, unsent atomic.Uint64
-	answers                 [answer.FaultLen]atomic.Uint64 // by what is wrong with them
+	answers                 [answer.FaultLen]atomic.Uint64 // by fault
 	elapsed                 atomic.Int64
 }
 
-// complete fills in what is left out.
+// complete fills in the defaults.
 func (c *Config) complete() {
 	to := c.Flow.Destination
 	c.Flow.Destination = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
@@ -78,7 +78,7 @@ func (c *Config) complete() {
 	}
 }
 
-// Check says what is wrong with c.
+// Check returns the first mistake in c.
 func (c Config) Check() error {
 	c.complete()
 	if err := c.Mix.Check(); err != nil {
@@ -93,8 +93,8 @@ func (c Config) Check() error {
 	return c.Flow.Check()
 }
 
-// New opens a flood's sockets; nothing is sent yet. Errors say what is wrong with the flow, or which privilege is
-// missing (os.ErrPermission).
+// New opens a flood's sockets and sends nothing yet. Errors name the mistake in the flow, or the missing privilege
+// (os.ErrPermission).
 func New(c Config) (*Flood, error) {
 	c.complete()
 	if err := c.Check(); err != nil {
@@ -113,10 +113,10 @@ func New(c Config) (*Flood, error) {
 	return f, nil
 }
 
-// Close gives the sockets back, after Run has returned.
+// Close closes the sockets, after Run has returned.
 func (f *Flood) Close() error { return f.carrier.close() }
 
-// Counts is a snapshot.
+// Counts returns a snapshot.
 func (f *Flood) Counts() Counts {
 	c := Counts{
 		Sent: f.sent.Load(), Questions: f.questions.Load(), Unsent: f.unsent.Load(), Right: f.answers[answer.None].Load(),
@@ -126,13 +126,13 @@ func (f *Flood) Counts() Counts {
 		c.Faults[fault] = f.answers[fault].Load()
 		c.Wrong += c.Faults[fault]
 	}
-	if all := c.Sent + c.Unsent; c.Unsent != 0 { // which of them the kernel did not take is not known
+	if all := c.Sent + c.Unsent; c.Unsent != 0 { // it is unknown which of them the kernel did not accept
 		c.Questions = uint64(float64(c.Questions) * float64(c.Sent) / float64(all))
 	}
 	return c
 }
 
-// Run sends until ctx ends or the limit is reached, then waits a little for the last answers.
+// Run sends until ctx ends or the limit is reached, then waits briefly for the last answers.
 func (f *Flood) Run(ctx context.Context) error {
 	var err error
 	began := time.Now()
@@ -155,7 +155,7 @@ func (f *Flood) Run(ctx context.Context) error {
 
 func (f *Flood) over() bool { return f.pace.Limit != 0 && f.sent.Load() >= f.pace.Limit }
 
-// due is how many datagrams to send now, a batch at most.
+// due is the number of datagrams to send now, at most a batch.
 func (f *Flood) due(elapsed time.Duration) int {
 	n := uint64(f.batch)
 	if f.pace.Rate > 0 {
@@ -183,7 +183,7 @@ func (f *Flood) send(n int) {
 			questions++
 		}
 	}
-	sent := f.carrier.flush() // the kernel is short of buffers: part of being a flood, and counted
+	sent := f.carrier.flush() // a full kernel buffer is part of a flood: unsent datagrams are counted
 	f.sent.Add(uint64(sent))
 	f.unsent.Add(uint64(n - sent))
 	f.questions.Add(questions)
@@ -192,9 +192,9 @@ func (f *Flood) send(n int) {
 // check counts an answer.
 func (f *Flood) check(source netip.AddrPort, d []byte) { f.answers[f.judge(source, d)].Add(1) }
 
-// judge says what is wrong with d as what the question of source gets.
+// judge returns the fault of d as the answer to source.
 func (f *Flood) judge(source netip.AddrPort, d []byte) answer.Fault {
-	t := &f.mix.Of(source).Templates[0] // only a first datagram is a question
+	t := &f.mix.Of(source).Templates[0] // only first datagrams are questions
 	if !t.Question {
 		return answer.Kind
 	}

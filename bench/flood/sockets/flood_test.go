@@ -14,7 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// An answer of the guard is right, and none that differs from it in any byte before the cookie is.
+// An answer of the guard has no fault; with any byte before the cookie changed it has.
 func TestAnswers(t *testing.T) {
 	f := &Flood{mix: mix(t, "hello,wrong-cookie,junk")}
 	seen := make(map[string]bool)
@@ -48,7 +48,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// verify makes the answer to a ClientHello.
+// verify builds the answer to a ClientHello.
 func verify(d []byte) []byte { return d[:hello.PutHelloVerify(d, make([]byte, 20))] }
 
 func mix(t *testing.T, text string) traffic.Mix {
@@ -60,17 +60,17 @@ func mix(t *testing.T, text string) traffic.Mix {
 	return m
 }
 
-// outcome is what a service saw.
+// outcome is what a service received.
 type outcome struct {
-	seen                     map[string]int // by the item's name
-	strange                  [][]byte       // what no item's source sends
-	later                    int            // fragments of those seen, the first of a ClientHello left out
+	seen                     map[string]int // by name of the item
+	strange                  [][]byte       // sent by no item's source
+	later                    int            // fragments after the first one of a ClientHello
 	questions, answered, bad uint64
 	sources                  map[netip.Addr]bool
 	ports                    map[uint16]bool
 }
 
-// serve answers questions until the socket is closed, every third of them wrongly.
+// serve answers questions until the socket is closed, every third one wrongly.
 func serve(c *net.UDPConn, m traffic.Mix) outcome {
 	o := outcome{seen: make(map[string]int), sources: make(map[netip.Addr]bool), ports: make(map[uint16]bool)}
 	for b := make([]byte, 2000); ; {
@@ -110,7 +110,7 @@ func serve(c *net.UDPConn, m traffic.Mix) outcome {
 // all is every kind of datagram.
 const all = "hello=4,gnutls,mbedtls,pion,large,dtls10,wrong-cookie=2,junk=2,record"
 
-// Every kind of datagram reaches a service that spoils every third answer, from as many sources as there are.
+// Every kind of datagram reaches a service that spoils every third answer, and all sources are used.
 func TestRun(t *testing.T) {
 	for at, least := range map[string]struct{ sources, ports int }{"127.0.0.1": {160, ports4}, "::1": {1, 90}} {
 		t.Run(at, func(t *testing.T) {
@@ -125,8 +125,8 @@ func TestRun(t *testing.T) {
 			m := mix(t, all)
 			done := make(chan outcome, 1)
 			go func() { done <- serve(c, m) }()
-			// All of it fits the listener's socket buffer, 208 KiB, so nothing is lost however busy the machine is: the
-			// kernel counts 768 bytes for most, and 2304 for a long one.
+			// Everything fits the listener's socket buffer, 208 KiB, so nothing is lost on a busy machine:
+			// the kernel accounts 768 bytes for most datagrams, 2304 for a long one.
 			const rate, limit = 1000, 200
 			f, err := New(Config{Flow: traffic.Flow{Destination: c.LocalAddr().(*net.UDPAddr).AddrPort()}, Mix: m, Pace: traffic.Pace{Rate: rate, Limit: limit}})
 			if err != nil {
@@ -164,7 +164,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// Sources are where they are asked for.
+// The sources are those asked for.
 func TestSources(t *testing.T) {
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// frames is a carrier that sends whole frames from an interface, and sees those that come back before the kernel finds
-// that they are for nobody.
+// frames is a carrier that sends complete frames from an interface, and receives answers before the kernel drops them for
+// want of a receiver.
 type frames struct {
 	flow     traffic.Flow
 	envelope *traffic.Envelope
@@ -50,7 +50,7 @@ func packetSocket(f *traffic.Flow) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// Of protocol 0 it receives nothing before it has its filter.
+	// With protocol 0 it receives nothing until its filter is set.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, err
@@ -58,7 +58,7 @@ func packetSocket(f *traffic.Flow) (int, error) {
 	l := f.Layout()
 	err = errors.Join(
 		unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}),
-		// Past the interface's queue: what the link does not take is not kept, but counted.
+		// Bypasses the interface's queue: what the link does not accept is counted, not queued.
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: traffic.NetworkOrder16(l.EtherType), Ifindex: f.Interface.Index}),

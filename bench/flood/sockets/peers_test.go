@@ -14,8 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// Every server there is to compare with answers what a flood asks: none takes the record sequence numbers for a replay,
-// or for too far ahead.
+// All compared servers answer the flood: none rejects its record sequence numbers as replayed or as too far ahead.
 func TestPeersAnswer(t *testing.T) {
 	id, err := peers.NewIdentity(t.TempDir())
 	if err != nil {
@@ -45,7 +44,7 @@ func TestPeersAnswer(t *testing.T) {
 			if err := f.Run(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			// What a busy machine drops is little.
+			// A busy machine drops little.
 			if c := f.Counts(); c.Right+c.Wrong < questions*9/10 || c.Right+c.Wrong > questions {
 				t.Errorf("%+v", c)
 			}

@@ -11,21 +11,21 @@ import (
 
 // Sources on loopback.
 var (
-	// Loopback4 leaves out 127.0.0.1, where real clients are, and the addresses of the network and of its broadcast.
+	// Loopback4 leaves out 127.0.0.1, which real clients use, and the network and broadcast addresses.
 	Loopback4 = netip.MustParsePrefix("127.64.0.0/10")
 	Loopback6 = netip.MustParsePrefix("::1/128")
 )
 
 const (
-	// ports4 are enough for all workers of a guard to get a share, whatever the kernel hashes.
+	// ports4 is enough for all workers of a guard to get a share, whatever the kernel's hash.
 	ports4 = 8
-	// ports6 are all the sources that there are.
+	// ports6 is the number of sources on ::1.
 	ports6 = 256
-	// maxPorts stays clear of the 1024 open files that a process may have without asking.
+	// maxPorts stays below the default limit of 1024 open files.
 	maxPorts = 512
 )
 
-// sockets is a carrier on loopback: a socket for each source port.
+// sockets is a carrier on loopback with one socket per source port.
 type sockets struct {
 	flow   traffic.Flow
 	target udpbatch.Endpoint
@@ -67,7 +67,7 @@ func openSockets(f traffic.Flow, batch int) (*sockets, error) {
 	return s, nil
 }
 
-// loopback are the sources that sockets use to reach an address.
+// loopback returns the sources that sockets use to reach an address.
 func loopback(to netip.Addr) netip.Prefix {
 	if to.Is6() {
 		return Loopback6
@@ -75,7 +75,7 @@ func loopback(to netip.Addr) netip.Prefix {
 	return Loopback4
 }
 
-// checkLoopback says what is wrong with a flow that sockets are to send.
+// checkLoopback returns the mistake in a flow for sockets.
 func checkLoopback(f *traffic.Flow) error {
 	within := netip.MustParsePrefix("127.0.0.0/8")
 	if f.Destination.Addr().Is6() {
@@ -95,7 +95,7 @@ func checkLoopback(f *traffic.Flow) error {
 	return nil
 }
 
-// listen opens n sockets from port first on; 0 has the kernel choose all of them.
+// listen opens n sockets with consecutive ports from first on; 0: the kernel chooses them.
 func (s *sockets) listen(first uint16, n, batch int) (err error) {
 	if s.in, err = udpbatch.NewBatch(batch); err != nil {
 		return err
@@ -161,10 +161,10 @@ func (s *sockets) receive(each func(netip.AddrPort, []byte)) {
 	}
 }
 
-// take takes a batch from a socket.
+// take reads a batch from a socket.
 func (s *sockets) take(c *udpbatch.Conn, each func(netip.AddrPort, []byte)) {
 	s.in.Reset()
-	_, _ = c.Recv(s.in) // the sockets are connected to nobody, so there is nothing to be refused
+	_, _ = c.Recv(s.in) // the sockets are not connected, so nothing is refused
 	for i := range s.in.Len() {
 		r := s.in.Route(i)
 		if local, ok := r.Local(); ok && r.Peer() == s.target {

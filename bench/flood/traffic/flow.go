@@ -9,22 +9,22 @@ import (
 	"slices"
 )
 
-// Flow is where frames go and where they say they come from.
+// Flow has the addresses of frames.
 type Flow struct {
-	Interface   *net.Interface   // to send from: the near end of a link to the target
-	Peer        net.HardwareAddr // the far end
+	Interface   *net.Interface   // to send from: this end of a link to the target
+	Peer        net.HardwareAddr // the other end
 	Destination netip.AddrPort
-	Sources     netip.Prefix // of the destination's family, at most 32 bits of it vary
+	Sources     netip.Prefix // of the destination's family; at most 32 bits vary
 	Ports       Ports        // of the sources
 }
 
-// Ports is a range of ports, ends included. The zero value is DefaultPorts.
+// Ports is a range of ports, both ends included. The zero value is DefaultPorts.
 type Ports struct{ First, Last uint16 }
 
-// DefaultPorts are 32768, none that a client's kernel or a service would think its own.
+// DefaultPorts are 32768 ports outside the usual ephemeral and service ranges.
 var DefaultPorts = Ports{0x4000, 0xbfff}
 
-// Range is the first port and how many there are.
+// Range returns the first port and the number of ports.
 func (p Ports) Range() (first uint16, n int) {
 	if p == (Ports{}) {
 		p = DefaultPorts
@@ -45,13 +45,13 @@ const (
 )
 
 const (
-	// MaxFrame is a full Ethernet frame and some (FRAME of flood.bpf.c).
+	// MaxFrame is more than a full Ethernet frame (FRAME of flood.bpf.c).
 	MaxFrame = 1536
-	// MaxDatagram leaves room for headers, and for the 8 bytes that the kernel's frames come too long.
+	// MaxDatagram leaves room for headers, and for the 8 bytes that the kernel's frames are longer.
 	MaxDatagram = MaxFrame - 8 - ethernet - ipv6 - udpHeader
 )
 
-// Check says what is wrong with f.
+// Check returns the first mistake in f.
 func (f *Flow) Check() error {
 	switch {
 	case f.Interface == nil || len(f.Interface.HardwareAddr) != 6 || len(f.Peer) != 6:
@@ -68,7 +68,7 @@ func (f *Flow) Check() error {
 	return nil
 }
 
-// Layout is where fields are in f's frames.
+// Layout has the offsets of fields in f's frames.
 type Layout struct {
 	EtherType        uint16
 	UDPAt            int
@@ -76,10 +76,10 @@ type Layout struct {
 	CheckAt          int // IPv4 header checksum; 0: none
 }
 
-// PayloadAt is where the datagram begins.
+// PayloadAt is the offset of the datagram.
 func (l Layout) PayloadAt() int { return l.UDPAt + udpHeader }
 
-// Layout is that of the destination's family.
+// Layout returns the layout for the destination's family.
 func (f *Flow) Layout() Layout {
 	if f.Destination.Addr().Is4() {
 		return Layout{etherIPv4, ethernet + ipv4, ethernet + 12, ethernet + 16, ethernet + 10}
@@ -93,7 +93,7 @@ func (f *Flow) Vary() uint32 {
 	return uint32(uint64(1)<<bits - 1)
 }
 
-// Source makes a source of a random number, as flood.bpf.c does: the address of its lower half, the port of the
+// Source derives a source from a random number, as flood.bpf.c does: the address from the lower half, the port from the
 // upper.
 func (f *Flow) Source(random uint64) netip.AddrPort {
 	first, n := f.Ports.Range()
@@ -109,7 +109,7 @@ func (f *Flow) SourceAddress(random uint64) netip.Addr {
 	return f.family(netip.AddrFrom16(a))
 }
 
-// family is a in the form that the destination has.
+// family returns a in the form of the destination.
 func (f *Flow) family(a netip.Addr) netip.Addr {
 	if f.Destination.Addr().Is4() {
 		return a.Unmap()
@@ -117,7 +117,7 @@ func (f *Flow) family(a netip.Addr) netip.Addr {
 	return a
 }
 
-// Skeleton builds the frame with the fields that vary and the checksums zero.
+// Skeleton builds the frame, with zeroes for varying fields and checksums.
 func (f *Flow) Skeleton(t *Template) []byte {
 	b := f.headers(len(t.Bytes))
 	payload := slices.Clone(t.Bytes)
@@ -130,39 +130,39 @@ func (f *Flow) Skeleton(t *Template) []byte {
 	return append(b, payload...)
 }
 
-// Sums are those of the constant parts of IPv4 header and of pseudo header and datagram, of words in the
-// byte order of this machine, as the program adds what varies in that order.
+// Sums are the sums of the constant parts of the IPv4 header and of pseudo header and datagram, as words in this
+// machine's byte order: the program adds the varying fields in that order.
 func (f *Flow) Sums(frame []byte) (ip, udp uint32) {
 	l := f.Layout()
 	b := slices.Clone(frame)
-	clear(b[l.SourceAt : l.SourceAt+4]) // its constant bits are added with the others
+	clear(b[l.SourceAt : l.SourceAt+4]) // its constant bits are added with the varying ones
 	ip = uint32(fold(sum(b[ethernet:l.UDPAt])))
 	return ip, uint32(fold(l.pseudo(b) + sum(b[l.UDPAt:])))
 }
 
-// Datagram is what source sends, if it is a source of f and t the template.
+// Datagram is what source sends, if it is a source of f and sends template t.
 func (f *Flow) Datagram(t *Template, source netip.AddrPort) []byte { return t.Append(nil, source) }
 
-// AppendFrame appends to b the frame with what source sends, checksums included.
+// AppendFrame appends to b the frame of source, checksums included.
 func (f *Flow) AppendFrame(b []byte, t *Template, source netip.AddrPort) []byte {
 	return f.Envelope().Append(b, source, t.Append(nil, source))
 }
 
-// spreadOf is a number that follows from source and looks random.
+// spreadOf derives a number that looks random from source.
 func spreadOf(source netip.AddrPort) uint64 {
 	address := source.Addr().As16()
 	word := binary.NativeEndian.Uint32(address[12:])
 	return (uint64(word)<<16 | uint64(NetworkOrder16(source.Port()))) * Spread
 }
 
-// NetworkOrder is v as a program reads it from a frame.
+// NetworkOrder is v as a program loads it from a frame.
 func NetworkOrder(v uint32) uint32 {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], v)
 	return binary.NativeEndian.Uint32(b[:])
 }
 
-// NetworkOrder16 is v as a program reads it from a frame.
+// NetworkOrder16 is v as a program loads it from a frame.
 func NetworkOrder16(v uint16) uint16 {
 	var b [2]byte
 	binary.BigEndian.PutUint16(b[:], v)

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// headers are those of a frame with a datagram of so many bytes, with the fields that vary and the checksums zero.
+// headers returns the headers of a frame with a datagram of size bytes, with zeroes for varying fields and checksums.
 func (f *Flow) headers(datagram int) []byte {
 	be := binary.BigEndian
 	length := udpHeader + datagram
@@ -14,7 +14,7 @@ func (f *Flow) headers(datagram int) []byte {
 	if f.Destination.Addr().Is4() {
 		b = be.AppendUint16(b, etherIPv4)
 		b = be.AppendUint16(append(b, 0x45, 0), uint16(ipv4+length))
-		b = append(b, 0, 0, 0x40, 0, ttl, protocolUDP, 0, 0) // no id, do not fragment
+		b = append(b, 0, 0, 0x40, 0, ttl, protocolUDP, 0, 0) // no id, don't fragment
 	} else {
 		b = be.AppendUint16(b, etherIPv6)
 		b = be.AppendUint16(append(b, 0x60, 0, 0, 0), uint16(length))
@@ -27,17 +27,17 @@ func (f *Flow) headers(datagram int) []byte {
 	return be.AppendUint16(b, 0)
 }
 
-// Envelope is what all frames of a flow have in common. It is read only, and made once for many frames.
+// Envelope is the constant part of a flow's frames. It is read-only, and made once for many frames.
 type Envelope struct {
 	empty  []byte // a frame without a datagram
 	layout Layout
 }
 
-// Envelope is that of f, which has passed Check.
+// Envelope returns the envelope of f, which has passed Check.
 func (f *Flow) Envelope() *Envelope { return &Envelope{f.headers(0), f.Layout()} }
 
-// Append appends to b the frame with datagram, from a source of the flow, checksums included. It allocates only where
-// b has too little room.
+// Append appends to b the frame with datagram, from a source of the flow, checksums included. It allocates only if b
+// lacks capacity.
 func (e *Envelope) Append(b []byte, source netip.AddrPort, datagram []byte) []byte {
 	from, l, be := len(b), e.layout, binary.BigEndian
 	b = append(append(b, e.empty...), datagram...)
@@ -54,16 +54,15 @@ func (e *Envelope) Append(b []byte, source netip.AddrPort, datagram []byte) []by
 		be.PutUint16(frame[ethernet+4:], uint16(length))
 	}
 	check := ^fold(l.pseudo(frame) + sum(frame[l.UDPAt:]))
-	if check == 0 { // which would stand for: none (RFC 768)
+	if check == 0 { // which would mean: no checksum (RFC 768)
 		check = 0xffff
 	}
 	binary.NativeEndian.PutUint16(frame[l.UDPAt+6:], check)
 	return b
 }
 
-// Answer takes a frame apart that came back: the source that it is to, and the datagram, which lies in frame. It is
-// for frames whose headers are of the destination's family and as long as those that f makes; ok says that they hold
-// what they say.
+// Answer splits a frame that came back into the source that it is sent to and the datagram, a part of frame. Its headers
+// must be of the destination's family and as long as f's own; ok reports whether they agree with the length of the frame.
 func (f *Flow) Answer(frame []byte) (source netip.AddrPort, datagram []byte, ok bool) {
 	l := f.Layout()
 	if len(frame) < l.PayloadAt() {
@@ -87,7 +86,7 @@ func (l Layout) pseudo(frame []byte) uint64 {
 	return sum(frame[addresses:l.UDPAt]) + sum(frame[l.UDPAt+4:l.UDPAt+6]) + uint64(NetworkOrder16(protocolUDP))
 }
 
-// sum adds words in the byte order of this machine, in pairs: the carries of 16-bit words come round when it is folded.
+// sum adds 16-bit words in this machine's byte order, two at a time; fold adds the carries.
 func sum(b []byte) (s uint64) {
 	ne := binary.NativeEndian
 	for ; len(b) >= 4; b = b[4:] {
@@ -101,7 +100,7 @@ func sum(b []byte) (s uint64) {
 	return s
 }
 
-// fold makes a checksum of a sum (RFC 1071 section 2).
+// fold turns a sum into a checksum (RFC 1071 section 2).
 func fold(s uint64) uint16 {
 	s = s&0xffffffff + s>>32
 	s = s&0xffff + s>>16

@@ -33,7 +33,7 @@ func testMix(t *testing.T, text string) Mix {
 
 const everyKind = "hello,gnutls,mbedtls,pion,large,dtls10,wrong-cookie,junk,record"
 
-// built is the frame as another library makes it.
+// built is the frame as another library builds it.
 func built(t *testing.T, f *Flow, source netip.AddrPort, datagram []byte) []byte {
 	t.Helper()
 	eth := &layers.Ethernet{SrcMAC: f.Interface.HardwareAddr, DstMAC: f.Peer, EthernetType: layers.EthernetTypeIPv4}
@@ -55,9 +55,9 @@ func built(t *testing.T, f *Flow, source netip.AddrPort, datagram []byte) []byte
 	return b.Bytes()
 }
 
-// A frame is what another library makes of the same datagram, and comes apart into it again.
+// A frame equals that of another library, and splits into the same datagram again.
 func TestFrames(t *testing.T) {
-	odd, err := Junk(33) // shorter ones the other library pads to the least that Ethernet has
+	odd, err := Junk(33) // the other library pads shorter ones to the minimum of Ethernet
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-// A checksum of 0 would stand for none, and is sent as its complement (RFC 768, RFC 8200 section 8.1).
+// A checksum of 0 would mean none; its complement is sent (RFC 768, RFC 8200 section 8.1).
 func TestChecksumOfZero(t *testing.T) {
 	junk, err := Junk(12)
 	if err != nil {
@@ -118,7 +118,7 @@ func TestChecksumOfZero(t *testing.T) {
 	}
 }
 
-// What is done for each datagram allocates nothing.
+// Nothing allocates per datagram.
 func TestNoAllocations(t *testing.T) {
 	mix := testMix(t, everyKind)
 	for _, f := range testFlows {
@@ -137,7 +137,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// Sources are of the prefix and the ports, and all of them come.
+// Sources are within prefix and ports, and all of them occur.
 func TestSources(t *testing.T) {
 	f := testFlow("198.18.0.1:4433", "198.18.7.9/30") // its host bits say nothing
 	f.Ports = Ports{First: 65534, Last: 65535}
@@ -156,10 +156,10 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// The large ClientHello is a post-quantum one: both fragments together hold a key share of X25519MLKEM768
+// The large ClientHello is a post-quantum one: its two fragments hold a key share of X25519MLKEM768
 // (draft-ietf-tls-ecdhe-mlkem section 4.1).
 func TestLargeIsPostQuantum(t *testing.T) {
-	const body = 25 // behind the headers
+	const body = 25 // after the headers
 	var message []byte
 	for _, tp := range testMix(t, "large")[0].Templates {
 		message = append(message, tp.Bytes[body:]...)
@@ -170,7 +170,7 @@ func TestLargeIsPostQuantum(t *testing.T) {
 	}
 }
 
-// Shares are those of the weights, and Thresholds says the same as Of.
+// Items have the shares of their weights, and Thresholds agrees with Of.
 func TestShares(t *testing.T) {
 	mix := testMix(t, "hello=5,junk=2,record=3")
 	f := testFlows[0]

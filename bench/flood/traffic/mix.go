@@ -12,23 +12,23 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/hellos"
 )
 
-// Item is what one source sends: a datagram, or those of a ClientHello in fragments, one after the other.
+// Item is what one source sends: a datagram, or the fragments of a ClientHello in order.
 type Item struct {
 	Name      string
 	Weight    int
 	Templates []Template
 }
 
-// Mix is what the sources send, each item in proportion to its weight.
+// Mix is what the sources send: each item in proportion to its weight.
 type Mix []Item
 
-// MaxItems and MaxTemplates are what fits the generator in the kernel (MAX_ITEMS, MAX_TEMPLATES of flood.bpf.c).
+// MaxItems and MaxTemplates are the limits of the generator in the kernel (MAX_ITEMS, MAX_TEMPLATES of flood.bpf.c).
 const (
 	MaxItems     = 16
 	MaxTemplates = 32
 )
 
-// Of is the item that source sends.
+// Of returns the item that source sends.
 func (m Mix) Of(source netip.AddrPort) *Item {
 	x, total, sum := uint32(spreadOf(source)>>32), m.total(), 0
 	for i := range m[:len(m)-1] {
@@ -46,11 +46,11 @@ func (m Mix) total() (weight int) {
 	return weight
 }
 
-// threshold is where the share of the first items ends, of which the weights make sum of total.
+// threshold is where the share of the first items ends, whose weights are sum of total.
 func threshold(sum, total int) uint32 { return uint32(min(uint64(sum)<<32/uint64(total), 1<<32-1)) }
 
-// Thresholds are one for each item but the last: the sources of which the upper half of the spread is below it, and
-// not below the one before, send that item.
+// Thresholds returns one threshold per item except the last: a source sends the first item whose threshold is above the
+// upper half of its spread.
 func (m Mix) Thresholds() []uint32 {
 	until, sum := make([]uint32, 0, len(m)), 0
 	for _, i := range m[:len(m)-1] {
@@ -60,7 +60,7 @@ func (m Mix) Thresholds() []uint32 {
 	return until
 }
 
-// Questions is the share of datagrams that must be answered, 0 to 1.
+// Questions is the share of datagrams that require an answer, 0 to 1.
 func (m Mix) Questions() float64 {
 	var questions, all float64
 	for _, i := range m {
@@ -74,7 +74,7 @@ func (m Mix) Questions() float64 {
 	return questions / all
 }
 
-// Check says what is wrong with m.
+// Check returns the first mistake in m.
 func (m Mix) Check() error {
 	templates := 0
 	for _, i := range m {
@@ -95,7 +95,7 @@ const maxWeight = 1 << 20
 // Single is a mix of one datagram.
 func Single(t Template) Mix { return Mix{{Name: "hello", Weight: 1, Templates: []Template{t}}} }
 
-// Kinds are what [ParseMix] knows, with what they are.
+// Kinds are the names that [ParseMix] knows, with their meaning.
 var Kinds = map[string]string{
 	"hello":        "ClientHello of openssl s_client, DTLS 1.2, or that of --hello",
 	"gnutls":       "ClientHello of gnutls-cli",
@@ -108,8 +108,8 @@ var Kinds = map[string]string{
 	"record":       "application data of a flow that nobody knows",
 }
 
-// ParseMix reads NAME=WEIGHT,NAME=WEIGHT... where a missing weight is 1. own are the datagrams of a ClientHello to
-// take the place of hello's, if any.
+// ParseMix reads NAME=WEIGHT,NAME=WEIGHT... with a default weight of 1. own replaces the datagrams of kind hello, if it
+// is not empty.
 func ParseMix(text string, own [][]byte) (Mix, error) {
 	var m Mix
 	for part := range strings.SplitSeq(text, ",") {
@@ -133,7 +133,7 @@ func ParseMix(text string, own [][]byte) (Mix, error) {
 	return m, m.Check()
 }
 
-// otherSize is that of the captured hello, for kinds that could have any.
+// otherSize is the size of the captured ClientHello, for kinds of any size.
 const otherSize = 205
 
 func templatesOf(name string, own [][]byte) ([]Template, error) {
@@ -160,7 +160,7 @@ func templatesOf(name string, own [][]byte) ([]Template, error) {
 	return nil, fmt.Errorf("mix: there is no %q; want one of %s", name, strings.Join(slices.Sorted(maps.Keys(Kinds)), ", "))
 }
 
-// Hello makes templates of a real client's ClientHello, of which the first fragment comes first.
+// Hello makes templates of a real client's ClientHello, first fragment first.
 func Hello(datagrams ...[]byte) ([]Template, error) {
 	if len(datagrams) == 0 {
 		return nil, errors.New("want a ClientHello")
@@ -175,7 +175,7 @@ func Hello(datagrams ...[]byte) ([]Template, error) {
 	return all, err
 }
 
-// Captured is a captured datagram, by its name in package hellos. It panics if there is none.
+// Captured returns a captured datagram by its name in package hellos. It panics if there is none.
 func Captured(name string) []byte {
 	for _, c := range hellos.All() {
 		if c.Name == name {

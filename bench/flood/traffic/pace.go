@@ -1,12 +1,12 @@
 package traffic
 
-// Pace bounds what a generator sends. The zero value sends all that can be sent.
+// Pace bounds what a generator sends. The zero value is unlimited.
 type Pace struct {
-	Rate  float64 // a second; 0: as fast as they go
-	Limit uint64  // in all; 0: none
+	Rate  float64 // datagrams per second; 0: unlimited
+	Limit uint64  // datagrams in all; 0: unlimited
 }
 
-// Split is the pace of each of n senders that keep p together. The first has what is left over.
+// Split returns the pace of each of n senders that share p. The first gets the remainder.
 func (p Pace) Split(n, i int) Pace {
 	s := Pace{Rate: p.Rate / float64(n), Limit: p.Limit / uint64(n)}
 	if i == 0 {

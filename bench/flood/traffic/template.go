@@ -8,17 +8,17 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Template is a datagram and what varies in it from one source to the next.
+// Template is a datagram and what varies in it between sources.
 type Template struct {
 	Bytes    []byte
 	SeqAt    int  // last byte of the record sequence number; 0: none
 	RandomAt int  // 8 bytes; 0: none
-	Question bool // a server of DTLS must answer it with a HelloVerifyRequest
+	Question bool // requires a HelloVerifyRequest
 }
 
-// Positions in a datagram with a ClientHello (RFC 6347 sections 4.1 and 4.2.2). Those that generators write to are
-// even, as a checksum adds 16-bit words: of the sequence number the last of 6 bytes, of the
-// random 1 to 8 of 32.
+// Positions in a datagram with a ClientHello (RFC 6347 sections 4.1 and 4.2.2). The positions that generators write are
+// even, because a checksum adds 16-bit words: the last of 6 bytes of the sequence number, bytes 1 to 8 of the 32 of the
+// random.
 const (
 	recordLengthAt = 11
 	recordHeader   = 13
@@ -33,7 +33,7 @@ const (
 	nonceAt        = 14 // of the explicit nonce of a protected record, 1 to 8 of it and of what follows
 )
 
-// FirstHello makes a flood of a real client's first datagram, a whole ClientHello or its first fragment.
+// FirstHello makes a flood of a real client's first datagram, a complete ClientHello or its first fragment.
 func FirstHello(datagram []byte) (Template, error) {
 	var h hello.ClientHello
 	if r := hello.Parse(datagram, &h); r != hello.OK {
@@ -43,11 +43,11 @@ func FirstHello(datagram []byte) (Template, error) {
 		return Template{}, fmt.Errorf("flood with a datagram of %d bytes: at most %d go into a frame", len(datagram), MaxDatagram)
 	}
 	d := append([]byte(nil), datagram...)
-	clear(d[firstSeqAt:seqAt]) // only its last byte varies, and an answer shows the rest
+	clear(d[firstSeqAt:seqAt]) // only its last byte varies; the answer repeats the rest
 	return Template{d, seqAt, randomAt, true}, nil
 }
 
-// laterFragment follows the first datagram of a ClientHello that is too long for one.
+// laterFragment makes the datagram after the first one of a fragmented ClientHello.
 func laterFragment(datagram []byte) (Template, error) {
 	var h hello.ClientHello
 	if r := hello.Parse(datagram, &h); r != hello.LaterFragment || len(datagram) > MaxDatagram {
@@ -56,9 +56,8 @@ func laterFragment(datagram []byte) (Template, error) {
 	return Template{Bytes: append([]byte(nil), datagram...)}, nil
 }
 
-// WithCookie makes a flood of second ClientHellos: a whole first one, into which the same cookie is put for
-// all. Byte 0 of a cookie of format v1 says which secret it is of, so with a guard's current one it costs that
-// guard a hash to see that the cookie is wrong.
+// WithCookie makes a flood of second ClientHellos: a complete first one with the same cookie for all sources. Byte 0 of a
+// cookie of format v1 names its secret, so with the guard's current one the guard must compute a cookie to find it wrong.
 func WithCookie(datagram, cookie []byte) (Template, error) {
 	t, err := FirstHello(datagram)
 	if err != nil {
@@ -71,7 +70,7 @@ func WithCookie(datagram, cookie []byte) (Template, error) {
 	return t, nil
 }
 
-// WithSessionID makes first ClientHellos that bear a session_id, by which they are known wherever they turn up.
+// WithSessionID makes first ClientHellos with a session_id that identifies them.
 func WithSessionID(datagram, id []byte) (Template, error) {
 	t, err := FirstHello(datagram)
 	if err == nil {
@@ -82,7 +81,7 @@ func WithSessionID(datagram, id []byte) (Template, error) {
 
 func skipSessionID(d []byte) int { return sessionIDAt + 1 + int(d[sessionIDAt]) }
 
-// put replaces a field with a length byte in front, at at, of the whole ClientHello d, and sets all lengths.
+// put replaces a field with a length byte, at at, of the complete ClientHello d, and adjusts all lengths.
 func put(d []byte, at int, field []byte) ([]byte, error) {
 	be := binary.BigEndian
 	message := int(d[messageAt])<<16 | int(be.Uint16(d[messageAt+1:]))
@@ -100,8 +99,8 @@ func put(d []byte, at int, field []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Junk makes a flood of datagrams of size bytes that belong to no protocol that shares a port with DTLS:
-// first byte 5 is not assigned (RFC 7983 section 7).
+// Junk makes a flood of datagrams of size bytes that belong to no protocol that shares a port with DTLS: the first byte,
+// 5, is not assigned (RFC 7983 section 7).
 func Junk(size int) (Template, error) {
 	if size < junkSeed+8 || size > MaxDatagram {
 		return Template{}, fmt.Errorf("junk of %d bytes: want %d to %d", size, junkSeed+8, MaxDatagram)
@@ -111,8 +110,7 @@ func Junk(size int) (Template, error) {
 	return Template{Bytes: d, RandomAt: junkSeed}, nil
 }
 
-// Record makes a flood of application data of size bytes under keys of epoch 1 (RFC 6347 section 4.1), of flows
-// that nobody knows.
+// Record makes a flood of application data of size bytes in records of epoch 1 (RFC 6347 section 4.1), of unknown flows.
 func Record(size int) (Template, error) {
 	if size < nonceAt+8 || size > MaxDatagram {
 		return Template{}, fmt.Errorf("records of %d bytes: want %d to %d", size, nonceAt+8, MaxDatagram)
@@ -123,7 +121,7 @@ func Record(size int) (Template, error) {
 	return Template{Bytes: d, SeqAt: seqAt, RandomAt: nonceAt}, nil
 }
 
-// Append appends to b what source sends.
+// Append appends the datagram of source to b.
 func (t *Template) Append(b []byte, source netip.AddrPort) []byte {
 	from := len(b)
 	b = append(b, t.Bytes...)
@@ -137,11 +135,10 @@ func (t *Template) Append(b []byte, source netip.AddrPort) []byte {
 	return b
 }
 
-// Sequence is the record sequence number of what source sends: any that shows in the answer, but small. A client
-// begins with 0 and counts (RFC 6347 section 4.1), and some servers take no notice of one that is far ahead: wolfSSL
-// 5.5 of none from 2^40 on.
+// Sequence is the record sequence number of source: one byte, repeated by the answer. A client counts from 0 (RFC 6347
+// section 4.1), and some servers ignore numbers far ahead: wolfSSL 5.5 those from 2^40 on.
 func Sequence(source netip.AddrPort) byte { return byte(source.Port()) }
 
-// Spread is SPREAD of flood.bpf.c: 2^64 / golden ratio, odd; multiplying by it spreads a source over the random
-// (Knuth, TAOCP 6.4).
+// Spread is SPREAD of flood.bpf.c: 2^64 / golden ratio, odd. Multiplying by it spreads sources over the random (Knuth,
+// TAOCP 6.4).
 const Spread = 0x9e3779b97f4a7c15

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrLost says that frames which XDP redirects into a veth do not come out of it.
+// ErrLost reports that frames redirected into a veth do not come out of it.
 var ErrLost = errors.New("the other end of this veth takes no frames from XDP: it has neither an XDP program nor GRO")
 
-// probes is how many frames are sent: more than a host says on its own in the time, and fewer than the 256 that a veth's
-// ring holds.
+// probes is the number of frames sent: more than a host sends on its own meanwhile, and fewer than the 256 of a veth's
+// ring.
 const probes = 128
 
-// Arrives sends frames that nobody reads into an interface of this network namespace, and returns ErrLost if it is a
-// veth that drops them. That depends on the veth's other end; other drivers are not asked.
+// Arrives sends frames that nobody reads into an interface of this network namespace, and returns ErrLost if it is a veth
+// that drops them, which depends on its other end. Other drivers are not checked.
 func Arrives(dev *net.Interface) error {
 	before, err := netlink.LinkByIndex(dev.Index)
 	if err != nil {
@@ -41,7 +41,7 @@ func Arrives(dev *net.Interface) error {
 	if _, err := p.Run(&ebpf.RunOptions{Data: frame, Repeat: probes, Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES}); err != nil {
 		return fmt.Errorf("probe %s with live frames (since Linux 5.18): %w", dev.Name, err)
 	}
-	// A veth counts what its other end has taken from XDP among its own sent packets.
+	// A veth counts the frames that its other end accepted from XDP as its own sent packets.
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		after, err := netlink.LinkByIndex(dev.Index)
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// A veth whose other end has a program takes frames; one that has neither program nor GRO does not.
+// A veth whose other end has a program accepts frames; one with neither program nor GRO does not.
 func TestArrives(t *testing.T) {
 	l, err := lab.New("arrive")
 	if err != nil {

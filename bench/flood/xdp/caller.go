@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// call sends from a thread of its own. The thread keeps the namespace and the CPU that it was given, so it
-// ends with the goroutine: it is not unlocked.
+// call sends from a thread of its own. The thread keeps the namespace and the CPU, so it is never unlocked and ends with
+// the goroutine.
 func (g *Generator) call(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {

@@ -14,8 +14,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// What a socket sends to the flood's destination comes out of the generator, whole, and nothing that it sends elsewhere or when
-// there is no flood.
+// The generator carries what a socket sends to the flood's destination, unchanged. It carries nothing to other
+// destinations, and nothing while there is no flood.
 func TestCarry(t *testing.T) {
 	l, err := lab.New("carry")
 	refused(t, err)
@@ -59,7 +59,7 @@ func carry(t *testing.T) error {
 	for _, text := range texts {
 		send(4433, text)
 	}
-	// The kernel holds them back until it knows the destination's hardware address.
+	// The kernel queues them until it knows the destination's hardware address.
 	for end := time.Now().Add(10 * time.Second); given() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d of 2 datagrams given to the generator", given())

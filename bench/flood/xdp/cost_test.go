@@ -12,9 +12,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// BenchmarkFrame is what a frame costs the generator alone, in CPU time: they go into a veth whose other end takes
-// none. -benchtime is a number of seconds (5x). A mix of one item is a template of its own; several items cost a copy
-// out of a map.
+// BenchmarkFrame is the generator's own cost per frame, in CPU time: the frames go into a veth whose other end accepts
+// none. -benchtime is a number of seconds (5x). A mix of one item has an inline template; several items are copied from a
+// map.
 func BenchmarkFrame(b *testing.B) {
 	l, err := lab.New("cost")
 	if err != nil {
@@ -37,7 +37,7 @@ func BenchmarkFrame(b *testing.B) {
 	}
 }
 
-// window is what an iteration takes: long against the 20 ms that a call takes to be set up.
+// window is the duration of an iteration: long compared with the 20 ms that starting a call takes.
 const window = time.Second
 
 func cost(b *testing.B, mix traffic.Mix) error {

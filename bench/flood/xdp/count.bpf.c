@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
-// The other end of the flood: answers are counted, checked, a few kept, and dropped.
+// Runs at the other end of the flood: counts and checks answers, keeps a few, and drops them.
 
 #include "bench.h"
 
@@ -12,16 +12,16 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 const volatile __u16 ether_type; // these and the following in network order
 const volatile __u32 udp_at;
 const volatile __u32 dest_at;   // last 4 bytes of the destination address
-const volatile __u32 dest;      // those of the flood's sources, as far as they do not vary
-const volatile __u32 dest_mask; // which bits do not
+const volatile __u32 dest;      // last 4 bytes of the flood's source addresses, constant bits
+const volatile __u32 dest_mask; // which bits are constant
 const volatile __u16 port;       // the service's
 
-// IPv4 only: answers go back as they are, addresses and ports swapped, instead of being dropped.
+// IPv4 only: answers are sent back unchanged, with addresses and ports swapped, instead of being dropped.
 const volatile __u32 send_back;
 
 #define SAMPLE 128       // bytes kept of an answer: a HelloVerifyRequest over IPv6 is 122 with its headers
 #define SAMPLES 64
-#define SAMPLE_EVERY 1009 // prime: samples must not step in time with batches
+#define SAMPLE_EVERY 1009 // prime, so that samples do not align with batches
 
 struct count {
 	__u64 answers;
@@ -48,11 +48,11 @@ struct {
 	__type(value, struct sample);
 } samples SEC(".maps");
 
-// The least of a HelloVerifyRequest, two headers, server_version and the cookie's length (RFC 6347 sections 4.1 and 4.2.2).
+// The shortest HelloVerifyRequest: two headers, server_version and the cookie's length (RFC 6347 sections 4.1 and 4.2.2).
 #define LEAST 28
 
-// right says whether a datagram of length bytes is a HelloVerifyRequest, the lengths in it agree, and it has the
-// record sequence number of its question, the last byte of which is seq.
+// right reports whether a datagram of length bytes is a HelloVerifyRequest with consistent lengths and the record
+// sequence number of its question, whose last byte is seq.
 static __always_inline int right(const __u8 *d, __u32 length, __u8 seq)
 {
 	enum { HANDSHAKE = 22, HELLO_VERIFY = 3 };
@@ -80,7 +80,7 @@ static __always_inline void keep(void *data, void *end, __u64 n)
 	}
 }
 
-// seen counts the frame if it answers one of the flood's.
+// seen counts the frame if it answers the flood.
 static __always_inline int seen(void *data, void *end)
 {
 	if (data + udp_at + 8 + LEAST > end)

@@ -13,16 +13,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
-// Answers are what came back to a flood's sources.
+// Answers counts what came back to a flood's sources.
 type Answers struct {
 	All   uint64 // datagrams from the service
-	Right uint64 // those of them that are HelloVerifyRequests, whole, with their question's record sequence number
-	Bytes uint64 // of frames, all
+	Right uint64 // HelloVerifyRequests, complete, with the record sequence number of their question
+	Bytes uint64 // of the frames
 }
 
-// Answer is one of them.
+// Answer is one answer.
 type Answer struct {
-	Peer     netip.AddrPort // whom it is to
+	Peer     netip.AddrPort // the source that it is sent to
 	Datagram []byte
 }
 
@@ -31,13 +31,13 @@ type At int
 
 // Places to count at.
 const (
-	// Driver counts in an XDP program: for answers that are sent by XDP_TX, which a veth delivers to no other
-	// peer. Answers of sockets would be copied for it, at their sender's expense.
+	// Driver counts in an XDP program, for answers sent by XDP_TX, which a veth delivers only to a peer with XDP.
+	// Counting the answers of sockets there would copy them, at their sender's expense.
 	Driver At = iota
-	// Stack counts in a program of tc: for answers of sockets.
+	// Stack counts in a tc program, for answers of sockets.
 	Stack
-	// Return counts like Driver and sends every answer back. A program that answers anything then has as many
-	// packets as it can take, for the cost of a single flood of a few hundred. IPv4 only.
+	// Return counts like Driver and sends every answer back. A program that answers everything is then saturated for
+	// the cost of a single flood of a few hundred frames. IPv4 only.
 	Return
 )
 
@@ -108,7 +108,7 @@ func (c *Counter) Close() error {
 	return errors.Join(err, c.objects.Close())
 }
 
-// Answers is the count so far.
+// Answers returns the counts so far.
 func (c *Counter) Answers() (a Answers, err error) {
 	var counts []countCount
 	if err := c.objects.Counts.Lookup(uint32(0), &counts); err != nil {
@@ -122,8 +122,8 @@ func (c *Counter) Answers() (a Answers, err error) {
 	return a, nil
 }
 
-// Samples are the last of the answers that are kept, one in about a thousand. Those that are being written
-// meanwhile may be torn: call it when the flood is over.
+// Samples returns the latest of the answers kept, one in about a thousand. Answers written meanwhile may be torn: call it
+// after the flood.
 func (c *Counter) Samples() (all []Answer, err error) {
 	var s countSample
 	for i := range c.objects.Samples.MaxEntries() {

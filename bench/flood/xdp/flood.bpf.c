@@ -3,25 +3,25 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
-// The generator: run by BPF_PROG_RUN with live frames, each run makes one frame and sends it.
+// The generator: BPF_PROG_RUN runs it with live frames, and each run makes and sends one frame.
 
 #include "bench.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-#define FRAME 1536 // bytes: a full Ethernet frame and some
+#define FRAME 1536 // bytes: more than a full Ethernet frame
 #define MAX_TEMPLATES 32
 #define MAX_ITEMS 16
 
-// A frame without what varies, and where that goes. Offsets are even, except that 0 stands for: no such field.
+// A frame without what varies, and the offsets of what varies. Offsets are even; 0: no such field.
 struct template {
 	__u32 length;
 	__u32 seq_at;    // last byte of the record sequence number
 	__u32 random_at; // 8 bytes of the random
 	__u32 ip_sum;    // of the constant part of the IPv4 header
-	__u32 udp_sum;   // of that of pseudo header and datagram
-	__u32 next;      // the template that the same source sends after this; 0: none
-	__u32 question;  // 1 if it must be answered
+	__u32 udp_sum;   // of the constant part of pseudo header and datagram
+	__u32 next;      // template that the same source sends next; 0: none
+	__u32 question;  // 1: requires an answer
 	__u32 unused;
 	__u64 frame[FRAME / 8];
 };
@@ -33,41 +33,41 @@ struct {
 	__type(value, struct template);
 } templates SEC(".maps");
 
-// Constants, so that the verifier takes out what a flood of one template does not need.
+// Constants, so that the verifier removes what a flood of one template does not need.
 const volatile __u32 items;            // first templates, at most MAX_ITEMS
-const volatile __u32 until[MAX_ITEMS]; // sources whose upper half of the spread is below send the item
+const volatile __u32 until[MAX_ITEMS]; // a source whose upper half of the spread is below it sends the item
 const volatile __u32 source_at;        // last 4 bytes of the source address
 const volatile __u32 port_at;          // UDP source port
 const volatile __u32 check_at;         // IPv4 header checksum
 const volatile __u32 source_mask;      // which bits of the source address vary, in network order
-const volatile __u32 source_base;      // the others
+const volatile __u32 source_base;      // its constant bits
 const volatile __u32 first_port;
 const volatile __u32 ports;
 const volatile __u32 follows; // whether any template has a next
 const volatile __u32 out;     // interface
-const volatile __u32 room;    // bytes of a frame as it comes into the program, more than any template has
+const volatile __u32 room;    // bytes of a frame at the start of the program, more than any template has
 
-// A flood of a single template takes it from here: what the verifier knows it makes straight code of, which is a
-// quarter faster than a copy out of the map.
+// A flood of a single template takes it from here: the verifier turns constants into straight code, which is 25 % faster
+// than a copy from the map.
 const volatile __u32 single;
 const volatile struct template only;
 
-// 2^64 / golden ratio, odd: multiplying by it spreads a source over the random (Knuth, TAOCP 6.4).
+// 2^64 / golden ratio, odd: multiplying by it spreads sources over the random (Knuth, TAOCP 6.4).
 #define SPREAD 0x9e3779b97f4a7c15ULL
 
-// Read in every run, written by user space while it runs.
+// Read in every run; user space writes them meanwhile.
 volatile __u32 stop;
-volatile __u64 interval; // ns between frames; 0: as fast as it goes
+volatile __u64 interval; // ns between frames; 0: unlimited
 volatile __u64 burst;    // ns of frames that a late generator may catch up with
 volatile __u64 limit;    // frames in all
 
 struct thread {
-	__u64 state; // of the random numbers, never 0
+	__u64 state; // of the random number generator, never 0
 	__u64 next;  // when the next frame is due
 	__u64 sent;
 	__u64 questions; // of them
 	__u64 last;      // random number of the frame before
-	__u64 follow;    // the template that its source has still to send; 0: none
+	__u64 follow;    // template that its source has still to send; 0: none
 };
 
 struct {
@@ -77,7 +77,7 @@ struct {
 	__type(value, struct thread);
 } threads SEC(".maps");
 
-// due says whether the rate allows a frame now.
+// due reports whether the rate allows a frame now.
 static __always_inline int due(struct thread *t)
 {
 	__u64 each = interval;
@@ -102,7 +102,7 @@ static __always_inline __u64 next_random(struct thread *t)
 	return x;
 }
 
-// item is the one that a source sends.
+// item returns the item that a source sends.
 static __always_inline __u32 item(__u64 spread)
 {
 	__u32 x = spread >> 32, i = 0;
@@ -117,12 +117,12 @@ static __always_inline __u32 item(__u64 spread)
 	return i;
 }
 
-// Datagrams that sockets of this CPU send to the flood's destination, which it takes along. Each goes before one of the
-// flood's own frames, by chance one of the next that the path is long.
-#define BOXES 256 // a power of two, and more datagrams than clients have under way
+// Boxes hold the datagrams that sockets of this CPU send to the flood's destination. Each is sent before one of the
+// flood's own frames, a random one of the next path frames.
+#define BOXES 256 // a power of two, and more datagrams than clients have in flight
 
 struct box {
-	__u64 at; // frames that the generator has sent when it is due
+	__u64 at; // number of frames sent by the generator when it is due
 	__u32 length;
 	__u32 unused;
 	__u8 frame[FRAME];
@@ -137,13 +137,13 @@ struct {
 
 const volatile __u32 carries;
 const volatile __u32 destination_at; // last 4 bytes of the destination address
-const volatile __u32 destination;    // they, in network order
+const volatile __u32 destination;    // those bytes, in network order
 const volatile __u16 destination_port; // in network order
-volatile __u32 path; // its length in frames, at least 1
+volatile __u32 path; // length of the path in frames, at least 1
 volatile __u32 running;
-__u64 given, taken; // boxes so far; both programs run on one CPU
+__u64 given, taken; // boxes filled and emptied; both programs run on one CPU
 
-// collect puts a datagram into a box. What it has no room for goes its own way.
+// collect puts a datagram into a box. Without a free box it passes.
 SEC("tcx/egress") int collect(struct __sk_buff *skb)
 {
 	__u32 zero = 0, index = given & (BOXES - 1), length = skb->len, address;
@@ -162,7 +162,7 @@ SEC("tcx/egress") int collect(struct __sk_buff *skb)
 	return TCX_DROP;
 }
 
-// carry makes the frame the next one to be taken along, if it is due, and returns its length.
+// carry makes the frame the next collected datagram, if that is due, and returns its length.
 static __always_inline __u32 carry(struct xdp_md *ctx, const struct thread *t)
 {
 	__u32 index = taken & (BOXES - 1);
@@ -190,12 +190,12 @@ SEC("xdp") int flood(struct xdp_md *ctx)
 	__u64 r = follows && t->follow ? t->last : next_random(t);
 	__u32 source = source_base | ((__u32)r & source_mask);
 	__u16 port = htons(first_port + ((r >> 48) * ports >> 16));
-	// All else follows from the source, so that an answer can be checked without knowing its question.
+	// Everything else follows from the source, so that an answer can be checked without knowing its question.
 	__u64 spread = ((__u64)source << 16 | port) * SPREAD;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	__u64 sum = (__u64)source + port;
 	__u32 length, seq_at, random_at, ip_sum, question, next = 0;
-	// The whole frame: frames come back with whatever their receiver wrote into them.
+	// Write the whole frame: recycled frames have what their receiver wrote.
 	if (single) {
 		length = only.length, seq_at = only.seq_at, random_at = only.random_at, ip_sum = only.ip_sum;
 		sum += only.udp_sum, question = only.question;
@@ -203,8 +203,8 @@ SEC("xdp") int flood(struct xdp_md *ctx)
 		if (data + words * 8 > end)
 			return XDP_ABORTED;
 		__u64 *w = data, i = 0;
-		// Eight at a time by hand: a compiler that does it counts from below zero, and verifiers before Linux 6.17 do not
-		// know what a negated constant is.
+		// Unrolled by hand, eight at a time: a compiler that unrolls counts from below zero, and verifiers before
+		// Linux 6.17 cannot negate constants.
 		for (; i + 8 <= words; i += 8) {
 			opaque(i);
 #pragma unroll
@@ -234,7 +234,7 @@ SEC("xdp") int flood(struct xdp_md *ctx)
 		if ((void *)(p + 1) > end)
 			return XDP_ABORTED;
 		*p = seq;
-		sum += htons(seq << 8); // it is the first of its two
+		sum += htons(seq << 8); // the first byte of its word
 	}
 	if (random_at) {
 		__u64 *p = data + (random_at & 0xff);
@@ -253,8 +253,8 @@ SEC("xdp") int flood(struct xdp_md *ctx)
 	}
 	t->sent++;
 	t->questions += question;
-	// Frames come too long into the program, as only a changed length makes the kernel set the frame's length
-	// again, which the receiver may have cut.
+	// Frames are too long at the start of the program, because only a changed length makes the kernel set the frame's
+	// length again, which the receiver may have cut.
 	if (bpf_xdp_adjust_tail(ctx, (int)length - (int)room))
 		return XDP_ABORTED;
 	return bpf_redirect(out, 0);

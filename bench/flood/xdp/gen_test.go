@@ -35,10 +35,10 @@ func flow(to, from string) Flow {
 	}
 }
 
-// refused skips for want of privileges, where that is allowed.
+// refused skips without privileges, where that is allowed.
 func refused(t *testing.T, err error) {
 	t.Helper()
-	// The verifier's refusal is EACCES, which is os.ErrPermission too, and no reason to skip.
+	// The verifier's refusal is EACCES, which is os.ErrPermission too, but no reason to skip.
 	if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
 		t.Skip("needs root: ", err)
 	}
@@ -57,7 +57,7 @@ func must(t *testing.T) func(Template, error) Template {
 	}
 }
 
-// A frame is taken apart by other means than those that made it.
+// The frame is parsed by other code than that which builds it.
 type parsed struct {
 	source   netip.AddrPort
 	datagram []byte
@@ -103,7 +103,7 @@ func parse(t *testing.T, f *Flow, frame []byte) parsed {
 	return parsed{netip.AddrPortFrom(source, be.Uint16(udp)), udp[8:]}
 }
 
-// onesComplement adds 16-bit words with the carry coming round (RFC 1071), 0xffff if a checksum is among them.
+// onesComplement adds 16-bit words with end-around carry (RFC 1071); the sum is 0xffff if it includes a valid checksum.
 func onesComplement(b []byte) uint32 {
 	var s uint32
 	for i, c := range b {
@@ -161,13 +161,13 @@ func checkFrames(t *testing.T, f *Flow, tp *Template) {
 	if sent, err := g.Sent(); err != nil || sent != frames {
 		t.Errorf("%d frames counted as sent, want %d: %v", sent, frames, err)
 	}
-	// By chance two of 50 are alike once in 27 runs with one address and 2^15 ports.
+	// Two of 50 are equal by chance once in 27 runs with one address and 2^15 ports.
 	if len(sources) < frames-3 {
 		t.Errorf("%d frames had only %d sources", frames, len(sources))
 	}
 }
 
-// What is in a datagram is what its template was made for.
+// Datagrams are what their template was made for.
 func TestTemplates(t *testing.T) {
 	f := flows["IPv4"]
 	source := netip.MustParseAddrPort("198.18.200.3:20000")
@@ -224,13 +224,13 @@ func TestBadTemplatesAndFlows(t *testing.T) {
 
 func second(_ Template, err error) error { return err }
 
-// The rate is kept by leaving runs out, and a frame that is not due is not sent.
+// The rate is kept by skipping runs: a frame that is not due is not sent.
 func TestRateLeavesOut(t *testing.T) {
 	f := flows["IPv4"]
 	g, err := New(f, must(t)(FirstHello(hellotest.New().Bytes())), 0)
 	refused(t, err)
 	defer g.Close()
-	if err := g.SetRate(1.0 / 3600); err != nil { // one an hour
+	if err := g.SetRate(1.0 / 3600); err != nil { // one per hour
 		t.Fatal(err)
 	}
 	var verdicts [5]int
@@ -247,7 +247,7 @@ func TestRateLeavesOut(t *testing.T) {
 	}
 }
 
-// A mix comes in proportion, each source sends what Mix.Of says, and a second fragment comes from the source of the
+// Items occur in proportion, each source sends what Mix.Of says, and a second fragment comes from the source of the
 // first, right after it.
 func TestMix(t *testing.T) {
 	mix, err := traffic.ParseMix("hello=6,large=2,junk=1,record=1,dtls10,wrong-cookie=3,gnutls,mbedtls,pion", nil)
@@ -265,7 +265,7 @@ func checkMix(t *testing.T, f *Flow, mix traffic.Mix) {
 	g, err := NewMix(*f, mix, Options{Limit: frames})
 	refused(t, err)
 	defer g.Close()
-	// What follows on a fragment is kept per CPU.
+	// What follows a fragment is kept per CPU.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var before, one unix.CPUSet

@@ -20,43 +20,44 @@ import (
 )
 
 const (
-	// A call sends nothing for some 20 ms before and after: with 2^15 frames a call the link would be idle for
-	// four fifths of the time, with 2^21 it is for a twentieth.
+	// A call sends nothing for some 20 ms before and after: with 2^15 frames per call the link would be idle for 80 %
+	// of the time, with 2^21 it is for 5 %.
 	repeat = 1 << 21
-	// Callers that take turns on one CPU: one sends while the other is being set up or torn down.
+	// Callers alternate on one CPU: one sends while the other starts or ends its call.
 	callers = 2
-	// Frames between two looks at whether another thread should have the CPU. Whoever takes the answers off on
-	// the same CPU must get it before they fill a ring, which for a veth is 256.
+	// Frames between two points where the thread can be preempted. A receiver on the same CPU must run before the
+	// frames fill a ring, which has 256 entries for a veth.
 	batchSize = 128
-	// A changed length makes the kernel set it again, so frames come so much too long into the program.
+	// Frames start too long by this, because only a changed length makes the kernel set it again.
 	slack = 8
-	// What a late generator catches up with: the time in which a caller may be off its CPU.
+	// How much a late generator catches up: the time for which a caller may be off its CPU.
 	catchUp = 5 * time.Millisecond
-	// What is carried waits for a part of path, by chance, counted in the flood's own frames: so it comes upon what the
-	// flood has made of the rings. At full rate that is several rings of a veth, of 256 frames each.
+	// A carried datagram waits for a random part of path, counted in the flood's own frames, so that it meets the
+	// rings as the flood has filled them. At full rate that is several rings of a veth, of 256 frames each.
 	path = time.Millisecond
-	// An unlimited generator's rate, about.
+	// The rate of an unlimited generator, approximately.
 	unlimited = 2e6
 )
 
-// Name and priority of this package's programs where they are filters of tc, before Linux 6.6.
+// Name and priority of this package's programs as tc filters, before Linux 6.6.
 const (
 	filterName     = "dtlsflood"
 	filterPriority = 4434
 )
 
-// MaxBatch is the most frames that the kernel makes at a time (TEST_XDP_MAX_BATCH).
+// MaxBatch is the number of frames that the kernel makes at a time (TEST_XDP_MAX_BATCH).
 const MaxBatch = 256
 
 // Options of a generator.
 type Options struct {
 	CPU     int           // to run on
-	Batch   uint32        // frames between two looks at whether another thread should have the CPU; 0: 128
-	CatchUp time.Duration // how much of its rate a generator that was kept off its CPU makes good; 0: 5 ms
+	Batch   uint32        // frames between two points where the thread can be preempted; 0: 128
+	CatchUp time.Duration // how much of its rate a generator that was off its CPU catches up; 0: 5 ms
 	Limit   uint64        // frames in all; 0: none
-	// Carry is for clients that share the generator's CPU. They come first there, and the flood takes along what their
-	// sockets send to its destination by its interface: they send while it pauses, and would always find room in a ring
-	// that to others is full. The sockets must compute their checksums themselves.
+	// Carry is for clients that share the generator's CPU. They would send only while the flood pauses, and always
+	// find room in rings that are full for others; so the generator collects what their sockets send to its
+	// destination by its interface and sends it among its own frames. The sockets must compute their checksums
+	// themselves.
 	Carry bool
 }
 
@@ -66,7 +67,7 @@ type Generator struct {
 	carrier *tc.Attachment
 	input   []byte
 	options Options
-	ns      int // handle of the network namespace to send from
+	ns      int // handle of the network namespace that frames are sent from
 }
 
 // New makes a generator of one template that runs on one CPU. It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON.
@@ -156,7 +157,7 @@ func (g *Generator) load(f *Flow, m traffic.Mix) error {
 	return g.objects.Threads.Put(uint32(0), state)
 }
 
-// lay puts the first templates of all items in a row, and those that follow behind them.
+// lay places the first templates of all items, then those that follow them.
 func lay(f *Flow, m traffic.Mix) (all []floodTemplate, longest int, follows uint32) {
 	add := func(t *traffic.Template) {
 		frame, at := f.Skeleton(t), f.Layout().PayloadAt()
@@ -189,10 +190,10 @@ func lay(f *Flow, m traffic.Mix) (all []floodTemplate, longest int, follows uint
 	return all, longest, follows
 }
 
-// seeds starts the random numbers of each CPU somewhere, and its rate now: there is nothing to catch up with.
+// seeds seeds each CPU's random number generator, and starts its rate now, so that there is nothing to catch up.
 func seeds() ([]floodThread, error) {
 	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil { // the program's clock
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil { // the clock that the program reads
 		return nil, fmt.Errorf("read clock: %w", err)
 	}
 	s := make([]floodThread, ebpf.MustPossibleCPU())
@@ -202,7 +203,7 @@ func seeds() ([]floodThread, error) {
 	return s, nil
 }
 
-// Close gives all back, after Run has returned.
+// Close releases everything, after Run has returned.
 func (g *Generator) Close() error {
 	var err error
 	if g.carrier != nil {
@@ -211,7 +212,7 @@ func (g *Generator) Close() error {
 	return errors.Join(err, g.objects.Close(), unix.Close(g.ns))
 }
 
-// SetRate holds the generator to frames per second; 0 lets it go as fast as it can.
+// SetRate limits the generator to frames per second; 0: unlimited.
 func (g *Generator) SetRate(frames float64) error {
 	var each uint64
 	if frames > 0 {
@@ -224,13 +225,13 @@ func (g *Generator) SetRate(frames float64) error {
 	return nil
 }
 
-// Sent is the number of frames made so far, whether or not the link took them.
+// Sent returns the number of frames made so far, whether or not the link accepted them.
 func (g *Generator) Sent() (uint64, error) {
 	sent, _, err := g.Counts()
 	return sent, err
 }
 
-// Counts are the frames made so far, and those of them that must be answered.
+// Counts returns the frames made so far, and those of them that require an answer.
 func (g *Generator) Counts() (sent, questions uint64, err error) {
 	var threads []floodThread
 	if err := g.objects.Threads.Lookup(uint32(0), &threads); err != nil {
@@ -252,12 +253,12 @@ func (g *Generator) Frame() ([]byte, error) {
 	return o.DataOut, nil
 }
 
-// Run sends until ctx ends. It takes the CPU for itself.
+// Run sends until ctx ends. It needs the CPU for itself.
 func (g *Generator) Run(ctx context.Context) error {
 	if err := errors.Join(g.objects.Stop.Set(uint32(0)), g.objects.Running.Set(uint32(1))); err != nil {
 		return fmt.Errorf("start generator: %w", err)
 	}
-	// A call goes through its frames to the end; told to stop, it does so without sending them.
+	// A call processes all its frames; after the end it does so without sending them.
 	halt := context.AfterFunc(ctx, func() { _ = errors.Join(g.objects.Running.Set(uint32(0)), g.objects.Stop.Set(uint32(1))) })
 	defer halt()
 	errs := make([]error, callers)

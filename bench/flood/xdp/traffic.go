@@ -2,10 +2,10 @@ package xdp
 
 import "github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 
-// Flow is where frames go and where they say they come from.
+// Flow has the addresses of frames.
 type Flow = traffic.Flow
 
-// Template is a datagram and what varies in it.
+// Template is a datagram and what varies in it between sources.
 type Template = traffic.Template
 
 // FirstHello makes a flood of a real client's first datagram.

@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// archive writes an initramfs: cpio in the "newc" format, as the kernel's buffer format describes it
-// (Documentation/driver-api/early-userspace/buffer-format.rst).
+// archive writes an initramfs: cpio in the "newc" format of the kernel's
+// Documentation/driver-api/early-userspace/buffer-format.rst.
 type archive struct {
 	w     *bufio.Writer
 	inode int
@@ -21,7 +21,7 @@ const (
 	typeLink = 0o120000
 )
 
-// add writes one entry; the contents of a symbolic link are its target.
+// add writes one entry; the content of a symbolic link is its target.
 func (a *archive) add(name string, mode uint32, contents []byte) {
 	a.inode++
 	a.print("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",
@@ -40,7 +40,7 @@ func (a *archive) print(format string, args ...any) {
 	}
 }
 
-// pad fills up to a multiple of 4 bytes.
+// pad pads to a multiple of 4 bytes.
 func (a *archive) pad(n int) { a.print("%s", "\x00\x00\x00"[:-n&3]) }
 
 func (a *archive) close() error {

@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// suites are where kernels come from: the oldest that is supported, and the newer ones that its users are offered.
+// suites have the kernels: the oldest supported release, and the backports that its users can install.
 var suites = []string{"bookworm", "bookworm-backports", "trixie-backports"}
 
-// mirror is Debian's address for everybody; apt's own configuration says by what proxy it is reached.
+// mirror is Debian's public address; apt's own configuration has the proxy.
 const mirror = "http://deb.debian.org/debian"
 
 // Flavours of Debian's kernels.
@@ -28,7 +28,7 @@ const (
 	Generic = "amd64"       // all drivers
 )
 
-// Cache is the directory that kernels are kept in.
+// Cache is the directory of downloaded kernels.
 func Cache() (string, error) {
 	if dir := os.Getenv("DTLSGUARD_KERNEL_CACHE"); dir != "" {
 		return dir, nil
@@ -37,15 +37,15 @@ func Cache() (string, error) {
 	return filepath.Join(dir, "dtlsguard", "kernels"), err
 }
 
-// Kernel is an unpacked one.
+// Kernel is an unpacked kernel.
 type Kernel struct {
 	Release string            // as uname -r has it
 	Image   string            // path of vmlinuz
-	Modules map[string]string // paths by name, with _ for -
+	Modules map[string]string // paths by name, with _ instead of -
 }
 
-// Find returns the newest kernel of a series ("6", "6.12") that can be downloaded, or what it was when it was asked for first:
-// that one is in the cache. Versions that were superseded are listed for a while without some of their packages; those are passed over.
+// Find returns the newest kernel of a series ("6", "6.12") that can be downloaded, or the one in the cache from an
+// earlier call. It skips superseded versions, which stay listed for a while without some of their packages.
 func Find(series, flavour string) (*Kernel, error) {
 	dir, err := Cache()
 	if err == nil {
@@ -69,7 +69,7 @@ func Find(series, flavour string) (*Kernel, error) {
 	return k, nil
 }
 
-// lock takes a lock that other processes see, and returns what lets go of it.
+// lock takes a lock shared by all processes, and returns its release.
 func lock(path string) (func(), error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -81,7 +81,7 @@ func lock(path string) (func(), error) {
 	return func() { f.Close() }, nil
 }
 
-// latest is the name of the link to the kernel of a series.
+// latest is the name of the link to the newest kernel of a series.
 func latest(series, flavour string) string { return "latest-" + series + "-" + flavour }
 
 func cached(dir, series, flavour string) (*Kernel, error) {
@@ -95,7 +95,7 @@ func cached(dir, series, flavour string) (*Kernel, error) {
 	return open(dir, r)
 }
 
-// release is a kernel's name: 6.1.0-50-cloud-amd64, 6.12.95+deb12-cloud-amd64.
+// release is the name of a kernel: 6.1.0-50-cloud-amd64, 6.12.95+deb12-cloud-amd64.
 var release = regexp.MustCompile(`^(\d+(?:\.\d+)+)([-+][a-z0-9.]+)?-(cloud-amd64|amd64)$`)
 
 func matches(name, series, flavour string) bool {
@@ -108,7 +108,7 @@ var digits = regexp.MustCompile(`\d+`)
 func byVersion(a, b string) int {
 	numbers := func(s string) (n []int) {
 		if m := release.FindStringSubmatch(s); m != nil {
-			s = m[1] + m[2] // not of the flavour
+			s = m[1] + m[2] // without the flavour
 		}
 		for _, d := range digits.FindAllString(s, -1) {
 			i, _ := strconv.Atoi(d)
@@ -119,8 +119,8 @@ func byVersion(a, b string) int {
 	return cmp.Or(slices.Compare(numbers(a), numbers(b)), cmp.Compare(a, b))
 }
 
-// apt runs a program of apt with sources and lists of our own.
-// Files that it downloads go to the directory to.
+// apt runs an apt program with our own sources and lists.
+// Downloads go to the directory to.
 func apt(dir, to, program string, args ...string) ([]byte, error) {
 	lists := filepath.Join(dir, "apt", "lists")
 	options := []string{"-q", "-o", "Dir::Etc::sourcelist=" + filepath.Join(dir, "apt", "kernels.list"),
@@ -188,7 +188,7 @@ func download(dir, series, flavour string) (*Kernel, error) {
 // unpack downloads packages and unpacks them into the directory of the release.
 func unpack(dir, r string, packages []string) error {
 	if _, err := os.Stat(filepath.Join(dir, r)); err == nil {
-		return nil // it is the newest of two series
+		return nil // the newest kernel of two series
 	}
 	tmp, err := os.MkdirTemp(dir, "new-")
 	if err != nil {
@@ -211,7 +211,7 @@ func unpack(dir, r string, packages []string) error {
 	return os.Rename(root, filepath.Join(dir, r))
 }
 
-// open finds the parts of an unpacked kernel.
+// open locates the parts of an unpacked kernel.
 func open(dir, r string) (*Kernel, error) {
 	k := &Kernel{Release: r, Modules: make(map[string]string)}
 	root := filepath.Join(dir, r)
@@ -237,7 +237,7 @@ func open(dir, r string) (*Kernel, error) {
 	return k, nil
 }
 
-// Module returns a module's contents, nil if there is no such module: it may be part of the image.
+// Module returns the contents of a module, nil if there is none: it may be built in.
 func (k *Kernel) Module(name string) ([]byte, error) {
 	path := k.Modules[name]
 	switch {

@@ -32,7 +32,7 @@ func TestReleases(t *testing.T) {
 	}
 }
 
-// An archive's entries begin at multiples of four, have their directories before them, and end with the trailer.
+// Entries of an archive start at multiples of four, come after their directories, and end with the trailer.
 func TestArchive(t *testing.T) {
 	var b bytes.Buffer
 	f := Files{"/a/b/file": {Contents: []byte("12345"), Mode: 0o644}, "/a/link": {Link: "b/file"}}
@@ -54,7 +54,7 @@ func TestArchive(t *testing.T) {
 	}
 }
 
-// field is one of the header's numbers, 8 hexadecimal digits each.
+// field is a number of the header, 8 hexadecimal digits.
 func field(t *testing.T, entry []byte, i int) (n int) {
 	t.Helper()
 	for _, c := range entry[6+8*i : 14+8*i] {

@@ -11,19 +11,18 @@ import (
 	"strings"
 )
 
-// Files are what a machine's file system holds at the start, by absolute path.
+// Files are the initial contents of a machine's file system, by absolute path.
 type Files map[string]File
 
-// File is a file: the contents, or the path on this machine to take them from.
+// File is a file: its contents, or the path on this machine to copy from.
 type File struct {
 	Contents []byte
 	From     string
-	Link     string // a symbolic link's target
+	Link     string // target of a symbolic link
 	Mode     os.FileMode
 }
 
-// Program adds a program of this machine, by its path or by its name in PATH, as /bin/NAME with the libraries that
-// ldd(1) names.
+// Program adds a program of this machine, by path or by name in PATH, as /bin/NAME, with the libraries that ldd(1) lists.
 func (f Files) Program(program string) error {
 	from, err := exec.LookPath(program)
 	if err != nil {
@@ -52,7 +51,7 @@ func (f Files) ProgramAs(from, to string) error {
 	return nil
 }
 
-// write writes the archive that the kernel unpacks.
+// write writes the archive for the kernel.
 func (f Files) write(a *archive) error {
 	dirs := map[string]bool{"/": true, ".": true}
 	var mkdir func(dir string)

@@ -15,51 +15,51 @@ import (
 	"time"
 )
 
-// Wire is two network cards of a machine with nothing but a cable between them.
+// Wire is two network cards of a machine with a cable between them.
 type Wire struct {
-	Card string // what QEMU calls it: virtio-net-pci, vmxnet3, e1000e; of one queue, as such a cable has no more
+	Card string // QEMU's model: virtio-net-pci, vmxnet3, e1000e; with one queue, because such a cable has no more
 }
 
-// Machine is what to boot.
+// Machine describes what to boot.
 type Machine struct {
 	Kernel *Kernel
 	CPUs   int // 0: 2
 	Slots  int // CPUs that may be plugged in later: the kernel's possible ones, which per-CPU maps are sized by; 0: none
 	Memory int // MiB; 0: 1024
 	Wires  []Wire
-	Files  Files    // besides busybox and what Run needs
-	Env    []string // of Run
+	Files  Files    // in addition to busybox and what Run needs
+	Env    []string // environment of Run
 	Run    []string // the command: a path in Files, and its arguments
 }
 
-// modules are loaded in this order, as far as a kernel has them.
+// modules are loaded in this order, if the kernel has them.
 var modules = []string{
 	"virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover", "virtio_net",
 	"vmxnet3", "pps_core", "ptp", "e1000e", "llc", "stp", "garp", "mrp", "8021q", "tls", "bonding", "veth", "af_packet", "sch_ingress", "cls_bpf",
 	"act_gact", "cls_matchall", "dummy",
 }
 
-// What the machine says on its console.
+// Words that the machine prints on its console.
 const (
 	markUp   = "emulator: up"
 	markExit = "emulator: exit "
 )
 
-// bootTime is the longest that a boot may take: it is 5 s on an idle machine.
+// bootTime is the timeout of a boot, which takes 5 s on an idle machine.
 const bootTime = 2 * time.Minute
 
-// boots is how often a machine is started that dies before it is up. On a busy host a kernel may find its clocks lying.
+// boots is how often a machine that dies during boot is started. On a busy host a kernel may find its clocks unreliable.
 const boots = 3
 
-// Result is what a machine left.
+// Result is what a run left.
 type Result struct {
 	Output  []byte // of the command, standard output and error
 	Status  int    // its exit status
-	Console string // what the kernel had to say
+	Console string // messages of the kernel
 }
 
-// Start boots the machine, runs its command and returns when it is off. The error says that the machine, not the command,
-// has failed.
+// Start boots the machine, runs its command and returns when it is off. An error means that the machine failed, not the
+// command.
 func (m *Machine) Start(ctx context.Context) (*Result, error) {
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
@@ -94,8 +94,8 @@ func (m *Machine) arguments(initrd, output string) []string {
 	if m.CPUs == 0 {
 		cpus = 2
 	}
-	// -cx16: QEMU 7.2 emulates cmpxchg16b with wrong flags, and allocators of kernels from 6.6 on use it: half of their boots
-	// died of that. no_timer_check: the test of the timer that it leaves out fails where the emulator is kept off its CPU.
+	// -cx16: QEMU 7.2 emulates cmpxchg16b with wrong flags, and allocators since kernel 6.6 use it: half of their
+	// boots died. no_timer_check: the skipped timer test fails if the emulator is kept off its CPU.
 	args := []string{"-machine", "q35", "-cpu", "max,-cx16", "-smp", fmt.Sprintf("%d,maxcpus=%d", cpus, max(cpus, m.Slots)), "-m", strconv.Itoa(memory),
 		"-display", "none", "-no-reboot", "-serial", "stdio", "-serial", "file:" + output, "-nic", "none",
 		"-kernel", m.Kernel.Image, "-initrd", initrd,
@@ -113,7 +113,7 @@ func (m *Machine) arguments(initrd, output string) []string {
 	return args
 }
 
-// writeRoot writes the machine's first and only file system.
+// writeRoot writes the machine's only file system.
 func (m *Machine) writeRoot(path string) error {
 	files := make(Files)
 	for name, f := range m.Files {
@@ -144,7 +144,7 @@ func (m *Machine) writeRoot(path string) error {
 	return errors.Join(files.write(newArchive(f)), f.Close())
 }
 
-// script is the machine's first process.
+// script is the machine's init.
 func (m *Machine) script() string {
 	quote := func(words []string) string {
 		var s []string
@@ -176,13 +176,13 @@ reboot -f
 `
 }
 
-// boot is one try.
+// boot tries once.
 type boot struct {
 	args   []string
 	output string
 }
 
-// run reports whether the machine came up. Only one machine of this host boots at a time.
+// run reports whether the machine came up. Only one machine per host boots at a time.
 func (b *boot) run(ctx context.Context, qemu string) (up bool, r *Result, err error) {
 	cache, err := Cache()
 	if err != nil {
@@ -234,7 +234,7 @@ func (b *boot) run(ctx context.Context, qemu string) (up bool, r *Result, err er
 	return up, &Result{Output: out, Status: status, Console: text}, nil
 }
 
-// tail is the end of a text.
+// tail returns the end of a text.
 func tail(s string) string {
 	const most = 4000
 	return s[max(0, len(s)-most):]

@@ -1,5 +1,5 @@
-// Package hellotest has the ClientHellos that tests, fuzzers and speed runs share: captured ones of real
-// clients, and one built for each wire rule with the reason it must be refused for.
+// Package hellotest has the ClientHellos that tests, fuzzers and benchmarks share: captured ones of real clients, and one
+// per wire rule, with the reason for which the parser must refuse it.
 package hellotest
 
 import (
@@ -9,14 +9,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Case is a datagram and what hello.Parse must say of it.
+// Case is a datagram and the result that hello.Parse must return.
 type Case struct {
 	Name     string
 	Datagram []byte
 	Want     hello.Reason
 }
 
-// Captured returns the datagrams of real clients (package hellos) and what hello.Parse must say of them.
+// Captured returns the datagrams of real clients (package hellos) with the result that hello.Parse must return.
 func Captured() []Case {
 	var cases []Case
 	for _, h := range hellos.All() {
@@ -29,8 +29,8 @@ func Captured() []Case {
 	return cases
 }
 
-// Builder makes a ClientHello datagram. The zero value is made right by New; a test changes one field to break
-// one rule. Lengths follow from the contents unless overridden.
+// Builder builds a ClientHello datagram. New returns a valid one; a test changes one field to break one rule. Lengths
+// follow from the contents unless overridden.
 type Builder struct {
 	ContentType   byte
 	RecordVersion uint16
@@ -42,19 +42,19 @@ type Builder struct {
 	Random        [32]byte
 	SessionID     []byte
 	Cookie        []byte
-	Tail          []byte // suites, compression methods, extensions, with their lengths
+	Tail          []byte // suites, compression methods and extensions, with their lengths
 
 	FragmentOffset int
 	FragmentLength int // -1: all
 	MessageLength  int // -1: as built
 	RecordLength   int // -1: as built
-	Cut            int // bytes taken off the end of the datagram
+	Cut            int // bytes to cut off the end of the datagram
 }
 
-// Tail returns the smallest legal rest of a ClientHello: one suite, null compression.
+// Tail returns the shortest legal rest of a ClientHello: one suite, null compression.
 func Tail() []byte { return []byte{0, 2, 0xc0, 0x2b, 1, 0} }
 
-// New returns the smallest legal ClientHello, 67 bytes, with a recognisable random.
+// New returns the shortest legal ClientHello, 67 bytes, with a recognisable random.
 func New() *Builder {
 	b := &Builder{ContentType: 22, RecordVersion: 0xfeff, MessageType: 1, Version: 0xfefd, Tail: Tail(),
 		FragmentLength: -1, MessageLength: -1, RecordLength: -1}
@@ -100,7 +100,7 @@ func (b *Builder) Bytes() []byte {
 	return d[:len(d)-min(b.Cut, len(d))]
 }
 
-// Fragments builds the message in datagrams with so many bytes of it each.
+// Fragments builds one datagram per size bytes of the message.
 func (b *Builder) Fragments(size int) (list [][]byte) {
 	length := len(b.Bytes()) - 13 - 12 // record and handshake headers
 	for at := 0; at < length; at += size {
@@ -112,7 +112,7 @@ func (b *Builder) Fragments(size int) (list [][]byte) {
 	return list
 }
 
-// Cases returns a built datagram for each wire rule.
+// Cases returns one datagram per wire rule.
 func Cases() []Case {
 	long := func(n int) []byte { return make([]byte, n) }
 	suites := func(n int, rest ...byte) []byte {

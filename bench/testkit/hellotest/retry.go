@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// retries holds what a wolfSSL 5.9.2 server with wolfSSL_send_hrr_cookie answered to first ClientHellos of DTLS 1.3.
+// retries has the answers of a wolfSSL 5.9.2 server with wolfSSL_send_hrr_cookie to first ClientHellos of DTLS 1.3.
 //
 //go:embed retry.txt
 var retries string
 
-// Retry is a first ClientHello of DTLS 1.3 and the HelloRetryRequest that wolfSSL answered it with.
+// Retry is a first ClientHello of DTLS 1.3 and the HelloRetryRequest with which wolfSSL answered.
 type Retry struct {
 	Name     string
 	Secret   []byte // 32 bytes, of the server's cookies
-	Sockaddr []byte // of the client, as recvfrom(2) gave it to the server
+	Sockaddr []byte // of the client, as the server's recvfrom(2) returned it
 	Hello    []byte // datagrams
 	Answer   []byte
 }
 
-// Retries returns them. It panics if the embedded file is not what it should be.
+// Retries returns them. It panics if the embedded file is malformed.
 func Retries() []Retry {
 	var list []Retry
 	for _, line := range strings.Split(retries, "\n") {

@@ -2,7 +2,7 @@ package lab
 
 import "errors"
 
-// Bare takes the passing programs off, for who brings programs of their own.
+// Bare detaches the passing programs, for tests that bring their own programs.
 func (l *Lab) Bare() error {
 	var errs []error
 	for _, x := range l.links {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Interfaces, each named after the namespace at its other end.
+// Interfaces, each named after the namespace at the other end.
 const (
 	ToMiddle = "guard0" // of client and of server
 	ToClient = "client0"
@@ -36,10 +36,10 @@ var (
 	Server6       = netip.MustParseAddr("2001:2:0:2::2")
 )
 
-// prefix is what the names of all labs begin with; the number of the process follows.
+// prefix begins the names of all labs; the number of the process follows.
 const prefix = "dtlsguard-lab-"
 
-// Lab is the network.
+// Lab is a network.
 type Lab struct {
 	Client, Middle, Server *Namespace
 
@@ -47,7 +47,7 @@ type Lab struct {
 	progs []*ebpf.Program
 }
 
-// New makes a lab, after removing those that dead processes left. label tells several labs of a process apart.
+// New makes a lab, after removing those that dead processes left. label distinguishes several labs of a process.
 func New(label string) (*Lab, error) {
 	if err := errors.Join(shareNames(), removeStale()); err != nil {
 		return nil, fmt.Errorf("make lab: %w", err)
@@ -95,7 +95,7 @@ func (l *Lab) build(label string) error {
 		l.PassXDP(l.Client, ToMiddle))
 }
 
-// wire makes a veth pair.
+// wire creates a veth pair.
 func wire(a *Namespace, ifa string, b *Namespace, ifb string) error {
 	v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: ifa}, PeerName: ifb, PeerNamespace: netlink.NsFd(b.h)}
 	if err := a.nl.LinkAdd(v); err != nil {
@@ -116,7 +116,7 @@ func wire(a *Namespace, ifa string, b *Namespace, ifb string) error {
 	return nil
 }
 
-// address gives an interface addresses that are usable at once.
+// address adds addresses to an interface that are usable at once.
 func (n *Namespace) address(iface string, addrs ...string) error {
 	dev, err := n.nl.LinkByName(iface)
 	if err != nil {
@@ -127,7 +127,7 @@ func (n *Namespace) address(iface string, addrs ...string) error {
 		if err != nil {
 			return err
 		}
-		addr.Flags = unix.IFA_F_NODAD // duplicates there are none, and looking takes a second
+		addr.Flags = unix.IFA_F_NODAD // there are no duplicates, and detection takes a second
 		if err := n.nl.AddrAdd(dev, addr); err != nil {
 			return fmt.Errorf("add %s to %s in %s: %w", a, iface, n.Name, err)
 		}
@@ -144,7 +144,7 @@ func (n *Namespace) gateway(via ...netip.Addr) error {
 	return nil
 }
 
-// PassXDP puts a program that passes everything on an interface, until the lab is closed.
+// PassXDP attaches a program that passes everything to an interface, until the lab is closed.
 func (l *Lab) PassXDP(n *Namespace, iface string) error {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "pass", Type: ebpf.XDP, License: "Dual BSD/GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2 /* XDP_PASS */), asm.Return()}})
@@ -166,7 +166,7 @@ func (l *Lab) PassXDP(n *Namespace, iface string) error {
 	})
 }
 
-// VLAN puts a tagged interface on iface, with an address, and returns its name.
+// VLAN creates a tagged interface on iface, with an address, and returns its name.
 func (n *Namespace) VLAN(iface string, id int, addrs ...string) (string, error) {
 	dev, err := n.nl.LinkByName(iface)
 	if err != nil {
@@ -183,7 +183,7 @@ func (n *Namespace) VLAN(iface string, id int, addrs ...string) (string, error) 
 	return name, n.address(name, addrs...)
 }
 
-// Close removes what New made.
+// Close removes everything that New created.
 func (l *Lab) Close() error {
 	var errs []error
 	for _, x := range l.links {
@@ -200,7 +200,7 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// removeStale removes the namespaces of labs whose process is no more.
+// removeStale removes the namespaces of labs whose process has ended.
 func removeStale() error {
 	entries, err := os.ReadDir(names)
 	if errors.Is(err, os.ErrNotExist) {
@@ -217,7 +217,7 @@ func removeStale() error {
 		}
 		if err := unix.Kill(pid, 0); errors.Is(err, unix.ESRCH) {
 			err := netns.DeleteNamed(e.Name())
-			if errors.Is(err, unix.EINVAL) { // a name without a namespace: its maker died between the two, or had mounts of its own
+			if errors.Is(err, unix.EINVAL) { // a name without a namespace: its creator died between the two, or had its own mounts
 				err = os.Remove(filepath.Join(names, e.Name()))
 			}
 			if err != nil && !errors.Is(err, os.ErrNotExist) {

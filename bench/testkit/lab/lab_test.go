@@ -95,7 +95,7 @@ func named(t *testing.T) string {
 	return strings.Join(all, " ")
 }
 
-// Names stay removable when somebody else uses ip netns meanwhile.
+// Names can be removed although somebody else uses ip netns meanwhile.
 func TestNamesSurviveIPNetns(t *testing.T) {
 	l, err := New("beside")
 	need(t, err)
@@ -111,7 +111,7 @@ func TestNamesSurviveIPNetns(t *testing.T) {
 	}
 }
 
-// A lab of a process that died is removed by the next New, anybody else's namespace is not.
+// The next New removes the lab of a dead process, and no other namespace.
 func TestRemovesOnlyItsOwn(t *testing.T) {
 	dead := exec.Command("true")
 	if err := dead.Run(); err != nil {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is one of the lab's.
+// Namespace is one of a lab's namespaces.
 type Namespace struct {
 	Name string // below /run/netns, for ip netns exec
 	h    netns.NsHandle
@@ -24,13 +24,13 @@ type Namespace struct {
 // names is the directory of the names of network namespaces (ip-netns(8)).
 const names = "/run/netns"
 
-// shareNames makes that directory a mount of its own, as ip netns add does before its first name. Were it done later, by
-// somebody else, the names of here would be mounts below it, which nobody can take off by their path.
+// shareNames makes that directory a mount of its own, as ip netns add does before its first name. If somebody else did so
+// later, our names would be mounts below it that cannot be unmounted by their path.
 func shareNames() error {
 	if err := os.MkdirAll(names, 0o755); err != nil {
 		return err
 	}
-	lock, err := os.Open(filepath.Dir(names)) // a directory that stays free to be unmounted
+	lock, err := os.Open(filepath.Dir(names)) // a directory whose child can still be unmounted
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func shareNames() error {
 	}
 	share := func() error { return unix.Mount("", names, "none", unix.MS_SHARED|unix.MS_REC, "") }
 	err = share()
-	if errors.Is(err, unix.EINVAL) { // it is not a mount yet
+	if errors.Is(err, unix.EINVAL) { // not a mount yet
 		err = errors.Join(unix.Mount(names, names, "none", unix.MS_BIND|unix.MS_REC, ""), share())
 	}
 	if err != nil {
@@ -53,7 +53,7 @@ func newNamespace(name string) (*Namespace, error) {
 	n := &Namespace{Name: name}
 	err := onThread(func() error {
 		var err error
-		n.h, err = netns.NewNamed(name) // and the thread is in it
+		n.h, err = netns.NewNamed(name) // which also enters it
 		return err
 	})
 	if err != nil {
@@ -72,18 +72,18 @@ func newNamespace(name string) (*Namespace, error) {
 	return n, nil
 }
 
-// onThread runs f on a thread of its own, which ends with it: whatever namespace it is in then is nobody else's.
+// onThread runs f on a thread that ends with it, so that nobody inherits its namespace.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked
+		runtime.LockOSThread() // never unlocked
 		done <- f()
 	}()
 	return <-done
 }
 
-// Do runs f in the namespace: the sockets it opens and the processes it starts belong there. Goroutines that
-// it starts do not.
+// Do runs f in the namespace: the sockets that it opens and the processes that it starts belong there, but not the
+// goroutines that it starts.
 func (n *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := netns.Set(n.h); err != nil {
@@ -96,7 +96,7 @@ func (n *Namespace) Do(f func() error) error {
 // Start starts a command in the namespace. The caller waits for it.
 func (n *Namespace) Start(cmd *exec.Cmd) error { return n.Do(cmd.Start) }
 
-// Run runs a command in the namespace; an error shows what the command printed.
+// Run runs a command in the namespace; an error includes the command's output.
 func (n *Namespace) Run(name string, args ...string) error {
 	var out []byte
 	err := n.Do(func() (err error) {
@@ -122,7 +122,7 @@ func (n *Namespace) ListenUDP(address string) (conn *net.UDPConn, err error) {
 	return conn, err
 }
 
-// Netlink is a handle in the namespace.
+// Netlink returns a handle in the namespace.
 func (n *Namespace) Netlink() *netlink.Handle { return n.nl }
 
 // sysctl writes a key below net/: /proc shows the namespace of the reader.

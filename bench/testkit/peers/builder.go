@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Builder compiles programs below Dir, each once. For concurrent use.
+// Builder compiles programs below Dir, each once. It is safe for concurrent use.
 type Builder struct {
 	Dir string
 
@@ -14,7 +14,7 @@ type Builder struct {
 	made map[string]func() (string, error)
 }
 
-// Build compiles p, or waits until who asked first has, and returns the binary's path. Errors are those of
+// Build compiles p, or waits for a compilation that is under way, and returns the binary's path. Errors are those of
 // [Program.Build].
 func (b *Builder) Build(p *Program) (string, error) {
 	b.mu.Lock()

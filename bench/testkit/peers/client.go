@@ -1,11 +1,12 @@
 package peers
 
-// Clients are small clients; their arguments are ADDRESS PORT. What comes on their standard input they send, and say
-// what comes back.
+// Clients are small clients with the arguments ADDRESS PORT. They send their standard input and print what comes back.
 var Clients = []Program{
 	library("mbedtls-client", "Mbed TLS client", "mbedtls/client.c", "libmbedtls-dev", "-lmbedtls", "-lmbedx509", "-lmbedcrypto"),
 	library("wolfssl-client", "wolfSSL client", "wolfssl/client.c", "libwolfssl-dev", "-lwolfssl"),
 	wolfSSL13("wolfssl13-client", "wolfSSL client, DTLS 1.3", "wolfssl/client.c", "-DDTLS13"),
+	wolfSSL13("wolfssl13-psk-client", "wolfSSL client, DTLS 1.3, pre-shared key", "wolfssl/client.c", "-DDTLS13", "-DPSK"),
+	wolfSSL13("wolfssl13-resume-client", "wolfSSL client, DTLS 1.3, resumption", "wolfssl/client.c", "-DDTLS13", "-DRESUME"),
 	wolfSSL13("wolfssl-dual-client", "wolfSSL client, DTLS 1.2 and 1.3", "wolfssl/client.c", "-DDTLS13", "-DDTLS12"),
 }
 

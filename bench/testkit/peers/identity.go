@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// Identity is a server's certificate and key, as files.
+// Identity is the files of a server's certificate and key.
 type Identity struct{ Certificate, Key string }
 
-// NewIdentity makes a throw-away one in dir, for localhost, on P-256, which all libraries have.
+// NewIdentity creates a temporary one in dir, for localhost, on P-256, which all libraries support.
 func NewIdentity(dir string) (Identity, error) {
 	id := Identity{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Listens reports whether somebody in the network namespace of a process has a UDP socket of that port and of a family
-// that takes datagrams to that address: for IPv4 those of IPv6 count too, as they may be dual-stack. It only looks: a
-// server that is asked may start a handshake, and to bind its address would keep it from the server.
+// Listens reports whether a process's network namespace has a UDP socket on that port that receives datagrams to that
+// address: for IPv4 also one of IPv6, which may be dual-stack. It only reads tables: a server that is asked may start a
+// handshake, and binding its address would block it.
 func Listens(pid int, at netip.AddrPort) bool {
 	tables := []string{"udp6"}
 	if at.Addr().Unmap().Is4() {

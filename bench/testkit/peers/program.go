@@ -13,23 +13,23 @@ import (
 	"strings"
 )
 
-// The sources are in the program, so that it can be run anywhere a C compiler is. Only those in Go need the module.
+// The sources are embedded, so that the program runs anywhere with a C compiler. Only those in Go need the module.
 //
 //go:embed common echo openssl gnutls mbedtls wolfssl wolfssl13 qt pion pion4
 var sources embed.FS
 
-// Program can be built.
+// Program is a program to build.
 type Program struct {
 	Name      string // of the binary
 	Title     string
 	Source    string   // its path in this directory; C, C++ (.cc) or Go
 	Libraries []string // for the linker: -lNAME, or the name of a pkg-config module
-	Package   string   // of Debian, which has the libraries' headers; several with blanks between
+	Package   string   // Debian's, with the headers of the libraries; several, separated by blanks
 	Options   []string // for the C compiler
-	Tree      string   // path in this directory of a script that builds the libraries where no package has them, and says where they are
+	Tree      string   // path in this directory of a script that builds libraries without a package, and prints where they are
 }
 
-// Build compiles p into dir and returns the binary's path. An error says what to install.
+// Build compiles p into dir and returns the binary's path. An error names the package to install.
 func (p *Program) Build(dir string) (string, error) {
 	binary := filepath.Join(dir, p.Name)
 	var command *exec.Cmd
@@ -49,7 +49,7 @@ func (p *Program) Build(dir string) (string, error) {
 	return binary, nil
 }
 
-// compile is the command for C and C++.
+// compile returns the command for C and C++.
 func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
 	names, err := fs.Glob(sources, "common/*.h")
 	if err != nil {
@@ -92,7 +92,7 @@ func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
 	return exec.Command(compiler, args...), nil
 }
 
-// tree has the libraries built that p needs, and returns the compiler's arguments that find them.
+// tree builds the libraries that p needs, and returns the compiler's arguments that find them.
 func (p *Program) tree(dir string) ([]string, error) {
 	if p.Tree == "" {
 		return nil, nil
@@ -117,7 +117,7 @@ func (p *Program) tree(dir string) ([]string, error) {
 	return []string{"-I" + filepath.Join(prefix, "include"), "-L" + filepath.Join(prefix, "lib")}, nil
 }
 
-// Prefix is where the tree is that p's libraries are from.
+// Prefix is the directory of the tree with p's libraries.
 func (p *Program) Prefix() (string, error) {
 	dir, err := os.MkdirTemp("", "tree")
 	if err != nil {
@@ -142,7 +142,7 @@ func (p *Program) runTree(dir string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// firstError is the line of a compiler's output that says what is wrong, or the first line.
+// firstError returns the first error in a compiler's output, or its first line.
 func firstError(out []byte) string {
 	lines := strings.Split(string(out), "\n")
 	for _, l := range lines {

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
-// The limits of XDP: programs that do nothing but what any answer or any drop must.
+// The limits of XDP: programs that do only what any answer or any drop requires.
 
 #include "helpers.h"
 
@@ -11,8 +11,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 
 enum { ETH_IPV4 = 0x0800, UDP = 17, ANSWER = 14 + 20 + 8 + 60, DTLS_FIRST = 20, DTLS_LAST = 63 }; // an answer is as long as a HelloVerifyRequest
 
-// swap sends an IPv4 datagram back, cut to the length of an answer. What its checksums are over is not looked
-// at: that would be work.
+// swap sends an IPv4 datagram back, cut to the length of an answer. It does not update checksums: that would be work.
 SEC("xdp") int swap(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -37,7 +36,7 @@ SEC("xdp") int swap(struct xdp_md *ctx)
 	return XDP_TX;
 }
 
-// look drops what is not DTLS over IPv4 by the first byte of the datagram: what a drop of junk must look at.
+// look drops what is not DTLS over IPv4, by the first byte of the datagram: the least that a drop of junk must read.
 SEC("xdp") int look(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -50,7 +49,7 @@ SEC("xdp") int look(struct xdp_md *ctx)
 	return *first < DTLS_FIRST || *first > DTLS_LAST ? XDP_DROP : XDP_PASS;
 }
 
-// drop drops.
+// drop drops everything.
 SEC("xdp") int drop(struct xdp_md *ctx)
 {
 	return XDP_DROP;

@@ -9,19 +9,19 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// Swap attaches to device a program that sends back what comes in, cut to the length of an answer, and does
-// nothing else. It returns what takes it off.
+// Swap attaches a program to device that sends everything back, cut to the length of an answer, and returns a function
+// that detaches it.
 func Swap(device string) (detach func() error, err error) {
 	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Swap })
 }
 
-// Drop attaches to device a program that drops what comes in. It returns what takes it off.
+// Drop attaches a program to device that drops everything, and returns a function that detaches it.
 func Drop(device string) (detach func() error, err error) {
 	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Drop })
 }
 
-// Look attaches to device a program that drops what is not DTLS by its first byte, and lets all else pass. It returns
-// what takes it off.
+// Look attaches a program to device that drops what is not DTLS by its first byte and passes everything else. It returns
+// a function that detaches the program.
 func Look(device string) (detach func() error, err error) {
 	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Look })
 }

@@ -8,11 +8,11 @@ import (
 // Server is a small server.
 type Server struct {
 	Program
-	Answers bool // with HelloVerifyRequests that have their question's record sequence number
+	Answers bool // with HelloVerifyRequests that repeat the question's record sequence number
 }
 
-// Servers are all there are. The first is the limit of what a server with sockets can do; it answers, but serves
-// nobody. What a server's cookies can be is said at the head of its source.
+// Servers lists all servers. The first is the limit of a server with sockets: it answers, but serves nobody. The head of
+// each source explains its cookies.
 var Servers = []Server{
 	{Program: Program{Name: "echo", Title: "C recvmmsg/sendmmsg echo", Source: "echo/echo.c", Package: "libc6-dev"}},
 	{library("openssl", "OpenSSL DTLSv1_listen", "openssl/openssl.c", "libssl-dev", "-lssl", "-lcrypto"), true},
@@ -38,8 +38,8 @@ func wolfSSL13(name, title, source string, options ...string) Program {
 		Package: "dpkg-dev autoconf automake libtool make", Options: options, Tree: "wolfssl13/prefix"}
 }
 
-// Arguments are what a server is to be started with. cookies is what they are to be, "" for the server's own: the
-// head of each source says what there is; a path (with a slash) is a file with a secret as dtlsguard's.
+// Arguments returns the arguments to start a server with. cookies selects its cookies, "" the server's default: a word
+// explained at the head of its source, or a path (with a slash) of a file with a secret in dtlsguard's format.
 func Arguments(at netip.AddrPort, id Identity, cookies string) []string {
 	args := []string{at.Addr().String(), strconv.Itoa(int(at.Port())), id.Certificate, id.Key}
 	if cookies != "" {

@@ -13,8 +13,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// TestServersAnswer: each server asks for a cookie, and puts the question's record sequence number into the answer
-// if the list says so.
+// TestServersAnswer: each server asks for a cookie, and repeats the question's record sequence number if the list says
+// so.
 func TestServersAnswer(t *testing.T) {
 	t.Parallel()
 	id, err := NewIdentity(t.TempDir())
@@ -36,10 +36,10 @@ func TestServersAnswer(t *testing.T) {
 	}
 }
 
-// checkAnswer runs a server on a free port and asks it.
+// checkAnswer runs a server on a free port and asks it for a cookie.
 func checkAnswer(t *testing.T, s *Server, program string, id Identity) {
 	t.Helper()
-	const seq = 7 // any number that a server does not begin with
+	const seq = 7 // a number that no server starts with
 	port := freePort(t)
 	cmd := exec.Command(program, Arguments(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)), id, "")...)
 	cmd.Stderr = t.Output()
@@ -76,7 +76,7 @@ func ask(t *testing.T, port int, question []byte) []byte {
 	defer conn.Close()
 	answer := make([]byte, 2048)
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-		_, _ = conn.Write(question) // refused until it listens
+		_, _ = conn.Write(question) // refused until the server listens
 		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		if n, err := conn.Read(answer); err == nil {
 			return answer[:n]
@@ -88,7 +88,7 @@ func ask(t *testing.T, port int, question []byte) []byte {
 
 func freePort(t *testing.T) int {
 	t.Helper()
-	syscall.ForkLock.RLock() // a program that is started meanwhile would have the socket, too, until its exec
+	syscall.ForkLock.RLock() // else a program started meanwhile would inherit the socket until its exec
 	defer syscall.ForkLock.RUnlock()
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

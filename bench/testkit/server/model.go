@@ -14,40 +14,41 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Model is a DTLS server and the network before it, without sockets: what comes back, and when, is computed. With a
-// virtual clock a thousand probes of it take no time. Its fields stay as they are while it is asked. Not for concurrent use.
+// Model is a DTLS server and the network before it, without sockets: it computes what comes back, and when. With a
+// virtual clock a thousand probes of it take no time. Its fields must not change while it is in use. Not safe for
+// concurrent use.
 type Model struct {
 	Name string
 
 	ByPort, ByAddress, ByHello bool          // what its cookies depend on
 	Tick                       time.Duration // ... and on a clock of this grain; 0: on none
 	Takes                      int           // how many ticks old a cookie may be
-	Trusting                   bool          // any cookie passes
-	Counts                     bool          // keeps each address from its first ClientHello on, until an alert comes
-	NoCookies                  bool          // a ClientHello passes without
-	Once                       bool          // takes no ClientHello after the second
-	Silent                     bool          // says nothing to a wrong cookie
-	Suites                     []uint16      // it has no others; nil: all
+	Trusting                   bool          // accepts any cookie
+	Counts                     bool          // keeps state per address from its first ClientHello until an alert
+	NoCookies                  bool          // accepts a ClientHello without a cookie
+	Once                       bool          // accepts no ClientHello after the second
+	Silent                     bool          // does not answer a wrong cookie
+	Suites                     []uint16      // that it has; nil: all
 	Groups                     []uint16      // the same
-	Only                       netip.Addr    // says nothing to others; invalid: answers all
-	OneAtATime                 bool          // says nothing to others while a handshake goes on
+	Only                       netip.Addr    // answers only this address; invalid: all
+	OneAtATime                 bool          // answers nobody else during a handshake
 	DTLS13                     bool
 
-	RTT      time.Duration // to it and back
-	Jitter   time.Duration // more, at most
+	RTT      time.Duration // round-trip time
+	Jitter   time.Duration // in addition, at most
 	Loss     float64       // of datagrams in either direction
-	Restarts time.Duration // after so long it is started anew; 0: it is not
-	Down     time.Duration // ... and hears nothing meanwhile
+	Restarts time.Duration // restarts after it; 0: never
+	Down     time.Duration // ... and is down for this time
 
 	Random *rand.Rand
 	Begin  time.Time // of its life, by the virtual clock
 
 	clients map[netip.AddrPort]*client
-	busy    netip.AddrPort // whose handshake goes on
+	busy    netip.AddrPort // whose handshake is in progress
 	life    int
 }
 
-// client is what the model keeps of an address.
+// client is the state that the model keeps of an address.
 type client struct {
 	asked   bool
 	shaking bool
@@ -60,13 +61,13 @@ type Delivery struct {
 	Data []byte
 }
 
-// Fatal alerts of a server that has nothing in common with its client (RFC 5246 section 7.2.2).
+// Fatal alerts of a server that has no suite or group in common with its client (RFC 5246 section 7.2.2).
 const handshakeFailure = 40
 
-// repeatAfter are the times after which a server says its flight again (RFC 6347 section 4.2.4.1).
+// repeatAfter are the timeouts after which a server retransmits its flight (RFC 6347 section 4.2.4.1).
 var repeatAfter = [...]time.Duration{0, time.Second, 3 * time.Second}
 
-// Send has a datagram go from a client to the server, and returns what comes back, in no order.
+// Send sends a datagram from a client to the server, and returns what comes back, in no order.
 func (m *Model) Send(from netip.AddrPort, d []byte, now time.Time) (list []Delivery) {
 	if m.Random.Float64() < m.Loss {
 		return nil
@@ -91,7 +92,7 @@ func (m *Model) Send(from netip.AddrPort, d []byte, now time.Time) (list []Deliv
 	return list
 }
 
-// answer is what the server says to a datagram, and whether it is a flight, which it repeats.
+// answer returns the server's answer to a datagram, and whether it is a flight, which is retransmitted.
 func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []byte, flight bool) {
 	m.live(now)
 	since := now.Sub(m.Begin)
@@ -145,7 +146,7 @@ func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []b
 	return hello, true
 }
 
-// live starts the server anew when that is due.
+// live restarts the server when that is due.
 func (m *Model) live(now time.Time) {
 	life := 0
 	if m.Restarts > 0 && now.Sub(m.Begin) >= m.Restarts {
@@ -156,7 +157,7 @@ func (m *Model) live(now time.Time) {
 	}
 }
 
-// cookie is that of a ClientHello at a tick.
+// cookie is the cookie of a ClientHello at a tick.
 func (m *Model) cookie(from netip.AddrPort, h *hello.ClientHello, tick int64) []byte {
 	mac := hmac.New(sha256.New, []byte{byte(m.life)})
 	if m.ByAddress {
@@ -188,14 +189,14 @@ func (m *Model) takes(from netip.AddrPort, h *hello.ClientHello, now time.Time) 
 	return false
 }
 
-// verify is the HelloVerifyRequest for datagram d.
+// verify builds the HelloVerifyRequest for datagram d.
 func (m *Model) verify(from netip.AddrPort, h *hello.ClientHello, d []byte, now time.Time) []byte {
 	a := bytes.Clone(d)
 	a = append(a, make([]byte, 64)...)
 	return a[:hello.PutHelloVerify(a, m.cookie(from, h, m.tick(now)))]
 }
 
-// common reports whether the client offers a suite and a group that the server has.
+// common reports whether client and server share a suite and a group.
 func (m *Model) common(h *hello.ClientHello) bool {
 	_, suites, _, ok := h.Offer()
 	if !ok {

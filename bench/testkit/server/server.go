@@ -1,5 +1,5 @@
-// Package server has a make-believe DTLS server for tests: it does the cookie exchange in whatever way a
-// test asks for, and answers a ClientHello that passes with the beginning of a ServerHello.
+// Package server has a simulated DTLS server for tests: it does the cookie exchange in the way that a test selects, and
+// answers a valid ClientHello with the start of a ServerHello.
 package server
 
 import (
@@ -15,38 +15,38 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Server is a make-believe DTLS server. Its fields may be changed between datagrams, under Lock.
+// Server is a simulated DTLS server. Its fields may change between datagrams, under Lock.
 type Server struct {
 	sync.Mutex
-	Key           string // of its cookies; another key is a restart
-	Length        int    // of its cookies
+	Key           string // key of its cookies; another key simulates a restart
+	Length        int    // length of its cookies
 	ByPort        bool   // cookies depend on the client's port
 	ByRandom      bool   // ... and on the random
-	Trusting      bool   // any cookie passes
-	NoCookies     bool   // a ClientHello passes without
-	Silent        bool   // says nothing at all
-	Deaf          uint16 // says nothing to this port
-	Most          int    // hears no more addresses than these; 0: all
+	Trusting      bool   // accepts any cookie
+	NoCookies     bool   // accepts a ClientHello without a cookie
+	Silent        bool   // answers nothing
+	Deaf          uint16 // does not answer this port
+	Most          int    // receives from at most this many addresses; 0: all
 	Clock         int    // cookies depend on it; 0: they do not
-	Lifetime      int    // ... and pass for so long
-	Once          bool   // takes no ClientHello behind the second
-	Counts        bool   // keeps each address from its first ClientHello on, until an alert comes, like OpenSSL's SSL_accept
-	PerConnection bool   // with Counts: cookies depend on what it keeps of the address
+	Lifetime      int    // ... and are accepted for this time
+	Once          bool   // accepts no ClientHello after the second
+	Counts        bool   // keeps state per address from its first ClientHello until an alert, like OpenSSL's SSL_accept
+	PerConnection bool   // with Counts: cookies depend on the state of the address
 	DTLS13        bool   // chooses DTLS 1.3 where it is offered
 
 	conn  *net.UDPConn
 	first int      // ClientHellos without a cookie
-	taken [][]byte // ClientHellos that passed
+	taken [][]byte // accepted ClientHellos
 	other [][]byte
 	known map[netip.AddrPort]bool   // with Counts
-	kept  map[netip.AddrPort]int    // with PerConnection: a number for each connection
-	last  int                       // of them
-	heard map[netip.AddrPort]uint64 // and the record of its last first ClientHello
-	life  string                    // the Key that known is of
+	kept  map[netip.AddrPort]int    // with PerConnection: number of the connection
+	last  int                       // number of the latest
+	heard map[netip.AddrPort]uint64 // record sequence number of the latest first ClientHello
+	life  string                    // the Key that known belongs to
 }
 
-// Start starts a server on loopback whose cookies are like those of most: 20 bytes, bound to the peer's address
-// and port alone. It stops with the test.
+// Start starts a server on loopback with the most common cookies: 20 bytes that depend on the peer's address and port. It
+// stops with the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -66,7 +66,7 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// Addr is where the server is.
+// Addr is the server's address.
 func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
 // Change changes the server's fields.
@@ -76,7 +76,7 @@ func (s *Server) Change(change func(*Server)) {
 	change(s)
 }
 
-// Seen returns the number of ClientHellos without a cookie, those that passed, and all else that came.
+// Seen returns the number of ClientHellos without a cookie, the accepted ones, and all other datagrams.
 func (s *Server) Seen() (first int, taken, other [][]byte) {
 	s.Lock()
 	defer s.Unlock()
@@ -147,7 +147,7 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 	return append(append(answer, 0xfe, 0xff, byte(len(cookie))), cookie...)
 }
 
-// cookie is the one for a client's ClientHello at a time.
+// cookie is the cookie for a client's ClientHello at a time.
 func (s *Server) cookie(from netip.AddrPort, h *hello.ClientHello, clock int) []byte {
 	mac := hmac.New(sha256.New, []byte(s.Key))
 	if s.ByPort {
@@ -172,8 +172,8 @@ func (s *Server) right(from netip.AddrPort, h *hello.ClientHello) bool {
 	return false
 }
 
-// helloRetryRequest is one of DTLS 1.3 (RFC 9147 section 5.3, RFC 8446 section 4.1.4): a ServerHello whose random is
-// the SHA-256 of "HelloRetryRequest", with TLS_AES_128_GCM_SHA256, supported_versions and a cookie.
+// helloRetryRequest is a HelloRetryRequest of DTLS 1.3 (RFC 9147 section 5.3, RFC 8446 section 4.1.4): a ServerHello
+// whose random is the SHA-256 of "HelloRetryRequest", with TLS_AES_128_GCM_SHA256, supported_versions and a cookie.
 var helloRetryRequest = func() []byte {
 	random := sha256.Sum256([]byte("HelloRetryRequest"))
 	body := append([]byte{0xfe, 0xfd}, random[:]...)

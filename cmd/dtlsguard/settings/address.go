@@ -2,6 +2,7 @@ package settings
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -13,7 +14,6 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func isFile(name string) bool {
@@ -79,6 +79,12 @@ func hostPort(text string) (host string, port uint16, err error) {
 // resolvePatience is longer than the first timeout of a resolver (resolv.conf(5): 5 s).
 const resolvePatience = 6 * time.Second
 
+// errUnresolved says that a name could not be resolved.
+var errUnresolved = errors.New("cannot be resolved")
+
+// Unresolved reports whether err says no more than that a name could not be resolved.
+func Unresolved(err error) bool { return errors.Is(err, errUnresolved) }
+
 // listenAt reads HOST:PORT; an empty host is every address, IPv4 and IPv6, and a name all that it resolves to.
 func listenAt(ctx context.Context, text string) (found []netip.AddrPort, err error) {
 	host, port, err := hostPort(text)
@@ -95,7 +101,7 @@ func listenAt(ctx context.Context, text string) (found []netip.AddrPort, err err
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil || len(ips) == 0 {
-		return nil, fmt.Errorf("%q: %q is not an address, and does not resolve", text, host)
+		return nil, fmt.Errorf("%q: %w: %q is not an address, and no resolver knows the name", text, errUnresolved, host)
 	}
 	for _, ip := range ips {
 		if a := netip.AddrPortFrom(ip.Unmap(), port); !slices.Contains(found, a) {
@@ -109,7 +115,7 @@ func listenAt(ctx context.Context, text string) (found []netip.AddrPort, err err
 func Addresses(ctx context.Context, flag, text string) ([]netip.AddrPort, error) {
 	found, err := listenAt(ctx, text)
 	if err != nil {
-		return nil, hint.Usagef("%s %w", flag, err)
+		return nil, wrong(Source{Name: flag}, "", err)
 	}
 	return found, nil
 }

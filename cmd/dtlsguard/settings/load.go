@@ -2,6 +2,7 @@ package settings
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -190,6 +191,9 @@ func (l *Loaded) write(t *target, values map[string]given, only func(*setting) b
 
 // wrong is what to say of a value that cannot be.
 func wrong(at Source, name string, err error) error {
+	if errors.Is(err, errUnresolved) { // which says nothing against what was written
+		return hint.Errorf("see that the resolver answers (getent hosts NAME), or write the address", "%v: %w", at, err)
+	}
 	if at.File != "" {
 		return mistake(at, "dtlsguard config reference says what "+name+" can be", "%s: %w", name, err)
 	}
@@ -238,11 +242,13 @@ func (l *Loaded) service(ctx context.Context, s section, values map[string]given
 	case proxy != backed:
 		return mistake(s.source, "backend names the server behind a proxy; protect needs none", "listen and backend go together")
 	}
-	if g, ok := s.own["interface"]; ok {
+	var interfaces []string // a flag that names some is for all services
+	if g, ok := s.own["interface"]; ok && values["interface"].source == g.source {
 		for _, v := range g.values {
 			if err := find("interface").put(&target{&l.Run, own}, v); err != nil {
 				return wrong(g.source, "interface", err)
 			}
+			interfaces = append(interfaces, v)
 		}
 	}
 	at := listen
@@ -266,7 +272,7 @@ func (l *Loaded) service(ctx context.Context, s section, values map[string]given
 	}
 	name := s.own[keyName].String()
 	for _, a := range addrs {
-		service := frontend.Service{Name: name, Listen: a, Backends: backends, Settings: own}
+		service := frontend.Service{Name: name, Listen: a, Backends: backends, Settings: own, Interfaces: interfaces}
 		if len(addrs) > 1 && name != "" {
 			service.Name = name + " " + a.String()
 		}
@@ -280,7 +286,7 @@ func (l *Loaded) service(ctx context.Context, s section, values map[string]given
 
 // refuseWithoutXDP refuses what would do nothing: whoever says it believes that something is enforced, or that nothing is.
 func (l *Loaded) refuseWithoutXDP() error {
-	if l.Config.XDP.Interface != "" {
+	if len(l.Config.XDP.Interfaces) > 0 {
 		return nil
 	}
 	places := []map[string]given{l.all}

@@ -24,7 +24,8 @@ type Run struct {
 	LogFormat string
 	LogLevel  string
 	User      string
-	Drain     bool // told to stop, wait until the flows have ended
+	OnEvent   string // command for each event
+	Drain     bool   // told to stop, wait until the flows have ended
 }
 
 // kind is what a value looks like.

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/privileges"
@@ -43,14 +45,15 @@ const Off = "off"
 
 // table is all settings, in the order of the help.
 var table = []setting{
-	{name: "interface", kind: list, arg: "NAME", xdp: true, doc: "where XDP is attached (none: sockets only)",
+	{name: "interface", kind: list, arg: "NAME", xdp: true, doc: "where XDP is attached, repeatable (none: sockets only); of a [[service]], where it is guarded",
 		set: func(t *target, v string) error {
-			if x := &t.Config.XDP; x.Interface == "" || x.Interface == v {
-				x.Interface = v
-				return nil
+			if x := &t.Config.XDP; v != "" && !slices.Contains(x.Interfaces, v) {
+				x.Interfaces = append(x.Interfaces, v)
 			}
-			return fmt.Errorf("%q: one interface is guarded, and that is %s", v, t.Config.XDP.Interface)
+			return nil
 		}},
+	{name: "allow-unguarded", kind: boolean, def: "false", xdp: true, doc: "with protect: a server that trusts the guard may be reached by interfaces without XDP, too",
+		set: booleanOf(func(t *target) *bool { return &t.Config.XDP.AllowUnguarded })},
 	{name: "xdp-mode", kind: text, def: "auto", words: keys(xdpModes), xdp: true, doc: "how XDP is attached; auto warns where the driver has no native mode",
 		set: wordOf(xdpModes, func(t *target, m bpf.AttachMode) { t.Config.XDP.Mode = m })},
 	{name: "xdp-chain", kind: text, arg: "MAP", xdp: true, doc: "pinned program array of a root XDP program on the interface, which calls the guard",
@@ -86,6 +89,8 @@ var table = []setting{
 		set: integerOf(0, 1<<20, func(t *target) *int { return &t.own.HarvestPool })},
 	{name: "harvest-rate", kind: number, def: fmt.Sprint(handoff.DefaultHarvestRate), perService: true, doc: "harvest: questions per second while cookies are asked for",
 		set: numberOf(func(t *target, n float64) { t.own.HarvestRate = n })},
+	{name: "psk-suite", kind: text, words: handoff.SuiteNames(), perService: true, doc: "native-wolfssl: suite of all pre-shared keys of DTLS 1.3 (none: the server is asked about each)",
+		set: parsed(handoff.ParseSuite, func(t *target, s handoff.Suite) { t.own.PSKSuite = s })},
 	{name: "workers", kind: integer, def: "0", doc: "threads and sockets per service (0: one per CPU)",
 		set: integerOf(0, 1024, func(t *target) *int { return &t.Config.Workers })},
 	{name: "worker-nice", kind: integer, def: strconv.Itoa(frontend.DefaultNice), doc: "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=",
@@ -143,6 +148,10 @@ var table = []setting{
 		}},
 	{name: "map-log", kind: text, arg: "FILE", doc: "one JSON line for each flow of a proxy that opens and closes; opened again by a reload (SIGHUP), for rotation",
 		set: textOf(func(t *target) *string { return &t.Config.MapLog })},
+	{name: "attack-rate", kind: number, def: "0", perService: true, doc: "datagrams per second that nothing has verified, above which an attack is told of (0: ten times what is usual, 1000 at least)",
+		set: numberOf(func(t *target, n float64) { t.own.AttackRate = n })},
+	{name: "attack-quiet", kind: duration, def: attack.DefaultQuiet.String(), doc: "an attack has ended when the rate was below half of that for this long",
+		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.AttackQuiet })},
 	{name: "receive-buffer", kind: integer, def: strconv.Itoa(frontend.DefaultReceiveBuffer), doc: "bytes of each worker's socket buffer, for either direction",
 		set: integerOf(1, 1<<30, func(t *target) *int { return &t.Config.ReceiveBuffer })},
 	{name: "freebind", kind: boolean, def: "false", doc: "serve addresses that this host does not have yet: virtual ones (VRRP, keepalived)",
@@ -153,6 +162,8 @@ var table = []setting{
 		set: textOf(func(t *target) *string { return &t.Control })},
 	{name: "user", kind: text, doc: "whom to become once all is open; root: stay root (default: " + privileges.DefaultUser + ", if root starts this and there is such a user)",
 		set: textOf(func(t *target) *string { return &t.User })},
+	{name: "on-event", kind: text, arg: "COMMAND", doc: "run by /bin/sh for each event, which it gets as DTLSGUARD_EVENT, DTLSGUARD_SERVICE and so on; one at a time, 10s each",
+		set: textOf(func(t *target) *string { return &t.OnEvent })},
 	{name: "log-format", kind: text, def: "text", words: []string{"text", "json", "journal"}, doc: "journal is text with priorities, and what text means under systemd",
 		set: textOf(func(t *target) *string { return &t.LogFormat })},
 	{name: "log-level", kind: text, def: "info", words: []string{"debug", "info", "warn", "error"}, doc: "what is not logged is less than this",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// What the clients have in common: they send what comes on standard input, say what comes back, and close at the
-// end of standard input. They take any certificate.
+// Shared code of the clients: they send their standard input, print what comes back, close at the end of standard input,
+// and accept any certificate.
 //
 //	CLIENT ADDRESS PORT
 
@@ -48,9 +48,8 @@ static inline int client_ready(int fd, int ms)
 	return poll(&on, 1, ms) > 0;
 }
 
-// client_converse carries data both ways until the end of standard input. transmit sends; receive takes what has
-// come, as a datagram may have several records, returns 0 where there is no more, and the end of the association
-// as -1.
+// client_converse transfers data both ways until the end of standard input. transmit sends. receive returns data that has
+// arrived, since a datagram may have several records: 0 if there is no more, -1 at the end of the association.
 static inline void client_converse(int fd, int (*transmit)(const void *, int), int (*receive)(void *, int))
 {
 	char data[CLIENT_DATAGRAM];

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// What the servers have in common. One socket listens. A client that has shown its cookie gets a socket of its
-// own, bound to the same port and connected to it, and a thread that sends back what it says.
+// Shared code of the servers. One socket listens. A client with a valid cookie gets a socket of its own, bound to the
+// same port and connected to the client, and a thread that echoes its data.
 //
 //	SERVER ADDRESS PORT CERTIFICATE KEY [COOKIES]
 //
-// COOKIES is a word that the server's own head explains, or a file whose first line is a secret of 64 hexadecimal
-// digits, as dtlsguard's --secret-file has them; without, the secret is random. A server that listens is ready.
+// COOKIES is a word explained at the head of the server's source, or a file whose first line is a secret of 64
+// hexadecimal digits, as in dtlsguard's --secret-file; without it the secret is random. A server that listens is ready.
 
 #ifndef PEER_H
 #define PEER_H
@@ -24,12 +24,12 @@
 #include <unistd.h>
 
 #define PEER_SECRET 32	     // bytes
-#define PEER_DATAGRAM 2048   // longer than any of a handshake
-#define PEER_PATIENCE 30000  // ms that a client may be silent
+#define PEER_DATAGRAM 2048   // longer than any datagram of a handshake
+#define PEER_PATIENCE 30000  // ms after which a silent client is dropped
 #ifndef PEER_IDLE
-#define PEER_IDLE PEER_PATIENCE // ms that one may whose handshake is finished
+#define PEER_IDLE PEER_PATIENCE // the same after the handshake
 #endif
-#define PEER_MTU 1400	     // where a library wants to be told
+#define PEER_MTU 1400	     // for libraries that must be told
 
 static struct {
 	struct sockaddr_storage address;
@@ -40,17 +40,17 @@ static struct {
 
 // struct peer is a client, verified or not.
 struct peer {
-	int fd; // of its own; -1: it is not verified
+	int fd; // its own socket; -1: not verified
 	struct sockaddr_storage address;
 	socklen_t size;
-	unsigned char datagram[PEER_DATAGRAM]; // what came and was not read yet
+	unsigned char datagram[PEER_DATAGRAM]; // received and not yet read
 	ssize_t length;
 	void *session; // for the server's use
 	struct peer *next; // in peer_employed
 };
 
-// Who has a socket, by his port. What he sent before he got it can still come to the one that listens, and makes no
-// other client of him: the two sockets would take from each other.
+// Clients with a socket of their own, by port. A datagram sent before that may still arrive at the listening socket, and
+// must not make a second client: the two would steal each other's datagrams.
 static struct {
 	pthread_mutex_t lock;
 	struct peer *list[1 << 16];
@@ -81,7 +81,7 @@ static inline void peer_read_arguments(int argc, char **argv)
 		fprintf(stderr, "%s is not an address\n", argv[1]);
 		exit(2);
 	}
-	v4->sin_port = htons(atoi(argv[2])); // sin6_port is at the same place
+	v4->sin_port = htons(atoi(argv[2])); // sin6_port is at the same offset
 	peer_server.certificate = argv[3];
 	peer_server.key = argv[4];
 	peer_server.cookies = argc > 5 ? argv[5] : "";
@@ -91,7 +91,7 @@ static inline void peer_read_arguments(int argc, char **argv)
 // peer_asked reports whether COOKIES is word.
 static inline int peer_asked(const char *word) { return !strcmp(peer_server.cookies, word); }
 
-// peer_secret is the one in the file COOKIES, or random where COOKIES is no file.
+// peer_secret is the secret of the file COOKIES, random if COOKIES is not a file.
 static inline void peer_secret(unsigned char secret[PEER_SECRET])
 {
 	FILE *f = strchr(peer_server.cookies, '/') ? fopen(peer_server.cookies, "r") : NULL;
@@ -104,8 +104,7 @@ static inline void peer_secret(unsigned char secret[PEER_SECRET])
 		fclose(f);
 }
 
-// peer_socket opens a socket at the server's address. The kernel prefers the one that is connected to a datagram's
-// sender.
+// peer_socket opens a socket at the server's address. The kernel prefers the socket that is connected to the sender.
 static inline int peer_socket(void)
 {
 	int on = 1, fd = socket(peer_server.address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -115,12 +114,12 @@ static inline int peer_socket(void)
 	return fd;
 }
 
-// peer_listen opens the socket that listens. It comes last: who listens is ready.
+// peer_listen opens the listening socket, last: a server that listens is ready.
 static inline void peer_listen(void)
 {
-	int room = 8 << 20; // for the datagrams of some slices of the CPU: the default of 208 KB holds 50 from a driver's pages
+	int room = 8 << 20; // room while the server is off its CPU: the default of 208 KB holds 50 datagrams in a driver's pages
 	peer_server.fd = peer_socket();
-	setsockopt(peer_server.fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)); // the unprivileged have what they have
+	setsockopt(peer_server.fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)); // fails without privileges: the default remains
 }
 
 static inline struct peer *peer_new(void)
@@ -134,7 +133,7 @@ static inline struct peer *peer_new(void)
 
 static inline struct peer **peer_list(const struct peer *p)
 {
-	return &peer_employed.list[((const struct sockaddr_in *)&p->address)->sin_port]; // sin6_port is at the same place
+	return &peer_employed.list[((const struct sockaddr_in *)&p->address)->sin_port]; // sin6_port is at the same offset
 }
 
 // peer_is_employed reports whether the sender of p's datagram has a socket.

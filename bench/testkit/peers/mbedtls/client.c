@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// A client on Mbed TLS, as its sample dtls_client.c has it.
+// A client on Mbed TLS, modelled on its sample dtls_client.c.
 
 #include "client.h"
 
@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 	static mbedtls_entropy_context entropy;
 	static mbedtls_ctr_drbg_context random_numbers;
 	static mbedtls_timing_delay_context timer;
-	const int give_up = 100; // ms; all that is in a datagram is there at once
+	const int give_up = 100; // ms; everything in a datagram is available at once
 	int r;
 	net.fd = client_connect(argc, argv);
 	mbedtls_ssl_init(&ssl);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// Mbed TLS as its sample dtls_server.c has it: a context takes one datagram after the other, and begins anew when
-// it has asked for a cookie.
+// Mbed TLS, modelled on its sample dtls_server.c: one context takes datagram after datagram, and is reset when it has
+// asked for a cookie.
 //
-// COOKIES: "host" has cookies depend on the client's address without its port, as the sample's do; else they depend
-// on both.
+// COOKIES: "host" makes cookies depend on the client's address without the port, as in the sample; else they depend on
+// both.
 
 #include "peer.h"
 
@@ -79,7 +79,7 @@ static struct peer *ready(void)
 	return p;
 }
 
-// identify tells the library who sent the datagram.
+// identify tells the library the sender of the datagram.
 static void identify(struct peer *p)
 {
 	const struct sockaddr_in *v4 = (void *)&p->address;
@@ -91,7 +91,7 @@ static void identify(struct peer *p)
 	else
 		memcpy(id, &v6->sin6_addr, sizeof(v6->sin6_addr));
 	if (!peer_asked("host"))
-		memcpy(id + 16, &v4->sin_port, 2); // sin6_port is at the same place
+		memcpy(id + 16, &v4->sin_port, 2); // sin6_port is at the same offset
 	if (mbedtls_ssl_set_client_transport_id(&s->ssl, id, sizeof(id)))
 		peer_die("client's identity");
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// OpenSSL without DTLSv1_listen: each address that sends something gets a socket, a thread and a session with
-// SSL_accept, which asks for the cookie itself. Many programs are built like this.
+// OpenSSL without DTLSv1_listen, as in many programs: each address gets a socket, a thread and a session with SSL_accept,
+// which asks for the cookie itself.
 //
-// COOKIES: those of session.h, or "none", which does not ask for one (no SSL_OP_COOKIE_EXCHANGE).
+// COOKIES: those of session.h, or "none" for no cookie exchange (no SSL_OP_COOKIE_EXCHANGE).
 
 #include "session.h"
 

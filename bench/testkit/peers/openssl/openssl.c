@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// OpenSSL as DTLSv1_listen(3) has it: it does the cookie exchange, then each client gets a connected socket.
+// OpenSSL, modelled on DTLSv1_listen(3), which does the cookie exchange; then each client gets a connected socket.
 //
 // COOKIES: those of session.h.
 
 #include "session.h"
 
-// begin starts an association with a client that has shown its cookie.
+// begin starts an association with a client that has presented a valid cookie.
 static void begin(SSL *ssl, const BIO_ADDR *client)
 {
 	struct peer *p = peer_new();
@@ -15,7 +15,7 @@ static void begin(SSL *ssl, const BIO_ADDR *client)
 	struct sockaddr_in6 *v6 = (void *)&p->address;
 	p->size = peer_server.size;
 	p->address.ss_family = BIO_ADDR_family(client);
-	v4->sin_port = BIO_ADDR_rawport(client); // sin6_port is at the same place
+	v4->sin_port = BIO_ADDR_rawport(client); // sin6_port is at the same offset
 	BIO_ADDR_rawaddress(client, p->address.ss_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr, NULL);
 	session_take(ssl, p);
 	peer_employ(p, session_serve);
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
 	if (!client)
 		peer_die("memory");
 	peer_listen();
-	for (SSL *ssl = ready(ctx);;) { // it returns for a valid cookie or an error; in between it answers
+	for (SSL *ssl = ready(ctx);;) { // returns for a valid cookie or an error; meanwhile it answers
 		if (DTLSv1_listen(ssl, client) > 0) {
 			begin(ssl, client);
 			ssl = ready(ctx);

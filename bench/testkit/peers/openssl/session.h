@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// What both OpenSSL servers have: the context with the cookie callbacks, and a thread's work for a client.
+// Shared code of both OpenSSL servers: the context with the cookie callbacks, and the thread of a client.
 //
-// COOKIES: "trust" takes any cookie; else they are an HMAC-SHA256 over the client's address and port, and with "timed" the
-// time and an HMAC over both, taken for 5 seconds, as radsecproxy has it.
+// COOKIES: "trust" accepts any cookie. Else they are an HMAC-SHA256 over the client's address and port; with "timed" they
+// have the time and an HMAC over both, and are accepted for 5 seconds, as in radsecproxy.
 
 #ifndef SESSION_H
 #define SESSION_H
@@ -17,11 +17,11 @@
 #include <openssl/ssl.h>
 #include <time.h>
 
-#define SESSION_COOKIE 20 // bytes: another length than dtlsguard's own have, so that tests can tell them apart
+#define SESSION_COOKIE 20 // bytes: unlike dtlsguard's own, so that tests can tell them apart
 
 static unsigned char session_secret[PEER_SECRET];
 
-// session_cookie makes the cookie that who asked has at a time, 0 where cookies do not know it.
+// session_cookie computes the cookie of a client at a time, 0 for cookies without a clock.
 static int session_cookie(SSL *ssl, time_t when, unsigned char *cookie, unsigned *len)
 {
 	struct {
@@ -29,7 +29,7 @@ static int session_cookie(SSL *ssl, time_t when, unsigned char *cookie, unsigned
 		unsigned short port;
 		unsigned char address[16];
 	} of;
-	memset(&of, 0, sizeof(of)); // padding, too
+	memset(&of, 0, sizeof(of)); // padding included
 	of.when = when;
 	BIO_ADDR *a = BIO_ADDR_new();
 	int ok = a && BIO_dgram_get_peer(SSL_get_rbio(ssl), a) > 0 && BIO_ADDR_rawaddress(a, of.address, NULL);
@@ -67,7 +67,7 @@ static int session_verify(SSL *ssl, const unsigned char *cookie, unsigned len)
 	return session_cookie(ssl, when, want, &size) && size == len && CRYPTO_memcmp(want, cookie, len) == 0;
 }
 
-// session_context makes the context of all sessions.
+// session_context creates the context of all sessions.
 static SSL_CTX *session_context(void)
 {
 	SSL_CTX *ctx = SSL_CTX_new(DTLS_server_method());
@@ -84,11 +84,11 @@ static SSL_CTX *session_context(void)
 	return ctx;
 }
 
-// A BIO over a peer, for the datagram that has come already.
+// A BIO over a peer, for the datagram that has already arrived.
 
 static int session_read(BIO *bio, char *to, int size)
 {
-	const int tick = 100; // ms; the library asks for its timers at each
+	const int tick = 100; // ms; the library checks its timers at each
 	BIO_clear_retry_flags(bio);
 	ssize_t n = peer_receive(BIO_get_data(bio), to, size, tick);
 	if (n < 0 && errno == EAGAIN)
@@ -111,7 +111,7 @@ static long session_ctrl(BIO *bio, int cmd, long num, void *ptr)
 	return BIO_ADDR_rawmake(ptr, AF_INET6, &v6->sin6_addr, sizeof(v6->sin6_addr), v6->sin6_port);
 }
 
-// session_take makes ssl read from and write to p.
+// session_take makes ssl read from p and write to it.
 static void session_take(SSL *ssl, struct peer *p)
 {
 	static BIO_METHOD *method;
@@ -124,20 +124,19 @@ static void session_take(SSL *ssl, struct peer *p)
 	BIO *bio = BIO_new(method);
 	BIO_set_data(bio, p);
 	BIO_set_init(bio, 1);
-	SSL_set_options(ssl, SSL_OP_NO_QUERY_MTU); // the BIO does not know it
+	SSL_set_options(ssl, SSL_OP_NO_QUERY_MTU); // the BIO does not know the MTU
 	SSL_set_mtu(ssl, PEER_MTU);
 	SSL_set_bio(ssl, bio, bio);
 	p->session = ssl;
 }
 
-// session_goes_on reports whether the result n of a call is that nothing has come, too seldom to give the client up, which may
-// be silent for so many ms.
+// session_goes_on reports whether the result n of a call means that nothing has come, and the client has not been silent for ms.
 static int session_goes_on(SSL *ssl, int n, int *silent, int ms)
 {
 	return n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ && ++*silent < ms / 100; // ticks
 }
 
-// session_serve is a thread's: it shakes hands and sends back what comes.
+// session_serve runs in a thread: it does the handshake and echoes.
 static void *session_serve(void *arg)
 {
 	struct peer *p = arg;

@@ -1,10 +1,10 @@
-// Command pion is a DTLS server on github.com/pion/dtls as its documentation has it: each address that sends a
-// ClientHello is a connection with a cookie of its own, and what a client says is sent back.
+// Command pion is a DTLS server on github.com/pion/dtls, modelled on its documentation: each address that sends a
+// ClientHello is a connection with its own cookie, and data is echoed.
 //
 //	pion ADDRESS PORT CERTIFICATE KEY
 //
-// A flood would take all memory, since the library keeps a connection for
-// each address that it has asked for a cookie: of those whose handshake is not over the newest are kept.
+// The library keeps a connection per address that it has asked for a cookie, so a flood would take all memory: only the
+// newest unfinished handshakes are kept.
 package main
 
 import (
@@ -23,11 +23,11 @@ import (
 )
 
 const (
-	// halfOpen is how many handshakes may go on at a time: some 100 MB.
+	// halfOpen is the number of handshakes at a time: some 100 MB.
 	halfOpen = 1024
-	// patience is how long a handshake may take.
+	// patience is the timeout of a handshake.
 	patience = 30 * time.Second
-	// room is that of the receive buffer in bytes, as the other servers have it.
+	// room is the size of the receive buffer in bytes, as in the other servers.
 	room = 8 << 20
 )
 
@@ -37,10 +37,10 @@ func main() {
 		log.Print("usage: pion ADDRESS PORT CERTIFICATE KEY")
 		os.Exit(2)
 	}
-	log.Fatal(run(os.Args[1:])) // it serves until it cannot
+	log.Fatal(run(os.Args[1:])) // returns only on failure
 }
 
-// run serves until something fails.
+// run serves until an error.
 func run(args []string) error {
 	address, err := net.ResolveUDPAddr("udp", net.JoinHostPort(args[0], args[1]))
 	if err != nil {
@@ -70,16 +70,16 @@ func run(args []string) error {
 	}
 }
 
-// widen gives a socket its receive buffer, where the process may.
+// widen sets the size of a socket's receive buffer, if the process may.
 func widen(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, room) })
 }
 
-// serve sends back what a client says.
+// serve echoes a client's data.
 func serve(ctx context.Context, conn *dtls.Conn) {
 	defer conn.Close()
 	if conn.HandshakeContext(ctx) != nil {
-		return // a flood has many of these
+		return // frequent in a flood
 	}
 	fmt.Println("accepted")
 	if _, err := io.Copy(conn, conn); err == nil {

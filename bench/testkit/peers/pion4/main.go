@@ -1,9 +1,9 @@
-// Command pion4 is a DTLS server on github.com/pion/dtls/v4 as its documentation has it: each address that sends a
-// ClientHello is a connection, and what a client says is sent back.
+// Command pion4 is a DTLS server on github.com/pion/dtls/v4, modelled on its documentation: each address that sends a
+// ClientHello is a connection, and data is echoed.
 //
 //	pion4 ADDRESS PORT CERTIFICATE KEY [13]
 //
-// It speaks DTLS 1.2 and 1.3, or with 13 that alone.
+// It speaks DTLS 1.2 and 1.3; with 13 only DTLS 1.3.
 package main
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/pion/dtls/v4/pkg/protocol"
 )
 
-// patience is how long a handshake may take.
+// patience is the timeout of a handshake.
 const patience = 30 * time.Second
 
 func main() {
@@ -29,10 +29,10 @@ func main() {
 		log.Print("usage: pion4 ADDRESS PORT CERTIFICATE KEY [13]")
 		os.Exit(2)
 	}
-	log.Fatal(run(os.Args[1:])) // it serves until it cannot
+	log.Fatal(run(os.Args[1:])) // returns only on failure
 }
 
-// run serves until something fails.
+// run serves until an error.
 func run(args []string) error {
 	address, err := net.ResolveUDPAddr("udp", net.JoinHostPort(args[0], args[1]))
 	if err != nil {
@@ -59,7 +59,7 @@ func run(args []string) error {
 	}
 }
 
-// serve sends back what a client says.
+// serve echoes a client's data.
 func serve(conn *dtls.Conn) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// wolfSSL: a session looks at a datagram, and says by a callback that a ClientHello has the right cookie. Cookies
-// depend on the sender's address and on the ClientHello. Each datagram gets a new session: one that has seen the
-// record sequence number of another client refuses smaller ones, its replay window being for one.
+// wolfSSL: a session reads a datagram, and a callback reports a ClientHello with the right cookie. Cookies depend on the
+// sender's address and on the ClientHello. Each datagram gets a new session, because a session has one replay window:
+// after a client's record sequence number it would refuse smaller ones of others.
 //
-// With -DDTLS13 it speaks DTLS 1.3, whose cookies are in HelloRetryRequests; with -DDTLS12 besides, both.
+// With -DDTLS13 it speaks DTLS 1.3, whose cookies are in HelloRetryRequests; with -DDTLS12 in addition, both.
 
 #include "peer.h"
 
@@ -22,7 +22,7 @@
 
 static WOLFSSL_CTX *context;
 static unsigned char secret[PEER_SECRET];
-static int verified; // the client whose datagram is looked at
+static int verified; // the client whose datagram is processed
 
 static int transmit(WOLFSSL *ssl, char *data, int size, void *p)
 {
@@ -46,6 +46,24 @@ static int good(WOLFSSL *ssl, void *unused)
 	verified = 1;
 	return 0;
 }
+
+#ifdef DTLS13
+// psk knows the keys of two clients, each of which goes with a suite.
+static unsigned psk(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned max, const char **suite)
+{
+	(void)ssl;
+	if (max < PEER_SECRET)
+		return 0;
+	memset(key, 0x5a, PEER_SECRET);
+	if (!strcmp(identity, "client-sha256"))
+		*suite = "TLS13-AES128-GCM-SHA256";
+	else if (!strcmp(identity, "client-sha384"))
+		*suite = "TLS13-AES256-GCM-SHA384";
+	else
+		return 0;
+	return PEER_SECRET;
+}
+#endif
 
 static void *serve(void *arg)
 {
@@ -78,7 +96,7 @@ static struct peer *ready(void)
 	if (!ssl || wolfSSL_DTLS_SetCookieSecret(ssl, secret, sizeof(secret)) || wolfDTLS_SetChGoodCb(ssl, good, NULL) != WOLFSSL_SUCCESS)
 		peer_die("session");
 #ifdef DTLS13
-	// A key exchange after quantum computers does not fit one datagram; the first fragment has the cookie.
+	// A post-quantum key exchange does not fit one datagram; the first fragment has the cookie.
 	if (wolfSSL_send_hrr_cookie(ssl, secret, sizeof(secret)) != WOLFSSL_SUCCESS ||
 	    wolfSSL_dtls13_allow_ch_frag(ssl, 1) != WOLFSSL_SUCCESS)
 		peer_die("session");
@@ -99,6 +117,9 @@ int main(int argc, char **argv)
 	if (wolfSSL_CTX_use_certificate_file(context, peer_server.certificate, WOLFSSL_FILETYPE_PEM) != WOLFSSL_SUCCESS ||
 	    wolfSSL_CTX_use_PrivateKey_file(context, peer_server.key, WOLFSSL_FILETYPE_PEM) != WOLFSSL_SUCCESS)
 		peer_die(peer_server.certificate);
+#ifdef DTLS13
+	wolfSSL_CTX_set_psk_server_tls13_callback(context, psk);
+#endif
 	wolfSSL_CTX_SetIORecv(context, receive);
 	wolfSSL_CTX_SetIOSend(context, transmit);
 	peer_listen();

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handover"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// The launcher is a process next to the guard that has what the guard gives up once it serves: user, capabilities, system calls.
+// All that it can do is to start the guard's program again, with the same arguments and environment. It ends with the guard.
+
+// launchCommand is its command; launchFile the number of its file to the guard.
+const (
+	launchCommand = "launch"
+	launchFile    = 3
+)
+
+// launcher is the guard's side of it. A nil launcher cannot launch.
+type launcher struct{ conn *handover.Conn }
+
+// answerTime is how long the launcher may take to start a program.
+const launchTime = 10 * time.Second
+
+var errFirst = hint.Errorf("replace the container, or run the guard under an init (docker run --init)", "this guard is process 1, with which all others end")
+
+// startLauncher starts the launcher, before anything is given up. writable are the directories that the guard can write to.
+func startLauncher(writable []string, log *slog.Logger) *launcher {
+	if os.Getpid() == 1 {
+		return nil
+	}
+	conn, other, err := handover.Pair()
+	if err == nil {
+		defer other.Close()
+		args := append([]string{launchCommand, invoked()}, writable...)
+		args = append(append(args, "--"), os.Args[1:]...)
+		cmd := exec.Command("/proc/self/exe", args...)
+		cmd.Args[0] = os.Args[0]
+		cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = os.Stdin, os.Stdout, os.Stderr, []*os.File{other}
+		err = cmd.Start()
+	}
+	if err != nil {
+		log.Warn("upgrades are not possible: their helper process could not be started", "error", err)
+		return nil
+	}
+	return &launcher{conn}
+}
+
+// invoked is the program as it was called: what is there at the next upgrade may be a newer one.
+func invoked() string {
+	path, err := exec.LookPath(os.Args[0])
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	if err != nil {
+		path, _ = os.Executable()
+	}
+	return path
+}
+
+// start starts the program at binary, or at the guard's own path if that is "", which gets other.
+func (l *launcher) start(binary string, other *os.File) (pid int, err error) {
+	switch {
+	case l == nil && os.Getpid() == 1:
+		return 0, errFirst
+	case l == nil:
+		return 0, errors.New("the helper process that starts programs is not there")
+	}
+	err = l.conn.Tell(handover.Message{Say: "start", Path: binary, Files: []string{"handover"}}, int(other.Fd()))
+	var m handover.Message
+	if err == nil {
+		m, _, err = l.conn.Hear(launchTime)
+	}
+	switch {
+	case err != nil:
+		return 0, hint.Errorf("restart the guard", "the helper process that starts programs is gone: %w", err)
+	case m.Hint != "":
+		return 0, hint.Errorf(m.Hint, "%s", m.Error)
+	case m.Error != "":
+		return 0, errors.New(m.Error)
+	}
+	return m.PID, nil
+}
+
+// kill ends the program that was started last.
+func (l *launcher) kill() { _ = l.conn.Tell(handover.Message{Say: "kill"}) }
+
+func (l *launcher) close() {
+	if l != nil {
+		l.conn.Close()
+	}
+}
+
+func newLaunch() *cobra.Command {
+	return &cobra.Command{
+		Use: launchCommand, Hidden: true, Short: "Start a guard's next program: run starts this itself", DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			conn, err := handover.FromFD(launchFile)
+			at := slices.Index(args, "--")
+			if err != nil || at < 1 {
+				return hint.Usagef("run starts this itself")
+			}
+			// Signals to the guard's process group are the guard's affair; it gets those that are left of itself by the end of the file.
+			signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
+			launch(conn, args[0], args[1:at], args[at+1:])
+			return nil
+		},
+	}
+}
+
+// launch starts programs until the guard ends.
+func launch(conn *handover.Conn, own string, writable, args []string) {
+	const forever = 100 * 365 * 24 * time.Hour
+	var last *os.Process
+	for {
+		m, files, err := conn.Hear(forever)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		switch {
+		case m.Say == "kill" && last != nil:
+			_ = last.Kill()
+		case m.Say == "start" && len(files) == 1:
+			path := m.Path
+			if path == "" {
+				path = own
+			}
+			other := os.NewFile(uintptr(files[0]), "handover")
+			answer := handover.Message{Say: "started"}
+			if err := startable(path, own, writable); err != nil {
+				answer.Error, answer.Hint = hint.Line(err), hint.Of(err)
+			} else if last, err = startGuard(path, args, other); err != nil {
+				answer.Error = fmt.Sprintf("start %s: %v", path, err)
+			} else {
+				answer.PID = last.Pid
+				go func(p *os.Process) { _, _ = p.Wait() }(last)
+			}
+			other.Close()
+			_ = conn.Tell(answer)
+		}
+	}
+}
+
+// startGuard starts the program as this one was started, but for what belongs to one process alone.
+func startGuard(path string, args []string, other *os.File) (*os.Process, error) {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains([]string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "WATCHDOG_PID", frontend.HandoverVariable}, name)
+	})
+	env = append(env, fmt.Sprintf("%s=%d", frontend.HandoverVariable, launchFile))
+	return os.StartProcess(path, append([]string{path}, args...), &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, other}})
+}
+
+// startable refuses a program that somebody can have put there who got hold of the guard: with the launcher's help it would have what
+// the guard has given up. The guard's own path was chosen by whoever started it.
+func startable(path, own string, writable []string) error {
+	if !filepath.IsAbs(path) {
+		return hint.Usagef("--binary %s: want an absolute path", path)
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+		return fmt.Errorf("%s is not a program", path)
+	case path == own:
+		return nil
+	case !ok || stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
+		return hint.Errorf("chown root "+real, "%s belongs to user %d: only programs of root, or of the user who started the guard, are started", path, stat.Uid)
+	case info.Mode().Perm()&0o022 != 0:
+		return hint.Errorf("chmod go-w "+real, "%s can be written to by others than its owner", path)
+	}
+	for _, dir := range writable {
+		if d, err := filepath.EvalSymlinks(dir); err == nil && strings.HasPrefix(real, d+"/") {
+			return hint.Errorf("put it elsewhere", "%s is in %s, where the guard itself can write", path, dir)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// notifyFile sends a message with an open file to the service manager (sd_pid_notify_with_fds(3)).
+func notifyFile(message string, f *os.File) error {
+	to := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
+	socket, err := net.DialUnix(to.Net, nil, to)
+	if err != nil {
+		return fmt.Errorf("talk to the service manager: %w", err)
+	}
+	defer socket.Close()
+	if _, _, err = socket.WriteMsgUnix([]byte(message), unix.UnixRights(int(f.Fd())), nil); err != nil {
+		return fmt.Errorf("talk to the service manager: %w", err)
+	}
+	return nil
+}
+
+// barrierTime is how long the service manager may take to read what it was told.
+const barrierTime = 2 * time.Second
+
+// barrier returns when the service manager has read all that it was told before (sd_notify_barrier(3)).
+func barrier() {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	err = notifyFile("BARRIER=1", w)
+	w.Close()
+	if err == nil {
+		_ = r.SetReadDeadline(time.Now().Add(barrierTime))
+		_, _ = r.Read(make([]byte, 1)) // its end, when the manager has closed its copy
+	}
+}
+
+// newMain makes another process the service's main one. Only the main one is listened to, so this process says it, before
+// the other one says anything.
+func newMain(pid int) {
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return
+	}
+	(&manager{}).notify(fmt.Sprintf("MAINPID=%d", pid))
+	barrier()
+}
+
+// keep has the service manager keep a file for the next process of the service. FDPOLL=0: it is one end of a pair whose other end is
+// closed, which the manager would take for a file that is of no use any more.
+func keep(f *os.File) error {
+	if err := notifyFile("FDSTORE=1\nFDPOLL=0\nFDNAME="+frontend.StoredState, f); err != nil {
+		return err
+	}
+	barrier() // so that it is kept when this process ends
+	return nil
+}
+
+// unkeep drops what was kept, once it was read.
+func unkeep() { (&manager{}).notify("FDSTOREREMOVE=1\nFDNAME=" + frontend.StoredState) }

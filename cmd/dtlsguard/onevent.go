@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/privileges"
+)
+
+// The command of --on-event is run by a process of its own, which is there before the guard gives up its privileges: so the
+// guard itself may run nothing. The runner has no capabilities and the guard's user; it is told of events by a pipe, and ends
+// with it.
+
+// runnerName is the hidden command that the runner is.
+const runnerName = "on-event-runner"
+
+// commandTime is how long the command may take: longer than a message takes to be sent, and short for those that wait behind it.
+const commandTime = 10 * time.Second
+
+// onEvent is the guard's end of a runner.
+type onEvent struct {
+	pipe io.WriteCloser
+	log  *slog.Logger
+}
+
+// startRunner starts the runner of a command; nil if there is no command.
+func (g *guard) startRunner() (*onEvent, error) {
+	if g.OnEvent == "" {
+		return nil, nil
+	}
+	name := ""
+	if g.user != nil {
+		name = g.user.Name
+	}
+	cmd := exec.Command("/proc/self/exe", runnerName, "--user", name, "--", g.OnEvent) //nolint:gosec,noctx // it ends with the pipe
+	cmd.Args[0] = os.Args[0]
+	cmd.Stderr = os.Stderr
+	pipe, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start what runs the command of --on-event: %w", err)
+	}
+	return &onEvent{pipe, g.Config.Log}, nil
+}
+
+// follow tells the runner of events until ctx ends. While the command is busy events wait in the guard's channel.
+func (o *onEvent) follow(ctx context.Context, server *frontend.Server) {
+	out := json.NewEncoder(o.pipe)
+	for at := uint64(0); ; {
+		list, missed, more := server.Events().After(at)
+		if missed > 0 {
+			o.log.Error("the command of --on-event is too slow: events are lost", "lost", missed)
+		}
+		for i := range list {
+			if err := out.Encode(list[i].Environment()); err != nil {
+				o.log.Error("the command of --on-event cannot be run any more", "error", err, "hint", "restart the guard")
+				return
+			}
+			at = list[i].Number
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-more:
+		}
+	}
+}
+
+// close ends the runner. A nil onEvent has none.
+func (o *onEvent) close() {
+	if o != nil {
+		o.pipe.Close()
+	}
+}
+
+func newRunner() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use: runnerName + " COMMAND", Hidden: true, Args: cobra.ExactArgs(1), Short: "Run the command of --on-event",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			// The guard's end decides, not who is told to stop with it.
+			signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+			var user *privileges.User
+			if name != "" {
+				var err error
+				if user, err = privileges.LookUp(name); err != nil {
+					return hint.Usagef("--user: %w", err)
+				}
+			}
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if err := privileges.Drop(privileges.Config{User: user, Exec: true, Log: log}); err != nil {
+				return err
+			}
+			return runCommands(cmd.InOrStdin(), args[0], log)
+		},
+	}
+	cmd.Flags().StringVar(&name, "user", "", "whom to become")
+	return cmd
+}
+
+// runCommands runs command for each line of JSON, which is a list of variables, one after the other.
+func runCommands(in io.Reader, command string, log *slog.Logger) error {
+	d := json.NewDecoder(bufio.NewReader(in))
+	for {
+		var event []string
+		if err := d.Decode(&event); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := runCommand(command, event); err != nil {
+			log.Error("command of --on-event failed", "error", err)
+		}
+	}
+}
+
+// runCommand runs a command by the shell, and ends it and what it has started after commandTime.
+func runCommand(command string, event []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, event...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("it took longer than %v", commandTime)
+	case err != nil:
+		const most = 500 // of what it says
+		return fmt.Errorf("%w: %s", err, out[:min(len(out), most)])
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handover"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+func newUpgrade() *cobra.Command {
+	var control, binary string
+	var start time.Duration
+	cmd := &cobra.Command{
+		Use: "upgrade", Short: "Have another process take the running guard's place, with all its flows", Args: noArgs,
+		Long: `upgrade starts the guard's program again, as it is on disk by now, with the same arguments and environment, and
+the configuration as it is now. The new process takes over sockets, flows, secrets, harvested cookies and XDP programs;
+then the old one ends. No flow ends and no datagram is lost. The process ID changes, which systemd is told.
+
+If the new program does not come to serve, whatever the reason, the old one goes on as if nothing had been, and the exit
+status is 1. SIGUSR2 does the same without --binary.`,
+		Example: `  dtlsguard upgrade
+  dtlsguard upgrade --binary /usr/local/bin/dtlsguard-0.2.0`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if start <= 0 {
+				return hint.Usagef("--timeout %v: want a time", start)
+			}
+			path := "/upgrade?start=" + start.String()
+			if binary != "" {
+				whole, err := filepath.Abs(binary)
+				if err != nil {
+					return err
+				}
+				path += "&binary=" + url.QueryEscape(whole)
+			}
+			done, err := ask[frontend.Upgraded](cmd.Context(), control, "POST", path)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
+	cmd.Flags().StringVar(&binary, "binary", "", "the program to start (default: the one that the guard was started as)")
+	cmd.Flags().DurationVar(&start, "timeout", frontend.DefaultUpgradeStart, "how long the new program may take to start")
+	return cmd
+}
+
+// upgrade has another process take this one's place. nil says that it serves.
+func (g *guard) upgrade(server *frontend.Server, d doors, l *launcher, u frontend.Upgrade) (done frontend.Upgraded, err error) {
+	conn, other, err := handover.Pair()
+	if err != nil {
+		return done, err
+	}
+	done.PID, err = l.start(u.Binary, other)
+	other.Close()
+	if err != nil {
+		conn.Close()
+		return done, err
+	}
+	files := make(map[string]int)
+	d.metrics.Hand(metricsDoor, g.Metrics, files)
+	d.control.Hand(controlDoor, g.Control, files)
+	return done, server.HandOver(&frontend.Successor{Conn: conn, Files: files, Start: u.Start, Becoming: newMain, Kill: l.kill})
+}
+
+// Names of the admin listeners.
+const (
+	metricsDoor = "metrics"
+	controlDoor = "control"
+)
+
+// stow leaves the state with the service manager, for the process that it starts next, and reports whether it has.
+func (g *guard) stow(server *frontend.Server) bool {
+	if os.Getenv("FDSTORE") == "" || os.Getenv("NOTIFY_SOCKET") == "" || g.Drain {
+		return false // the manager has no store for this service: see FileDescriptorStoreMax= of systemd.service(5)
+	}
+	queue, err := server.Stow()
+	if err == nil {
+		err = keep(queue)
+	}
+	if err != nil {
+		g.Config.Log.Error("flows cannot be kept for a restart", "error", err)
+	}
+	return queue != nil // from then on nobody serves
+}
+
+// openDoors takes the addresses of metrics and control; what comes to them waits until they serve.
+func (g *guard) openDoors(p *frontend.Predecessor) (d doors, err error) {
+	d.metrics, err = door(p, metricsDoor, g.Metrics, frontend.OpenMetrics)
+	if err != nil {
+		return d, err
+	}
+	d.control, err = door(p, controlDoor, g.Control, frontend.OpenControl)
+	if err != nil {
+		d.close()
+	}
+	return d, err
+}
+
+func door(p *frontend.Predecessor, kind, addr string, open func(string) (*frontend.AdminListener, error)) (*frontend.AdminListener, error) {
+	if addr == settings.Off {
+		return nil, nil
+	}
+	if l, err := frontend.AdoptAdmin(p, kind, addr); l != nil || err != nil {
+		return l, err
+	}
+	return open(addr)
+}

@@ -1,0 +1,179 @@
+package frontend
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+)
+
+// forgetEvery is how old samples are at most when an attack begins.
+const forgetEvery = 10 * time.Second
+
+// limitFree is for how long no client may have met a limit that is no longer reached.
+const limitFree = time.Minute
+
+// drawSeed draws that of a service's sketches.
+func drawSeed() [2]uint64 {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // crashes rather than fail
+	return [2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}
+}
+
+// attackState is what is known of attacks on a service. Show may be called from anywhere, the rest is of watchAttacks.
+type attackState struct {
+	detector *attack.Detector
+	rate     float64 // that the detector was made with
+	forgot   time.Time
+	limits   [relay.ReasonLen]limitState
+
+	mu                sync.Mutex
+	attacked          bool
+	normal, threshold float64
+}
+
+// limitState is what clients found of a limit of flows.
+type limitState struct {
+	clients uint64    // that met it
+	since   uint64    // clients, when it was reached
+	met     time.Time // last
+	reached bool
+}
+
+func (a *attackState) show() (attacked bool, normal, threshold float64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.attacked, a.normal, a.threshold
+}
+
+// watchAttacks looks at the counters of all services once a second until ctx ends.
+func (s *Server) watchAttacks(ctx context.Context) {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			for _, v := range s.list() {
+				s.lookForAttack(v, now)
+			}
+		}
+	}
+}
+
+// lookForAttack looks at one service.
+func (s *Server) lookForAttack(v *service, now time.Time) {
+	a := &v.attack
+	if rate := v.now.Load().settings.AttackRate; a.detector == nil || a.rate != rate {
+		a.detector, a.rate = attack.NewDetector(rate, s.config.AttackQuiet), rate
+	}
+	var t metrics.Totals
+	for _, w := range v.workers {
+		w.counts.AddTo(&t)
+	}
+	c := unverified(&t)
+	if s.kernel != nil {
+		if k, err := s.kernel.guard.ServiceCounters(v.key()); err == nil { // one that is not protected yet has none
+			unverifiedXDP(&c, &k)
+		}
+	}
+	news, r := a.detector.Look(now, c)
+	switch news {
+	case attack.Started:
+		v.events.Emit(events.AttackStarted, v.name, "rate", whole(r.Rate), "normal", whole(r.Normal), "threshold", whole(r.Threshold),
+			"answered", r.Answered, "dropped", r.Dropped)
+	case attack.Continues:
+		v.events.Emit(events.AttackContinues, v.name, "rate", whole(r.Rate), "normal", whole(r.Normal), "threshold", whole(r.Threshold),
+			"answered", r.Answered, "dropped", r.Dropped, "for", r.For.Round(time.Second), "peak", whole(r.Peak), "prefixes", s.topPrefixes(v))
+	case attack.Ended:
+		v.events.Emit(events.AttackEnded, v.name, "rate", whole(r.Rate), "normal", whole(r.Normal), "threshold", whole(r.Threshold),
+			"answered", r.Answered, "dropped", r.Dropped, "for", r.For.Round(time.Second), "peak", whole(r.Peak), "total", r.Total(),
+			"prefixes", s.topPrefixes(v))
+	}
+	if !a.detector.Suspects() && now.Sub(a.forgot) >= forgetEvery {
+		a.forgot = now
+		for _, w := range v.workers {
+			w.sketch.Forget()
+		}
+	}
+	a.mu.Lock()
+	a.attacked, a.normal, a.threshold = a.detector.Attacked(), a.detector.Normal(), a.detector.Threshold()
+	a.mu.Unlock()
+	v.lookForLimits(&t, now)
+}
+
+// whole is a rate as people want it.
+func whole(rate float64) int64 { return int64(rate + 0.5) }
+
+// unverified is what workers counted of clients that nothing has verified.
+func unverified(t *metrics.Totals) attack.Counts {
+	c := attack.Counts{Dropped: make(attack.Reasons)}
+	for e, n := range t.Events {
+		switch l := metrics.Labels[e]; {
+		case n == 0 || l.Stage != "client":
+		case l.Outcome == "answered":
+			c.Answered += n
+		case l.Outcome == "dropped":
+			c.Dropped[l.Reason] += n
+		}
+	}
+	if t.Overruns > 0 {
+		c.Dropped["receive-overrun"] = t.Overruns
+	}
+	return c
+}
+
+// unverifiedXDP adds what the programs did with such datagrams before workers saw them.
+func unverifiedXDP(c *attack.Counts, k *bpf.Counters) {
+	for i, n := range k.Verdict {
+		v := bpf.Verdict(i)
+		reason, dropped := strings.CutPrefix(v.String(), "drop-")
+		switch {
+		case n == 0:
+		case v == bpf.Answered || v == bpf.Reset:
+			c.Answered += n
+		case dropped:
+			c.Dropped[reason] += n
+		}
+	}
+}
+
+// topPrefixes are the sources of most of what nothing verified.
+func (s *Server) topPrefixes(v *service) attack.Prefixes {
+	var list []attack.Bucket
+	for _, w := range v.workers {
+		list = append(list, w.sketch.Buckets()...)
+	}
+	return attack.Top(list)
+}
+
+// lookForLimits tells of limits of flows that clients meet, and no longer meet.
+func (v *service) lookForLimits(t *metrics.Totals, now time.Time) {
+	for r := relay.Accepted + 1; r < relay.ReasonLen; r++ {
+		if !r.Full() {
+			continue
+		}
+		l := &v.attack.limits[r]
+		clients := t.Events[metrics.NoFlow(r)] + t.Events[metrics.Evicted(r)]
+		switch {
+		case clients > l.clients:
+			if !l.reached {
+				l.reached, l.since = true, l.clients
+				v.events.Emit(events.LimitReached, v.name, "limit", r.String(), "clients", clients-l.since)
+			}
+			l.clients, l.met = clients, now
+		case l.reached && now.Sub(l.met) >= limitFree:
+			l.reached = false
+			v.events.Emit(events.LimitFree, v.name, "limit", r.String(), "clients", clients-l.since)
+		}
+	}
+}

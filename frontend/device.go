@@ -1,0 +1,131 @@
+package frontend
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// device is an interface that the programs are attached to.
+type device struct {
+	name string
+	mode atomic.Int32 // bpf.AttachMode
+	deaf bool         // answers that XDP sends from the driver do not arrive
+
+	lost       atomic.Pointer[error] // why the programs are not in force; nil: they are
+	now        atomic.Pointer[bpf.At]
+	reattached atomic.Uint64
+	held       atomic.Uint64 // neighbour entries of routers
+	failed     string        // what look has said last of an attempt to attach again
+}
+
+func (d *device) attached() bpf.AttachMode { return bpf.AttachMode(d.mode.Load()) }
+
+// at is what the last look has seen; before it, nothing is known against the interface.
+func (d *device) at() bpf.At {
+	if at := d.now.Load(); at != nil {
+		return *at
+	}
+	return bpf.At{Name: d.name, Up: true}
+}
+
+// findPeer finds out whether answers in the driver would arrive.
+func (d *device) findPeer(mode bpf.AttachMode, log *slog.Logger) {
+	if err := bpf.AnswersArrive(d.name); errors.Is(err, bpf.ErrNoPeerXDP) && mode != bpf.AttachGeneric {
+		d.deaf = true
+		log.Warn("answers in the driver would be lost: workers answer where setting answer is auto", "interface", d.name, "error", err, "hint", hint.Of(err))
+	}
+}
+
+// attachTo puts the programs on an interface.
+func (k *kernel) attachTo(d *device) error {
+	var mode bpf.AttachMode
+	var err error
+	if k.config.Chain != "" {
+		mode, err = k.guard.AttachChain(d.name, k.config.Chain)
+	} else {
+		mode, err = k.guard.Attach(d.name, k.config.Mode)
+	}
+	if err != nil {
+		return err
+	}
+	d.mode.Store(int32(mode))
+	if mode == bpf.AttachGeneric && k.config.Mode == bpf.AttachAuto {
+		k.log.Warn("the driver has no XDP: programs run behind it, in generic mode, several times slower", "interface", d.name,
+			"hint", "command check with setting interface "+d.name)
+	}
+	k.log.Info("XDP attached", "interface", d.name, "mode", mode)
+	k.events.Emit(events.XDPAttached, "", "interface", d.name, "mode", mode)
+	return nil
+}
+
+// interfaces are those that a service is guarded on, if it names some.
+func (v *service) interfaces() []string { return v.now.Load().interfaces }
+
+// devicesOf are those that a service is guarded on.
+func (k *kernel) devicesOf(v *service) (list []*device) {
+	only := v.interfaces()
+	for _, d := range k.devices {
+		if len(only) == 0 || slices.Contains(only, d.name) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// attachedFor is the mode that a service can count on: native if the programs are in the driver wherever it is guarded.
+func (k *kernel) attachedFor(v *service) bpf.AttachMode {
+	mode := bpf.AttachAuto
+	for _, d := range k.devicesOf(v) {
+		mode = max(mode, d.attached())
+	}
+	return mode
+}
+
+// deafFor reports whether answers of the driver would be lost somewhere.
+func (k *kernel) deafFor(v *service) bool {
+	return slices.ContainsFunc(k.devicesOf(v), func(d *device) bool { return d.deaf })
+}
+
+// lostFor says where the programs are not in front of a service, nil if they are everywhere. It is open if its clients may
+// pass them by: an interface that is down lets nobody in, and one that is gone may come back at any time. idle: on no
+// interface can clients come in.
+func (k *kernel) lostFor(v *service) (err error, open, idle bool) {
+	var lost []string
+	idle = true
+	for _, d := range k.devicesOf(v) {
+		switch why := d.lost.Load(); {
+		case why != nil:
+			lost, open = append(lost, (*why).Error()), true
+		case !d.at().Up:
+			lost = append(lost, fmt.Sprintf("interface %s is down", d.at().Name))
+		default:
+			idle = false
+		}
+	}
+	if len(lost) > 0 {
+		err = errors.New(strings.Join(lost, ", "))
+	}
+	return err, open, idle
+}
+
+// answers says who answers a service's ClientHellos, and why it is not the kernel. A nil kernel has no say.
+func (k *kernel) answers(v *service) (who, why string) {
+	if k == nil {
+		return "", ""
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t, ok := k.known[v]
+	if !ok {
+		return "", ""
+	}
+	return t.answer.String(), t.why
+}

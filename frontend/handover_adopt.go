@@ -1,0 +1,296 @@
+package frontend
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/handover"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
+)
+
+// inherited is what a guard takes over from the one before. A nil inherited is nothing.
+type inherited struct {
+	state *guardState
+	files *handover.Files
+	log   *slog.Logger
+	first map[*serviceState]int32 // number of its first worker
+
+	workers map[int32]*worker
+	backs   map[*serviceState][]*end
+	spare   []*end // of those, the ones that get no new clients
+	lost    int    // flows that could not be taken over
+}
+
+func newInherited(b []byte, files *handover.Files, log *slog.Logger) (*inherited, error) {
+	g, err := decodeState(b)
+	if err != nil {
+		return nil, err
+	}
+	in := &inherited{state: g, files: files, log: log, first: make(map[*serviceState]int32), workers: make(map[int32]*worker), backs: make(map[*serviceState][]*end)}
+	n := int32(0)
+	for i := range g.Services {
+		in.first[&g.Services[i]] = n
+		n += int32(len(g.Services[i].Sockets))
+	}
+	return in, nil
+}
+
+// service is the state of the service of that key, nil if there was none.
+func (in *inherited) service(k serviceKey) *serviceState {
+	if in == nil {
+		return nil
+	}
+	for i := range in.state.Services {
+		v := &in.state.Services[i]
+		if a, err := netip.ParseAddrPort(v.Listen); err == nil && (serviceKey{a, v.Inline}) == k {
+			return v
+		}
+	}
+	return nil
+}
+
+// conns are the sockets of a service's workers; nil if there were none.
+func (in *inherited) conns(st *serviceState) (conns []*udpbatch.Conn, err error) {
+	if st == nil {
+		return nil, nil
+	}
+	for _, number := range st.Sockets {
+		fd, ok := in.files.Take(number)
+		if !ok {
+			closeAll(conns)
+			return nil, errGuardState
+		}
+		c, err := udpbatch.Adopt(fd)
+		if err != nil {
+			closeAll(conns)
+			return nil, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+// secret is the state of the secrets of that key, nil if there were none.
+func (in *inherited) secret(key secretKey) *secretState {
+	if in == nil {
+		return nil
+	}
+	for i := range in.state.Secrets {
+		if x := &in.state.Secrets[i]; (secretKey{x.File, x.Every}) == key {
+			return x
+		}
+	}
+	return nil
+}
+
+// export needs the lock.
+func (s *secrets) export(key secretKey) secretState {
+	st := secretState{File: key.file, Every: key.every, Ring: s.store.Load().AppendState(nil), Changed: s.changed.Load(), Rotations: s.rotations.Load(), Failures: s.failures.Load()}
+	if r, ok := s.source.(*randomSecrets); ok {
+		st.Next = r.key
+	}
+	return st
+}
+
+// adoptSecrets continues the secrets of another process. A file may have others by now: it is read again.
+func adoptSecrets(st *secretState, source secretSource, log *slog.Logger, install func(*cookie.Keyring) error) (*secrets, error) {
+	ring, err := cookie.KeyringOf(st.Ring)
+	if err != nil {
+		return nil, err
+	}
+	s := &secrets{source: source, log: log, install: install}
+	if err := s.put(ring); err != nil {
+		return nil, err
+	}
+	s.changed.Store(st.Changed)
+	s.rotations.Store(st.Rotations)
+	s.failures.Store(st.Failures)
+	if r, ok := source.(*randomSecrets); ok {
+		r.key = st.Next
+		r.first = max(time.Millisecond, r.every-time.Since(time.Unix(0, st.Changed)))
+	} else if err := s.follow(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// adopt takes over what a service had of back ends and flows.
+func (in *inherited) adopt(v *service, st *serviceState) error {
+	if st == nil {
+		return nil
+	}
+	same := st.Asked == asked(v.now.Load().settings, len(v.configured.Backends) == 1)
+	if st.Fit != nil && same {
+		v.change(func(s *serving) { s.fit = st.Fit })
+	}
+	var ends []*end
+	for i := range st.Backs {
+		e, err := in.adoptEnd(v, &st.Backs[i], same)
+		if err != nil {
+			return fmt.Errorf("%s: back end %s: %w", v.name, st.Backs[i].Server, err)
+		}
+		ends = append(ends, e)
+	}
+	in.backs[st] = ends
+	v.publish()
+	for i, w := range v.workers {
+		w.follow()
+		in.workers[in.first[st]+int32(i)] = w
+	}
+	return nil
+}
+
+// adoptEnd continues a back end. Without one of that name in the configuration, or with other settings, it is there for the
+// flows that it has.
+func (in *inherited) adoptEnd(v *service, b *backState, same bool) (*end, error) {
+	server, err := netip.ParseAddrPort(b.Server)
+	if err != nil || b.State == nil {
+		return nil, errGuardState
+	}
+	e := &end{name: b.Address, seed: seedOf(b.Address), weight: float64(b.Weight), ended: make(chan struct{}), closed: make(chan struct{}), cancel: func() {}, adopted: true}
+	close(e.ended)
+	c := v.handoffConfig(v.now.Load())
+	c.Server = server
+	var to *target
+	for _, t := range v.targets {
+		if same && t.config.Address == b.Address && t.config.Weight == b.Weight && t.end.Load() == nil {
+			to = t
+		}
+	}
+	if to != nil && v.kernel != nil && v.alone() {
+		c.Table = func(size int) handoff.Table { return v.kernel.table(v, e, size) }
+	}
+	if e.Backend, err = handoff.Adopt(c, b.State, in.files); err != nil {
+		return nil, err
+	}
+	e.upstreams = relay.NewUpstreams(server)
+	e.users.Store(1)
+	if to != nil {
+		to.end.Store(e)
+	} else {
+		in.spare = append(in.spare, e)
+	}
+	return e, nil
+}
+
+// watch watches a back end that was taken over, which nobody has done since.
+func (t *target) watch(ctx context.Context) {
+	e := t.end.Load()
+	if e == nil || !e.adopted {
+		return
+	}
+	e.adopted, e.ended = false, make(chan struct{})
+	ctx, e.cancel = context.WithCancel(ctx)
+	t.service.running.Go(func() {
+		defer close(e.ended)
+		e.Run(ctx)
+	})
+}
+
+// flows continues all flows of services that are still there.
+func (in *inherited) flows() error {
+	adopted := make([]*relay.Flow, len(in.state.records))
+	for i := range in.state.records {
+		f, err := in.flow(&in.state.records[i], adopted)
+		if err != nil {
+			return fmt.Errorf("flow %d: %w", i, err)
+		}
+		adopted[i] = f
+	}
+	return nil
+}
+
+// flow continues one flow; nil if its service or its socket is gone.
+func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, error) {
+	w := in.workers[r.Worker]
+	if w == nil {
+		in.lost++
+		return nil, nil
+	}
+	ends := in.backs[w.service.inherited]
+	if int(r.Back) < 0 || int(r.Back) >= len(ends) {
+		return nil, errGuardState
+	}
+	h := w.handFor(ends[r.Back])
+	var c *udpbatch.Conn
+	if r.File >= 0 {
+		fd, ok := in.files.Take(int(r.File))
+		if !ok {
+			in.lost++
+			return nil, nil
+		}
+		var err error
+		if c, err = udpbatch.Adopt(fd); err != nil {
+			return nil, err
+		}
+	}
+	up, err := h.end.AdoptUpstream(c, int(r.Entry))
+	if err != nil {
+		return nil, err
+	}
+	var older *relay.Flow
+	if r.Older >= 0 {
+		if int(r.Older) >= len(adopted) {
+			return nil, errGuardState
+		}
+		older = adopted[r.Older]
+	}
+	f, err := w.flows.Adopt(r, up, older)
+	if err != nil {
+		return nil, err
+	}
+	if r.Prelude >= 0 {
+		if int(r.Prelude) >= len(in.state.Preludes) {
+			return nil, errGuardState
+		}
+		if f.Prelude, err = handoff.AdoptPrelude(in.state.Preludes[r.Prelude]); err != nil {
+			return nil, err
+		}
+	}
+	f.Server = h.number
+	h.flows++
+	if f.Shaking {
+		h.end.Opened()
+	}
+	if err := w.poller.Add(up.FD(), f.Event()); err != nil {
+		return nil, err
+	}
+	if w.kernel != nil {
+		w.kernel.admit(w.service, f.Client)
+	}
+	return f, nil
+}
+
+// handFor is the hand of a back end that was taken over: an active one, or one for the flows that there are.
+func (w *worker) handFor(e *end) *hand {
+	if h := w.handTo(e); h != nil {
+		return h
+	}
+	e.hold()
+	h := &hand{end: e, verifier: e.NewVerifier(w.service.config.Batch)}
+	w.add(h)
+	w.active = w.active[:len(w.active)-1]
+	h.left = true
+	return h
+}
+
+// done ends the taking over: what nobody has taken is closed.
+func (in *inherited) done() {
+	if in == nil {
+		return
+	}
+	for _, e := range in.spare {
+		e.release()
+	}
+	in.files.Close()
+	if in.lost > 0 {
+		in.log.Error("flows could not be taken over, and have ended", "flows", in.lost, "why", "their service is gone, or their sockets could not be handed over")
+	}
+	in.log.Info("taken over", "flows", len(in.state.records)-in.lost)
+}

@@ -1,0 +1,228 @@
+package frontend
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend/handover"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// HandoverVariable names the environment variable with the number of the file by which a guard talks to its predecessor.
+const HandoverVariable = "DTLSGUARD_HANDOVER_FD"
+
+// StoredState is the name of the file in the service manager's store that has the state of a guard that was restarted.
+const StoredState = "dtlsguard-state"
+
+// What the two guards say to each other. The new one speaks first.
+const (
+	sayHello    = "hello"    // new: it is there, with its version in PID's place
+	sayFiles    = "files"    // old: what is needed to prepare
+	sayPrepared = "prepared" // new: all that takes time is done. The state follows
+	sayAdopted  = "adopted"  // new: it can serve
+	sayGo       = "go"       // old: it does not any more
+	sayServing  = "serving"  // new: so the old one may end
+	sayYours    = "yours"    // old: it is the one that others are told of now
+	sayFailed   = "failed"   // either: it comes to nothing
+)
+
+// Times that a step of a handover may take.
+const (
+	// meetTime is for the old guard to say what it has: it was waiting.
+	meetTime = 10 * time.Second
+	// adoptTime is some ten times what a hundred thousand flows take: clients wait meanwhile.
+	adoptTime = 5 * time.Second // yoursTime is for telling the service manager.
+	yoursTime = 5 * time.Second
+	// storedTime is for reading what is queued already.
+	storedTime = 10 * time.Second
+)
+
+// Predecessor is the guard whose place this one takes: one that lives, or what one has left with the service manager.
+type Predecessor struct {
+	conn  *handover.Conn
+	live  bool
+	files map[string]int
+}
+
+// FindPredecessor is the predecessor that this process was started to follow; nil if there is none.
+func FindPredecessor() (*Predecessor, error) {
+	number, ok := os.LookupEnv(HandoverVariable)
+	_ = os.Unsetenv(HandoverVariable)
+	if ok {
+		fd, err := strconv.Atoi(number)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", HandoverVariable, err)
+		}
+		p := &Predecessor{live: true}
+		if p.conn, err = handover.FromFD(fd); err != nil {
+			return nil, err
+		}
+		return p, p.meet()
+	}
+	var found *Predecessor
+	for _, f := range activation.Files(true) {
+		if f.Name() != StoredState || found != nil {
+			f.Close()
+			continue
+		}
+		conn, err := handover.FromFD(int(f.Fd()))
+		if err != nil {
+			return nil, err
+		}
+		found = &Predecessor{conn: conn}
+	}
+	return found, nil
+}
+
+// meet introduces this guard to a living one.
+func (p *Predecessor) meet() error {
+	if err := p.conn.Tell(handover.Message{Say: sayHello, Version: handover.Version, PID: os.Getpid()}); err != nil {
+		return fmt.Errorf("talk to the guard before: %w", err)
+	}
+	m, fds, err := p.hear(sayFiles, meetTime)
+	if err != nil {
+		return err
+	}
+	p.files = make(map[string]int)
+	for i, name := range m.Files {
+		p.files[name] = fds[i]
+	}
+	return nil
+}
+
+// hear waits for the old guard to say something.
+func (p *Predecessor) hear(say string, wait time.Duration) (handover.Message, []int, error) {
+	m, fds, err := p.conn.Hear(wait)
+	switch {
+	case err != nil:
+		return m, nil, fmt.Errorf("wait for the guard before: %w", err)
+	case m.Say == sayFailed:
+		return m, nil, fmt.Errorf("the guard before keeps its place: %s", m.Error)
+	case m.Say != say:
+		return m, nil, fmt.Errorf("the guard before said %q, want %q", m.Say, say)
+	}
+	return m, fds, nil
+}
+
+// Live reports whether the predecessor waits for this guard to serve. A nil Predecessor is none.
+func (p *Predecessor) Live() bool { return p != nil && p.live }
+
+// File is an open file of the predecessor by its name, for the caller to keep; -1 if there is none.
+func (p *Predecessor) File(name string) int {
+	if p == nil {
+		return -1
+	}
+	fd, ok := p.files[name]
+	if !ok {
+		return -1
+	}
+	delete(p.files, name)
+	return fd
+}
+
+// state takes the state, when all else is prepared.
+func (p *Predecessor) state() ([]byte, *handover.Files, error) {
+	if !p.live {
+		return p.conn.Receive(storedTime)
+	}
+	if err := p.conn.Tell(handover.Message{Say: sayPrepared}); err != nil {
+		return nil, nil, err
+	}
+	return p.conn.Receive(holdTime + parkTime + adoptTime)
+}
+
+// Adopted says that this guard can serve, and waits until it is to. A predecessor that dies meanwhile leaves its place.
+func (p *Predecessor) Adopted(log *slog.Logger) error {
+	if !p.Live() {
+		return nil
+	}
+	if err := p.conn.Tell(handover.Message{Say: sayAdopted, PID: os.Getpid()}); err != nil && !errors.Is(err, unix.EPIPE) {
+		return err
+	}
+	_, _, err := p.hear(sayGo, adoptTime)
+	if errors.Is(err, io.EOF) {
+		log.Warn("the guard before is gone without a word; serving in its place")
+		return nil
+	}
+	return err
+}
+
+// Serving says that this guard serves, and returns when it may tell others.
+func (p *Predecessor) Serving() {
+	if p == nil {
+		return
+	}
+	if p.live && p.conn.Tell(handover.Message{Say: sayServing}) == nil {
+		_, _, _ = p.hear(sayYours, yoursTime) // if it is gone without, so much the better
+	}
+	p.live = false
+	p.conn.Close()
+	for _, fd := range p.files {
+		_ = unix.Close(fd)
+	}
+	p.files = nil
+}
+
+// Fail says why this guard cannot take its predecessor's place, which then goes on.
+func (p *Predecessor) Fail(err error) {
+	if p.Live() {
+		_ = p.conn.Tell(handover.Message{Say: sayFailed, Error: hint.Line(err), Hint: hint.Of(err)})
+		p.conn.Close()
+	}
+}
+
+// inherit takes what the predecessor hands over. What one has left with the service manager and cannot be read is
+// no reason not to serve.
+func (s *Server) inherit() error {
+	p := s.config.Predecessor
+	if p == nil {
+		return nil
+	}
+	b, files, err := p.state()
+	if err == nil {
+		s.inherited, err = newInherited(b, files, s.config.Log)
+	}
+	if err != nil && !p.live {
+		s.config.Log.Error("what the guard before has left cannot be taken over: its flows have ended", "error", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	g := s.inherited.state
+	for name, t := range g.Totals {
+		s.gone[name] = t.Totals()
+	}
+	s.upgrades.done.Store(g.Upgrades.Done)
+	s.upgrades.failed.Store(g.Upgrades.Failed)
+	s.reloads.Store(g.Reloads[0])
+	s.reloadsFailed.Store(g.Reloads[1])
+	if p.live {
+		s.upgrades.done.Add(1)
+	}
+	return nil
+}
+
+// inheritFlows continues the flows of the predecessor.
+func (s *Server) inheritFlows() error {
+	if s.inherited == nil {
+		return nil
+	}
+	if err := s.inherited.flows(); err != nil {
+		return err
+	}
+	s.inherited.done()
+	s.inherited = nil
+	for _, v := range s.services {
+		v.inherited = nil
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package frontend
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/handover"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
+)
+
+// guardState is all that a guard hands to the one that takes its place: handover.Version is the version of its meaning. It is
+// written as the length of the JSON, the JSON, the flows as relay.Record of fixed size in network byte order, and the
+// entries of the pools. It holds secrets, and so must not be stored anywhere but in memory.
+type guardState struct {
+	Totals   map[string]metrics.State `json:"totals"` // by service
+	Upgrades UpgradeCounts            `json:"upgrades"`
+	Reloads  [2]uint64                `json:"reloads"` // done, failed
+	Secrets  []secretState            `json:"secrets"`
+	Services []serviceState           `json:"services"`
+	Preludes []json.RawMessage        `json:"preludes,omitempty"`
+
+	Flows   int            `json:"flows"`
+	Entries []int          `json:"entries,omitempty"` // bytes, of each pool in turn
+	records []relay.Record // flows, in the order of relay.Table.Each for each worker
+}
+
+type secretState struct {
+	File      string        `json:"file,omitempty"`
+	Every     time.Duration `json:"every,omitempty"`
+	Ring      []byte        `json:"ring"`
+	Next      uint32        `json:"next"`    // key ID of the next of the guard's own
+	Changed   int64         `json:"changed"` // Unix nanoseconds
+	Rotations uint64        `json:"rotations"`
+	Failures  uint64        `json:"failures"`
+}
+
+type serviceState struct {
+	Listen  string       `json:"listen"` // as configured
+	Inline  bool         `json:"inline"`
+	Name    string       `json:"name"`
+	Sockets []int        `json:"sockets"` // files, worker 0's first
+	Fit     *handoff.Fit `json:"fit,omitempty"`
+	Backs   []backState  `json:"backs,omitempty"`
+	Asked   askedState   `json:"asked"`
+}
+
+// askedState is what decides how back ends are handed clients. With other settings they must be asked anew.
+type askedState struct {
+	Handoff    string `json:"handoff"`
+	Pool       int    `json:"pool"`
+	SecretFile string `json:"secret_file,omitempty"`
+	Alone      bool   `json:"alone"`
+}
+
+// backState is a back end that serves new clients, or that flows still have.
+type backState struct {
+	Address string         `json:"address"` // as configured; "": it gets no new clients
+	Weight  int            `json:"weight,omitempty"`
+	Server  string         `json:"server"`
+	State   *handoff.State `json:"state"`
+}
+
+func asked(s *Settings, alone bool) askedState {
+	return askedState{s.Handoff.String(), s.HarvestPool, s.SecretFile, alone}
+}
+
+// pools are the states of all pools, in the order of Entries.
+func (g *guardState) pools() (all []*handoff.PoolState) {
+	for _, v := range g.Services {
+		for _, b := range v.Backs {
+			if b.State != nil && b.State.Pool != nil {
+				all = append(all, b.State.Pool)
+			}
+		}
+	}
+	return all
+}
+
+func (g *guardState) encode() ([]byte, error) {
+	g.Flows, g.Entries = len(g.records), nil
+	for _, p := range g.pools() {
+		g.Entries = append(g.Entries, len(p.Entries))
+	}
+	head, err := json.Marshal(g)
+	if err != nil {
+		return nil, err
+	}
+	b := append(binary.BigEndian.AppendUint64(nil, uint64(len(head))), head...)
+	if b, err = binary.Append(b, binary.BigEndian, g.records); err != nil {
+		return nil, err
+	}
+	for _, p := range g.pools() {
+		b = append(b, p.Entries...)
+	}
+	return b, nil
+}
+
+var errGuardState = errors.New("the state that was handed over makes no sense")
+
+func decodeState(b []byte) (*guardState, error) {
+	if len(b) < 8 || binary.BigEndian.Uint64(b) > uint64(len(b)-8) {
+		return nil, errGuardState
+	}
+	head, rest := b[8:8+binary.BigEndian.Uint64(b)], b[8+binary.BigEndian.Uint64(b):]
+	g := &guardState{}
+	if err := json.Unmarshal(head, g); err != nil {
+		return nil, fmt.Errorf("%w: %w", errGuardState, err)
+	}
+	size := binary.Size(relay.Record{})
+	if g.Flows < 0 || g.Flows > len(rest)/size {
+		return nil, errGuardState
+	}
+	g.records = make([]relay.Record, g.Flows)
+	if err := binary.Read(bytes.NewReader(rest), binary.BigEndian, g.records); err != nil {
+		return nil, fmt.Errorf("%w: %w", errGuardState, err)
+	}
+	rest = rest[g.Flows*size:]
+	pools := g.pools()
+	if len(pools) != len(g.Entries) {
+		return nil, errGuardState
+	}
+	for i, n := range g.Entries {
+		if n < 0 || n > len(rest) {
+			return nil, errGuardState
+		}
+		pools[i].Entries, rest = rest[:n], rest[n:]
+	}
+	return g, nil
+}
+
+// export is the state of a guard that is frozen, and the files that go with it: those without which nothing is served first.
+func (s *Server) export() ([]byte, *handover.Files, error) {
+	files := &handover.Files{}
+	g := &guardState{Totals: make(map[string]metrics.State), Upgrades: s.upgrades.load(), Reloads: [2]uint64{s.reloads.Load(), s.reloadsFailed.Load()}}
+	for name, t := range s.totalsByService() {
+		g.Totals[name] = t.State()
+	}
+	for key, x := range s.secrets {
+		g.Secrets = append(g.Secrets, x.export(key))
+	}
+	numbers := make(map[*end]int32)
+	for _, v := range s.services {
+		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.exportFit(),
+			Asked: asked(v.now.Load().settings, len(v.configured.Backends) == 1)}
+		for _, w := range v.workers {
+			st.Sockets = append(st.Sockets, files.Add(w.socket.FD()))
+		}
+		v.exportBacks(&st, files, numbers)
+		g.Services = append(g.Services, st)
+	}
+	worker := int32(0)
+	for _, v := range s.services {
+		for _, w := range v.workers {
+			if err := w.export(g, worker, files, numbers); err != nil {
+				return nil, nil, err
+			}
+			worker++
+		}
+	}
+	b, err := g.encode()
+	return b, files, err
+}
+
+// exportFit is how an inline server takes clients; nil if it must be asked anew.
+func (v *service) exportFit() *handoff.Fit {
+	fit := v.now.Load().fit
+	if fit == nil || fit.PSK != nil {
+		return nil
+	}
+	return fit
+}
+
+// exportBacks adds the back ends that there are, and those that are left but have flows.
+func (v *service) exportBacks(st *serviceState, files *handover.Files, numbers map[*end]int32) {
+	add := func(e *end, b backState) {
+		if _, ok := numbers[e]; ok || e == nil {
+			return
+		}
+		numbers[e] = int32(len(st.Backs))
+		b.Server, b.State = e.Server().String(), e.Export(files)
+		st.Backs = append(st.Backs, b)
+	}
+	for _, t := range v.targets {
+		if !t.leaving {
+			add(t.end.Load(), backState{Address: t.config.Address, Weight: t.config.Weight})
+		}
+	}
+	for _, w := range v.workers {
+		for _, h := range w.hands {
+			if h != nil && h.flows > 0 {
+				add(h.end, backState{})
+			}
+		}
+	}
+}
+
+// export adds the flows of a worker that is parked.
+func (w *worker) export(g *guardState, number int32, files *handover.Files, backs map[*end]int32) (err error) {
+	records := make(map[*relay.Flow]int32)
+	w.flows.Each(func(f *relay.Flow) {
+		r := f.Record()
+		e := w.hands[f.Server].end
+		r.Worker, r.Back, r.File = number, backs[e], -1
+		entry, kept := e.EntryOf(f.Port)
+		if r.Entry = int32(entry); !kept {
+			r.File = int32(files.Add(f.Port.FD()))
+		}
+		if older := f.Older(); older != nil {
+			r.Older = records[older]
+		}
+		if p, failed := handoff.ExportPrelude(f.Prelude); failed != nil {
+			err = failed
+		} else if p != nil {
+			r.Prelude = int32(len(g.Preludes))
+			g.Preludes = append(g.Preludes, p)
+		}
+		records[f] = int32(len(g.records))
+		g.records = append(g.records, r)
+	})
+	return err
+}
+
+// totalsByService is what has been counted, services that are gone included.
+func (s *Server) totalsByService() map[string]*metrics.Totals {
+	all := make(map[string]*metrics.Totals)
+	of := func(name string) *metrics.Totals {
+		if all[name] == nil {
+			all[name] = new(metrics.Totals)
+		}
+		return all[name]
+	}
+	for name, t := range s.gone {
+		of(name).Add(t)
+	}
+	for _, v := range s.services {
+		for _, w := range v.workers {
+			w.counts.AddTo(of(v.name))
+		}
+	}
+	return all
+}

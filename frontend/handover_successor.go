@@ -1,0 +1,201 @@
+package frontend
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend/handover"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
+)
+
+// Upgrade says how another process is to take a guard's place.
+type Upgrade struct {
+	Binary string        // the program; "": the one that this process was started as
+	Start  time.Duration // how long it may take to start; 0: DefaultUpgradeStart
+}
+
+// DefaultUpgradeStart is for loading the programs on a slow machine.
+const DefaultUpgradeStart = time.Minute
+
+// Upgraded says who has taken a guard's place.
+type Upgraded struct {
+	PID int `json:"pid"`
+}
+
+// String is that in one line.
+func (u Upgraded) String() string { return fmt.Sprintf("process %d serves", u.PID) }
+
+// OnUpgrade has Upgrade start the program that takes this one's place, by f, which ends with HandOver. Call it before Run.
+func (s *Server) OnUpgrade(f func(Upgrade) (Upgraded, error)) { s.upgrade = f }
+
+// Upgrade has another process take this one's place. An error, which is logged and counted, says that this process serves
+// as before.
+func (s *Server) Upgrade(u Upgrade) (done Upgraded, err error) {
+	if u.Start == 0 {
+		u.Start = DefaultUpgradeStart
+	}
+	err = errors.New("this guard cannot be upgraded")
+	if s.upgrade != nil {
+		done, err = s.upgrade(u)
+	}
+	if err != nil {
+		s.upgrades.failed.Add(1)
+		s.config.Log.Error("upgrade failed; serving on", "binary", u.Binary, "error", err)
+	}
+	return done, err
+}
+
+// Successor is a process that was started to take this one's place.
+type Successor struct {
+	Conn     *handover.Conn
+	Files    map[string]int // open files that it needs to prepare, which stay this process's
+	Becoming func(pid int)  // called when it serves, before it says so itself
+	Start    time.Duration  // Upgrade.Start
+	Kill     func()         // ends it, if it does not end itself
+}
+
+// HandOver hands all that the guard has to a successor. When it returns nil, the successor serves, and this process must
+// end without another word: not even Run may end. An error says that this process serves as before, and why.
+func (s *Server) HandOver(n *Successor) error {
+	defer n.Conn.Close()
+	if !s.reload.TryLock() {
+		return hint.Errorf("try again when it is done", "a reload or an upgrade is under way")
+	}
+	defer s.reload.Unlock()
+	if err := s.mayHandOver(); err != nil {
+		return err
+	}
+	pid, err := s.prepare(n)
+	if err != nil {
+		n.end(err)
+		return err
+	}
+	thaw, leave, err := s.freeze()
+	if err != nil {
+		n.end(err)
+		return err
+	}
+	began := time.Now()
+	if err := s.pass(n); err != nil {
+		n.end(err)
+		if s.kernel != nil {
+			s.kernel.retake()
+		}
+		thaw()
+		return err
+	}
+	s.config.Log.Info("handed over", "pid", pid, "flows", s.Flows(), "pause", time.Since(began).Round(time.Millisecond/10))
+	leave()
+	if n.Becoming != nil {
+		n.Becoming(pid)
+	}
+	_ = n.Conn.Tell(handover.Message{Say: sayYours}) // if it is gone already, nobody is left to tell
+	return nil
+}
+
+// mayHandOver says what cannot be handed over.
+func (s *Server) mayHandOver() error {
+	for _, v := range s.list() {
+		if v.draining.Load() {
+			return hint.Errorf("wait until it has ended", "%s drains", v.name)
+		}
+	}
+	if s.kernel != nil && len(s.kernel.guard.Locks()) < len(s.kernel.config.Interfaces) {
+		return hint.Errorf("mount a bpffs and restart the guard: mount -t bpf bpf /sys/fs/bpf", "the programs of XDP are not pinned, so nobody can take them over")
+	}
+	return nil
+}
+
+// prepare waits until the successor has done all that takes time, and returns its process ID.
+func (s *Server) prepare(n *Successor) (pid int, err error) {
+	m, err := n.hear(sayHello, n.Start)
+	if err != nil {
+		return 0, err
+	}
+	if m.Version != handover.Version {
+		return m.PID, hint.Errorf("restart the guard instead", "the new program reads states of version %d, and this one writes version %d", m.Version, handover.Version)
+	}
+	var names []string
+	var fds []int
+	for name, fd := range n.Files {
+		names, fds = append(names, name), append(fds, fd)
+	}
+	if s.kernel != nil {
+		for iface, fd := range s.kernel.guard.Locks() {
+			names, fds = append(names, pinsFile+iface), append(fds, fd)
+		}
+	}
+	if err := n.Conn.Tell(handover.Message{Say: sayFiles, Files: names}, fds...); err != nil {
+		return m.PID, n.reason(err)
+	}
+	_, err = n.hear(sayPrepared, n.Start)
+	return m.PID, err
+}
+
+// pinsFile begins the name of the lock on the pins of an interface.
+const pinsFile = "pins="
+
+// pass passes the state on. The guard is frozen.
+func (s *Server) pass(n *Successor) error {
+	b, files, err := s.export()
+	if err != nil {
+		return err
+	}
+	if _, err := n.Conn.Send(b, files); err != nil {
+		return n.reason(err)
+	}
+	if _, err := n.hear(sayAdopted, adoptTime); err != nil {
+		return err
+	}
+	if err := n.Conn.Tell(handover.Message{Say: sayGo}); err != nil {
+		return n.reason(err)
+	}
+	_, err = n.hear(sayServing, adoptTime)
+	return err
+}
+
+// hear waits for the successor to say something.
+func (n *Successor) hear(say string, wait time.Duration) (handover.Message, error) {
+	m, fds, err := n.Conn.Hear(wait)
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return m, hint.Errorf("its own words are in the log", "the new program ended before it served")
+	case err != nil:
+		return m, fmt.Errorf("the new program is not %s in %v: %w", say, wait, err)
+	case m.Say == sayFailed && m.Hint != "":
+		return m, hint.Errorf(m.Hint, "the new program does not start: %s", m.Error)
+	case m.Say == sayFailed:
+		return m, fmt.Errorf("the new program does not start: %s", m.Error)
+	case m.Say != say:
+		return m, fmt.Errorf("the new program said %q, want %q", m.Say, say)
+	}
+	return m, nil
+}
+
+// reason is why talking to the successor failed: what it has said last, if it has.
+func (n *Successor) reason(err error) error {
+	if _, said := n.hear(sayFailed, time.Second); said != nil && !errors.Is(said, io.EOF) {
+		return said
+	}
+	return fmt.Errorf("talk to the new program: %w", err)
+}
+
+// end ends the successor, and returns when it is gone: two guards must not serve the same sockets.
+func (n *Successor) end(why error) {
+	_ = n.Conn.Tell(handover.Message{Say: sayFailed, Error: hint.Line(why)})
+	if n.Kill != nil {
+		n.Kill()
+	}
+	for {
+		if _, _, err := n.Conn.Hear(time.Second); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+)
+
+// TestUpgradeCookies: a cookie that one guard has given is right to the next, also while a flood is being answered.
+func TestUpgradeCookies(t *testing.T) {
+	t.Parallel()
+	for name, accepts := range map[string]cookies{"trust": anyCookie, "harvest": byAddress} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := runGuard(t, startBackend(t, anyPort, accepts).addr())
+			if name == "trust" { // which reserves each entry of a harvest pool, whose cookies others get then
+				stop := floodUntil(newFlood(t, g.addr))
+				defer stop()
+			}
+			const rounds, clients = 3, 16
+			for round := range rounds {
+				var hellos [][]byte
+				var from []*raw
+				for n := range clients {
+					b := hellotest.New()
+					binary.BigEndian.PutUint64(b.Random[:], uint64(round*clients+n))
+					r := dialRaw(t, fmt.Sprintf("127.0.1.%d:0", 1+n), g.addr)
+					hellos, from = append(hellos, second(b, r.cookieFor(b))), append(from, r)
+				}
+				g.upgrade()
+				for n, r := range from {
+					r.send(hellos[n])
+				}
+				want := uint64((round + 1) * clients)
+				eventually(t, "each cookie is right", func() bool { return g.status().Packets["client"]["verified"] >= want })
+			}
+		})
+	}
+}
+
+// floodUntil floods the guard until what it returns is called.
+func floodUntil(f *flood) (stop func()) {
+	end := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			select {
+			case <-end:
+				return
+			default:
+				for range 32 {
+					_, _ = f.sources[f.random.IntN(len(f.sources))].WriteToUDP(f.next(), f.to)
+				}
+			}
+		}
+	})
+	return func() { close(end); running.Wait() }
+}

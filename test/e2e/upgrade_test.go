@@ -1,0 +1,319 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// buildGuard builds the command, once for all tests.
+var buildGuard = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(shared, "dtlsguard")
+	out, err := exec.Command("go", "build", "-o", path, "github.com/dtlsguard/dtlsguard/cmd/dtlsguard").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("build the guard: %w\n%s", err, out)
+	}
+	return path, err
+})
+
+// process is a guard in a process of its own, and whoever takes its place.
+type process struct {
+	t       *testing.T
+	addr    netip.AddrPort
+	control string
+	log     string
+	config  string
+}
+
+// runGuard starts the command in front of a server.
+func runGuard(t *testing.T, server netip.AddrPort, env ...string) *process {
+	t.Helper()
+	program, err := buildGuard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	g := &process{t: t, addr: address("127.0.0.1", freePort(t)), control: filepath.Join(dir, "guard.sock"), log: filepath.Join(dir, "log"), config: filepath.Join(dir, "guard.toml")}
+	g.configure(fmt.Sprintf("[[service]]\nlisten = %q\nbackend = %q\n", g.addr, server))
+	log, err := os.Create(g.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(program, "run", "--config", g.config, "--control", g.control, "--metrics-listen", "off", "--workers", "2",
+		"--harvest-pool", "256", "--hello-rate", "0", "--flows-per-source", "0", "--half-open-per-source", "0")
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = cmd.Wait() }()
+	t.Cleanup(g.end)
+	eventually(t, "the guard is ready", func() bool { s := g.status(); return s != nil && s.Ready })
+	return g
+}
+
+func (g *process) configure(text string) {
+	g.t.Helper()
+	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// end ends whoever serves, and shows the log if the test has failed.
+func (g *process) end() {
+	if pid := g.pid(); pid > 0 {
+		_ = syscall.Kill(pid, syscall.SIGTERM)
+		eventually(g.t, "the guard ends", func() bool { return syscall.Kill(pid, 0) != nil || zombie(pid) })
+	}
+	if b, err := os.ReadFile(g.log); err == nil && g.t.Failed() {
+		g.t.Logf("the guard said:\n%s", b)
+	}
+}
+
+// zombie reports whether a process has ended, and nobody has asked how.
+func zombie(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && bytes.Contains(b, []byte(") Z "))
+}
+
+// pid is the process that has the control socket, 0 if there is none.
+func (g *process) pid() int {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	if unix.Connect(fd, &unix.SockaddrUnix{Name: g.control}) != nil {
+		return 0
+	}
+	s := g.status()
+	if s == nil {
+		return 0
+	}
+	return s.PID
+}
+
+// ask asks whoever serves.
+func (g *process) ask(method, path string) ([]byte, error) {
+	return frontend.Ask(context.Background(), g.control, method, path)
+}
+
+// status is nil if nobody answers.
+func (g *process) status() *frontend.Status {
+	b, err := g.ask("GET", "/status")
+	s := new(frontend.Status)
+	if err != nil || json.Unmarshal(b, s) != nil {
+		return nil
+	}
+	return s
+}
+
+// upgrade has another process take the guard's place.
+func (g *process) upgrade() {
+	g.t.Helper()
+	before := g.pid()
+	b, err := g.ask("POST", "/upgrade?start=20s")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	var done frontend.Upgraded
+	if err := json.Unmarshal(b, &done); err != nil {
+		g.t.Fatal(err)
+	}
+	if now := g.pid(); now != done.PID || now == before {
+		g.t.Fatalf("process %d serves after process %d, and %d was said to", now, before, done.PID)
+	}
+}
+
+// talk has a client say a line 20 times per second until what it returns is called, which fails the test if one was
+// lost.
+func talk(t *testing.T, c *opensslClient) (stop func()) {
+	t.Helper()
+	end, ended := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		tick := time.NewTicker(time.Second / 20)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				ended <- n
+				return
+			case <-tick.C:
+				n++
+				_, _ = fmt.Fprintf(c.stdin, "ping line %d.\n", n)
+			}
+		}
+	}()
+	return func() {
+		t.Helper()
+		close(end)
+		said := <-ended
+		eventually(t, "the last line is there", func() bool { return c.says(fmt.Sprintf("ping line %d.", said)) })
+		for n := 1; n <= said; n++ {
+			if line := fmt.Sprintf("ping line %d.", n); !c.says(line) {
+				t.Errorf("%q is lost, of %d", line, said)
+			}
+		}
+	}
+}
+
+// TestUpgrade: a session that speaks while one guard takes another's place loses nothing, and stays the flow that it is.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	for mode, times := range map[string]int{"trust": 50, "harvest": 3, "replay": 3} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)
+			g := runGuard(t, s.addr)
+			c := dialOpenSSL(t, g.addr)
+			c.ping("ping before")
+			stop := talk(t, c)
+			for range times {
+				g.upgrade()
+			}
+			stop()
+			st := g.status()
+			if st.Flows != 1 || st.FlowStatus.States["established"] != 1 || st.Packets["client"]["verified"] != 1 || len(st.FlowStatus.Ended) != 0 {
+				t.Errorf("%d flows, %v, ended %v, %v, want the one that there was", st.Flows, st.FlowStatus.States, st.FlowStatus.Ended, st.Packets["client"])
+			}
+			if st.Upgrades.Done != uint64(times) || st.Upgrades.Failed != 0 {
+				t.Errorf("upgrades: %+v, want %d", st.Upgrades, times)
+			}
+			other := openssl()(t, g.addr)
+			other.ping("ping of another client")
+			other.close()
+			c.close()
+			eventually(t, "flows end", func() bool { return g.status().FlowStatus.States["established"] == 0 })
+		})
+	}
+}
+
+// TestUpgradeBetweenHellos: a client whose handshake is under way while one guard takes another's place finishes it, at each of
+// its datagrams.
+func TestUpgradeBetweenHellos(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"harvest", "trust", "replay"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)
+			g := runGuard(t, s.addr)
+			var one sync.Mutex // datagrams of both directions come at the same time
+			p := startPath(t, g.addr, func(s *step) verdict {
+				one.Lock()
+				defer one.Unlock()
+				if s.nth < 3 {
+					g.upgrade()
+				}
+				return pass
+			})
+			c := openssl()(t, p.addr)
+			c.ping("ping through two guards")
+			c.close()
+			if wrong := g.status().Packets["client"]["answered/wrong-cookie"]; wrong != 0 {
+				t.Errorf("%d cookies of one guard were wrong to the next", wrong)
+			}
+		})
+	}
+}
+
+// TestUpgradeSignal: SIGUSR2 does the same.
+func TestUpgradeSignal(t *testing.T) {
+	t.Parallel()
+	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
+	g := runGuard(t, s.addr)
+	before := g.pid()
+	if err := syscall.Kill(before, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "another process serves", func() bool { now := g.pid(); return now > 0 && now != before })
+}
+
+// script writes a program for an upgrade.
+func script(t *testing.T, mode os.FileMode, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, mode)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestUpgradeFails: whatever a new program does, the guard serves on, and says why.
+func TestUpgradeFails(t *testing.T) {
+	t.Parallel()
+	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
+	g := runGuard(t, s.addr, successorEnv+"=")
+	before := g.pid()
+	c := dialOpenSSL(t, g.addr)
+	c.ping("ping before")
+	stop := talk(t, c)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	failures := uint64(0)
+	for _, f := range []struct{ name, binary, why string }{
+		{"missing", "/nonexistent", "no such file"},
+		{"directory", "/", "not a program"},
+		{"relative", "dtlsguard", "absolute path"},
+		{"not executable", script(t, 0o600, "#!/bin/sh\n"), "not a program"},
+		{"others' to write", script(t, 0o777, "#!/bin/sh\n"), "can be written to by others"},
+		{"not a program", script(t, 0o700, "text"), "exec format error"},
+		{"ends", script(t, 0o700, "#!/bin/sh\nexit 3\n"), "ended before it served"},
+		{"silent", script(t, 0o700, "#!/bin/sh\nexec sleep 1000\n"), "timeout"},
+		{"version", script(t, 0o700, successor(self, "version")), "reads states of version 99"},
+		{"dies prepared", script(t, 0o700, successor(self, "prepared")), "talk to the new program|ended before it served"},
+		{"dies adopted", script(t, 0o700, successor(self, "adopted")), "ended before it served"},
+		{"stalls adopted", script(t, 0o700, successor(self, "stalls")), "ended before it served|timeout"},
+	} {
+		_, err := g.ask("POST", "/upgrade?start=2s&binary="+f.binary)
+		failures++
+		if err == nil || !matches(err.Error(), f.why) {
+			t.Errorf("%s: %v, want %q", f.name, err, f.why)
+		}
+		if st := g.status(); st == nil || st.PID != before || st.Upgrades.Failed != failures {
+			t.Fatalf("%s: process %d served before, now %+v", f.name, before, st)
+		}
+	}
+	// A configuration with a mistake, and one that cannot be put in force.
+	for text, why := range map[string]string{
+		"nonsense = 1\n": "nonsense",
+		fmt.Sprintf("[[service]]\nlisten = \"%v\"\nbackend = \"127.0.0.1:1\"\n", s.addr): "another program has the port",
+	} {
+		g.configure(text)
+		if _, err := g.ask("POST", "/upgrade"); err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("configuration %q: %v, want %q", text, err, why)
+		}
+	}
+	stop()
+	if st := g.status(); st.PID != before || st.Flows != 1 {
+		t.Errorf("process %d serves %d flows, want process %d and one flow", st.PID, st.Flows, before)
+	}
+	c.close()
+}
+
+func matches(text, any string) bool {
+	for _, part := range strings.Split(any, "|") {
+		if strings.Contains(text, part) {
+			return true
+		}
+	}
+	return false
+}

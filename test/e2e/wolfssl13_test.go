@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+)
+
+// TestWolfSSL13Resumes: a ticket is longer than an identity that a server is asked about, and its suite is that of the first
+// session.
+func TestWolfSSL13Resumes(t *testing.T) {
+	t.Parallel()
+	path := secretFile(t, cookie.Secret{1, 2, 3})
+	s := startPeer(t, address("127.0.0.1", freePort(t)), "wolfssl13", path)
+	g := startGuard(t, s.addr, func(c *frontend.Config) { c.Handoff, c.SecretFile = handoff.NativeWolfSSL, path })
+	a := peerClient("wolfssl13-resume-client")(t, g.addr)
+	a.ping("ping in a resumed session")
+	a.close()
+	if n := g.count(metrics.Retried); n < 2 {
+		t.Errorf("%d HelloRetryRequests for two handshakes", n)
+	}
+}
+
+// TestWolfSSL13PSK: a client with a pre-shared key needs a HelloRetryRequest with the key's suite, which is not the one that
+// others get. Its first attempt has the guard ask the server, or --psk-suite says it.
+func TestWolfSSL13PSK(t *testing.T) {
+	t.Parallel()
+	path := secretFile(t, cookie.Secret{1, 2, 3})
+	s := startPeer(t, address("127.0.0.1", freePort(t)), "wolfssl13", path)
+	client := peerClient("wolfssl13-psk-client")
+	for name, suite := range map[string]handoff.Suite{"asked": 0, "told": 0x1301} {
+		t.Run(name, func(t *testing.T) {
+			g := startGuard(t, s.addr, func(c *frontend.Config) {
+				c.Handoff, c.SecretFile, c.PSKSuite = handoff.NativeWolfSSL, path, suite
+			})
+			if suite == 0 {
+				fails(client)(t, g.addr)
+				time.Sleep(200 * time.Millisecond)
+			}
+			a := client(t, g.addr)
+			a.ping("ping by a pre-shared key")
+			a.close()
+		})
+	}
+}

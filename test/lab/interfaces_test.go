@@ -1,0 +1,197 @@
+package lab
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// twoSides makes a network whose guard can answer in the kernel on both sides.
+func twoSides(t *testing.T) *place {
+	p := newPlace(t)
+	if err := p.PassXDP(p.Server, lab.ToMiddle); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// both are the flags of a guard on both of its host's interfaces, which leaves no way past it.
+var both = []string{"--interface", lab.ToClient, "--interface", lab.ToServer, "--allow-unguarded=false"}
+
+// on is how the programs are on one interface.
+func (g *guard) on(name string) frontend.InterfaceStatus {
+	g.t.Helper()
+	all := g.status().XDP.Interfaces
+	i := slices.IndexFunc(all, func(i frontend.InterfaceStatus) bool { return i.Interface == name })
+	if i < 0 {
+		g.t.Fatalf("no %s among %+v", name, all)
+	}
+	return all[i]
+}
+
+// One guard on two interfaces answers by both, with one flow table and one secret; what happens to one of them it notices,
+// and says that it is not ready for as long as the server can be reached past it.
+func TestTwoInterfaces(t *testing.T) {
+	p := twoSides(t)
+	to := public[0]
+	servers := shapes["inline"].serve(t, p.Lab)
+	g := p.run(slices.Concat(inline(), both, []string{"--unverified", "drop"})...)
+	for _, name := range []string{lab.ToClient, lab.ToServer} {
+		if i := g.on(name); i.Mode != "native" || i.Lost != "" || p.attachedTo(name) == "" {
+			t.Errorf("%+v, %s", i, p.attachedTo(name))
+		}
+	}
+	session := openStream(t, p, to)
+	byClient, byServer := newAsker(t, p, to), askerIn(t, p.Server, to)
+	byClient.until(guardCookie, "by the one")
+	byServer.until(guardCookie, "by the other")
+
+	// A flood by both stays out, and clients get in.
+	floods := []*flooder{newFlooder(t, p), floodFrom(t, p, p.Server, lab.ToServer)}
+	before := packets(g)
+	for _, f := range floods {
+		f.send(floodSize / 10)
+	}
+	c := gnutls()(t, p.Lab, to)
+	c.ping("in a flood by both")
+	c.close()
+	for _, s := range servers {
+		if s.tap.look(); s.tap.flood > 0 || packets(g) == before {
+			t.Errorf("%d datagrams of the flood came to the server, and the programs have seen %d", s.tap.flood, packets(g)-before)
+		}
+	}
+
+	// Somebody takes the programs off one.
+	output(t, p.Middle, program(), "unload", "--interface", lab.ToServer, "--pin", p.pin, "--force")
+	g.until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 1 })
+	g.ready()
+	byServer.until(guardCookie, "attached again")
+
+	// One is renamed, and is guarded on; another MTU is told.
+	p.inGuardOn(lab.ToServer, func(l netlink.Link) error { return netlink.LinkSetMTU(l, 1400) })
+	g.expect("MTU of the interface has changed")
+	p.inGuardOn(lab.ToServer, netlink.LinkSetDown)
+	g.expect("interface is down")
+	g.ready() // clients come in by the other one
+	p.inGuardOn(lab.ToServer, func(l netlink.Link) error { return netlink.LinkSetName(l, "renamed0") })
+	p.inGuardOn("renamed0", netlink.LinkSetUp)
+	g.expect("interface was renamed")
+	g.until("it has its new name", func() bool { i := g.on(lab.ToServer); return i.Name == "renamed0" && i.Lost == "" && i.Up })
+	g.ready()
+	if p.attachedTo("renamed0") == "" {
+		t.Error("a renamed interface is not guarded any more")
+	}
+
+	// It goes, and another one of its name comes.
+	p.inGuardOn("renamed0", netlink.LinkDel)
+	g.unready("the interface is gone")
+	output(t, p.Middle, "ip", "link", "add", lab.ToServer, "type", "veth", "peer", "other0")
+	for _, name := range []string{"other0", lab.ToServer} {
+		p.inGuardOn(name, netlink.LinkSetUp)
+	}
+	g.until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 2 })
+	g.unready("can be reached past the guard by other0") // this one is nobody's
+	p.inGuardOn("other0", netlink.LinkSetDown)
+	g.ready()
+	session.flows("through all of it")
+
+	g.stop()
+	for _, name := range []string{lab.ToClient, lab.ToServer} {
+		if a := p.attachedTo(name); a != "" {
+			t.Errorf("still on %s: %s", name, a)
+		}
+	}
+	p.free()
+	session.check(2)
+}
+
+// What a killed guard leaves on two interfaces the next one takes over, and takes off where it is not to be.
+func TestTwoInterfacesRestart(t *testing.T) {
+	p := twoSides(t)
+	to := public[0]
+	startServer(t, p.Middle, to)
+	args := first("--unverified", "drop")
+	g := p.run(append(both, args...)...)
+	s := openStream(t, p, to)
+	g.kill()
+	if p.attachedTo(lab.ToClient) == "" || p.attachedTo(lab.ToServer) == "" {
+		t.Error("the programs went with the killed daemon")
+	}
+	g = p.run(append(both, args...)...)
+	s.flows("after a restart")
+	g.kill()
+	g = p.run(args...)
+	s.flows("after a restart with one")
+	if a := p.attachedTo(lab.ToServer); a != "" {
+		t.Errorf("still on an interface that is not named any more: %s", a)
+	}
+	g.stop()
+	p.free()
+	s.check(3)
+}
+
+// A service is guarded on the interfaces that it names, and nowhere else.
+func TestServiceOnOneInterface(t *testing.T) {
+	p := twoSides(t)
+	for _, a := range public {
+		startServer(t, p.Middle, a)
+	}
+	file := filepath.Join(t.TempDir(), "guard.toml")
+	write(t, file, fmt.Sprintf("interface = [%q, %q]\n[[service]]\nprotect = \"%v\"\ninterface = [%q]\n[[service]]\nprotect = \"%v\"\n", lab.ToClient, lab.ToServer, public[0], lab.ToServer, public[1]))
+	args := p.arguments("--config", file)
+	at := slices.Index(args, "--interface") // a flag would be for all services
+	g := &guard{start(t, p.Middle, program(), slices.Delete(args, at, at+2)...), p}
+	g.answers()
+	g.ready()
+	g.expect("the server can be reached unchecked by interfaces without XDP")
+	newAsker(t, p, public[0]).until(serverCookie, "by an interface that the service does not name")
+	askerIn(t, p.Server, public[0]).until(guardCookie, "by the one that it names")
+	newAsker(t, p, public[1]).until(guardCookie, "a service that names none, by the one interface")
+	askerIn(t, p.Server, public[1]).until(guardCookie, "... by the other")
+	g.stop()
+	p.free()
+}
+
+// A server that trusts the guard and can be reached past it is never called ready: with a hand-off that is named the guard
+// does not start, and with one that it finds out it says what is open.
+func TestUnguardedInterface(t *testing.T) {
+	p := newPlace(t)
+	to := public[0]
+	startServer(t, p.Middle, to)
+	strict := first("--allow-unguarded=false")
+	p.refused(p.command(strict...), exitRun, "past the guard by "+lab.ToServer, "--allow-unguarded")
+	g := p.attach(strict...)
+	g.unready("past the guard by "+lab.ToServer, "--allow-unguarded")
+	if st := g.status(); st.Ready {
+		t.Error("the guard as a whole is ready")
+	}
+	p.inGuardOn(lab.ToServer, netlink.LinkSetDown)
+	g.ready()
+	p.inGuardOn(lab.ToServer, netlink.LinkSetUp)
+	g.unready("past the guard by " + lab.ToServer)
+	g.stop()
+	g = p.run(first()...)
+	g.expect("can be reached unchecked by interfaces without XDP")
+	g.stop()
+
+	check := func(args ...string) checked {
+		return p.check(exec.Command(program(), append([]string{"check", "--json", "--backend", to.String()}, args...)...))
+	}
+	if c := check("--interface", iface); c.OK || !c.says("FAIL", "other interfaces", lab.ToServer) {
+		t.Errorf("check: %+v", c)
+	}
+	if c := check("--interface", iface, "--allow-unguarded"); !c.OK || !c.says("WARN", "other interfaces", lab.ToServer) {
+		t.Errorf("check, allowed: %+v", c)
+	}
+	if c := check("--interface", iface, "--interface", lab.ToServer); !c.OK || strings.Contains(fmt.Sprint(c), "other interfaces") {
+		t.Errorf("check of both: %+v", c)
+	}
+}

@@ -1,0 +1,102 @@
+package monitoring
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
+)
+
+// flood sends ClientHellos without a cookie from addresses of 127.0.0.0/8, until the test calls what it returns.
+func flood(t *testing.T, to netip.AddrPort, from ...string) (stop func()) {
+	t.Helper()
+	d := hellotest.Captured()[0].Datagram
+	end := make(chan struct{})
+	var senders sync.WaitGroup
+	for _, addr := range from {
+		c, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr+":0")), net.UDPAddrFromAddrPort(to))
+		if err != nil {
+			t.Fatal(err)
+		}
+		senders.Go(func() {
+			defer c.Close()
+			pause := time.NewTicker(time.Millisecond)
+			defer pause.Stop()
+			for {
+				select {
+				case <-end:
+					return
+				case <-pause.C:
+				}
+				for range 4 {
+					_, _ = c.Write(d) // what an overrun socket does not take is part of a flood
+				}
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() { close(end); senders.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// wait waits for an event of a kind and returns what it says.
+func wait(t *testing.T, s *frontend.Server, k events.Kind) map[string]any {
+	t.Helper()
+	var found map[string]any
+	eventually(t, "event "+k.String(), func() bool {
+		list, _, _ := s.Events().After(0)
+		for _, e := range list {
+			if e.Kind == k {
+				text, err := json.Marshal(e)
+				if err != nil || json.Unmarshal(text, &found) != nil {
+					t.Fatal(string(text), err)
+				}
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// A flood is told of when it begins and when it has ended, with where it came from; the other service has no part in it.
+func TestFloodIsToldOf(t *testing.T) {
+	s, web := run(t, func(c *frontend.Config) { c.AttackRate, c.AttackQuiet = 100, 2*time.Second })
+	stop := flood(t, s.Listening()[0], "127.7.7.1", "127.7.7.2", "127.7.7.3", "127.8.8.1")
+	started := wait(t, s, events.AttackStarted)
+	if started["service"] != "one" || started["rate"].(float64) < 100 || started["threshold"] != 100.0 {
+		t.Errorf("%v", started)
+	}
+	text := scrape(t, web, "text/plain")
+	for _, want := range []string{`dtlsguard_attack_active{service="one"} 1`, `dtlsguard_attack_active{service="two"} 0`, `dtlsguard_events_total{event="attack-started"} 1`} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("no %s", want)
+		}
+	}
+	time.Sleep(2 * time.Second) // a flood lasts; samples of it are one in 64
+	stop()
+	ended := wait(t, s, events.AttackEnded)
+	var top attack.Prefixes
+	again, err := json.Marshal(ended["prefixes"])
+	if err == nil {
+		err = json.Unmarshal(again, (*[]attack.Prefix)(&top))
+	}
+	if err != nil || len(top) != 2 || top[0].Prefix != netip.MustParsePrefix("127.7.7.0/24") || top[1].Prefix != netip.MustParsePrefix("127.8.8.0/24") {
+		t.Fatalf("%v, %v", ended, err)
+	}
+	total := ended["total"].(float64)
+	if sent := float64(s.Totals().Received); total < sent/2 || total > sent {
+		t.Errorf("%v datagrams of an attack, of %v in all", total, sent)
+	}
+	if share := top[0].Share; share < 0.6 || share > 0.9 {
+		t.Errorf("three of four senders have a share of %.2f", share)
+	}
+}

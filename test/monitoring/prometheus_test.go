@@ -1,0 +1,200 @@
+package monitoring
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+)
+
+const (
+	alertsFile    = "../../deploy/prometheus/alerts.yaml"
+	dashboardFile = "../../deploy/grafana/dashboard.json"
+)
+
+// The alerts fire when they should, and say what they should.
+func TestAlertRules(t *testing.T) {
+	need(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", alertsFile}, {"test", "rules", "../../deploy/prometheus/alerts_test.yaml"}} {
+		if out, err := exec.Command("promtool", args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
+
+// query is one that people see the answer of.
+type query struct{ where, expr string }
+
+// comparison is where an alert compares what it looks at.
+var comparison = regexp.MustCompile(`\s+(==|>)\s`)
+
+// alertQueries are what the alerts look at, without what they compare it with: else there is no data unless they fire.
+func alertQueries(t *testing.T) (list []query) {
+	t.Helper()
+	var file struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	text, err := os.ReadFile(alertsFile)
+	if err == nil {
+		err = yaml.Unmarshal(text, &file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Groups {
+		for _, r := range g.Rules {
+			list = append(list, query{"alert " + r.Alert, comparison.Split(r.Expr, 2)[0]})
+		}
+	}
+	return list
+}
+
+// dashboardQueries are those of all panels.
+func dashboardQueries(t *testing.T) (list []query) {
+	t.Helper()
+	var board struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	text, err := os.ReadFile(dashboardFile)
+	if err == nil {
+		err = json.Unmarshal(text, &board)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := strings.NewReplacer("$instance", ".*", "$service", ".*", "$__rate_interval", "10s")
+	for _, p := range board.Panels {
+		for _, target := range p.Targets {
+			list = append(list, query{"panel " + p.Title, fill.Replace(target.Expr)})
+		}
+	}
+	return list
+}
+
+// prometheus runs a Prometheus that scrapes a guard every second, and returns its address.
+func prometheus(t *testing.T, guard string) string {
+	t.Helper()
+	alerts, err := filepath.Abs(alertsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	config := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%s]\nscrape_configs: [{job_name: dtlsguard, static_configs: [{targets: [%q]}]}]\n",
+		alerts, strings.TrimPrefix(guard, "http://"))
+	file := filepath.Join(dir, "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, "prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
+	return "http://" + addr
+}
+
+// ask runs a query and returns how many series it gives.
+func ask(prometheus, expr string) (series int, err error) {
+	resp, err := http.PostForm(prometheus+"/api/v1/query", url.Values{"query": {expr}}) //nolint:noctx,gosec // of this host
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Status, Error string
+		Data          struct{ Result []json.RawMessage }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return 0, err
+	}
+	if answer.Status != "success" {
+		return 0, fmt.Errorf("%s: %s", expr, answer.Error)
+	}
+	return len(answer.Data.Result), nil
+}
+
+// openssl runs a server on OpenSSL, which trusts the guard, until the test ends.
+func openssl(t *testing.T) netip.AddrPort {
+	t.Helper()
+	id, err := peers.NewIdentity(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.MustParseAddrPort("127.0.0.1:21009")
+	binary, err := peers.Find("openssl").Build(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, peers.Arguments(at, id, "trust")...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return at
+}
+
+// Every query of the alerts and of the dashboard gives data of a guard that real clients and a flood come to, and the flood
+// fires its alert. Queries of XDP want one that is attached.
+func TestQueriesGiveData(t *testing.T) {
+	need(t, "prometheus", "openssl", "gcc")
+	server := openssl(t)
+	guard, web := run(t, func(c *frontend.Config) {
+		c.AttackRate, c.Handoff = 100, handoff.Trust
+		for i := range c.Services {
+			c.Services[i].Backends = frontend.At(server)
+		}
+	})
+	prom := prometheus(t, web.URL)
+	flood(t, guard.Listening()[0], "127.7.7.1", "127.8.8.1")
+	go func() {
+		for t.Context().Err() == nil { // a client ends with its input
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			_ = exec.CommandContext(ctx, "openssl", "s_client", "-dtls1_2", "-quiet", "-connect", guard.Listening()[1].String()).Run()
+			cancel()
+		}
+	}()
+	firing := query{"the attack's alert", `ALERTS{alertname="DTLSGuardAttack",alertstate="firing",service="one"}`}
+	done := query{"a client's handshake", `dtlsguard_handshakes_total{outcome="established",service="two"} > 0`}
+	for _, q := range append(append(dashboardQueries(t), alertQueries(t)...), firing, done) {
+		if strings.Contains(q.expr, "dtlsguard_xdp_") {
+			continue
+		}
+		var why error
+		eventually(t, q.where+": "+q.expr, func() bool {
+			n, err := ask(prom, q.expr)
+			why = err
+			return n > 0
+		})
+		if why != nil {
+			t.Error(why)
+		}
+	}
+}
