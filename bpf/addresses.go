@@ -34,9 +34,9 @@ func (a *Admission) flags() (f uint32) {
 func (a *Admission) check(f Format) error {
 	switch {
 	case a.Reset && a.Limit:
-		return errors.New("Reset and Limit exclude each other")
+		return errors.New("an admission with both Reset and Limit")
 	case a.Reset && f != FormatV1 && f != FormatV2:
-		return errors.New("Reset needs the guard's own cookies")
+		return errors.New("an admission with Reset needs the guard's own cookies")
 	case (a.Limit || a.Load) && a.Rate.PerSecond <= 0:
 		return errors.New("a limit needs a rate above 0")
 	}

@@ -122,7 +122,7 @@ func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
 
 func (a *attachment) attachEgress() (err error) {
 	if a.egress, err = tc.Attach(a.progs.egress, egressOptions(a.index)); err != nil {
-		return fmt.Errorf("egress: %w", hint(err))
+		return fmt.Errorf("egress: %w", lacking(err))
 	}
 	return nil
 }

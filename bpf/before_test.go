@@ -11,7 +11,8 @@ import (
 var beforeObject = flag.String("before", "", "for BenchmarkBefore: another guard_bpfel.o, of the same maps")
 
 // BenchmarkBefore is the time of the ingress program over that of another object of it, both run in turns: for a
-// ClientHello without a cookie, parsed, and for one with a wrong one, for which a cookie is made as for an answer.
+// ClientHello without a cookie, parsed, and for one with a wrong one, for which a cookie is made, or found among harvested
+// ones, as for an answer.
 func BenchmarkBefore(b *testing.B) {
 	if *beforeObject == "" {
 		b.Skip("needs -before OBJECT")
@@ -19,20 +20,28 @@ func BenchmarkBefore(b *testing.B) {
 	embedded := _GuardBytes
 	other, err := os.ReadFile(*beforeObject)
 	need(b, err)
-	s := inline()
-	s.Monitor = true
-	now := guarding(b, s)
-	_GuardBytes = other
-	before := guarding(b, s)
-	_GuardBytes = embedded
+	own := inline()
+	own.Monitor = true
+	guards := func(object []byte) map[string]*Programs {
+		_GuardBytes = object
+		defer func() { _GuardBytes = embedded }()
+		harvest := load(b, Options{PoolEntries: 4357})
+		s := harvestService(b, harvest, 4357)
+		s.Monitor = true
+		need(b, harvest.SetSecret(testRing.Current(), nil))
+		need(b, harvest.SetService(s))
+		g := guarding(b, own)
+		return map[string]*Programs{"parse": g, "cookie": g, "harvest": harvest}
+	}
+	now, before := guards(embedded), guards(other)
 	wrong := hellotest.New()
 	wrong.Cookie = make([]byte, 32)
 	wrong.Cookie[0] = testRing.Current().Epoch()
-	for name, p := range map[string]*packet{"parse": newPacket(firstHello), "cookie": newPacket(wrong.Bytes())} {
+	for name, p := range map[string]*packet{"parse": newPacket(firstHello), "cookie": newPacket(wrong.Bytes()), "harvest": newPacket(wrong.Bytes())} {
 		b.Run(name, func(b *testing.B) {
 			var ns [2][]float64
 			for b.Loop() {
-				for i, g := range []*Programs{before, now} {
+				for i, g := range []*Programs{before[name], now[name]} {
 					_, d, err := g.progs.Dtlsguard.Benchmark(p.bytes(), 20_000, nil)
 					need(b, err)
 					ns[i] = append(ns[i], float64(d.Nanoseconds()))

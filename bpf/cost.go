@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"sort"
+	"strings"
 
 	"github.com/cilium/ebpf"
 )
@@ -17,7 +18,23 @@ type Cost struct {
 	Stack    string // bytes of each function; the deepest chain of calls has 512
 }
 
-var stackDepth = regexp.MustCompile(`stack depth ([0-9+]+)`)
+// What the verifier's statistics say of the stack: of all functions at once, and since Linux 7 of each by itself.
+var (
+	stackDepth    = regexp.MustCompile(`stack depth ([0-9+]+)`)
+	functionStack = regexp.MustCompile(`insns_total \d+ stack (\d+)`)
+)
+
+// stackOf is the stack of each function, by the statistics of the verifier.
+func stackOf(statistics string) string {
+	if m := stackDepth.FindStringSubmatch(statistics); m != nil {
+		return m[1]
+	}
+	var sizes []string
+	for _, m := range functionStack.FindAllStringSubmatch(statistics, -1) {
+		sizes = append(sizes, m[1])
+	}
+	return strings.Join(sizes, "+")
+}
 
 // Costs loads the programs once more and returns the cost of each.
 func Costs() ([]Cost, error) {
@@ -36,10 +53,7 @@ func Costs() ([]Cost, error) {
 		if err != nil {
 			return nil, fmt.Errorf("ask for program %s: %w", name, err)
 		}
-		c := Cost{Program: name}
-		if m := stackDepth.FindStringSubmatch(p.VerifierLog); m != nil {
-			c.Stack = m[1]
-		}
+		c := Cost{Program: name, Stack: stackOf(p.VerifierLog)}
 		if n, err := info.TranslatedSize(); err == nil {
 			c.Bytes = n
 		}

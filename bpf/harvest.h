@@ -48,8 +48,7 @@ __noinline int find_entry(struct work *w, __u32 first, __u32 entries, __u32 now,
 		__u32 index = first + at;
 		struct pool_entry *entry = bpf_map_lookup_elem(&harvested, &index);
 		at += step;
-		if (at >= entries)
-			at -= entries;
+		at -= entries & ~if_less(at, entries);
 		if (!entry || entry_unusable(entry))
 			continue;
 		if (w->candidates++ == 0)

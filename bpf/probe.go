@@ -69,12 +69,24 @@ func Probe() []Finding {
 	return f
 }
 
+// WithoutXDP is what works where the kernel lacks something that the programs need.
+const WithoutXDP = "a proxy without setting interface, which needs no XDP"
+
+// lacking adds WithoutXDP to the error of a step that a kernel may be unable to do, unless its fix is known.
+func lacking(err error) error {
+	var known *hinted
+	if err = hint(err); errors.As(err, &known) {
+		return err
+	}
+	return &hinted{err, "use " + WithoutXDP}
+}
+
 // tooOld says which of the helpers that the programs call this kernel lacks, nil if none: those that came last, with Linux
 // 5.18. Kernels between that and 6.1, which is the oldest that is tested, may do.
 func tooOld() error {
-	for _, h := range []asm.BuiltinFunc{asm.FnXdpLoadBytes, asm.FnXdpGetBuffLen} {
-		if err := features.HaveProgramHelper(ebpf.XDP, h); errors.Is(err, ebpf.ErrNotSupported) {
-			return &hinted{fmt.Errorf("this kernel is too old for XDP: it has no %v", h), "use Linux 6.1 or later, or run a proxy without setting interface"}
+	for name, helper := range map[string]asm.BuiltinFunc{"bpf_xdp_load_bytes": asm.FnXdpLoadBytes, "bpf_xdp_get_buff_len": asm.FnXdpGetBuffLen} {
+		if err := features.HaveProgramHelper(ebpf.XDP, helper); errors.Is(err, ebpf.ErrNotSupported) {
+			return &hinted{fmt.Errorf("this kernel is too old for the programs: it has no %s", name), "use Linux 6.1 or later, or " + WithoutXDP}
 		}
 	}
 	return nil
@@ -121,7 +133,11 @@ func probeFS(dir string) Finding {
 // probeLoad lets the verifier of this kernel have its say.
 func probeLoad() Finding {
 	g, err := Load(Options{MaxServices: 1, MaxFlows: 1024})
-	if err != nil {
+	var known *hinted
+	switch {
+	case errors.As(err, &known) && tooOld() != nil:
+		return Finding{"programs", Fail, firstLine(err), known.fix}
+	case err != nil:
 		return Finding{"programs", Fail, firstLine(err), "report it together with uname -r, if the lines above pass"}
 	}
 	defer g.Close()

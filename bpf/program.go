@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -114,14 +115,13 @@ func Load(o Options) (*Programs, error) {
 		}
 	}
 	if err == nil {
-		err = g.load(spec)
+		if err = g.load(spec); err != nil {
+			err = lacking(cmp.Or(tooOld(), err))
+		}
 	}
 	if err != nil {
 		g.Close()
-		if old := tooOld(); old != nil {
-			err = old
-		}
-		return nil, fmt.Errorf("load BPF programs: %w", hint(err))
+		return nil, fmt.Errorf("load BPF programs: %w", err)
 	}
 	return g, nil
 }

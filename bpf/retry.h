@@ -38,8 +38,8 @@ static __always_inline int read_versions(struct xdp_md *ctx, const struct packet
 	__u32 here = load_list(ctx, p, w, at + 1, size);
 #pragma unroll
 	for (int i = 0; i < LIST / 2; i++)
-		found |= (w->list[i] == htons(VERSION_DTLS13)) & (2 * i < (int)here);
-	w->offer.dtls13 = found;
+		found |= if_equal(w->list[i], htons(VERSION_DTLS13)) & if_less(2 * i, here);
+	w->offer.dtls13 = found & 1;
 	return 0;
 }
 
@@ -105,7 +105,7 @@ static __always_inline int read_lists(struct xdp_md *ctx, const struct packet *p
 	__u32 here = load_list(ctx, p, w, at + 2, suites);
 #pragma unroll
 	for (int i = LIST / 2 - 1; i >= 0; i--) {
-		__u32 is = -((ntohs(w->list[i]) >> 8 == 0x13) & (2 * i < (int)here));
+		__u32 is = if_equal(ntohs(w->list[i]) >> 8, 0x13) & if_less(2 * i, here);
 		suite = (ntohs(w->list[i]) & is) | (suite & ~is);
 	}
 	w->offer.suite = suite;

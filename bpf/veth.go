@@ -63,6 +63,9 @@ func peerHasXDP(dev netlink.Link) (bool, error) {
 	return false, nil
 }
 
+// VethPeer is the name of the finding that says whether answers by XDP leave a veth.
+const VethPeer = "veth peer"
+
 // probePeer is the finding of AnswersArrive.
 func probePeer(dev *net.Interface) []Finding {
 	err := AnswersArrive(dev.Name)
@@ -70,7 +73,7 @@ func probePeer(dev *net.Interface) []Finding {
 	case err == nil && ethtoolDriver(dev.Name) != "veth":
 		return nil
 	case err == nil:
-		return []Finding{{Name: "veth peer", Text: "has a native XDP program: answers by XDP_TX arrive"}}
+		return []Finding{{Name: VethPeer, Text: "has a native XDP program: answers by XDP_TX arrive"}}
 	}
-	return []Finding{{"veth peer", Warn, err.Error() + ": XDP_TX would be lost", vethPeerHint}}
+	return []Finding{{VethPeer, Warn, err.Error() + ": XDP_TX would be lost", vethPeerHint}}
 }

@@ -55,7 +55,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// ControlHandler serves GET /status, /flows and /addresses, POST /flows/kill, /addresses, /reload, /upgrade and /rotate.
+// ControlHandler serves GET /status, /flows and /addresses, POST /flows/kill, /addresses, /reload, /upgrade, /drain and /rotate.
 func (s *Server) ControlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
@@ -77,6 +77,7 @@ func (s *Server) ControlHandler() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(done)
 	})
+	mux.HandleFunc("POST /drain", s.serveDrain)
 	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the new program may take its time
 		u := Upgrade{Binary: r.URL.Query().Get("binary")}

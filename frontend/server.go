@@ -27,6 +27,7 @@ type Server struct {
 	upgrades  upgradeCounters
 	upgrade   func(Upgrade) (Upgraded, error) // OnUpgrade
 	frozen    atomic.Bool
+	drainer   func() // OnDrain
 
 	zero    int64 // of the workers' clock, at started
 	set     *addresses.Set

@@ -84,7 +84,7 @@ func (a *Attachment) Interface() (int, error) {
 	return int(info.TCX().Ifindex), nil
 }
 
-// Filter reports whether it is a filter, for want of links.
+// Filter reports whether it is a filter, because the kernel has no links.
 func (a *Attachment) Filter() bool { return a.link == nil }
 
 // Update puts p in the place of the program, without a gap.

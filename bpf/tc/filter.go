@@ -152,7 +152,7 @@ func (f *filter) file(name string) string {
 	return fmt.Sprintf("%s_%d_%d_%d_%d_%s", name, f.hook, f.ifindex, f.priority, made, f.name)
 }
 
-// parse reads what file writes behind the name.
+// parse reads what file writes after the name.
 func (f *filter) parse(s string) error {
 	parts := strings.SplitN(s, "_", 5)
 	if len(parts) != 5 {

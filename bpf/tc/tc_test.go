@@ -144,6 +144,34 @@ func TestFilterAmongOthers(t *testing.T) {
 	})
 }
 
+// Links of others, before and after, stay and keep their order.
+func TestLinkAmongOthers(t *testing.T) {
+	need(t, HaveLinks())
+	inLab(t, func(ifindex int) {
+		var ids []uint32
+		var links []*Attachment
+		for range 3 { // the second is ours
+			p := program(t)
+			a, err := Attach(p, Options{Interface: ifindex, Hook: Egress})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			ids, links = append(ids, id(t, p)), append(links, a)
+		}
+		programs(t, ifindex, "attached", ids...)
+		next := program(t)
+		if err := links[1].Update(next); err != nil {
+			t.Fatal(err)
+		}
+		programs(t, ifindex, "updated", ids[0], id(t, next), ids[2])
+		if err := links[1].Detach(); err != nil {
+			t.Fatal(err)
+		}
+		programs(t, ifindex, "detached", ids[0], ids[2])
+	})
+}
+
 // A filter of somebody else in our place is not touched.
 func TestFilterPlaceTaken(t *testing.T) {
 	inLab(t, func(ifindex int) {

@@ -101,12 +101,28 @@ func (r *report) kernel(interfaces []string) {
 			found = append(found, bpf.ProbeAttach(iface)...)
 		}
 	}
+	found = append(found, shapes(found))
 	for _, f := range found {
 		if f.Level == bpf.Fail && len(interfaces) == 0 {
 			f.Level, f.Text = bpf.Warn, f.Text+" (for XDP)"
 		}
 		r.add(f.Level, f.Name, f.Text, f.Hint)
 	}
+}
+
+// shapes says which shapes work, by what was found: those with XDP need all of it.
+func shapes(found []bpf.Finding) bpf.Finding {
+	const name = "shapes"
+	text := "proxy, proxy with XDP, inline"
+	for _, f := range found {
+		if f.Level == bpf.Fail {
+			return bpf.Finding{Name: name, Level: bpf.Warn, Text: "a proxy without XDP is what works here", Hint: "use " + bpf.WithoutXDP}
+		}
+		if f.Name == bpf.VethPeer && f.Level == bpf.Warn {
+			text = "proxy, proxy with XDP, inline; workers answer, not XDP"
+		}
+	}
+	return bpf.Finding{Name: name, Text: text}
 }
 
 // unguarded says by which interfaces inline servers can be reached past XDP. A server that takes any cookie must not be.

@@ -115,6 +115,13 @@ func (g *guard) run(ctx context.Context) error {
 	launcher := startLauncher(writable, g.Config.Log)
 	defer launcher.close()
 	gone := make(chan struct{}, 1)
+	drain := make(chan struct{}, 1)
+	server.OnDrain(func() {
+		select {
+		case drain <- struct{}{}:
+		default: // it is under way
+		}
+	})
 	server.OnUpgrade(func(u frontend.Upgrade) (frontend.Upgraded, error) {
 		done, err := g.upgrade(server, doors, launcher, u)
 		if err == nil {
@@ -151,7 +158,7 @@ func (g *guard) run(ctx context.Context) error {
 	if runner != nil {
 		go runner.follow(serving, server)
 	}
-	told := ctx.Done()
+	told, draining := ctx.Done(), false
 	for {
 		select {
 		case s := <-signals:
@@ -173,6 +180,11 @@ func (g *guard) run(ctx context.Context) error {
 				continue
 			}
 			go func() { server.Drain(serving); stop() }()
+		case <-drain:
+			if told != nil && !draining { // once
+				go func() { server.Drain(serving); stop() }()
+			}
+			draining = true
 		case <-gone:
 			doors.leave()
 			return nil // what is open closes with the process, and lives on in the other one

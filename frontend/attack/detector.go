@@ -68,7 +68,7 @@ type Report struct {
 }
 
 // Total is how many datagrams the attack had.
-func (r *Report) Total() uint64 { return r.Counts.total() }
+func (r *Report) Total() uint64 { return r.total() }
 
 // Detector watches one service.
 type Detector struct {

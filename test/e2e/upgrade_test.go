@@ -317,3 +317,23 @@ func matches(text, any string) bool {
 	}
 	return false
 }
+
+// TestDrain: a guard that drains keeps its sessions, lets nobody in, says so, and ends with the last one.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
+	g := runGuard(t, s.addr)
+	pid := g.pid()
+	c := openssl()(t, g.addr)
+	c.ping("ping before")
+	if _, err := g.ask("POST", "/drain"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it says that it drains", func() bool { st := g.status(); return !st.Ready && strings.Contains(st.NotReady, "drains") })
+	if _, err := g.ask("POST", "/upgrade"); err == nil || !strings.Contains(err.Error(), "drains") {
+		t.Errorf("an upgrade meanwhile: %v", err)
+	}
+	c.ping("ping meanwhile")
+	c.close()
+	eventually(t, "it ends with its last flow", func() bool { return g.pid() == 0 && (syscall.Kill(pid, 0) != nil || zombie(pid)) })
+}

@@ -8,10 +8,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// On a kernel that serves every shape, check finds nothing that fails, and says how the egress program is attached.
-func TestGuestCheck(t *testing.T) {
-	guestOnly(t)
-	l := newLab(t)
+// checked are the findings of dtlsguard check for the interface of the lab, which must not fail: by name, level and text.
+func checked(t *testing.T, l *lab.Lab) map[string]string {
+	t.Helper()
 	p := startIn(t, l.Middle, "/bin/dtlsguard", "check", "--json", "--interface", lab.ToClient)
 	if status := p.end(); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -23,14 +22,43 @@ func TestGuestCheck(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &report); err != nil {
 		t.Fatalf("%v: %s", err, p.text())
 	}
-	want := map[string]string{"programs": "load", "egress": "by a", "XDP mode": "native", "veth peer": "arrive"}
+	found := make(map[string]string)
 	for _, f := range report.Findings {
-		if f.Level == "FAIL" || want[f.Name] != "" && (f.Level != "PASS" || !strings.Contains(f.Text, want[f.Name])) {
-			t.Errorf("%+v", f)
+		found[f.Name] = f.Level + " " + f.Text
+	}
+	return found
+}
+
+// On a kernel that serves every shape, check finds nothing that fails, says how the egress program is attached, and warns
+// where a driver hides the tags of VLANs above the interface.
+func TestGuestCheck(t *testing.T) {
+	guestOnly(t)
+	l := newLab(t)
+	expect := func(found map[string]string, name, level, text string) {
+		t.Helper()
+		if f := found[name]; !strings.HasPrefix(f, level+" ") || !strings.Contains(f, text) {
+			t.Errorf("%s: %q, want %s with %q", name, f, level, text)
 		}
-		delete(want, f.Name)
 	}
-	if len(want) > 0 {
-		t.Errorf("nothing said of %v", want)
+	found := checked(t, l)
+	for name, text := range map[string]string{"programs": "load", "egress": "by a", "XDP mode": "native", "veth peer": "arrive", "shapes": "inline"} {
+		expect(found, name, "PASS", text)
 	}
+	if tags, ok := found["VLAN tags"]; ok {
+		t.Errorf("without a VLAN: %s", tags)
+	}
+	vlan, err := l.Middle.VLAN(lab.ToClient, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offload := func(state string) {
+		t.Helper()
+		if p := startIn(t, l.Middle, "ethtool", "-K", lab.ToClient, "rxvlan", state); p.end() != 0 {
+			t.Fatal(p.text())
+		}
+	}
+	offload("on")
+	expect(checked(t, l), "VLAN tags", "WARN", "takes tags off")
+	offload("off")
+	expect(checked(t, l), "VLAN tags", "PASS", vlan)
 }

@@ -2,27 +2,35 @@ package kernels
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/emulator"
 )
 
-// With one CPU, the shapes in which a worker's socket is alone in its group; with two, fewer and more workers than CPUs.
+// Fewer and more workers than CPUs, and fewer CPUs than the machine has: as many workers as CPUs unless told otherwise.
 func TestGuestWorkers(t *testing.T) {
 	guestOnly(t)
-	for _, workers := range []string{"1", "2", "5"} {
-		t.Run(workers, func(t *testing.T) {
-			t.Logf("%d CPUs", runtime.NumCPU())
+	const all = 0 // CPUs: those of the machine
+	for _, c := range []struct{ workers, cpus int }{{1, all}, {2, all}, {5, all}, {0, 1}, {3, 1}} {
+		t.Run(fmt.Sprintf("%d_on_%d", c.workers, c.cpus), func(t *testing.T) {
 			l := newLab(t)
-			s := shape{inline: true, xdp: true, args: []string{"--answer", "workers", "--workers", workers}}
+			s := shape{inline: true, xdp: true, args: []string{"--answer", "workers"}}
+			want := c.workers
+			if want == 0 {
+				want = c.cpus
+			} else {
+				s.args = append(s.args, "--workers", fmt.Sprint(c.workers))
+			}
 			for _, a := range services {
 				startServer(t, l.Middle, a)
 			}
-			g := run(t, l, s.arguments(secretFile(t))...)
-			c := connect(t, l, services[0])
-			c.ping(fmt.Sprintf("of %s workers", workers))
-			c.close()
+			g := runOn(t, l, c.cpus, s.arguments(secretFile(t))...)
+			if n := g.status().Services[0].Workers; n != want {
+				t.Errorf("%d workers, want %d", n, want)
+			}
+			client := connect(t, l, services[0])
+			client.ping("of a worker")
+			client.close()
 			flood(t, l)
 			if v := g.status().XDP.Verdicts; v["steered"] < floodSize {
 				t.Errorf("want %d ClientHellos steered: %v", floodSize, v)
@@ -39,8 +47,7 @@ func TestKernelOneCPU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := machine(t, k)
+	m := machine(t, k, "^TestGuestWorkers$")
 	m.CPUs = 1
-	m.Run = []string{"/bin/kernels.test", "-test.v", "-test.run", "^TestGuestWorkers$"}
 	start(t, m)
 }

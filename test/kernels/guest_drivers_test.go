@@ -1,92 +1,131 @@
 package kernels
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netns"
+
 	"github.com/dtlsguard/dtlsguard/bench/testkit/emulator"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
 // drivers are those that the emulator has cards for, by the name that QEMU has for the card.
 var drivers = []struct{ card, name string }{{"virtio-net-pci", "virtio_net"}, {"vmxnet3", "vmxnet3"}, {"e1000e", "e1000e"}}
 
-// placement is a way to have the service's address on a card: what it takes at the guard's end and at the client's, whose
-// cards are A and B, and the interface that the guard is attached to. The service's end is in a network namespace of its
-// own where inside is set.
+// placement is where the service's address is: shell scripts that configure the guard's end, whose card is $A, and the
+// client's, $B; and the interface that the guard attaches to.
 type placement struct {
-	name         string
-	guard, other []string
-	attach       string
-	inside       bool
+	name          string
+	guard, client string
+	attach        func(card string) string
+	inside        bool // the guard's end is in a network namespace of its own
+}
+
+const (
+	address   = "ip addr add 198.18.0.1/24 dev $A; "
+	other     = "ip addr add 198.18.0.2/24 dev $B; "
+	jumbo     = "ip link set $A mtu 9000; "
+	otherToo  = "ip link set $B mtu 9000; " + other
+	vlan      = "ip link add v10 link $A type vlan id 10; ip link set v10 up; ip addr add 198.18.0.1/24 dev v10; "
+	otherVLAN = "ip link add v10 link $B type vlan id 10; ip link set v10 up; ip addr add 198.18.0.2/24 dev v10; "
+	bond      = "ip link add bond0 type bond mode active-backup; ip link set $A down; ip link set $A master bond0; " +
+		"ip link set bond0 up; ip addr add 198.18.0.1/24 dev bond0; "
+	tagsOff = "ethtool -K $A rxvlan off || true; " // the driver of virtio-net never takes tags off, and refuses
+	cleanup = "ip link del v10; ip link del bond0; ip addr flush dev $A; ip link set $A mtu 1500; ethtool -K $A rxvlan on; ip link set $A netns 1; true"
+)
+
+// card attaches to the card itself, on to a device above it.
+func card(name string) string { return name }
+func on(device string) func(string) string {
+	return func(string) string { return device }
 }
 
 var placements = []placement{
-	{"MTU 1500", []string{"ip addr add 198.18.0.1/24 dev A"}, []string{"ip addr add 198.18.0.2/24 dev B"}, "A", false},
-	{"MTU 1500, in a namespace", []string{"ip addr add 198.18.0.1/24 dev A"}, []string{"ip addr add 198.18.0.2/24 dev B"}, "A", true},
-	{"MTU 9000", []string{"ip link set A mtu 9000", "ip addr add 198.18.0.1/24 dev A"}, []string{"ip addr add 198.18.0.2/24 dev B"}, "A", false},
-	{"on a VLAN", []string{"ip link add A.10 link A type vlan id 10", "ip link set A.10 up", "ip addr add 198.18.0.1/24 dev A.10"},
-		[]string{"ip link add B.10 link B type vlan id 10", "ip link set B.10 up", "ip addr add 198.18.0.2/24 dev B.10"}, "A.10", false},
-	{"below a VLAN", []string{"ip link add A.10 link A type vlan id 10", "ip link set A.10 up", "ip addr add 198.18.0.1/24 dev A.10"},
-		[]string{"ip link add B.10 link B type vlan id 10", "ip link set B.10 up", "ip addr add 198.18.0.2/24 dev B.10"}, "A", false},
-	{"on a bond", []string{"ip link add bond0 type bond mode active-backup", "ip link set A down", "ip link set A master bond0", "ip link set bond0 up",
-		"ip addr add 198.18.0.1/24 dev bond0"}, []string{"ip addr add 198.18.0.2/24 dev B"}, "bond0", false},
-	{"on a bond's member", []string{"ip link add bond0 type bond mode active-backup", "ip link set A down", "ip link set A master bond0", "ip link set bond0 up",
-		"ip addr add 198.18.0.1/24 dev bond0"}, []string{"ip addr add 198.18.0.2/24 dev B"}, "A", false},
+	{"MTU 1500", address, other, card, false},
+	{"MTU 1500, in a namespace", address, other, card, true},
+	{"MTU 9000", jumbo + address, otherToo, card, false},
+	{"VLAN device", vlan, otherVLAN, on("v10"), false},
+	{"card below a VLAN", vlan, otherVLAN, card, false},
+	{"card below a VLAN, `rxvlan off`", tagsOff + vlan, otherVLAN, card, false},
+	{"bond", bond, other, on("bond0"), false},
+	{"member of a bond", bond, other, card, false},
 }
 
-// rowMark begins a line of the table that the guest prints.
-const rowMark = "TABLE "
-
-// TestKernelDrivers boots the newest of the kernels with all drivers and writes what works into docs/xdp.md, with -update;
-// else it sees that the page says what works.
+// TestKernelDrivers boots the newest of the kernels with all drivers, with one CPU and queue and with two, and writes what
+// works into docs/xdp.md, with -update; else it sees that the page says what works.
 func TestKernelDrivers(t *testing.T) {
 	all := kernels(t)
 	k, err := emulator.Find(all[len(all)-1], emulator.Generic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := machine(t, k)
-	for _, d := range drivers {
-		m.Wires = append(m.Wires, emulator.Wire{Card: d.card})
-	}
-	m.Run = []string{"/bin/kernels.test", "-test.v", "-test.run", "^TestGuestDrivers$"}
-	table := start(t, m)
-	var rows []string
-	for line := range strings.Lines(table) {
-		if _, row, ok := strings.Cut(line, rowMark); ok {
-			rows = append(rows, strings.TrimSpace(row))
+	var said [2]string
+	t.Run("queues", func(t *testing.T) {
+		for i := range said {
+			queues := i + 1
+			t.Run(fmt.Sprint(queues), func(t *testing.T) {
+				t.Parallel()
+				m := machine(t, k, "^TestGuestDrivers$")
+				m.CPUs = queues
+				for _, d := range drivers {
+					w := emulator.Wire{Card: d.card}
+					if d.name == "virtio_net" { // the others make their own number
+						w.Queues = queues
+					}
+					m.Wires = append(m.Wires, w)
+				}
+				said[i] = start(t, m)
+			})
 		}
+	})
+	if t.Failed() {
+		return
 	}
-	writeTable(t, rows)
+	lines := merge(rows(said[0]), rows(said[1]))
+	if !driverTable.write(t, lines) && !*update {
+		t.Errorf("%s says something else than\n%s\nwrite it with -update", page, strings.Join(lines, "\n"))
+	}
 }
 
 // A client is served over each driver, in each placement, and the way that the programs are attached is told.
 func TestGuestDrivers(t *testing.T) {
 	guestOnly(t)
-	if err := exec.Command("ip", "netns", "add", "client").Run(); err != nil {
-		t.Fatal(err)
-	}
-	if err := exec.Command("ip", "netns", "add", "server").Run(); err != nil {
-		t.Fatal(err)
-	}
-	if err := exec.Command("ip", "netns", "exec", "server", "ip", "link", "set", "lo", "up").Run(); err != nil { // the guard asks its own host's server
-		t.Fatal(err)
-	}
+	script(t, "", "", "ip netns add client; ip netns add server; ip netns exec server ip link set lo up") // lo: the guard asks its host's server
 	for _, d := range drivers {
 		for _, p := range placements {
 			t.Run(d.name+"/"+p.name, func(t *testing.T) {
 				cards := cardsOf(t, d.name)
+				queues, err := filepath.Glob("/sys/class/net/" + cards[0] + "/queues/rx-*")
+				if err != nil {
+					t.Fatal(err)
+				}
 				mode, served, said := p.try(t, cards[0], cards[1])
-				fmt.Printf("%s| %s | %s | %s | %s | %s |\n", rowMark, d.name, p.name, mode, served, said)
+				row{d.name, p.name, fmt.Sprint(len(queues)), mode, served, said}.print()
 			})
 		}
+	}
+}
+
+// script runs a shell script in a network namespace, "" for that of the test.
+func script(t *testing.T, ns, dev, text string) {
+	t.Helper()
+	cmd := exec.Command("sh", "-ec", text)
+	if ns != "" {
+		cmd = exec.Command("ip", "netns", "exec", ns, "sh", "-ec", text)
+	}
+	cmd.Env = append(os.Environ(), "A="+dev, "B="+dev)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("in namespace %q, %s, %s: %v\n%s", ns, dev, text, err, out)
 	}
 }
 
@@ -110,61 +149,29 @@ func cardsOf(t *testing.T, driver string) (names []string) {
 	return nil
 }
 
+// configure puts the cards a and b where the placement wants them, until the test ends, and returns the namespace of a.
+func (p *placement) configure(t *testing.T, a, b string) (host string) {
+	t.Helper()
+	const client = "client"
+	script(t, "", b, "ip link set $B netns "+client)
+	t.Cleanup(func() { script(t, client, b, "set +e; "+cleanup) })
+	script(t, client, b, "ip link set $B mtu 1500 up; "+p.client)
+	if p.inside {
+		host = "server"
+		script(t, "", a, "ip link set $A netns "+host)
+	}
+	t.Cleanup(func() { script(t, host, a, "set +e; "+cleanup) })
+	script(t, host, a, "ip link set $A mtu 1500 up; "+p.guard)
+	return host
+}
+
 // try serves one client in the placement, and returns how the programs were attached, whether the client was served, and
 // what check warns of.
 func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	t.Helper()
-	names := strings.NewReplacer("A.10", a+".10", "B.10", b+".10", " A ", " "+a+" ", " B ", " "+b+" ")
-	host := ""
-	if p.inside {
-		host = "server"
-	}
-	do := func(ns, line string) {
-		t.Helper()
-		words := strings.Fields(strings.TrimSpace(names.Replace(line + " ")))
-		if ns != "" {
-			words = append([]string{"ip", "netns", "exec", ns}, words...)
-		}
-		if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v %s", words, err, out)
-		}
-	}
-	do("", "ip link set B netns client")
-	do("client", "ip link set B up")
-	if host != "" {
-		do("", "ip link set A netns "+host)
-	}
-	do(host, "ip link set A up")
-	t.Cleanup(func() {
-		for _, line := range []string{"ip link del A.10", "ip link del bond0", "ip addr flush dev A", "ip link set A mtu 1500", "ip link set A netns 1"} {
-			words := strings.Fields(strings.TrimSpace(names.Replace(line + " ")))
-			if host != "" {
-				words = append([]string{"ip", "netns", "exec", host}, words...)
-			}
-			_ = exec.Command(words[0], words[1:]...).Run()
-		}
-		for _, line := range []string{"ip link del B.10", "ip addr flush dev B", "ip link set B netns 1"} {
-			words := append([]string{"ip", "netns", "exec", "client"}, strings.Fields(strings.TrimSpace(names.Replace(line+" ")))...)
-			_ = exec.Command(words[0], words[1:]...).Run()
-		}
-	})
-	for _, line := range p.guard {
-		do(host, line)
-	}
-	for _, line := range p.other {
-		do("client", line)
-	}
-	attach := strings.TrimSpace(names.Replace(" " + p.attach + " "))
-	in := func(ns string) func(*exec.Cmd) error {
-		return func(c *exec.Cmd) error {
-			if ns != "" {
-				c.Args = append([]string{"ip", "netns", "exec", ns}, c.Args...)
-				c.Path, _ = exec.LookPath("ip")
-			}
-			return c.Start()
-		}
-	}
-	said = warnings(t, in(host), attach)
+	host := p.configure(t, a, b)
+	attach := p.attach(a)
+	said = warnings(t, host, attach)
 	id, err := peers.NewIdentity(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -179,14 +186,14 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	g := &guard{control: filepath.Join(dir, "control")}
 	g.process = startBy(t, in(host), "/bin/dtlsguard", "run", "--metrics-listen", "off", "--control", g.control, "--pin", "off", "--protect", at.String(),
-		"--handoff", "trust", "--interface", attach)
+		"--handoff", "trust", "--interface", attach, "--allow-unguarded")
 	g.until("the guard is ready", func() bool {
 		s, err := g.ask()
 		return err == nil && s.Ready
 	})
 	mode, served = g.status().XDP.Interfaces[0].Mode, "yes"
 	c := &client{startBy(t, in("client"), "openssl", "s_client", "-brief", "-dtls1_2", "-connect", at.String())}
-	if !c.reaches(15 * time.Second) {
+	if !c.reaches(serving) {
 		served = "no"
 	}
 	if v := g.status().XDP.Verdicts; served == "yes" && v["answered"]+v["steered"] == 0 {
@@ -195,6 +202,20 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	g.stop()
 	return mode, served, said
 }
+
+// in starts programs in a network namespace, "" for that of the test.
+func in(ns string) func(*exec.Cmd) error {
+	return func(c *exec.Cmd) error {
+		if ns != "" {
+			c.Args = append([]string{"ip", "netns", "exec", ns}, c.Args...)
+			c.Path, _ = exec.LookPath("ip")
+		}
+		return c.Start()
+	}
+}
+
+// serving is how long a client may take until it counts as not served: a second or two, on an idle host.
+const serving = 30 * time.Second
 
 // reaches reports whether the client's first line comes back in time.
 func (c *client) reaches(limit time.Duration) bool {
@@ -207,23 +228,44 @@ func (c *client) reaches(limit time.Duration) bool {
 	return false
 }
 
-// warnings are what check has to say of an interface, by the names of its findings.
-func warnings(t *testing.T, start func(*exec.Cmd) error, iface string) string {
+// ofTheMachine are findings that say nothing of a driver: the emulated machine has two CPUs for one queue.
+var ofTheMachine = []string{"queues"}
+
+// warnings are the names of what check has to say of an interface in a network namespace. They come from its probes, as
+// the command loads all programs each time.
+func warnings(t *testing.T, ns, iface string) string {
 	t.Helper()
-	p := startBy(t, start, "/bin/dtlsguard", "check", "--json", "--interface", iface)
-	p.end()
-	var report struct {
-		Findings []struct{ Level, Name string }
-	}
-	line, _, _ := strings.Cut(p.text(), "\n")
-	if err := json.Unmarshal([]byte(line), &report); err != nil {
-		t.Fatalf("%v: %s", err, p.text())
-	}
 	var names []string
-	for _, f := range report.Findings {
-		if f.Level != "PASS" && f.Name != "open files" { // of the machine, not of the interface
-			names = append(names, f.Name)
+	within(t, ns, func() {
+		for _, f := range slices.Concat(bpf.ProbeInterface(iface), bpf.ProbeAttach(iface)) {
+			if f.Level != bpf.Pass && !slices.Contains(ofTheMachine, f.Name) {
+				names = append(names, f.Name)
+			}
 		}
-	}
+	})
 	return strings.Join(names, ", ")
+}
+
+// within calls f in a network namespace, "" for that of the test.
+func within(t *testing.T, ns string, f func()) {
+	t.Helper()
+	if ns == "" {
+		f()
+		return
+	}
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and the thread ends with this function
+		h, err := netns.GetFromName(ns)
+		if err == nil {
+			err = errors.Join(netns.Set(h), h.Close())
+		}
+		if err == nil {
+			f()
+		}
+		failed <- err
+	}()
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
 }

@@ -157,6 +157,25 @@ func (c *client) ping(text string) {
 	})
 }
 
+// keepTalking sends lines until the function that it returns is called: the server closes associations that are silent, and
+// a guard takes long to start on a busy host.
+func (c *client) keepTalking() (silent func()) {
+	const interval = 5 * time.Second // the server waits 30
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for ticks := time.NewTicker(interval); ; {
+			select {
+			case <-stop:
+				return
+			case <-ticks.C:
+				_, _ = io.WriteString(c.stdin, "still here\n")
+			}
+		}
+	}()
+	return func() { close(stop); <-done }
+}
+
 func (c *client) close() {
 	c.t.Helper()
 	_, _ = io.WriteString(c.stdin, "Q\n")
@@ -174,6 +193,12 @@ type guard struct {
 // run starts a guard and waits until it is ready.
 func run(t *testing.T, l *lab.Lab, args ...string) *guard {
 	t.Helper()
+	return runOn(t, l, 0, args...)
+}
+
+// runOn is run on the first CPUs of the machine only; 0: on all.
+func runOn(t *testing.T, l *lab.Lab, cpus int, args ...string) *guard {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "guard") // the path of a socket is short
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +212,12 @@ func run(t *testing.T, l *lab.Lab, args ...string) *guard {
 	if g.xdp {
 		all = append(all, "--pin", g.pin)
 	}
-	g.process = startIn(t, l.Middle, "/bin/dtlsguard", all...)
+	command := []string{"/bin/dtlsguard"}
+	if cpus > 0 {
+		command = []string{"taskset", fmt.Sprintf("%x", 1<<cpus-1), "/bin/dtlsguard"}
+	}
+	command = append(command, all...)
+	g.process = startIn(t, l.Middle, command[0], command[1:]...)
 	t.Cleanup(func() { // before that of startIn
 		if s, err := g.ask(); err == nil && t.Failed() {
 			t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,7 +26,7 @@ const objects = "/objects"
 func guestOnly(t *testing.T) {
 	t.Helper()
 	if os.Getenv(inGuest) == "" {
-		t.Skip("runs in the emulator: go test -run Kernel -kernel 6.12")
+		t.Skip("runs in the emulator: go test -run 'Kernel$' -kernel 6.12")
 	}
 }
 
@@ -90,6 +91,9 @@ func explain(err error) error {
 	return fmt.Errorf("%w\n%s", err, strings.Join(refused.Log[max(0, len(refused.Log)-most):], "\n"))
 }
 
+// costMark begins a line that tells a program's cost: its name, the instructions verified, the stack of the largest function.
+const costMark = "COST "
+
 // The guard's programs load with their constants set, and what they cost is told.
 func TestGuestCosts(t *testing.T) {
 	guestOnly(t)
@@ -99,7 +103,33 @@ func TestGuestCosts(t *testing.T) {
 	}
 	for _, c := range costs {
 		t.Logf("%-14s %6d instructions verified, stack %s", c.Program, c.Verified, c.Stack)
+		largest := 0
+		for function := range strings.SplitSeq(c.Stack, "+") {
+			n, err := strconv.Atoi(function)
+			if err != nil {
+				t.Fatal(err)
+			}
+			largest = max(largest, n)
+		}
+		fmt.Println(costMark, c.Program, c.Verified, largest)
 	}
+}
+
+// costLine is a kernel's line of the table of costs.
+func costLine(release, output string) string {
+	cells := make(map[string]string)
+	for line := range strings.Lines(output) {
+		_, text, _ := strings.Cut(line, costMark)
+		if f := strings.Fields(text); len(f) == 3 {
+			cells[f[0]] = fmt.Sprintf("%s, %s B", f[1], f[2])
+		}
+	}
+	version, _, _ := strings.Cut(release, "-")
+	line := "| " + version + " |"
+	for _, name := range []string{"dtlsguard", "egress", "select_worker", "trust_tcp"} {
+		line += " " + cells[name] + " |"
+	}
+	return line
 }
 
 // The generator loads with one template and with several, and with its companion that takes others' datagrams along; and

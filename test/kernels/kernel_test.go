@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -18,7 +19,7 @@ import (
 
 var (
 	kernelList = flag.String("kernel", "", "series of Debian's kernels to boot, by commas: 6.1,6.12,6,7 (6 is the newest of all 6.x)")
-	only       = flag.String("guest", "^TestGuest(Verifier|Costs|Generator|Check|Shapes|Workers)", "which tests to run in the guest")
+	only       = flag.String("guest", "^TestGuest(Verifier|Costs|Generator|Check|Beside|Dispatcher|Shapes|Workers)", "which tests to run in the guest")
 )
 
 // inGuest is how a test knows that it is in the emulator.
@@ -27,27 +28,33 @@ const inGuest = "DTLSGUARD_GUEST"
 // atATime is how many machines run at once: each has two CPUs, and much of a boot is waiting.
 const atATime = 2
 
-// slowest is the longest that a machine's tests may take, on a busy host: on an idle one they take two minutes.
-const slowest = 20 * time.Minute
+// slowest is the longest that a machine's tests may take, on a busy host: on an idle one they take two minutes, those of the
+// drivers ten.
+const slowest = 40 * time.Minute
 
 // root is where the module is, seen from a package's tests.
 const root = "../.."
 
 func TestKernel(t *testing.T) {
+	all := kernels(t)
 	slots := make(chan struct{}, atATime)
-	for _, series := range kernels(t) {
-		t.Run(series, func(t *testing.T) {
-			t.Parallel()
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			k, err := emulator.Find(series, emulator.Cloud)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := machine(t, k)
-			m.Run = []string{"/bin/kernels.test", "-test.v", "-test.run", *only}
-			start(t, m)
-		})
+	costs := make([]string, len(all))
+	t.Run("series", func(t *testing.T) {
+		for i, series := range all {
+			t.Run(series, func(t *testing.T) {
+				t.Parallel()
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				k, err := emulator.Find(series, emulator.Cloud)
+				if err != nil {
+					t.Fatal(err)
+				}
+				costs[i] = costLine(k.Release, start(t, machine(t, k, *only)))
+			})
+		}
+	})
+	if *update && !t.Failed() {
+		costTable.write(t, costs)
 	}
 }
 
@@ -60,14 +67,15 @@ func kernels(t *testing.T) []string {
 	return strings.Split(*kernelList, ",")
 }
 
-// machine has what the guest's tests need.
-func machine(t *testing.T, k *emulator.Kernel) *emulator.Machine {
+// machine has what the guest's tests need, and runs those that match a pattern.
+func machine(t *testing.T, k *emulator.Kernel, tests string) *emulator.Machine {
 	t.Helper()
 	f, err := guestFiles()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &emulator.Machine{Kernel: k, Files: f, Env: []string{inGuest + "=1", "DTLSGUARD_REQUIRE_BPF=1"}}
+	return &emulator.Machine{Kernel: k, Files: f, Env: []string{inGuest + "=1", "DTLSGUARD_REQUIRE_BPF=1"},
+		Run: []string{"/bin/kernels.test", "-test.v", "-test.timeout", slowest.String(), "-test.run", tests}}
 }
 
 // start runs m and makes its tests' results those of t. It returns what they printed.
@@ -113,16 +121,15 @@ var guestFiles = sync.OnceValues(func() (emulator.Files, error) {
 	if err == nil {
 		err = f.ProgramAs(server, "/bin/openssl-server")
 	}
-	if err == nil {
-		err = f.Program("openssl")
-	}
-	if err == nil {
-		err = f.Program("ip")
-	}
 	if err != nil {
 		return nil, err
 	}
-	return f, addObjects(f)
+	for _, name := range []string{"openssl", "ip", "ethtool"} {
+		if err := f.Program(name); err != nil {
+			return nil, err
+		}
+	}
+	return f, errors.Join(addObjects(f), addLibxdp(f))
 })
 
 // addObjects adds every compiled BPF object of the module.

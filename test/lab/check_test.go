@@ -75,7 +75,7 @@ func TestCheck(t *testing.T) {
 		t.Errorf("of nothing: %+v", c)
 	}
 
-	if c := p.check(p.ordinary(command("--interface", iface))); c.OK || !c.says("FAIL", "capabilities", "CAP_BPF") {
+	if c := p.check(p.ordinary(command("--interface", iface))); c.OK || !c.says("FAIL", "capabilities", "CAP_BPF") || !c.says("WARN", "shapes", "a proxy without XDP") {
 		t.Errorf("without privileges, with an interface: %+v", c)
 	}
 	if c := p.check(p.ordinary(command())); !c.OK {
@@ -92,7 +92,7 @@ func TestVethWithoutPeer(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := p.check(exec.Command(program(), "check", "--json", "--interface", iface))
-	if !c.OK || !c.says("WARN", "veth peer", "has none") {
+	if !c.OK || !c.says("WARN", "veth peer", "has none") || !c.says("PASS", "shapes", "workers answer") {
 		t.Errorf("%+v", c)
 	}
 	g := p.run(first("--handoff", "trust")...)

@@ -3,12 +3,13 @@ package xdp
 import (
 	"errors"
 	"net"
+	"os/exec"
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// A veth whose other end has a program accepts frames; one with neither program nor GRO does not.
+// A veth whose other end has a program or GRO accepts frames; one with neither does not.
 func TestArrives(t *testing.T) {
 	l, err := lab.New("arrive")
 	if err != nil {
@@ -32,5 +33,15 @@ func TestArrives(t *testing.T) {
 	}
 	if err := probe(); !errors.Is(err, ErrLost) {
 		t.Errorf("to an end with nothing: %v", err)
+	}
+	gro := exec.Command("ethtool", "-K", lab.ToMiddle, "gro", "on")
+	if err := l.Client.Start(gro); err != nil {
+		t.Fatal(err)
+	}
+	if err := gro.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := probe(); err != nil {
+		t.Errorf("to an end with GRO: %v", err)
 	}
 }

@@ -16,8 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// suites have the kernels: the oldest supported release, and the backports that its users can install.
-var suites = []string{"bookworm", "bookworm-backports", "trixie-backports"}
+// suites are where the kernels of a series come from: the oldest supported release, and the backports that its users can
+// install. Before that there is bullseye's 5.10, which is still listed but will leave the mirrors one day.
+func suites(series string) []string {
+	if series == "5.10" {
+		return []string{"bullseye"}
+	}
+	return []string{"bookworm", "bookworm-backports", "trixie-backports"}
+}
 
 // mirror is Debian's public address; apt's own configuration has the proxy.
 const mirror = "http://deb.debian.org/debian"
@@ -142,7 +148,7 @@ func download(dir, series, flavour string) (*Kernel, error) {
 		return nil, err
 	}
 	var sources strings.Builder
-	for _, s := range suites {
+	for _, s := range suites(series) {
 		fmt.Fprintf(&sources, "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", mirror, s)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "apt", "kernels.list"), []byte(sources.String()), 0o644); err != nil {

@@ -15,9 +15,12 @@ import (
 	"time"
 )
 
-// Wire is two network cards of a machine with a cable between them.
+// Wire is two network cards of a machine, connected to each other.
 type Wire struct {
-	Card string // QEMU's model: virtio-net-pci, vmxnet3, e1000e; with one queue, because such a cable has no more
+	Card string // what QEMU calls it: virtio-net-pci, vmxnet3, e1000e
+	// Queues of a virtio-net-pci; 0: 1. More than one needs root: only tap devices carry several, so the two ends are taps on
+	// a bridge. The others have as many as their drivers ask for: vmxnet3 one per CPU, e1000e one.
+	Queues int
 }
 
 // Machine describes what to boot.
@@ -76,8 +79,8 @@ func (m *Machine) Start(ctx context.Context) (*Result, error) {
 	}
 	var errs []error
 	for range boots {
-		b := boot{args: m.arguments(initrd, filepath.Join(dir, "output")), output: filepath.Join(dir, "output")}
-		up, result, err := b.run(ctx, qemu)
+		output := filepath.Join(dir, "output")
+		up, result, err := m.boot(ctx, qemu, m.arguments(initrd, output), output)
 		if err == nil {
 			return result, nil
 		}
@@ -101,16 +104,58 @@ func (m *Machine) arguments(initrd, output string) []string {
 		"-kernel", m.Kernel.Image, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check net.ifnames=0"}
 	for i, w := range m.Wires {
-		for end := range 2 {
-			id := fmt.Sprintf("w%d%d", i, end)
-			device := fmt.Sprintf("%s,netdev=%s", w.Card, id)
-			if w.Card == "virtio-net-pci" { // it offers what it can do, and a driver that would change it after XDP came cannot
-				device += ",host_mtu=9000"
-			}
-			args = append(args, "-netdev", fmt.Sprintf("hubport,id=%s,hubid=%d", id, i), "-device", device)
-		}
+		args = append(args, w.arguments(i)...)
 	}
 	return args
+}
+
+// largestMTU is what the ends of a wire take.
+const largestMTU = 9000
+
+// end names an end of wire i, to QEMU and as a tap device.
+func (w *Wire) end(i, end int) string { return fmt.Sprintf("w%d%d", i, end) }
+
+func (w *Wire) arguments(i int) (args []string) {
+	for end := range 2 {
+		id := w.end(i, end)
+		netdev := fmt.Sprintf("hubport,id=%s,hubid=%d", id, i)
+		device := fmt.Sprintf("%s,netdev=%s", w.Card, id)
+		if w.Card == "virtio-net-pci" {
+			device += fmt.Sprintf(",host_mtu=%d", largestMTU) // else the driver takes no more than 1500
+		}
+		if w.Queues > 1 {
+			netdev = fmt.Sprintf("tap,id=%s,ifname=%s,script=no,downscript=no,queues=%d", id, id, w.Queues)
+			device += fmt.Sprintf(",mq=on,vectors=%d", 2*w.Queues+2) // of a queue pair two, and the device's own two
+		}
+		args = append(args, "-netdev", netdev, "-device", device)
+	}
+	return args
+}
+
+// bridges is a shell script that makes the taps of wires with several queues; "" if there are none.
+func (m *Machine) bridges() string {
+	var s strings.Builder
+	for i, w := range m.Wires {
+		if w.Queues <= 1 {
+			continue
+		}
+		fmt.Fprintf(&s, "ip link add b%d type bridge mcast_snooping 0\n", i)
+		for end := range 2 {
+			name := w.end(i, end)
+			fmt.Fprintf(&s, "ip tuntap add %s mode tap multi_queue\nip link set %s mtu %d master b%d up\n", name, name, largestMTU, i)
+		}
+		fmt.Fprintf(&s, "ip link set b%d up\n", i)
+	}
+	return s.String()
+}
+
+// command is what starts QEMU: where there are taps, in a network namespace of its own that ends with it.
+func (m *Machine) command(ctx context.Context, qemu string, args []string) *exec.Cmd {
+	script := m.bridges()
+	if script == "" {
+		return exec.CommandContext(ctx, qemu, args...)
+	}
+	return exec.CommandContext(ctx, "unshare", append([]string{"--net", "sh", "-ec", script + `exec "$@"`, "sh", qemu}, args...)...)
 }
 
 // writeRoot writes the machine's only file system.
@@ -176,14 +221,9 @@ reboot -f
 `
 }
 
-// boot tries once.
-type boot struct {
-	args   []string
-	output string
-}
-
-// run reports whether the machine came up. Only one machine per host boots at a time.
-func (b *boot) run(ctx context.Context, qemu string) (up bool, r *Result, err error) {
+// boot tries once and reports whether the machine came up. What its command says goes to the file output. Only one machine
+// per host boots at a time.
+func (m *Machine) boot(ctx context.Context, qemu string, args []string, output string) (up bool, r *Result, err error) {
 	cache, err := Cache()
 	if err != nil {
 		return false, nil, err
@@ -195,7 +235,7 @@ func (b *boot) run(ctx context.Context, qemu string) (up bool, r *Result, err er
 	defer func() { unlock() }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cmd := exec.CommandContext(ctx, qemu, b.args...)
+	cmd := m.command(ctx, qemu, args)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	console, err := cmd.StdoutPipe()
@@ -223,7 +263,7 @@ func (b *boot) run(ctx context.Context, qemu string) (up bool, r *Result, err er
 	}
 	err = errors.Join(err, cmd.Wait(), context.Cause(ctx))
 	text := strings.ReplaceAll(said.String(), "\r", "")
-	out, rerr := os.ReadFile(b.output)
+	out, rerr := os.ReadFile(output)
 	out = bytes.ReplaceAll(out, []byte("\r"), nil)
 	if err = errors.Join(err, rerr); err == nil && status < 0 {
 		err = errors.New("it went off before its command ended")

@@ -81,7 +81,12 @@ func (s *setting) values() string {
 	if s.words == nil {
 		return string(s.kind)
 	}
-	return strings.Join(s.words, ", ")
+	const most = 110 // of a table of the documentation, whose rows have 160 characters
+	words := strings.Join(s.words, ", ")
+	if len(words) > most {
+		return fmt.Sprintf("%s ... (%d, see the schema)", s.words[0], len(s.words))
+	}
+	return words
 }
 
 func (s *setting) meaning() string {

@@ -89,7 +89,7 @@ var table = []setting{
 		set: integerOf(0, 1<<20, func(t *target) *int { return &t.own.HarvestPool })},
 	{name: "harvest-rate", kind: number, def: fmt.Sprint(handoff.DefaultHarvestRate), perService: true, doc: "harvest: questions per second while cookies are asked for",
 		set: numberOf(func(t *target, n float64) { t.own.HarvestRate = n })},
-	{name: "psk-suite", kind: text, words: handoff.SuiteNames(), perService: true, doc: "native-wolfssl: suite of all pre-shared keys of DTLS 1.3 (none: the server is asked about each)",
+	{name: "psk-suite", kind: text, words: handoff.SuiteNames(), perService: true, doc: "native-wolfssl: suite of all pre-shared keys of DTLS 1.3 (none: the server is asked)",
 		set: parsed(handoff.ParseSuite, func(t *target, s handoff.Suite) { t.own.PSKSuite = s })},
 	{name: "workers", kind: integer, def: "0", doc: "threads and sockets per service (0: one per CPU)",
 		set: integerOf(0, 1024, func(t *target) *int { return &t.Config.Workers })},

@@ -1,0 +1,92 @@
+package kernels
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/emulator"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bpf"
+)
+
+// libxdp's files, of Debian's packages xdp-tools and libxdp1: what attaches programs by a dispatcher, the dispatcher, and
+// some program.
+const (
+	xdpObjects = "/usr/lib/x86_64-linux-gnu/bpf/"
+	filter     = xdpObjects + "xdpfilt_alw_udp.o"
+)
+
+// addLibxdp adds them to a machine's files.
+func addLibxdp(f emulator.Files) error {
+	for _, o := range []string{filter, xdpObjects + "xdp-dispatcher.o"} {
+		f[o] = emulator.File{From: o, Mode: 0o644}
+	}
+	return f.Program("xdp-loader")
+}
+
+// Where libxdp's dispatcher is on the interface with a program of somebody else, the guard says that it cannot attach, and
+// leaves it as it is. The kernel itself takes the guard's program as an extension of the dispatcher.
+func TestGuestDispatcher(t *testing.T) {
+	guestOnly(t)
+	l := newLab(t)
+	if p := startIn(t, l.Middle, "xdp-loader", "load", "-vv", "-m", "native", lab.ToClient, filter); p.end() != 0 || strings.Contains(p.text(), "without dispatcher") {
+		t.Fatalf("no dispatcher: %s", p.text())
+	}
+	dispatcher := func() (id ebpf.ProgramID) {
+		t.Helper()
+		if err := l.Middle.Do(func() error {
+			dev, err := net.InterfaceByName(lab.ToClient)
+			if err != nil {
+				return err
+			}
+			a, err := bpf.Attached(dev.Index)
+			id = ebpf.ProgramID(a.XDP)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	id := dispatcher()
+	inline := shapes[2]
+	p := startIn(t, l.Middle, "/bin/dtlsguard", append([]string{"run", "--pin", "off", "--control", t.TempDir() + "/c"}, inline.arguments(secretFile(t))...)...)
+	if status := p.end(); status != 1 || !strings.Contains(p.text(), "another XDP program is attached") {
+		t.Errorf("exit status %d: %s", status, p.text())
+	}
+	if now := dispatcher(); now != id {
+		t.Errorf("program %d is on the interface, want %d still", now, id)
+	}
+	target, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	extend(t, target)
+}
+
+// extend loads the guard's program as an extension of the only function for programs that the dispatcher has: there is one
+// for each of those that it was made for, so attaching takes a new dispatcher.
+func extend(t *testing.T, dispatcher *ebpf.Program) {
+	t.Helper()
+	spec, err := ebpf.LoadCollectionSpec(objects + "/guard_bpfel.o")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := spec.Programs["dtlsguard"]
+	spec.Programs = map[string]*ebpf.ProgramSpec{"dtlsguard": g}
+	for _, m := range spec.Maps {
+		if m.Type == ebpf.CPUMap { // of no more CPUs than there are
+			m.MaxEntries = 1
+		}
+	}
+	g.Type, g.AttachType, g.AttachTo, g.AttachTarget = ebpf.Extension, ebpf.AttachNone, "prog0", dispatcher
+	c, err := ebpf.NewCollection(spec)
+	if err != nil {
+		t.Error(explain(err))
+		return
+	}
+	c.Close()
+}
