@@ -97,7 +97,7 @@ func (k *kernel) deafFor(v *service) bool {
 // lostFor says where the programs are not in front of a service, nil if they are everywhere. It is open if its clients may
 // pass them by: an interface that is down lets nobody in, and one that is gone may come back at any time. idle: on no
 // interface can clients come in.
-func (k *kernel) lostFor(v *service) (err error, open, idle bool) {
+func (k *kernel) lostFor(v *service) (open, idle bool, err error) {
 	var lost []string
 	idle = true
 	for _, d := range k.devicesOf(v) {
@@ -113,7 +113,7 @@ func (k *kernel) lostFor(v *service) (err error, open, idle bool) {
 	if len(lost) > 0 {
 		err = errors.New(strings.Join(lost, ", "))
 	}
-	return err, open, idle
+	return open, idle, err
 }
 
 // answers says who answers a service's ClientHellos, and why it is not the kernel. A nil kernel has no say.

@@ -26,7 +26,7 @@ func (v *service) readiness() Readiness {
 		return r
 	}
 	if v.kernel != nil {
-		lost, open, idle := v.kernel.lostFor(v)
+		open, idle, lost := v.kernel.lostFor(v)
 		if lost != nil {
 			r.Reasons = append(r.Reasons, "XDP is not in force: "+lost.Error())
 		}

@@ -18,7 +18,7 @@ var only = []struct {
 	{"threads", []string{"xdp"}, "sendmmsg sends on one thread"},
 	{"affinity", []string{"xdp"}, "run it under taskset"},
 	{"batch", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "a file has no batches"},
-	{"write", []string{"pcap"}, "what is sent can be caught with tcpdump"},
+	{"write", []string{"pcap"}, "capture what is sent with tcpdump"},
 	{"duration", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "-n says how many go into a file"},
 	{"json", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "nothing is sent, so there is nothing to report"},
 	{"sample", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "nothing is sent, so nobody answers"},

@@ -106,22 +106,22 @@ func newCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use: "dtlsflood -d ADDRESS [-p PORT] [flags]", Short: "Flood a DTLS service of your own, and check its answers",
-		Long: `dtlsflood sends real ClientHellos, each from another source, to a service of your own, and
-checks that the answers are HelloVerifyRequests to them.
+		Long: `dtlsflood sends real ClientHellos from many sources to your own DTLS service, and checks that each answer is the
+right HelloVerifyRequest.
 
-  sendmmsg  without -i from sockets to loopback: no privileges; sources out of 127.0.0.0/8, or 256 ports of ::1
-            with -i in frames from a packet socket: any sources, needs root
-  xdp       in frames from the kernel: any sources, millions per second, needs root and -i
-  pcap      not at all: it writes FILE, a classic pcap, for tcpreplay and TRex, and FILE.trafgen for trafgen.
-            tcpreplay 4.4 and trafgen 0.6 play them in a test, each frame arrives; TRex itself was not tried
+  sendmmsg  without -i: UDP sockets on loopback, no privileges; sources in 127.0.0.0/8, or 256 ports of ::1
+            with -i: frames from a packet socket, any sources, needs root
+  xdp       frames from the kernel, any sources, millions per second, needs root and -i
+  pcap      sends nothing: writes FILE, a classic pcap for tcpreplay and TRex, and FILE.trafgen for trafgen.
+            A test plays them with tcpreplay 4.4 and trafgen 0.6; TRex was not tried
 
-Where sources are forged, the service's host must have a route for them to this one, or nothing is seen of the answers:
-ip route add 198.18.128.0/17 via THIS-HOST. Never to be sent to: broadcast and multicast addresses.
+With forged sources, the service's host needs a route for them to this host, or no answers arrive:
+ip route add 198.18.128.0/17 via THIS-HOST. Broadcast and multicast targets are refused.
 
-Where others have a letter for a thing it is the same here: -i, -d, -m, -p, -t, -n as in the samples of pktgen, -Q, -b, -F
-as in kxdpgun; but -n is all datagrams, not each thread's.
+Short flags follow other generators: -i, -d, -m, -p, -t, -n as in the samples of pktgen, -Q, -b, -F as in kxdpgun;
+but -n counts the datagrams of all threads together.
 
-What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
+Kinds of datagrams (--mix NAME=WEIGHT,...; each source sends one kind):
 ` + kinds() + replies,
 		Example: `  dtlsflood -d 127.0.0.1 -p 4433 -Q 100000
   dtlsflood -i veth0 -d 198.18.0.1 --mix hello=8,large,junk=1 --duration 30s --json
@@ -153,16 +153,16 @@ What is sent (--mix NAME=WEIGHT,..., each source sends one of them):
 	fl.DurationVar(&o.pace.duration, "duration", 10*time.Second, "how long")
 	fl.StringVar(&o.traffic.ports, "src-ports", "", "source ports `FIRST-LAST` (16384-49151; without -i some free ones, at most 512)")
 	fl.StringVar(&o.traffic.text, "mix", "hello", "what to send: `NAME=WEIGHT,...`, see above")
-	fl.StringVar(&o.traffic.file, "hello", "", "`FILE` with the ClientHello to send: pcap or pcapng, binary, or in hex, one fragment a line")
+	fl.StringVar(&o.traffic.file, "hello", "", "`FILE` with the ClientHello to send: pcap or pcapng, binary, or in hex, one fragment per line")
 	fl.IntVarP(&o.pace.threads, "threads", "t", 1, "xdp: CPUs to send on")
 	fl.IntVarP(&o.pace.cpu, "affinity", "F", 0, "xdp: the first of these CPUs")
 	fl.Uint64VarP(&o.pace.count, "count", "n", 0, "datagrams in all (0: until --duration is over; pcap: 10000)")
 	fl.Uint32VarP(&o.pace.batch, "batch", "b", 0, "datagrams made at a time (xdp 128, sendmmsg 64, at most 256)")
 	fl.StringVarP(&o.report.file, "write", "w", "", "pcap: `FILE` to write")
 	fl.Float64Var(&o.pace.ndr, "ndr", 0, "search the highest rate at which at most this share of the questions, 0 to 1, is unanswered")
-	fl.Float64Var(&o.report.sample, "sample", 100, "clients per second beside the flood whose answers are timed and compared (0: none)")
-	fl.IntVar(&o.report.giveBack, "return", 10, "one in `N` of them returns its cookie (0: none)")
-	fl.BoolVar(&o.report.json, "json", false, "a line of JSON each second, and one of the whole")
+	fl.Float64Var(&o.report.sample, "sample", 100, "sampled clients per second, whose answers are timed and compared (0: none)")
+	fl.IntVar(&o.report.giveBack, "return", 10, "one sampled client in `N` returns its cookie (0: none)")
+	fl.BoolVar(&o.report.json, "json", false, "one JSON object per second, and a summary")
 	fl.BoolVar(&o.target.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
 	return cmd
 }

@@ -27,7 +27,7 @@ func (t *target) reach(engine string) error {
 		return hint.Usagef("engine xdp needs -i INTERFACE")
 	case t.iface == "":
 		if !a.IsLoopback() {
-			return hint.Usagef("-d %v: without -i INTERFACE it goes to 127.0.0.0/8 and ::1 only", a)
+			return hint.Usagef("-d %v: without -i INTERFACE only 127.0.0.0/8 and ::1 are possible targets", a)
 		}
 		return nil
 	case a.IsLoopback():

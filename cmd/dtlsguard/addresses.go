@@ -17,13 +17,13 @@ import (
 )
 
 func newAllow() *cobra.Command {
-	return newRule(addresses.Allow, "Take a prefix's addresses for proved",
-		`allow takes the addresses of a prefix for proved: in modes reset and limit their first ClientHellos reach the server.
-A longer prefix of either list goes before it; of two that are equal, deny does.`)
+	return newRule(addresses.Allow, "Treat the addresses of a prefix as proved",
+		`allow treats the addresses of a prefix as proved: in modes reset and limit their first ClientHellos reach the server.
+The longest prefix of both lists decides; of two equal ones, deny.`)
 }
 
 func newDeny() *cobra.Command {
-	return newRule(addresses.Deny, "Take nothing from a prefix's addresses",
+	return newRule(addresses.Deny, "Drop everything from the addresses of a prefix",
 		`deny drops everything that comes from the addresses of a prefix, and forgets those that were known.
 A longer prefix of either list goes before it.`)
 }
@@ -56,7 +56,7 @@ func newRule(list addresses.Verdict, short, long string) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&duration, "for", 0, "for how long, 1s or more (0: until the guard ends)")
-	cmd.Flags().BoolVar(&remove, "remove", false, "take it back; what files say stays")
+	cmd.Flags().BoolVar(&remove, "remove", false, "remove the prefix; prefixes from files stay")
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	return cmd
 }

@@ -47,13 +47,13 @@ func newCheck() *cobra.Command {
 	var asJSON, allowed bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find out what this kernel, an interface and a back end can do", Args: noArgs,
-		Long: `check tries each thing that run would need, and changes nothing: PASS, WARN for what works less well
-than it could, FAIL for what does not work, each with the step that fixes it.
+		Long: `check tries everything that run needs, and changes nothing. It prints PASS, WARN for what works less well
+than it could, or FAIL for what does not work, each with the step that fixes it.
 
 With --interface it attaches a program that passes everything and takes it off again, unless one is
-attached. Without, XDP is not needed, and what is missing for it is no failure. With --backend it asks
-a DTLS server for cookies, as run does; with --secret-file, too, it says whether the server computes them from
-a secret in that file. It exits 1 if something fails.`,
+attached. Without --interface, missing XDP support is no failure. With --backend it asks a DTLS server for
+cookies, as run does; with --secret-file in addition it reports whether the server computes them from a
+secret in that file. The exit status is 1 if something fails.`,
 		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434
   dtlsguard check --backend 127.0.0.1:4434 --secret-file /etc/dtlsguard.secret`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,7 +75,7 @@ a secret in that file. It exits 1 if something fails.`,
 	}
 	cmd.Flags().StringSliceVar(&interfaces, "interface", nil, "where XDP would be attached, repeatable: `NAME`")
 	cmd.Flags().BoolVar(&allowed, "allow-unguarded", false, "as of run")
-	cmd.Flags().StringVar(&backend, "backend", "", "a DTLS server `HOST:PORT`")
+	cmd.Flags().StringVar(&backend, "backend", "", "a DTLS server, as `HOST:PORT`")
 	cmd.Flags().StringVar(&secretFile, "secret-file", "", "secrets that the back end may compute its cookies from")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd

@@ -31,7 +31,7 @@ func load(cmd *cobra.Command, flags *settings.Flags) (*settings.Loaded, error) {
 func newConfigCheck() *cobra.Command {
 	var flags *settings.Flags
 	cmd := &cobra.Command{
-		Use: "check [FILE]", Short: "Find mistakes in a configuration, and open nothing",
+		Use: "check [FILE]", Short: "Find mistakes in a configuration without starting anything",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return hint.Usagef("unexpected argument %q", args[1])
@@ -60,7 +60,7 @@ func newConfigCheck() *cobra.Command {
 func newConfigShow() *cobra.Command {
 	var flags *settings.Flags
 	cmd := &cobra.Command{
-		Use: "show", Short: "Show what would hold, and where each value comes from", Args: noArgs,
+		Use: "show", Short: "Show the effective settings, and where each value comes from", Args: noArgs,
 		Example: "  dtlsguard config show --config /etc/dtlsguard/dtlsguard.toml --hello-rate 5",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := load(cmd, flags)

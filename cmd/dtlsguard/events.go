@@ -22,9 +22,9 @@ func newEvents() *cobra.Command {
 	var follow, asJSON bool
 	var last int
 	cmd := &cobra.Command{
-		Use: "events", Short: "Show what the running guard has noticed", Args: noArgs,
+		Use: "events", Short: "Show recent events of the running guard", Args: noArgs,
 		Long: `events shows attacks, limits that were reached, back ends that went down or came up, secrets, XDP and reloads: the
-last ones that the guard keeps, oldest first. --follow goes on with those that come. docs/monitoring.md lists the kinds and their details.`,
+last ones that the guard keeps, oldest first. --follow prints new ones as they come. docs/monitoring.md lists the kinds and their details.`,
 		Example: `  dtlsguard events
   dtlsguard events --follow --last 0
   dtlsguard events --json | jq -r 'select(.event == "attack-ended") | .prefixes[].prefix'`,
@@ -52,7 +52,7 @@ last ones that the guard keeps, oldest first. --follow goes on with those that c
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with those that come")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "print new events as they come")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line and event")
 	cmd.Flags().IntVar(&last, "last", 100, "how many of those that were there before")
 	return cmd

@@ -51,12 +51,12 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dtlsguard",
 		Short: "Stateless DTLS handshake front-end: a DoS shield for DTLS servers",
-		Long: `dtlsguard stands in front of DTLS servers. It answers every ClientHello that has no cookie
+		Long: `dtlsguard protects unmodified DTLS servers. It answers every ClientHello without a cookie
 with a HelloVerifyRequest, keeps no state for it, and lets only clients that have proved
-their address reach the server, which stays as it is.
+their address reach the server.
 
 Try it, with no privileges:     dtlsguard demo
-In front of a server:           dtlsguard run --listen :4433 --backend 127.0.0.1:4434`,
+Protect a server:               dtlsguard run --listen :4433 --backend 127.0.0.1:4434`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},

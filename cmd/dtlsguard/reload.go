@@ -11,9 +11,9 @@ import (
 func newReload() *cobra.Command {
 	var control string
 	cmd := &cobra.Command{
-		Use: "reload", Short: "Have the running guard read its configuration and secret files again", Args: noArgs,
-		Long: `reload does what SIGHUP does, and says what became of it. A configuration with a mistake changes nothing,
-and is exit status 1.`,
+		Use: "reload", Short: "Make the running guard read its configuration and secret files again", Args: noArgs,
+		Long: `reload does the same as SIGHUP and prints the result. A configuration with a mistake changes nothing; the exit
+status is then 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := ask[frontend.Changes](cmd.Context(), control, "POST", "/reload")
 			if err != nil {

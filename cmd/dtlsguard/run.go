@@ -26,20 +26,20 @@ type guard struct {
 func newRun() *cobra.Command {
 	var flags *settings.Flags
 	cmd := &cobra.Command{
-		Use: "run", Short: "Stand in front of a DTLS server", Args: noArgs,
-		Long: `run with --listen and --backend owns the public address and relays verified clients to the
-server. It needs no privileges, or with --interface those of XDP, which then stands in front.
+		Use: "run", Short: "Protect DTLS servers", Args: noArgs,
+		Long: `run with --listen and --backend is a proxy: it owns the public address and relays verified clients to
+the server. It needs no privileges; with --interface, which adds XDP, it needs those of XDP.
 
-run with --protect and --interface leaves the server on this host its port: XDP lets verified
-clients through to it, which it sees under their own addresses.
+run with --protect and --interface is inline: the server on this host keeps its port, and XDP passes
+verified clients, whose own addresses the server sees.
 
-With --config it reads its services from a file, in which each may have settings of its own.
+With --config it reads services from a file; each may have its own settings.
 
 XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open,
 and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
 
-SIGTERM and SIGINT serve what has arrived and exit 0; SIGHUP reads the configuration and secret files again; SIGUSR2
-has another process take this one's place (dtlsguard upgrade).`,
+On SIGTERM and SIGINT the guard serves what has arrived and exits with status 0. On SIGHUP it reads the configuration
+and secret files again. On SIGUSR2 another process takes over from it (dtlsguard upgrade).`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
   dtlsguard run --protect 192.0.2.7:4433 --interface eth0
   dtlsguard run --listen 192.0.2.7:5684 --backend 127.0.0.1:5685 --listen [2001:db8::7]:5684 --backend [::1]:5685

@@ -14,7 +14,7 @@ import (
 
 func newSecret() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "secret", Short: "Make, name and rotate cookie secrets", Args: noArgs,
+		Use: "secret", Short: "Generate, identify and rotate cookie secrets", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	generate := &cobra.Command{
@@ -36,7 +36,7 @@ func newSecret() *cobra.Command {
 func newFingerprint() *cobra.Command {
 	var file, control string
 	cmd := &cobra.Command{
-		Use: "fingerprint", Short: "Name a secret without showing it", Args: noArgs,
+		Use: "fingerprint", Short: "Print the fingerprint of a secret", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
 				s, err := askStatus(cmd.Context(), control)
@@ -78,7 +78,7 @@ func readSecrets(file string) ([]cookie.Secret, error) {
 func newRotate() *cobra.Command {
 	var control string
 	cmd := &cobra.Command{
-		Use: "rotate", Short: "Make the running guard draw a new secret now", Args: noArgs,
+		Use: "rotate", Short: "Make the running guard replace its secret now", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := ask[frontend.SecretStatus](cmd.Context(), control, "POST", "/rotate")
 			if err != nil {

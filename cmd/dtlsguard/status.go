@@ -21,7 +21,7 @@ func newStatus() *cobra.Command {
 	var control string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status", Short: "Show what the running guard sees; exit status 1 if it is not ready", Args: noArgs,
+		Use: "status", Short: "Show the state of the running guard; exit status 1 if it is not ready", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := askStatus(cmd.Context(), control)
 			if err != nil {
@@ -41,7 +41,7 @@ func newStatus() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "for programs: all of it, every flag's value included")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object with everything, including the value of every flag")
 	return cmd
 }
 

@@ -14,9 +14,9 @@ func newUnload() *cobra.Command {
 	var iface, pin string
 	var force bool
 	cmd := &cobra.Command{
-		Use: "unload", Short: "Take off the XDP programs that a dead guard left in force", Args: noArgs,
-		Long: `unload detaches what a killed guard, or one with --keep-attached, has left on an interface. The programs of a
-guard that lives are its own to detach, and it would attach them again: stop it instead.`,
+		Use: "unload", Short: "Detach the XDP programs that a dead guard left attached", Args: noArgs,
+		Long: `unload detaches the programs that a killed guard, or one with --keep-attached, has left on an interface. A running
+guard detaches its own programs when it stops, and would attach them again: stop it instead.`,
 		Example: "  dtlsguard unload --interface eth0",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if iface == "" {
@@ -24,7 +24,7 @@ guard that lives are its own to detach, and it would attach them again: stop it 
 			}
 			dir := bpf.PinDir(pin, iface)
 			if bpf.InUse(dir) && !force {
-				return hint.Errorf("stop the guard, which detaches them; --force detaches them for the moment that it takes to notice",
+				return hint.Errorf("stop the guard, which then detaches them; with --force they are detached until the guard notices",
 					"unload: a guard that is alive has its programs on %s", iface)
 			}
 			found, err := bpf.Unload(dir)
@@ -32,7 +32,7 @@ guard that lives are its own to detach, and it would attach them again: stop it 
 				return err
 			}
 			if _, err := net.InterfaceByName(iface); !found && err != nil {
-				return hint.Errorf("ip link shows those there are", "unload: there is no interface %s, and nothing was left by that name", iface)
+				return hint.Errorf("ip link lists the interfaces", "unload: there is no interface %s, and no guard has left programs under that name", iface)
 			}
 			answer := "nothing was left on " + iface
 			if found {
@@ -42,8 +42,8 @@ guard that lives are its own to detach, and it would attach them again: stop it 
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&iface, "interface", "", "where they are attached")
+	cmd.Flags().StringVar(&iface, "interface", "", "the interface that they are attached to")
 	cmd.Flags().StringVar(&pin, "pin", bpf.PinRoot, "what run was given as --pin")
-	cmd.Flags().BoolVar(&force, "force", false, "even if the guard is alive")
+	cmd.Flags().BoolVar(&force, "force", false, "even while the guard runs")
 	return cmd
 }

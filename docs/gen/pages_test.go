@@ -43,6 +43,38 @@ func TestPagesNameWhatExists(t *testing.T) {
 	}
 }
 
+// A function in parentheses after its file is in that file.
+func TestPagesNameFunctionsThatExist(t *testing.T) {
+	named := regexp.MustCompile("`([\\w./-]+\\.(go|c|h))`\\s+\\((`\\w+`(?:,\\s+`\\w+`)*)\\)")
+	checked := 0
+	for _, p := range pages(t) {
+		text, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			source, err := os.ReadFile(filepath.Join("../..", m[1]))
+			if err != nil {
+				t.Errorf("%s: %v", p, err)
+				continue
+			}
+			for _, f := range regexp.MustCompile(`\w+`).FindAllString(m[3], -1) {
+				definition := `(?m)^func (\([^)]*\) )?` + f + `\(`
+				if m[2] != "go" {
+					definition = `(?m)^[A-Za-z_].*\b` + f + `\(`
+				}
+				if !regexp.MustCompile(definition).Match(source) {
+					t.Errorf("%s names %s in %s, which is not there", p, f, m[1])
+				}
+				checked++
+			}
+		}
+	}
+	if checked < 30 {
+		t.Errorf("%d functions found on the pages: is the form of ARCHITECTURE.md another one?", checked)
+	}
+}
+
 // Rows that are wider than a terminal are not read.
 func TestTablesAreNarrow(t *testing.T) {
 	const widest = 160

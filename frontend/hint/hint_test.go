@@ -3,7 +3,11 @@ package hint
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -73,6 +77,31 @@ func TestLogsCarryHints(t *testing.T) {
 		c.log(slog.New(Handler(plain)))
 		if out.String() != c.want {
 			t.Errorf("%s: %q, want %q", c.name, &out, c.want)
+		}
+	}
+}
+
+// No library names a flag: it names the setting, and commands render it.
+func TestLibrariesNameSettings(t *testing.T) {
+	flag := regexp.MustCompile(`"[^"\n]*\B--[a-z][a-z-]+[^"\n]*"`)
+	for _, root := range []string{"../../bpf", "..", "../../cookie"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			generated := strings.Contains(path, "_bpfe") || strings.HasSuffix(path, "_test.go")
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || generated {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			for n, line := range strings.Split(string(text), "\n") {
+				code, _, _ := strings.Cut(line, "\t//")
+				// Other programs' flags, and documentation that is generated from the code, may be named.
+				if m := flag.FindString(code); m != "" && !strings.Contains(m, "useradd") && !strings.Contains(m, "`--") {
+					t.Errorf("%s:%d: %s", path, n+1, m)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -252,7 +252,7 @@ func withHint(err error) error {
 	case errors.Is(err, unix.EADDRINUSE):
 		return hint.Errorf("stop the program that has the port (ss -lunp names it), or choose another port", "%w: another program has the port", err)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return hint.Errorf("choose an address that ip address lists, or for one that comes later (keepalived) use --freebind", "%w: no interface of this host has the address", err)
+		return hint.Errorf("choose an address that ip address lists, or for one that comes later (keepalived) use setting freebind", "%w: no interface of this host has the address", err)
 	case errors.Is(err, unix.EACCES):
 		return hint.Add(err, "run as root or with CAP_NET_BIND_SERVICE, which ports below 1024 need")
 	case errors.Is(err, unix.EMFILE):

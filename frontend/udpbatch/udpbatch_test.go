@@ -343,8 +343,8 @@ func TestFreeBind(t *testing.T) {
 		if c, err := Listen(addr, Options{}); err == nil {
 			c.Close()
 			t.Errorf("%v is bound although no interface has it", addr)
-		} else if !strings.Contains(hint.Of(err), "--freebind") {
-			t.Errorf("%v: %v says nothing of --freebind", addr, err)
+		} else if !strings.Contains(hint.Of(err), "setting freebind") {
+			t.Errorf("%v: %v does not name setting freebind", addr, err)
 		}
 		c, err := Listen(addr, Options{FreeBind: true})
 		if err != nil {

@@ -110,7 +110,7 @@ func TestReload(t *testing.T) {
 
 	// Status shows what is in force, and a reload names what takes a restart.
 	g.mu.Lock()
-	g.config.Settings.RotateEvery, g.config.MaxFlows = time.Hour, 77
+	g.config.RotateEvery, g.config.MaxFlows = time.Hour, 77
 	g.mu.Unlock()
 	if done := g.reload(t, changed, comes); !slices.Equal(done.Restart, []string{"max-flows"}) {
 		t.Errorf("takes a restart: %v", done.Restart)

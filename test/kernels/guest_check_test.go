@@ -58,7 +58,7 @@ func TestGuestCheck(t *testing.T) {
 		}
 	}
 	offload("on")
-	expect(checked(t, l), "VLAN tags", "WARN", "takes tags off")
+	expect(checked(t, l), "VLAN tags", "WARN", "removes tags")
 	offload("off")
 	expect(checked(t, l), "VLAN tags", "PASS", vlan)
 }

@@ -103,9 +103,9 @@ var Kinds = map[string]string{
 	"pion":         "ClientHello of Pion",
 	"large":        "post-quantum ClientHello of BoringSSL, DTLS 1.3 and 1.2, X25519MLKEM768, in two fragments",
 	"dtls10":       "ClientHello of openssl s_client, DTLS 1.0",
-	"wrong-cookie": "the hello with a cookie that nobody issued (Pion and SSL_accept drop it)",
-	"junk":         "no DTLS",
-	"record":       "application data of a flow that nobody knows",
+	"wrong-cookie": "hello with an invalid cookie (Pion and SSL_accept drop it)",
+	"junk":         "not DTLS",
+	"record":       "application data of an unknown flow",
 }
 
 // ParseMix reads NAME=WEIGHT,NAME=WEIGHT... with a default weight of 1. own replaces the datagrams of kind hello, if it

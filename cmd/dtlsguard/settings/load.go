@@ -21,15 +21,26 @@ type Flags struct {
 	values map[string]*flagValue
 }
 
-// flagValue collects what was given for a flag.
+// flagValue collects the values of a flag.
 type flagValue struct {
 	kind   kind
+	arg    string // what the help calls a value; "": by its kind
 	values []string
 	def    string
 }
 
 func (v *flagValue) String() string { return v.def }
-func (v *flagValue) Type() string   { return strings.ReplaceAll(string(v.kind), " of strings", "") }
+
+// Type is what the help calls a value. It shows none for "bool".
+func (v *flagValue) Type() string {
+	switch {
+	case v.arg != "":
+		return v.arg
+	case v.kind == boolean:
+		return "bool"
+	}
+	return strings.ToUpper(strings.ReplaceAll(string(v.kind), " of strings", ""))
+}
 
 func (v *flagValue) Set(text string) error {
 	if v.kind != list {
@@ -46,20 +57,17 @@ const configFlag = "config"
 func Register(set *pflag.FlagSet, defaults map[string]string) *Flags {
 	f := &Flags{set, make(map[string]*flagValue)}
 	add := func(name string, k kind, arg, def, doc string) {
-		v := &flagValue{kind: k, def: def}
-		if arg != "" {
-			doc += " `" + arg + "`"
-		}
+		v := &flagValue{kind: k, arg: arg, def: def}
 		f.values[name] = v
 		flag := set.VarPF(v, name, "", doc)
 		if k == boolean {
 			flag.NoOptDefVal = "true"
 		}
 	}
-	add(configFlag, text, "FILE", "", "configuration, TOML (dtlsguard config reference); flags and DTLSGUARD_* variables override it:")
-	add(keyListen, list, "HOST:PORT", "", "public address; :PORT is every address (repeat in pairs with --backend):")
-	add(keyBackend, list, "HOST:PORT", "", "the server's address, or several, HOST:PORT*WEIGHT,...:")
-	add(keyProtect, list, "HOST:PORT", "", "address of a server on this host that keeps its port (repeatable):")
+	add(configFlag, text, "FILE", "", "configuration, TOML (dtlsguard config reference); flags and DTLSGUARD_* variables override it")
+	add(keyListen, list, "HOST:PORT", "", "public address; :PORT is every address (repeat in pairs with --backend)")
+	add(keyBackend, list, "HOST:PORT", "", "the server's address, or several, HOST:PORT*WEIGHT,...")
+	add(keyProtect, list, "HOST:PORT", "", "address of a server on this host that keeps its port (repeatable)")
 	for _, s := range table {
 		def := s.def
 		if d, ok := defaults[s.name]; ok {
