@@ -22,7 +22,7 @@ func TestKernelManyCPUs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := machine(t, k)
+	m := machine(t, k, "^TestGuestBPF$")
 	m.Slots = manyCPUs
 	binary := filepath.Join(t.TempDir(), "bpf.test")
 	build := exec.Command("go", "test", "-c", "-o", binary, "./bpf")
@@ -37,7 +37,6 @@ func TestKernelManyCPUs(t *testing.T) {
 	files["/bin/bpf.test"] = emulator.File{From: binary, Mode: 0o755}
 	m.Files = files
 	m.Env = append(m.Env, "BPF_TEST=/bin/bpf.test")
-	m.Run = []string{"/bin/kernels.test", "-test.v", "-test.run", "^TestGuestBPF$"}
 	start(t, m)
 }
 
