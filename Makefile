@@ -7,7 +7,7 @@
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-admission  2^20 mutated ClientHellos for each way to admit clients, in the kernel and in Go (make test: 2^15)
-# make test-attacks  attacks by who has read the source, half an hour (make test: in seconds)
+# make test-attacks  attacks by who has read the source, 40 minutes (make test: in seconds)
 # make test-probes    a thousand probes of each kind of server on each kind of path, by a virtual clock (make test: 40)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
@@ -75,8 +75,9 @@ test-drivers:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -timeout 80m -run KernelDrivers ./test/kernels -kernel $(KERNELS) $(UPDATE)
 
-# Attacks by who has read the source, for as long as they take: half an hour. In short they are part of make test.
+# Attacks by who has read the source, for as long as they take: 40 minutes. In short they are part of make test.
 test-attacks:
+	.ci/need $(TEST_PACKAGES)
 	$(GO) test -v -count=1 -timeout 60m ./test/attacks -whole
 
 # What the guard does not understand must not pass.

@@ -112,17 +112,14 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 	struct port_use *use = LOOKUP(ports, p.sport);
 	if (!use)
 		return TCX_NEXT;
-	if (use->workers_of) {
-		index = use->workers_of - 1;
-		struct service *svc = LOOKUP(services, index);
-		if (!svc)
-			return TCX_NEXT;
+	struct service *svc = workers_service(use, p.saddr, p.v6, &index);
+	if (svc) {
 		int hello = client_hello_at(skb, &p);
 		outcome = rewrite_source(skb, &p, svc->port) || (hello && reinject(skb, &p)) ? EGRESS_ERROR
 			  : hello						 ? EGRESS_REINJECTED
 										 : EGRESS_REWRITTEN;
 	} else {
-		struct service *svc = find_service(use, p.saddr, p.sport, p.v6, &index);
+		svc = find_service(use, p.saddr, p.sport, p.v6, &index);
 		if (!svc)
 			return TCX_NEXT;
 		outcome = learn_flow(skb, &p, svc);

@@ -127,6 +127,33 @@ func TestEgressTurnsHellos(t *testing.T) {
 	}
 }
 
+// The workers' port is that of the protected address alone: another address of this host, and a router's clients, may use it.
+func TestOtherAddressesKeepTheWorkersPort(t *testing.T) {
+	one := inline()
+	one.Address = server4.Addr()
+	six := one
+	six.Address, six.WorkersPort = server6.Addr(), 4445
+	g := guarding(t, one, six)
+	for name, make := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {
+		other := netip.MustParseAddrPort("198.18.0.77:4444")
+		if name == "IPv6" {
+			other = netip.MustParseAddrPort("[2001:2:0:1::77]:4445")
+		}
+		for _, datagram := range [][]byte{helloVerify, appData, firstHello} {
+			out := make(datagram)
+			out.Src = other
+			if got := send(t, g, out); !bytes.Equal(got, out.bytes()) {
+				t.Errorf("%s: what another address sends from the port is changed to\n% x", name, got)
+			}
+			in := make(datagram)
+			in.Dst = other
+			if action, got := run(t, g, in.bytes()); action != xdpPass || !bytes.Equal(got, in.bytes()) {
+				t.Errorf("%s: what comes to another address's port: action %d\n% x", name, action, got)
+			}
+		}
+	}
+}
+
 func TestEgressRewritesWorkersPort(t *testing.T) {
 	g := guarding(t, inline())
 	for name, make := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {

@@ -291,7 +291,8 @@ static __always_inline int no_udp(const struct packet *p, int parsed)
 // no_service decides on UDP packets to no protected service.
 static __always_inline int no_service(const struct packet *p, const struct port_use *use)
 {
-	if (use && use->workers_of)
+	__u32 index;
+	if (use && use->workers_of && (p->routed || workers_service(use, p->daddr, p->v6, &index)))
 		return VERDICT_DROP_WORKERS_PORT;
 	if (use && use->service && p->routed) // the route may end at the service
 		return VERDICT_DROP_EXTENSIONS;

@@ -12,6 +12,24 @@ static __always_inline int same_address(const __u32 *a, const __u32 *b)
 	return ((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3])) == 0;
 }
 
+// has_address reports whether the service is at the address.
+static __always_inline int has_address(const struct service *svc, const __u32 *addr, __u8 v6)
+{
+	return svc->any & (v6 ? ANY_IPV6 : ANY_IPV4) || same_address(svc->addr, addr);
+}
+
+// workers_service returns the service whose workers listen at the address and port; 0: none.
+static __always_inline struct service *workers_service(const struct port_use *use, const __u32 *addr, __u8 v6, __u32 *index)
+{
+	if (likely(!use->workers_of))
+		return 0;
+	struct service *svc = LOOKUP(services, use->workers_of - 1);
+	if (!svc || !has_address(svc, addr, v6))
+		return 0;
+	*index = use->workers_of - 1;
+	return svc;
+}
+
 // find_service costs one array look-up where a port has one service, and at most two hash look-ups where several services
 // share it.
 static __always_inline struct service *find_service(const struct port_use *use, const __u32 *addr, __u16 port, __u8 v6, __u32 *index)
@@ -21,7 +39,7 @@ static __always_inline struct service *find_service(const struct port_use *use, 
 		return 0;
 	if (likely(service != SHARED_PORT)) {
 		struct service *svc = LOOKUP(services, service - 1);
-		if (!svc || !(svc->any & (v6 ? ANY_IPV6 : ANY_IPV4) || same_address(svc->addr, addr)))
+		if (!svc || !has_address(svc, addr, v6))
 			return 0;
 		*index = service - 1;
 		return svc;

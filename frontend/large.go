@@ -30,6 +30,6 @@ func (w *worker) warnLarge() {
 	n := w.large
 	if w.large = 0; n > 0 && w.service.large.CompareAndSwap(false, true) {
 		w.service.log.Warn("the server sends datagrams that are fragmented on their way to clients: networks that drop fragments delay or end those handshakes",
-			"largest", largest4, "hint", "have the server's socket see an MTU of 1500 (docs/servers.md, \"Large flights\")")
+			"hint", "have the server's socket see an MTU of 1500 (docs/servers.md, \"Large flights\")")
 	}
 }

@@ -41,7 +41,8 @@ type worker struct {
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
 
-	prelude *udpbatch.Queue // what a flow's prelude has for the server
+	prelude  *udpbatch.Queue // what a flow's prelude has for the server
+	farewell *udpbatch.Queue // the alert that ends a handshake
 
 	back    *udpbatch.Batch // from the server
 	returns *udpbatch.Queue
@@ -87,7 +88,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		what: make([]hello.Reason, size), by: make([]*hand, size), early: make([]int, 0, size),
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
-		prelude: udpbatch.NewQueue(relay.PreludeCap), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
+		prelude: udpbatch.NewQueue(relay.PreludeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		sketch: attack.NewSketch(s.sketchSeed),
 		flows:  relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
@@ -227,9 +228,19 @@ func (w *worker) end(f *relay.Flow, why metrics.Event) {
 		h.end.Settled(false)
 	}
 	w.poller.Remove(f.Port.FD())
+	if f.State == relay.HalfOpen && f.Answered() && why != metrics.Refused {
+		w.abort(f)
+	}
 	w.flows.Close(f)
 	h.flows--
 	w.drop(h)
+}
+
+// abort has the server forget a handshake that nobody goes on with. It would keep it for longer than the guard keeps the flow,
+// and send its flight again, to whom the pool's entry is given next: a client that gets another handshake's flight fails.
+func (w *worker) abort(f *relay.Flow) {
+	w.farewell.Add(handoff.Abort, nil)
+	_, _ = f.Port.Send(w.farewell)
 }
 
 // shaken tells the back end that f's handshake is over, if it is.

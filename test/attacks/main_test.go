@@ -11,7 +11,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-var whole = flag.Bool("whole", false, "attack for as long as it takes, not for seconds")
+var (
+	whole = flag.Bool("whole", false, "attack for as long as it takes, not for seconds")
+	mixed = flag.Duration("mixed", 30*time.Minute, "with -whole: how long TestMixedAttack lasts")
+)
 
 // patience is how long a test waits for what must happen on a busy machine.
 const patience = 20 * time.Second

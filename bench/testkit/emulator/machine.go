@@ -27,6 +27,7 @@ type Wire struct {
 type Machine struct {
 	Kernel *Kernel
 	CPUs   int // 0: 2
+	Slots  int // CPUs that may be plugged in later: the kernel's possible ones, which per-CPU maps are sized by; 0: none
 	Memory int // MiB; 0: 1024
 	Wires  []Wire
 	Files  Files    // in addition to busybox and what Run needs
@@ -98,7 +99,7 @@ func (m *Machine) arguments(initrd, output string) []string {
 	}
 	// -cx16: QEMU 7.2 emulates cmpxchg16b with wrong flags, and allocators since kernel 6.6 use it: half of their
 	// boots died. no_timer_check: the skipped timer test fails if the emulator is kept off its CPU.
-	args := []string{"-machine", "q35", "-cpu", "max,-cx16", "-smp", strconv.Itoa(cpus), "-m", strconv.Itoa(memory),
+	args := []string{"-machine", "q35", "-cpu", "max,-cx16", "-smp", fmt.Sprintf("%d,maxcpus=%d", cpus, max(cpus, m.Slots)), "-m", strconv.Itoa(memory),
 		"-display", "none", "-no-reboot", "-serial", "stdio", "-serial", "file:" + output, "-nic", "none",
 		"-kernel", m.Kernel.Image, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check net.ifnames=0"}

@@ -26,6 +26,9 @@
 #define PEER_SECRET 32	     // bytes
 #define PEER_DATAGRAM 2048   // longer than any datagram of a handshake
 #define PEER_PATIENCE 30000  // ms after which a silent client is dropped
+#ifndef PEER_IDLE
+#define PEER_IDLE PEER_PATIENCE // the same after the handshake
+#endif
 #define PEER_MTU 1400	     // for libraries that must be told
 
 static struct {

@@ -130,11 +130,10 @@ static void session_take(SSL *ssl, struct peer *p)
 	p->session = ssl;
 }
 
-// session_goes_on reports whether the result n of a call means that nothing has come, and the client has not timed out.
-static int session_goes_on(SSL *ssl, int n, int *silent)
+// session_goes_on reports whether the result n of a call means that nothing has come, and the client has not been silent for ms.
+static int session_goes_on(SSL *ssl, int n, int *silent, int ms)
 {
-	const int most = PEER_PATIENCE / 100; // ticks
-	return n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ && ++*silent < most;
+	return n <= 0 && SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ && ++*silent < ms / 100; // ticks
 }
 
 // session_serve runs in a thread: it does the handshake and echoes.
@@ -145,13 +144,13 @@ static void *session_serve(void *arg)
 	char data[PEER_DATAGRAM];
 	int n, silent = 0;
 
-	while (session_goes_on(ssl, n = SSL_accept(ssl), &silent))
+	while (session_goes_on(ssl, n = SSL_accept(ssl), &silent, PEER_PATIENCE))
 		;
 	if (n > 0) {
 		printf("accepted%s\n", SSL_session_reused(ssl) ? " again" : "");
 		do {
 			silent = 0;
-			while (session_goes_on(ssl, n = SSL_read(ssl, data, sizeof(data)), &silent))
+			while (session_goes_on(ssl, n = SSL_read(ssl, data, sizeof(data)), &silent, PEER_IDLE))
 				;
 			if (n > 0)
 				SSL_write(ssl, data, n);

@@ -1,0 +1,27 @@
+package attacks
+
+import "testing"
+
+// A client that gets the pool's entry of a handshake that was abandoned is served at once: the server has forgotten it.
+func TestAbandonedHandshakesAreForgotten(t *testing.T) {
+	t.Parallel()
+	const pool = 4
+	b := &battle{mixture: &mixture{pool: "4", guarded: true, flags: "--handshake-timeout 1s"}, t: t}
+	b.open()
+	for i := range pool {
+		if !b.abandon(source(i)) {
+			t.Fatal("a client that proves its address is not answered")
+		}
+	}
+	eventually(t, "the flows have ended", func() bool {
+		return b.guard.metric(`dtlsguard_flows{service="`+b.to.String()+`",state="half-open"}`) == "0"
+	})
+	for i := range 2 * pool {
+		s, err := connectDTLS(source(100+i), b.to, patience)
+		if err != nil {
+			t.Errorf("client %d: %v", i, err)
+			continue
+		}
+		s.end()
+	}
+}

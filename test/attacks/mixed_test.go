@@ -1,0 +1,324 @@
+package attacks
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
+)
+
+// mixture is how much of each attack there is at once.
+type mixture struct {
+	lasts           time.Duration
+	guesses, junk   int // per second
+	sessions        int // silent ones, and as many busy ones
+	clients         int // new ones per second
+	collected       int // cookies that the attacker has
+	everyPort       bool
+	pool, flags     string
+	guarded         bool // else everything goes to the server itself
+	measured, sweep time.Duration
+}
+
+// TestMixedAttack has all attacks at once in front of an unmodified OpenSSL server: guesses, junk, two real hosts at their limits,
+// forged alerts to all ports, guesses from established clients' addresses.
+func TestMixedAttack(t *testing.T) {
+	m := mixture{lasts: 8 * time.Second, guesses: 3000, junk: 3000, sessions: 10, clients: 5, collected: 100, pool: "4096", guarded: true,
+		measured: time.Second, sweep: 4 * time.Second}
+	if *whole {
+		m = mixture{lasts: *mixed, guesses: 100_000, junk: 100_000, sessions: 100, clients: 20, collected: 2000, everyPort: true, pool: "65536", guarded: true,
+			measured: 10 * time.Second, sweep: time.Minute}
+	}
+	m.run(t)
+}
+
+// TestMixedAttackIsOne shows that the attack is one: without the guard clients are lost.
+func TestMixedAttackIsOne(t *testing.T) {
+	if !*whole {
+		t.Skip("takes more than seconds: -whole")
+	}
+	m := mixture{lasts: 30 * time.Second, guesses: 100_000, junk: 100_000, sessions: 100, clients: 20, collected: 2000, everyPort: true,
+		measured: 10 * time.Second, sweep: 20 * time.Second}
+	m.run(t)
+}
+
+// battle is a mixture under way.
+type battle struct {
+	*mixture
+	t      *testing.T
+	to     netip.AddrPort
+	server *program
+	guard  *guardProgram // nil: none
+
+	silent, busy []*session
+	abandoned    atomic.Uint64
+	alerts       atomic.Uint64
+	stolen       atomic.Uint64 // guesses from established addresses
+	tried, lost  atomic.Uint64
+	dead         atomic.Uint64 // busy sessions that did not answer in time
+
+	mu  sync.Mutex
+	why map[string]int // of the lost ones
+}
+
+func (m *mixture) run(t *testing.T) {
+	b := &battle{mixture: m, t: t, why: make(map[string]int)}
+	b.open()
+	began := time.Now()
+	b.busy, b.silent = begin(t, m.sessions, 0, b.to), begin(t, m.sessions, 8, b.to)
+	t.Logf("%d sessions after %v", 2*m.sessions, time.Since(began).Round(time.Millisecond))
+	cookies := b.collect(m.collected)
+	b.seesTheDead()
+
+	ctx, cancel := context.WithTimeout(t.Context(), m.lasts)
+	defer cancel()
+	g, j := newForger(t, b.to, guesses(cookies)), newForger(t, b.to, junk())
+	serverBefore, began := b.server.cpu(), time.Now()
+	var all sync.WaitGroup
+	for _, f := range []func(){
+		func() { g.run(ctx, m.guesses) }, func() { j.run(ctx, m.junk) },
+		func() { b.hosts(ctx) }, func() { b.forgers(ctx, cookies) }, func() { b.converse(ctx) }, func() { b.newcomers(ctx) },
+	} {
+		all.Go(f)
+	}
+	samples := b.measure(ctx)
+	all.Wait()
+	took := time.Since(began).Seconds()
+	load := (b.server.cpu() - serverBefore) / took
+	busy, silent := survivors(b.busy), survivors(b.silent)
+
+	t.Logf("in %.0f s sent: %d guesses (%.0f/s), %d of junk (%.0f/s), %d half-open handshakes of two hosts, %d forged alerts, %d guesses from established addresses",
+		took, g.sent.Load(), float64(g.sent.Load())/took, j.sent.Load(), float64(j.sent.Load())/took, b.abandoned.Load(), b.alerts.Load(), b.stolen.Load())
+	t.Logf("lost: %d of %d silent and %d of %d busy sessions (late %d times), %d of %d new clients %v",
+		m.sessions-silent, m.sessions, m.sessions-busy, m.sessions, b.dead.Load(), b.lost.Load(), b.tried.Load(), b.why)
+	t.Logf("the server used %.1f %% of a CPU", 100*load)
+	served := b.tried.Load() - b.lost.Load()
+	kept := busy == m.sessions && silent == m.sessions && served*1000 >= b.tried.Load()*999
+	if m.guarded {
+		b.flat(samples)
+		t.Logf("flows:\n%s", b.guard.flows())
+	}
+	if kept != m.guarded {
+		t.Errorf("all sessions and 99.9 %% of new clients survive: %v, with a guard: %v", kept, m.guarded)
+	}
+}
+
+// open starts the server, which keeps silent clients, and the guard.
+func (b *battle) open() {
+	t := b.t
+	dir := t.TempDir()
+	id, err := peers.NewIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := peers.Find("openssl").Program
+	p.Options = append(slices.Clone(p.Options), "-DPEER_IDLE=10800000")
+	binary, err := p.Build(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.to = free(t)
+	b.server = start(t, binary, peers.Arguments(b.to, id, "")...)
+	eventually(t, "the server listens", func() bool { return peers.Listens(b.server.cmd.Process.Pid, b.to) })
+	if !b.guarded {
+		return
+	}
+	b.guard = startProgram(t, 20_000, b.to, "--idle-timeout 3h --harvest-pool "+b.pool+" "+b.flags)
+	b.to = b.guard.addr
+	eventually(t, "the guard is ready", func() bool { _, err := b.guard.get("/readyz"); return err == nil })
+	first, memory := time.Since(b.guard.began), b.guard.memory()
+	eventually(t, "the pool is full", func() bool { return bytes.Contains([]byte(b.guard.said.String()), []byte("pool is full")) })
+	t.Logf("pool of %s: ready after %v with %d KiB and %d files, full %v later with %d KiB", b.pool,
+		first.Round(time.Millisecond), memory, b.guard.files(), (time.Since(b.guard.began) - first).Round(time.Millisecond), b.guard.memory())
+}
+
+// collect gets cookies as any client can.
+func (b *battle) collect(n int) (list [][]byte) {
+	g := &guard{t: b.t, addr: b.to}
+	for i := range n {
+		c := g.dial(source(100 + i%200))
+		c.ask(newHello().Bytes(), patience, func(d []byte) bool {
+			k, ok := hello.HelloVerifyCookie(d)
+			if ok {
+				list = append(list, bytes.Clone(k))
+			}
+			return ok
+		})
+		c.end()
+	}
+	if len(list) < n {
+		b.t.Fatalf("%d of %d cookies collected", len(list), n)
+	}
+	return list
+}
+
+// seesTheDead checks that a session that has ended counts as lost.
+func (b *battle) seesTheDead() {
+	s, err := connectDTLS(source(90), b.to, patience)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if !s.alive(patience) {
+		b.t.Error("a session that goes on counts as lost")
+	}
+	s.end()
+	if s.alive(time.Second) {
+		b.t.Error("a session that has ended counts as alive")
+	}
+}
+
+// hosts are two that prove their addresses and begin handshakes, at the default rate of --hello-rate.
+func (b *battle) hosts(ctx context.Context) {
+	every := time.NewTicker(time.Second / 40)
+	defer every.Stop()
+	for i := 0; ctx.Err() == nil; i++ {
+		<-every.C
+		if b.abandon(source(50 + i%2)) {
+			b.abandoned.Add(1)
+		}
+	}
+}
+
+// abandon proves an address and has the server begin a handshake, which is never finished.
+func (b *battle) abandon(from netip.Addr) (begun bool) {
+	c := (&guard{t: b.t, addr: b.to}).dial(from)
+	defer c.end()
+	q := hello.Probe{} // servers go on with it
+	for i := 0; i < len(q.Random); i += 8 {
+		binary.NativeEndian.PutUint64(q.Random[i:], rand.Uint64())
+	}
+	c.ask(q.Append(nil), time.Second, func(d []byte) bool {
+		k, ok := hello.HelloVerifyCookie(d)
+		if ok {
+			q.Cookie, q.MessageSeq, q.RecordSeq = bytes.Clone(k), 1, 1
+			c.send(q.Append(nil))
+			begun = true
+		}
+		return ok
+	})
+	return begun
+}
+
+// forgers send alerts and guesses in the clients' names, and now and then alerts from all ports of their addresses.
+func (b *battle) forgers(ctx context.Context, cookies [][]byte) {
+	guess, d := guesses(cookies), make([]byte, 512)
+	var swept time.Time
+	for ctx.Err() == nil {
+		for _, s := range slices.Concat(b.silent, b.busy) {
+			s.forge(forgedAlert)
+			b.alerts.Add(1)
+			s.forge(d[:guess(d)])
+			b.stolen.Add(1)
+		}
+		if b.everyPort && time.Since(swept) > b.sweep {
+			swept = time.Now()
+			for i := range 16 {
+				n, err := alertAll(source(i), b.to)
+				if b.alerts.Add(uint64(n)); err != nil {
+					b.t.Log(err)
+				}
+			}
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// converse has the busy sessions say something each second.
+func (b *battle) converse(ctx context.Context) {
+	for ctx.Err() == nil {
+		if n := survivors(b.busy); n < len(b.busy) {
+			b.dead.Add(uint64(len(b.busy) - n))
+		}
+		pause(ctx, time.Second)
+	}
+}
+
+// newcomers are new clients, of many addresses, each of which says something and leaves.
+func (b *battle) newcomers(ctx context.Context) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	every := time.NewTicker(time.Second / time.Duration(b.clients))
+	defer every.Stop()
+	for ctx.Err() == nil {
+		<-every.C
+		from := source(300 + rand.IntN(500))
+		all.Go(func() {
+			b.tried.Add(1)
+			s, err := connectDTLS(from, b.to, patience)
+			switch {
+			case err != nil:
+				b.lose(err.Error())
+				return
+			case !s.alive(patience):
+				b.lose("no echo")
+			}
+			s.end()
+		})
+	}
+}
+
+// lose counts a new client that was not served.
+func (b *battle) lose(why string) {
+	b.lost.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.why[why]++
+}
+
+// sample is what the guard needs at a time.
+type sample struct{ memory, files int }
+
+// measure samples the guard until ctx ends.
+func (b *battle) measure(ctx context.Context) (list []sample) {
+	began, cpu := time.Now(), 0.0
+	if b.guard != nil {
+		cpu = b.guard.cpu()
+	}
+	for ctx.Err() == nil {
+		pause(ctx, b.measured)
+		if b.guard != nil {
+			list = append(list, sample{b.guard.memory(), b.guard.files()})
+		}
+	}
+	if b.guard != nil {
+		b.t.Logf("the guard used %.1f %% of a CPU", 100*(b.guard.cpu()-cpu)/time.Since(began).Seconds())
+	}
+	return list
+}
+
+// flat checks that the guard needs no more at the end than it did after a third of the time.
+func (b *battle) flat(list []sample) {
+	third := len(list) / 3
+	most := func(part []sample) (m sample) {
+		for _, s := range part {
+			m.memory, m.files = max(m.memory, s.memory), max(m.files, s.files)
+		}
+		return m
+	}
+	middle, last := most(list[third:2*third]), most(list[2*third:])
+	b.t.Logf("the guard at first %d KiB and %d files, in the second third %d KiB and %d files at most, in the last %d KiB and %d files",
+		list[0].memory, list[0].files, middle.memory, middle.files, last.memory, last.files)
+	const slack, settles = 10, 3 * time.Minute // a tenth: a garbage collection earlier or later; half-open flows live for two minutes at most
+	if b.lasts < settles {
+		return
+	}
+	if last.memory > middle.memory+middle.memory/slack || last.files > middle.files+middle.files/slack {
+		b.t.Error("what the guard needs grows")
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
