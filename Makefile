@@ -102,7 +102,7 @@ test-portable:
 # Left out: tests that drive the built program, which has no race detector, and bpf's, which run programs in the kernel.
 race:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test -race $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario|/bpf$$')
+	$(GO) test -race -timeout 20m $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario|/bpf$$')
 
 # What make packages, and the test of what it makes, need.
 PACKAGE_PACKAGES := git xz-utils
