@@ -32,8 +32,11 @@ func (d *daemon) proxy(b *Testbed, server netip.AddrPort) error {
 	return d.start(b, "--listen", b.Service.String(), "--backend", server.String(), "--workers", fmt.Sprint(len(b.cpus)))
 }
 
-// inline starts it before a server that has the service's address.
-func (d *daemon) inline(b *Testbed) error { return d.start(b, "--protect", b.Service.String()) }
+// inline starts it before a server that has the service's address, which the link to the server's host also reaches: only
+// the benchmark is on that.
+func (d *daemon) inline(b *Testbed) error {
+	return d.start(b, "--protect", b.Service.String(), "--allow-unguarded")
+}
 
 func (d *daemon) start(b *Testbed, shape ...string) error {
 	cpus := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.cpus), " ", ","), "[]")
