@@ -30,9 +30,9 @@ PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolf
 NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
 # tools that show what is attached. clang sees to it that the programs' objects are those of the source.
-TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
+TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
 # Programs that only the matrix talks to.
-MATRIX_PACKAGES := coturn libcoap3-bin radsecproxy freeradius-utils
+MATRIX_PACKAGES := socat coturn libcoap3-bin radsecproxy freeradius-utils
 # The emulator that other kernels are booted in, and what their file systems are made of.
 EMULATOR_PACKAGES := qemu-system-x86 busybox-static xz-utils debian-archive-keyring xdp-tools
 # The kernels of make test-kernels: series of Debian's, 6 and 7 the newest of each.
@@ -102,7 +102,7 @@ test-portable:
 # Left out: tests that drive the built program, which has no race detector, and bpf's, which run programs in the kernel.
 race:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test -race $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario|/bpf$$')
+	$(GO) test -race -timeout 20m $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario|/bpf$$')
 
 # What make packages, and the test of what it makes, need.
 PACKAGE_PACKAGES := git xz-utils

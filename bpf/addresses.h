@@ -17,19 +17,18 @@ static __always_inline __u64 address_key(const __u32 *a, __u8 v6)
 	return (__u64)ntohl(a[0]) << 32 | ntohl(a[1]);
 }
 
-static __always_inline struct address_bucket *address_bucket(const struct control *c, __u64 key)
-{
-	return LOOKUP(addresses, siphash64(c->address_key[0], c->address_key[1], key, 0, 0) >> (64 - ADDRESS_BITS));
-}
+// A way is where an address is: the index in its bucket, a flag, and the number of the bucket.
+enum { WAY_FOUND = ADDRESS_WAYS, WAY_BUCKET = 4 };
 
-enum { WAY_FOUND = ADDRESS_WAYS }; // a flag
-
-// find_way returns the index of a key in its bucket with WAY_FOUND set, or else the index of the key that was not seen for
-// longest. A global function, so that the verifier checks its many paths once.
+// find_way returns the way of a key with WAY_FOUND set, or else that of the key in its bucket that was not seen for longest. A
+// global function, so that the verifier checks its many paths once.
 __noinline int find_way(__u64 key, __u32 now)
 {
 	struct control *c = control();
-	struct address_bucket *b = c ? address_bucket(c, key) : 0;
+	if (!c)
+		return 0;
+	__u32 bucket = siphash64(c->address_key[0], c->address_key[1], key, 0, 0) >> (64 - ADDRESS_BITS);
+	struct address_bucket *b = LOOKUP(addresses, bucket);
 	__s32 age = -1;
 	int oldest = 0;
 	if (!b)
@@ -38,14 +37,14 @@ __noinline int find_way(__u64 key, __u32 now)
 	for (int i = 0; i < ADDRESS_WAYS; i++) {
 		__u64 state = *(volatile __u64 *)&b->ways[i].state;
 		if (state && *(volatile __u64 *)&b->ways[i].key == key)
-			return WAY_FOUND | i;
+			return bucket << WAY_BUCKET | WAY_FOUND | i;
 		__s32 this = state ? (__s32)(now - (__u32)(state >> 32)) : 0x7fffffff;
 		if (this > age) {
 			oldest = i;
 			age = this;
 		}
 	}
-	return oldest;
+	return bucket << WAY_BUCKET | oldest;
 }
 
 // known_address reports whether an address is proved at time now, in seconds.
@@ -53,7 +52,7 @@ static __always_inline int known_address(const struct control *c, const __u32 *a
 {
 	__u64 key = address_key(a, v6);
 	__u32 way = find_way(key, now);
-	struct address_bucket *b = address_bucket(c, key);
+	struct address_bucket *b = LOOKUP(addresses, way >> WAY_BUCKET);
 	if (!b || !(way & WAY_FOUND))
 		return 0;
 	__u64 state = *(volatile __u64 *)&b->ways[way & (ADDRESS_WAYS - 1)].state;
@@ -66,7 +65,7 @@ static __always_inline int add_address(const struct control *c, const __u32 *a, 
 {
 	__u64 key = address_key(a, v6), seen = (__u64)now << 32;
 	__u32 way = find_way(key, now);
-	struct address_bucket *b = address_bucket(c, key);
+	struct address_bucket *b = LOOKUP(addresses, way >> WAY_BUCKET);
 	if (!b)
 		return 0;
 	struct address *e = &b->ways[way & (ADDRESS_WAYS - 1)];
@@ -119,11 +118,11 @@ enum admitted { ADMITTED_CHALLENGE, ADMITTED_KNOWN, ADMITTED_UNPROVED, ADMITTED_
 static __always_inline int admit(const struct packet *p, const struct service *svc, __u32 index, const struct control *c)
 {
 	struct service_state *state = LOOKUP(service_states, index);
-	__u64 now = bpf_ktime_get_ns();
-	if (listed(c, p->saddr) == LISTED_ALLOW || known_address(c, p->saddr, p->v6, now / SECOND))
+	if (listed(c, p->saddr) == LISTED_ALLOW || known_address(c, p->saddr, p->v6, coarse_now() / SECOND))
 		return ADMITTED_KNOWN;
 	if (!(svc->admission & (ADMISSION_LOAD | ADMISSION_LIMIT)) || !state)
 		return ADMITTED_CHALLENGE;
+	__u64 now = bpf_ktime_get_ns();
 	int in = within(p, svc, state, now);
 	if (svc->admission & ADMISSION_LIMIT)
 		return in ? ADMITTED_UNPROVED : ADMITTED_LIMITED;

@@ -36,6 +36,8 @@ enum {
 	MAX_EXTENSIONS = 8,
 };
 
+enum { SNAP = 512 }; // bytes of a frame that a capture has: most ClientHellos whole; a power of 2
+
 // Positions in a datagram that starts with a handshake record (RFC 6347 sections 4.1 and 4.2.2).
 enum {
 	RECORD_HEADER = 13,

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
+#include "capture.h"
 #include "parse.h"
 #include "services.h"
 #include "steer.h"
@@ -210,6 +211,7 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 	if (reason >= REASON_LEN)
 		return p->fragment ? VERDICT_DROP_FRAGMENT : VERDICT_DROP_NONLINEAR;
 	count->reason[reason]++;
+	p->reason = reason;
 	// Classes need no flow table: the operator names the protocols that share the port, and junk costs no look-up.
 	if (svc->pass && (reason == REASON_NOT_DTLS || reason == REASON_BAD_VERSION) && svc->pass & class_of(p, reason))
 		return VERDICT_PASS_CLASS;
@@ -375,8 +377,12 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		svc = 0;
 		index = no_service_index;
 	}
-	if (svc)
+	if (svc) {
+		struct control *c = control();
 		note_sender(ctx);
+		if (c && unlikely(c->capturing))
+			copy_sample(ctx, p, index);
+	}
 	count = counters(index);
 	if (!count)
 		return XDP_PASS;
@@ -393,6 +399,8 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
+	if (unlikely(p->sampled)) // not a variable of this function, which has no stack left: Linux 6.1 counts 512 bytes for the deepest calls
+		send_sample(p, verdict);
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;
 	if (svc)

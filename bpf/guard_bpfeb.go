@@ -22,6 +22,17 @@ type guardAddressBucket struct {
 	}
 }
 
+type guardCaptureFilter struct {
+	_        structs.HostLayout
+	Verdicts uint64
+	Cost     uint64
+	Burst    uint64
+	Bucket   uint64
+	Lost     uint64
+	Reasons  uint32
+	Service  uint32
+}
+
 type guardControl struct {
 	_               structs.HostLayout
 	Heartbeat       uint64
@@ -40,7 +51,7 @@ type guardControl struct {
 	Prefixes        uint32
 	AddressKey      [2]uint64
 	AddressLifetime uint32
-	Pad             uint32
+	Capturing       uint32
 }
 
 type guardCounters struct {
@@ -92,6 +103,18 @@ type guardKeyring struct {
 		Inner [8]uint32
 		Outer [8]uint32
 	}
+}
+
+type guardPacketSample struct {
+	_       structs.HostLayout
+	Time    uint64
+	Length  uint32
+	Service uint32
+	L4      uint32
+	Verdict uint8
+	Reason  uint8
+	Pad     [2]uint8
+	Bytes   [512]uint8
 }
 
 type guardPoolEntry struct {
@@ -169,6 +192,8 @@ type guardServiceState struct {
 const (
 	guardMapAddresses         = "addresses"
 	guardMapAnswerBucket      = "answer_bucket"
+	guardMapCapture           = "capture"
+	guardMapCaptured          = "captured"
 	guardMapControls          = "controls"
 	guardMapCounts            = "counts"
 	guardMapCpuWorkers        = "cpu_workers"
@@ -183,6 +208,7 @@ const (
 	guardMapOtherFragments    = "other_fragments"
 	guardMapPorts             = "ports"
 	guardMapPrefixes          = "prefixes"
+	guardMapSample            = "sample"
 	guardMapScratch           = "scratch"
 	guardMapSenders           = "senders"
 	guardMapServiceFragments  = "service_fragments"
@@ -259,6 +285,8 @@ type guardProgramSpecs struct {
 type guardMapSpecs struct {
 	Addresses         *ebpf.MapSpec `ebpf:"addresses"`
 	AnswerBucket      *ebpf.MapSpec `ebpf:"answer_bucket"`
+	Capture           *ebpf.MapSpec `ebpf:"capture"`
+	Captured          *ebpf.MapSpec `ebpf:"captured"`
 	Controls          *ebpf.MapSpec `ebpf:"controls"`
 	Counts            *ebpf.MapSpec `ebpf:"counts"`
 	CpuWorkers        *ebpf.MapSpec `ebpf:"cpu_workers"`
@@ -273,6 +301,7 @@ type guardMapSpecs struct {
 	OtherFragments    *ebpf.MapSpec `ebpf:"other_fragments"`
 	Ports             *ebpf.MapSpec `ebpf:"ports"`
 	Prefixes          *ebpf.MapSpec `ebpf:"prefixes"`
+	Sample            *ebpf.MapSpec `ebpf:"sample"`
 	Scratch           *ebpf.MapSpec `ebpf:"scratch"`
 	Senders           *ebpf.MapSpec `ebpf:"senders"`
 	ServiceFragments  *ebpf.MapSpec `ebpf:"service_fragments"`
@@ -319,6 +348,8 @@ func (o *guardObjects) Close() error {
 type guardMaps struct {
 	Addresses         *ebpf.Map `ebpf:"addresses"`
 	AnswerBucket      *ebpf.Map `ebpf:"answer_bucket"`
+	Capture           *ebpf.Map `ebpf:"capture"`
+	Captured          *ebpf.Map `ebpf:"captured"`
 	Controls          *ebpf.Map `ebpf:"controls"`
 	Counts            *ebpf.Map `ebpf:"counts"`
 	CpuWorkers        *ebpf.Map `ebpf:"cpu_workers"`
@@ -333,6 +364,7 @@ type guardMaps struct {
 	OtherFragments    *ebpf.Map `ebpf:"other_fragments"`
 	Ports             *ebpf.Map `ebpf:"ports"`
 	Prefixes          *ebpf.Map `ebpf:"prefixes"`
+	Sample            *ebpf.Map `ebpf:"sample"`
 	Scratch           *ebpf.Map `ebpf:"scratch"`
 	Senders           *ebpf.Map `ebpf:"senders"`
 	ServiceFragments  *ebpf.Map `ebpf:"service_fragments"`
@@ -350,6 +382,8 @@ func (m *guardMaps) Close() error {
 	return _GuardClose(
 		m.Addresses,
 		m.AnswerBucket,
+		m.Capture,
+		m.Captured,
 		m.Controls,
 		m.Counts,
 		m.CpuWorkers,
@@ -364,6 +398,7 @@ func (m *guardMaps) Close() error {
 		m.OtherFragments,
 		m.Ports,
 		m.Prefixes,
+		m.Sample,
 		m.Scratch,
 		m.Senders,
 		m.ServiceFragments,

@@ -300,7 +300,7 @@ func TestServiceRefusals(t *testing.T) {
 		s    Service
 		want string
 	}{
-		{Service{ServiceKey: ServiceKey{server4.Addr(), 0}}, "port 0"},
+		{Service{ServiceKey: ServiceKey{server4.Addr(), 0}}, "port must not be 0"},
 		{Service{ServiceKey: ServiceKey{server4.Addr(), 4444}}, "workers of *:4433"},
 		{Service{ServiceKey: ServiceKey{netip.IPv4Unspecified(), 4433}}, "covers"},
 		{Service{ServiceKey: ServiceKey{server4.Addr(), 1}, WorkersPort: 4444}, "its own workers' port"},

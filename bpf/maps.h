@@ -198,6 +198,27 @@ struct {
 	__type(value, struct pool_entry);
 } harvested SEC(".maps");
 
+// A capture: what it samples, the sample that a CPU works on, and those on their way to the daemon. Not pinned.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct capture_filter);
+} capture SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct packet_sample);
+} sample SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18); // bytes, of some 400 samples
+} captured SEC(".maps");
+
 // MAC addresses that recent frames to services came from. Mapped into the memory of the daemon, which reads and clears it.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

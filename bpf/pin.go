@@ -29,7 +29,10 @@ func PinDir(root, iface string) string {
 const unfinished = ":new"
 
 // Names of pinned links. The name of the ingress link has its mode, which the kernel does not report.
-const pinEgress = "link_egress"
+const (
+	pinEgress = "link_egress"
+	pinTrust  = "link_trust"
+)
 
 var pinXDP = map[AttachMode]string{AttachNative: "link_native", AttachGeneric: "link_generic"}
 
@@ -74,6 +77,9 @@ func (g *Programs) pinInto(a *attachment, dir string) error {
 		return err
 	}
 	if err := a.egress.Pin(dir, pinEgress, a.progs.egress); err != nil {
+		return err
+	}
+	if err := g.pinTrust(dir); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(a.pin); err != nil {

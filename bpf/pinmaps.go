@@ -121,8 +121,8 @@ func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.
 	return pinned, nil, nil
 }
 
-// pins reports whether a map is pinned: all except constants, harvested cookies, whose sockets end with the process, and
-// recent senders.
+// pins reports whether a map is pinned: all except constants, harvested cookies, whose sockets end with the process, recent
+// senders, and a capture, which ends with whoever asked for it.
 func pins(name string) bool {
-	return name[0] != '.' && name != guardMapHarvested && name != guardMapSenders
+	return name[0] != '.' && name != guardMapHarvested && name != guardMapSenders && !slices.Contains(captureMaps, name)
 }

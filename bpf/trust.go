@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -15,7 +17,8 @@ import (
 const MaxTrustedPorts = 64
 
 // TrustTCP notes the addresses of peers that finish a TCP handshake with a port of this host, in this network namespace,
-// as proved, and keeps them while their connections are in use. It needs cgroup v2, and ends with Close.
+// as proved, and keeps them while their connections are in use. It needs cgroup v2. Where there are pins it outlives the process,
+// and the next one takes it over; without ports it takes that off.
 func (g *Programs) TrustTCP(ports []uint16) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -25,18 +28,113 @@ func (g *Programs) TrustTCP(ports []uint16) error {
 	if len(ports) > MaxTrustedPorts {
 		return fmt.Errorf("trust %d TCP ports: at most %d", len(ports), MaxTrustedPorts)
 	}
-	root, err := cgroupRoot()
-	if err != nil {
-		return fmt.Errorf("trust TCP peers: %w", err)
+	if len(ports) == 0 {
+		return g.unpinTrust()
 	}
+	if err := g.setTrustedPorts(ports); err != nil {
+		return err
+	}
+	if g.trust = g.adoptTrust(); g.trust == nil {
+		root, err := cgroupRoot()
+		if err != nil {
+			return fmt.Errorf("trust TCP peers: %w", err)
+		}
+		g.trust, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: g.progs.TrustTcp})
+		if err != nil {
+			return fmt.Errorf("trust TCP peers: attach to %s: %w", root, hint(err))
+		}
+	}
+	for _, path := range g.trustPins() { // of directories that Attach may take over
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			continue
+		}
+		if err := errors.Join(unlink(path), g.pinTrust(filepath.Dir(path))); err != nil {
+			return fmt.Errorf("trust TCP peers: %w", err)
+		}
+	}
+	return nil
+}
+
+// trustPins are where an earlier process may have pinned its link.
+func (g *Programs) trustPins() (paths []string) {
+	if g.pin == "" {
+		return nil
+	}
+	for _, iface := range g.options.Interfaces {
+		paths = append(paths, filepath.Join(PinDir(g.pin, iface), pinTrust))
+	}
+	return paths
+}
+
+// adoptTrust takes over the link of an earlier process, which gets the program of this one; nil if there is none.
+func (g *Programs) adoptTrust() link.Link {
+	for _, path := range g.trustPins() {
+		l, err := link.LoadPinnedLink(path, nil)
+		if err != nil {
+			continue
+		}
+		if l.Update(g.progs.TrustTcp) == nil {
+			return l
+		}
+		_ = l.Close()
+	}
+	return nil
+}
+
+// unpinTrust takes off what an earlier process left.
+func (g *Programs) unpinTrust() (err error) {
+	for _, path := range g.trustPins() {
+		err = errors.Join(err, unlink(path))
+	}
+	return err
+}
+
+func unlink(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// pinTrust pins the link of TrustTCP, if there is one, in a directory, by a handle that no one else has: each directory keeps
+// it attached by itself.
+func (g *Programs) pinTrust(dir string) error {
+	l, ok := g.trust.(interface{ FD() int })
+	if !ok {
+		return nil
+	}
+	fd, err := unix.FcntlInt(uintptr(l.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	c, err := link.NewFromFD(fd)
+	if err != nil {
+		return errors.Join(err, unix.Close(fd))
+	}
+	return errors.Join(c.Pin(filepath.Join(dir, pinTrust)), c.Close())
+}
+
+// setTrustedPorts makes the ports those whose peers are trusted: adopted maps may have others.
+func (g *Programs) setTrustedPorts(ports []uint16) error {
 	for _, p := range ports {
 		if err := g.maps.TrustedPorts.Put(uint32(p), uint32(1)); err != nil {
 			return fmt.Errorf("trust TCP port %d: %w", p, err)
 		}
 	}
-	g.trust, err = link.AttachCgroup(link.CgroupOptions{Path: root, Attach: ebpf.AttachCGroupSockOps, Program: g.progs.TrustTcp})
+	var port, one uint32
+	var stale []uint32
+	it := g.maps.TrustedPorts.Iterate()
+	for it.Next(&port, &one) {
+		if !slices.Contains(ports, uint16(port)) {
+			stale = append(stale, port)
+		}
+	}
+	err := it.Err()
+	for _, p := range stale {
+		err = errors.Join(err, g.maps.TrustedPorts.Delete(p))
+	}
 	if err != nil {
-		return fmt.Errorf("trust TCP peers: attach to %s: %w", root, hint(err))
+		return fmt.Errorf("trust other TCP ports no more: %w", err)
 	}
 	return nil
 }

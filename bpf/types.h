@@ -143,7 +143,27 @@ struct control {
 	__u32 prefixes; // number of them
 	__u64 address_key[2]; // secret, so that nobody can choose a bucket
 	__u32 address_lifetime; // seconds
-	__u32 pad;
+	__u32 capturing; // 1: see struct capture_filter
+};
+
+// What a capture samples; the daemon writes it before control.capturing.
+struct capture_filter {
+	__u64 verdicts; // a bit for each that is wanted
+	__u64 cost, burst, bucket; // of a sample, as in a service
+	__u64 lost; // samples for which the ring had no room
+	__u32 reasons; // a bit for each that VERDICT_DROP_MALFORMED may have
+	__u32 service; // index plus 1; 0: all
+};
+
+// A packet as it came in.
+struct packet_sample {
+	__u64 time;    // CLOCK_MONOTONIC, ns
+	__u32 length;  // of the frame, of which bytes has at most SNAP
+	__u32 service; // index
+	__u32 l4;      // offset of the UDP header; 0: none was found
+	__u8 verdict, reason;
+	__u8 pad[2];
+	__u8 bytes[SNAP];
 };
 
 // Credit of one worker: granted - spent packets may still be steered to it. Each side writes its own cache line.
@@ -195,6 +215,8 @@ struct packet {
 	__u8 routed;       // its route may lead to another address than daddr
 	__u8 encapsulated; // in a tunnel that another interface terminates
 	__u8 fragment_header; // it has an IPv6 fragment header
+	__u8 sampled;         // a capture has a copy of it
+	__u8 reason;          // enum reason, of a datagram to a service
 	__u8 inner;           // IP version of the header that PARSED_INNER reports
 };
 

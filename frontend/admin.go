@@ -66,6 +66,7 @@ func (s *Server) ControlHandler() http.Handler {
 	mux.HandleFunc("GET /events", s.serveEvents)
 	mux.HandleFunc("GET /flows", s.serveFlows)
 	mux.HandleFunc("POST /flows/kill", s.serveFlowKill)
+	mux.HandleFunc("GET /capture", s.serveCapture)
 	mux.HandleFunc("GET /addresses", s.serveAddresses)
 	mux.HandleFunc("POST /addresses", s.serveRule)
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {

@@ -37,10 +37,8 @@ func (s *Server) openAddresses() (err error) {
 	if err != nil {
 		return err
 	}
-	if len(c.TrustTCP) > 0 {
-		if err := s.kernel.guard.TrustTCP(c.TrustTCP); err != nil {
-			return err
-		}
+	if err := s.kernel.guard.TrustTCP(c.TrustTCP); err != nil {
+		return err
 	}
 	s.set = addresses.SetOf(memory, key, lifetime)
 	s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, s.kernel.setPrefixes)

@@ -88,31 +88,41 @@ func (w *worker) judge() {
 // verified ClientHello may stand right behind the first. One that overtook the first on its way waits for it, to the end of the
 // batch: nothing is kept of those who have not proved their address.
 func (w *worker) dispatch() {
+	t := w.tap.Load()
 	for i := range w.in.Len() {
-		switch r := w.what[i]; {
-		case r == denied:
-			w.counts.Count(metrics.Denied)
-			w.sample(i)
-		case r >= hello.Malformed:
-			w.counts.Count(metrics.Dropped(r))
-			w.sample(i)
-		case r == hello.OK:
-			w.sample(i) // few of them are good during a flood
-			to := w.by[i]
-			to.next++
-			w.hello(i, to, &to.hellos[to.next-1])
-		default:
-			if f := w.flows.Lookup(w.in.Route(i).Peer()); f != nil || r != hello.LaterFragment {
-				w.relayed(f, i, r)
-			} else {
-				w.early = append(w.early, i)
-			}
+		if t != nil {
+			w.tapped(t, i)
+		} else {
+			w.dispatchOne(i)
 		}
 	}
 	for _, i := range w.early {
 		w.relayed(w.flows.Lookup(w.in.Route(i).Peer()), i, hello.LaterFragment)
 	}
 	w.early = w.early[:0]
+}
+
+// dispatchOne does so with slot i.
+func (w *worker) dispatchOne(i int) {
+	switch r := w.what[i]; {
+	case r == denied:
+		w.counts.Count(metrics.Denied)
+		w.sample(i)
+	case r >= hello.Malformed:
+		w.counts.Count(metrics.Dropped(r))
+		w.sample(i)
+	case r == hello.OK:
+		w.sample(i) // few of them are good during a flood
+		to := w.by[i]
+		to.next++
+		w.hello(i, to, &to.hellos[to.next-1])
+	default:
+		if f := w.flows.Lookup(w.in.Route(i).Peer()); f != nil || r != hello.LaterFragment {
+			w.relayed(f, i, r)
+		} else {
+			w.early = append(w.early, i)
+		}
+	}
 }
 
 // relayed forwards what is no ClientHello for flow f, or drops it if there is none.

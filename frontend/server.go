@@ -29,12 +29,15 @@ type Server struct {
 	frozen    atomic.Bool
 	drainer   func() // OnDrain
 
-	zero    int64 // of the workers' clock, at started
-	set     *addresses.Set
-	lists   *addresses.Lists
-	budget  *relay.Budget
-	mapLog  *mapLog // nil: none
-	ended   int     // flows when it stopped
+	zero   int64 // of the workers' clock, at started
+	set    *addresses.Set
+	lists  *addresses.Lists
+	budget *relay.Budget
+	mapLog *mapLog // nil: none
+
+	capturing atomic.Bool
+
+	ended   int // flows when it stopped
 	running sync.WaitGroup
 	atWork  chan struct{} // closed when all workers are
 

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -44,6 +45,11 @@ type ServiceStatus struct {
 	Admission     *AdmissionStatus `json:"admission,omitempty"`
 	Answer        string           `json:"answer,omitempty"`     // who answers ClientHellos, with XDP
 	AnswerWhy     string           `json:"answer_why,omitempty"` // why it is not the kernel
+
+	Clients    map[string]uint64 `json:"clients"`      // what workers did with clients' datagrams: "outcome" or "outcome/reason"
+	Handshakes map[string]uint64 `json:"handshakes"`   // with back ends, by outcome
+	Attacked   bool              `json:"attacked"`     // an attack is under way
+	Prefixes   attack.Prefixes   `json:"top_prefixes"` // sources of most of what nothing has verified
 }
 
 // Status takes a snapshot.
@@ -66,7 +72,12 @@ func (s *Server) Status() Status {
 		st.Ready, st.NotReady = false, err.Error()
 	}
 	for _, v := range s.services {
-		st.Services = append(st.Services, v.status(s.closed))
+		one := v.status(s.closed)
+		if !s.closed {
+			one.Attacked, _, _ = v.attack.show()
+			one.Prefixes = s.topPrefixes(v)
+		}
+		st.Services = append(st.Services, one)
 	}
 	if len(s.services) > 0 {
 		st.Secret = s.services[0].now.Load().secrets.status()
@@ -92,6 +103,11 @@ func (v *service) status(closed bool) ServiceStatus {
 		st.Admission = v.admission()
 		st.Answer, st.AnswerWhy = v.kernel.answers(v)
 	}
+	var t metrics.Totals
+	for _, w := range v.workers {
+		w.counts.AddTo(&t)
+	}
+	st.Clients, st.Handshakes = t.Packets()["client"], t.Handshakes()
 	if len(v.workers) > 0 && !closed {
 		st.ReceiveBuffer, st.SendBuffer = v.workers[0].socket.Buffers()
 	}

@@ -63,6 +63,7 @@ type worker struct {
 	large  int          // datagrams of servers that are fragmented on their way to clients, since the last sweep
 
 	requests requests
+	tap      atomic.Pointer[tap] // of a capture; nil: none
 }
 
 // Tokens of the poller: flows use their ids, from 0 up.

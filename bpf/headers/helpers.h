@@ -41,6 +41,7 @@ static long (*const bpf_xdp_adjust_tail)(struct xdp_md *, int delta) = (void *)6
 static long (*const bpf_sk_select_reuseport)(struct sk_reuseport_md *, void *map, void *key, __u64 flags) = (void *)82;
 static __u64 (*const bpf_jiffies64)(void) = (void *)118;                                             // 5.6
 static __u64 (*const bpf_get_netns_cookie)(void *ctx) = (void *)122; // 5.7; of sockops 5.15
+static long (*const bpf_ringbuf_output)(void *ring, void *data, __u64 size, __u64 flags) = (void *)130; // 5.8
 static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)160;                                  // 5.11
 static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *) = (void *)188;                          // 5.18
 static long (*const bpf_xdp_load_bytes)(struct xdp_md *, __u32 off, void *to, __u32 len) = (void *)189; // 5.18

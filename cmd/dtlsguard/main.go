@@ -71,7 +71,7 @@ Protect a server:               dtlsguard run --listen :4433 --backend 127.0.0.1
 	}
 	root.SetVersionTemplate(versionLine() + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
-	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newConfig(), newReload(), newUpgrade(), newDrain(), newLaunch(), newFlows(), newEvents(), newRunner(), newAddresses(), newAllow(), newDeny(), demo.Command(), newVersion())
+	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newConfig(), newReload(), newUpgrade(), newDrain(), newLaunch(), newFlows(), newCapture(), newEvents(), newRunner(), newAddresses(), newAllow(), newDeny(), demo.Command(), newVersion())
 	return root
 }
 

@@ -51,7 +51,7 @@ func readCPUs() (cpus []cpuTimes) {
 }
 
 // draw writes the difference between two samples as a frame.
-func draw(out io.Writer, was, now *sample) {
+func draw(out io.Writer, was, now *sample, h *history) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	defer w.Flush()
 	took := now.at.Sub(was.at).Seconds()
@@ -74,7 +74,15 @@ func draw(out io.Writer, was, now *sample) {
 			fmt.Fprintf(w, "  cpu%d %.0f%% (softirq %.0f%%)", i, 100*float64(b.busy-a.busy)/total, 100*float64(b.softirq-a.softirq)/total)
 		}
 	}
-	fmt.Fprintf(w, "\n\n\tper second\ttotal\n")
+	fmt.Fprint(w, "\n\n")
+	h.draw(w)
+	for i := range now.Services {
+		if v := &now.Services[i]; len(v.Prefixes) > 0 {
+			fmt.Fprintf(w, "from\t%s\t%v\n", v.Name, v.Prefixes)
+		}
+	}
+	w.Flush() // what follows has columns of its own
+	fmt.Fprintf(w, "\n\tper second\ttotal\n")
 	row := func(name string, was, now uint64) {
 		fmt.Fprintf(w, "%s\t%.0f\t%d\n", name, float64(now-was)/took, now)
 	}
@@ -93,6 +101,16 @@ func draw(out io.Writer, was, now *sample) {
 		}
 		table("cookie", old.Cookies, now.XDP.Cookies)
 		table("egress", old.Egress, now.XDP.Egress)
+	}
+	for i := range now.Services {
+		v, old := &now.Services[i], frontend.ServiceStatus{}
+		for _, o := range was.Services {
+			if o.Listen == v.Listen {
+				old = o
+			}
+		}
+		table(v.Name+" workers", old.Clients, v.Clients)
+		table(v.Name+" handshakes", old.Handshakes, v.Handshakes)
 	}
 	row("received by workers", was.Received, now.Received)
 	row("lost to full buffers", was.Overruns, now.Overruns)

@@ -52,6 +52,24 @@ func (c *Counters) Add(e Event, n int) { c.local[e] += uint64(n) }
 // Bytes counts n bytes of UDP payload that go in direction d.
 func (c *Counters) Bytes(d Direction, n int) { c.bytes[d] += uint64(n) }
 
+// Snapshot is what a worker had counted at some time.
+type Snapshot [EventLen]uint64
+
+// Snapshot notes what was counted so far. It belongs to the worker.
+func (c *Counters) Snapshot(s *Snapshot) { *s = c.local }
+
+// Risen is the event of the client stage that was counted since s was taken: of one datagram there is one.
+func (c *Counters) Risen(s *Snapshot) (e Event, ok bool) {
+	for e := range EventLen {
+		if c.local[e] != s[e] && Labels[e].Stage == clientStage {
+			return e, true
+		}
+	}
+	return 0, false
+}
+
+const clientStage = "client"
+
 // Filled notes that a receive brought n datagrams, n > 0.
 func (c *Counters) Filled(n int) {
 	c.fill[min(bits.Len(uint(n-1)), fillBuckets-1)]++
@@ -133,6 +151,17 @@ func (t *Totals) Ended() map[string]uint64 {
 	m := make(map[string]uint64)
 	for e, n := range t.Events {
 		if l := Labels[e]; l.Stage == FlowStage && n > 0 {
+			m[l.key()] += n
+		}
+	}
+	return m
+}
+
+// Handshakes counts handshakes with back ends by outcome.
+func (t *Totals) Handshakes() map[string]uint64 {
+	m := make(map[string]uint64)
+	for e, n := range t.Events {
+		if l := Labels[e]; l.Stage == HandshakeStage {
 			m[l.key()] += n
 		}
 	}

@@ -23,7 +23,7 @@ const (
 // packages have the libraries and programs whose versions the matrix shows.
 var packages = map[string]string{
 	"OpenSSL": "openssl", "GnuTLS": "gnutls-bin", "Mbed TLS": "libmbedtls-dev", "wolfSSL": "libwolfssl-dev",
-	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy",
+	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat",
 }
 
 // version is what is installed of a library, without what a distribution adds.

@@ -104,6 +104,9 @@ var rows = []row{
 		single: true, clients: append(five[:5:5], "pion4"), limits: firstFails + "; set `SSL_OP_COOKIE_EXCHANGE` and the callbacks, and it does not",
 	},
 	{
+		server: "socat", library: "socat", mode: "auto", becomes: "reset", command: socatEchoes, single: true, clients: []string{"openssl", "gnutls", "mbedtls", "pion", "wolfssl", "pion4"}, limits: firstFails,
+	},
+	{
 		server: "examples/openssl", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
 		config: "as its head says", start: opensslExample, clients: six, hosts: v6,
 	},

@@ -69,7 +69,9 @@ const (
 	gnutlsServ = "gnutls-serv --udp --echo --port 4434 --x509certfile cert.pem --x509keyfile key.pem"
 	// coapServer has its DTLS port above the one that it is given.
 	coapServer = "coap-server-%s -A 127.0.0.1 -p 4433 -d 10 -h coap -k " + coapKey
-	coturn     = "turnserver -n -L 127.0.0.1 -E 127.0.0.1 -p 3478 --tls-listening-port 4434 --cert cert.pem --pkey key.pem " +
+	// socatEchoes serves one client at a time.
+	socatEchoes = "socat OPENSSL-DTLS-SERVER:4434,bind=127.0.0.1,cert=cert.pem,key=key.pem,verify=0,reuseaddr,fork PIPE"
+	coturn      = "turnserver -n -L 127.0.0.1 -E 127.0.0.1 -p 3478 --tls-listening-port 4434 --cert cert.pem --pkey key.pem " +
 		"--no-tls --no-tcp --no-cli --no-auth --log-file stdout --pidfile turn.pid --db turn.db"
 )
 
@@ -87,6 +89,9 @@ func recipe(t *testing.T, line string, addr netip.AddrPort) *server {
 	for i, a := range args {
 		if my, ok := mine[a]; ok {
 			args[i] = my
+		}
+		if args[0] == "socat" { // its addresses have commas in them
+			args[i] = strings.NewReplacer("4434", strconv.Itoa(port), "127.0.0.1", host, "cert.pem", cert, "key.pem", key).Replace(a)
 		}
 	}
 	s := &server{addr: addr}

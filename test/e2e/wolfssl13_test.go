@@ -47,3 +47,20 @@ func TestWolfSSL13PSK(t *testing.T) {
 		})
 	}
 }
+
+// TestWolfSSL13OverIPv6: the server's cookies are of a longer address there. wolfSSL's client ends with an error after the first
+// HelloRetryRequest over IPv6, with or without a guard, so others are asked.
+func TestWolfSSL13OverIPv6(t *testing.T) {
+	t.Parallel()
+	path := secretFile(t, cookie.Secret{1, 2, 3})
+	s := startPeer(t, address("::1", freePort(t)), "wolfssl-dual", path)
+	g := startGuard(t, s.addr, func(c *frontend.Config) { c.Handoff, c.SecretFile = handoff.NativeWolfSSL, path })
+	for _, client := range []string{"pion4-13", "pion4", "openssl"} {
+		a := matrixClients[client].dial(t, g.addr)
+		a.ping("ping over IPv6 by " + client)
+		a.close()
+	}
+	if n := g.count(metrics.Retried); n < 2 {
+		t.Errorf("%d HelloRetryRequests", n)
+	}
+}

@@ -119,6 +119,7 @@ func TestGuestDrivers(t *testing.T) {
 // script runs a shell script in a network namespace, "" for that of the test.
 func script(t *testing.T, ns, dev, text string) {
 	t.Helper()
+	text = `ip() { /bin/ip "$@"; }; ` + text // busybox prefers its own, which knows less
 	cmd := exec.Command("sh", "-ec", text)
 	if ns != "" {
 		cmd = exec.Command("ip", "netns", "exec", ns, "sh", "-ec", text)
