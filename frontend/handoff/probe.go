@@ -23,9 +23,8 @@ const (
 	greeting = 3500 * time.Millisecond
 	// repeats is how often questions are repeated whose answers contradict each other.
 	repeats = 8
-	// replays is how often a cookie is presented after its own question to a server that keeps state and does not
-	// answer.
-	replays = 3
+	// replayAttempts is from how many addresses a foreign cookie is presented after the question of a server that keeps state.
+	replayAttempts = 5
 	// shownWait is how long a server may take to start a handshake, per address.
 	shownWait = 200 * time.Millisecond
 	// aging is how long a cookie is kept to see whether it depends on time: clocks in cookies count seconds.
@@ -362,24 +361,37 @@ func (q *probing) foreign() error {
 	if t.Trusts, err = q.accepts(c, foreign); t.Trusts || err != nil {
 		return err
 	}
-	for range replays {
-		if c, err = q.from(netip.AddrPort{}); err != nil {
+	return q.replays(&foreign)
+}
+
+// replays finds out whether a server that keeps state accepts a foreign cookie after its own question. Loss does not explain
+// silence to several addresses.
+func (q *probing) replays(foreign *hello.Probe) error {
+	var silent []line
+	for len(silent) < replayAttempts {
+		c, err := q.from(netip.AddrPort{})
+		if err != nil {
 			return err
 		}
 		a, err := q.again(c, q.question(hello.Probe{}))
 		if err != nil || a.cookie == nil {
 			return err
 		}
-		a, err = q.shown(c, foreign)
+		a, err = q.told(c, *foreign, 2)
 		q.abort(c)
-		if err == nil {
-			t.Replays, err = q.takes(&a)
+		if err == nil && a.said() {
+			q.profile.Replays, err = q.takes(&a)
 		}
 		if err != nil || a.said() {
 			return err
 		}
+		silent = append(silent, c)
 	}
-	return nil
+	a, err := q.late(silent)
+	if err == nil {
+		q.profile.Replays, err = q.takes(&a)
+	}
+	return err
 }
 
 // unfamiliar presents a foreign cookie to a server without state, and returns its answer. Most servers answer a wrong
@@ -393,25 +405,39 @@ func (q *probing) unfamiliar(foreign *hello.Probe) (reply, error) {
 		if err != nil {
 			return reply{}, err
 		}
-		h := *foreign
-		_, _ = rand.Read(h.Random[:])
-		for range asks {
-			a, err := q.ask(q.ctx, c, max(shownWait, 2*q.rtt), h.Append(nil))
-			if a.said() {
-				if q.greeted(&a) {
-					q.abort(c)
-				}
-				return a, nil
-			}
-			if !errors.Is(err, ErrNoAnswer) && err != nil {
-				return a, err
-			}
-			h.RecordSeq++ // else the next one is dropped as replayed
+		if a, err := q.told(c, *foreign, asks); err != nil || a.said() {
+			return a, err
 		}
 		q.abort(c)
 		silent = append(silent, c)
 	}
-	for _, c := range silent { // of a slow server
+	return q.late(silent)
+}
+
+// told returns what the server says at once to a cookie that is presented up to asks times; a handshake that it starts is
+// aborted.
+func (q *probing) told(c line, h hello.Probe, asks int) (reply, error) {
+	_, _ = rand.Read(h.Random[:])
+	q.drain(q.ctx, c)
+	for ; asks > 0; asks-- {
+		a, err := q.ask(q.ctx, c, max(shownWait, 2*q.rtt), h.Append(nil))
+		if a.said() {
+			if q.greeted(&a) {
+				q.abort(c)
+			}
+			return a, nil
+		}
+		if err != nil && !errors.Is(err, ErrNoAnswer) {
+			return a, err
+		}
+		h.RecordSeq++ // else the next one is dropped as replayed
+	}
+	return reply{}, nil
+}
+
+// late returns what a slow server has said meanwhile to addresses that seemed to get no answer.
+func (q *probing) late(silent []line) (reply, error) {
+	for _, c := range silent {
 		d, err := q.exchange(q.ctx, c, settling)
 		if err != nil && !errors.Is(err, ErrNoAnswer) {
 			return reply{}, err
