@@ -1,49 +1,49 @@
 # make build      the programs, in bin/
 # make demo       a real server, the guard, real clients and a flood, on loopback
-# make test       all tests but the matrix (installs the peers they talk to when root, else names the command)
+# make test       all tests except the matrix; as root it installs what they need, otherwise it names the command
 # make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update rewrites it
 # make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
-# make test-admission  2^20 mutated ClientHellos for each way to admit clients, in the kernel and in Go (make test: 2^15)
-# make test-attacks  attacks by who has read the source, 40 minutes (make test: in seconds)
-# make test-probes    a thousand probes of each kind of server on each kind of path, by a virtual clock (make test: 40)
+# make test-admission  2^20 mutated ClientHellos per admission policy, kernel against Go (make test: 2^15)
+# make test-attacks  attacks that use knowledge of the source, 40 minutes (make test runs a short form)
+# make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 40)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
 # make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
 # make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
-# make generate   write again what is generated
-# make check      what CI runs: test, lint, vet, race, and generated files up to date
+# make generate   rewrite generated files
+# make check      what CI runs: all of the above that fits in 40 minutes, and that generated files are up to date
 
 GO      ?= $(CURDIR)/.ci/go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X main.version=$(VERSION)
-# The programs without cgo: one static file, and privileges can be dropped on all threads.
+# Without cgo each program is one static file, and can drop privileges on all threads.
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 
 # Compilers and libraries of bench/testkit/peers.
 PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolfssl-dev g++ pkg-config qt6-base-dev dpkg-dev autoconf automake libtool make
-# The proxy that established flows are measured with, too.
+# The proxy whose established flows are compared with ours.
 NGINX_PACKAGES := nginx-light libnginx-mod-stream
-# The peers that tests talk to: clients and servers, and a compiler with OpenSSL for servers of our own. For the lab,
-# tools that show what is attached. clang sees to it that the programs' objects are those of the source.
+# Clients and servers that tests talk to, compilers for test servers, and tools that show what is attached. clang is here
+# to check that the committed BPF objects match their source.
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
-# Programs that only the matrix talks to.
+# Servers and clients of the matrix alone.
 MATRIX_PACKAGES := socat coturn libcoap3-bin radsecproxy freeradius-utils
-# The emulator that other kernels are booted in, and what their file systems are made of.
+# The emulator that boots other kernels, and the contents of their file systems.
 EMULATOR_PACKAGES := qemu-system-x86 busybox-static xz-utils debian-archive-keyring xdp-tools
-# The kernels of make test-kernels: series of Debian's, 6 and 7 the newest of each.
+# The kernels of make test-kernels: Debian's series; 6 and 7 are the newest of each.
 KERNELS := 6.1,6.12,6,7
-# Where they are kept once downloaded (package emulator).
+# The cache for downloaded kernels (package emulator).
 KERNEL_CACHE := $(or $(DTLSGUARD_KERNEL_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dtlsguard/kernels)
-# One package after the other: those in the lab want the CPUs for themselves. And without cached results: what a test that
-# builds and runs other programs depends on, the cache of results does not know.
+# One package at a time, because lab tests need the CPUs. No cached results, because the cache does not know the programs
+# that tests build and run.
 TURNS := -p 1 -count=1
 BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
-# Pinned: what is found must not change under a commit.
+# Pinned, so that a commit's findings stay the same.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
@@ -75,12 +75,12 @@ test-drivers:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -timeout 80m -run KernelDrivers ./test/kernels -kernel $(KERNELS) $(UPDATE)
 
-# Attacks by who has read the source, for as long as they take: 40 minutes. In short they are part of make test.
+# The whole attacks, 40 minutes; make test runs their short form.
 test-attacks:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test -v -count=1 -timeout 60m ./test/attacks -whole
 
-# What the guard does not understand must not pass.
+# Frames that the parser does not understand must not pass.
 test-gate:
 	$(GO) test -v -count=1 -timeout 30m -run TestNothingPassesUnparsed ./bpf -frames 5000000
 
@@ -88,11 +88,11 @@ test-gate:
 test-admission:
 	$(GO) test -v -count=1 -timeout 60m -run TestAdmissionDifferential ./bpf -mutations 1048576
 
-# The right mode for each kind of server, however far away.
+# The probes must find the right mode for each kind of server and path.
 test-probes:
 	$(GO) test -count=1 -run 'TestProbes$$' ./frontend/handoff -probes 1000
 
-# The cookies on what this machine is not: without assembly, and on arm64 by emulation.
+# Cookies on other machines: without assembly, and on arm64 by emulation.
 test-portable:
 	.ci/need qemu-user-static
 	$(GO) test -tags purego ./cookie/... ./frontend
@@ -104,7 +104,7 @@ race:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test -race -timeout 20m $(TURNS) $$($(GO) list ./... | grep -vE '/test/(lab|attacks|kernels|systemd|libraries)|/compare/scenario|/bpf$$')
 
-# What make packages, and the test of what it makes, need.
+# Needed by make packages and by the test of the packages.
 PACKAGE_PACKAGES := git xz-utils
 SYSTEMD_PACKAGES := $(PACKAGE_PACKAGES) systemd dbus openssl iproute2 util-linux man-db lintian libcap2-bin
 
@@ -139,11 +139,11 @@ generate:
 bench-deps:
 	.ci/need $(BENCH_PACKAGES)
 
-# Everything, 13 minutes by its estimate: needs root and two quiet CPUs. Runs of 1 s, 5 of each in turns.
+# All benchmarks, about 13 minutes: needs root and two quiet CPUs. Five interleaved runs of 1 s each.
 bench: bench-deps
 	$(GO) run ./cmd/dtlsbench -readme docs/figures.md -readme bench/README.md
 
-# Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: 11 runs after each other, medians.
+# Cost of a cookie by implementation and batch size, as a table and as cookie/cookies.svg: medians of 11 runs.
 bench-cookies:
 	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie/internal/lanes; done | \
 		$(GO) run ./cmd/dtlsbench cookies -svg cookie/cookies.svg
@@ -155,7 +155,7 @@ info:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -run 'TestKernel$$' ./test/kernels -kernel $(KERNELS) -guest Costs -v $(UPDATE) | grep -oE 'Linux [0-9].*|[a-z_]+ +[0-9]+ instructions verified.*'
 
-check: test test-matrix test-kernels test-portable lint vet race generate
+check: test test-matrix test-kernels test-systemd test-portable lint vet race generate
 	git diff --exit-code
 
 clean:
