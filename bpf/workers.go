@@ -86,7 +86,11 @@ func (g *Programs) AddSocket(k ServiceKey, worker int, conn syscall.RawConn) err
 	}
 	var err error
 	if cerr := conn.Control(func(fd uintptr) {
-		err = g.maps.Sockets.Put(i*MaxWorkers+uint32(worker), uint64(fd))
+		index := i*MaxWorkers + uint32(worker)
+		err = g.maps.Sockets.Put(index, uint64(fd))
+		if errors.Is(err, unix.EBUSY) && g.holds(index, int(fd)) {
+			err = nil // pinned maps have it already: this process took the socket over
+		}
 		if err == nil {
 			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_EBPF, g.progs.SelectWorker.FD())
 		}
@@ -97,6 +101,16 @@ func (g *Programs) AddSocket(k ServiceKey, worker int, conn syscall.RawConn) err
 		return fmt.Errorf("add socket of worker %d to %v (is it bound, with SO_REUSEPORT?): %w", worker, k, err)
 	}
 	return nil
+}
+
+// holds reports whether an element of the sockets map is the socket of a file. The kernel names sockets by cookies.
+func (g *Programs) holds(index uint32, fd int) bool {
+	var has uint64
+	if err := g.maps.Sockets.Lookup(index, &has); err != nil {
+		return false
+	}
+	own, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	return err == nil && own == has
 }
 
 // Credit is what XDP may still give one worker number. With several services the workers of that number, one of
