@@ -109,7 +109,7 @@ func (l library) recognised(t *testing.T, server netip.AddrPort, mapped bool) {
 			t.Errorf("%s: %v", c.name, err)
 		case c.err == "" && (b.Mode() != l.mode || fit.Mode != l.mode || fit.Mapped != mapped || !strings.Contains(b.Status().Why, ring.Current().Fingerprint())):
 			t.Errorf("%s: mode %v, mapped %v, because %s", c.name, b.Mode(), fit.Mapped, b.Status().Why)
-		case c.err != "" && (err == nil || !strings.Contains(hint.Line(err)+": "+hint.Of(err), c.err)):
+		case c.err != "" && (err == nil || !strings.Contains(hint.Flags(hint.Line(err)+": "+hint.Of(err)), c.err)):
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.err)
 		}
 	}
