@@ -94,42 +94,53 @@ type Eviction struct {
 	Scarce  bool // more than three quarters of Options.MaxFlows are in use
 }
 
-// EvictFlows removes established flows that were idle for longer than idle. While there are more than Options.MaxFlows, it
-// also removes those idle for longest, unless idle for less than a tenth of idle.
-func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
+// EvictFlows removes established flows that were idle for longer than idle says of their service; the zero key stands for
+// services that are deleted. While there are more flows than Options.MaxFlows, it also removes those that would expire
+// next, unless idle for less than a tenth of that time.
+func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration) (e Eviction, err error) {
 	g.mu.Lock()
-	m := g.maps.Flows
+	m, deleted := g.maps.Flows, idle(ServiceKey{})
+	limits := make(map[uint32]time.Duration)
+	for i := range g.services {
+		if g.services[i].used {
+			limits[g.services[i].id] = idle(g.services[i].key)
+		}
+	}
 	g.mu.Unlock()
 	if m == nil {
 		return e, ErrClosed
 	}
 	type silent struct {
 		key guardFlowKey
-		age time.Duration
+		due time.Duration // after it has expired; below 0: before
 	}
 	var old []silent
 	now := monotonic()
 	err = eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
 		e.Flows++
-		if a := age(now, v); a > idle/10 {
-			old = append(old, silent{*k, a})
+		limit, ok := limits[k.Service]
+		if !ok {
+			limit = deleted
+		}
+		if a := age(now, v); a > limit/10 {
+			old = append(old, silent{*k, a - limit})
 		}
 		return true
 	})
 	if err != nil {
 		return e, err
 	}
-	slices.SortFunc(old, func(a, b silent) int { return cmp.Compare(b.age, a.age) })
+	slices.SortFunc(old, func(a, b silent) int { return cmp.Compare(b.due, a.due) })
 	most := int(m.MaxEntries()) * flowSlack / (flowSlack + 1)
 	for _, s := range old {
-		if s.age <= idle && e.Flows <= most {
+		if s.due <= 0 && e.Flows <= most {
 			break
 		}
 		if err := m.Delete(&s.key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return e, fmt.Errorf("evict flow: %w", err)
 		}
 		e.Flows--
-		if s.age > idle {
+		if s.due > 0 {
 			e.Expired++
 		} else {
 			e.Evicted++

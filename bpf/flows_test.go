@@ -120,7 +120,8 @@ func TestEvictFlows(t *testing.T) {
 	for i := 110; i < 115; i++ {
 		put(i, idle+time.Second)
 	}
-	e, err := g.EvictFlows(idle)
+	after := func(ServiceKey) time.Duration { return idle }
+	e, err := g.EvictFlows(after)
 	if want := (Eviction{Flows: 100, Expired: 5, Evicted: 10, Scarce: true}); err != nil || e != want {
 		t.Fatalf("%+v, %v; want %+v", e, err, want)
 	}
@@ -134,7 +135,41 @@ func TestEvictFlows(t *testing.T) {
 	for i := range 120 { // in use
 		put(i, 0)
 	}
-	if e, err = g.EvictFlows(idle); err != nil || e != (Eviction{Flows: 120, Scarce: true}) {
+	if e, err = g.EvictFlows(after); err != nil || e != (Eviction{Flows: 120, Scarce: true}) {
 		t.Errorf("%+v, %v: flows in use go, or the lack of room is not told", e, err)
+	}
+}
+
+// Each service has an idle time of its own.
+func TestEvictFlowsByService(t *testing.T) {
+	g := load(t, Options{})
+	patient, hasty := inline(), inline()
+	hasty.Port, hasty.WorkersPort = 4434, 4445
+	now := monotonic()
+	for _, s := range []Service{patient, hasty} {
+		if err := g.SetService(s); err != nil {
+			t.Fatal(err)
+		}
+		key, err := g.flowKey(s.ServiceKey, peer(1))
+		if err == nil {
+			err = g.maps.Flows.Put(key, &guardFlow{Seen: now - uint64(time.Minute), Established: 1})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle := map[ServiceKey]time.Duration{patient.ServiceKey: time.Hour, hasty.ServiceKey: time.Second}
+	e, err := g.EvictFlows(func(s ServiceKey) time.Duration { return idle[s] })
+	if want := (Eviction{Flows: 1, Expired: 1}); err != nil || e != want {
+		t.Fatalf("%+v, %v; want %+v", e, err, want)
+	}
+	err = g.Flows(func(f Flow) bool {
+		if f.Service != patient.ServiceKey {
+			t.Errorf("a flow of %v is left", f.Service)
+		}
+		return true
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

@@ -20,14 +20,14 @@ func (c *Config) limits() relay.Limits {
 	return relay.Limits{Flows: c.MaxFlows, PerSource: max(c.FlowsPerSource, 0), HalfOpenPerSource: max(c.HalfOpenPerSource, 0)}
 }
 
-func (c *Config) timeouts() relay.Timeouts {
-	return relay.Timeouts{Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout}
-}
-
-// fitRoom sets how many flows the service can have: as many as there are, or as its back ends have sockets for.
+// fitRoom sets how many flows the service can have: its share of all, or as many as its back ends have sockets for.
 func (v *service) fitRoom() {
 	most, sockets := v.budget.Limits().Flows, 0
-	ends := v.now.Load().ends
+	now := v.now.Load()
+	if own := now.settings.ServiceFlows; own > 0 {
+		most = min(most, own)
+	}
+	ends := now.ends
 	for _, e := range ends {
 		n := e.MaxFlows()
 		if n == 0 {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -31,8 +32,17 @@ func (c *Config) kernelFlows() int {
 	return c.MaxFlows * max(1, len(kinds))
 }
 
-// watchFlows takes idle flows away from the programs until ctx ends.
-func (k *kernel) watchFlows(ctx context.Context, idle time.Duration) {
+// idleTimes is how long flows of each service may be silent. The zero key is for services that have been removed.
+func (s *Server) idleTimes() map[bpf.ServiceKey]time.Duration {
+	times := map[bpf.ServiceKey]time.Duration{{}: s.config.IdleTimeout}
+	for _, v := range s.list() {
+		times[v.key()] = v.now.Load().settings.IdleTimeout
+	}
+	return times
+}
+
+// watchFlows takes idle flows away from the programs until ctx ends; idle says of a service how long they may be silent.
+func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]time.Duration) {
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
@@ -47,7 +57,8 @@ func (k *kernel) watchFlows(ctx context.Context, idle time.Duration) {
 			}
 			last = now
 		}
-		e, err := k.guard.EvictFlows(idle)
+		times := idle()
+		e, err := k.guard.EvictFlows(func(s bpf.ServiceKey) time.Duration { return times[s] })
 		if err != nil {
 			k.log.Error("flows of XDP could not be looked through", "error", err)
 			continue
