@@ -1,11 +1,9 @@
 package bpf
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -86,77 +84,21 @@ func (g *Programs) VerifiedFlows() (all, halfOpen int, err error) {
 	return all, halfOpen, err
 }
 
-// Eviction reports what EvictFlows did.
-type Eviction struct {
-	Flows   int  // left
-	Expired int  // idle for too long
-	Evicted int  // idle for longest, because there were too many
-	Scarce  bool // more than three quarters of Options.MaxFlows are in use
-}
-
-// EvictFlows removes established flows that were idle for longer than idle says of their service; the zero key stands for
-// services that are deleted. While there are more flows than Options.MaxFlows, it also removes those that would expire
-// next, unless idle for less than a tenth of that time.
-func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration) (e Eviction, err error) {
-	g.mu.Lock()
-	m, deleted := g.maps.Flows, idle(ServiceKey{})
-	limits := make(map[uint32]time.Duration)
-	for i := range g.services {
-		if g.services[i].used {
-			limits[g.services[i].id] = idle(g.services[i].key)
-		}
-	}
-	g.mu.Unlock()
-	if m == nil {
-		return e, ErrClosed
-	}
-	type silent struct {
-		key guardFlowKey
-		due time.Duration // after it has expired; below 0: before
-	}
-	var old []silent
-	now := monotonic()
-	err = eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
-		e.Flows++
-		limit, ok := limits[k.Service]
-		if !ok {
-			limit = deleted
-		}
-		if a := age(now, v); a > limit/10 {
-			old = append(old, silent{*k, a - limit})
-		}
-		return true
-	})
-	if err != nil {
-		return e, err
-	}
-	slices.SortFunc(old, func(a, b silent) int { return cmp.Compare(b.due, a.due) })
-	most := int(m.MaxEntries()) * flowSlack / (flowSlack + 1)
-	for _, s := range old {
-		if s.due <= 0 && e.Flows <= most {
-			break
-		}
-		if err := m.Delete(&s.key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return e, fmt.Errorf("evict flow: %w", err)
-		}
-		e.Flows--
-		if s.due > 0 {
-			e.Expired++
-		} else {
-			e.Evicted++
-		}
-	}
-	e.Scarce = 4*e.Flows > 3*most
-	return e, nil
-}
-
 // AddFlow lets a peer pass that has a flow with a worker.
 func (g *Programs) AddFlow(k ServiceKey, peer netip.AddrPort) error {
 	return g.putFlow(k, peer, g.maps.Flows, &guardFlow{Seen: monotonic(), Established: 1})
 }
 
-// AddHalfOpen lets a peer pass whose cookie a worker has verified, for a handshake with the server.
+// AddHalfOpen lets a peer pass whose cookie a worker has verified, for a handshake with the server. It returns ErrHalfOpen if
+// the peer's source or prefix has too many.
 func (g *Programs) AddHalfOpen(k ServiceKey, peer netip.AddrPort) error {
+	key, err := g.flowKey(k, peer)
+	if err == nil && g.maps.HalfOpen.Lookup(key, new(guardFlow)) != nil && !g.takeHalfOpen(peer.Addr()) {
+		err = ErrHalfOpen
+	}
+	if err != nil {
+		return fmt.Errorf("add flow of %v: %w", peer, err)
+	}
 	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
 }
 

@@ -102,6 +102,7 @@ func (k *kernel) setPolicy(c *Config) error {
 		Handshake: c.HandshakeTimeout, IdleTimeout: idle, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
+		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
 	})
 }
 

@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -42,7 +43,7 @@ func (s *Server) idleTimes() map[bpf.ServiceKey]time.Duration {
 }
 
 // watchFlows takes idle flows away from the programs until ctx ends; idle says of a service how long they may be silent.
-func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]time.Duration) {
+func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]time.Duration, perSource int) {
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
@@ -58,27 +59,37 @@ func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]
 			last = now
 		}
 		times := idle()
-		e, err := k.guard.EvictFlows(func(s bpf.ServiceKey) time.Duration { return times[s] })
+		e, err := k.guard.EvictFlows(func(s bpf.ServiceKey) time.Duration {
+			if t, ok := times[s]; ok {
+				return t
+			}
+			return times[bpf.ServiceKey{}] // it has just come
+		}, perSource)
 		if err != nil {
 			k.log.Error("flows of XDP could not be looked through", "error", err)
 			continue
 		}
 		k.flows.expired.Add(uint64(e.Expired))
-		k.flows.evicted.Add(uint64(e.Evicted))
+		k.flows.evicted.Add(uint64(e.Evicted + e.Crowded))
 		full = e.Scarce
 	}
 }
 
 // admit lets a client's packets through that proved its address to a worker: in a proxy while it has a flow, inline for its
-// handshake with the server.
-func (k *kernel) admit(v *service, client udpbatch.Endpoint) {
+// handshake with the server. It reports whether the client's source may have one more of those.
+func (k *kernel) admit(v *service, client udpbatch.Endpoint) bool {
 	add := k.guard.AddFlow
 	if v.inline {
 		add = k.guard.AddHalfOpen
 	}
-	if err := add(v.key(), client.AddrPort()); err != nil && k.flows.refused.Add(1) == 1 {
+	err := add(v.key(), client.AddrPort())
+	if errors.Is(err, bpf.ErrHalfOpen) {
+		return false
+	}
+	if err != nil && k.flows.refused.Add(1) == 1 {
 		k.log.Warn("verified client could not be made known to XDP; further ones are counted", "error", err)
 	}
+	return true
 }
 
 // forget takes that back.

@@ -99,7 +99,10 @@ func (g *guard) openDoors(p *frontend.Predecessor) (d doors, err error) {
 	if err != nil {
 		return d, err
 	}
-	d.control, err = door(p, controlDoor, g.Control, frontend.OpenControl)
+	err = d.metrics.Secure(g.WebConfig, g.Config.Log)
+	if err == nil {
+		d.control, err = door(p, controlDoor, g.Control, frontend.OpenControl)
+	}
 	if err != nil {
 		d.close()
 	}

@@ -28,6 +28,9 @@ type Trial struct {
 	Template    xdp.Template
 	Subjects    []*Subject // the guard is the first
 	Levels      []level
+	// Visit is what is tried during the flood, and fills in what became of it.
+	Visit    func(*Testbed, *result.Handshakes) error
+	Targeted bool // it is held to what is aimed at for handshakes
 }
 
 // level is a flood's rate as a share of what the guard can answer; -1: all of the generator's.
@@ -57,7 +60,7 @@ func inlineTrial(w *Fixtures) (*Trial, error) {
 	}}
 	alone := &Subject{Name: "no guard", At: xdp.Stack, Skip: reason(err), Start: func(b *Testbed) error { return server.start(b, "") }}
 	guarded.Clients, alone.Clients = true, true
-	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels}, nil
+	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels, Visit: (*Testbed).handshakes, Targeted: true}, nil
 }
 
 // Estimate is about how long the trial takes.
@@ -98,7 +101,7 @@ func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", t.Name, subject.Name, err)
 			}
-			h.Targeted = i == 0 && l.share > 0
+			h.Targeted = t.Targeted && i == 0 && l.share > 0
 			o.Handshakes = append(o.Handshakes, *h)
 			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d, p50 %.1f ms, p99 %.1f ms %v\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried, h.P50, h.P99, h.Disturbed)
 		}
@@ -137,7 +140,7 @@ func (t *Trial) try(subject *Subject, l level, most float64, s *Settings) (h *re
 		if from, err = b.read(); err != nil {
 			return err
 		}
-		if err := b.handshakes(h); err != nil {
+		if err := t.Visit(b, h); err != nil {
 			return err
 		}
 		to, err = b.read()

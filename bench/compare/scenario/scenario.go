@@ -57,6 +57,7 @@ var Entries = []Entry{
 	{"frames", "answers to ClientHellos of several sizes", comparison(framesComparison)},
 	{"scaling", "answers per second with everything, the generator too, on one CPU and on two", comparison(scalingComparison)},
 	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", trial(inlineTrial)},
+	{"beside", "datagrams that are not for the service, during a flood that fills the receive ring", trial(besideTrial)},
 	{"streams", "established flows through the guard, nginx and neither", streams},
 	{"memory", "what the daemon holds", memory},
 	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
