@@ -87,7 +87,7 @@ func monotonic() int64 {
 // first decides on a ClientHello that its mode verified without a cookie, and reports whether that is all: the client may
 // be sending the one again that opened its flow. If it is another one, and the flow's handshake is under way, the client
 // must show that it is there just now: its address alone, which anybody can write, must not end that.
-func (w *worker) first(slot int, to *hand, h *handoff.Hello) bool {
+func (w *worker) first(slot int, to *workerBackend, h *handoff.Hello) bool {
 	f := w.flows.Lookup(w.in.Route(slot).Peer())
 	switch {
 	case f == nil:

@@ -99,7 +99,7 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 			"answered", r.Answered, "dropped", r.Dropped, "for", r.For.Round(time.Second), "peak", whole(r.Peak), "total", r.Total(),
 			"prefixes", s.topPrefixes(v))
 	}
-	if !a.detector.Suspects() && now.Sub(a.forgot) >= forgetEvery {
+	if !a.detector.Suspicious() && now.Sub(a.forgot) >= forgetEvery {
 		a.forgot = now
 		for _, w := range v.workers {
 			w.sketch.Forget()

@@ -33,7 +33,7 @@ func (w *worker) fromClients() {
 		w.now = w.service.clock()
 		w.follow()
 		w.counts.Filled(n)
-		w.judge()
+		w.classify()
 		w.dispatch()
 		w.send()
 		if n < w.in.Cap() {
@@ -42,8 +42,8 @@ func (w *worker) fromClients() {
 	}
 }
 
-// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once for each back end.
-func (w *worker) judge() {
+// classify parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once for each back end.
+func (w *worker) classify() {
 	for _, h := range w.active {
 		h.hellos, h.next = h.hellos[:0], 0
 	}
@@ -52,18 +52,18 @@ func (w *worker) judge() {
 		peer := w.in.Route(i).Peer()
 		bytes += len(w.in.Datagram(i))
 		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
-			w.what[i] = denied
+			w.reasons[i] = denied
 			continue
 		}
 		// The element past the end is scratch until the datagram turns out to be a ClientHello.
 		to := w.active[0]
 		h := to.scratch()
-		w.what[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
-		if w.what[i] != hello.OK {
+		w.reasons[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
+		if w.reasons[i] != hello.OK {
 			continue
 		}
 		if len(w.active) > 1 {
-			to = w.handOf(&peer.IP)
+			to = w.forClient(&peer.IP)
 			parsed := h.ClientHello
 			h = to.scratch()
 			h.ClientHello = parsed
@@ -104,7 +104,7 @@ func (w *worker) dispatch() {
 
 // dispatchOne does so with slot i.
 func (w *worker) dispatchOne(i int) {
-	switch r := w.what[i]; {
+	switch r := w.reasons[i]; {
 	case r == denied:
 		w.counts.Count(metrics.Denied)
 		w.sample(i)
@@ -145,7 +145,7 @@ func (w *worker) sample(slot int) {
 }
 
 // hello answers a ClientHello, or opens a flow for it.
-func (w *worker) hello(slot int, to *hand, h *handoff.Hello) {
+func (w *worker) hello(slot int, to *workerBackend, h *handoff.Hello) {
 	if h.Verified && len(h.Cookie) == 0 && w.first(slot, to, h) {
 		return
 	}
@@ -249,7 +249,7 @@ func (w *worker) relay(f *relay.Flow, slot int, r hello.Reason) {
 
 // open opens a flow for a verified client and forwards its ClientHello, or counts why not. What the client has half-open
 // ends; an established flow lives on until the new one is.
-func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
+func (w *worker) open(slot int, to *workerBackend, h *handoff.Hello) {
 	route := w.in.Route(slot)
 	if w.limited(h) {
 		return
@@ -271,7 +271,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 		return
 	}
 	f := w.flows.Open(route, up, &h.ClientHello, rank, w.now)
-	f.Prelude = handoff.PreludeOf(to.verifier)
+	f.PreHandshake = handoff.PreHandshakeOf(to.verifier)
 	if w.poller.Add(up.FD(), f.Event()) != nil {
 		w.flows.Close(f)
 		w.counts.Count(metrics.NoUpstream)
@@ -279,7 +279,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 	}
 	f.Server = to.number
 	to.flows++
-	to.end.Opened()
+	to.backend.HandshakeStarted()
 	w.counts.Count(metrics.Started)
 	if w.kernel != nil {
 		w.kernel.admit(w.service, f.Client)
@@ -292,7 +292,7 @@ func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
 // reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
 // If there is none to be had, it counts why and returns nil. If that is because another client has the address that the
 // client's cookie is for, or another program for longer than a second, h has another cookie then, and is not verified.
-func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank int) {
+func (w *worker) reserve(to *workerBackend, h *handoff.Hello) (up *relay.Upstream, rank int) {
 	ip := &h.Binding.Source
 	for attempt := range 2 {
 		var r relay.Reason
@@ -338,9 +338,9 @@ func (w *worker) evict(r relay.Reason) bool {
 
 // upstream gets the socket that a verified client's flow goes through, nil if somebody has taken its address since the
 // verdict.
-func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
+func (w *worker) upstream(to *workerBackend, h *handoff.Hello) (*relay.Upstream, error) {
 	if !h.Place.Given() {
-		return to.end.upstreams.Open(w.service.budget.Used())
+		return to.backend.upstreams.Open(w.service.budget.Used())
 	}
 	up, err := h.Place.Open()
 	if up != nil && !up.Fresh() {
@@ -349,13 +349,13 @@ func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
 	return up, err
 }
 
-// forward queues a slot for f's server, or lets the flow's prelude have it.
+// forward queues a slot for f's server, or lets the flow's pre-handshake have it.
 func (w *worker) forward(f *relay.Flow, slot int) {
 	d := w.in.Datagram(slot)
 	f.ToServer.Count(len(d))
-	if f.Prelude != nil && !f.Answered() {
-		f.Prelude.Client(d, w.prelude)
-		w.sendOff(f, w.prelude)
+	if f.PreHandshake != nil && !f.Answered() {
+		f.PreHandshake.Client(d, w.preHandshake)
+		w.sendOff(f, w.preHandshake)
 		w.flows.KeepAlive(f, w.now)
 		return
 	}
@@ -369,9 +369,9 @@ func (w *worker) forward(f *relay.Flow, slot int) {
 		f.Pending[1] = s
 	}
 	w.flows.FromClient(f, d, w.now)
-	f.Heard = true
-	if f.Shaking {
-		w.shaken(f)
+	f.ClientSpoke = true
+	if f.Handshaking {
+		w.handshakeOver(f)
 	}
 }
 
@@ -419,13 +419,13 @@ func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
 		return
 	}
 	w.counts.Bytes(metrics.ToServers, q.Bytes())
-	sent, err := f.Port.Send(q)
+	sent, err := f.Upstream.Send(q)
 	w.counts.Add(metrics.ForwardSent, sent)
 	w.counts.Add(metrics.ForwardFailed, n-sent)
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
-		w.hands[f.Server].end.Suspect(handoff.Gone)
+		w.backends[f.Server].backend.Recheck(handoff.Gone)
 	case err != nil:
-		w.hands[f.Server].end.Suspect(handoff.Unanswered)
+		w.backends[f.Server].backend.Recheck(handoff.Unanswered)
 	}
 }

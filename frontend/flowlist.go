@@ -128,7 +128,7 @@ func (w *worker) eachFlow(ctx context.Context, f *FlowFilter, yield func(*Flow) 
 func (w *worker) describe(f *relay.Flow) Flow {
 	age := time.Duration(w.now - f.Born).Seconds()
 	return Flow{
-		Service: w.service.name, Client: f.Client.AddrPort(), Upstream: f.Port.Local(), Server: w.hands[f.Server].end.Server(),
+		Service: w.service.name, Client: f.Client.AddrPort(), Upstream: f.Upstream.Local(), Server: w.backends[f.Server].backend.Server(),
 		State: f.State.String(), Age: &age, Idle: time.Duration(w.now - f.Used()).Seconds(),
 		ToServer: &FlowTraffic{f.ToServer.Packets, f.ToServer.Bytes}, ToClient: &FlowTraffic{f.ToClient.Packets, f.ToClient.Bytes},
 	}

@@ -27,8 +27,8 @@ func (c *Config) timeouts() relay.Timeouts {
 // fitRoom sets how many flows the service can have: as many as there are, or as its back ends have sockets for.
 func (v *service) fitRoom() {
 	most, sockets := v.budget.Limits().Flows, 0
-	ends := v.now.Load().ends
-	for _, e := range ends {
+	backends := v.now.Load().backends
+	for _, e := range backends {
 		n := e.MaxFlows()
 		if n == 0 {
 			sockets = most
@@ -36,7 +36,7 @@ func (v *service) fitRoom() {
 		}
 		sockets += n
 	}
-	if len(ends) > 0 {
+	if len(backends) > 0 {
 		most = min(most, sockets)
 	}
 	v.room.SetMax(most)

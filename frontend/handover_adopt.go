@@ -21,10 +21,10 @@ type inherited struct {
 	log   *slog.Logger
 	first map[*serviceState]int32 // number of its first worker
 
-	workers map[int32]*worker
-	backs   map[*serviceState][]*end
-	spare   []*end // of those, the ones that get no new clients
-	lost    int    // flows that could not be taken over
+	workers  map[int32]*worker
+	backends map[*serviceState][]*liveBackend
+	spare    []*liveBackend // of those, the ones that get no new clients
+	lost     int            // flows that could not be taken over
 }
 
 func newInherited(b []byte, files *handover.Files, log *slog.Logger) (*inherited, error) {
@@ -32,7 +32,7 @@ func newInherited(b []byte, files *handover.Files, log *slog.Logger) (*inherited
 	if err != nil {
 		return nil, err
 	}
-	in := &inherited{state: g, files: files, log: log, first: make(map[*serviceState]int32), workers: make(map[int32]*worker), backs: make(map[*serviceState][]*end)}
+	in := &inherited{state: g, files: files, log: log, first: make(map[*serviceState]int32), workers: make(map[int32]*worker), backends: make(map[*serviceState][]*liveBackend)}
 	n := int32(0)
 	for i := range g.Services {
 		in.first[&g.Services[i]] = n
@@ -129,15 +129,15 @@ func (in *inherited) adopt(v *service, st *serviceState) error {
 	if st.Fit != nil && same {
 		v.change(func(s *serving) { s.fit = st.Fit })
 	}
-	var ends []*end
-	for i := range st.Backs {
-		e, err := in.adoptEnd(v, &st.Backs[i], same)
+	var backends []*liveBackend
+	for i := range st.Backends {
+		e, err := in.adoptBackend(v, &st.Backends[i], same)
 		if err != nil {
-			return fmt.Errorf("%s: back end %s: %w", v.name, st.Backs[i].Server, err)
+			return fmt.Errorf("%s: back end %s: %w", v.name, st.Backends[i].Server, err)
 		}
-		ends = append(ends, e)
+		backends = append(backends, e)
 	}
-	in.backs[st] = ends
+	in.backends[st] = backends
 	v.publish()
 	for i, w := range v.workers {
 		w.follow()
@@ -146,14 +146,14 @@ func (in *inherited) adopt(v *service, st *serviceState) error {
 	return nil
 }
 
-// adoptEnd continues a back end. Without one of that name in the configuration, or with other settings, it is there for the
+// adoptBackend continues a back end. Without one of that name in the configuration, or with other settings, it is there for the
 // flows that it has.
-func (in *inherited) adoptEnd(v *service, b *backState, same bool) (*end, error) {
+func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBackend, error) {
 	server, err := netip.ParseAddrPort(b.Server)
 	if err != nil || b.State == nil {
 		return nil, errGuardState
 	}
-	e := &end{name: b.Address, seed: seedOf(b.Address), weight: float64(b.Weight), ended: make(chan struct{}), closed: make(chan struct{}), cancel: func() {}, adopted: true}
+	e := &liveBackend{name: b.Address, seed: seedOf(b.Address), weight: float64(b.Weight), ended: make(chan struct{}), closed: make(chan struct{}), cancel: func() {}, adopted: true}
 	close(e.ended)
 	c := v.handoffConfig(v.now.Load())
 	c.Server = server
@@ -213,11 +213,11 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 		in.lost++
 		return nil, nil
 	}
-	ends := in.backs[w.service.inherited]
-	if int(r.Back) < 0 || int(r.Back) >= len(ends) {
+	backends := in.backends[w.service.inherited]
+	if int(r.Back) < 0 || int(r.Back) >= len(backends) {
 		return nil, errGuardState
 	}
-	h := w.handFor(ends[r.Back])
+	h := w.workerBackend(backends[r.Back])
 	var c *udpbatch.Conn
 	if r.File >= 0 {
 		fd, ok := in.files.Take(int(r.File))
@@ -230,7 +230,7 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 			return nil, err
 		}
 	}
-	up, err := h.end.AdoptUpstream(c, int(r.Entry))
+	up, err := h.backend.AdoptUpstream(c, int(r.Entry))
 	if err != nil {
 		return nil, err
 	}
@@ -245,18 +245,18 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 	if err != nil {
 		return nil, err
 	}
-	if r.Prelude >= 0 {
-		if int(r.Prelude) >= len(in.state.Preludes) {
+	if r.PreHandshake >= 0 {
+		if int(r.PreHandshake) >= len(in.state.PreHandshakes) {
 			return nil, errGuardState
 		}
-		if f.Prelude, err = handoff.AdoptPrelude(in.state.Preludes[r.Prelude]); err != nil {
+		if f.PreHandshake, err = handoff.AdoptPreHandshake(in.state.PreHandshakes[r.PreHandshake]); err != nil {
 			return nil, err
 		}
 	}
 	f.Server = h.number
 	h.flows++
-	if f.Shaking {
-		h.end.Opened()
+	if f.Handshaking {
+		h.backend.HandshakeStarted()
 	}
 	if err := w.poller.Add(up.FD(), f.Event()); err != nil {
 		return nil, err
@@ -267,13 +267,13 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 	return f, nil
 }
 
-// handFor is the hand of a back end that was taken over: an active one, or one for the flows that there are.
-func (w *worker) handFor(e *end) *hand {
-	if h := w.handTo(e); h != nil {
+// workerBackend is the worker's side of a back end that was taken over: an active one, or one for the flows that there are.
+func (w *worker) workerBackend(e *liveBackend) *workerBackend {
+	if h := w.forBackend(e); h != nil {
 		return h
 	}
 	e.hold()
-	h := &hand{end: e, verifier: e.NewVerifier(w.service.config.Batch)}
+	h := &workerBackend{backend: e, verifier: e.NewVerifier(w.service.config.Batch)}
 	w.add(h)
 	w.active = w.active[:len(w.active)-1]
 	h.left = true

@@ -54,7 +54,7 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	defer cancel()
 	services := s.list()
 	for _, v := range services {
-		for _, e := range v.everyEnd() {
+		for _, e := range v.everyBackend() {
 			release, err := e.Hold(ctx)
 			if err != nil {
 				thaw()
@@ -106,8 +106,8 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	}
 }
 
-// everyEnd is each back end that has answered.
-func (v *service) everyEnd() (all []*end) {
+// everyBackend is each back end that has answered.
+func (v *service) everyBackend() (all []*liveBackend) {
 	for _, t := range v.list() {
 		if e := t.end.Load(); e != nil {
 			all = append(all, e)

@@ -133,7 +133,7 @@ func (v *service) key() bpf.ServiceKey {
 }
 
 // table makes the memory of a pool, where the programs read it.
-func (k *kernel) table(v *service, e *end, size int) handoff.Table {
+func (k *kernel) table(v *service, e *liveBackend, size int) handoff.Table {
 	memory, err := k.guard.NewPoolMemory(size)
 	if err != nil {
 		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
@@ -159,9 +159,9 @@ func (k *kernel) tells(v *service) (told, error) {
 	if modes := t.serving.modes(); len(modes) > 0 {
 		t.mode = modes[0]
 	}
-	if len(t.serving.ends) == 1 {
-		t.entries = t.serving.ends[0].Entries()
-		t.serves = t.serving.ends[0].Serves()
+	if len(t.serving.backends) == 1 {
+		t.entries = t.serving.backends[0].Entries()
+		t.serves = t.serving.backends[0].Serves()
 	}
 	if t.serving.fit != nil {
 		t.serves = t.serving.fit.Serves
@@ -183,8 +183,8 @@ func (k *kernel) protect(v *service, t told) error {
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 		Interfaces: v.interfaces(),
 	}
-	if len(t.serving.ends) == 1 {
-		s.Pool = t.serving.ends[0].entries(t.entries)
+	if len(t.serving.backends) == 1 {
+		s.Pool = t.serving.backends[0].entries(t.entries)
 	}
 	if t.passes {
 		s.Admission = v.config.admission(t.mode, t.serves)

@@ -130,7 +130,7 @@ func (m *mapLog) closing(w *worker, f *relay.Flow, why metrics.Event) {
 }
 
 func (w *worker) mapEntry(f *relay.Flow) mapEntry {
-	return mapEntry{at: w.now, service: w.service.name, client: f.Client.AddrPort(), upstream: f.Port.Local(), server: w.hands[f.Server].end.Server()}
+	return mapEntry{at: w.now, service: w.service.name, client: f.Client.AddrPort(), upstream: f.Upstream.Local(), server: w.backends[f.Server].backend.Server()}
 }
 
 // put queues an entry, if there is room.

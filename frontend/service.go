@@ -22,23 +22,23 @@ import (
 
 // service is one public address, its workers and the servers it hands clients to.
 type service struct {
-	config     *Config
-	name       string
-	listen     netip.AddrPort // the public address
-	port       uint16         // its port
-	inline     bool           // the server is on this host and keeps the address: workers only answer
-	log        *slog.Logger
-	budget     *relay.Budget
-	room       relay.Quota         // what it has of upstream sockets
-	clock      func() int64        // CLOCK_MONOTONIC, nanoseconds
-	took       prometheus.Observer // seconds of finished handshakes
-	gate       *addresses.Gate
-	events     *events.Channel
-	attack     attackState
-	sketchSeed [2]uint64 // of all its workers' sketches
-	kernel     *kernel   // nil: no XDP
-	mapLog     *mapLog   // nil: none
-	workers    []*worker
+	config         *Config
+	name           string
+	listen         netip.AddrPort // the public address
+	port           uint16         // its port
+	inline         bool           // the server is on this host and keeps the address: workers only answer
+	log            *slog.Logger
+	budget         *relay.Budget
+	room           relay.Quota         // what it has of upstream sockets
+	clock          func() int64        // CLOCK_MONOTONIC, nanoseconds
+	handshakeTimes prometheus.Observer // seconds of finished handshakes
+	gate           *addresses.Gate
+	events         *events.Channel
+	attack         attackState
+	sketchSeed     [2]uint64 // of all its workers' sketches
+	kernel         *kernel   // nil: no XDP
+	mapLog         *mapLog   // nil: none
+	workers        []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target
@@ -71,8 +71,8 @@ type serving struct {
 	keys       *cookie.Store
 	secrets    *secrets
 	hellos     *limit.Hellos
-	fit        *handoff.Fit // inline; nil: not known
-	ends       []*end       // of a proxy: those that have answered
+	fit        *handoff.Fit   // inline; nil: not known
+	backends   []*liveBackend // of a proxy: those that have answered
 }
 
 // alone reports whether there is one back end and no other, so that the programs can know its cookies.
@@ -107,23 +107,23 @@ func (v *service) change(f func(*serving)) {
 func (v *service) publish() { v.offer(nil, nil) }
 
 // offer does so with next in the place of what t has.
-func (v *service) offer(t *target, next *end) {
+func (v *service) offer(t *target, next *liveBackend) {
 	v.change(func(s *serving) {
-		s.ends = nil
+		s.backends = nil
 		for _, other := range v.targets {
 			e := other.end.Load()
 			if other == t {
 				e = next
 			}
 			if e != nil && !v.draining.Load() {
-				s.ends = append(s.ends, e)
+				s.backends = append(s.backends, e)
 			}
 		}
 	})
 }
 
 // serve brings next, a back end of target t that has answered, to the workers and programs, in the place of the one before.
-func (v *service) serve(t *target, next *end) {
+func (v *service) serve(t *target, next *liveBackend) {
 	v.offer(t, next)
 	if old := t.end.Swap(next); old != nil {
 		old.release()
@@ -135,7 +135,7 @@ func (s *serving) modes() (modes []handoff.Mode) {
 	if s.fit != nil {
 		return []handoff.Mode{s.fit.Mode}
 	}
-	for _, e := range s.ends {
+	for _, e := range s.backends {
 		modes = append(modes, e.Mode())
 	}
 	return modes
@@ -152,8 +152,8 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 	if s.fit != nil {
 		t.mapped = s.fit.Mapped
 	}
-	if len(s.ends) == 1 {
-		t.sharedPool, t.cookieLength = s.ends[0].memory.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
+	if len(s.backends) == 1 {
+		t.sharedPool, t.cookieLength = s.backends[0].memory.Load() != nil && s.backends[0].Entries() > 0, s.backends[0].CookieLength()
 	}
 	return t
 }
@@ -168,7 +168,7 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 		v.name = listen.String()
 	}
 	v.sketchSeed = drawSeed()
-	v.took = s.durations.WithLabelValues(v.name)
+	v.handshakeTimes = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, interfaces: c.Interfaces, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()

@@ -59,7 +59,7 @@ func (w *worker) tapped(t *tap, slot int) {
 	head := capture.PutHeaders(x.bytes[:], t.ethernet, from, to, len(d), d)
 	x.n = head + copy(x.bytes[head:], d)
 	x.length = head + len(d)
-	x.datagram = datagramName(uint8(w.what[slot]))
+	x.datagram = datagramName(uint8(w.reasons[slot]))
 	w.counts.Snapshot(&t.before)
 	w.dispatchOne(slot)
 	e, ok := w.counts.Risen(&t.before)

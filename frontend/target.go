@@ -23,7 +23,7 @@ import (
 type target struct {
 	service *service
 	config  Backend
-	end     atomic.Pointer[end] // nil: it has not answered yet
+	end     atomic.Pointer[liveBackend] // nil: it has not answered yet
 
 	stop    context.CancelFunc // of run
 	leaving bool               // a reload lets go of it
@@ -34,9 +34,9 @@ type target struct {
 	tried chan struct{}
 }
 
-// end is a server that has answered, with its own pool and watch. It lives until the service has dropped it and the
+// liveBackend is a server that has answered, with its own pool and watch. It lives until the service has dropped it and the
 // last worker has ended its last flow there.
-type end struct {
+type liveBackend struct {
 	*handoff.Backend
 	name      string
 	weight    float64
@@ -52,7 +52,7 @@ type end struct {
 }
 
 // entries are the first n of its pool, for the programs.
-func (e *end) entries(n int) bpf.PoolMemory {
+func (e *liveBackend) entries(n int) bpf.PoolMemory {
 	if s := e.memory.Load(); s != nil {
 		return s.First(n)
 	}
@@ -60,7 +60,7 @@ func (e *end) entries(n int) bpf.PoolMemory {
 }
 
 // hold keeps e open, unless it is closed already.
-func (e *end) hold() bool {
+func (e *liveBackend) hold() bool {
 	for {
 		n := e.users.Load()
 		if n == 0 {
@@ -73,7 +73,7 @@ func (e *end) hold() bool {
 }
 
 // release is the end of what hold began. The last one closes the sockets.
-func (e *end) release() {
+func (e *liveBackend) release() {
 	if e.users.Add(-1) > 0 {
 		return
 	}
@@ -200,10 +200,10 @@ func (t *target) resolve(ctx context.Context) ([]netip.Addr, uint16, error) {
 }
 
 // open probes the server at an address.
-func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) {
+func (t *target) open(ctx context.Context, server netip.AddrPort) (*liveBackend, error) {
 	v := t.service
 	s := v.now.Load()
-	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
+	e := &liveBackend{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
 	c := v.handoffConfig(s)
 	c.Server = server
 	c.Changed = func(up bool, why error) { v.backendIs(t.config.Address, up, why) }
@@ -225,7 +225,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 }
 
 // replace puts a server in the place of the one before, whose flows end in their own time.
-func (t *target) replace(ctx context.Context, next *end) {
+func (t *target) replace(ctx context.Context, next *liveBackend) {
 	if ctx.Err() != nil { // a reload let go of it meanwhile
 		next.release()
 		return
@@ -272,7 +272,7 @@ func seedOf(address string) uint64 {
 // score is how much a client at ip belongs to e: weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted
 // distributed hash tables", 2005). The back end with the highest score has the client; when one goes, only its own clients
 // go to others.
-func (e *end) score(ip *[16]byte) float64 {
+func (e *liveBackend) score(ip *[16]byte) float64 {
 	h := e.seed
 	for i := 0; i < 16; i += 8 {
 		h ^= uint64(ip[i]) | uint64(ip[i+1])<<8 | uint64(ip[i+2])<<16 | uint64(ip[i+3])<<24 |

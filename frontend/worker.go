@@ -22,31 +22,31 @@ import (
 // packet is read by others.
 type worker struct {
 	service *service
-	conn    transport      // its clients\' datagrams
+	conn    transport      // its clients' datagrams
 	socket  *udpbatch.Conn // what conn is: bound, steered to and polled
 	cpu     int            // -1: not pinned
 	poller  *udpbatch.Poller
 
 	in      *udpbatch.Batch // from clients
-	what    []hello.Reason  // of each slot of in
+	reasons []hello.Reason  // of each slot of in
 	answers *udpbatch.Queue
 
-	serving *serving // that the hands are of
-	hands   []*hand  // by number, which flows have; nil: the number is free
-	active  []*hand  // those that new clients go to
-	by      []*hand  // slot -> whose ClientHello it is
-	early   []int    // slots of fragments whose first one has not come yet
+	serving  *serving         // that the back ends are of
+	backends []*workerBackend // by number, which flows have; nil: the number is free
+	active   []*workerBackend // those that new clients go to
+	by       []*workerBackend // slot -> whose ClientHello it is
+	early    []int            // slots of fragments whose first one has not come yet
 
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
 
-	prelude  *udpbatch.Queue // what a flow's prelude has for the server
-	farewell *udpbatch.Queue // the alert that ends a handshake
+	preHandshake *udpbatch.Queue // what a flow's pre-handshake has for the server
+	farewell     *udpbatch.Queue // the alert that ends a handshake
 
 	back    *udpbatch.Batch // from the server
 	returns *udpbatch.Queue
-	// confirms are those of returns whose client was heard since the last one: they confirm its next hop, too. Answers to
+	// confirms are those of returns whose client has spoken since the last one: they confirm its next hop, too. Answers to
 	// ClientHellos never do: where those come from is anybody's word.
 	confirms *udpbatch.Queue
 
@@ -76,7 +76,7 @@ const burst = 4
 // sweepEvery is how often idle flows are looked for.
 const sweepEvery = time.Second
 
-// confirmEvery is how often what goes to a client that was heard confirms its next hop: an entry in use is probed a second
+// confirmEvery is how often what goes to a client that has spoken confirms its next hop: an entry in use is probed a second
 // after it went stale, at the earliest (delay_first_probe_time, arp(7)).
 const confirmEvery = time.Second / 2
 
@@ -85,10 +85,10 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
 		service: s, conn: conn, socket: conn, cpu: cpu,
-		what: make([]hello.Reason, size), by: make([]*hand, size), early: make([]int, 0, size),
+		reasons: make([]hello.Reason, size), by: make([]*workerBackend, size), early: make([]int, 0, size),
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
-		prelude: udpbatch.NewQueue(relay.PreludeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
+		preHandshake: udpbatch.NewQueue(relay.PreHandshakeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		sketch: attack.NewSketch(s.sketchSeed),
 		flows:  relay.NewTable(s.budget, &s.room, s.config.timeouts()),
 	}
@@ -118,7 +118,7 @@ func (w *worker) close() {
 	for f := w.flows.Any(); f != nil; f = w.flows.Any() {
 		w.end(f, metrics.Stopped)
 	}
-	for _, h := range w.hands {
+	for _, h := range w.backends {
 		if h != nil {
 			h.left = true
 			w.drop(h)
@@ -147,7 +147,7 @@ func (w *worker) pinThread() {
 	setNice(w.service.config.Nice, w.service.config.Log)
 }
 
-// run serves, on the thread that settle got, until stop is closed and the poller woken. What has arrived by then is still
+// run serves, on the thread that pinThread got, until stop is closed and the poller woken. What has arrived by then is still
 // served.
 func (w *worker) run(stop <-chan struct{}) error {
 	if w.credit != nil {
@@ -197,16 +197,16 @@ func (w *worker) sweep() {
 	})
 	w.keepAddresses()
 	w.warnLarge()
-	for _, h := range w.hands {
-		if h == nil || h.end == nil {
+	for _, h := range w.backends {
+		if h == nil || h.backend == nil {
 			continue
 		}
 		if h.heard {
 			h.heard = false
-			h.end.Heard()
+			h.backend.ServerSpoke()
 		}
 		if silent {
-			h.end.Suspect(handoff.Unanswered)
+			h.backend.Recheck(handoff.Unanswered)
 		}
 	}
 }
@@ -218,16 +218,16 @@ func (w *worker) end(f *relay.Flow, why metrics.Event) {
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
-	h := w.hands[f.Server]
-	if f.Shaking {
+	h := w.backends[f.Server]
+	if f.Handshaking {
 		if why == metrics.Ended(relay.HandshakeLate) {
 			w.counts.Count(metrics.TimedOut)
 		} else {
 			w.counts.Count(metrics.Failed)
 		}
-		h.end.Settled(false)
+		h.backend.HandshakeDone(false)
 	}
-	w.poller.Remove(f.Port.FD())
+	w.poller.Remove(f.Upstream.FD())
 	if f.State == relay.HalfOpen && f.Answered() && why != metrics.Refused {
 		w.abort(f)
 	}
@@ -240,22 +240,22 @@ func (w *worker) end(f *relay.Flow, why metrics.Event) {
 // and send its flight again, to whom the pool's entry is given next: a client that gets another handshake's flight fails.
 func (w *worker) abort(f *relay.Flow) {
 	w.farewell.Add(handoff.Abort, nil)
-	_, _ = f.Port.Send(w.farewell)
+	_, _ = f.Upstream.Send(w.farewell)
 }
 
-// shaken tells the back end that f's handshake is over, if it is.
-func (w *worker) shaken(f *relay.Flow) {
+// handshakeOver tells the back end that f's handshake is over, if it is.
+func (w *worker) handshakeOver(f *relay.Flow) {
 	if f.State == relay.HalfOpen {
 		return
 	}
-	f.Shaking = false
+	f.Handshaking = false
 	if f.State == relay.Established {
 		w.counts.Count(metrics.Finished)
-		w.service.took.Observe(time.Duration(w.now - f.Born).Seconds())
+		w.service.handshakeTimes.Observe(time.Duration(w.now - f.Born).Seconds())
 	} else {
 		w.counts.Count(metrics.Failed)
 	}
-	w.hands[f.Server].end.Settled(f.State == relay.Established)
+	w.backends[f.Server].backend.HandshakeDone(f.State == relay.Established)
 	if f.State == relay.Established {
 		w.serving.hellos.Finished(&f.Client.IP, w.now)
 		w.service.gate.Keep(&f.Client.IP, w.now)
@@ -268,15 +268,15 @@ func (w *worker) fromServer(f *relay.Flow) {
 		w.flushReturns()
 	}
 	first := w.back.Len()
-	n, err := f.Port.Recv(w.back)
-	server := w.hands[f.Server]
+	n, err := f.Upstream.Recv(w.back)
+	server := w.backends[f.Server]
 	if n > 0 {
 		server.heard = true
-		f.Port.Confirm()
+		f.Upstream.Confirm()
 	}
 	if errors.Is(err, unix.ECONNREFUSED) {
 		w.counts.Count(metrics.ServerRefused)
-		server.end.Suspect(handoff.Gone)
+		server.backend.Recheck(handoff.Gone)
 	}
 	for i := first; i < first+n; i++ {
 		d := w.back.Datagram(i)
@@ -290,22 +290,22 @@ func (w *worker) fromServer(f *relay.Flow) {
 				w.counts.Count(metrics.ServerVerify)
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
-				server.end.Suspect(handoff.Refused)
-				w.end(f, metrics.Refused) // so that the client's next ClientHello is judged anew
+				server.backend.Recheck(handoff.Refused)
+				w.end(f, metrics.Refused) // so that the client's next ClientHello is verified anew
 				return
 			}
 			continue
 		}
 		if !f.Answered() && hello.IsPlain(d) {
-			w.suspect(server, d)
+			w.checkFirstAnswer(server, d)
 		}
 		w.flows.FromServer(f, d, w.now)
-		if f.Prelude != nil && hello.IsPlain(d) {
-			f.Prelude.Server(d)
+		if f.PreHandshake != nil && hello.IsPlain(d) {
+			f.PreHandshake.Server(d)
 		}
 		w.queueReturn(i, f)
-		if f.Shaking {
-			w.shaken(f)
+		if f.Handshaking {
+			w.handshakeOver(f)
 		}
 	}
 	if old := f.Replaces(); old != nil {
@@ -314,30 +314,30 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 }
 
-// suspect tells the back end that d, the first that it says to a verified client, may be a refusal. In DTLS 1.3 a cookie that
+// checkFirstAnswer has the back end rechecked if d, its first answer to a verified client, may be a refusal. In DTLS 1.3 a cookie that
 // a server cannot have made gets illegal_parameter, one made for another suite a HelloRetryRequest.
-func (w *worker) suspect(server *hand, d []byte) {
+func (w *worker) checkFirstAnswer(server *workerBackend, d []byte) {
 	alert := hello.IsAlert(d)
 	_, retry := hello.ReadRetry(d)
 	switch {
 	case server.mode().Native() && (retry || hello.IsIllegalParameter(d)):
-		server.end.Suspect(handoff.Refused)
+		server.backend.Recheck(handoff.Refused)
 	case alert:
-		server.end.Suspect(handoff.Unanswered)
+		server.backend.Recheck(handoff.Unanswered)
 	}
 }
 
 // verify says what becomes of d, a HelloVerifyRequest with cookie c from f's server.
 func (w *worker) verify(f *relay.Flow, d, c []byte) relay.Verdict {
 	switch {
-	case f.Answered() || f.Prelude == nil && string(c) == string(f.Cookie()):
+	case f.Answered() || f.PreHandshake == nil && string(c) == string(f.Cookie()):
 		// A late copy, of an answer to the guard's own question or to a ClientHello of the client's.
 		return relay.Swallow
-	case f.Prelude == nil:
+	case f.PreHandshake == nil:
 		return relay.Refusal
 	}
-	v := f.Prelude.Verify(d, w.prelude)
-	w.sendOff(f, w.prelude)
+	v := f.PreHandshake.Verify(d, w.preHandshake)
+	w.sendOff(f, w.preHandshake)
 	return v
 }
 
@@ -351,8 +351,8 @@ func (w *worker) queueReturn(slot int, f *relay.Flow) {
 	}
 	f.ToClient.Count(len(w.back.Datagram(slot)))
 	q := w.returns
-	if f.Heard && w.now-f.Confirmed >= int64(confirmEvery) {
-		f.Heard, f.Confirmed = false, w.now
+	if f.ClientSpoke && w.now-f.Confirmed >= int64(confirmEvery) {
+		f.ClientSpoke, f.Confirmed = false, w.now
 		q = w.confirms
 	}
 	q.Add(w.back.Datagram(slot), route)

@@ -100,13 +100,13 @@ func keyring(t *testing.T, texts ...byte) *cookie.Keyring {
 	return k
 }
 
-// answer judges one first ClientHello and returns the cookie it gets.
+// answer verifies a first ClientHello and returns the cookie it gets.
 func answer(t *testing.T, m Verifier, k *cookie.Keyring, h Hello) []byte {
 	t.Helper()
 	hs := []Hello{h}
 	m.Verify(k, hs)
 	if hs[0].Verified || hs[0].Length == 0 {
-		t.Fatalf("a first ClientHello is judged %+v", hs[0])
+		t.Fatalf("a first ClientHello gives %+v", hs[0])
 	}
 	return append([]byte(nil), hs[0].Answer[:hs[0].Length]...)
 }
@@ -180,13 +180,13 @@ func TestModesJudge(t *testing.T) {
 				t.Error("its own cookie is refused")
 			}
 			if v := verdict(m, k, newHello(1000), append([]byte("x"), c[1:]...)); v.Verified || v.Length == 0 {
-				t.Errorf("a wrong cookie is judged %+v", v)
+				t.Errorf("a wrong cookie gives %+v", v)
 			}
 			if v := verdict(m, keyring(t, 'a', 'b'), newHello(1000), c); !v.Verified {
 				t.Error("refused after one rotation")
 			}
 			if v := verdict(m, keyring(t, 'a', 'b', 'c'), newHello(1000), c); v.Verified || v.Length == 0 {
-				t.Errorf("after two rotations judged %+v", v)
+				t.Errorf("after two rotations got %+v", v)
 			}
 			accepted := 0
 			for port := range uint16(500) {
@@ -220,7 +220,7 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 		v := verdict(m, k, newHello(7), c)
 		up := take(t, &v)
 		if up == nil {
-			t.Fatalf("judged %+v", v)
+			t.Fatalf("got %+v", v)
 		}
 		defer up.Release()
 		if !accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1}) {
@@ -261,7 +261,7 @@ func TestHarvestResolvesCollisions(t *testing.T) {
 		defer up.Release()
 	}
 	if v := verdict(m, k, newHello(100), nil); v.Length != 0 || v.Verified {
-		t.Errorf("with all ports in use judged %+v", v)
+		t.Errorf("with all ports in use got %+v", v)
 	}
 }
 
@@ -306,8 +306,8 @@ func TestRestartIsNoticed(t *testing.T) {
 	b := running(t, s, 16)
 	m, k := b.NewVerifier(1), keyring(t, 'a')
 	old := answer(t, m, k, newHello(1))
-	b.Opened()
-	b.Settled(true)
+	b.HandshakeStarted()
+	b.HandshakeDone(true)
 	probed := b.profile()
 	for i := range uint64(2) {
 		s.Change(func(s *server.Server) { s.Key += "x" })
@@ -319,8 +319,8 @@ func TestRestartIsNoticed(t *testing.T) {
 		if string(now) == string(old) {
 			t.Error("the old cookie is still given")
 		}
-		b.Opened()
-		b.Settled(true)
+		b.HandshakeStarted()
+		b.HandshakeDone(true)
 		if old = now; i != 0 {
 			continue
 		}
@@ -349,12 +349,12 @@ func TestAnotherServerIsProbed(t *testing.T) {
 			t.Parallel()
 			s := server.Start(t)
 			b := running(t, s, 16)
-			b.Opened()
-			b.Settled(true)
+			b.HandshakeStarted()
+			b.HandshakeDone(true)
 			s.Change(func(s *server.Server) { s.Key = "second"; c.change(s) })
 			waitFor(t, func() bool { return b.Status().Harvests >= 2 || b.Mode() == c.want })
 			if c.want == DoubleHVR {
-				b.Suspect(Refused)
+				b.Recheck(Refused)
 			}
 			waitFor(t, func() bool { return b.Ready() && b.Mode() == c.want })
 		})
@@ -366,15 +366,15 @@ func TestHandshakesAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := server.Start(t)
 	b := running(t, s, 4)
-	b.Opened()
+	b.HandshakeStarted()
 	asked, _, _ := s.Seen()
-	b.Suspect(Unanswered) // no reason to disturb it
+	b.Recheck(Unanswered) // no reason to disturb it
 	began := time.Now()
 	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
 	if took := time.Since(began); took < stalled-watchEvery-answerTime {
 		t.Errorf("asked %v after a handshake began", took)
 	}
-	b.Settled(false)
+	b.HandshakeDone(false)
 	asked, _, _ = s.Seen()
 	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
 }
@@ -389,13 +389,13 @@ func TestHandshakesDoNotAgeCookies(t *testing.T) {
 		d := *b.decision.Load()
 		d.mode = kind
 		b.decision.Store(&d)
-		b.Opened()
+		b.HandshakeStarted()
 		began := time.Now()
 		b.waitForHandshakes(t.Context())
 		if took := time.Since(began); (took < stalled) != (kind == Harvest) {
 			t.Errorf("with %v the server was left alone for %v, and its cookies end after %v", kind, took, stalled/4)
 		}
-		b.Settled(false)
+		b.HandshakeDone(false)
 	}
 }
 

@@ -271,7 +271,7 @@ func (p *Pool) fill(ctx context.Context, until func(p *Pool) bool) bool {
 			p.fruitless = 0
 		}
 		if p.fruitless >= patientFills && known >= enough {
-			p.settle(known)
+			p.bound(known)
 		}
 		return p.most > 0
 	}
@@ -279,8 +279,8 @@ func (p *Pool) fill(ctx context.Context, until func(p *Pool) bool) bool {
 	return known > 0
 }
 
-// settle adapts to a server that gives only so many cookies.
-func (p *Pool) settle(known int) {
+// bound adapts to a server that gives only so many cookies.
+func (p *Pool) bound(known int) {
 	last := 0
 	for i := range p.entries {
 		if p.entries[i].known() {

@@ -42,20 +42,20 @@ const (
 
 // watched is the state of the goroutine that watches a server; nobody else uses it.
 type watched struct {
-	prober     *prober
-	canary     line
-	known      []byte    // the canary's cookie
-	quiet      time.Time // since when the server is silent; zero: it answered the last question
-	unanswered int       // questions since then, by this canary
-	moved      bool      // the canary has another port than when known was read
-	began      time.Time // start of the last harvest, when all cookies were requested
-	filled     time.Time // when the pool was last searched for entries without a cookie
-	said       time.Time // when progress was last logged
-	complete   bool      // the end of the harvest was logged
-	probed     time.Time // when the server was probed last
-	lifetime   lifetimeProbes
-	table      Table
-	retired    []*relay.Upstream // sockets of earlier pools that flows still use
+	prober      *prober
+	canary      line
+	known       []byte    // the canary's cookie
+	silentSince time.Time // since when the server is silent; zero: it answered the last question
+	unanswered  int       // questions since then, by this canary
+	moved       bool      // the canary has another port than when known was read
+	began       time.Time // start of the last harvest, when all cookies were requested
+	filled      time.Time // when the pool was last searched for entries without a cookie
+	said        time.Time // when progress was last logged
+	complete    bool      // the end of the harvest was logged
+	probed      time.Time // when the server was probed last
+	lifetime    lifetimeProbes
+	table       Table
+	retired     []*relay.Upstream // sockets of earlier pools that flows still use
 }
 
 // memory allocates memory for a pool of n entries.
@@ -100,7 +100,7 @@ func (b *Backend) Run(ctx context.Context) {
 // filling reports whether a pool is being filled by an answering server.
 func (b *Backend) filling() bool {
 	p := b.pool()
-	return p != nil && p.more.Load() && b.up.Load() && b.quiet.IsZero()
+	return p != nil && p.more.Load() && b.up.Load() && b.silentSince.IsZero()
 }
 
 // wait waits for the next look at the server. Workers may report as often as clients come; the server is asked at most
@@ -108,7 +108,7 @@ func (b *Backend) filling() bool {
 func (b *Backend) wait(ctx context.Context) {
 	pause(ctx, watchTroubled)
 	left := watchEvery - watchTroubled
-	if !b.Ready() || !b.quiet.IsZero() {
+	if !b.Ready() || !b.silentSince.IsZero() {
 		left = 0
 	}
 	timer := time.NewTimer(left)
@@ -116,7 +116,7 @@ func (b *Backend) wait(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-b.reports.suspect:
+	case <-b.reports.wake:
 	}
 }
 
@@ -148,10 +148,10 @@ func (b *Backend) waitForHandshakes(ctx context.Context) {
 	case b.filling():
 		most = slice
 	}
-	newest, opened := began, r.opened.Load()
+	newest, opened := began, r.started.Load()
 	for ctx.Err() == nil && !r.urgent() && r.handshaking.Load() > 0 && time.Since(newest) < stalled && time.Since(began) < most {
 		pause(ctx, watchTroubled/5)
-		if now := r.opened.Load(); now != opened {
+		if now := r.started.Load(); now != opened {
 			newest, opened = time.Now(), now
 		}
 	}
@@ -193,7 +193,7 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 		b.prober.abort(b.canary)
 	}
 	was := b.up.Load()
-	gap := !was || !b.quiet.IsZero() || gone
+	gap := !was || !b.silentSince.IsZero() || gone
 	if now := b.alive(err); was != now {
 		b.up.Store(now)
 		b.logUp(now, err)
@@ -252,17 +252,17 @@ func (b *Backend) askElsewhere() {
 // alive decides by the answer to a question whether the server is alive. It is dead if nothing listens. A silent one may
 // be busy with one client: it counts as alive while it answers a client, or for [silentMost].
 func (b *Backend) alive(err error) bool {
-	heard := b.reports.heard.Swap(false)
+	heard := b.reports.serverSpoke.Swap(false)
 	switch {
 	case err == nil:
-		b.quiet = time.Time{}
+		b.silentSince = time.Time{}
 		return true
 	case !b.up.Load() || errors.Is(err, errRefused):
 		return false
-	case heard || b.quiet.IsZero():
-		b.quiet = time.Now()
+	case heard || b.silentSince.IsZero():
+		b.silentSince = time.Now()
 	}
-	return time.Since(b.quiet) < silentMost
+	return time.Since(b.silentSince) < silentMost
 }
 
 // refill harvests what is missing, or everything if the canary's cookie in a shows a restart. Cookies with a clock do not
