@@ -2,7 +2,9 @@ package frontend
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -38,6 +40,8 @@ type AdminListener struct {
 	server   *http.Server
 	// madeDirectory: that of the socket was not there.
 	madeDirectory bool
+	web           WebConfig
+	log           *slog.Logger // with web
 
 	mu    sync.Mutex
 	conns []*adminConn // oldest first
@@ -121,10 +125,12 @@ func (l *AdminListener) Serve(h http.Handler) {
 	l.server = &http.Server{
 		Handler: l.guarded(h), ReadHeaderTimeout: adminHeader, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
 		MaxHeaderBytes: adminMaxHeader,
-		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, adminConn{}, c) },
-		ConnState:      l.state,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, adminConn{}, accepted(c))
+		},
+		ConnState: l.state,
 	}
-	go func() { _ = l.server.Serve(boundedListener{l.listener, l}) }()
+	go l.serve()
 }
 
 // guarded bounds the body and marks the connection as busy while h answers.
@@ -143,6 +149,15 @@ func (l *AdminListener) mark(c *adminConn, busy bool) {
 		c.busy = busy
 		l.mu.Unlock()
 	}
+}
+
+// accepted is the connection that was accepted, below TLS if there is TLS.
+func accepted(c net.Conn) *adminConn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	a, _ := c.(*adminConn)
+	return a
 }
 
 // boundedListener accepts up to AdminConnections connections.
@@ -195,7 +210,7 @@ func (l *AdminListener) state(c net.Conn, s http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, old := range l.conns {
-		if net.Conn(old) == c {
+		if old == accepted(c) {
 			l.conns = append(l.conns[:i], l.conns[i+1:]...)
 			return
 		}

@@ -99,7 +99,10 @@ func (g *guard) openAdmin(p *frontend.Predecessor) (admin adminListeners, err er
 	if err != nil {
 		return admin, err
 	}
-	admin.control, err = listenerOf(p, controlListener, g.Control, frontend.OpenControl)
+	err = admin.metrics.Secure(g.WebConfig, g.Config.Log)
+	if err == nil {
+		admin.control, err = listenerOf(p, controlListener, g.Control, frontend.OpenControl)
+	}
 	if err != nil {
 		admin.close()
 	}
