@@ -27,7 +27,7 @@ func (w *worker) fromClients() {
 			}
 		}
 		if err != nil || n == 0 {
-			// An error here is an ICMP message about some earlier answer: nobody to tell.
+			// An error here is an ICMP message about an earlier answer: there is nobody to report it to.
 			return
 		}
 		w.now = w.service.clock()
@@ -42,7 +42,8 @@ func (w *worker) fromClients() {
 	}
 }
 
-// classify parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once for each back end.
+// classify parses the batch and has all ClientHellos of a back end verified together, which fills the lanes of the cookie
+// computation.
 func (w *worker) classify() {
 	for _, h := range w.active {
 		h.hellos, h.next = h.hellos[:0], 0
@@ -84,9 +85,9 @@ func (w *worker) classify() {
 	}
 }
 
-// dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
-// verified ClientHello may stand right behind the first. One that overtook the first on its way waits for it, to the end of the
-// batch: nothing is kept of those who have not proved their address.
+// dispatch handles the datagrams in the order of arrival, because the second fragment of a verified ClientHello may follow the
+// first directly. A fragment that overtook the first is tried again at the end of the batch, and no later: nothing is stored
+// for unverified clients.
 func (w *worker) dispatch() {
 	t := w.tap.Load()
 	for i := range w.in.Len() {
@@ -102,7 +103,7 @@ func (w *worker) dispatch() {
 	w.early = w.early[:0]
 }
 
-// dispatchOne does so with slot i.
+// dispatchOne handles datagram i.
 func (w *worker) dispatchOne(i int) {
 	switch r := w.reasons[i]; {
 	case r == denied:
@@ -125,7 +126,7 @@ func (w *worker) dispatchOne(i int) {
 	}
 }
 
-// relayed forwards what is no ClientHello for flow f, or drops it if there is none.
+// relayed forwards a datagram that is not a ClientHello for flow f, or drops it if f is nil.
 func (w *worker) relayed(f *relay.Flow, i int, r hello.Reason) {
 	if f == nil {
 		w.counts.Count(metrics.Dropped(r))
@@ -136,7 +137,7 @@ func (w *worker) relayed(f *relay.Flow, i int, r hello.Reason) {
 	w.counts.Count(metrics.Relayed)
 }
 
-// sample notes where one in so many datagrams comes from that nothing has verified.
+// sample records the source of one in many unverified datagrams.
 func (w *worker) sample(slot int) {
 	if w.sketch.Due() {
 		peer := w.in.Route(slot).Peer()
@@ -150,8 +151,8 @@ func (w *worker) hello(slot int, to *workerBackend, h *handoff.Hello) {
 		return
 	}
 	if len(h.Cookie) > 0 || h.Action == handoff.ActionLimited {
-		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
-		// ClientHello again that opened its flow.
+		// Rare compared with a flood, and the only case that needs a flow lookup: the client may be retransmitting the
+		// ClientHello that opened its flow.
 		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && w.repeated(f, slot, h) {
 			return
 		}
@@ -171,7 +172,7 @@ func (w *worker) hello(slot int, to *workerBackend, h *handoff.Hello) {
 	w.answer(slot, h)
 }
 
-// answer sends a client that is not verified its cookie.
+// answer sends a cookie to an unverified client.
 func (w *worker) answer(slot int, h *handoff.Hello) {
 	if h.Length == 0 {
 		w.counts.Count(metrics.NoCookie)
@@ -191,9 +192,9 @@ func (w *worker) answer(slot int, h *handoff.Hello) {
 	}
 }
 
-// admit lets a verified client through to a server that keeps its port. XDP could not verify this ClientHello: it does
-// not know the cookies, or a rotation came in between. Sent to the client, it is turned round where answers get the
-// service's port, and goes to the server as if it came from the client; what the client sends after it passes XDP.
+// admit lets a verified client through to a server that keeps its port. XDP could not verify this ClientHello, because it does
+// not know the cookies or the secret was rotated meanwhile. The worker sends it to the client's address; the egress program
+// reinjects it towards the server as if the client had sent it. Later datagrams of the client pass XDP.
 func (w *worker) admit(slot int, h *handoff.Hello) {
 	if w.limited(h) {
 		return
@@ -203,7 +204,7 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 	w.counts.Count(metrics.Verified)
 }
 
-// limited reports whether a verified client's ClientHello is one too many at the moment, and counts it.
+// limited reports whether a verified ClientHello exceeds a rate limit, and counts it.
 func (w *worker) limited(h *handoff.Hello) bool {
 	switch w.serving.hellos.Take(&h.Binding.Source, h.Binding.SourcePort, w.now) {
 	case limit.OverSource:
@@ -216,8 +217,8 @@ func (w *worker) limited(h *handoff.Hello) bool {
 	return true
 }
 
-// repeated forwards h if it is a retransmission of the ClientHello that opened f or its rival: at the price of a
-// token, for each costs the server as much as the first.
+// repeated forwards h if it is a retransmission of the ClientHello that opened f or its rival. Each takes a token, because it
+// costs the server as much as the first.
 func (w *worker) repeated(f *relay.Flow, slot int, h *handoff.Hello) bool {
 	if !f.Repeats(&h.ClientHello) {
 		if f = f.Rival(); f == nil || !f.Repeats(&h.ClientHello) {
@@ -231,9 +232,9 @@ func (w *worker) repeated(f *relay.Flow, slot int, h *handoff.Hello) bool {
 	return true
 }
 
-// relay forwards a datagram of a client that has two flows, as RFC 6347 section 4.2.8 has it: the older one lives until the
-// handshake of the newer one is finished. What is not protected is of the handshake. What is protected can be either's, and
-// a server drops what is not its own.
+// relay forwards a datagram of a client that has two flows, see RFC 6347 section 4.2.8: the older one lives until the handshake
+// of the newer one is finished. Plaintext records belong to the handshake. Protected records may belong to either flow and go
+// to both; a server drops those that are not its own.
 func (w *worker) relay(f *relay.Flow, slot int, r hello.Reason) {
 	rival := f.Rival()
 	switch {
@@ -247,8 +248,8 @@ func (w *worker) relay(f *relay.Flow, slot int, r hello.Reason) {
 	w.forward(rival, slot)
 }
 
-// open opens a flow for a verified client and forwards its ClientHello, or counts why not. What the client has half-open
-// ends; an established flow lives on until the new one is.
+// open opens a flow for a verified client and forwards its ClientHello, or counts why not. A half-open flow of the client ends;
+// an established one lives until the new one is established.
 func (w *worker) open(slot int, to *workerBackend, h *handoff.Hello) {
 	route := w.in.Route(slot)
 	if w.limited(h) {
@@ -289,9 +290,9 @@ func (w *worker) open(slot int, to *workerBackend, h *handoff.Hello) {
 	w.forward(f, slot)
 }
 
-// reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
-// If there is none to be had, it counts why and returns nil. If that is because another client has the address that the
-// client's cookie is for, or another program for longer than a second, h has another cookie then, and is not verified.
+// reserve reserves a flow and an upstream socket for a verified client, evicting an old flow if needed. On failure it counts
+// why and returns nil. If another client uses the port of the client's cookie, or another program has had it for over a second,
+// h gets a new cookie and is no longer verified.
 func (w *worker) reserve(to *workerBackend, h *handoff.Hello) (up *relay.Upstream, rank int) {
 	ip := &h.Binding.Source
 	for attempt := range 2 {
@@ -325,7 +326,7 @@ func (w *worker) reserve(to *workerBackend, h *handoff.Hello) (up *relay.Upstrea
 	return nil, 0
 }
 
-// evict ends a flow for a newcomer, for whom there is no room for reason r, and reports whether there was one to end.
+// evict ends a flow to make room for a new client that was refused for reason r, and reports whether it found one.
 func (w *worker) evict(r relay.Reason) bool {
 	f := w.flows.Victim()
 	if f == nil {
@@ -336,8 +337,7 @@ func (w *worker) evict(r relay.Reason) bool {
 	return true
 }
 
-// upstream gets the socket that a verified client's flow goes through, nil if somebody has taken its address since the
-// verdict.
+// upstream opens the socket of a verified client's flow; nil if its port was taken since the verification.
 func (w *worker) upstream(to *workerBackend, h *handoff.Hello) (*relay.Upstream, error) {
 	if !h.Place.Given() {
 		return to.backend.upstreams.Open(w.service.budget.Used())
@@ -349,7 +349,7 @@ func (w *worker) upstream(to *workerBackend, h *handoff.Hello) (*relay.Upstream,
 	return up, err
 }
 
-// forward queues a slot for f's server, or lets the flow's pre-handshake have it.
+// forward queues a datagram of the batch for f's server, or passes it to the flow's pre-handshake.
 func (w *worker) forward(f *relay.Flow, slot int) {
 	d := w.in.Datagram(slot)
 	f.ToServer.Count(len(d))
@@ -390,7 +390,7 @@ func (w *worker) unqueue(f *relay.Flow) {
 	}
 }
 
-// send sends the answers with one system call, and what is for servers with one per flow.
+// send sends all answers with one system call, and forwarded datagrams with one per flow.
 func (w *worker) send() {
 	if n := w.answers.Len(); n > 0 {
 		w.counts.Bytes(metrics.ToClients, w.answers.Bytes())

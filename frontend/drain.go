@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// Draining says what a guard waits for that lets no new clients in.
+// Draining describes what a draining guard waits for.
 type Draining struct {
 	Flows  int    `json:"flows"`
 	AtMost string `json:"at_most"` // a duration
@@ -15,7 +15,7 @@ type Draining struct {
 // String is that in one line.
 func (d Draining) String() string { return fmt.Sprintf("%d flows, at most %s", d.Flows, d.AtMost) }
 
-// OnDrain has whoever asks over the control socket drain the guard by f, which returns at once. Call it before Run.
+// OnDrain sets the function that a drain request over the control socket calls; it returns at once. Call it before Run.
 func (s *Server) OnDrain(f func()) { s.drainer = f }
 
 // serveDrain drains the guard.

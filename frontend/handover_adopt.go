@@ -159,7 +159,7 @@ func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBac
 	c.Server = server
 	var to *target
 	for _, t := range v.targets {
-		if same && t.config.Address == b.Address && t.config.Weight == b.Weight && t.end.Load() == nil {
+		if same && t.config.Address == b.Address && t.config.Weight == b.Weight && t.backend.Load() == nil {
 			to = t
 		}
 	}
@@ -172,7 +172,7 @@ func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBac
 	e.upstreams = relay.NewUpstreams(server)
 	e.users.Store(1)
 	if to != nil {
-		to.end.Store(e)
+		to.backend.Store(e)
 	} else {
 		in.spare = append(in.spare, e)
 	}
@@ -181,7 +181,7 @@ func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBac
 
 // watch watches a back end that was taken over, which nobody has done since.
 func (t *target) watch(ctx context.Context) {
-	e := t.end.Load()
+	e := t.backend.Load()
 	if e == nil || !e.adopted {
 		return
 	}

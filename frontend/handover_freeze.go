@@ -109,7 +109,7 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 // everyBackend is each back end that has answered.
 func (v *service) everyBackend() (all []*liveBackend) {
 	for _, t := range v.list() {
-		if e := t.end.Load(); e != nil {
+		if e := t.backend.Load(); e != nil {
 			all = append(all, e)
 		}
 	}

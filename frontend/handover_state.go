@@ -188,7 +188,7 @@ func (v *service) exportBackends(st *serviceState, files *handover.Files, number
 	}
 	for _, t := range v.targets {
 		if !t.leaving {
-			add(t.end.Load(), backState{Address: t.config.Address, Weight: t.config.Weight})
+			add(t.backend.Load(), backState{Address: t.config.Address, Weight: t.config.Weight})
 		}
 	}
 	for _, w := range v.workers {

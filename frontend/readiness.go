@@ -60,7 +60,7 @@ func (v *service) readiness() Readiness {
 		switch {
 		case st.Ready:
 			r.Ready = true
-		case t.end.Load() == nil:
+		case t.backend.Load() == nil:
 			r.Reasons = append(r.Reasons, fmt.Sprintf("back end %s: %s", t.config.Address, st.Why))
 		case !st.Up:
 			r.Reasons = append(r.Reasons, fmt.Sprintf("back end %s: it does not answer", t.config.Address))

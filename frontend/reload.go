@@ -49,9 +49,9 @@ func (c Config) Check() error { return c.complete() }
 // OnReload has Reload ask again for the configuration. Call it before Run.
 func (s *Server) OnReload(again func(context.Context) (Config, error)) { s.again = again }
 
-// Reload reads secret files and the configuration again, puts in force what has changed, and opens the map log anew. Services that stay as they are are
-// not touched. An error, which is logged and counted, says that nothing of the configuration has changed, or that a secret is
-// the old one.
+// Reload reads secret files and the configuration again, puts in force what has changed, and opens the map log anew. Services
+// that stay as they are are not touched. An error, which is logged and counted, says that nothing of the configuration has
+// changed, or that a secret is the old one.
 func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
@@ -299,7 +299,7 @@ func (v *service) leave(gone []*target) {
 	}
 	v.publish()
 	for _, t := range gone {
-		if e := t.end.Swap(nil); e != nil {
+		if e := t.backend.Swap(nil); e != nil {
 			e.release()
 		}
 	}

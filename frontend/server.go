@@ -249,7 +249,7 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 				asked++
 			default:
 			}
-			if t.end.Load() != nil {
+			if t.backend.Load() != nil {
 				ready++
 			}
 		}

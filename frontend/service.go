@@ -111,7 +111,7 @@ func (v *service) offer(t *target, next *liveBackend) {
 	v.change(func(s *serving) {
 		s.backends = nil
 		for _, other := range v.targets {
-			e := other.end.Load()
+			e := other.backend.Load()
 			if other == t {
 				e = next
 			}
@@ -125,7 +125,7 @@ func (v *service) offer(t *target, next *liveBackend) {
 // serve brings next, a back end of target t that has answered, to the workers and programs, in the place of the one before.
 func (v *service) serve(t *target, next *liveBackend) {
 	v.offer(t, next)
-	if old := t.end.Swap(next); old != nil {
+	if old := t.backend.Swap(next); old != nil {
 		old.release()
 	}
 }

@@ -23,7 +23,7 @@ import (
 type target struct {
 	service *service
 	config  Backend
-	end     atomic.Pointer[liveBackend] // nil: it has not answered yet
+	backend atomic.Pointer[liveBackend] // nil: it has not answered yet
 
 	stop    context.CancelFunc // of run
 	leaving bool               // a reload lets go of it
@@ -109,7 +109,7 @@ func (t *target) run(ctx context.Context) {
 		t.fail(err)
 		first.Do(func() { close(t.tried) })
 		wait := t.service.config.ResolveEvery
-		switch e := t.end.Load(); {
+		switch e := t.backend.Load(); {
 		case e == nil:
 			wait = retryAfter
 			if text := fmt.Sprint(err); text != said {
@@ -143,7 +143,7 @@ func (t *target) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := t.end.Load()
+	now := t.backend.Load()
 	if now != nil && (now.Ready() || len(addrs) == 1) && slices.Contains(addrs, now.Server().Addr()) {
 		return nil
 	}
@@ -238,7 +238,7 @@ func (t *target) replace(ctx context.Context, next *liveBackend) {
 
 // close drops the server, after the service's workers have let go of it and its context has ended.
 func (t *target) close() {
-	if e := t.end.Swap(nil); e != nil {
+	if e := t.backend.Swap(nil); e != nil {
 		e.release()
 		<-e.closed
 	}
@@ -249,7 +249,7 @@ func (t *target) status() handoff.Status {
 	t.mu.Lock()
 	why := t.why
 	t.mu.Unlock()
-	e := t.end.Load()
+	e := t.backend.Load()
 	if e == nil {
 		st := handoff.Status{Server: t.config.Address, Handoff: t.service.now.Load().settings.Handoff.String(), Why: "it has not answered yet"}
 		if why != nil {

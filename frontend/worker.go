@@ -314,8 +314,8 @@ func (w *worker) fromServer(f *relay.Flow) {
 	}
 }
 
-// checkFirstAnswer has the back end rechecked if d, its first answer to a verified client, may be a refusal. In DTLS 1.3 a cookie that
-// a server cannot have made gets illegal_parameter, one made for another suite a HelloRetryRequest.
+// checkFirstAnswer has the back end rechecked if d, its first answer to a verified client, may be a refusal. In DTLS 1.3 a
+// cookie that a server cannot have made gets illegal_parameter, one made for another suite a HelloRetryRequest.
 func (w *worker) checkFirstAnswer(server *workerBackend, d []byte) {
 	alert := hello.IsAlert(d)
 	_, retry := hello.ReadRetry(d)
