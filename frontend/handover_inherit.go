@@ -39,7 +39,8 @@ const (
 	// meetTime is for the old guard to say what it has: it was waiting.
 	meetTime = 10 * time.Second
 	// adoptTime is some ten times what a hundred thousand flows take: clients wait meanwhile.
-	adoptTime = 5 * time.Second // yoursTime is for telling the service manager.
+	adoptTime = 5 * time.Second
+	// yoursTime is for telling the service manager.
 	yoursTime = 5 * time.Second
 	// storedTime is for reading what is queued already.
 	storedTime = 10 * time.Second
