@@ -14,7 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// inherited is what a guard takes over from the one before. A nil inherited is nothing.
+// inherited is what a guard takes over from its predecessor; nil if there is none.
 type inherited struct {
 	state *guardState
 	files *handover.Files
@@ -41,7 +41,7 @@ func newInherited(b []byte, files *handover.Files, log *slog.Logger) (*inherited
 	return in, nil
 }
 
-// service is the state of the service of that key, nil if there was none.
+// service returns the state of the service with that key, nil if there was none.
 func (in *inherited) service(k serviceKey) *serviceState {
 	if in == nil {
 		return nil
@@ -55,7 +55,7 @@ func (in *inherited) service(k serviceKey) *serviceState {
 	return nil
 }
 
-// conns are the sockets of a service's workers; nil if there were none.
+// conns returns the sockets of a service's workers, nil if there were none.
 func (in *inherited) conns(st *serviceState) (conns []*udpbatch.Conn, err error) {
 	if st == nil {
 		return nil, nil
@@ -76,7 +76,7 @@ func (in *inherited) conns(st *serviceState) (conns []*udpbatch.Conn, err error)
 	return conns, nil
 }
 
-// secret is the state of the secrets of that key, nil if there were none.
+// secret returns the state of the secrets with that key, nil if there were none.
 func (in *inherited) secret(key secretKey) *secretState {
 	if in == nil {
 		return nil
@@ -98,7 +98,7 @@ func (s *secrets) export(key secretKey) secretState {
 	return st
 }
 
-// adoptSecrets continues the secrets of another process. A file may have others by now: it is read again.
+// adoptSecrets continues the secrets of another process. A file is read again, because it may have changed.
 func adoptSecrets(st *secretState, source secretSource, log *slog.Logger, install func(*cookie.Keyring) error) (*secrets, error) {
 	ring, err := cookie.KeyringOf(st.Ring)
 	if err != nil {
@@ -120,7 +120,7 @@ func adoptSecrets(st *secretState, source secretSource, log *slog.Logger, instal
 	return s, nil
 }
 
-// adopt takes over what a service had of back ends and flows.
+// adopt takes over the back ends and flows of a service.
 func (in *inherited) adopt(v *service, st *serviceState) error {
 	if st == nil {
 		return nil
@@ -146,8 +146,8 @@ func (in *inherited) adopt(v *service, st *serviceState) error {
 	return nil
 }
 
-// adoptBackend continues a back end. Without one of that name in the configuration, or with other settings, it is there for the
-// flows that it has.
+// adoptBackend continues a back end. If the configuration no longer has it, or with other settings, it only serves the flows
+// that it has.
 func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBackend, error) {
 	server, err := netip.ParseAddrPort(b.Server)
 	if err != nil || b.State == nil {
@@ -179,7 +179,7 @@ func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBac
 	return e, nil
 }
 
-// watch watches a back end that was taken over, which nobody has done since.
+// watch resumes the watch of an adopted back end.
 func (t *target) watch(ctx context.Context) {
 	e := t.backend.Load()
 	if e == nil || !e.adopted {
@@ -193,7 +193,7 @@ func (t *target) watch(ctx context.Context) {
 	})
 }
 
-// flows continues all flows of services that are still there.
+// flows continues the flows of all services that still exist.
 func (in *inherited) flows() error {
 	adopted := make([]*relay.Flow, len(in.state.records))
 	for i := range in.state.records {
@@ -267,7 +267,7 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 	return f, nil
 }
 
-// workerBackend is the worker's side of a back end that was taken over: an active one, or one for the flows that there are.
+// workerBackend returns the worker's side of an adopted back end: an active one, or one for the existing flows only.
 func (w *worker) workerBackend(e *liveBackend) *workerBackend {
 	if h := w.forBackend(e); h != nil {
 		return h
@@ -280,7 +280,7 @@ func (w *worker) workerBackend(e *liveBackend) *workerBackend {
 	return h
 }
 
-// done ends the taking over: what nobody has taken is closed.
+// done ends the takeover: files that nobody took are closed.
 func (in *inherited) done() {
 	if in == nil {
 		return

@@ -14,9 +14,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// guardState is all that a guard hands to the one that takes its place: handover.Version is the version of its meaning. It is
-// written as the length of the JSON, the JSON, the flows as relay.Record of fixed size in network byte order, and the
-// entries of the pools. It holds secrets, and so must not be stored anywhere but in memory.
+// guardState is what a guard hands to its successor, in the format handover.Version. It is written as the length of the JSON,
+// the JSON, the flows as relay.Record of fixed size in network byte order, and the entries of the pools. It holds secrets, so
+// it must stay in memory.
 type guardState struct {
 	Totals        map[string]metrics.State `json:"totals"` // by service
 	Upgrades      UpgradeCounts            `json:"upgrades"`
@@ -50,7 +50,7 @@ type serviceState struct {
 	Asked    askedState   `json:"asked"`
 }
 
-// askedState is what decides how back ends are handed clients. With other settings they must be asked anew.
+// askedState has the settings that decide how back ends are handed clients. If they differ, back ends must be probed again.
 type askedState struct {
 	Handoff    string `json:"handoff"`
 	Pool       int    `json:"pool"`
@@ -58,7 +58,7 @@ type askedState struct {
 	Alone      bool   `json:"alone"`
 }
 
-// backState is a back end that serves new clients, or that flows still have.
+// backState is a back end that serves new clients, or still has flows.
 type backState struct {
 	Address string         `json:"address"` // as configured; "": it gets no new clients
 	Weight  int            `json:"weight,omitempty"`
@@ -70,7 +70,7 @@ func asked(s *Settings, alone bool) askedState {
 	return askedState{s.Handoff.String(), s.HarvestPool, s.SecretFile, alone}
 }
 
-// pools are the states of all pools, in the order of Entries.
+// pools returns the states of all pools, in the order of Entries.
 func (g *guardState) pools() (all []*handoff.PoolState) {
 	for _, v := range g.Services {
 		for _, b := range v.Backends {
@@ -134,7 +134,7 @@ func decodeState(b []byte) (*guardState, error) {
 	return g, nil
 }
 
-// export is the state of a guard that is frozen, and the files that go with it: those without which nothing is served first.
+// export returns the state of a frozen guard, and its files, the indispensable ones first.
 func (s *Server) export() ([]byte, *handover.Files, error) {
 	files := &handover.Files{}
 	g := &guardState{Totals: make(map[string]metrics.State), Upgrades: s.upgrades.load(), Reloads: [2]uint64{s.reloads.Load(), s.reloadsFailed.Load()}}
@@ -167,7 +167,7 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	return b, files, err
 }
 
-// exportFit is how an inline server takes clients; nil if it must be asked anew.
+// exportFit returns how an inline server accepts clients; nil if it must be probed again.
 func (v *service) exportFit() *handoff.Fit {
 	fit := v.now.Load().fit
 	if fit == nil || fit.PSK != nil {
@@ -176,7 +176,7 @@ func (v *service) exportFit() *handoff.Fit {
 	return fit
 }
 
-// exportBackends adds the back ends that there are, and those that are left but have flows.
+// exportBackends adds all back ends, removed ones that still have flows included.
 func (v *service) exportBackends(st *serviceState, files *handover.Files, numbers map[*liveBackend]int32) {
 	add := func(e *liveBackend, b backState) {
 		if _, ok := numbers[e]; ok || e == nil {
@@ -200,7 +200,7 @@ func (v *service) exportBackends(st *serviceState, files *handover.Files, number
 	}
 }
 
-// export adds the flows of a worker that is parked.
+// export adds the flows of a parked worker.
 func (w *worker) export(g *guardState, number int32, files *handover.Files, numbers map[*liveBackend]int32) (err error) {
 	records := make(map[*relay.Flow]int32)
 	w.flows.Each(func(f *relay.Flow) {
@@ -226,7 +226,7 @@ func (w *worker) export(g *guardState, number int32, files *handover.Files, numb
 	return err
 }
 
-// totalsByService is what has been counted, services that are gone included.
+// totalsByService returns all counters, those of removed services included.
 func (s *Server) totalsByService() map[string]*metrics.Totals {
 	all := make(map[string]*metrics.Totals)
 	of := func(name string) *metrics.Totals {

@@ -18,18 +18,18 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// target is one back end as it was configured: a name or an address. What answers there is an end, which comes when
-// the server has answered, and is replaced when the name moves.
+// target is a back end as configured: a name or an address. Its liveBackend exists once the server has answered, and is
+// replaced when the name resolves to another address.
 type target struct {
 	service *service
 	config  Backend
 	backend atomic.Pointer[liveBackend] // nil: it has not answered yet
 
 	stop    context.CancelFunc // of run
-	leaving bool               // a reload lets go of it
+	leaving bool               // removed by a reload
 
 	mu    sync.Mutex
-	why   error        // why there is no end, or it is no good
+	why   error        // why there is no back end, or it is unusable
 	addrs []netip.Addr // what the name was last resolved to
 	tried chan struct{}
 }
@@ -40,7 +40,7 @@ type liveBackend struct {
 	*handoff.Backend
 	name      string
 	weight    float64
-	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
+	seed      uint64 // of the rendezvous hash: from its configured address, so that a restart changes nothing
 	upstreams *relay.Upstreams
 	memory    atomic.Pointer[bpf.PoolMemory] // memory of its pool, where the programs can read it; nil: they cannot
 
@@ -72,7 +72,7 @@ func (e *liveBackend) hold() bool {
 	}
 }
 
-// release is the end of what hold began. The last one closes the sockets.
+// release undoes hold. The last one closes the sockets.
 func (e *liveBackend) release() {
 	if e.users.Add(-1) > 0 {
 		return
@@ -85,11 +85,10 @@ func (e *liveBackend) release() {
 	}()
 }
 
-// retryAfter is how long a back end that does not answer is left alone. Probing has waited for its answer before.
+// retryAfter is the pause before a back end that did not answer is probed again. Probing itself has waited for its answer.
 const retryAfter = time.Second
 
-// resolvePatience is how long a resolver may take: longer than two of its own retransmissions (resolv.conf(5), 5 s each)
-// would keep a service waiting for nothing.
+// resolvePatience is the timeout of a resolver: two of its own retransmissions (resolv.conf(5), 5 s each).
 const resolvePatience = 5 * time.Second
 
 func newTarget(v *service, b Backend) *target {
@@ -136,8 +135,8 @@ func (t *target) fail(err error) {
 	t.why = err
 }
 
-// follow resolves the name, and opens the server at the first address that answers, unless the present one is still
-// among them and fit to serve.
+// follow resolves the name, and opens the server at the first address that answers, unless the current one is still among them
+// and ready.
 func (t *target) follow(ctx context.Context) error {
 	addrs, port, err := t.resolve(ctx)
 	if err != nil {
@@ -224,9 +223,9 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*liveBackend,
 	return e, nil
 }
 
-// replace puts a server in the place of the one before, whose flows end in their own time.
+// replace replaces the server by another one; flows of the old one end by themselves.
 func (t *target) replace(ctx context.Context, next *liveBackend) {
-	if ctx.Err() != nil { // a reload let go of it meanwhile
+	if ctx.Err() != nil { // removed by a reload meanwhile
 		next.release()
 		return
 	}
@@ -236,7 +235,7 @@ func (t *target) replace(ctx context.Context, next *liveBackend) {
 	t.service.backendIs(t.config.Address, true, nil)
 }
 
-// close drops the server, after the service's workers have let go of it and its context has ended.
+// close releases the server, after the service's workers have released it and its context has ended.
 func (t *target) close() {
 	if e := t.backend.Swap(nil); e != nil {
 		e.release()
