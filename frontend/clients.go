@@ -193,7 +193,10 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 	if w.limited(h) {
 		return
 	}
-	w.kernel.admit(w.service, w.in.Route(slot).Peer())
+	if !w.kernel.admit(w.service, w.in.Route(slot).Peer()) {
+		w.counts.Count(metrics.NoFlow(relay.SourceHalfOpen))
+		return
+	}
 	w.answers.Add(w.in.Datagram(slot), w.in.Route(slot))
 	w.counts.Count(metrics.Verified)
 }

@@ -89,6 +89,7 @@ func openKernel(c *Config) (*kernel, error) {
 		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
+		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
 	})
 	if err != nil {
 		k.guard.Close()

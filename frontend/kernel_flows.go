@@ -2,9 +2,11 @@ package frontend
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -32,7 +34,7 @@ func (c *Config) kernelFlows() int {
 }
 
 // watchFlows removes idle flows from the programs until ctx ends.
-func (k *kernel) watchFlows(ctx context.Context, idle time.Duration) {
+func (k *kernel) watchFlows(ctx context.Context, idle time.Duration, perSource int) {
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
@@ -47,27 +49,32 @@ func (k *kernel) watchFlows(ctx context.Context, idle time.Duration) {
 			}
 			last = now
 		}
-		e, err := k.guard.EvictFlows(idle)
+		e, err := k.guard.EvictFlows(idle, perSource)
 		if err != nil {
 			k.log.Error("flows of XDP could not be looked through", "error", err)
 			continue
 		}
 		k.flows.expired.Add(uint64(e.Expired))
-		k.flows.evicted.Add(uint64(e.Evicted))
+		k.flows.evicted.Add(uint64(e.Evicted + e.Crowded))
 		full = e.Scarce
 	}
 }
 
 // admit lets the packets of a client pass that proved its address to a worker: in a proxy while it has a flow, inline for its
-// handshake with the server.
-func (k *kernel) admit(v *service, client udpbatch.Endpoint) {
+// handshake with the server. It reports whether the client's source may have one more of those.
+func (k *kernel) admit(v *service, client udpbatch.Endpoint) bool {
 	add := k.guard.AddFlow
 	if v.inline {
 		add = k.guard.AddHalfOpen
 	}
-	if err := add(v.key(), client.AddrPort()); err != nil && k.flows.refused.Add(1) == 1 {
+	err := add(v.key(), client.AddrPort())
+	if errors.Is(err, bpf.ErrHalfOpen) {
+		return false
+	}
+	if err != nil && k.flows.refused.Add(1) == 1 {
 		k.log.Warn("verified client could not be made known to XDP; further ones are counted", "error", err)
 	}
+	return true
 }
 
 // forget undoes admit.

@@ -22,12 +22,15 @@ const (
 	handshakePatience = 8 * time.Second
 )
 
-// HandshakeRun has real clients do handshakes with a real server during a flood of several rates.
-type HandshakeRun struct {
+// FloodRun visits a subject with clients, real ones or of other kinds of datagrams, during a flood of several rates.
+type FloodRun struct {
 	Name, Title string
 	Template    xdp.Template
 	Subjects    []*Subject // the guard is the first
 	Levels      []level
+	// Visit is what is tried during the flood, and fills in what became of it.
+	Visit    func(*Testbed, *result.Handshakes) error
+	Targeted bool // it is held to what is aimed at for handshakes
 }
 
 // level is a flood's rate as a share of what the guard can answer; -1: all of the generator's.
@@ -43,7 +46,7 @@ var levels = []level{
 }
 
 // inlineHandshakes is the server with the guard's program before it, which answers in the kernel, and alone.
-func inlineHandshakes(w *Fixtures) (*HandshakeRun, error) {
+func inlineHandshakes(w *Fixtures) (*FloodRun, error) {
 	t, err := xdp.FirstHello(question())
 	if err != nil {
 		return nil, err
@@ -57,11 +60,11 @@ func inlineHandshakes(w *Fixtures) (*HandshakeRun, error) {
 	}}
 	alone := &Subject{Name: "no guard", At: xdp.Stack, Skip: reason(err), Start: func(b *Testbed) error { return server.start(b, "") }}
 	guarded.Clients, alone.Clients = true, true
-	return &HandshakeRun{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels}, nil
+	return &FloodRun{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels, Visit: (*Testbed).handshakes, Targeted: true}, nil
 }
 
 // Estimate is about how long the run takes.
-func (t *HandshakeRun) Estimate(s *Settings) (all time.Duration) {
+func (t *FloodRun) Estimate(s *Settings) (all time.Duration) {
 	const last = handshakePatience / 2 // of the last clients, if some of them fail
 	for _, subject := range t.Subjects {
 		if subject.Skip == "" {
@@ -72,7 +75,7 @@ func (t *HandshakeRun) Estimate(s *Settings) (all time.Duration) {
 }
 
 // Run tries each subject at each level.
-func (t *HandshakeRun) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+func (t *FloodRun) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: t.Name, Title: t.Title}
 	for _, subject := range t.Subjects {
 		if subject.Skip != "" {
@@ -98,7 +101,7 @@ func (t *HandshakeRun) Run(ctx context.Context, s *Settings) (*result.Outcome, e
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", t.Name, subject.Name, err)
 			}
-			h.Targeted = i == 0 && l.share > 0
+			h.Targeted = t.Targeted && i == 0 && l.share > 0
 			o.Handshakes = append(o.Handshakes, *h)
 			fmt.Fprintf(s.Progress, "%s %s, flood: %s: %d of %d, p50 %.1f ms, p99 %.1f ms %v\n", t.Name, h.Subject, h.Flood, h.Succeeded, h.Tried, h.P50, h.P99, h.Disturbed)
 		}
@@ -107,7 +110,7 @@ func (t *HandshakeRun) Run(ctx context.Context, s *Settings) (*result.Outcome, e
 }
 
 // mostAnswers is how many answers per second the guard gives here.
-func (t *HandshakeRun) mostAnswers(s *Settings) (most float64, err error) {
+func (t *FloodRun) mostAnswers(s *Settings) (most float64, err error) {
 	b, err := newTestbed(guardSubject("guard", guardOptions{}), &t.Template)
 	if err != nil {
 		return 0, err
@@ -120,7 +123,7 @@ func (t *HandshakeRun) mostAnswers(s *Settings) (most float64, err error) {
 	return run.Right, err
 }
 
-func (t *HandshakeRun) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
+func (t *FloodRun) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
 	b, err := newTestbed(subject, &t.Template)
 	if err != nil {
 		return nil, err
@@ -137,7 +140,7 @@ func (t *HandshakeRun) try(subject *Subject, l level, most float64, s *Settings)
 		if from, err = b.read(); err != nil {
 			return err
 		}
-		if err := b.handshakes(h); err != nil {
+		if err := t.Visit(b, h); err != nil {
 			return err
 		}
 		to, err = b.read()
