@@ -18,7 +18,7 @@ import (
 
 // drop gives up what a guard that serves does not need. No capability is kept, but for what a kernel without tcx links
 // asks of who takes a program off: the programs that are loaded can be attached again, detached and unpinned without any.
-func (g *guard) drop(server *frontend.Server, doors doors) error {
+func (g *guard) drop(server *frontend.Server, admin adminListeners) error {
 	c := privileges.Config{User: g.user, Keep: server.Capabilities(), Log: g.Config.Log}
 	if g.File != "" {
 		c.Keep = append(c.Keep, unix.CAP_NET_BIND_SERVICE) // for services on ports below 1024 that a reload adds
@@ -28,7 +28,7 @@ func (g *guard) drop(server *frontend.Server, doors doors) error {
 		if u := g.user; u != nil {
 			uid, gid = u.UID, u.GID
 		}
-		if err := errors.Join(server.Give(uid, gid), doors.control.Give(uid, gid)); err != nil {
+		if err := errors.Join(server.Give(uid, gid), admin.control.Give(uid, gid)); err != nil {
 			return fmt.Errorf("own what is removed at the end: %w", err)
 		}
 	}
