@@ -52,18 +52,36 @@ func newCrowd(t *testing.T, n int, to netip.AddrPort) *crowd {
 	return c
 }
 
-// connect has members do handshakes, and returns how many finish them.
-func (c *crowd) connect(members []*member) int {
-	first := c.round(members, func(m *member) []byte { return m.first }, func(m *member, d []byte) bool {
-		cookie, ok := hello.HelloVerifyCookie(d)
-		if ok {
-			m.hello.Cookie, m.hello.MessageSeq, m.hello.RecordSeq = bytes.Clone(cookie), 1, 1
-			m.second = m.hello.Bytes()
-		}
-		return ok
-	})
-	second := c.round(first, func(m *member) []byte { return m.second }, func(_ *member, d []byte) bool { return bytes.Equal(d, serverFlight) })
-	return len(c.round(second, func(*member) []byte { return clientFlight }, func(_ *member, d []byte) bool { return bytes.Equal(d, serverDone) }))
+// connect has members do handshakes, and returns how many finish them. A second HelloVerifyRequest has a member start over, once.
+func (c *crowd) connect(members []*member) (n int) {
+	for range 2 {
+		var again, flown []*member
+		first := c.round(members, func(m *member) []byte { return m.first }, func(m *member, d []byte) bool { return m.prove(d) })
+		c.round(first, func(m *member) []byte { return m.second }, func(m *member, d []byte) bool {
+			switch {
+			case bytes.Equal(d, serverFlight):
+				flown = append(flown, m)
+			case m.prove(d):
+				again = append(again, m)
+			default:
+				return false
+			}
+			return true
+		})
+		n += len(c.round(flown, func(*member) []byte { return clientFlight }, func(_ *member, d []byte) bool { return bytes.Equal(d, serverDone) }))
+		members = again
+	}
+	return n
+}
+
+// prove makes the second ClientHello if d is a HelloVerifyRequest.
+func (m *member) prove(d []byte) bool {
+	cookie, ok := hello.HelloVerifyCookie(d)
+	if ok {
+		m.hello.Cookie, m.hello.MessageSeq, m.hello.RecordSeq = bytes.Clone(cookie), 1, 1
+		m.second = m.hello.Bytes()
+	}
+	return ok
 }
 
 // living counts the members whose application record comes back.
