@@ -87,7 +87,13 @@ enum {
 	MAX_CPUS = 1024, // size of the CPU tables; Debian's kernels support 8192, machines have fewer
 	MAX_WORKERS = 256,
 	BUCKETS = 1 << 16, // 512 KiB of token buckets
+	HALF_OPEN_SOURCES = 0,        // where the buckets of half-open flows begin, those of sources
+	HALF_OPEN_PREFIXES = BUCKETS, // ... of prefixes
+	HALF_OPEN_ALL = 2 * BUCKETS,  // ... and the one of all
 	PREFIX_PART = 8,   // a prefix gets 1/8 of the rate for unverified protected records
+	// Half-open flows of inline services, as package relay limits those of a proxy.
+	PREFIX_HALF_OPEN = 8, // times the limit of a source is that of a prefix
+	HALF_OPEN_ROOM = 8,   // times both while less than half of all are used
 	// Later IP fragments that arrive before their first, reordered: ns per fragment, and the burst. The stack keeps them
 	// for 30 s, which takes 3 MB of its 4 MB for fragments (net.ipv4.ipfrag_high_thresh).
 	EARLY_FRAGMENT_COST = 20 * 1000 * 1000,
@@ -149,6 +155,7 @@ enum verdict {
 	VERDICT_DROP_LIMITED,     // the same, above the rate
 	VERDICT_DROP_SOURCE_RATE, // valid cookie, too many from this prefix
 	VERDICT_DROP_SERVICE_RATE, // valid cookie, too many for the service
+	VERDICT_DROP_HALF_OPEN,   // inline: valid cookie, too many unfinished handshakes of this source or prefix
 	VERDICT_DROP_DENIED,      // its sender is on the deny list
 	VERDICT_DROP_HELLO_LIMIT, // a ClientHello from an unproved address, above the rate
 	VERDICT_DROP_NO_RETRY,    // of DTLS 1.3, without what a HelloRetryRequest needs

@@ -34,6 +34,11 @@ func (g *Programs) mapMemory() error {
 	if err != nil {
 		return err
 	}
+	halfOpen, err := g.mmap(g.maps.HalfOpenBuckets, (halfOpenAll+1)*8)
+	if err != nil {
+		return err
+	}
+	g.halfOpen = unsafe.Slice((*uint64)(unsafe.Pointer(&halfOpen[0])), halfOpenAll+1)
 	g.senders = (*guardSenderTable)(unsafe.Pointer(&senders[0]))
 	g.poolMemory = pool[:int(g.maps.Harvested.MaxEntries())*entrySize] // without the rest of the last page
 	g.control = (*guardControl)(unsafe.Pointer(&control[0]))
@@ -97,6 +102,10 @@ type Policy struct {
 	SecretLifetime time.Duration // after the last heartbeat the kernel still answers; 0: for ever
 	PassWhenLost   bool          // while the daemon is lost, ClientHellos pass; else they are dropped
 	AnswerRate     Rate          // of the kernel's answers per CPU, all services together
+	// HalfOpenPerSource bounds the unfinished handshakes of an IPv4 address or an IPv6 /64 with inline services; 0: no limit.
+	// An IPv4 /24 and an IPv6 /48 have eight times as many, and all have eight times as many while less than half of the
+	// half-open flows that there is room for are in use. It needs Handshake.
+	HalfOpenPerSource int
 }
 
 // SetPolicy puts p in force.
@@ -114,6 +123,7 @@ func (g *Programs) SetPolicy(p Policy) error {
 	atomic.StoreUint64(&g.control.AnswerBurst, full)
 	atomic.StoreUint64(&g.control.AnswerCost, cost)
 	atomic.StoreUint64(&g.control.Handshake, uint64(p.Handshake))
+	g.limitHalfOpen(&p)
 	atomic.StoreUint64(&g.control.Idle, uint64(p.IdleTimeout))
 	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
 	atomic.StoreUint32(&g.control.PassWhenLost, pass)

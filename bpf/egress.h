@@ -3,6 +3,7 @@
 #pragma once
 
 #include "addresses.h"
+#include "limit.h"
 #include "parse.h"
 #include "services.h"
 
@@ -74,7 +75,7 @@ static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 }
 
 // learn_flow remembers peers that the service sends protected records. In a proxy the workers publish their flows instead.
-static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet *p, const struct service *svc)
+static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, const struct service *svc)
 {
 	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
 	if (!protected_record(skb, p))
@@ -83,7 +84,10 @@ static __always_inline int learn_flow(struct __sk_buff *skb, const struct packet
 		keep_flow(p, flow);
 	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
-	return establish_flow(p->daddr, p->dport, svc->id, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
+	long was = establish_flow(p->daddr, p->dport, svc->id, coarse_now());
+	if (was > 0)
+		half_open_tokens(p, HALF_OPEN_FINISHED);
+	return was < 0 ? EGRESS_FULL : EGRESS_LEARNED;
 }
 
 // parse_skb fills p, which must be zero.

@@ -26,29 +26,30 @@ const (
 	DropLimited         Verdict = 16 // the same, above the rate
 	DropSourceRate      Verdict = 17 // valid cookie, too many from this prefix
 	DropServiceRate     Verdict = 18 // valid cookie, too many for the service
-	DropDenied          Verdict = 19 // its sender is on the deny list
-	DropHelloLimit      Verdict = 20 // a ClientHello from an unproved address, above the rate
-	DropNoRetry         Verdict = 21 // of DTLS 1.3, without what a HelloRetryRequest needs
-	DropBadRetry        Verdict = 22 // of DTLS 1.3, with a wrong cookie
-	DropResetBefore     Verdict = 23 // the repeated ClientHello of a client that had its alert
-	DropNoCredit        Verdict = 24 // its worker has no credit
-	DropAnswerOff       Verdict = 25 // the service answers no ClientHello
-	DropNoCookie        Verdict = 26 // no harvested cookie is free
-	DropAnswerRate      Verdict = 27 // above the rate of answers
-	DropBadSource       Verdict = 28 // an answer could not reach the sender, or could be longer
-	DropBadIP           Verdict = 29 // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
-	DropFragment        Verdict = 30 // IP fragment of a datagram that is not known
-	DropFragmentedHello Verdict = 31 // inline: a ClientHello in IP fragments that only a worker could answer
-	DropExtensions      Verdict = 32 // options or extension headers that are not followed to UDP
-	DropEncapsulated    Verdict = 33 // to a service, inside PPPoE, MPLS or another IP header
-	DropUnseen          Verdict = 34 // IP after more tags, labels or IP headers than are followed
-	DropWorkersPort     Verdict = 35 // sent to the workers' port instead of the service's
-	DropDaemonLost      Verdict = 36 // the daemon is lost
-	DropNonlinear       Verdict = 37 // headers not in the first buffer
-	Aborted             Verdict = 38 // a helper failed after the first write
+	DropHalfOpen        Verdict = 19 // inline: valid cookie, too many unfinished handshakes of this source or prefix
+	DropDenied          Verdict = 20 // its sender is on the deny list
+	DropHelloLimit      Verdict = 21 // a ClientHello from an unproved address, above the rate
+	DropNoRetry         Verdict = 22 // of DTLS 1.3, without what a HelloRetryRequest needs
+	DropBadRetry        Verdict = 23 // of DTLS 1.3, with a wrong cookie
+	DropResetBefore     Verdict = 24 // the repeated ClientHello of a client that had its alert
+	DropNoCredit        Verdict = 25 // its worker has no credit
+	DropAnswerOff       Verdict = 26 // the service answers no ClientHello
+	DropNoCookie        Verdict = 27 // no harvested cookie is free
+	DropAnswerRate      Verdict = 28 // above the rate of answers
+	DropBadSource       Verdict = 29 // an answer could not reach the sender, or could be longer
+	DropBadIP           Verdict = 30 // IP and UDP lengths contradict each other, IPv4 addresses in IPv6
+	DropFragment        Verdict = 31 // IP fragment of a datagram that is not known
+	DropFragmentedHello Verdict = 32 // inline: a ClientHello in IP fragments that only a worker could answer
+	DropExtensions      Verdict = 33 // options or extension headers that are not followed to UDP
+	DropEncapsulated    Verdict = 34 // to a service, inside PPPoE, MPLS or another IP header
+	DropUnseen          Verdict = 35 // IP after more tags, labels or IP headers than are followed
+	DropWorkersPort     Verdict = 36 // sent to the workers' port instead of the service's
+	DropDaemonLost      Verdict = 37 // the daemon is lost
+	DropNonlinear       Verdict = 38 // headers not in the first buffer
+	Aborted             Verdict = 39 // a helper failed after the first write
 
 	// VerdictLen is the number of values of Verdict.
-	VerdictLen Verdict = 39
+	VerdictLen Verdict = 40
 )
 
 var verdictNames = [VerdictLen]string{
@@ -71,6 +72,7 @@ var verdictNames = [VerdictLen]string{
 	"drop-limited",
 	"drop-source-rate",
 	"drop-service-rate",
+	"drop-half-open",
 	"drop-denied",
 	"drop-hello-limit",
 	"drop-no-retry",

@@ -1,11 +1,9 @@
 package bpf
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -86,66 +84,21 @@ func (g *Programs) VerifiedFlows() (all, halfOpen int, err error) {
 	return all, halfOpen, err
 }
 
-// Eviction reports what EvictFlows did.
-type Eviction struct {
-	Flows   int  // left
-	Expired int  // idle for too long
-	Evicted int  // idle for longest, because there were too many
-	Scarce  bool // more than three quarters of Options.MaxFlows are in use
-}
-
-// EvictFlows removes established flows that were idle for longer than idle. While there are more than Options.MaxFlows, it
-// also removes those idle for longest, unless idle for less than a tenth of idle.
-func (g *Programs) EvictFlows(idle time.Duration) (e Eviction, err error) {
-	g.mu.Lock()
-	m := g.maps.Flows
-	g.mu.Unlock()
-	if m == nil {
-		return e, ErrClosed
-	}
-	type silent struct {
-		key guardFlowKey
-		age time.Duration
-	}
-	var old []silent
-	now := monotonic()
-	err = eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
-		e.Flows++
-		if a := age(now, v); a > idle/10 {
-			old = append(old, silent{*k, a})
-		}
-		return true
-	})
-	if err != nil {
-		return e, err
-	}
-	slices.SortFunc(old, func(a, b silent) int { return cmp.Compare(b.age, a.age) })
-	most := int(m.MaxEntries()) * flowSlack / (flowSlack + 1)
-	for _, s := range old {
-		if s.age <= idle && e.Flows <= most {
-			break
-		}
-		if err := m.Delete(&s.key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return e, fmt.Errorf("evict flow: %w", err)
-		}
-		e.Flows--
-		if s.age > idle {
-			e.Expired++
-		} else {
-			e.Evicted++
-		}
-	}
-	e.Scarce = 4*e.Flows > 3*most
-	return e, nil
-}
-
 // AddFlow lets a peer pass that has a flow with a worker.
 func (g *Programs) AddFlow(k ServiceKey, peer netip.AddrPort) error {
 	return g.putFlow(k, peer, g.maps.Flows, &guardFlow{Seen: monotonic(), Established: 1})
 }
 
-// AddHalfOpen lets a peer pass whose cookie a worker has verified, for a handshake with the server.
+// AddHalfOpen lets a peer pass whose cookie a worker has verified, for a handshake with the server. It returns ErrHalfOpen if
+// the peer's source or prefix has too many.
 func (g *Programs) AddHalfOpen(k ServiceKey, peer netip.AddrPort) error {
+	key, err := g.flowKey(k, peer)
+	if err == nil && g.maps.HalfOpen.Lookup(key, new(guardFlow)) != nil && !g.takeHalfOpen(peer.Addr()) {
+		err = ErrHalfOpen
+	}
+	if err != nil {
+		return fmt.Errorf("add flow of %v: %w", peer, err)
+	}
 	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
 }
 

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -120,7 +121,7 @@ func TestEvictFlows(t *testing.T) {
 	for i := 110; i < 115; i++ {
 		put(i, idle+time.Second)
 	}
-	e, err := g.EvictFlows(idle)
+	e, err := g.EvictFlows(idle, 0)
 	if want := (Eviction{Flows: 100, Expired: 5, Evicted: 10, Scarce: true}); err != nil || e != want {
 		t.Fatalf("%+v, %v; want %+v", e, err, want)
 	}
@@ -134,7 +135,70 @@ func TestEvictFlows(t *testing.T) {
 	for i := range 120 { // in use
 		put(i, 0)
 	}
-	if e, err = g.EvictFlows(idle); err != nil || e != (Eviction{Flows: 120, Scarce: true}) {
+	if e, err = g.EvictFlows(idle, 0); err != nil || e != (Eviction{Flows: 120, Scarce: true}) {
 		t.Errorf("%+v, %v: flows in use go, or the lack of room is not told", e, err)
+	}
+}
+
+// While flows are scarce, a source and a prefix lose what they have beyond their limits with inline services, the longest silent
+// first; nobody else loses any, and neither do they while there is room.
+func TestCrowdsAreThinnedOut(t *testing.T) {
+	const room, idle, limit = 100, 100 * time.Second, 4
+	for _, c := range []struct {
+		name          string
+		crowd, others int
+		perSource     int
+		proxy         bool
+		from          func(i int) netip.AddrPort
+		crowded       int
+	}{
+		{"a source", 60, 30, limit, false, ports("198.18.1.1"), 15},
+		{"a source, with room", 30, 30, limit, false, ports("198.18.1.1"), 0},
+		{"a source within its limit", 8, 80, 8, false, ports("198.18.1.1"), 0},
+		{"an IPv6 /64", 60, 30, limit, false, func(i int) netip.AddrPort { return ports(fmt.Sprintf("2001:db8::%x", i))(0) }, 15},
+		{"an IPv4 /24", 60, 30, limit, false, func(i int) netip.AddrPort { return ports(fmt.Sprintf("198.18.1.%d", i))(0) }, 15},
+		{"an IPv6 /48", 60, 50, limit, false, func(i int) netip.AddrPort { return ports(fmt.Sprintf("2001:db8:0:%x::", i))(0) }, 28},
+		{"no limit", 60, 30, 0, false, ports("198.18.1.1"), 0},
+		{"of a proxy", 60, 30, limit, true, ports("198.18.1.1"), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := load(t, Options{MaxFlows: room})
+			s := inline()
+			if c.proxy {
+				s.Proxy, s.WorkersPort = true, 0
+			}
+			if err := g.SetService(s); err != nil {
+				t.Fatal(err)
+			}
+			now := monotonic()
+			put := func(p netip.AddrPort, age time.Duration) {
+				key, err := g.flowKey(s.ServiceKey, p)
+				if err == nil {
+					err = g.maps.Flows.Put(key, &guardFlow{Seen: now - uint64(age), Established: 1})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range c.crowd {
+				put(c.from(i), time.Duration(i)*time.Millisecond)
+			}
+			for i := range c.others { // silent for longer, each from a prefix of its own
+				put(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 1), time.Second)
+			}
+			e, err := g.EvictFlows(idle, c.perSource)
+			if err != nil || e.Crowded != c.crowded || e.Flows != c.crowd+c.others-c.crowded {
+				t.Fatalf("%+v, %v; want %d taken from the crowd", e, err, c.crowded)
+			}
+			left := make(map[netip.AddrPort]bool)
+			if err := g.Flows(func(f Flow) bool { left[f.Peer] = true; return true }); err != nil {
+				t.Fatal(err)
+			}
+			for i := range c.crowd {
+				if p := c.from(i); left[p] != (i < c.crowd-c.crowded) {
+					t.Errorf("flow %d of the crowd is there: %v", i, left[p])
+				}
+			}
+		})
 	}
 }

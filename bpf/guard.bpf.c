@@ -71,8 +71,15 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 		return VERDICT_PASS_ERROR;
 	if (!take_source(p, svc, now))
 		return VERDICT_DROP_SOURCE_RATE;
-	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst))
+	// Only a cookie proves whose tokens these are, and in a proxy workers count.
+	int counts = verdict == VERDICT_PASS_VERIFIED && !(svc->flags & SERVICE_PROXY) && !known_half_open(p, svc->id);
+	if (counts && !half_open_tokens(p, HALF_OPEN_TAKE))
+		return VERDICT_DROP_HALF_OPEN;
+	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst)) {
+		if (counts)
+			half_open_tokens(p, HALF_OPEN_UNTAKE);
 		return VERDICT_DROP_SERVICE_RATE;
+	}
 	if (remember_half_open(p->saddr, p->sport, svc->id, now))
 		return VERDICT_PASS_ERROR;
 	return verdict;

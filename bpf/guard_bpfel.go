@@ -47,6 +47,9 @@ type guardControl struct {
 	Workers         uint32
 	AnswerCost      uint64
 	AnswerBurst     uint64
+	HalfOpenCost    uint64
+	HalfOpenAllCost uint64
+	HalfOpenBurst   uint64
 	Clock           uint32
 	Prefixes        uint32
 	AddressKey      [2]uint64
@@ -56,7 +59,7 @@ type guardControl struct {
 
 type guardCounters struct {
 	_       structs.HostLayout
-	Verdict [39]uint64
+	Verdict [40]uint64
 	Reason  [12]uint64
 	Cookie  [5]uint64
 	Egress  [7]uint64
@@ -202,6 +205,7 @@ const (
 	guardMapFlows             = "flows"
 	guardMapFragmentBucket    = "fragment_bucket"
 	guardMapHalfOpen          = "half_open"
+	guardMapHalfOpenBuckets   = "half_open_buckets"
 	guardMapHarvested         = "harvested"
 	guardMapKeyrings          = "keyrings"
 	guardMapNetBuckets        = "net_buckets"
@@ -295,6 +299,7 @@ type guardMapSpecs struct {
 	Flows             *ebpf.MapSpec `ebpf:"flows"`
 	FragmentBucket    *ebpf.MapSpec `ebpf:"fragment_bucket"`
 	HalfOpen          *ebpf.MapSpec `ebpf:"half_open"`
+	HalfOpenBuckets   *ebpf.MapSpec `ebpf:"half_open_buckets"`
 	Harvested         *ebpf.MapSpec `ebpf:"harvested"`
 	Keyrings          *ebpf.MapSpec `ebpf:"keyrings"`
 	NetBuckets        *ebpf.MapSpec `ebpf:"net_buckets"`
@@ -358,6 +363,7 @@ type guardMaps struct {
 	Flows             *ebpf.Map `ebpf:"flows"`
 	FragmentBucket    *ebpf.Map `ebpf:"fragment_bucket"`
 	HalfOpen          *ebpf.Map `ebpf:"half_open"`
+	HalfOpenBuckets   *ebpf.Map `ebpf:"half_open_buckets"`
 	Harvested         *ebpf.Map `ebpf:"harvested"`
 	Keyrings          *ebpf.Map `ebpf:"keyrings"`
 	NetBuckets        *ebpf.Map `ebpf:"net_buckets"`
@@ -392,6 +398,7 @@ func (m *guardMaps) Close() error {
 		m.Flows,
 		m.FragmentBucket,
 		m.HalfOpen,
+		m.HalfOpenBuckets,
 		m.Harvested,
 		m.Keyrings,
 		m.NetBuckets,

@@ -164,6 +164,16 @@ struct {
 	__type(value, __u64);
 } source_buckets SEC(".maps");
 
+// Tokens of half-open flows: of sources, of prefixes, and of all together. Mapped into the daemon's memory, because workers
+// take them too.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HALF_OPEN_ALL + 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64);
+} half_open_buckets SEC(".maps");
+
 // The same for protected records of unknown flows.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -60,6 +60,8 @@ type Programs struct {
 	senders *guardSenderTable
 	mapped  [][]byte
 
+	halfOpen []uint64 // token buckets of half-open flows
+
 	poolMemory    []byte // entries that NewPoolMemory has not handed out
 	addressMemory []byte
 	trust         link.Link // of TrustTCP; nil: none
@@ -144,7 +146,7 @@ func (g *Programs) sized(header bool) (*ebpf.CollectionSpec, error) {
 	m[guardMapCounts].MaxEntries = services + 1
 	m[guardMapSockets].MaxEntries = services * MaxWorkers
 	m[guardMapFlows].MaxEntries = uint32(o.MaxFlows + o.MaxFlows/flowSlack + 1)
-	m[guardMapHalfOpen].MaxEntries = uint32(max(o.MaxFlows/4, leastHalfOpen) + possible*lruKept)
+	m[guardMapHalfOpen].MaxEntries = uint32(o.halfOpen() + possible*lruKept)
 	m[guardMapHarvested].MaxEntries = uint32(max(1, o.PoolEntries)) // there is no empty map
 	m[guardMapCpus].MaxEntries = uint32(min(possible, maxCPUs))
 	linkHeader := uint32(0)

@@ -32,6 +32,7 @@ type service struct {
 	workers uint16 // port
 	id      uint32
 	ifaces  []string // that it is guarded on; none: all
+	proxy   bool
 	used    bool
 	counted bool     // has been in use, so its counters are part of the sum
 	base    Counters // what an earlier service of the element had counted
@@ -136,7 +137,7 @@ func (g *Programs) setService(s *Service) error {
 		}
 	}
 	old := g.services[i]
-	now := service{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, ifaces: slices.Clone(s.Interfaces), used: true, counted: true, base: old.base}
+	now := service{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, proxy: s.Proxy, ifaces: slices.Clone(s.Interfaces), used: true, counted: true, base: old.base}
 	if !ok {
 		if old.counted {
 			now.base = Counters{}

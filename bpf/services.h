@@ -95,15 +95,14 @@ static __always_inline long remember_half_open(const __u32 *peer, __u16 port, __
 	return bpf_map_update_elem(&half_open, &key, &flow, BPF_ANY);
 }
 
-// establish_flow remembers a peer that has finished its handshake.
+// establish_flow remembers a peer that has finished its handshake. It returns a negative number if there is no room, and 1 if
+// the peer was half-open.
 static __always_inline long establish_flow(const __u32 *peer, __u16 port, __u32 service, __u64 now)
 {
 	struct flow_key key = flow_key(peer, port, service);
 	struct flow flow = {now, 1, 0};
 	long failed = bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
-	if (!failed)
-		bpf_map_delete_elem(&half_open, &key);
-	return failed;
+	return failed ? failed : !bpf_map_delete_elem(&half_open, &key);
 }
 
 // fresh returns the flow unless it has been idle for longer than idle, ns, and updates its time stamp.

@@ -139,6 +139,9 @@ struct control {
 	__u32 pass_when_lost;
 	__u32 workers; // number of them
 	__u64 answer_cost, answer_burst; // per CPU, as in a service
+	__u64 half_open_cost;     // of a source's token, ns; 0: no limit
+	__u64 half_open_all_cost; // of one of all
+	__u64 half_open_burst;
 	__u32 clock; // seconds, of reservations of harvested cookies
 	__u32 prefixes; // number of them
 	__u64 address_key[2]; // secret, so that nobody can choose a bucket

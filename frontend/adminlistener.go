@@ -2,7 +2,9 @@ package frontend
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -15,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// What a listener gives to those who come to it, so that whoever may connect cannot use up the guard.
+// Limits of a listener, so that no client of it can exhaust the guard.
 const (
 	// AdminConnections is how many connections each of the two listeners has: a few scrapers, health checks and operators.
 	// Together with the listeners they stay below the files that flows leave for them.
@@ -27,17 +29,19 @@ const (
 	adminWrite = 30 * time.Second
 	// adminIdle is longer than the usual 15 s between two scrapes.
 	adminIdle = time.Minute
-	// Bytes of a request: no header and no body that is asked for comes near.
+	// Bytes of a request; no legitimate header or body comes near them.
 	adminMaxHeader = 16 << 10
 	adminMaxBody   = 64 << 10
 )
 
-// AdminListener is an HTTP listener to operate a guard by.
+// AdminListener is an HTTP listener for operators and monitoring.
 type AdminListener struct {
 	listener net.Listener
 	server   *http.Server
-	// madeDirectory: that of the socket was not there.
+	// madeDirectory: the socket's directory was created by this guard.
 	madeDirectory bool
+	web           WebConfig
+	log           *slog.Logger // with web
 
 	mu    sync.Mutex
 	conns []*adminConn // oldest first
@@ -58,10 +62,10 @@ func OpenMetrics(addr string) (*AdminListener, error) {
 	return &AdminListener{listener: l}, nil
 }
 
-// OpenControl opens the control socket, for its owner only. A socket that a dead guard left is replaced; one that a living
-// guard answers on is not, nor one in a directory where other users put names of their choice.
+// OpenControl opens the control socket, for its owner only. It replaces a socket that a dead guard left, but not one that a
+// living guard answers on, nor one in a directory where other users may create files.
 func OpenControl(path string) (*AdminListener, error) {
-	made := os.Mkdir(filepath.Dir(path), 0o755) == nil //nolint:gosec // whoever may ask is said by the socket's mode
+	made := os.Mkdir(filepath.Dir(path), 0o755) == nil //nolint:gosec // the socket's mode decides who may ask
 	if err := ownDirectory(filepath.Dir(path)); err != nil {
 		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
 	}
@@ -74,7 +78,7 @@ func OpenControl(path string) (*AdminListener, error) {
 			return nil, fmt.Errorf("control socket: remove the one a dead guard left: %w", err)
 		}
 	}
-	// Not for a moment anybody else's: between bind and chmod it would be as the umask makes it.
+	// Created with its final mode: between bind and chmod the umask would decide.
 	mask := unix.Umask(0o177)
 	l, err := net.Listen("unix", path)
 	unix.Umask(mask)
@@ -84,7 +88,8 @@ func OpenControl(path string) (*AdminListener, error) {
 	return &AdminListener{listener: l, madeDirectory: made}, nil
 }
 
-// ownDirectory refuses a directory in which anybody may put a name: who is first there is asked in the guard's place.
+// ownDirectory refuses a directory that everybody may write to: whoever creates the socket first would be asked instead of the
+// guard.
 func ownDirectory(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -99,7 +104,8 @@ func ownDirectory(dir string) error {
 // Addr is where it listens.
 func (l *AdminListener) Addr() net.Addr { return l.listener.Addr() }
 
-// Give makes a control socket another user's, whom this process is about to become. A nil AdminListener is nobody's.
+// Give changes the owner of a control socket to the user that this process is about to become. It does nothing on a nil
+// AdminListener.
 func (l *AdminListener) Give(uid, gid int) error {
 	if l == nil || l.Addr().Network() != "unix" {
 		return nil
@@ -113,7 +119,7 @@ func (l *AdminListener) Give(uid, gid int) error {
 	return os.Chown(path, uid, gid)
 }
 
-// Serve serves h until Close. A nil AdminListener serves nobody.
+// Serve serves h until Close. It does nothing on a nil AdminListener.
 func (l *AdminListener) Serve(h http.Handler) {
 	if l == nil {
 		return
@@ -121,10 +127,12 @@ func (l *AdminListener) Serve(h http.Handler) {
 	l.server = &http.Server{
 		Handler: l.guarded(h), ReadHeaderTimeout: adminHeader, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
 		MaxHeaderBytes: adminMaxHeader,
-		ConnContext:    func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, adminConn{}, c) },
-		ConnState:      l.state,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, adminConn{}, accepted(c))
+		},
+		ConnState: l.state,
 	}
-	go func() { _ = l.server.Serve(boundedListener{l.listener, l}) }()
+	go l.serve()
 }
 
 // guarded bounds the body and marks the connection as busy while h answers.
@@ -145,6 +153,15 @@ func (l *AdminListener) mark(c *adminConn, busy bool) {
 	}
 }
 
+// accepted is the connection that was accepted, below TLS if there is TLS.
+func accepted(c net.Conn) *adminConn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	a, _ := c.(*adminConn)
+	return a
+}
+
 // boundedListener accepts up to AdminConnections connections.
 type boundedListener struct {
 	net.Listener
@@ -163,8 +180,7 @@ func (b boundedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit takes a connection in. With all places taken the oldest that no handler answers goes: those who ask are served at
-// once, those who only hold a connection are not missed. It returns nil if there is none.
+// admit accepts a connection. If the limit is reached it closes the oldest idle one; it returns nil if all are being answered.
 func (l *AdminListener) admit(c net.Conn) *adminConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -195,7 +211,7 @@ func (l *AdminListener) state(c net.Conn, s http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, old := range l.conns {
-		if net.Conn(old) == c {
+		if old == accepted(c) {
 			l.conns = append(l.conns[:i], l.conns[i+1:]...)
 			return
 		}

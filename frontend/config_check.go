@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// rule is one thing that a configuration must not do, and what to say if it does.
+// rule is a condition that a configuration must not meet, and the error if it does.
 type rule struct {
 	broken bool
 	say    string
@@ -31,7 +31,7 @@ func firstBroken(rules ...rule) error {
 
 func when(broken bool, say string, args ...any) rule { return rule{broken, say, args} }
 
-// check refuses what cannot work, group by group.
+// check refuses invalid combinations, group by group.
 func (c *Config) check() error {
 	for _, group := range []func() error{c.checkNumbers, c.checkServices, c.checkAddresses} {
 		if err := group(); err != nil {
@@ -41,7 +41,7 @@ func (c *Config) check() error {
 	return nil
 }
 
-// checkNumbers is about what holds for all services.
+// checkNumbers checks settings of the whole guard.
 func (c *Config) checkNumbers() error {
 	return firstBroken(
 		when(len(c.Services) == 0, "nothing to protect: give setting listen ADDRESS:PORT and setting backend ADDRESS:PORT, or setting protect ADDRESS:PORT and setting interface NAME, or services in a configuration file"),
@@ -60,7 +60,7 @@ func (c *Config) checkNumbers() error {
 	)
 }
 
-// checkServices is about the settings of each service.
+// checkServices checks the settings of each service.
 func (c *Config) checkServices() error {
 	proxies := !slices.ContainsFunc(c.Services, func(s Service) bool { return s.Inline() })
 	for i := range c.Services {
@@ -98,7 +98,7 @@ func contains(all, some []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// checkBackend is about one back end's address.
+// checkBackend checks the address of a back end.
 func (s *Service) checkBackend(b Backend) error {
 	host, portText, err := net.SplitHostPort(b.Address)
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *Service) checkBackend(b Backend) error {
 	)
 }
 
-// checkAddresses is about services that get in each other's way.
+// checkAddresses refuses services that conflict with each other.
 func (c *Config) checkAddresses() error {
 	seen, names := make(map[netip.AddrPort]bool), make(map[string]bool)
 	for _, s := range c.Services {

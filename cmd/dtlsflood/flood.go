@@ -16,7 +16,7 @@ type flood struct {
 	began time.Time
 	took  time.Duration // of sending; behind that, only answers are waited for
 	last  counts        // at the end of the last second
-	// The rate is judged from the first second's end on: setting up takes a part of that second.
+	// The rate is checked from the end of the first second on, a part of which goes to the set-up.
 	settled time.Duration
 	before  counts
 }
@@ -87,7 +87,7 @@ func (f *flood) end(interrupted bool) error {
 	f.out.summary(f.took, all, became)
 	slow := f.pace.slow(all.minus(f.before), f.took-f.settled)
 	if sent := f.pace.count != 0 && all.Sent >= f.pace.count; sent || f.settled == 0 && interrupted {
-		slow = nil // there is no time to judge by
+		slow = nil // too short to tell
 	}
 	return errors.Join(slow, f.wrong(all, became), f.pace.outrun(all))
 }

@@ -25,7 +25,10 @@ func load(cmd *cobra.Command, flags *settings.Flags) (*settings.Loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, l.Locate(l.Config.Check())
+	if err := l.Locate(l.Config.Check()); err != nil {
+		return l, err
+	}
+	return l, l.WebConfig.Check()
 }
 
 func newConfigCheck() *cobra.Command {

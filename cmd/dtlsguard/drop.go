@@ -18,7 +18,7 @@ import (
 
 // drop gives up what a guard that serves does not need. No capability is kept, but for what a kernel without tcx links
 // asks of who takes a program off: the programs that are loaded can be attached again, detached and unpinned without any.
-func (g *guard) drop(server *frontend.Server, doors doors) error {
+func (g *guard) drop(server *frontend.Server, admin adminListeners) error {
 	c := privileges.Config{User: g.user, Keep: server.Capabilities(), Log: g.Config.Log}
 	if g.File != "" {
 		c.Keep = append(c.Keep, unix.CAP_NET_BIND_SERVICE) // for services on ports below 1024 that a reload adds
@@ -28,7 +28,7 @@ func (g *guard) drop(server *frontend.Server, doors doors) error {
 		if u := g.user; u != nil {
 			uid, gid = u.UID, u.GID
 		}
-		if err := errors.Join(server.Give(uid, gid), doors.control.Give(uid, gid)); err != nil {
+		if err := errors.Join(server.Give(uid, gid), admin.control.Give(uid, gid)); err != nil {
 			return fmt.Errorf("own what is removed at the end: %w", err)
 		}
 	}
@@ -37,7 +37,7 @@ func (g *guard) drop(server *frontend.Server, doors doors) error {
 		return err
 	}
 	var errs []error
-	for _, file := range g.files() {
+	for _, file := range append(g.files(), g.WebConfig.Files()...) {
 		errs = append(errs, readable(file))
 	}
 	return errors.Join(errs...)
@@ -46,7 +46,7 @@ func (g *guard) drop(server *frontend.Server, doors doors) error {
 // directories are those of files that are read again, or made and removed, while the guard serves: a file that is
 // replaced is another one under the same name, so its directory counts.
 func (g *guard) directories() (read, write []string) {
-	for _, file := range append(g.files(), g.File, g.Config.AllowFile, g.Config.DenyFile) {
+	for _, file := range append(append(g.files(), g.WebConfig.Files()...), g.File, g.Config.AllowFile, g.Config.DenyFile) {
 		if file == "" {
 			continue
 		}
@@ -77,8 +77,8 @@ func (g *guard) files() (files []string) {
 	return files
 }
 
-// readable reports that a guard that has given up its privileges cannot read its secret file again: root without
-// capabilities reads no other user's. That is better known at the start than at the first rotation.
+// readable reports that a guard that has given up its privileges cannot read a file again: root without capabilities
+// reads no other user's. That is better known at the start than at the first change.
 func readable(file string) error {
 	if file == "" {
 		return nil
@@ -86,7 +86,7 @@ func readable(file string) error {
 	r, err := regular.Open(file)
 	if errors.Is(err, os.ErrPermission) {
 		return hint.Errorf(fmt.Sprintf("give it to the guard's user: chown %d %s", os.Geteuid(), file),
-			"read the secret file again, as when it changes: %w, without the privileges that a guard gives up once it runs", err)
+			"read the file again, as when it changes: %w, without the privileges that a guard gives up once it runs", err)
 	}
 	if err == nil {
 		r.Close()

@@ -63,7 +63,7 @@ func startBackend(t *testing.T, ts *testscript.TestScript, args []string) {
 }
 
 // occupy is "occupy udp|tcp NAME" or "occupy unix PATH": something else has that address, which NAME is set to;
-// "occupy free NAME" sets it to a UDP address that nothing has.
+// "occupy free NAME" and "occupy freetcp NAME" set it to an address that nothing has.
 func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	switch args[0] {
 	case "udp":
@@ -76,6 +76,11 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		ts.Setenv(args[1], c.LocalAddr().String())
 		ts.Check(c.Close())
+	case "freetcp":
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		ts.Setenv(args[1], l.Addr().String())
+		ts.Check(l.Close())
 	case "tcp":
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		ts.Check(err)

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,115 +19,166 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// forger sends datagrams to a guard, each from an address of 127.0.0.0/8 that nobody has.
+// forger sends datagrams to a guard, a group of them from an address of 127.0.0.0/8 that nobody has. Groups are prepared, and only
+// what differs from one datagram to the next is written; each goes through the system as one, which divides it up where it
+// arrives (UDP_SEGMENT, udp(7)): datagrams that are sent one by one cost several times as much.
 type forger struct {
-	sent atomic.Uint64
+	sent, refused atomic.Uint64 // refused: by the system, which had no buffers
+	cpu           time.Duration // of the thread that has run
 
-	conn     *ipv4.PacketConn
-	messages []ipv4.Message
-	fill     func(b []byte) int // writes a datagram and returns its length
+	kind     attack
+	random   *rand.PCG
+	conn     *udpbatch.Conn
+	prepared [forgerGroups][]byte
+	routes   [forgerGroups]udpbatch.Route
+	queue    *udpbatch.Queue
+}
+
+// attack is a kind of datagrams.
+type attack struct {
+	bytes []byte                                  // one of them
+	size  func(r uint64) int                      // how much of it those of a batch have
+	vary  func(d []byte, i int, random *rand.PCG) // makes another one of d, the i-th of a group
 }
 
 const (
-	forgerBatch = 64
-	forgerTick  = 5 * time.Millisecond
-	// sourceAt is where the source stands in a control message: behind its header and the interface's number (ip(7), IP_PKTINFO).
-	sourceAt = unix.SizeofCmsghdr + 4
+	forgerGroups = 8
+	forgerGroup  = 16
+	forgerTick   = time.Millisecond
 )
 
-func newForger(t *testing.T, to netip.AddrPort, fill func(b []byte) int) *forger {
+func newForger(t *testing.T, to netip.AddrPort, kind attack) *forger {
 	t.Helper()
-	conn, err := net.ListenUDP("udp4", nil)
+	conn, err := udpbatch.Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), 0), udpbatch.Options{ReceiveBuffer: 1}) // answers are nobody's
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetReadBuffer(1) // answers are nobody's
-	f := &forger{conn: ipv4.NewPacketConn(conn), messages: make([]ipv4.Message, forgerBatch), fill: fill}
-	for i := range f.messages {
-		source := &ipv4.ControlMessage{Src: net.IPv4(127, 2, 0, 1)}
-		f.messages[i] = ipv4.Message{Buffers: [][]byte{make([]byte, 512)}, OOB: source.Marshal(), Addr: net.UDPAddrFromAddrPort(to)}
+	f := &forger{kind: kind, conn: conn, random: rand.NewPCG(rand.Uint64(), rand.Uint64()), queue: udpbatch.NewQueue(forgerGroups)}
+	f.queue.DontFragment = true
+	for i := range f.prepared {
+		f.prepared[i], f.routes[i] = make([]byte, forgerGroup*len(kind.bytes)), udpbatch.NewRoute(to)
 	}
 	return f
 }
 
 // run sends perSecond datagrams, or as many as it can, until ctx ends.
 func (f *forger) run(ctx context.Context, perSecond int) {
+	runtime.LockOSThread() // system calls of a batch are longer than the scheduler waits for
+	defer runtime.UnlockOSThread()
+	used := threadCPU()
+	defer func() { f.cpu = threadCPU() - used }()
 	began := time.Now()
 	for ctx.Err() == nil {
-		due := int(time.Since(began).Seconds()*float64(perSecond)) - int(f.sent.Load())
-		if due < 1 {
+		due := int(time.Since(began).Seconds()*float64(perSecond)) - int(f.sent.Load()+f.refused.Load())
+		if due < forgerGroup {
 			time.Sleep(forgerTick)
 			continue
 		}
-		list := f.messages[:min(due, forgerBatch)]
-		for i := range list {
-			m := &list[i]
-			m.Buffers[0] = m.Buffers[0][:cap(m.Buffers[0])]
-			m.Buffers[0] = m.Buffers[0][:f.fill(m.Buffers[0])]
-			r := rand.Uint32()
-			copy(m.OOB[sourceAt:], []byte{127, 2 + byte(r>>24)%12, byte(r), 1 + byte(r>>8)%254})
-		}
-		n, err := f.conn.WriteBatch(list, 0)
-		if f.sent.Add(uint64(n)); err != nil && n == 0 {
-			time.Sleep(forgerTick) // no buffers
-		}
+		f.send(min(due/forgerGroup, forgerGroups))
 	}
+}
+
+// send sends n groups.
+func (f *forger) send(n int) {
+	size := f.kind.size(f.random.Uint64())
+	if err := unix.SetsockoptInt(f.conn.FD(), unix.SOL_UDP, unix.UDP_SEGMENT, size); err != nil {
+		panic(err) // since Linux 4.18
+	}
+	for i := range n {
+		group := f.prepared[i][:forgerGroup*size]
+		for j := range forgerGroup {
+			d := group[j*size:][:size]
+			copy(d, f.kind.bytes)
+			f.kind.vary(d, j, f.random)
+		}
+		r := f.random.Uint64()
+		f.routes[i].From([16]byte{10: 0xff, 11: 0xff, 12: 127, 13: 2 + byte(r>>24)%12, 14: byte(r), 15: 1 + byte(r>>8)%254})
+		f.queue.Add(group, &f.routes[i])
+	}
+	sent, _ := f.conn.Send(f.queue)
+	f.sent.Add(uint64(forgerGroup * sent))
+	f.refused.Add(uint64(forgerGroup * (n - sent)))
+}
+
+// rate is what it has sent per second.
+func (f *forger) rate(seconds float64) float64 { return float64(f.sent.Load()) / seconds }
+
+// says how fast it was in so many seconds, of what was asked for, and what a datagram cost it: the system's delivery to the guard's
+// socket and all.
+func (f *forger) says(seconds float64, perSecond int) string {
+	n := f.sent.Load()
+	return fmt.Sprintf("%d (%.0f/s of %d/s, %d refused, %v of CPU each)", n, f.rate(seconds), perSecond, f.refused.Load(), f.cpu/time.Duration(max(n, 1)))
+}
+
+// threadCPU is what the calling thread has used.
+func threadCPU() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_THREAD, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // guesses are ClientHellos with cookies of the server's, as any client can collect, for handshakes that they are not for.
-func guesses(cookies [][]byte) func(b []byte) int {
+func guesses(cookies [][]byte) attack {
 	d := (&hello.Probe{MessageSeq: 1, RecordSeq: 1, Cookie: cookies[0]}).Append(nil) // servers go on with it
 	const randomAt, cookieAt = 27, 27 + 32 + 1 + 1                                   // without a session_id
-	return func(b []byte) int {
-		n := copy(b, d)
+	return attack{d, func(uint64) int { return len(d) }, func(d []byte, _ int, random *rand.PCG) {
+		r := random.Uint64()
 		for i := 0; i < 32; i += 8 {
-			binary.NativeEndian.PutUint64(b[randomAt+i:], rand.Uint64())
+			binary.NativeEndian.PutUint64(d[randomAt+i:], r+uint64(i))
 		}
-		copy(b[cookieAt:], cookies[rand.IntN(len(cookies))])
-		return n
-	}
+		copy(d[cookieAt:], cookies[r%uint64(len(cookies))])
+	}}
 }
 
 // junk is anything: bytes, records of sessions that nobody has, pieces of ClientHellos.
-func junk() func(b []byte) int {
-	d := newHello().Bytes()
-	return func(b []byte) int {
-		r := rand.Uint64()
-		n := 1 + int(r>>8)%200
-		for i := 0; i < n; i += 8 {
-			binary.NativeEndian.PutUint64(b[i:], rand.Uint64())
-		}
-		switch r & 3 {
+func junk() attack {
+	const longest, shortest, header = 200, 24, 13
+	d := slices.Concat(newHello().Bytes(), make([]byte, longest))[:longest]
+	return attack{d, func(r uint64) int { return shortest + int(r%(longest-shortest)) }, func(d []byte, i int, random *rand.PCG) {
+		switch i % 4 {
+		case 0: // a piece of a ClientHello
+			return
 		case 1:
-			copy(b, record(23, 1))
-		case 2:
-			return copy(b, d[:1+n%len(d)])
+			copy(d, record(23, 1))
+		default:
+			binary.NativeEndian.PutUint64(d, random.Uint64())
 		}
-		return n
-	}
+		binary.NativeEndian.PutUint64(d[header:], random.Uint64())
+	}}
 }
 
-// alertAll sends a forged alert from each port of a client's address. It needs CAP_NET_RAW.
-func alertAll(from netip.Addr, to netip.AddrPort) (sent int, err error) {
-	conn, err := net.ListenIP("ip4:udp", &net.IPAddr{IP: from.AsSlice()})
+// alertAll sends a forged alert from each port of a client's address until ctx ends. It needs CAP_NET_RAW.
+func alertAll(ctx context.Context, from netip.Addr, to netip.AddrPort) (sent int, err error) {
+	socket, err := net.ListenIP("ip4:udp", &net.IPAddr{IP: from.AsSlice()})
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
-	_ = conn.SetReadBuffer(1)
-	d := make([]byte, 8, 8+len(forgedAlert)) // without a checksum
-	binary.BigEndian.PutUint16(d[2:], to.Port())
-	binary.BigEndian.PutUint16(d[4:], uint16(8+len(forgedAlert)))
-	d = append(d, forgedAlert...)
-	for port := 1024; port < 1<<16; port++ {
-		binary.BigEndian.PutUint16(d, uint16(port))
-		if _, err := conn.WriteTo(d, &net.IPAddr{IP: to.Addr().AsSlice()}); err == nil {
-			sent++
-		} else if errors.Is(err, os.ErrPermission) {
+	defer socket.Close()
+	_ = socket.SetReadBuffer(1)
+	conn := ipv4.NewPacketConn(socket)
+	const udpHeader, atOnce = 8, 64
+	list := make([]ipv4.Message, atOnce)
+	for i := range list {
+		d := make([]byte, udpHeader, udpHeader+len(forgedAlert)) // without a checksum
+		binary.BigEndian.PutUint16(d[2:], to.Port())
+		binary.BigEndian.PutUint16(d[4:], uint16(udpHeader+len(forgedAlert)))
+		list[i] = ipv4.Message{Buffers: [][]byte{append(d, forgedAlert...)}, Addr: &net.IPAddr{IP: to.Addr().AsSlice()}}
+	}
+	for port := 1024; port < 1<<16 && ctx.Err() == nil; port += len(list) {
+		for i := range list {
+			binary.BigEndian.PutUint16(list[i].Buffers[0], uint16(port+i))
+		}
+		n, err := conn.WriteBatch(list, 0)
+		sent += max(n, 0)
+		if errors.Is(err, os.ErrPermission) {
 			return sent, fmt.Errorf("forge alerts: %w", err)
+		}
+		if errors.Is(err, unix.ENOBUFS) {
+			time.Sleep(forgerTick)
 		}
 	}
 	return sent, nil

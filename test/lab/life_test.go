@@ -2,6 +2,8 @@ package lab
 
 import (
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +113,10 @@ func TestAttachedAgain(t *testing.T) {
 	g.unready("is down")
 	p.inGuard(netlink.LinkSetUp)
 	g.ready()
+	told := strings.Join(regexp.MustCompile("xdp-[a-z]+ .*interface="+iface+"  (mode|error)=.").FindAllString(output(t, p.Middle, program(), "events", "--control", p.control), 3), "\n")
+	if kinds := regexp.MustCompile("xdp-[a-z]+").FindAllString(told, -1); !slices.Equal(kinds, []string{"xdp-attached", "xdp-lost", "xdp-attached"}) {
+		t.Errorf("told of %s", told)
+	}
 	g.stop()
 	p.free()
 }

@@ -126,7 +126,9 @@ func TestBecomesUser(t *testing.T) {
 	p.pin = filepath.Join(mounted, "dtlsguard")
 	secrets := filepath.Join(filepath.Dir(p.control), "secrets")
 	write(t, secrets, p.secret())
-	args := first("--user", "nobody", "--secret-file", secrets, "--handoff", "trust")
+	told := filepath.Join(filepath.Dir(p.control), "told")
+	args := first("--user", "nobody", "--secret-file", secrets, "--handoff", "trust",
+		"--on-event", `echo "$DTLSGUARD_EVENT $(id -un) $(grep CapEff /proc/self/status)" >>`+told)
 	p.refused(p.command(args...), exitRun, secrets, "permission denied", fmt.Sprintf("chown %d ", nobody))
 	for _, f := range []string{filepath.Dir(p.control), secrets} {
 		if err := os.Chown(f, nobody, nobody); err != nil {
@@ -138,6 +140,11 @@ func TestBecomesUser(t *testing.T) {
 		g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 		write(t, secrets, p.secret())
 		g.until("the secret is followed", func() bool { return g.status().Secret.Rotations == 1 })
+		g.until("the user's own command is told, without capabilities", func() bool {
+			b, _ := os.ReadFile(told)
+			return strings.Contains(string(b), "secret-rotated nobody CapEff:\t0000000000000000\n")
+		})
+		_ = os.Remove(told)
 		c := pion(t, p.Lab, public[0])
 		c.ping("another user answers")
 		c.close()

@@ -7,11 +7,42 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
 var whole = flag.Bool("systemd", false, "build the packages and try them under systemd, which takes minutes")
 
-// The package as an operator uses it: testdata/package.sh says how.
+// runbook writes the commands of each section of docs/runbook.md to a file in dir, named after the section.
+func runbook(t *testing.T, dir string) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/runbook.md")
+	if err == nil {
+		err = os.Mkdir(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\n## ")
+	for section := range strings.SplitSeq(rest, "\n## ") {
+		title, body, _ := strings.Cut(section, "\n")
+		var commands strings.Builder
+		for line := range strings.Lines(body) {
+			if command, ok := strings.CutPrefix(line, "    "); ok {
+				commands.WriteString(command)
+			}
+		}
+		name := strings.ReplaceAll(strings.ToLower(title), " ", "-")
+		if commands.Len() == 0 { // a section to read
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(commands.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The package as an operator uses it: testdata/package.sh says how, and docs/runbook.md.
 func TestPackage(t *testing.T) {
 	if !*whole {
 		t.Skip("only with -systemd (make test-systemd)")
@@ -19,12 +50,22 @@ func TestPackage(t *testing.T) {
 	needRoot(t)
 	dist := t.TempDir()
 	build(t, dist, "1.0.0", "1.1.0")
-	out := boot(t, "testdata/package.sh", dist)
-	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "→") { // the verdict of "systemd-analyze security"
-			t.Log(strings.TrimSpace(line))
+	t.Run("life", func(t *testing.T) {
+		for line := range strings.Lines(boot(t, "testdata/package.sh", dist)) {
+			if strings.HasPrefix(line, "→") { // the verdict of "systemd-analyze security"
+				t.Log(strings.TrimSpace(line))
+			}
 		}
-	}
+	})
+	t.Run("runbook", func(t *testing.T) {
+		runbook(t, filepath.Join(dist, "runbook"))
+		server, err := peers.Find("openssl").Build(t.TempDir())
+		require(t, err, "gcc and libssl-dev")
+		if err := os.Rename(server, filepath.Join(dist, "server")); err != nil {
+			t.Fatal(err)
+		}
+		boot(t, "testdata/runbook.sh", dist)
+	})
 	t.Run("lintian", func(t *testing.T) {
 		_, err := exec.LookPath("lintian")
 		require(t, err, "lintian")

@@ -45,7 +45,7 @@ func drawings(r *result.Report) (all []template.HTML, err error) {
 	return all, err
 }
 
-// answers draws a contest's rows.
+// answers draws the rows of a comparison.
 func answers(o *result.Outcome) *plot.Bars {
 	b := &plot.Bars{Unit: "answers per second and core"}
 	for i := range o.Rows {

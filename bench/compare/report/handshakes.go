@@ -10,8 +10,8 @@ import (
 // handshakes draws the share that succeeded and the p99 against the flood's rate, and for each subject how long they
 // took at each rate.
 func handshakes(o *result.Outcome) []*plot.Chart {
-	success := &plot.Chart{Title: "Handshakes of real clients that succeed during a flood", Y: plot.Axis{Label: "succeeded, %", To: 100, Ticks: plot.Ticks(100)}}
-	waits := &plot.Chart{Title: "99th percentile of the time a handshake takes during a flood", Y: plot.Axis{Label: "ms"}}
+	success := &plot.Chart{Title: "Share that succeeds: " + o.Title, Y: plot.Axis{Label: "succeeded, %", To: 100, Ticks: plot.Ticks(100)}}
+	waits := &plot.Chart{Title: "99th percentile of the time: " + o.Title, Y: plot.Axis{Label: "ms"}}
 	most, slowest := 0.0, 0.0
 	var subjects []string
 	for i := range o.Handshakes {
@@ -48,5 +48,5 @@ func handshakeTimes(o *result.Outcome, subject string) *plot.Chart {
 			curves = append(curves, curve{h.Flood, h.Curve, h.Share()})
 		}
 	}
-	return distribution("Time of a handshake by flood: "+subject, "ms", "of all handshakes took no longer, %", curves)
+	return distribution("Time by flood: "+subject, "ms", "of all took no longer, %", curves)
 }

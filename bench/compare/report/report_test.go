@@ -28,7 +28,7 @@ func TestPageOfAStoredRun(t *testing.T) {
 	if err := Write(&page, r); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"OpenSSL DTLSv1_listen", "Handshakes of real clients", "Latency of a round trip", "&lt;a&gt;", "why &amp; how", "PROJECTION", "Time of a handshake by flood: guard"} {
+	for _, want := range []string{"OpenSSL DTLSv1_listen", "Share that succeeds: real clients", "Latency of a round trip", "&lt;a&gt;", "why &amp; how", "PROJECTION", "Time by flood: guard"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("no %q", want)
 		}

@@ -20,6 +20,7 @@ import (
 type Run struct {
 	Config    frontend.Config
 	Metrics   string
+	WebConfig frontend.WebConfig // of Metrics
 	Control   string
 	LogFormat string
 	LogLevel  string

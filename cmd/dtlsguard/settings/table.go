@@ -158,6 +158,8 @@ var table = []setting{
 		set: booleanOf(func(t *target) *bool { return &t.Config.FreeBind })},
 	{name: "metrics-listen", kind: text, arg: "ADDRESS", def: frontend.DefaultMetrics, doc: "Prometheus /metrics, /healthz, /readyz (off: none)",
 		set: func(t *target, v string) error { t.Metrics = v; return checkListener(v) }},
+	{name: "metrics-web-config", kind: text, arg: "FILE", doc: "TLS and users of metrics-listen, a web configuration file of Prometheus' exporters, read again on change",
+		set: func(t *target, v string) error { t.WebConfig = frontend.WebConfig(v); return nil }},
 	{name: "control", kind: text, arg: "SOCKET", doc: "unix socket for status, reload and secret (off: none; default: a place of this user's)",
 		set: textOf(func(t *target) *string { return &t.Control })},
 	{name: "user", kind: text, doc: "whom to become once all is open; root: stay root (default: " + privileges.DefaultUser + ", if root starts this and there is such a user)",

@@ -7,7 +7,8 @@
 
 #include "session.h"
 
-// begin starts an association with a client that has presented a valid cookie.
+// begin starts an association with a client that has presented a valid cookie, unless it has one: its repeated ClientHello
+// may have come before its socket.
 static void begin(SSL *ssl, const BIO_ADDR *client)
 {
 	struct peer *p = peer_new();
@@ -17,6 +18,11 @@ static void begin(SSL *ssl, const BIO_ADDR *client)
 	p->address.ss_family = BIO_ADDR_family(client);
 	v4->sin_port = BIO_ADDR_rawport(client); // sin6_port is at the same offset
 	BIO_ADDR_rawaddress(client, p->address.ss_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr, NULL);
+	if (peer_is_employed(p)) {
+		SSL_free(ssl);
+		peer_free(p);
+		return;
+	}
 	session_take(ssl, p);
 	peer_employ(p, session_serve);
 }

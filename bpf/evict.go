@@ -1,0 +1,143 @@
+package bpf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// Eviction reports what EvictFlows did.
+type Eviction struct {
+	Flows   int  // left
+	Expired int  // idle for too long
+	Evicted int  // idle for longest, because there were too many
+	Crowded int  // of sources or prefixes over their limit, while flows were scarce
+	Scarce  bool // more than three quarters of Options.MaxFlows are in use
+}
+
+// EvictFlows removes established flows that were idle for longer than idle. While there are more than Options.MaxFlows, it
+// also removes those idle for longest, unless idle for less than a tenth of idle. While more than three quarters of that are in
+// use, it removes those that sources have beyond perSource (0: no limit) with inline services, and prefixes beyond eight times
+// as many, the longest silent first: nobody may fill the map alone. Workers limit those of a proxy.
+func (g *Programs) EvictFlows(idle time.Duration, perSource int) (e Eviction, err error) {
+	g.mu.Lock()
+	m, proxies := g.maps.Flows, make(map[uint32]bool)
+	for i := range g.services {
+		if g.services[i].used && g.services[i].proxy {
+			proxies[g.services[i].id] = true
+		}
+	}
+	g.mu.Unlock()
+	if m == nil {
+		return e, ErrClosed
+	}
+	flows, err := bySilence(m)
+	if err != nil {
+		return e, err
+	}
+	most := int(m.MaxEntries()) * flowSlack / (flowSlack + 1)
+	idles := 0
+	for ; idles < len(flows); idles++ {
+		s := &flows[idles]
+		if s.age <= idle && (len(flows)-idles <= most || s.age <= idle/10) {
+			break
+		}
+		if err := evict(m, &s.key); err != nil {
+			return e, err
+		}
+		if s.age > idle {
+			e.Expired++
+		} else {
+			e.Evicted++
+		}
+	}
+	flows = flows[idles:]
+	e.Flows = len(flows)
+	if e.Scarce = 4*e.Flows > 3*most; !e.Scarce || perSource <= 0 {
+		return e, nil
+	}
+	flows = slices.DeleteFunc(flows, func(s silent) bool { return proxies[s.key.Service] })
+	c := count(flows, perSource)
+	for i := 0; i < len(flows) && 4*e.Flows > 3*most; i++ {
+		if k := &flows[i].key; c.over(k) {
+			if err := evict(m, k); err != nil {
+				return e, err
+			}
+			c.remove(k)
+			e.Flows--
+			e.Crowded++
+		}
+	}
+	return e, nil
+}
+
+// silent is a flow that was idle for some time.
+type silent struct {
+	key guardFlowKey
+	age time.Duration
+}
+
+// bySilence lists the flows of m, the longest silent first.
+func bySilence(m *ebpf.Map) (list []silent, err error) {
+	now := monotonic()
+	err = eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
+		list = append(list, silent{*k, age(now, v)})
+		return true
+	})
+	slices.SortFunc(list, func(a, b silent) int { return cmp.Compare(b.age, a.age) })
+	return list, err
+}
+
+func evict(m *ebpf.Map, k *guardFlowKey) error {
+	if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("evict flow: %w", err)
+	}
+	return nil
+}
+
+// crowds counts flows by source and by prefix.
+type crowds struct {
+	limit             int // of a source
+	sources, prefixes map[netip.Prefix]int
+}
+
+func count(flows []silent, limit int) crowds {
+	c := crowds{limit, make(map[netip.Prefix]int), make(map[netip.Prefix]int)}
+	for i := range flows {
+		c.add(&flows[i].key, 1)
+	}
+	return c
+}
+
+func (c crowds) add(k *guardFlowKey, n int) {
+	source, prefix := sourceOf(addr(k.Peer))
+	c.sources[source] += n
+	c.prefixes[prefix] += n
+}
+
+func (c crowds) remove(k *guardFlowKey) { c.add(k, -1) }
+
+func (c crowds) over(k *guardFlowKey) bool {
+	source, prefix := sourceOf(addr(k.Peer))
+	return c.sources[source] > c.limit || c.prefixes[prefix] > prefixFlows*c.limit
+}
+
+// prefixFlows is how many times the limit of a source that of a prefix is.
+const prefixFlows = 8
+
+// sourceOf is what one host can pick addresses from, an IPv4 address or an IPv6 /64, and what one site can, /24 and /48.
+func sourceOf(a netip.Addr) (source, prefix netip.Prefix) {
+	if a.Is4() {
+		source, _ = a.Prefix(32)
+		prefix, _ = a.Prefix(24)
+		return source, prefix
+	}
+	source, _ = a.Prefix(64)
+	prefix, _ = a.Prefix(48)
+	return source, prefix
+}
