@@ -61,6 +61,9 @@ type Settings struct {
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
 
+	ServiceFlows int           // of a proxy, its share of Config.MaxFlows; 0: all
+	IdleTimeout  time.Duration // a silent flow ends after it; 0: DefaultIdleTimeout
+
 	HelloRate        limit.Rate // verified ClientHellos per source; PerSecond < 0: no limit
 	BackendHelloRate limit.Rate // verified ClientHellos per service; PerSecond 0: no limit
 
@@ -103,7 +106,6 @@ type Config struct {
 	FlowsPerSource    int // /32 or /64, and eight times that per /24 or /48; < 0: no limit
 	HalfOpenPerSource int // the same, of those whose handshake is not finished
 	HandshakeTimeout  time.Duration
-	IdleTimeout       time.Duration
 
 	Engage          addresses.Engage // when mode reset challenges clients that have not proved their address
 	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
@@ -202,7 +204,6 @@ func (c *Config) complete() error {
 	defaulted(&c.EngageRate, DefaultEngageRate)
 	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
 	defaulted(&c.AttackQuiet, attack.DefaultQuiet)
-	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
 	defaulted(&c.DrainTimeout, DefaultDrainTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)
 	c.Settings.complete()
@@ -241,6 +242,7 @@ func (c *Config) complete() error {
 func (s *Settings) complete() {
 	defaulted(&s.HarvestRate, handoff.DefaultHarvestRate)
 	defaulted(&s.RotateEvery, DefaultRotateEvery)
+	defaulted(&s.IdleTimeout, DefaultIdleTimeout)
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
 	}

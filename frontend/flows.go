@@ -20,14 +20,14 @@ func (c *Config) limits() relay.Limits {
 	return relay.Limits{Flows: c.MaxFlows, PerSource: max(c.FlowsPerSource, 0), HalfOpenPerSource: max(c.HalfOpenPerSource, 0)}
 }
 
-func (c *Config) timeouts() relay.Timeouts {
-	return relay.Timeouts{Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout}
-}
-
-// fitRoom sets how many flows the service can have: the limit of flows, or the number of sockets of its back ends.
+// fitRoom sets how many flows the service can have: its share of all, or the number of sockets of its back ends.
 func (v *service) fitRoom() {
 	most, sockets := v.budget.Limits().Flows, 0
-	backends := v.now.Load().backends
+	now := v.now.Load()
+	if own := now.settings.ServiceFlows; own > 0 {
+		most = min(most, own)
+	}
+	backends := now.backends
 	for _, e := range backends {
 		n := e.MaxFlows()
 		if n == 0 {

@@ -74,7 +74,7 @@ func FindPredecessor() (*Predecessor, error) {
 			f.Close()
 			continue
 		}
-		conn, err := handover.FromFD(int(f.Fd()))
+		conn, err := handover.FromFile(f)
 		if err != nil {
 			return nil, err
 		}

@@ -85,17 +85,25 @@ func openKernel(c *Config) (*kernel, error) {
 		k.log.Warn("maps of an earlier guard are not taken over: its flows are lost", "pin", pin, "error", refused,
 			"hint", "run once in monitor mode while sessions are learned anew")
 	}
-	err = k.guard.SetPolicy(bpf.Policy{
-		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
-		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
-		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
-		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
-	})
-	if err != nil {
+	if err = k.setPolicy(c); err != nil {
 		k.guard.Close()
 		return nil, err
 	}
 	return k, nil
+}
+
+// setPolicy sets in the kernel what holds for all services. The idle time is the longest of all; watchFlows knows each.
+func (k *kernel) setPolicy(c *Config) error {
+	idle := c.IdleTimeout
+	for i := range c.Services {
+		idle = max(idle, c.Services[i].Settings.IdleTimeout)
+	}
+	return k.guard.SetPolicy(bpf.Policy{
+		Handshake: c.HandshakeTimeout, IdleTimeout: idle, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
+		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
+		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
+		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
+	})
 }
 
 // poolEntries returns how many entries for harvested cookies the services may need.

@@ -33,8 +33,17 @@ func (c *Config) kernelFlows() int {
 	return c.MaxFlows * max(1, len(kinds))
 }
 
-// watchFlows removes idle flows from the programs until ctx ends.
-func (k *kernel) watchFlows(ctx context.Context, idle time.Duration, perSource int) {
+// idleTimes returns how long flows of each service may be silent. The zero key is for services that have been removed.
+func (s *Server) idleTimes() map[bpf.ServiceKey]time.Duration {
+	times := map[bpf.ServiceKey]time.Duration{{}: s.config.IdleTimeout}
+	for _, v := range s.list() {
+		times[v.key()] = v.now.Load().settings.IdleTimeout
+	}
+	return times
+}
+
+// watchFlows removes idle flows from the programs until ctx ends. idle returns how long flows may be silent, by service.
+func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]time.Duration, perSource int) {
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
@@ -49,7 +58,13 @@ func (k *kernel) watchFlows(ctx context.Context, idle time.Duration, perSource i
 			}
 			last = now
 		}
-		e, err := k.guard.EvictFlows(idle, perSource)
+		times := idle()
+		e, err := k.guard.EvictFlows(func(s bpf.ServiceKey) time.Duration {
+			if t, ok := times[s]; ok {
+				return t
+			}
+			return times[bpf.ServiceKey{}] // it has just come
+		}, perSource)
 		if err != nil {
 			k.log.Error("flows of XDP could not be looked through", "error", err)
 			continue

@@ -146,7 +146,12 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 	}
 	slices.Sort(done.Removed)
 	s.show(flags)
-	return done, nil
+	if s.kernel != nil {
+		policy := s.config // of the rest nothing changes without a restart
+		policy.IdleTimeout, policy.Services = c.IdleTimeout, c.Services
+		err = s.kernel.setPolicy(&policy)
+	}
+	return done, err
 }
 
 // changeable returns an error if a change of a service needs a restart.
@@ -174,7 +179,7 @@ func (s *Server) possible(n *Service) error {
 // reloadable are the settings that a reload puts in force, by their flags: those of services. All others need a restart.
 var reloadable = []string{
 	"listen", "backend", "protect", "handoff", "harvest-pool", "harvest-rate", "secret-file", "rotate-every", "hello-rate", "hello-burst",
-	"backend-hello-rate", "psk-suite", "answer", "unverified", "unverified-rate", "pass", "monitor",
+	"backend-hello-rate", "psk-suite", "idle-timeout", "answer", "unverified", "unverified-rate", "pass", "monitor",
 }
 
 // restarts names the settings that have changed and that a reload does not change.

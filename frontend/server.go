@@ -66,6 +66,13 @@ type secretKey struct {
 	every time.Duration // of the guard's own
 }
 
+func (o *Settings) secretKey() secretKey {
+	if o.SecretFile != "" {
+		return secretKey{file: o.SecretFile}
+	}
+	return secretKey{every: o.RotateEvery}
+}
+
 // New opens everything that a guard needs, but contacts no back end yet. On failure nothing is left behind, and the error has a
 // hint; errors.Is(err, hint.ErrUsage) reports a wrong configuration.
 func New(c Config) (*Server, error) {
@@ -122,9 +129,9 @@ func (s *Server) clock() int64 { return s.zero + int64(time.Since(s.started)) }
 // secretsOf returns the secrets of services with the given settings. The programs have those of the first service.
 func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	var source secretSource = &randomSecrets{entropy: s.config.Entropy, every: o.RotateEvery}
-	key := secretKey{every: o.RotateEvery}
-	if o.SecretFile != "" {
-		source, key = &fileSecrets{file: o.SecretFile, log: s.config.Log}, secretKey{file: o.SecretFile}
+	key := o.secretKey()
+	if key.file != "" {
+		source = &fileSecrets{file: key.file, log: s.config.Log}
 	}
 	if x := s.secrets[key]; x != nil {
 		return x, nil
@@ -195,7 +202,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.kernel != nil {
 		s.running.Go(func() { s.kernel.beat(ctx, s.list, s.clock) })
-		s.running.Go(func() { s.kernel.watchFlows(ctx, s.config.IdleTimeout, s.config.limits().PerSource) })
+		s.running.Go(func() { s.kernel.watchFlows(ctx, s.idleTimes, s.config.limits().PerSource) })
 		if n := s.kernel.neighbours; n != nil {
 			s.running.Go(func() { n.run(ctx) })
 		}

@@ -89,7 +89,7 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		preHandshake: udpbatch.NewQueue(relay.PreHandshakeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		sketch: attack.NewSketch(s.sketchSeed),
-		flows:  relay.NewTable(s.budget, &s.room, s.config.timeouts()),
+		flows:  relay.NewTable(s.budget, &s.room, relay.Timeouts{Handshake: s.config.HandshakeTimeout, Idle: s.now.Load().settings.IdleTimeout}),
 	}
 	w.answers.DontFragment, w.confirms.Confirm = true, true
 	w.requests.init()
@@ -191,6 +191,7 @@ func (w *worker) sweep() {
 	w.swept = w.now
 	w.counts.Overran(w.conn.Overruns())
 	w.service.fitRoom()
+	w.flows.SetIdle(w.serving.settings.IdleTimeout)
 	silent := w.flows.Sweep(w.now, func(f *relay.Flow, e relay.Expiry) {
 		w.end(f, metrics.Ended(e))
 	})

@@ -25,7 +25,7 @@ import (
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
 func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
-	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, IdleTimeout: time.Minute, Cookies: cookie.Measured()}
+	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, Cookies: cookie.Measured()}
 	backend, err := handoff.Open(t.Context(), handoff.Config{Server: server.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

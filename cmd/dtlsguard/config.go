@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -52,7 +54,12 @@ func newConfigCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d services, no mistakes\n", len(l.Config.Services))
+			out := cmd.OutOrStdout()
+			advice := l.Config.Advice()
+			for _, name := range slices.Sorted(maps.Keys(advice)) {
+				fmt.Fprintf(out, "service %s: workers answer ClientHellos, not XDP: %s\n", name, advice[name])
+			}
+			_, err = fmt.Fprintf(out, "%d services, no mistakes\n", len(l.Config.Services))
 			return err
 		},
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -13,13 +12,13 @@ import (
 
 // notifyFile sends a message with an open file to the service manager (sd_pid_notify_with_fds(3)).
 func notifyFile(message string, f *os.File) error {
-	to := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
-	socket, err := net.DialUnix(to.Net, nil, to)
-	if err != nil {
-		return fmt.Errorf("talk to the service manager: %w", err)
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(socket)
+		to := &unix.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")}
+		err = unix.Sendmsg(socket, []byte(message), unix.UnixRights(int(f.Fd())), to, 0)
 	}
-	defer socket.Close()
-	if _, _, err = socket.WriteMsgUnix([]byte(message), unix.UnixRights(int(f.Fd())), nil); err != nil {
+	if err != nil {
 		return fmt.Errorf("talk to the service manager: %w", err)
 	}
 	return nil

@@ -81,7 +81,7 @@ const (
 // stow leaves the state with the service manager, for the process that it starts next, and reports whether it has.
 func (g *guard) stow(server *frontend.Server) bool {
 	if os.Getenv("FDSTORE") == "" || os.Getenv("NOTIFY_SOCKET") == "" || g.Drain {
-		return false // the manager has no store for this service: see FileDescriptorStoreMax= of systemd.service(5)
+		return false // no store: FileDescriptorStoreMax= of systemd.service(5). FDSTORE is systemd's from 254 on, and the unit's before
 	}
 	queue, err := server.Stow()
 	if err == nil {

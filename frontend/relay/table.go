@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -32,6 +33,9 @@ func NewTable(budget *Budget, room *Quota, timeouts Timeouts) *Table {
 	}
 	return t
 }
+
+// SetIdle changes how long a flow may be silent, of flows that there are, too.
+func (t *Table) SetIdle(idle time.Duration) { t.timeouts.Idle = idle }
 
 // Lookup finds the flow of a client, nil if it has none: the older one, if it has two.
 func (t *Table) Lookup(client udpbatch.Endpoint) *Flow { return t.byAddr[client] }
