@@ -27,7 +27,7 @@ __noinline int find_way(__u64 key)
 	struct control *c = control();
 	if (!c)
 		return 0;
-	__u32 bucket = siphash_words(c->address_key[0], c->address_key[1], &key, 1) >> (64 - ADDRESS_BITS);
+	__u32 bucket = siphash64(c->address_key[0], c->address_key[1], key, 0, 0) >> (64 - ADDRESS_BITS);
 	struct address_bucket *b = LOOKUP(addresses, bucket);
 	if (!b)
 		return 0;

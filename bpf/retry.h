@@ -6,8 +6,8 @@
 
 // DTLS 1.3: what a ClientHello offers (hello.ReadExtensions), and the guard's own HelloRetryRequest and alert.
 
-// load reads n bytes (1, 2 or 4) of the datagram at offset at into w->bytes, and returns -1 if they are not all there. What is in the
-// first buffer, as in most packets all is, is read in place: a helper call costs tens of nanoseconds, for each extension.
+// load reads n bytes (1, 2 or 4) of the datagram at offset at into w->bytes, and returns -1 if they are not all there. What is
+// in the first buffer, as in most packets all is, is read in place: a helper call costs tens of nanoseconds, for each extension.
 static __always_inline int load(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, const __u32 n)
 {
 	const __u8 *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr) + (at & MAX_IN_PLACE);
@@ -44,7 +44,7 @@ static __always_inline __u32 load_list(struct xdp_md *ctx, const struct packet *
 // read_versions looks for DTLS 1.3 in extension supported_versions, if there is one.
 static __always_inline int read_versions(struct xdp_md *ctx, const struct packet *p, struct work *w)
 {
-	__u32 at = w->offer.versions_at, n = w->offer.versions_len;
+	__u32 at = w->offer.versions_at, n = w->offer.versions_len, found = 0;
 	if (!at)
 		return 0;
 	if (n < 3 || load(ctx, p, w, at, 1))
@@ -54,11 +54,9 @@ static __always_inline int read_versions(struct xdp_md *ctx, const struct packet
 		return -1;
 	__u32 here = load_list(ctx, p, w, at + 1, size);
 #pragma unroll
-	for (__u32 i = 0; i < LIST / 2 && 2 * i < here; i++)
-		if (w->list[i] == htons(VERSION_DTLS13)) {
-			w->offer.dtls13 = 1;
-			break;
-		}
+	for (int i = 0; i < LIST / 2; i++)
+		found |= if_equal(w->list[i], htons(VERSION_DTLS13)) & if_less(2 * i, here);
+	w->offer.dtls13 = found & 1;
 	return 0;
 }
 
@@ -111,7 +109,7 @@ __noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
 // extensions, 0 if not, -1 on a malformed ClientHello.
 static __always_inline int read_lists(struct xdp_md *ctx, const struct packet *p, struct work *w)
 {
-	__u32 at = p->cookie_at + p->cookie_len, stop = p->stop;
+	__u32 at = p->cookie_at + p->cookie_len, stop = p->stop, suite = 0;
 	if (at + 2 > stop || load(ctx, p, w, at, 2))
 		return 0;
 	__u32 suites = be16(w->bytes), methods_at = at + 2 + suites;
@@ -123,11 +121,11 @@ static __always_inline int read_lists(struct xdp_md *ctx, const struct packet *p
 	w->offer.null = methods == 1 && first == 0;
 	__u32 here = load_list(ctx, p, w, at + 2, suites);
 #pragma unroll
-	for (__u32 i = 0; i < LIST / 2 && 2 * i < here; i++)
-		if (*(const __u8 *)&w->list[i] == 0x13) {
-			w->offer.suite = ntohs(w->list[i]);
-			break;
-		}
+	for (int i = LIST / 2 - 1; i >= 0; i--) {
+		__u32 is = if_equal(ntohs(w->list[i]) >> 8, 0x13) & if_less(2 * i, here);
+		suite = (ntohs(w->list[i]) & is) | (suite & ~is);
+	}
+	w->offer.suite = suite;
 	if (end == stop && p->whole)
 		return 0;
 	if (stop - end < 2 || load(ctx, p, w, end, 2))

@@ -58,28 +58,22 @@ __noinline int siphash(struct siphash *s, const struct key *k)
 	return 0;
 }
 
-// siphash_words is SipHash-2-4 of n words, with the usual 64 bits of output.
-static __always_inline __u64 siphash_words(__u64 k0, __u64 k1, const __u64 *m, const int n)
+// siphash64 is SipHash-2-4 of three words, with the usual 64 bits of output.
+static __always_inline __u64 siphash64(__u64 k0, __u64 k1, __u64 a, __u64 b, __u64 c)
 {
 	__u64 v0 = k0 ^ 0x736f6d6570736575, v1 = k1 ^ 0x646f72616e646f6d;
 	__u64 v2 = k0 ^ 0x6c7967656e657261, v3 = k1 ^ 0x7465646279746573;
+	__u64 m[] = {a, b, c, 24ULL << 56}; // the last is the length in bytes
 #pragma unroll
-	for (int i = 0; i <= n; i++) {
-		__u64 word = i < n ? m[i] : (__u64)n * 8 << 56; // the last one is the length in bytes
-		v3 ^= word;
+	for (int i = 0; i < 4; i++) {
+		v3 ^= m[i];
 		SIPHASH_ROUND(v0, v1, v2, v3);
 		SIPHASH_ROUND(v0, v1, v2, v3);
-		v0 ^= word;
+		v0 ^= m[i];
 	}
 	v2 ^= 0xff;
 #pragma unroll
 	for (int i = 0; i < 4; i++)
 		SIPHASH_ROUND(v0, v1, v2, v3);
 	return v0 ^ v1 ^ v2 ^ v3;
-}
-
-static __always_inline __u64 siphash64(__u64 k0, __u64 k1, __u64 a, __u64 b, __u64 c)
-{
-	__u64 m[] = {a, b, c};
-	return siphash_words(k0, k1, m, 3);
 }

@@ -26,8 +26,15 @@ static __always_inline int bound_length(__u32 *length, const __u32 most)
 	return 1;
 }
 
-// if_less is all ones if a < b, else 0, for values below 2^63. It has no branch: in a loop the verifier follows both ways of one
-// in every iteration, and old ones find too late that they lead to the same.
+// if_equal and if_less are all ones if a == b, and if a < b, else 0, for values below 2^63. They have no branch: in a loop the
+// verifier follows both ways of one in every iteration, and old ones find too late that they lead to the same.
+static __always_inline __u64 if_equal(__u64 a, __u64 b)
+{
+	__u64 d = a ^ b;
+	opaque(d);
+	return (__s64)(d - 1) >> 63;
+}
+
 static __always_inline __u64 if_less(__u64 a, __u64 b)
 {
 	__u64 d = a - b;

@@ -68,9 +68,9 @@ func prefixOf(key uint64) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
-// bucket is where key is looked for.
+// bucket is where key is looked for. The programs hash three words.
 func (s *Set) bucket(key uint64) *[ways]entry {
-	var b [8]byte
+	var b [24]byte
 	binary.LittleEndian.PutUint64(b[:], key)
 	return &s.buckets[siphash.Hash(s.key[0], s.key[1], b[:])>>s.shift]
 }
