@@ -95,10 +95,10 @@ func (r *report) add(level bpf.Level, name, text, fix string) {
 	r.Findings = append(r.Findings, finding{level.String(), name, hint.Flags(text), hint.Flags(fix)})
 }
 
-// kernel adds what is for XDP. Without an interface nobody asks for it: then nothing of it fails.
+// kernel adds the findings about XDP. Without --interface none of them fails, because XDP was not asked for.
 func (r *report) kernel(interfaces []string) {
 	found := []bpf.Finding{capabilities()}
-	permitted := found[0].Level == bpf.Pass // else every probe fails, for no reason but that
+	permitted := found[0].Level == bpf.Pass // otherwise every probe fails for lack of privileges
 	if permitted {
 		found = append(found, bpf.Probe()...)
 	}
@@ -117,7 +117,7 @@ func (r *report) kernel(interfaces []string) {
 	}
 }
 
-// shapes says which shapes work, by what was found: those with XDP need all of it.
+// shapes says which shapes work: those with XDP need all findings to pass.
 func shapes(found []bpf.Finding) bpf.Finding {
 	const name = "shapes"
 	text := "proxy, proxy with XDP, inline"
@@ -132,7 +132,7 @@ func shapes(found []bpf.Finding) bpf.Finding {
 	return bpf.Finding{Name: name, Text: text}
 }
 
-// unguarded says by which interfaces inline servers can be reached past XDP. A server that takes any cookie must not be.
+// unguarded says by which interfaces inline servers can be reached past XDP, which a server that accepts any cookie must not be.
 func (r *report) unguarded(interfaces []string, allowed bool) {
 	if len(interfaces) == 0 {
 		return
@@ -172,7 +172,7 @@ func (r *report) together(xdp bool) {
 	r.add(bpf.Pass, "several back ends", "as those of one service, XDP can answer", "")
 }
 
-// probe asks a back end. Errors are those of the command line.
+// probe probes a back end. Errors are mistakes in usage.
 func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	addrs, err := settings.Addresses(ctx, "--backend", backend)
 	if settings.Unresolved(err) {
@@ -203,10 +203,10 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	return nil
 }
 
-// runSurvives is what run makes of a back end that cannot be used: it starts all the same, so that is no failure.
+// runSurvives turns failures of a back end into warnings, because run starts without it.
 const runSurvives = ": run would start, and serve nobody"
 
-// backend adds what a server's prober has found out.
+// backend adds the findings about a server.
 func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit

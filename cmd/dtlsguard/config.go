@@ -21,7 +21,7 @@ func newConfig() *cobra.Command {
 	return cmd
 }
 
-// load puts a configuration together and checks it as run would.
+// load reads a configuration and checks it as run does.
 func load(cmd *cobra.Command, flags *settings.Flags) (*settings.Loaded, error) {
 	l, err := settings.Load(cmd.Context(), flags, hostDefaults())
 	if err != nil {
@@ -64,6 +64,7 @@ func newConfigCheck() *cobra.Command {
 		},
 	}
 	flags = settings.Register(cmd.Flags(), hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 
@@ -90,6 +91,7 @@ func newConfigShow() *cobra.Command {
 		},
 	}
 	flags = settings.Register(cmd.Flags(), hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 

@@ -24,10 +24,10 @@ func notifyFile(message string, f *os.File) error {
 	return nil
 }
 
-// barrierTime is how long the service manager may take to read what it was told.
+// barrierTime is how long the service manager may take to read its messages.
 const barrierTime = 2 * time.Second
 
-// barrier returns when the service manager has read all that it was told before (sd_notify_barrier(3)).
+// barrier returns when the service manager has read all earlier messages (sd_notify_barrier(3)).
 func barrier() {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -42,8 +42,8 @@ func barrier() {
 	}
 }
 
-// newMain makes another process the service's main one. Only the main one is listened to, so this process says it, before
-// the other one says anything.
+// newMain makes another process the service's main process. The service manager only listens to the main process, so this one
+// must send it, before the other one sends anything.
 func newMain(pid int) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
@@ -52,8 +52,8 @@ func newMain(pid int) {
 	barrier()
 }
 
-// keep has the service manager keep a file for the next process of the service. FDPOLL=0: it is one end of a pair whose other end is
-// closed, which the manager would take for a file that is of no use any more.
+// keep stores a file with the service manager for the next process of the service. FDPOLL=0: the other end of the socket pair
+// is closed, and by default the manager drops such files.
 func keep(f *os.File) error {
 	if err := notifyFile("FDSTORE=1\nFDPOLL=0\nFDNAME="+frontend.StoredState, f); err != nil {
 		return err
@@ -62,5 +62,5 @@ func keep(f *os.File) error {
 	return nil
 }
 
-// unkeep drops what was kept, once it was read.
+// unkeep removes the stored file after it was read.
 func unkeep() { (&manager{}).notify("FDSTOREREMOVE=1\nFDNAME=" + frontend.StoredState) }

@@ -61,15 +61,16 @@ and secret files again. On SIGUSR2 another process takes over from it (dtlsguard
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	flags = settings.Register(fl, hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 
-// hostDefaults are those that depend on who runs the guard, and where.
+// hostDefaults returns the defaults that depend on user and host.
 func hostDefaults() map[string]string {
 	return map[string]string{"control": defaultControl(), "pin": defaultPin()}
 }
 
-// newGuard is the guard that flags, variables and file describe.
+// newGuard makes the guard that flags, variables and file describe.
 func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*guard, error) {
 	l, err := settings.Load(ctx, flags, hostDefaults())
 	if err != nil {
@@ -140,7 +141,7 @@ func (g *guard) run(ctx context.Context) error {
 	return r.wait(ctx, serving, stop)
 }
 
-// handleRequests says what becomes of requests over the control socket.
+// handleRequests sets the handlers of requests over the control socket.
 func (r *running) handleRequests() {
 	r.server.OnReload(func(ctx context.Context) (frontend.Config, error) { return r.again(ctx) })
 	r.server.OnDrain(func() {
@@ -152,18 +153,18 @@ func (r *running) handleRequests() {
 	r.server.OnUpgrade(func(u frontend.Upgrade) (frontend.Upgraded, error) {
 		done, err := r.upgrade(r.server, r.admin, r.launcher, u)
 		if err == nil {
-			r.admin.stop() // so that whoever asks from now on asks the other one
+			r.admin.stop() // so that new requests reach the other process
 			r.gone <- struct{}{}
 		}
 		return done, err
 	})
 }
 
-// start has the server serve, by the context serving, and gives up privileges.
+// start runs the server until the context serving ends, and gives up privileges.
 func (r *running) start(ctx, serving context.Context, stop func()) error {
-	before := r.Config.Predecessor // whose place this one takes when it serves
+	before := r.Config.Predecessor // which this one replaces once it serves
 	if err := before.Adopted(r.Config.Log); err != nil {
-		return err // what the guard before has is not touched
+		return err // the previous guard's state is not touched
 	}
 	go func() { r.done <- r.server.Run(serving) }()
 	<-r.server.Started() // a priority above the usual needs a capability
@@ -172,7 +173,7 @@ func (r *running) start(ctx, serving context.Context, stop func()) error {
 			return err
 		}
 		stop()
-		if ctx.Err() != nil { // told to stop meanwhile: what it was to own is being removed
+		if ctx.Err() != nil { // told to stop meanwhile: the files to hand over are being removed
 			return <-r.done
 		}
 		return errors.Join(err, <-r.done)
@@ -210,7 +211,7 @@ func (r *running) wait(ctx, serving context.Context, stop func()) error {
 			draining = true
 		case <-r.gone:
 			r.admin.leave()
-			return nil // what is open closes with the process, and lives on in the other one
+			return nil // open files are closed with the process; the other one has them, too
 		case err := <-r.done:
 			r.manager.stopping()
 			r.Config.Log.Info("stopped", "flows_ended", r.server.FlowsEnded())
@@ -241,7 +242,7 @@ func (g *guard) again(ctx context.Context) (frontend.Config, error) {
 	return c, l.Locate(c.Check())
 }
 
-// adminListeners are those that are not off.
+// adminListeners are nil if they are off.
 type adminListeners struct{ metrics, control *frontend.AdminListener }
 
 func (admin adminListeners) serve(server *frontend.Server) {
@@ -260,13 +261,13 @@ func (admin adminListeners) close() {
 	admin.control.Close()
 }
 
-// stop lets nobody in any more; another process has the listeners.
+// stop accepts no more connections; another process has the listeners.
 func (admin adminListeners) stop() {
 	admin.control.Stop()
 	admin.metrics.Stop()
 }
 
-// leave ends what is being answered.
+// leave finishes requests in progress.
 func (admin adminListeners) leave() {
 	admin.control.Leave()
 	admin.metrics.Leave()

@@ -54,7 +54,7 @@ status is 1. SIGUSR2 does the same without --binary.`,
 	return cmd
 }
 
-// upgrade has another process take this one's place. nil says that it serves.
+// upgrade lets another process replace this one. nil: it serves.
 func (g *guard) upgrade(server *frontend.Server, admin adminListeners, l *launcher, u frontend.Upgrade) (done frontend.Upgraded, err error) {
 	conn, other, err := handover.Pair()
 	if err != nil {
@@ -78,7 +78,7 @@ const (
 	controlListener = "control"
 )
 
-// stow leaves the state with the service manager, for the process that it starts next, and reports whether it has.
+// stow stores the state with the service manager for the next process, and reports whether it succeeded.
 func (g *guard) stow(server *frontend.Server) bool {
 	if os.Getenv("FDSTORE") == "" || os.Getenv("NOTIFY_SOCKET") == "" || g.Drain {
 		return false // no store: FileDescriptorStoreMax= of systemd.service(5). FDSTORE is systemd's from 254 on, and the unit's before
@@ -90,7 +90,7 @@ func (g *guard) stow(server *frontend.Server) bool {
 	if err != nil {
 		g.Config.Log.Error("flows cannot be kept for a restart", "error", err)
 	}
-	return queue != nil // from then on nobody serves
+	return queue != nil // serving has stopped
 }
 
 // openAdmin takes the addresses of metrics and control; what comes to them waits until they serve.

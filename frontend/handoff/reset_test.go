@@ -3,6 +3,7 @@ package handoff
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -218,5 +219,14 @@ func testResetDoesNotAllocate(t *testing.T, mac cookie.MAC) {
 		m.Verify(k, list)
 	}); n != 0 {
 		t.Errorf("%v: %v allocations", mac, n)
+	}
+}
+
+// Each server that mode reset is for is told why, those whose cookies a proxy could harvest included.
+func TestResetSaysWhy(t *testing.T) {
+	for _, p := range []Profile{{}, {AsksCookie: true}, {AsksCookie: true, Stateless: true, Deterministic: true, PerPort: true, CookieLength: 20}} {
+		if why := p.whyReset(); !strings.HasPrefix(why, "the server ") && !strings.HasPrefix(why, "it") {
+			t.Errorf("%+v: %q", p, why)
+		}
 	}
 }
