@@ -96,7 +96,7 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 // Policy has the settings of all services.
 type Policy struct {
 	Handshake      time.Duration // an idle half-open flow expires after it; 0: never
-	IdleTimeout    time.Duration // an idle flow expires after it; 0: never
+	IdleTimeout    time.Duration // an idle flow of any service expires after it; 0: never
 	HeartbeatLimit time.Duration // the daemon is lost if it is silent for longer; 0: never
 	HarvestGrace   time.Duration // after SetSecret the previous secret still selects harvested cookies; 0: until the next one
 	SecretLifetime time.Duration // after the last heartbeat the kernel still answers; 0: for ever

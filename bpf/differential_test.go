@@ -19,8 +19,8 @@ type formula struct {
 	format Format
 	issue  func(*cookie.Key, *cookie.Binding) []byte
 	size   int // of its cookies
-	// judge says what a cookie of that size is.
-	judge func(*cookie.Keyring, *cookie.Binding, []byte) CookieState
+	// verify says what a cookie of that size is.
+	verify func(*cookie.Keyring, *cookie.Binding, []byte) CookieState
 }
 
 var formulaV1 = formula{FormatV1, func(k *cookie.Key, b *cookie.Binding) []byte { c := k.Issue(b); return c[:] }, cookie.Size, func(ring *cookie.Keyring, b *cookie.Binding, c []byte) CookieState {
@@ -73,7 +73,7 @@ func (m *model) decide(src netip.AddrPort, d []byte) (uint32, []byte) {
 	case 0:
 		state = CookieNone
 	case m.size:
-		state = m.judge(m.ring, &b, h.Cookie)
+		state = m.verify(m.ring, &b, h.Cookie)
 	default:
 		state = CookieForeign
 	}

@@ -20,23 +20,31 @@ type Eviction struct {
 	Scarce  bool // more than three quarters of Options.MaxFlows are in use
 }
 
-// EvictFlows removes established flows that were idle for longer than idle. While there are more than Options.MaxFlows, it
-// also removes those idle for longest, unless idle for less than a tenth of idle. While more than three quarters of that are in
+// EvictFlows removes established flows that were idle for longer than idle says of their service (0: never); the zero key stands
+// for services that are deleted. While there are more than Options.MaxFlows, it also removes those that have used most of that
+// time, unless less than a tenth. While more than three quarters of that are in
 // use, it removes those that sources have beyond perSource (0: no limit) with inline services, and prefixes beyond eight times
 // as many, the longest silent first: nobody may fill the map alone. Workers limit those of a proxy.
-func (g *Programs) EvictFlows(idle time.Duration, perSource int) (e Eviction, err error) {
+func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration, perSource int) (e Eviction, err error) {
 	g.mu.Lock()
-	m, proxies := g.maps.Flows, make(map[uint32]bool)
+	m, proxies, times := g.maps.Flows, make(map[uint32]bool), make(map[uint32]time.Duration)
 	for i := range g.services {
-		if g.services[i].used && g.services[i].proxy {
-			proxies[g.services[i].id] = true
+		if s := &g.services[i]; s.used {
+			times[s.id] = idle(s.key)
+			proxies[s.id] = s.proxy
 		}
 	}
 	g.mu.Unlock()
+	deleted := idle(ServiceKey{})
 	if m == nil {
 		return e, ErrClosed
 	}
-	flows, err := bySilence(m)
+	flows, err := bySilence(m, func(id uint32) time.Duration {
+		if t, ok := times[id]; ok {
+			return t
+		}
+		return deleted
+	})
 	if err != nil {
 		return e, err
 	}
@@ -44,13 +52,13 @@ func (g *Programs) EvictFlows(idle time.Duration, perSource int) (e Eviction, er
 	idles := 0
 	for ; idles < len(flows); idles++ {
 		s := &flows[idles]
-		if s.age <= idle && (len(flows)-idles <= most || s.age <= idle/10) {
+		if s.silence <= 1 && (len(flows)-idles <= most || s.silence <= 0.1) {
 			break
 		}
 		if err := evict(m, &s.key); err != nil {
 			return e, err
 		}
-		if s.age > idle {
+		if s.silence > 1 {
 			e.Expired++
 		} else {
 			e.Evicted++
@@ -78,18 +86,22 @@ func (g *Programs) EvictFlows(idle time.Duration, perSource int) (e Eviction, er
 
 // silent is a flow that was idle for some time.
 type silent struct {
-	key guardFlowKey
-	age time.Duration
+	key     guardFlowKey
+	silence float64 // in units of its service's idle time
 }
 
-// bySilence lists the flows of m, the longest silent first.
-func bySilence(m *ebpf.Map) (list []silent, err error) {
+// bySilence lists the flows of m, the longest silent first; idle is the idle time of a service, by its number.
+func bySilence(m *ebpf.Map, idle func(id uint32) time.Duration) (list []silent, err error) {
 	now := monotonic()
 	err = eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
-		list = append(list, silent{*k, age(now, v)})
+		s := silent{key: *k}
+		if t := idle(k.Service); t > 0 {
+			s.silence = float64(age(now, v)) / float64(t)
+		}
+		list = append(list, s)
 		return true
 	})
-	slices.SortFunc(list, func(a, b silent) int { return cmp.Compare(b.age, a.age) })
+	slices.SortFunc(list, func(a, b silent) int { return cmp.Compare(b.silence, a.silence) })
 	return list, err
 }
 

@@ -121,7 +121,8 @@ func TestEvictFlows(t *testing.T) {
 	for i := 110; i < 115; i++ {
 		put(i, idle+time.Second)
 	}
-	e, err := g.EvictFlows(idle, 0)
+	after := func(ServiceKey) time.Duration { return idle }
+	e, err := g.EvictFlows(after, 0)
 	if want := (Eviction{Flows: 100, Expired: 5, Evicted: 10, Scarce: true}); err != nil || e != want {
 		t.Fatalf("%+v, %v; want %+v", e, err, want)
 	}
@@ -135,8 +136,42 @@ func TestEvictFlows(t *testing.T) {
 	for i := range 120 { // in use
 		put(i, 0)
 	}
-	if e, err = g.EvictFlows(idle, 0); err != nil || e != (Eviction{Flows: 120, Scarce: true}) {
+	if e, err = g.EvictFlows(after, 0); err != nil || e != (Eviction{Flows: 120, Scarce: true}) {
 		t.Errorf("%+v, %v: flows in use go, or the lack of room is not told", e, err)
+	}
+}
+
+// Each service has an idle time of its own.
+func TestEvictFlowsByService(t *testing.T) {
+	g := load(t, Options{})
+	patient, hasty := inline(), inline()
+	hasty.Port, hasty.WorkersPort = 4434, 4445
+	now := monotonic()
+	for _, s := range []Service{patient, hasty} {
+		if err := g.SetService(s); err != nil {
+			t.Fatal(err)
+		}
+		key, err := g.flowKey(s.ServiceKey, peer(1))
+		if err == nil {
+			err = g.maps.Flows.Put(key, &guardFlow{Seen: now - uint64(time.Minute), Established: 1})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	idle := map[ServiceKey]time.Duration{patient.ServiceKey: time.Hour, hasty.ServiceKey: time.Second}
+	e, err := g.EvictFlows(func(s ServiceKey) time.Duration { return idle[s] }, 0)
+	if want := (Eviction{Flows: 1, Expired: 1}); err != nil || e != want {
+		t.Fatalf("%+v, %v; want %+v", e, err, want)
+	}
+	err = g.Flows(func(f Flow) bool {
+		if f.Service != patient.ServiceKey {
+			t.Errorf("a flow of %v is left", f.Service)
+		}
+		return true
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -186,7 +221,7 @@ func TestCrowdsAreThinnedOut(t *testing.T) {
 			for i := range c.others { // silent for longer, each from a prefix of its own
 				put(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 1), time.Second)
 			}
-			e, err := g.EvictFlows(idle, c.perSource)
+			e, err := g.EvictFlows(func(ServiceKey) time.Duration { return idle }, c.perSource)
 			if err != nil || e.Crowded != c.crowded || e.Flows != c.crowd+c.others-c.crowded {
 				t.Fatalf("%+v, %v; want %d taken from the crowd", e, err, c.crowded)
 			}

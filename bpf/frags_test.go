@@ -35,7 +35,7 @@ func TestSeveralBuffers(t *testing.T) {
 	}
 }
 
-// A hello so long that the lengths at its end are in a later buffer is judged by them all the same.
+// A hello so long that the lengths at its end are in a later buffer counts with them all the same.
 func TestRulesReachIntoLaterBuffers(t *testing.T) {
 	g := guarding(t, inline())
 	const suites = 8000

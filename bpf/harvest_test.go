@@ -80,8 +80,8 @@ func (h *harvested) shuffle(r *rand.Rand, unusable int) {
 	}
 }
 
-// judge is what a worker makes of the ClientHello in d.
-func (h *harvested) judge(src netip.AddrPort, d []byte) *handoff.Hello {
+// verify is what a worker makes of the ClientHello in d.
+func (h *harvested) verify(src netip.AddrPort, d []byte) *handoff.Hello {
 	var hellos [1]handoff.Hello
 	j := &hellos[0]
 	if r := hello.Parse(d, &j.ClientHello); r != hello.OK {
@@ -147,7 +147,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 			action, got := h.sent(t, p)
 			after := bytes.Clone(h.memory)
 			copy(h.memory, table)
-			j := h.judge(p.Src, d)
+			j := h.verify(p.Src, d)
 			want := answers(d, j)
 			if !bytes.Equal(got, want) || (want == nil) != (action == xdpDrop) {
 				t.Fatalf("pool of %d, hello %d: action %d, answer %x, a worker's %x", size, i, action, got, want)
@@ -173,7 +173,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 			}
 			p.Payload = b.Bytes()
 			action, _ = h.sent(t, p)
-			verified := h.judge(p.Src, p.Payload).Verified
+			verified := h.verify(p.Src, p.Payload).Verified
 			if verified != (action == xdpPass) {
 				t.Fatalf("pool of %d, hello %d: cookie %x: action %d, a worker's verdict %v", size, i, b.Cookie, action, verified)
 			}
@@ -208,7 +208,7 @@ func TestHarvestGrace(t *testing.T) {
 			p := newPacket(firstHello)
 			p.Src = netip.AddrPortFrom(p.Src.Addr(), 1000+port)
 			h.ring = testRing // before the rotation
-			j := h.judge(p.Src, firstHello)
+			j := h.verify(p.Src, firstHello)
 			h.ring = ring
 			b := hellotest.New()
 			b.Cookie, b.MessageSeq = j.Answer[:j.Length], 1

@@ -50,7 +50,7 @@ func TestRotation(t *testing.T) {
 	}
 	check(t, g, "after one rotation", step{oldHello, xdpPass, valid},
 		step{newPacket(second(next.Current(), client4, 4433)), xdpPass, valid})
-	// Old epoch, wrong cookie: answered under the new key, which then opens the door.
+	// Old epoch, wrong cookie: answered under the new key, which then passes.
 	before := counters(t, g)
 	wrong := newPacket(flip(oldHello.Payload, 70))
 	action, out := run(t, g, wrong.bytes())

@@ -29,7 +29,7 @@ func (p *Plan) NewVerifier(capacity int) *Verifier {
 	}
 }
 
-// Begin empties the judge and makes it ready for at most n ClientHellos, n as near as the caller knows it.
+// Begin empties the Verifier and makes it ready for at most n ClientHellos, n as near as the caller knows it.
 func (j *Verifier) Begin(k *Keyring, n int) {
 	j.ring = k
 	j.current.Reset(n)
@@ -67,7 +67,7 @@ func (j *Verifier) Finish() {
 	}
 }
 
-// finishLate judges the cookies of the previous epoch; those that fail get a lane for a fresh one.
+// finishLate verifies the cookies of the previous epoch; those that fail get a lane for a fresh one.
 func (j *Verifier) finishLate() {
 	j.previous.Reset(len(j.late))
 	if len(j.late) == 0 {

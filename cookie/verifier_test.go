@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A judge says of each ClientHello what Verify says of it alone, and issues what Issue does.
-func TestJudgeAgreesWithVerify(t *testing.T) {
+// A Verifier says of each ClientHello what Verify says of it alone, and issues what Issue does.
+func TestVerifierAgreesWithVerify(t *testing.T) {
 	older := NewKeyring(testSecret(t, "0"), 6)
 	old, err := older.Next(testSecret(t, "1"), 7)
 	if err != nil {
@@ -29,7 +29,7 @@ func TestJudgeAgreesWithVerify(t *testing.T) {
 				b := randomBinding(r)
 				c := someCookie(r, []*Keyring{ring, old, older}[r.IntN(3)].Current(), b)
 				in, cookies = append(in, b), append(cookies, c)
-				again := *b // the judge may not keep b itself
+				again := *b // the Verifier may not keep b itself
 				if got := j.Add(&again, c); got != i || j.Len() != i+1 {
 					t.Fatalf("ClientHello %d is number %d of %d", i, got, j.Len())
 				}
@@ -67,7 +67,7 @@ func someCookie(r *mrand.Rand, k *Key, b *Binding) []byte {
 }
 
 // While all cookies are of the current epoch there is one pass.
-func TestJudgeComputesPreviousOnlyIfClaimed(t *testing.T) {
+func TestVerifierComputesPreviousOnlyIfClaimed(t *testing.T) {
 	old := NewKeyring(testSecret(t, "1"), 7)
 	ring, err := old.Next(testSecret(t, "2"), 8)
 	if err != nil {
@@ -93,7 +93,7 @@ func TestJudgeComputesPreviousOnlyIfClaimed(t *testing.T) {
 	}
 }
 
-func TestJudgeDoesNotAllocate(t *testing.T) {
+func TestVerifierDoesNotAllocate(t *testing.T) {
 	old := NewKeyring(testSecret(t, "1"), 7)
 	ring, err := old.Next(testSecret(t, "2"), 8)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// What a listener gives to those who come to it, so that whoever may connect cannot use up the guard.
+// Limits of a listener, so that no client of it can exhaust the guard.
 const (
 	// AdminConnections is how many connections each of the two listeners has: a few scrapers, health checks and operators.
 	// Together with the listeners they stay below the files that flows leave for them.
@@ -29,16 +29,16 @@ const (
 	adminWrite = 30 * time.Second
 	// adminIdle is longer than the usual 15 s between two scrapes.
 	adminIdle = time.Minute
-	// Bytes of a request: no header and no body that is asked for comes near.
+	// Bytes of a request; no legitimate header or body comes near them.
 	adminMaxHeader = 16 << 10
 	adminMaxBody   = 64 << 10
 )
 
-// AdminListener is an HTTP listener to operate a guard by.
+// AdminListener is an HTTP listener for operators and monitoring.
 type AdminListener struct {
 	listener net.Listener
 	server   *http.Server
-	// madeDirectory: that of the socket was not there.
+	// madeDirectory: the socket's directory was created by this guard.
 	madeDirectory bool
 	web           WebConfig
 	log           *slog.Logger // with web
@@ -62,10 +62,10 @@ func OpenMetrics(addr string) (*AdminListener, error) {
 	return &AdminListener{listener: l}, nil
 }
 
-// OpenControl opens the control socket, for its owner only. A socket that a dead guard left is replaced; one that a living
-// guard answers on is not, nor one in a directory where other users put names of their choice.
+// OpenControl opens the control socket, for its owner only. It replaces a socket that a dead guard left, but not one that a
+// living guard answers on, nor one in a directory where other users may create files.
 func OpenControl(path string) (*AdminListener, error) {
-	made := os.Mkdir(filepath.Dir(path), 0o755) == nil //nolint:gosec // whoever may ask is said by the socket's mode
+	made := os.Mkdir(filepath.Dir(path), 0o755) == nil //nolint:gosec // the socket's mode decides who may ask
 	if err := ownDirectory(filepath.Dir(path)); err != nil {
 		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
 	}
@@ -78,7 +78,7 @@ func OpenControl(path string) (*AdminListener, error) {
 			return nil, fmt.Errorf("control socket: remove the one a dead guard left: %w", err)
 		}
 	}
-	// Not for a moment anybody else's: between bind and chmod it would be as the umask makes it.
+	// Created with its final mode: between bind and chmod the umask would decide.
 	mask := unix.Umask(0o177)
 	l, err := net.Listen("unix", path)
 	unix.Umask(mask)
@@ -88,7 +88,8 @@ func OpenControl(path string) (*AdminListener, error) {
 	return &AdminListener{listener: l, madeDirectory: made}, nil
 }
 
-// ownDirectory refuses a directory in which anybody may put a name: who is first there is asked in the guard's place.
+// ownDirectory refuses a directory that everybody may write to: whoever creates the socket first would be asked instead of the
+// guard.
 func ownDirectory(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -103,7 +104,8 @@ func ownDirectory(dir string) error {
 // Addr is where it listens.
 func (l *AdminListener) Addr() net.Addr { return l.listener.Addr() }
 
-// Give makes a control socket another user's, whom this process is about to become. A nil AdminListener is nobody's.
+// Give changes the owner of a control socket to the user that this process is about to become. It does nothing on a nil
+// AdminListener.
 func (l *AdminListener) Give(uid, gid int) error {
 	if l == nil || l.Addr().Network() != "unix" {
 		return nil
@@ -117,7 +119,7 @@ func (l *AdminListener) Give(uid, gid int) error {
 	return os.Chown(path, uid, gid)
 }
 
-// Serve serves h until Close. A nil AdminListener serves nobody.
+// Serve serves h until Close. It does nothing on a nil AdminListener.
 func (l *AdminListener) Serve(h http.Handler) {
 	if l == nil {
 		return
@@ -178,8 +180,7 @@ func (b boundedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit takes a connection in. With all places taken the oldest that no handler answers goes: those who ask are served at
-// once, those who only hold a connection are not missed. It returns nil if there is none.
+// admit accepts a connection. If the limit is reached it closes the oldest idle one; it returns nil if all are being answered.
 func (l *AdminListener) admit(c net.Conn) *adminConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,10 +16,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// denied is what a datagram is to a worker whose sender is on the deny list.
+// denied marks a datagram whose sender is on the deny list.
 const denied = hello.ReasonLen
 
-// openAddresses makes what the gates of all services share.
+// openAddresses makes the address set and the lists that the gates of all services share.
 func (s *Server) openAddresses() (err error) {
 	c := &s.config
 	lifetime := uint32(c.AddressLifetime.Seconds())
@@ -45,7 +45,7 @@ func (s *Server) openAddresses() (err error) {
 	return err
 }
 
-// setPrefixes brings all lists to the programs.
+// setPrefixes copies all lists to the XDP programs.
 func (k *kernel) setPrefixes(rules map[netip.Prefix]addresses.Verdict) error {
 	denied := make(map[netip.Prefix]bool, len(rules))
 	for p, v := range rules {
@@ -54,7 +54,7 @@ func (k *kernel) setPrefixes(rules map[netip.Prefix]addresses.Verdict) error {
 	return k.guard.SetPrefixes(denied)
 }
 
-// policy is that of the gates of all services.
+// policy returns the policy of all services' gates.
 func (c *Config) policy() addresses.Policy {
 	rate := limit.Rate{PerSecond: c.EngageRate, Burst: max(1, int(c.EngageRate))} // a second's worth
 	return addresses.Policy{Engage: c.Engage, Rate: rate}
@@ -76,18 +76,18 @@ func (s *Server) newGate() *addresses.Gate {
 	return addresses.NewGate(s.set, s.lists.Table(), s.config.policy())
 }
 
-// monotonic is the time of CLOCK_MONOTONIC, in nanoseconds: addresses are kept in memory that the XDP programs share,
-// which know no other.
+// monotonic returns CLOCK_MONOTONIC in nanoseconds, the only clock that the XDP programs can read: they share the memory of
+// addresses.
 func monotonic() int64 {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // every kernel knows it
 	return t.Nano()
 }
 
-// first decides on a ClientHello that its mode verified without a cookie, and reports whether that is all: the client may
-// be sending the one again that opened its flow. If it is another one, and the flow's handshake is under way, the client
-// must show that it is there just now: its address alone, which anybody can write, must not end that.
-func (w *worker) first(slot int, to *hand, h *handoff.Hello) bool {
+// first handles a ClientHello that was verified without a cookie, by its address, and reports whether nothing is left to do. It
+// may be a retransmission of the one that opened the flow. If it is another one during a handshake, the client must prove its
+// address again: a spoofed source must not end that handshake.
+func (w *worker) first(slot int, to *workerBackend, h *handoff.Hello) bool {
 	f := w.flows.Lookup(w.in.Route(slot).Peer())
 	switch {
 	case f == nil:
@@ -108,8 +108,8 @@ func admittedAs(h *handoff.Hello) metrics.Event {
 	return metrics.AdmittedKnown
 }
 
-// keepAddresses refreshes the addresses of flows that were used since it last did: eight times in a lifetime, which is
-// seldom enough to walk all of them.
+// keepAddresses refreshes the addresses of flows used since the last call. Eight times per lifetime is seldom enough to walk
+// all flows.
 func (w *worker) keepAddresses() {
 	if since := w.kept; w.now-since > int64(w.service.gate.Set.Lifetime())*1e9/8 {
 		w.kept = w.now
@@ -117,7 +117,7 @@ func (w *worker) keepAddresses() {
 	}
 }
 
-// act does what else than a HelloVerifyRequest a ClientHello gets.
+// act answers a ClientHello by anything other than a HelloVerifyRequest.
 func (w *worker) act(slot int, h *handoff.Hello) {
 	switch h.Action {
 	case handoff.ActionRetry:
@@ -151,8 +151,8 @@ func (w *worker) retry(slot int, h *handoff.Hello) {
 	w.counts.Count(metrics.Retried)
 }
 
-// reset notes the address of a client that has proved it, and has it begin again. A ClientHello that comes twice is
-// answered once.
+// reset records the address of a client that has proved it, and makes the client start over. A ClientHello that arrives twice
+// is answered once.
 func (w *worker) reset(slot int, h *handoff.Hello) {
 	d := w.in.Datagram(slot)
 	mark := uint32(hello.SequenceOf(d).Record)

@@ -12,14 +12,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
-// AddressStatus is which addresses are known, and which prefixes are allowed or denied.
+// AddressStatus lists known addresses, and prefixes that are allowed or denied.
 type AddressStatus struct {
 	Lifetime float64          `json:"lifetime_seconds"`
 	Rules    []addresses.Rule `json:"rules"`
 	Known    []KnownAddress   `json:"known"` // in no order
 }
 
-// KnownAddress is an address that has proved itself.
+// KnownAddress is a proved address.
 type KnownAddress struct {
 	Prefix netip.Prefix `json:"prefix"` // /32, or /64 of IPv6
 	Age    uint32       `json:"seen_seconds_ago"`
@@ -71,8 +71,8 @@ func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
 	s.serveAddresses(w, r)
 }
 
-// GiveRule allows or denies a prefix for a time, 0 for no end; addresses.None takes that back. The known addresses of a
-// prefix that is denied are forgotten.
+// GiveRule allows or denies a prefix for a time, 0 for ever; addresses.None removes the rule. Known addresses in a denied
+// prefix are forgotten.
 func (s *Server) GiveRule(p netip.Prefix, v addresses.Verdict, long time.Duration) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -88,15 +88,14 @@ func (s *Server) GiveRule(p netip.Prefix, v addresses.Verdict, long time.Duratio
 	return nil
 }
 
-// AdmissionStatus is how first ClientHellos are admitted to a service whose clients prove their address by beginning
-// again, or do not.
+// AdmissionStatus describes how a service of mode reset or limit admits first ClientHellos.
 type AdmissionStatus struct {
 	Engage  string `json:"engage"`
-	Engaged bool   `json:"engaged"` // who has not proved the address is challenged now, or dropped above the rate
+	Engaged bool   `json:"engaged"` // unproved addresses are challenged now, or dropped above the rate
 	Times   uint64 `json:"times_above_rate"`
 }
 
-// admission is that of v; nil if clients come with cookies.
+// admission returns v's AdmissionStatus; nil if its clients bring cookies.
 func (v *service) admission() *AdmissionStatus {
 	modes := v.now.Load().modes()
 	if len(modes) != 1 || !modes[0].Passes() {
@@ -108,7 +107,7 @@ func (v *service) admission() *AdmissionStatus {
 	}
 }
 
-// engaged reports whether ClientHellos of v were above the rate lately, where workers or programs see them.
+// engaged reports whether v's ClientHellos were above the rate lately, counted by workers or programs.
 func (v *service) engaged() bool {
 	now := v.clock()
 	if v.gate.Engaged(now) {
@@ -121,7 +120,7 @@ func (v *service) engaged() bool {
 	return err == nil && int64(until) > now
 }
 
-// watchGates says when a service begins to challenge clients for their number, and when it ends.
+// watchGates logs when a service starts and stops to challenge clients because of their number.
 func (s *Server) watchGates(ctx context.Context) {
 	was := make(map[*service]bool)
 	t := time.NewTicker(time.Second)

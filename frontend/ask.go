@@ -22,7 +22,7 @@ func Ask(ctx context.Context, socket, method, path string) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// AskStream is Ask for an answer that may be long, or comes over time. The caller closes it.
+// AskStream is Ask for an answer that is long or arrives over time. The caller closes it.
 func AskStream(ctx context.Context, socket, method, path string) (io.ReadCloser, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)

@@ -15,20 +15,20 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// forgetEvery is how old samples are at most when an attack begins.
+// forgetEvery bounds the age of samples at the start of an attack.
 const forgetEvery = 10 * time.Second
 
-// limitFree is for how long no client may have met a limit that is no longer reached.
+// limitFree is how long a limit must not have been met before it counts as no longer reached.
 const limitFree = time.Minute
 
-// drawSeed draws that of a service's sketches.
+// drawSeed draws the seed of a service's sketches.
 func drawSeed() [2]uint64 {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // crashes rather than fail
 	return [2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}
 }
 
-// attackState is what is known of attacks on a service. Show may be called from anywhere, the rest is of watchAttacks.
+// attackState tracks attacks on a service. Show may be called from any goroutine; the rest belongs to watchAttacks.
 type attackState struct {
 	detector *attack.Detector
 	rate     float64 // that the detector was made with
@@ -40,7 +40,7 @@ type attackState struct {
 	normal, threshold float64
 }
 
-// limitState is what clients found of a limit of flows.
+// limitState tracks how clients met a limit of flows.
 type limitState struct {
 	clients uint64    // that met it
 	since   uint64    // clients, when it was reached
@@ -54,7 +54,7 @@ func (a *attackState) show() (attacked bool, normal, threshold float64) {
 	return a.attacked, a.normal, a.threshold
 }
 
-// watchAttacks looks at the counters of all services once a second until ctx ends.
+// watchAttacks reads the counters of all services once per second until ctx ends.
 func (s *Server) watchAttacks(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -82,7 +82,7 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 	}
 	c := unverified(&t)
 	if s.kernel != nil {
-		if k, err := s.kernel.guard.ServiceCounters(v.key()); err == nil { // one that is not protected yet has none
+		if k, err := s.kernel.guard.ServiceCounters(v.key()); err == nil { // an error: it is not protected yet
 			unverifiedXDP(&c, &k)
 		}
 	}
@@ -99,7 +99,7 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 			"answered", r.Answered, "dropped", r.Dropped, "for", r.For.Round(time.Second), "peak", whole(r.Peak), "total", r.Total(),
 			"prefixes", s.topPrefixes(v))
 	}
-	if !a.detector.Suspects() && now.Sub(a.forgot) >= forgetEvery {
+	if !a.detector.Suspicious() && now.Sub(a.forgot) >= forgetEvery {
 		a.forgot = now
 		for _, w := range v.workers {
 			w.sketch.Forget()
@@ -111,10 +111,10 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 	v.lookForLimits(&t, now)
 }
 
-// whole is a rate as people want it.
+// whole rounds a rate.
 func whole(rate float64) int64 { return int64(rate + 0.5) }
 
-// unverified is what workers counted of clients that nothing has verified.
+// unverified sums the workers' counts of datagrams that nothing has verified.
 func unverified(t *metrics.Totals) attack.Counts {
 	c := attack.Counts{Dropped: make(attack.Reasons)}
 	for e, n := range t.Events {
@@ -132,7 +132,7 @@ func unverified(t *metrics.Totals) attack.Counts {
 	return c
 }
 
-// unverifiedXDP adds what the programs did with such datagrams before workers saw them.
+// unverifiedXDP adds what the programs counted of such datagrams.
 func unverifiedXDP(c *attack.Counts, k *bpf.Counters) {
 	for i, n := range k.Verdict {
 		v := bpf.Verdict(i)
@@ -147,7 +147,7 @@ func unverifiedXDP(c *attack.Counts, k *bpf.Counters) {
 	}
 }
 
-// topPrefixes are the sources of most of what nothing verified.
+// topPrefixes returns the sources of most unverified datagrams.
 func (s *Server) topPrefixes(v *service) attack.Prefixes {
 	var list []attack.Bucket
 	for _, w := range v.workers {
@@ -156,7 +156,7 @@ func (s *Server) topPrefixes(v *service) attack.Prefixes {
 	return attack.Top(list)
 }
 
-// lookForLimits tells of limits of flows that clients meet, and no longer meet.
+// lookForLimits emits events about flow limits that clients start or cease to meet.
 func (v *service) lookForLimits(t *metrics.Totals, now time.Time) {
 	for r := relay.Accepted + 1; r < relay.ReasonLen; r++ {
 		if !r.Full() {

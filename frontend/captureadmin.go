@@ -29,7 +29,7 @@ func captureOptions(q url.Values) (o CaptureOptions, err error) {
 	return o, nil
 }
 
-// Query is o as a request has it.
+// Query encodes o for a request.
 func (o *CaptureOptions) Query() url.Values {
 	q := url.Values{"service": {o.Service}, "verdict": o.Verdicts, "reason": o.Reasons, "rate": {fmt.Sprint(o.Rate)},
 		"count": {strconv.Itoa(o.Count)}, "for": {o.For.String()}}
@@ -39,7 +39,7 @@ func (o *CaptureOptions) Query() url.Values {
 	return q
 }
 
-// serveCapture writes a capture for as long as it runs, and whoever asks stays.
+// serveCapture writes a capture until it ends or the client leaves.
 func (s *Server) serveCapture(w http.ResponseWriter, r *http.Request) {
 	o, err := captureOptions(r.URL.Query())
 	began, control := false, http.NewResponseController(w)
@@ -48,7 +48,7 @@ func (s *Server) serveCapture(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetWriteDeadline(time.Time{})
 		err = s.Capture(r.Context(), o, w, func() error {
 			began = true
-			_ = control.SetWriteDeadline(time.Now().Add(adminWrite)) // of the next packets, too: who reads nothing ends it
+			_ = control.SetWriteDeadline(time.Now().Add(adminWrite)) // renewed for each write: a client that reads nothing ends it
 			return control.Flush()
 		})
 	}
@@ -59,6 +59,6 @@ func (s *Server) serveCapture(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 	default:
 		s.config.Log.Error("capture ended", "error", err)
-		panic(http.ErrAbortHandler) // whoever reads sees that this is not its end
+		panic(http.ErrAbortHandler) // so that the client sees a broken stream, not its end
 	}
 }

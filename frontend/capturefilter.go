@@ -23,10 +23,10 @@ const (
 
 var captureVerdicts = []string{passed, answered, steered, dropped, verified, relayed}
 
-// outcome is what became of a datagram, in a capture's words.
+// outcome is what became of a datagram, as a capture names it.
 type outcome struct{ verdict, reason string }
 
-// CaptureFilter says which datagrams are captured, by what became of them. An empty list is any.
+// CaptureFilter selects datagrams by outcome. An empty list selects all.
 type CaptureFilter struct {
 	Verdicts []string
 	Reasons  []string // of a verdict, or names of what datagrams are
@@ -40,7 +40,7 @@ func (f *CaptureFilter) verdict(o outcome) bool {
 	return len(f.Verdicts) == 0 || slices.Contains(f.Verdicts, o.verdict)
 }
 
-// kernelOutcome is what a verdict of the programs means; a malformed datagram's reason is why it is.
+// kernelOutcome translates a verdict of the programs; reason says why a datagram is malformed.
 func kernelOutcome(v bpf.Verdict, reason uint8) outcome {
 	name := v.String()
 	if v == bpf.DropMalformed {
@@ -63,7 +63,7 @@ func kernelOutcome(v bpf.Verdict, reason uint8) outcome {
 	return outcome{dropped, name}
 }
 
-// datagramName says what a datagram is that is no ClientHello.
+// datagramName names the kind of a datagram that is not a ClientHello.
 func datagramName(reason uint8) string {
 	if r := hello.Reason(reason); r != hello.OK && r < hello.ReasonLen {
 		return r.String()
@@ -71,7 +71,7 @@ func datagramName(reason uint8) string {
 	return ""
 }
 
-// eventOutcome is what an event of the client stage means.
+// eventOutcome translates an event of the client stage.
 func eventOutcome(e metrics.Event) outcome {
 	l := metrics.Labels[e]
 	return outcome{l.Outcome, l.Reason}
@@ -93,7 +93,7 @@ func (f *CaptureFilter) kernelFilter() (k bpf.CaptureFilter) {
 	return k
 }
 
-// check refuses what would capture nothing.
+// check refuses a filter that selects nothing.
 func (o *CaptureOptions) check() error {
 	var reasons []string
 	for v := range bpf.VerdictLen {

@@ -15,26 +15,26 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/capture"
 )
 
-// CaptureOptions say what is captured.
+// CaptureOptions select what is captured, and for how long.
 type CaptureOptions struct {
 	CaptureFilter
 	Service string        // name or address; "": all
 	Rate    float64       // samples per second, of XDP and of all workers each
-	Count   int           // ends after so many; 0: no end
+	Count   int           // ends after this many samples; 0: no end
 	For     time.Duration // ends after that; 0: no end
 	Payload bool          // application data, too
 }
 
 const (
-	// DefaultCaptureRate shows what a flood is made of, and costs nothing that is seen.
+	// DefaultCaptureRate suffices to see what a flood consists of, at a cost that is not measurable.
 	DefaultCaptureRate = 100
-	// MaxCaptureRate is what a reader of the file takes.
+	// MaxCaptureRate is what a reader of the file can keep up with.
 	MaxCaptureRate = 100_000
 	// captureQueue holds a burst of samples while the file is written.
 	captureQueue = 1024
 )
 
-// errCapturing says that there is one already: XDP and workers sample for one at a time.
+// errCapturing: another capture is running; XDP and workers sample for one at a time.
 var errCapturing = errors.New("another capture is running")
 
 // sample is a datagram on its way to a capture's file.
@@ -49,7 +49,7 @@ type sample struct {
 	bytes    [bpf.SnapLength]byte
 }
 
-// recording is a capture that runs.
+// recording is a running capture.
 type recording struct {
 	options  CaptureOptions
 	queue    chan sample
@@ -58,8 +58,8 @@ type recording struct {
 	bucket   atomic.Int64  // of workers' samples: generic cell rate algorithm, as in package limit
 }
 
-// Capture writes datagrams that clients send to w, as pcapng, until ctx ends or the options say so. flush is called
-// where w has whole packets and none waits.
+// Capture writes datagrams that clients send to w, as pcapng, until ctx ends or the options say so. flush is called when w has
+// whole packets and none is queued.
 func (s *Server) Capture(ctx context.Context, o CaptureOptions, w io.Writer, flush func() error) error {
 	if err := o.check(); err != nil {
 		return err
@@ -115,7 +115,7 @@ func (s *Server) Capture(ctx context.Context, o CaptureOptions, w io.Writer, flu
 // write writes samples until ctx ends or there are enough.
 func (s *Server) write(ctx context.Context, r *recording, out *capture.Writer, flush func() error) error {
 	send := func() error { return errors.Join(out.Flush(), flush()) }
-	if err := send(); err != nil { // so that who reads sees at once that it has begun
+	if err := send(); err != nil { // so that the reader sees at once that it has begun
 		return err
 	}
 	for n := 0; r.options.Count == 0 || n < r.options.Count; n++ {
@@ -140,7 +140,7 @@ func (s *Server) write(ctx context.Context, r *recording, out *capture.Writer, f
 	return nil
 }
 
-// captureKernel starts the kernel's part.
+// captureKernel starts sampling in the kernel.
 func (s *Server) captureKernel(services []*service, o *CaptureOptions) (*bpf.Capture, error) {
 	f := o.kernelFilter()
 	f.Rate = bpf.Rate{PerSecond: o.Rate, Burst: uint32(captureBurst(o.Rate))}
@@ -154,7 +154,7 @@ func (s *Server) captureKernel(services []*service, o *CaptureOptions) (*bpf.Cap
 	return c, err
 }
 
-// captureBurst is a tenth of a second's worth at once.
+// captureBurst is the samples of a tenth of a second.
 func captureBurst(rate float64) float64 { return max(1, rate/10) }
 
 // readKernel queues what the programs have sampled, until the capture is closed.

@@ -1,18 +1,12 @@
 package frontend
 
 import (
-	"errors"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
-
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // fromClients serves what has arrived, up to a burst of full batches.
@@ -27,13 +21,13 @@ func (w *worker) fromClients() {
 			}
 		}
 		if err != nil || n == 0 {
-			// An error here is an ICMP message about some earlier answer: nobody to tell.
+			// An error here is an ICMP message about an earlier answer: there is nobody to report it to.
 			return
 		}
 		w.now = w.service.clock()
 		w.follow()
 		w.counts.Filled(n)
-		w.judge()
+		w.classify()
 		w.dispatch()
 		w.send()
 		if n < w.in.Cap() {
@@ -42,8 +36,9 @@ func (w *worker) fromClients() {
 	}
 }
 
-// judge parses the batch and gets a verdict on each ClientHello: fill the lanes, compute once for each back end.
-func (w *worker) judge() {
+// classify parses the batch and has all ClientHellos of a back end verified together, which fills the lanes of the cookie
+// computation.
+func (w *worker) classify() {
 	for _, h := range w.active {
 		h.hellos, h.next = h.hellos[:0], 0
 	}
@@ -52,18 +47,18 @@ func (w *worker) judge() {
 		peer := w.in.Route(i).Peer()
 		bytes += len(w.in.Datagram(i))
 		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
-			w.what[i] = denied
+			w.reasons[i] = denied
 			continue
 		}
 		// The element past the end is scratch until the datagram turns out to be a ClientHello.
 		to := w.active[0]
 		h := to.scratch()
-		w.what[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
-		if w.what[i] != hello.OK {
+		w.reasons[i] = hello.Parse(w.in.Datagram(i), &h.ClientHello)
+		if w.reasons[i] != hello.OK {
 			continue
 		}
 		if len(w.active) > 1 {
-			to = w.handOf(&peer.IP)
+			to = w.forClient(&peer.IP)
 			parsed := h.ClientHello
 			h = to.scratch()
 			h.ClientHello = parsed
@@ -84,9 +79,9 @@ func (w *worker) judge() {
 	}
 }
 
-// dispatch does with each datagram what its verdict says, in the order of arrival: the second fragment of a
-// verified ClientHello may stand right behind the first. One that overtook the first on its way waits for it, to the end of the
-// batch: nothing is kept of those who have not proved their address.
+// dispatch handles the datagrams in the order of arrival, because the second fragment of a verified ClientHello may follow the
+// first directly. A fragment that overtook the first is tried again at the end of the batch, and no later: nothing is stored
+// for unverified clients.
 func (w *worker) dispatch() {
 	t := w.tap.Load()
 	for i := range w.in.Len() {
@@ -102,9 +97,9 @@ func (w *worker) dispatch() {
 	w.early = w.early[:0]
 }
 
-// dispatchOne does so with slot i.
+// dispatchOne handles datagram i.
 func (w *worker) dispatchOne(i int) {
-	switch r := w.what[i]; {
+	switch r := w.reasons[i]; {
 	case r == denied:
 		w.counts.Count(metrics.Denied)
 		w.sample(i)
@@ -125,7 +120,7 @@ func (w *worker) dispatchOne(i int) {
 	}
 }
 
-// relayed forwards what is no ClientHello for flow f, or drops it if there is none.
+// relayed forwards a datagram that is not a ClientHello for flow f, or drops it if f is nil.
 func (w *worker) relayed(f *relay.Flow, i int, r hello.Reason) {
 	if f == nil {
 		w.counts.Count(metrics.Dropped(r))
@@ -136,7 +131,7 @@ func (w *worker) relayed(f *relay.Flow, i int, r hello.Reason) {
 	w.counts.Count(metrics.Relayed)
 }
 
-// sample notes where one in so many datagrams comes from that nothing has verified.
+// sample records the source of one in many unverified datagrams.
 func (w *worker) sample(slot int) {
 	if w.sketch.Due() {
 		peer := w.in.Route(slot).Peer()
@@ -145,13 +140,13 @@ func (w *worker) sample(slot int) {
 }
 
 // hello answers a ClientHello, or opens a flow for it.
-func (w *worker) hello(slot int, to *hand, h *handoff.Hello) {
+func (w *worker) hello(slot int, to *workerBackend, h *handoff.Hello) {
 	if h.Verified && len(h.Cookie) == 0 && w.first(slot, to, h) {
 		return
 	}
 	if len(h.Cookie) > 0 || h.Action == handoff.ActionLimited {
-		// Rare against the flood, and only here is a look at the flows needed: the client may be sending the
-		// ClientHello again that opened its flow.
+		// Rare compared with a flood, and the only case that needs a flow lookup: the client may be retransmitting the
+		// ClientHello that opened its flow.
 		if f := w.flows.Lookup(w.in.Route(slot).Peer()); f != nil && w.repeated(f, slot, h) {
 			return
 		}
@@ -171,7 +166,7 @@ func (w *worker) hello(slot int, to *hand, h *handoff.Hello) {
 	w.answer(slot, h)
 }
 
-// answer sends a client that is not verified its cookie.
+// answer sends a cookie to an unverified client.
 func (w *worker) answer(slot int, h *handoff.Hello) {
 	if h.Length == 0 {
 		w.counts.Count(metrics.NoCookie)
@@ -191,9 +186,9 @@ func (w *worker) answer(slot int, h *handoff.Hello) {
 	}
 }
 
-// admit lets a verified client through to a server that keeps its port. XDP could not verify this ClientHello: it does
-// not know the cookies, or a rotation came in between. Sent to the client, it is turned round where answers get the
-// service's port, and goes to the server as if it came from the client; what the client sends after it passes XDP.
+// admit lets a verified client through to a server that keeps its port. XDP could not verify this ClientHello, because it does
+// not know the cookies or the secret was rotated meanwhile. The worker sends it to the client's address; the egress program
+// reinjects it towards the server as if the client had sent it. Later datagrams of the client pass XDP.
 func (w *worker) admit(slot int, h *handoff.Hello) {
 	if w.limited(h) {
 		return
@@ -206,7 +201,7 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 	w.counts.Count(metrics.Verified)
 }
 
-// limited reports whether a verified client's ClientHello is one too many at the moment, and counts it.
+// limited reports whether a verified ClientHello exceeds a rate limit, and counts it.
 func (w *worker) limited(h *handoff.Hello) bool {
 	switch w.serving.hellos.Take(&h.Binding.Source, h.Binding.SourcePort, w.now) {
 	case limit.OverSource:
@@ -217,218 +212,4 @@ func (w *worker) limited(h *handoff.Hello) bool {
 		return false
 	}
 	return true
-}
-
-// repeated forwards h if it is a retransmission of the ClientHello that opened f or its rival: at the price of a
-// token, for each costs the server as much as the first.
-func (w *worker) repeated(f *relay.Flow, slot int, h *handoff.Hello) bool {
-	if !f.Repeats(&h.ClientHello) {
-		if f = f.Rival(); f == nil || !f.Repeats(&h.ClientHello) {
-			return false
-		}
-	}
-	if !w.limited(h) {
-		w.forward(f, slot)
-		w.counts.Count(metrics.Relayed)
-	}
-	return true
-}
-
-// relay forwards a datagram of a client that has two flows, as RFC 6347 section 4.2.8 has it: the older one lives until the
-// handshake of the newer one is finished. What is not protected is of the handshake. What is protected can be either's, and
-// a server drops what is not its own.
-func (w *worker) relay(f *relay.Flow, slot int, r hello.Reason) {
-	rival := f.Rival()
-	switch {
-	case rival == nil || r == hello.NotDTLS:
-		w.forward(f, slot)
-		return
-	case r == hello.Encrypted:
-		w.forward(f, slot)
-		w.unqueue(f) // a slot is in one flow's chain at a time
-	}
-	w.forward(rival, slot)
-}
-
-// open opens a flow for a verified client and forwards its ClientHello, or counts why not. What the client has half-open
-// ends; an established flow lives on until the new one is.
-func (w *worker) open(slot int, to *hand, h *handoff.Hello) {
-	route := w.in.Route(slot)
-	if w.limited(h) {
-		return
-	}
-	if old := w.flows.Lookup(route.Peer()); old != nil {
-		if old.Rival() != nil {
-			old = old.Rival()
-		}
-		if old.State == relay.HalfOpen || !old.Alone() {
-			w.unqueue(old)
-			w.end(old, metrics.Replaced)
-		}
-	}
-	up, rank := w.reserve(to, h)
-	if up == nil {
-		if !h.Verified {
-			w.answer(slot, h)
-		}
-		return
-	}
-	f := w.flows.Open(route, up, &h.ClientHello, rank, w.now)
-	f.Prelude = handoff.PreludeOf(to.verifier)
-	if w.poller.Add(up.FD(), f.Event()) != nil {
-		w.flows.Close(f)
-		w.counts.Count(metrics.NoUpstream)
-		return
-	}
-	f.Server = to.number
-	to.flows++
-	to.end.Opened()
-	w.counts.Count(metrics.Started)
-	if w.kernel != nil {
-		w.kernel.admit(w.service, f.Client)
-	}
-	w.service.mapLog.opened(w, f)
-	w.counts.Count(metrics.Verified)
-	w.forward(f, slot)
-}
-
-// reserve gets a verified client a place among the flows and an upstream socket, if need be in place of an old flow.
-// If there is none to be had, it counts why and returns nil. If that is because another client has the address that the
-// client's cookie is for, or another program for longer than a second, h has another cookie then, and is not verified.
-func (w *worker) reserve(to *hand, h *handoff.Hello) (up *relay.Upstream, rank int) {
-	ip := &h.Binding.Source
-	for attempt := range 2 {
-		var r relay.Reason
-		if rank, r = w.flows.Reserve(ip); r == relay.Accepted {
-			var err error
-			if up, err = w.upstream(to, h); err == nil && up != nil {
-				return up, rank
-			}
-			w.flows.Return(ip)
-			switch r = relay.ReasonOf(err); {
-			case errors.Is(err, handoff.ErrPortBusy):
-				w.counts.Count(metrics.PortTaken)
-				return nil, 0
-			case err == nil:
-				w.counts.Count(metrics.PortTaken)
-				h.Verified, h.Place, h.Length = false, handoff.Place{}, 0
-				to.verifier.Verify(w.serving.keys.Load(), unsafe.Slice(h, 1))
-				h.Verified = false
-				return nil, 0
-			case r == relay.Accepted:
-				w.counts.Count(metrics.NoUpstream)
-				return nil, 0
-			}
-		}
-		if attempt > 0 || !r.Full() || !w.evict(r) {
-			w.counts.Count(metrics.NoFlow(r))
-			return nil, 0
-		}
-	}
-	return nil, 0
-}
-
-// evict ends a flow for a newcomer, for whom there is no room for reason r, and reports whether there was one to end.
-func (w *worker) evict(r relay.Reason) bool {
-	f := w.flows.Victim()
-	if f == nil {
-		return false
-	}
-	w.unqueue(f)
-	w.end(f, metrics.Evicted(r))
-	return true
-}
-
-// upstream gets the socket that a verified client's flow goes through, nil if somebody has taken its address since the
-// verdict.
-func (w *worker) upstream(to *hand, h *handoff.Hello) (*relay.Upstream, error) {
-	if !h.Place.Given() {
-		return to.end.upstreams.Open(w.service.budget.Used())
-	}
-	up, err := h.Place.Open()
-	if up != nil && !up.Fresh() {
-		w.drain(up)
-	}
-	return up, err
-}
-
-// forward queues a slot for f's server, or lets the flow's prelude have it.
-func (w *worker) forward(f *relay.Flow, slot int) {
-	d := w.in.Datagram(slot)
-	f.ToServer.Count(len(d))
-	if f.Prelude != nil && !f.Answered() {
-		f.Prelude.Client(d, w.prelude)
-		w.sendOff(f, w.prelude)
-		w.flows.KeepAlive(f, w.now)
-		return
-	}
-	s := int32(slot)
-	w.next[s] = -1
-	if f.Pending[0] < 0 {
-		f.Pending = [2]int32{s, s}
-		w.touched = append(w.touched, f)
-	} else {
-		w.next[f.Pending[1]] = s
-		f.Pending[1] = s
-	}
-	w.flows.FromClient(f, d, w.now)
-	f.Heard = true
-	if f.Shaking {
-		w.shaken(f)
-	}
-}
-
-// unqueue sends what f has pending, because it is about to end.
-func (w *worker) unqueue(f *relay.Flow) {
-	if f.Pending[0] < 0 {
-		return
-	}
-	w.sendTo(f)
-	for i, t := range w.touched {
-		if t == f {
-			w.touched[i] = w.touched[len(w.touched)-1]
-			w.touched = w.touched[:len(w.touched)-1]
-			return
-		}
-	}
-}
-
-// send sends the answers with one system call, and what is for servers with one per flow.
-func (w *worker) send() {
-	if n := w.answers.Len(); n > 0 {
-		w.counts.Bytes(metrics.ToClients, w.answers.Bytes())
-		sent, _ := w.conn.Send(w.answers)
-		w.counts.Add(metrics.AnswerSent, sent)
-		w.counts.Add(metrics.AnswerFailed, n-sent)
-	}
-	for _, f := range w.touched {
-		w.sendTo(f)
-	}
-	w.touched = w.touched[:0]
-}
-
-func (w *worker) sendTo(f *relay.Flow) {
-	for s := f.Pending[0]; s >= 0; s = w.next[s] {
-		w.forwards.Add(w.in.Datagram(int(s)), nil)
-	}
-	f.Pending = [2]int32{-1, -1}
-	w.sendOff(f, w.forwards)
-}
-
-// sendOff sends a queue to f's server.
-func (w *worker) sendOff(f *relay.Flow, q *udpbatch.Queue) {
-	n := q.Len()
-	if n == 0 {
-		return
-	}
-	w.counts.Bytes(metrics.ToServers, q.Bytes())
-	sent, err := f.Port.Send(q)
-	w.counts.Add(metrics.ForwardSent, sent)
-	w.counts.Add(metrics.ForwardFailed, n-sent)
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED):
-		w.hands[f.Server].end.Suspect(handoff.Gone)
-	case err != nil:
-		w.hands[f.Server].end.Suspect(handoff.Unanswered)
-	}
 }

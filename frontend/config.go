@@ -50,7 +50,7 @@ func (s *Service) name() string {
 // Inline reports whether the service is a server on this host that keeps its port.
 func (s *Service) Inline() bool { return len(s.Backends) == 0 }
 
-// Settings are those that each service may have of its own. Zero values mean the defaults.
+// Settings may differ per service. Zero values mean the defaults.
 type Settings struct {
 	Handoff     handoff.Mode
 	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
@@ -60,6 +60,9 @@ type Settings struct {
 
 	SecretFile  string        // "": the guard's own secrets
 	RotateEvery time.Duration // of the guard's own secrets; 0: DefaultRotateEvery
+
+	ServiceFlows int           // of a proxy, its share of Config.MaxFlows; 0: all
+	IdleTimeout  time.Duration // a silent flow ends after it; 0: DefaultIdleTimeout
 
 	HelloRate        limit.Rate // verified ClientHellos per source; PerSecond < 0: no limit
 	BackendHelloRate limit.Rate // verified ClientHellos per service; PerSecond 0: no limit
@@ -74,7 +77,7 @@ type Settings struct {
 	AttackRate float64 // datagrams per second that nothing has verified, above which is an attack; 0: ten times what is usual
 }
 
-// XDP says what runs in the kernel before the workers. Without Interfaces nothing does.
+// XDP configures the kernel programs. Without Interfaces there are none.
 type XDP struct {
 	Interfaces     []string // that the programs are attached to
 	AllowUnguarded bool     // inline servers that trust the guard may be reached by other interfaces, too
@@ -90,7 +93,7 @@ type XDP struct {
 
 // Config of a Server. Zero values mean the defaults of `dtlsguard run --help`.
 type Config struct {
-	Settings // of services that bring none of their own
+	Settings // of services without their own
 
 	Services []Service
 	XDP      XDP
@@ -103,7 +106,6 @@ type Config struct {
 	FlowsPerSource    int // /32 or /64, and eight times that per /24 or /48; < 0: no limit
 	HalfOpenPerSource int // the same, of those whose handshake is not finished
 	HandshakeTimeout  time.Duration
-	IdleTimeout       time.Duration
 
 	Engage          addresses.Engage // when mode reset challenges clients that have not proved their address
 	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
@@ -119,7 +121,7 @@ type Config struct {
 
 	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
 
-	DrainTimeout time.Duration // how long flows may go on of what was told to drain; 0: DefaultDrainTimeout
+	DrainTimeout time.Duration // how long flows may continue while draining; 0: DefaultDrainTimeout
 	ResolveEvery time.Duration // how often names of back ends are resolved; 0: DefaultResolveEvery
 	Resolve      Resolver      // nil: the system's
 
@@ -142,9 +144,9 @@ const (
 	// DefaultBatch: the gain of batching a system call is flat from some 32 datagrams on, and 64 still fit the
 	// first-level cache with their headers.
 	DefaultBatch = 64
-	// DefaultNice: in overload the kernel's receiving side, which is a thread of the usual priority then, takes half of
-	// the CPU from the worker, to bring what is shed anyway. At -10 a worker has nine tenths, and what is too much is
-	// dropped where it costs nothing, in the receive ring.
+	// DefaultNice: in overload the kernel receives in a thread of normal priority, which takes half of the CPU from the worker
+	// for packets that are dropped anyway. At -10 a worker gets nine tenths, and the excess is dropped in the receive ring, at
+	// no cost.
 	DefaultNice = -10
 	// MaxBatch is UIO_MAXIOV, the most that recvmmsg(2) and sendmmsg(2) take.
 	MaxBatch = 1024
@@ -153,12 +155,12 @@ const (
 	DefaultRotateEvery = time.Minute
 	// MinRotateEvery: below, a slow client's cookie could die twice in one handshake.
 	MinRotateEvery = time.Second
-	// DefaultMaxFlows: at some 400 bytes and one socket per flow, 65536 are what one service may cost unasked.
+	// DefaultMaxFlows: at about 400 bytes and one socket per flow, 65536 are a moderate cost for one service.
 	DefaultMaxFlows = 65536
 	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
 	DefaultIdleTimeout = 5 * time.Minute
-	// DefaultFlowsPerSource and DefaultHalfOpenPerSource: one host needs few; a carrier's NAT needs more and gets them
-	// while there is room (relay.Limits).
+	// DefaultFlowsPerSource and DefaultHalfOpenPerSource: one host needs few; a carrier's NAT needs more, and may exceed them
+	// while the table has room (relay.Limits).
 	DefaultFlowsPerSource    = 256
 	DefaultHalfOpenPerSource = 32
 	// DefaultHandshakeTimeout, since the last message of the handshake, is for round trips of 20 s.
@@ -170,7 +172,7 @@ const (
 	DefaultMetrics = "127.0.0.1:9477"
 	// DefaultResolveEvery is the usual time to live of records that are meant to move, such as those of cluster DNS.
 	DefaultResolveEvery = 30 * time.Second
-	// DefaultDrainTimeout is as long as a silent flow is kept: who drains waits for those that talk.
+	// DefaultDrainTimeout is as long as a silent flow is kept, so that draining waits for active flows only.
 	DefaultDrainTimeout = DefaultIdleTimeout
 	// MaxWeight keeps the least share of a back end visible: one client in 1000 or so.
 	MaxWeight = 1000
@@ -181,7 +183,7 @@ const (
 	// DefaultEngageRate is some 4 MB of half-open handshakes per minute at 1.5 KB each, which any server bears, and more
 	// new clients than most see.
 	DefaultEngageRate = 50
-	// DefaultAddressLifetime is long for a client that begins again at once, and short for an address that changes hands.
+	// DefaultAddressLifetime is long for a client that retries at once, and short for an address that is reassigned.
 	DefaultAddressLifetime = 10 * time.Minute
 	// maxAddressLifetime is what a set's clock of 32 bits of seconds can tell apart, with room to spare.
 	maxAddressLifetime = 365 * 24 * time.Hour
@@ -190,7 +192,7 @@ const (
 // DefaultHelloRate lets one address reconnect at will, and 300 clients behind it start at once.
 var DefaultHelloRate = limit.DefaultSource
 
-// complete fills in the defaults and refuses what cannot work.
+// complete fills in the defaults and refuses invalid combinations.
 func (c *Config) complete() error {
 	defaulted(&c.Workers, runtime.GOMAXPROCS(0))
 	defaulted(&c.Batch, DefaultBatch)
@@ -202,7 +204,6 @@ func (c *Config) complete() error {
 	defaulted(&c.EngageRate, DefaultEngageRate)
 	defaulted(&c.AddressLifetime, DefaultAddressLifetime)
 	defaulted(&c.AttackQuiet, attack.DefaultQuiet)
-	defaulted(&c.IdleTimeout, DefaultIdleTimeout)
 	defaulted(&c.DrainTimeout, DefaultDrainTimeout)
 	defaulted(&c.ResolveEvery, DefaultResolveEvery)
 	c.Settings.complete()
@@ -241,6 +242,7 @@ func (c *Config) complete() error {
 func (s *Settings) complete() {
 	defaulted(&s.HarvestRate, handoff.DefaultHarvestRate)
 	defaulted(&s.RotateEvery, DefaultRotateEvery)
+	defaulted(&s.IdleTimeout, DefaultIdleTimeout)
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// rule is one thing that a configuration must not do, and what to say if it does.
+// rule is a condition that a configuration must not meet, and the error if it does.
 type rule struct {
 	broken bool
 	say    string
@@ -31,7 +31,7 @@ func firstBroken(rules ...rule) error {
 
 func when(broken bool, say string, args ...any) rule { return rule{broken, say, args} }
 
-// check refuses what cannot work, group by group.
+// check refuses invalid combinations, group by group.
 func (c *Config) check() error {
 	for _, group := range []func() error{c.checkNumbers, c.checkServices, c.checkAddresses} {
 		if err := group(); err != nil {
@@ -41,14 +41,13 @@ func (c *Config) check() error {
 	return nil
 }
 
-// checkNumbers is about what holds for all services.
+// checkNumbers checks settings of the whole guard.
 func (c *Config) checkNumbers() error {
 	return firstBroken(
 		when(len(c.Services) == 0, "nothing to protect: give setting listen ADDRESS:PORT and setting backend ADDRESS:PORT, or setting protect ADDRESS:PORT and setting interface NAME, or services in a configuration file"),
 		when(c.Workers < 0 || c.Workers > 1024, "setting workers %d: want 1 to 1024", c.Workers),
 		when(c.Nice < -20 || c.Nice > 19, "setting worker-nice %d: want -20 (first in line) to 19", c.Nice),
 		when(c.Batch < 1 || c.Batch > MaxBatch, "setting batch %d: want 1 to %d, the most that recvmmsg takes", c.Batch, MaxBatch),
-		when(c.IdleTimeout < time.Second, "setting idle-timeout %v: want 1s or more", c.IdleTimeout),
 		when(c.EngageRate < 0, "setting engage-rate %v: want more than 0", c.EngageRate),
 		when(c.AddressLifetime < time.Second || c.AddressLifetime > maxAddressLifetime, "setting address-lifetime %v: want 1s to %v", c.AddressLifetime, maxAddressLifetime),
 		when(c.AttackQuiet < time.Second, "setting attack-quiet %v: want 1s or more", c.AttackQuiet),
@@ -60,7 +59,7 @@ func (c *Config) checkNumbers() error {
 	)
 }
 
-// checkServices is about the settings of each service.
+// checkServices checks the settings of each service.
 func (c *Config) checkServices() error {
 	proxies := !slices.ContainsFunc(c.Services, func(s Service) bool { return s.Inline() })
 	for i := range c.Services {
@@ -74,6 +73,9 @@ func (c *Config) checkServices() error {
 			when(inline && !o.Handoff.Inline(), "setting handoff %v needs a socket between guard and server: use setting listen and setting backend, or setting handoff trust", o.Handoff),
 			when(o.Handoff.Native() && o.SecretFile == "", "setting handoff %v computes the server's cookies from a secret that both have: give setting secret-file, and the server the same 32 bytes as its key", o.Handoff),
 			when(o.RotateEvery < MinRotateEvery, "setting rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),
+			when(o.IdleTimeout < time.Second, "setting idle-timeout %v: want 1s or more", o.IdleTimeout),
+			when(o.ServiceFlows < 0 || o.ServiceFlows > c.MaxFlows, "setting max-flows %d of %s: want 1 to %d, which is what all services together have", o.ServiceFlows, s.name(), c.MaxFlows),
+			when(inline && o.ServiceFlows != 0 && o.ServiceFlows != c.MaxFlows, "setting max-flows %d of %s: XDP keeps the flows of all protected servers in one table: set max-flows for all services together", o.ServiceFlows, s.name()),
 			when(o.AttackRate < 0, "setting attack-rate %v: want more than 0, or 0 for ten times what is usual", o.AttackRate),
 			when(o.HarvestPool < 0, "setting harvest-pool %d: want 1 or more, or 0 for what is right for the server", o.HarvestPool),
 			when(o.HarvestRate < 1, "setting harvest-rate %v: want 1 or more", o.HarvestRate),
@@ -98,7 +100,7 @@ func contains(all, some []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// checkBackend is about one back end's address.
+// checkBackend checks the address of a back end.
 func (s *Service) checkBackend(b Backend) error {
 	host, portText, err := net.SplitHostPort(b.Address)
 	if err != nil {
@@ -118,7 +120,7 @@ func (s *Service) checkBackend(b Backend) error {
 	)
 }
 
-// checkAddresses is about services that get in each other's way.
+// checkAddresses refuses services that conflict with each other.
 func (c *Config) checkAddresses() error {
 	seen, names := make(map[netip.AddrPort]bool), make(map[string]bool)
 	for _, s := range c.Services {

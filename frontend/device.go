@@ -28,7 +28,7 @@ type device struct {
 
 func (d *device) attached() bpf.AttachMode { return bpf.AttachMode(d.mode.Load()) }
 
-// at is what the last look has seen; before it, nothing is known against the interface.
+// at returns what the last look found; before the first, the interface counts as fine.
 func (d *device) at() bpf.At {
 	if at := d.now.Load(); at != nil {
 		return *at
@@ -66,10 +66,10 @@ func (k *kernel) attachTo(d *device) error {
 	return nil
 }
 
-// interfaces are those that a service is guarded on, if it names some.
+// interfaces returns the interfaces that a service names.
 func (v *service) interfaces() []string { return v.now.Load().interfaces }
 
-// devicesOf are those that a service is guarded on.
+// devicesOf returns the devices that a service is guarded on.
 func (k *kernel) devicesOf(v *service) (list []*device) {
 	only := v.interfaces()
 	for _, d := range k.devices {
@@ -80,7 +80,7 @@ func (k *kernel) devicesOf(v *service) (list []*device) {
 	return list
 }
 
-// attachedFor is the mode that a service can count on: native if the programs are in the driver wherever it is guarded.
+// attachedFor returns the mode that a service can rely on: native if the programs run in the driver on all its interfaces.
 func (k *kernel) attachedFor(v *service) bpf.AttachMode {
 	mode := bpf.AttachAuto
 	for _, d := range k.devicesOf(v) {
@@ -89,14 +89,13 @@ func (k *kernel) attachedFor(v *service) bpf.AttachMode {
 	return mode
 }
 
-// deafFor reports whether answers of the driver would be lost somewhere.
+// deafFor reports whether answers sent by the driver would be lost on some interface.
 func (k *kernel) deafFor(v *service) bool {
 	return slices.ContainsFunc(k.devicesOf(v), func(d *device) bool { return d.deaf })
 }
 
-// lostFor says where the programs are not in front of a service, nil if they are everywhere. It is open if its clients may
-// pass them by: an interface that is down lets nobody in, and one that is gone may come back at any time. idle: on no
-// interface can clients come in.
+// lostFor says where the programs do not guard a service; nil if they do everywhere. open: clients may bypass them (an
+// interface that is down lets nobody in; one that is gone may come back at any time). idle: no interface lets clients in.
 func (k *kernel) lostFor(v *service) (open, idle bool, err error) {
 	var lost []string
 	idle = true
@@ -116,7 +115,7 @@ func (k *kernel) lostFor(v *service) (open, idle bool, err error) {
 	return open, idle, err
 }
 
-// answers says who answers a service's ClientHellos, and why it is not the kernel. A nil kernel has no say.
+// answers returns who answers a service's ClientHellos, and why not the kernel.
 func (k *kernel) answers(v *service) (who, why string) {
 	if k == nil {
 		return "", ""

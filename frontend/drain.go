@@ -1,12 +1,15 @@
 package frontend
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 )
 
-// Draining says what a guard waits for that lets no new clients in.
+// Draining describes what a draining guard waits for.
 type Draining struct {
 	Flows  int    `json:"flows"`
 	AtMost string `json:"at_most"` // a duration
@@ -15,7 +18,7 @@ type Draining struct {
 // String is that in one line.
 func (d Draining) String() string { return fmt.Sprintf("%d flows, at most %s", d.Flows, d.AtMost) }
 
-// OnDrain has whoever asks over the control socket drain the guard by f, which returns at once. Call it before Run.
+// OnDrain sets the function that a drain request over the control socket calls; it returns at once. Call it before Run.
 func (s *Server) OnDrain(f func()) { s.drainer = f }
 
 // serveDrain drains the guard.
@@ -27,4 +30,59 @@ func (s *Server) serveDrain(w http.ResponseWriter, _ *http.Request) {
 	s.drainer()
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(Draining{s.Flows(), s.config.DrainTimeout.String()})
+}
+
+// remove drains a service and ends it.
+func (s *Server) remove(v *service) {
+	v.drain()
+	s.running.Go(func() {
+		if !s.drained(v) {
+			return
+		}
+		s.life.Lock()
+		s.services = slices.DeleteFunc(slices.Clone(s.services), func(o *service) bool { return o == v })
+		s.life.Unlock()
+		v.end()
+		s.life.Lock()
+		for _, w := range v.workers {
+			w.counts.AddTo(s.goneTotals(v.name))
+		}
+		s.life.Unlock()
+		if s.kernel != nil {
+			s.kernel.remove(v)
+		}
+		v.close()
+		v.log.Info("service removed")
+	})
+}
+
+// drain refuses new clients; existing flows continue.
+func (v *service) drain() {
+	v.draining.Store(true)
+	v.publish()
+}
+
+// drained waits until a service has no flows left, or for the drain timeout. It is false if the service was taken back into
+// use, or the guard ends.
+func (s *Server) drained(v *service) bool {
+	const every = 100 * time.Millisecond
+	for end := time.Now().Add(s.config.DrainTimeout); v.draining.Load() && v.ctx.Err() == nil; sleep(v.ctx, every) {
+		if v.room.Used() == 0 || !time.Now().Before(end) {
+			return true
+		}
+	}
+	return false
+}
+
+// Drain lets no new clients in, and returns when the last flow is idle, or after Config.DrainTimeout, or when ctx ends.
+func (s *Server) Drain(ctx context.Context) {
+	s.config.Log.Info("draining", "flows", s.Flows(), "at_most", s.config.DrainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.config.DrainTimeout)
+	defer cancel()
+	for _, v := range s.list() {
+		v.drain()
+	}
+	for s.Flows() > 0 && ctx.Err() == nil {
+		sleep(ctx, 100*time.Millisecond)
+	}
 }

@@ -15,7 +15,7 @@ type FlowsEnded struct {
 	Ended int `json:"ended"`
 }
 
-// filterOf reads a filter from a request, and refuses one that makes no sense.
+// filterOf reads a filter from a request, and refuses an invalid one.
 func filterOf(w http.ResponseWriter, r *http.Request) (f FlowFilter, ok bool) {
 	q := r.URL.Query()
 	f.Service = q.Get("service")
@@ -42,7 +42,7 @@ func (s *Server) serveFlows(w http.ResponseWriter, r *http.Request) {
 	control, out := http.NewResponseController(w), bufio.NewWriterSize(w, 32<<10)
 	lines, encoder := 0, json.NewEncoder(out)
 	err := s.EachFlow(r.Context(), f, func(flow *Flow) error {
-		if lines%flowPage == 0 { // all flows may take longer than one answer's time
+		if lines%flowPage == 0 { // all flows may take longer than the timeout of one answer
 			_ = control.SetWriteDeadline(time.Now().Add(adminWrite))
 		}
 		lines++
@@ -50,11 +50,11 @@ func (s *Server) serveFlows(w http.ResponseWriter, r *http.Request) {
 	})
 	if err = errors.Join(err, out.Flush()); err != nil {
 		s.config.Log.Error("flows could not be listed", "error", err)
-		panic(http.ErrAbortHandler) // whoever asks sees that this is not all
+		panic(http.ErrAbortHandler) // so that the client sees that this is not all
 	}
 }
 
-// serveFlowKill ends the flows that ?client= names, or all (?all=1), of ?service= or of every one.
+// serveFlowKill ends the flows of ?client=, or all (?all=1), of ?service= or of all services.
 func (s *Server) serveFlowKill(w http.ResponseWriter, r *http.Request) {
 	f, ok := filterOf(w, r)
 	if !ok {
@@ -76,7 +76,7 @@ func (s *Server) serveFlowKill(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(FlowsEnded{n})
 }
 
-// refuse says what is wrong with a request, or what could not be done.
+// refuse answers with the error of a request.
 func refuse(w http.ResponseWriter, err error) {
 	code := http.StatusConflict
 	if errors.Is(err, hint.ErrUsage) {

@@ -15,8 +15,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// Flow is one flow as an operator sees it. Of a server that keeps its port the kernel knows the client, the state and the idle
-// time; what it does not know is left out.
+// Flow is one flow as an operator sees it. Inline, the kernel knows only the client, the state and the idle time; the other
+// fields are omitted.
 type Flow struct {
 	Service  string         `json:"service"`
 	Client   netip.AddrPort `json:"client"`
@@ -35,14 +35,14 @@ type FlowTraffic struct {
 	Bytes   uint64 `json:"bytes"`   // of their payload
 }
 
-// FlowFilter says which flows are meant.
+// FlowFilter selects flows.
 type FlowFilter struct {
 	Service string       // name or address; "": all
 	Clients netip.Prefix // the zero value: all
 	Port    uint16       // of the client; 0: all
 }
 
-// ParseClients sets whose flows are meant: ADDRESS, ADDRESS:PORT or ADDRESS/LENGTH.
+// ParseClients sets the clients: ADDRESS, ADDRESS:PORT or ADDRESS/LENGTH.
 func (f *FlowFilter) ParseClients(s string) (err error) {
 	if a, err := netip.ParseAddrPort(s); err == nil {
 		f.Clients, f.Port = netip.PrefixFrom(a.Addr().Unmap(), a.Addr().Unmap().BitLen()), a.Port()
@@ -52,17 +52,17 @@ func (f *FlowFilter) ParseClients(s string) (err error) {
 	return err
 }
 
-// client reports whether the flows of a client are meant.
+// client reports whether the filter selects a client.
 func (f *FlowFilter) client(a netip.AddrPort) bool {
 	return (!f.Clients.IsValid() || f.Clients.Contains(a.Addr())) && (f.Port == 0 || f.Port == a.Port())
 }
 
-// flowPage is how many flows a worker looks at for one request: copying them takes tens of microseconds, ending them a
-// millisecond, for each is a socket to be closed.
+// flowPage is how many flows a worker handles per request: copying them takes tens of microseconds; ending them a millisecond,
+// because each has a socket to close.
 const flowPage = 128
 
-// EachFlow calls yield for each flow that f means until it returns an error, which it passes on. Flows that come and go meanwhile
-// may be missed; none is told twice. Workers are asked for a page at a time, so clients wait for none of it.
+// EachFlow calls yield for each flow that f selects, until it returns an error, which EachFlow returns. Flows that open or
+// close meanwhile may be missed; none is yielded twice. Workers are asked for a page at a time, so that clients do not wait.
 func (s *Server) EachFlow(ctx context.Context, f FlowFilter, yield func(*Flow) error) error {
 	services, err := s.named(f.Service)
 	if err != nil {
@@ -78,7 +78,7 @@ func (s *Server) EachFlow(ctx context.Context, f FlowFilter, yield func(*Flow) e
 	return s.eachKernelFlow(services, &f, yield)
 }
 
-// named are the services of a name or an address; of "" all.
+// named returns the services of a name or an address; all for "".
 func (s *Server) named(name string) ([]*service, error) {
 	all := s.list()
 	if name == "" {
@@ -101,7 +101,7 @@ func (s *Server) named(name string) ([]*service, error) {
 // eachFlow calls yield for the flows of one worker.
 func (w *worker) eachFlow(ctx context.Context, f *FlowFilter, yield func(*Flow) error) error {
 	for from, done := 0, false; !done; {
-		page := make([]Flow, 0, flowPage) // anew: a worker that answers too late writes to it still
+		page := make([]Flow, 0, flowPage) // a new one: a worker that answers too late still writes to it
 		var next int
 		var last bool
 		err := w.ask(ctx, func() {
@@ -124,17 +124,17 @@ func (w *worker) eachFlow(ctx context.Context, f *FlowFilter, yield func(*Flow) 
 	return nil
 }
 
-// describe is what there is to know of a flow of the worker's.
+// describe describes a flow of the worker.
 func (w *worker) describe(f *relay.Flow) Flow {
 	age := time.Duration(w.now - f.Born).Seconds()
 	return Flow{
-		Service: w.service.name, Client: f.Client.AddrPort(), Upstream: f.Port.Local(), Server: w.hands[f.Server].end.Server(),
+		Service: w.service.name, Client: f.Client.AddrPort(), Upstream: f.Upstream.Local(), Server: w.backends[f.Server].backend.Server(),
 		State: f.State.String(), Age: &age, Idle: time.Duration(w.now - f.Used()).Seconds(),
 		ToServer: &FlowTraffic{f.ToServer.Packets, f.ToServer.Bytes}, ToClient: &FlowTraffic{f.ToClient.Packets, f.ToClient.Bytes},
 	}
 }
 
-// eachKernelFlow calls yield for the flows of inline services among those given.
+// eachKernelFlow calls yield for the flows of the inline ones among services.
 func (s *Server) eachKernelFlow(services []*service, f *FlowFilter, yield func(*Flow) error) error {
 	inline := make(map[bpf.ServiceKey]*service)
 	for _, v := range services {
@@ -161,8 +161,8 @@ func (s *Server) eachKernelFlow(services []*service, f *FlowFilter, yield func(*
 	return errors.Join(err, stopped)
 }
 
-// EndFlows ends the flows that f means and returns how many those were. Nobody is told: what the client sends from then on is
-// dropped, until it begins a handshake.
+// EndFlows ends the flows that f selects and returns their number. Neither side is notified: the client's datagrams are dropped
+// until it starts a new handshake.
 func (s *Server) EndFlows(ctx context.Context, f FlowFilter) (ended int, err error) {
 	services, err := s.named(f.Service)
 	if err != nil {
@@ -208,7 +208,7 @@ func (s *Server) endKernelFlows(services []*service, f *FlowFilter) (ended int, 
 	for _, v := range services {
 		byName[v.name] = v
 	}
-	var gone []Flow // first listed, for what is deleted from a hash while it is walked makes the walk begin again
+	var gone []Flow // listed first: deleting from a hash map restarts the walk over it
 	if err := s.eachKernelFlow(services, f, func(k *Flow) error { gone = append(gone, *k); return nil }); err != nil {
 		return 0, err
 	}

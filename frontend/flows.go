@@ -12,23 +12,23 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// filesKept are left to what is not a flow when all flows are there: connections of the metrics and control listeners, files
-// that are read again, probes. Beside them the sockets that cookies are asked for with, and those that hold clients' ports.
+// filesKept are the open files reserved for other uses than flows: connections of the metrics and control listeners, files that
+// are read again, probes, sockets that ask for cookies, and those that hold clients' ports.
 const filesKept = 64
 
 func (c *Config) limits() relay.Limits {
 	return relay.Limits{Flows: c.MaxFlows, PerSource: max(c.FlowsPerSource, 0), HalfOpenPerSource: max(c.HalfOpenPerSource, 0)}
 }
 
-func (c *Config) timeouts() relay.Timeouts {
-	return relay.Timeouts{Handshake: c.HandshakeTimeout, Idle: c.IdleTimeout}
-}
-
-// fitRoom sets how many flows the service can have: as many as there are, or as its back ends have sockets for.
+// fitRoom sets how many flows the service can have: its share of all, or the number of sockets of its back ends.
 func (v *service) fitRoom() {
 	most, sockets := v.budget.Limits().Flows, 0
-	ends := v.now.Load().ends
-	for _, e := range ends {
+	now := v.now.Load()
+	if own := now.settings.ServiceFlows; own > 0 {
+		most = min(most, own)
+	}
+	backends := now.backends
+	for _, e := range backends {
 		n := e.MaxFlows()
 		if n == 0 {
 			sockets = most
@@ -36,13 +36,13 @@ func (v *service) fitRoom() {
 		}
 		sockets += n
 	}
-	if len(ends) > 0 {
+	if len(backends) > 0 {
 		most = min(most, sockets)
 	}
 	v.room.SetMax(most)
 }
 
-// clampFlows lowers --max-flows to what this process and host have files and ports for, and says so.
+// clampFlows lowers --max-flows to the files and ports of this process and host, and logs it.
 func (s *Server) clampFlows() {
 	if !slices.ContainsFunc(s.config.Services, func(v Service) bool { return !v.Inline() }) {
 		return // the kernel's flows need neither
@@ -84,7 +84,7 @@ func openFiles() (limit, open int, err error) {
 	return int(min(l.Cur, 1<<30)), len(entries), err
 }
 
-// FlowStatus is what there is of flows, and what may be.
+// FlowStatus counts flows, and lists their limits.
 type FlowStatus struct {
 	States map[string]int    `json:"states"`
 	Ended  map[string]uint64 `json:"ended"`  // and why

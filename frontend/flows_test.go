@@ -39,7 +39,7 @@ func flowOf(t *testing.T, w *worker, client *udpbatch.Conn) *relay.Flow {
 	}
 	f := w.flows.Open(&route, up, &h, rank, w.now)
 	w.active[0].flows++
-	w.active[0].end.Opened()
+	w.active[0].backend.HandshakeStarted()
 	if err := w.poller.Add(up.FD(), f.Event()); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestRelayingDoesNotAllocate(t *testing.T) {
 		for _, d := range [][]byte{record(22, 0), record(22, 1), record(21, 1), record(23, 1), {0x2f, 0, 1, 0, 2, 1, 2}} {
 			load(t, w, client, d, 8)
 			if n := testing.AllocsPerRun(20, func() {
-				w.judge()
+				w.classify()
 				w.dispatch()
 				w.send()
 			}); n != 0 {

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// adminName is how a successor finds an admin listener: by what it serves, and where it was asked for.
+// adminName names an admin listener for a successor: what it serves, and its configured address.
 func adminName(kind, addr string) string { return kind + "=" + addr }
 
-// AdoptAdmin is the listener of that kind and address that a predecessor has, nil if it has none. Until Own, to close it leaves
-// the predecessor's as it is.
+// AdoptAdmin returns the predecessor's listener of that kind and address, nil if it has none. Until Own is called, closing it
+// does not affect the predecessor's.
 func AdoptAdmin(p *Predecessor, kind, addr string) (*AdminListener, error) {
 	fd := p.File(adminName(kind, addr))
 	if fd < 0 {
@@ -42,17 +42,17 @@ func (l *AdminListener) Hand(kind, addr string, files map[string]int) {
 	}
 }
 
-// Own makes a listener that was taken over this process's own: its socket goes with it.
+// Own makes an adopted listener this process's own: its socket file is removed with it.
 func (l *AdminListener) Own() {
 	if l != nil {
 		l.unlink(true)
 	}
 }
 
-// leaveTime is how long requests under way may take when a successor has the listener.
+// leaveTime bounds requests in progress when a successor has the listener.
 const leaveTime = 2 * time.Second
 
-// Stop lets nobody in any more; a successor has the socket.
+// Stop accepts no more connections; a successor has the socket.
 func (l *AdminListener) Stop() {
 	if l != nil {
 		l.unlink(false)
@@ -60,7 +60,7 @@ func (l *AdminListener) Stop() {
 	}
 }
 
-// Leave ends serving, after what is being answered.
+// Leave ends serving once requests in progress are answered.
 func (l *AdminListener) Leave() {
 	if l == nil || l.server == nil {
 		return

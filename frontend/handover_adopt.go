@@ -14,17 +14,17 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// inherited is what a guard takes over from the one before. A nil inherited is nothing.
+// inherited is what a guard takes over from its predecessor; nil if there is none.
 type inherited struct {
 	state *guardState
 	files *handover.Files
 	log   *slog.Logger
 	first map[*serviceState]int32 // number of its first worker
 
-	workers map[int32]*worker
-	backs   map[*serviceState][]*end
-	spare   []*end // of those, the ones that get no new clients
-	lost    int    // flows that could not be taken over
+	workers  map[int32]*worker
+	backends map[*serviceState][]*liveBackend
+	spare    []*liveBackend // of those, the ones that get no new clients
+	lost     int            // flows that could not be taken over
 }
 
 func newInherited(b []byte, files *handover.Files, log *slog.Logger) (*inherited, error) {
@@ -32,7 +32,7 @@ func newInherited(b []byte, files *handover.Files, log *slog.Logger) (*inherited
 	if err != nil {
 		return nil, err
 	}
-	in := &inherited{state: g, files: files, log: log, first: make(map[*serviceState]int32), workers: make(map[int32]*worker), backs: make(map[*serviceState][]*end)}
+	in := &inherited{state: g, files: files, log: log, first: make(map[*serviceState]int32), workers: make(map[int32]*worker), backends: make(map[*serviceState][]*liveBackend)}
 	n := int32(0)
 	for i := range g.Services {
 		in.first[&g.Services[i]] = n
@@ -41,7 +41,7 @@ func newInherited(b []byte, files *handover.Files, log *slog.Logger) (*inherited
 	return in, nil
 }
 
-// service is the state of the service of that key, nil if there was none.
+// service returns the state of the service with that key, nil if there was none.
 func (in *inherited) service(k serviceKey) *serviceState {
 	if in == nil {
 		return nil
@@ -55,7 +55,7 @@ func (in *inherited) service(k serviceKey) *serviceState {
 	return nil
 }
 
-// conns are the sockets of a service's workers; nil if there were none.
+// conns returns the sockets of a service's workers, nil if there were none.
 func (in *inherited) conns(st *serviceState) (conns []*udpbatch.Conn, err error) {
 	if st == nil {
 		return nil, nil
@@ -76,7 +76,7 @@ func (in *inherited) conns(st *serviceState) (conns []*udpbatch.Conn, err error)
 	return conns, nil
 }
 
-// secret is the state of the secrets of that key, nil if there were none.
+// secret returns the state of the secrets with that key, nil if there were none.
 func (in *inherited) secret(key secretKey) *secretState {
 	if in == nil {
 		return nil
@@ -98,7 +98,7 @@ func (s *secrets) export(key secretKey) secretState {
 	return st
 }
 
-// adoptSecrets continues the secrets of another process. A file may have others by now: it is read again.
+// adoptSecrets continues the secrets of another process. A file is read again, because it may have changed.
 func adoptSecrets(st *secretState, source secretSource, log *slog.Logger, install func(*cookie.Keyring) error) (*secrets, error) {
 	ring, err := cookie.KeyringOf(st.Ring)
 	if err != nil {
@@ -120,7 +120,7 @@ func adoptSecrets(st *secretState, source secretSource, log *slog.Logger, instal
 	return s, nil
 }
 
-// adopt takes over what a service had of back ends and flows.
+// adopt takes over the back ends and flows of a service.
 func (in *inherited) adopt(v *service, st *serviceState) error {
 	if st == nil {
 		return nil
@@ -129,15 +129,15 @@ func (in *inherited) adopt(v *service, st *serviceState) error {
 	if st.Fit != nil && same {
 		v.change(func(s *serving) { s.fit = st.Fit })
 	}
-	var ends []*end
-	for i := range st.Backs {
-		e, err := in.adoptEnd(v, &st.Backs[i], same)
+	var backends []*liveBackend
+	for i := range st.Backends {
+		e, err := in.adoptBackend(v, &st.Backends[i], same)
 		if err != nil {
-			return fmt.Errorf("%s: back end %s: %w", v.name, st.Backs[i].Server, err)
+			return fmt.Errorf("%s: back end %s: %w", v.name, st.Backends[i].Server, err)
 		}
-		ends = append(ends, e)
+		backends = append(backends, e)
 	}
-	in.backs[st] = ends
+	in.backends[st] = backends
 	v.publish()
 	for i, w := range v.workers {
 		w.follow()
@@ -146,20 +146,20 @@ func (in *inherited) adopt(v *service, st *serviceState) error {
 	return nil
 }
 
-// adoptEnd continues a back end. Without one of that name in the configuration, or with other settings, it is there for the
-// flows that it has.
-func (in *inherited) adoptEnd(v *service, b *backState, same bool) (*end, error) {
+// adoptBackend continues a back end. If the configuration no longer has it, or with other settings, it only serves the flows
+// that it has.
+func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBackend, error) {
 	server, err := netip.ParseAddrPort(b.Server)
 	if err != nil || b.State == nil {
 		return nil, errGuardState
 	}
-	e := &end{name: b.Address, seed: seedOf(b.Address), weight: float64(b.Weight), ended: make(chan struct{}), closed: make(chan struct{}), cancel: func() {}, adopted: true}
+	e := &liveBackend{name: b.Address, seed: seedOf(b.Address), weight: float64(b.Weight), ended: make(chan struct{}), closed: make(chan struct{}), cancel: func() {}, adopted: true}
 	close(e.ended)
 	c := v.handoffConfig(v.now.Load())
 	c.Server = server
 	var to *target
 	for _, t := range v.targets {
-		if same && t.config.Address == b.Address && t.config.Weight == b.Weight && t.end.Load() == nil {
+		if same && t.config.Address == b.Address && t.config.Weight == b.Weight && t.backend.Load() == nil {
 			to = t
 		}
 	}
@@ -172,16 +172,16 @@ func (in *inherited) adoptEnd(v *service, b *backState, same bool) (*end, error)
 	e.upstreams = relay.NewUpstreams(server)
 	e.users.Store(1)
 	if to != nil {
-		to.end.Store(e)
+		to.backend.Store(e)
 	} else {
 		in.spare = append(in.spare, e)
 	}
 	return e, nil
 }
 
-// watch watches a back end that was taken over, which nobody has done since.
+// watch resumes the watch of an adopted back end.
 func (t *target) watch(ctx context.Context) {
-	e := t.end.Load()
+	e := t.backend.Load()
 	if e == nil || !e.adopted {
 		return
 	}
@@ -193,7 +193,7 @@ func (t *target) watch(ctx context.Context) {
 	})
 }
 
-// flows continues all flows of services that are still there.
+// flows continues the flows of all services that still exist.
 func (in *inherited) flows() error {
 	adopted := make([]*relay.Flow, len(in.state.records))
 	for i := range in.state.records {
@@ -213,11 +213,11 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 		in.lost++
 		return nil, nil
 	}
-	ends := in.backs[w.service.inherited]
-	if int(r.Back) < 0 || int(r.Back) >= len(ends) {
+	backends := in.backends[w.service.inherited]
+	if int(r.Back) < 0 || int(r.Back) >= len(backends) {
 		return nil, errGuardState
 	}
-	h := w.handFor(ends[r.Back])
+	h := w.workerBackend(backends[r.Back])
 	var c *udpbatch.Conn
 	if r.File >= 0 {
 		fd, ok := in.files.Take(int(r.File))
@@ -230,7 +230,7 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 			return nil, err
 		}
 	}
-	up, err := h.end.AdoptUpstream(c, int(r.Entry))
+	up, err := h.backend.AdoptUpstream(c, int(r.Entry))
 	if err != nil {
 		return nil, err
 	}
@@ -245,18 +245,18 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 	if err != nil {
 		return nil, err
 	}
-	if r.Prelude >= 0 {
-		if int(r.Prelude) >= len(in.state.Preludes) {
+	if r.PreHandshake >= 0 {
+		if int(r.PreHandshake) >= len(in.state.PreHandshakes) {
 			return nil, errGuardState
 		}
-		if f.Prelude, err = handoff.AdoptPrelude(in.state.Preludes[r.Prelude]); err != nil {
+		if f.PreHandshake, err = handoff.AdoptPreHandshake(in.state.PreHandshakes[r.PreHandshake]); err != nil {
 			return nil, err
 		}
 	}
 	f.Server = h.number
 	h.flows++
-	if f.Shaking {
-		h.end.Opened()
+	if f.Handshaking {
+		h.backend.HandshakeStarted()
 	}
 	if err := w.poller.Add(up.FD(), f.Event()); err != nil {
 		return nil, err
@@ -267,20 +267,20 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 	return f, nil
 }
 
-// handFor is the hand of a back end that was taken over: an active one, or one for the flows that there are.
-func (w *worker) handFor(e *end) *hand {
-	if h := w.handTo(e); h != nil {
+// workerBackend returns the worker's side of an adopted back end: an active one, or one for the existing flows only.
+func (w *worker) workerBackend(e *liveBackend) *workerBackend {
+	if h := w.forBackend(e); h != nil {
 		return h
 	}
 	e.hold()
-	h := &hand{end: e, verifier: e.NewVerifier(w.service.config.Batch)}
+	h := &workerBackend{backend: e, verifier: e.NewVerifier(w.service.config.Batch)}
 	w.add(h)
 	w.active = w.active[:len(w.active)-1]
 	h.left = true
 	return h
 }
 
-// done ends the taking over: what nobody has taken is closed.
+// done ends the takeover: files that nobody took are closed.
 func (in *inherited) done() {
 	if in == nil {
 		return

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// What a guard that hands over waits for at most.
+// Timeouts of a guard that hands over.
 const (
-	// holdTime is for the questions to back ends that are under way: as long as one is asked that is silent.
+	// holdTime is for questions to back ends that are in progress: as long as a silent one is asked.
 	holdTime = 5 * time.Second
-	// parkTime is for workers to end what they are about, a batch.
+	// parkTime is for workers to finish a batch.
 	parkTime = 2 * time.Second
 )
 
-// hold stops the workers of a guard between two batches. What comes meanwhile waits in their sockets.
+// hold stops the workers of a guard between two batches. What arrives meanwhile waits in their sockets.
 type hold struct {
 	parked sync.WaitGroup
 	resume chan struct{}
 }
 
-// park is what a worker does that was woken: nothing, unless its service is held.
+// park blocks a woken worker while its service is held.
 func (w *worker) park() {
 	if h := w.service.held.Load(); h != nil {
 		w.counts.Publish()
@@ -32,8 +32,8 @@ func (w *worker) park() {
 	}
 }
 
-// freeze stops all that changes what export reads, until thaw. With leave instead, only questions about the guard are answered
-// again. It needs the reload lock.
+// freeze stops everything that changes what export reads, until thaw; after leave only status requests are answered again. The
+// caller holds the reload lock.
 func (s *Server) freeze() (thaw, leave func(), err error) {
 	var open []func()
 	leave = func() {
@@ -54,7 +54,7 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	defer cancel()
 	services := s.list()
 	for _, v := range services {
-		for _, e := range v.everyEnd() {
+		for _, e := range v.everyBackend() {
 			release, err := e.Hold(ctx)
 			if err != nil {
 				thaw()
@@ -106,10 +106,10 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	}
 }
 
-// everyEnd is each back end that has answered.
-func (v *service) everyEnd() (all []*end) {
+// everyBackend returns all back ends that have answered.
+func (v *service) everyBackend() (all []*liveBackend) {
 	for _, t := range v.list() {
-		if e := t.end.Load(); e != nil {
+		if e := t.backend.Load(); e != nil {
 			all = append(all, e)
 		}
 	}
@@ -122,7 +122,7 @@ type UpgradeCounts struct {
 	Failed uint64 `json:"failed"`
 }
 
-// upgradeCounters is where they are counted.
+// upgradeCounters counts upgrades.
 type upgradeCounters struct{ done, failed atomic.Uint64 }
 
 func (c *upgradeCounters) load() UpgradeCounts { return UpgradeCounts{c.done.Load(), c.failed.Load()} }

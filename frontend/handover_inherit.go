@@ -22,37 +22,38 @@ const HandoverVariable = "DTLSGUARD_HANDOVER_FD"
 // StoredState is the name of the file in the service manager's store that has the state of a guard that was restarted.
 const StoredState = "dtlsguard-state"
 
-// What the two guards say to each other. The new one speaks first.
+// Messages between the two guards. The new one speaks first.
 const (
-	sayHello    = "hello"    // new: it is there, with its version in PID's place
-	sayFiles    = "files"    // old: what is needed to prepare
-	sayPrepared = "prepared" // new: all that takes time is done. The state follows
-	sayAdopted  = "adopted"  // new: it can serve
-	sayGo       = "go"       // old: it does not any more
-	sayServing  = "serving"  // new: so the old one may end
-	sayYours    = "yours"    // old: it is the one that others are told of now
-	sayFailed   = "failed"   // either: it comes to nothing
+	sayHello    = "hello"    // new: it has started; PID holds its version
+	sayFiles    = "files"    // old: the files needed to prepare
+	sayPrepared = "prepared" // new: everything slow is done; the state may follow
+	sayAdopted  = "adopted"  // new: ready to serve
+	sayGo       = "go"       // old: has stopped serving
+	sayServing  = "serving"  // new: serves, so the old one may exit
+	sayYours    = "yours"    // old: the service manager knows the new one
+	sayFailed   = "failed"   // either: the handover is cancelled
 )
 
-// Times that a step of a handover may take.
+// Timeouts of the steps of a handover.
 const (
-	// meetTime is for the old guard to say what it has: it was waiting.
+	// meetTime is for the old guard to send its files; it is waiting for us.
 	meetTime = 10 * time.Second
-	// adoptTime is some ten times what a hundred thousand flows take: clients wait meanwhile.
-	adoptTime = 5 * time.Second // yoursTime is for telling the service manager.
+	// adoptTime is about ten times what a hundred thousand flows take; clients wait meanwhile.
+	adoptTime = 5 * time.Second
+	// yoursTime is for telling the service manager.
 	yoursTime = 5 * time.Second
 	// storedTime is for reading what is queued already.
 	storedTime = 10 * time.Second
 )
 
-// Predecessor is the guard whose place this one takes: one that lives, or what one has left with the service manager.
+// Predecessor is the guard that this one replaces: a living one, or the state that one left with the service manager.
 type Predecessor struct {
 	conn  *handover.Conn
 	live  bool
 	files map[string]int
 }
 
-// FindPredecessor is the predecessor that this process was started to follow; nil if there is none.
+// FindPredecessor returns the predecessor that this process was started to replace; nil if there is none.
 func FindPredecessor() (*Predecessor, error) {
 	number, ok := os.LookupEnv(HandoverVariable)
 	_ = os.Unsetenv(HandoverVariable)
@@ -73,7 +74,7 @@ func FindPredecessor() (*Predecessor, error) {
 			f.Close()
 			continue
 		}
-		conn, err := handover.FromFD(int(f.Fd()))
+		conn, err := handover.FromFile(f)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +99,7 @@ func (p *Predecessor) meet() error {
 	return nil
 }
 
-// hear waits for the old guard to say something.
+// hear waits for a message of the old guard.
 func (p *Predecessor) hear(say string, wait time.Duration) (handover.Message, []int, error) {
 	m, fds, err := p.conn.Hear(wait)
 	switch {
@@ -112,10 +113,10 @@ func (p *Predecessor) hear(say string, wait time.Duration) (handover.Message, []
 	return m, fds, nil
 }
 
-// Live reports whether the predecessor waits for this guard to serve. A nil Predecessor is none.
+// Live reports whether the predecessor waits for this guard to serve. It is false for a nil Predecessor.
 func (p *Predecessor) Live() bool { return p != nil && p.live }
 
-// File is an open file of the predecessor by its name, for the caller to keep; -1 if there is none.
+// File returns an open file of the predecessor by name, which the caller owns; -1 if there is none.
 func (p *Predecessor) File(name string) int {
 	if p == nil {
 		return -1
@@ -128,7 +129,7 @@ func (p *Predecessor) File(name string) int {
 	return fd
 }
 
-// state takes the state, when all else is prepared.
+// state receives the state, when everything else is prepared.
 func (p *Predecessor) state() ([]byte, *handover.Files, error) {
 	if !p.live {
 		return p.conn.Receive(storedTime)
@@ -139,7 +140,7 @@ func (p *Predecessor) state() ([]byte, *handover.Files, error) {
 	return p.conn.Receive(holdTime + parkTime + adoptTime)
 }
 
-// Adopted says that this guard can serve, and waits until it is to. A predecessor that dies meanwhile leaves its place.
+// Adopted reports that this guard can serve, and waits until it may. If the predecessor dies meanwhile, this guard replaces it.
 func (p *Predecessor) Adopted(log *slog.Logger) error {
 	if !p.Live() {
 		return nil
@@ -155,13 +156,13 @@ func (p *Predecessor) Adopted(log *slog.Logger) error {
 	return err
 }
 
-// Serving says that this guard serves, and returns when it may tell others.
+// Serving reports that this guard serves, and returns when it may tell the service manager.
 func (p *Predecessor) Serving() {
 	if p == nil {
 		return
 	}
 	if p.live && p.conn.Tell(handover.Message{Say: sayServing}) == nil {
-		_, _, _ = p.hear(sayYours, yoursTime) // if it is gone without, so much the better
+		_, _, _ = p.hear(sayYours, yoursTime) // no answer: it has exited already
 	}
 	p.live = false
 	p.conn.Close()
@@ -171,7 +172,7 @@ func (p *Predecessor) Serving() {
 	p.files = nil
 }
 
-// Fail says why this guard cannot take its predecessor's place, which then goes on.
+// Fail reports why this guard cannot replace its predecessor, which then continues.
 func (p *Predecessor) Fail(err error) {
 	if p.Live() {
 		_ = p.conn.Tell(handover.Message{Say: sayFailed, Error: hint.Line(err), Hint: hint.Of(err)})
@@ -179,8 +180,7 @@ func (p *Predecessor) Fail(err error) {
 	}
 }
 
-// inherit takes what the predecessor hands over. What one has left with the service manager and cannot be read is
-// no reason not to serve.
+// inherit receives what the predecessor hands over. State from the service manager that cannot be read does not prevent serving.
 func (s *Server) inherit() error {
 	p := s.config.Predecessor
 	if p == nil {

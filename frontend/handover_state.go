@@ -14,16 +14,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// guardState is all that a guard hands to the one that takes its place: handover.Version is the version of its meaning. It is
-// written as the length of the JSON, the JSON, the flows as relay.Record of fixed size in network byte order, and the
-// entries of the pools. It holds secrets, and so must not be stored anywhere but in memory.
+// guardState is what a guard hands to its successor, in the format handover.Version. It is written as the length of the JSON,
+// the JSON, the flows as relay.Record of fixed size in network byte order, and the entries of the pools. It holds secrets, so
+// it must stay in memory.
 type guardState struct {
-	Totals   map[string]metrics.State `json:"totals"` // by service
-	Upgrades UpgradeCounts            `json:"upgrades"`
-	Reloads  [2]uint64                `json:"reloads"` // done, failed
-	Secrets  []secretState            `json:"secrets"`
-	Services []serviceState           `json:"services"`
-	Preludes []json.RawMessage        `json:"preludes,omitempty"`
+	Totals        map[string]metrics.State `json:"totals"` // by service
+	Upgrades      UpgradeCounts            `json:"upgrades"`
+	Reloads       [2]uint64                `json:"reloads"` // done, failed
+	Secrets       []secretState            `json:"secrets"`
+	Services      []serviceState           `json:"services"`
+	PreHandshakes []json.RawMessage        `json:"prehandshakes,omitempty"`
 
 	Flows   int            `json:"flows"`
 	Entries []int          `json:"entries,omitempty"` // bytes, of each pool in turn
@@ -41,16 +41,16 @@ type secretState struct {
 }
 
 type serviceState struct {
-	Listen  string       `json:"listen"` // as configured
-	Inline  bool         `json:"inline"`
-	Name    string       `json:"name"`
-	Sockets []int        `json:"sockets"` // files, worker 0's first
-	Fit     *handoff.Fit `json:"fit,omitempty"`
-	Backs   []backState  `json:"backs,omitempty"`
-	Asked   askedState   `json:"asked"`
+	Listen   string       `json:"listen"` // as configured
+	Inline   bool         `json:"inline"`
+	Name     string       `json:"name"`
+	Sockets  []int        `json:"sockets"` // files, worker 0's first
+	Fit      *handoff.Fit `json:"fit,omitempty"`
+	Backends []backState  `json:"backends,omitempty"`
+	Asked    askedState   `json:"asked"`
 }
 
-// askedState is what decides how back ends are handed clients. With other settings they must be asked anew.
+// askedState has the settings that decide how back ends are handed clients. If they differ, back ends must be probed again.
 type askedState struct {
 	Handoff    string `json:"handoff"`
 	Pool       int    `json:"pool"`
@@ -58,7 +58,7 @@ type askedState struct {
 	Alone      bool   `json:"alone"`
 }
 
-// backState is a back end that serves new clients, or that flows still have.
+// backState is a back end that serves new clients, or still has flows.
 type backState struct {
 	Address string         `json:"address"` // as configured; "": it gets no new clients
 	Weight  int            `json:"weight,omitempty"`
@@ -70,10 +70,10 @@ func asked(s *Settings, alone bool) askedState {
 	return askedState{s.Handoff.String(), s.HarvestPool, s.SecretFile, alone}
 }
 
-// pools are the states of all pools, in the order of Entries.
+// pools returns the states of all pools, in the order of Entries.
 func (g *guardState) pools() (all []*handoff.PoolState) {
 	for _, v := range g.Services {
-		for _, b := range v.Backs {
+		for _, b := range v.Backends {
 			if b.State != nil && b.State.Pool != nil {
 				all = append(all, b.State.Pool)
 			}
@@ -134,7 +134,7 @@ func decodeState(b []byte) (*guardState, error) {
 	return g, nil
 }
 
-// export is the state of a guard that is frozen, and the files that go with it: those without which nothing is served first.
+// export returns the state of a frozen guard, and its files, the indispensable ones first.
 func (s *Server) export() ([]byte, *handover.Files, error) {
 	files := &handover.Files{}
 	g := &guardState{Totals: make(map[string]metrics.State), Upgrades: s.upgrades.load(), Reloads: [2]uint64{s.reloads.Load(), s.reloadsFailed.Load()}}
@@ -144,14 +144,14 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	for key, x := range s.secrets {
 		g.Secrets = append(g.Secrets, x.export(key))
 	}
-	numbers := make(map[*end]int32)
+	numbers := make(map[*liveBackend]int32)
 	for _, v := range s.services {
 		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.exportFit(),
 			Asked: asked(v.now.Load().settings, len(v.configured.Backends) == 1)}
 		for _, w := range v.workers {
 			st.Sockets = append(st.Sockets, files.Add(w.socket.FD()))
 		}
-		v.exportBacks(&st, files, numbers)
+		v.exportBackends(&st, files, numbers)
 		g.Services = append(g.Services, st)
 	}
 	worker := int32(0)
@@ -167,7 +167,7 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	return b, files, err
 }
 
-// exportFit is how an inline server takes clients; nil if it must be asked anew.
+// exportFit returns how an inline server accepts clients; nil if it must be probed again.
 func (v *service) exportFit() *handoff.Fit {
 	fit := v.now.Load().fit
 	if fit == nil || fit.PSK != nil {
@@ -176,49 +176,49 @@ func (v *service) exportFit() *handoff.Fit {
 	return fit
 }
 
-// exportBacks adds the back ends that there are, and those that are left but have flows.
-func (v *service) exportBacks(st *serviceState, files *handover.Files, numbers map[*end]int32) {
-	add := func(e *end, b backState) {
+// exportBackends adds all back ends, removed ones that still have flows included.
+func (v *service) exportBackends(st *serviceState, files *handover.Files, numbers map[*liveBackend]int32) {
+	add := func(e *liveBackend, b backState) {
 		if _, ok := numbers[e]; ok || e == nil {
 			return
 		}
-		numbers[e] = int32(len(st.Backs))
+		numbers[e] = int32(len(st.Backends))
 		b.Server, b.State = e.Server().String(), e.Export(files)
-		st.Backs = append(st.Backs, b)
+		st.Backends = append(st.Backends, b)
 	}
 	for _, t := range v.targets {
 		if !t.leaving {
-			add(t.end.Load(), backState{Address: t.config.Address, Weight: t.config.Weight})
+			add(t.backend.Load(), backState{Address: t.config.Address, Weight: t.config.Weight})
 		}
 	}
 	for _, w := range v.workers {
-		for _, h := range w.hands {
+		for _, h := range w.backends {
 			if h != nil && h.flows > 0 {
-				add(h.end, backState{})
+				add(h.backend, backState{})
 			}
 		}
 	}
 }
 
-// export adds the flows of a worker that is parked.
-func (w *worker) export(g *guardState, number int32, files *handover.Files, backs map[*end]int32) (err error) {
+// export adds the flows of a parked worker.
+func (w *worker) export(g *guardState, number int32, files *handover.Files, numbers map[*liveBackend]int32) (err error) {
 	records := make(map[*relay.Flow]int32)
 	w.flows.Each(func(f *relay.Flow) {
 		r := f.Record()
-		e := w.hands[f.Server].end
-		r.Worker, r.Back, r.File = number, backs[e], -1
-		entry, kept := e.EntryOf(f.Port)
+		e := w.backends[f.Server].backend
+		r.Worker, r.Back, r.File = number, numbers[e], -1
+		entry, kept := e.EntryOf(f.Upstream)
 		if r.Entry = int32(entry); !kept {
-			r.File = int32(files.Add(f.Port.FD()))
+			r.File = int32(files.Add(f.Upstream.FD()))
 		}
 		if older := f.Older(); older != nil {
 			r.Older = records[older]
 		}
-		if p, failed := handoff.ExportPrelude(f.Prelude); failed != nil {
+		if p, failed := handoff.ExportPreHandshake(f.PreHandshake); failed != nil {
 			err = failed
 		} else if p != nil {
-			r.Prelude = int32(len(g.Preludes))
-			g.Preludes = append(g.Preludes, p)
+			r.PreHandshake = int32(len(g.PreHandshakes))
+			g.PreHandshakes = append(g.PreHandshakes, p)
 		}
 		records[f] = int32(len(g.records))
 		g.records = append(g.records, r)
@@ -226,7 +226,7 @@ func (w *worker) export(g *guardState, number int32, files *handover.Files, back
 	return err
 }
 
-// totalsByService is what has been counted, services that are gone included.
+// totalsByService returns all counters, those of removed services included.
 func (s *Server) totalsByService() map[string]*metrics.Totals {
 	all := make(map[string]*metrics.Totals)
 	of := func(name string) *metrics.Totals {

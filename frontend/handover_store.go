@@ -9,9 +9,9 @@ import (
 )
 
 // Stow puts the state of the guard and its open files into the queue of a socket, for a process that is started when this one
-// has ended, and returns the end to read from. The guard serves nobody any more: what arrives waits in its sockets, and this
-// process must end without ending flows. What does not fit into the queue is lost, which is logged. An error says that the
-// guard serves on.
+// has ended, and returns the end to read from. The guard stops serving: what arrives waits in its sockets, and this process
+// must exit without ending flows. What does not fit into the queue is lost, which is logged. On error the guard continues to
+// serve.
 func (s *Server) Stow() (*os.File, error) {
 	if !s.reload.TryLock() {
 		return nil, errors.New("a reload or an upgrade is under way")

@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// Upgrade says how another process is to take a guard's place.
+// Upgrade describes how another process is to replace the guard.
 type Upgrade struct {
 	Binary string        // the program; "": the one that this process was started as
 	Start  time.Duration // how long it may take to start; 0: DefaultUpgradeStart
@@ -21,7 +21,7 @@ type Upgrade struct {
 // DefaultUpgradeStart is for loading the programs on a slow machine.
 const DefaultUpgradeStart = time.Minute
 
-// Upgraded says who has taken a guard's place.
+// Upgraded describes the process that replaced the guard.
 type Upgraded struct {
 	PID int `json:"pid"`
 }
@@ -29,11 +29,10 @@ type Upgraded struct {
 // String is that in one line.
 func (u Upgraded) String() string { return fmt.Sprintf("process %d serves", u.PID) }
 
-// OnUpgrade has Upgrade start the program that takes this one's place, by f, which ends with HandOver. Call it before Run.
+// OnUpgrade sets the function by which Upgrade starts the successor; it must end with HandOver. Call it before Run.
 func (s *Server) OnUpgrade(f func(Upgrade) (Upgraded, error)) { s.upgrade = f }
 
-// Upgrade has another process take this one's place. An error, which is logged and counted, says that this process serves
-// as before.
+// Upgrade lets another process replace this one. On error, which is logged and counted, this process serves as before.
 func (s *Server) Upgrade(u Upgrade) (done Upgraded, err error) {
 	if u.Start == 0 {
 		u.Start = DefaultUpgradeStart
@@ -49,7 +48,7 @@ func (s *Server) Upgrade(u Upgrade) (done Upgraded, err error) {
 	return done, err
 }
 
-// Successor is a process that was started to take this one's place.
+// Successor is a process that was started to replace this one.
 type Successor struct {
 	Conn     *handover.Conn
 	Files    map[string]int // open files that it needs to prepare, which stay this process's
@@ -58,8 +57,8 @@ type Successor struct {
 	Kill     func()         // ends it, if it does not end itself
 }
 
-// HandOver hands all that the guard has to a successor. When it returns nil, the successor serves, and this process must
-// end without another word: not even Run may end. An error says that this process serves as before, and why.
+// HandOver hands everything to a successor. When it returns nil, the successor serves, and this process must exit at once: not
+// even Run may return. On error this process serves as before.
 func (s *Server) HandOver(n *Successor) error {
 	defer n.Conn.Close()
 	if !s.reload.TryLock() {
@@ -93,11 +92,11 @@ func (s *Server) HandOver(n *Successor) error {
 	if n.Becoming != nil {
 		n.Becoming(pid)
 	}
-	_ = n.Conn.Tell(handover.Message{Say: sayYours}) // if it is gone already, nobody is left to tell
+	_ = n.Conn.Tell(handover.Message{Say: sayYours}) // an error: it has exited already
 	return nil
 }
 
-// mayHandOver says what cannot be handed over.
+// mayHandOver returns an error if the guard cannot be handed over.
 func (s *Server) mayHandOver() error {
 	for _, v := range s.list() {
 		if v.draining.Load() {
@@ -110,7 +109,7 @@ func (s *Server) mayHandOver() error {
 	return nil
 }
 
-// prepare waits until the successor has done all that takes time, and returns its process ID.
+// prepare waits until the successor has done everything slow, and returns its process ID.
 func (s *Server) prepare(n *Successor) (pid int, err error) {
 	m, err := n.hear(sayHello, n.Start)
 	if err != nil {
@@ -136,10 +135,10 @@ func (s *Server) prepare(n *Successor) (pid int, err error) {
 	return m.PID, err
 }
 
-// pinsFile begins the name of the lock on the pins of an interface.
+// pinsFile is the prefix of the lock file of an interface's pins.
 const pinsFile = "pins="
 
-// pass passes the state on. The guard is frozen.
+// pass sends the state. The guard is frozen.
 func (s *Server) pass(n *Successor) error {
 	b, files, err := s.export()
 	if err != nil {
@@ -158,7 +157,7 @@ func (s *Server) pass(n *Successor) error {
 	return err
 }
 
-// hear waits for the successor to say something.
+// hear waits for a message of the successor.
 func (n *Successor) hear(say string, wait time.Duration) (handover.Message, error) {
 	m, fds, err := n.Conn.Hear(wait)
 	for _, fd := range fds {
@@ -179,7 +178,7 @@ func (n *Successor) hear(say string, wait time.Duration) (handover.Message, erro
 	return m, nil
 }
 
-// reason is why talking to the successor failed: what it has said last, if it has.
+// reason returns why the exchange with the successor failed: its own last message, if there is one.
 func (n *Successor) reason(err error) error {
 	if _, said := n.hear(sayFailed, time.Second); said != nil && !errors.Is(said, io.EOF) {
 		return said
@@ -187,7 +186,7 @@ func (n *Successor) reason(err error) error {
 	return fmt.Errorf("talk to the new program: %w", err)
 }
 
-// end ends the successor, and returns when it is gone: two guards must not serve the same sockets.
+// end ends the successor, and returns when it has exited: two guards must not serve the same sockets.
 func (n *Successor) end(why error) {
 	_ = n.Conn.Tell(handover.Message{Say: sayFailed, Error: hint.Line(why)})
 	if n.Kill != nil {

@@ -11,21 +11,21 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// inlineWatchEvery is how often a server that keeps its port is asked for a cookie: it notices a dead one within the two
+// inlineWatchEvery is how often a server that keeps its port is asked for a cookie: a dead one is noticed within two
 // retransmissions of a client's ClientHello.
 const inlineWatchEvery = 2 * time.Second
 
-// inlineSilence is how long such a server may be silent that was up: some hear nobody else during a handshake.
+// inlineSilence is how long a server that was up may be silent: some ignore everybody else during a handshake.
 const inlineSilence = 10 * time.Second
 
-// health is what is known of an inline server.
+// health is the state of an inline server.
 type health struct {
 	up    bool
 	why   error // why it is not
 	heard time.Time
 }
 
-// watchInline finds out how the server takes verified clients, and then whether it is alive, until ctx ends.
+// watchInline finds out how the server accepts verified clients, and then checks whether it is alive, until ctx ends.
 func (v *service) watchInline(ctx context.Context) {
 	for ctx.Err() == nil {
 		v.lookInline(ctx)
@@ -75,13 +75,13 @@ func (v *service) lookInline(ctx context.Context) {
 	}
 }
 
-// mintsRight reports whether the server's HelloRetryRequests are those that workers make in its place, if they make any.
+// mintsRight reports whether the server's HelloRetryRequests equal those that workers make for it, if they make any.
 func (v *service) mintsRight(ctx context.Context, s *serving) bool {
 	r := s.fit.Retries
 	return r == nil || s.fit.Mode != handoff.NativeWolfSSL || handoff.MintsRight(ctx, v.probeAddress(), s.keys.Load(), r)
 }
 
-// askForSuites has the server asked about the pre-shared keys of clients, and no more about those of before.
+// askForSuites starts asking the server about clients' pre-shared keys, and stops asking about the previous profile's.
 func (v *service) askForSuites(ctx context.Context, p *handoff.PSKSuites) {
 	if v.stopAsking != nil {
 		v.stopAsking()
@@ -105,7 +105,7 @@ func (v *service) inlineHealth() health {
 	return health{}
 }
 
-// probeAddress is where the server is asked: a wildcard stands for every address of this host.
+// probeAddress returns where to ask the server: a wildcard stands for every address of this host.
 func (v *service) probeAddress() netip.AddrPort {
 	switch a := v.listen.Addr(); {
 	case a == netip.IPv4Unspecified(), a == netip.IPv6Unspecified():
@@ -114,7 +114,7 @@ func (v *service) probeAddress() netip.AddrPort {
 	return v.listen
 }
 
-// fitInline finds out how the server takes verified clients.
+// fitInline finds out how the server accepts verified clients.
 func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error) {
 	asked := s.settings.Handoff
 	if asked == handoff.Trust {
@@ -129,7 +129,7 @@ func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error
 	}
 	fit, err := handoff.ProbeInline(ctx, v.probeAddress(), asked, shared, s.settings.PSKSuite)
 	if len(v.config.TrustTCP) > 0 && errors.Is(err, handoff.ErrNoAnswer) && !handoff.NobodyListens(err) {
-		// A VPN gateway is silent to whom it does not know from its TCP port.
+		// A VPN gateway is silent to clients that it does not know from its TCP port.
 		fit, err = handoff.Fit{Mode: handoff.Reset, Serves: handoff.Serves12, Why: "the server is silent, as to everybody who has no TCP connection"}, nil
 	}
 	if s.settings.Monitor {

@@ -24,11 +24,11 @@ import (
 
 // Times between a daemon and its programs.
 const (
-	// beatEvery and lostAfter: ten heartbeats may be missed before a daemon counts as dead, so that neither the
-	// scheduler nor the garbage collector makes it look so.
+	// beatEvery and lostAfter: ten heartbeats may be missed before a daemon counts as dead, so that neither the scheduler nor
+	// the garbage collector makes it appear dead.
 	beatEvery = 200 * time.Millisecond
 	lostAfter = 2 * time.Second
-	// creditBudget is how many ClientHellos may be on their way to one worker: at some 5 us each in the stack
+	// creditBudget is how many ClientHellos may be queued for one worker: at about 5 us each in the stack
 	// they are a queue of 5 ms, which keeps the worker busy and fits its socket's buffer.
 	creditBudget = 1024
 )
@@ -54,7 +54,7 @@ type kernel struct {
 	known map[*service]told // what the programs were told
 }
 
-// openKernel loads the programs, or takes over what an earlier guard left in force; nothing is attached yet.
+// openKernel loads the programs, or takes over those that an earlier guard left active; nothing is attached yet.
 func openKernel(c *Config) (*kernel, error) {
 	k := &kernel{config: &c.XDP, log: c.Log, known: make(map[*service]told)}
 	for _, name := range c.XDP.Interfaces {
@@ -85,20 +85,28 @@ func openKernel(c *Config) (*kernel, error) {
 		k.log.Warn("maps of an earlier guard are not taken over: its flows are lost", "pin", pin, "error", refused,
 			"hint", "run once in monitor mode while sessions are learned anew")
 	}
-	err = k.guard.SetPolicy(bpf.Policy{
-		Handshake: c.HandshakeTimeout, IdleTimeout: c.IdleTimeout, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
-		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
-		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
-		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
-	})
-	if err != nil {
+	if err = k.setPolicy(c); err != nil {
 		k.guard.Close()
 		return nil, err
 	}
 	return k, nil
 }
 
-// poolEntries is how many entries for harvested cookies the services may need.
+// setPolicy sets in the kernel what holds for all services. The idle time is the longest of all; watchFlows knows each.
+func (k *kernel) setPolicy(c *Config) error {
+	idle := c.IdleTimeout
+	for i := range c.Services {
+		idle = max(idle, c.Services[i].Settings.IdleTimeout)
+	}
+	return k.guard.SetPolicy(bpf.Policy{
+		Handshake: c.HandshakeTimeout, IdleTimeout: idle, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
+		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
+		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
+		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
+	})
+}
+
+// poolEntries returns how many entries for harvested cookies the services may need.
 func poolEntries(c *Config) (n int) {
 	for i := range c.Services {
 		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
@@ -119,7 +127,7 @@ func onBPFFS(dir string) bool {
 	return err == nil && fs.Type == unix.BPF_FS_MAGIC && !errors.Is(unix.Access(dir, unix.W_OK), unix.EROFS)
 }
 
-// setSecret brings a keyring to the programs.
+// setSecret copies a keyring to the programs.
 func (k *kernel) setSecret(ring *cookie.Keyring) error {
 	return k.guard.SetSecret(ring.Current(), ring.Previous())
 }
@@ -133,8 +141,8 @@ func (v *service) key() bpf.ServiceKey {
 	return k
 }
 
-// table makes the memory of a pool, where the programs read it.
-func (k *kernel) table(v *service, e *end, size int) handoff.Table {
+// table makes the memory of a pool that the programs can read.
+func (k *kernel) table(v *service, e *liveBackend, size int) handoff.Table {
 	memory, err := k.guard.NewPoolMemory(size)
 	if err != nil {
 		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
@@ -144,7 +152,7 @@ func (k *kernel) table(v *service, e *end, size int) handoff.Table {
 	return handoff.Table{Entries: handoff.EntriesOf(memory.Memory), Clock: memory.Clock}
 }
 
-// told is what the programs know of a service.
+// told is what the programs were told about a service.
 type told struct {
 	serving *serving
 	division
@@ -154,15 +162,15 @@ type told struct {
 	why     string // the kernel does not answer
 }
 
-// tells is what the programs must know of v now.
+// tells returns what the programs must know about v now.
 func (k *kernel) tells(v *service) (told, error) {
 	t := told{serving: v.now.Load()}
 	if modes := t.serving.modes(); len(modes) > 0 {
 		t.mode = modes[0]
 	}
-	if len(t.serving.ends) == 1 {
-		t.entries = t.serving.ends[0].Entries()
-		t.serves = t.serving.ends[0].Serves()
+	if len(t.serving.backends) == 1 {
+		t.entries = t.serving.backends[0].Entries()
+		t.serves = t.serving.backends[0].Serves()
 	}
 	if t.serving.fit != nil {
 		t.serves = t.serving.fit.Serves
@@ -176,7 +184,7 @@ func (k *kernel) tells(v *service) (told, error) {
 	return t, err
 }
 
-// protect tells the programs of a service.
+// protect adds or updates a service in the programs.
 func (k *kernel) protect(v *service, t told) error {
 	o := t.serving.settings
 	s := bpf.Service{
@@ -184,8 +192,8 @@ func (k *kernel) protect(v *service, t told) error {
 		Unverified: o.Unverified, UnverifiedRate: o.UnverifiedRate, Pass: o.Pass, Monitor: o.Monitor,
 		Interfaces: v.interfaces(),
 	}
-	if len(t.serving.ends) == 1 {
-		s.Pool = t.serving.ends[0].entries(t.entries)
+	if len(t.serving.backends) == 1 {
+		s.Pool = t.serving.backends[0].entries(t.entries)
 	}
 	if t.passes {
 		s.Admission = v.config.admission(t.mode, t.serves)
@@ -203,7 +211,7 @@ func (k *kernel) protect(v *service, t told) error {
 	return k.guard.SetService(s)
 }
 
-// attach puts the programs in front of services and their workers. Whatever fails, nothing stays attached that was not before.
+// attach puts the programs in front of services and their workers. On failure nothing stays attached that was not attached before.
 func (k *kernel) attach(services []*service) error {
 	for _, v := range services {
 		if err := k.mayStandOpen(v); err != nil {
@@ -251,7 +259,7 @@ func (k *kernel) attach(services []*service) error {
 	return nil
 }
 
-// Capabilities are those (unix.CAP_*) that the server needs to the end, to take its programs off.
+// Capabilities returns the capabilities (unix.CAP_*) that the server needs to the end, to detach its programs.
 func (s *Server) Capabilities() []int {
 	if s.kernel != nil && s.kernel.guard.EgressIsFilter() {
 		return []int{unix.CAP_NET_ADMIN}
@@ -259,7 +267,7 @@ func (s *Server) Capabilities() []int {
 	return nil
 }
 
-// add tells the programs of a service that was not there before.
+// add adds a new service to the programs.
 func (k *kernel) add(v *service) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -272,22 +280,21 @@ func (k *kernel) add(v *service) error {
 	}
 	k.known[v] = t
 	for i, w := range v.workers {
-		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on:
-		// veth, RPS and irqbalance move them. So there the kernel's own choice holds, a hash of the addresses.
-		// A socket that is alone in its group is in none to the kernel, which has nothing to choose.
+		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on: veth, RPS and
+		// irqbalance move them. So there the kernel chooses, by a hash of the addresses. A socket that is alone needs no group.
 		if v.inline && len(v.workers) > 1 {
 			if err := k.guard.AddSocket(v.key(), i, rawFD(w.socket.FD())); err != nil {
 				return err
 			}
 		}
 		credit := k.guard.Credit(i)
-		credit.Refill(creditBudget) // before the worker runs, so that the first client is not turned away
+		credit.Refill(creditBudget) // before the worker runs, so that the first client is not refused
 		w.kernel, w.credit = k, &credit
 	}
 	return nil
 }
 
-// remove takes a service back from the programs: what comes for it passes.
+// remove removes a service from the programs: its packets pass.
 func (k *kernel) remove(v *service) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -313,8 +320,8 @@ func protects(services []*service, k bpf.ServiceKey) bool {
 	return false
 }
 
-// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU. Workers that
-// are more than the CPUs are on none of their own: each CPU's packets go to the first that counts as its.
+// workerCPUs are the CPUs of the workers by number: those of one number, one of each service, share a CPU. If there are more
+// workers than CPUs, each CPU's packets go to the first worker assigned to it.
 func workerCPUs(services []*service) (cpus []int) {
 	allowed := allowedCPUs()
 	for _, v := range services {
@@ -332,8 +339,8 @@ func workerCPUs(services []*service) (cpus []int) {
 	return cpus
 }
 
-// detach takes the programs off, or leaves them in force if that was asked for and they are pinned. What an earlier
-// guard left in force stays so if this one has not come to take it over.
+// detach detaches the programs, or leaves them active if that was asked for and they are pinned. Programs of an earlier guard
+// stay active if this one has not taken them over yet.
 func (k *kernel) detach() error {
 	if k == nil || !k.ours || k.config.KeepAttached {
 		return nil
@@ -344,7 +351,7 @@ func (k *kernel) detach() error {
 	return nil
 }
 
-// close gives back what the daemon holds of the programs, their memory included.
+// close releases what the daemon holds of the programs, their memory included.
 func (k *kernel) close() {
 	if k == nil {
 		return

@@ -10,20 +10,20 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// kernelFlows counts what becomes of the flows that the programs know.
+// kernelFlows counts the flows that the programs know, by outcome.
 type kernelFlows struct {
 	expired, evicted atomic.Uint64
 	refused          atomic.Uint64 // there was no room for them
 }
 
 // evictEvery is how often idle flows are looked for in the kernel, and evictSoon the same while three quarters of the
-// room is used: a look at 65 536 flows takes some 10 ms.
+// room is used: scanning 65 536 flows takes about 10 ms.
 const (
 	evictEvery = 10 * time.Second
 	evictSoon  = time.Second
 )
 
-// kernelFlows is how many established flows the programs need room for: those of proxies, which workers count, and those
+// kernelFlows returns how many established flows the programs need room for: those of proxies, which workers count, and those
 // of inline services, which are learned.
 func (c *Config) kernelFlows() int {
 	kinds := make(map[bool]bool)
@@ -33,8 +33,17 @@ func (c *Config) kernelFlows() int {
 	return c.MaxFlows * max(1, len(kinds))
 }
 
-// watchFlows takes idle flows away from the programs until ctx ends.
-func (k *kernel) watchFlows(ctx context.Context, idle time.Duration, perSource int) {
+// idleTimes returns how long flows of each service may be silent. The zero key is for services that have been removed.
+func (s *Server) idleTimes() map[bpf.ServiceKey]time.Duration {
+	times := map[bpf.ServiceKey]time.Duration{{}: s.config.IdleTimeout}
+	for _, v := range s.list() {
+		times[v.key()] = v.now.Load().settings.IdleTimeout
+	}
+	return times
+}
+
+// watchFlows removes idle flows from the programs until ctx ends. idle returns how long flows may be silent, by service.
+func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]time.Duration, perSource int) {
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
@@ -49,7 +58,13 @@ func (k *kernel) watchFlows(ctx context.Context, idle time.Duration, perSource i
 			}
 			last = now
 		}
-		e, err := k.guard.EvictFlows(idle, perSource)
+		times := idle()
+		e, err := k.guard.EvictFlows(func(s bpf.ServiceKey) time.Duration {
+			if t, ok := times[s]; ok {
+				return t
+			}
+			return times[bpf.ServiceKey{}] // it has just come
+		}, perSource)
 		if err != nil {
 			k.log.Error("flows of XDP could not be looked through", "error", err)
 			continue
@@ -60,7 +75,7 @@ func (k *kernel) watchFlows(ctx context.Context, idle time.Duration, perSource i
 	}
 }
 
-// admit lets a client's packets through that proved its address to a worker: in a proxy while it has a flow, inline for its
+// admit lets the packets of a client pass that proved its address to a worker: in a proxy while it has a flow, inline for its
 // handshake with the server. It reports whether the client's source may have one more of those.
 func (k *kernel) admit(v *service, client udpbatch.Endpoint) bool {
 	add := k.guard.AddFlow
@@ -77,7 +92,7 @@ func (k *kernel) admit(v *service, client udpbatch.Endpoint) bool {
 	return true
 }
 
-// forget takes that back.
+// forget undoes admit.
 func (k *kernel) forget(v *service, client udpbatch.Endpoint) {
 	if err := k.guard.DeleteFlow(v.key(), client.AddrPort()); err != nil {
 		k.log.Warn("flow could not be taken back from XDP", "error", err)

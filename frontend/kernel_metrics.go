@@ -11,10 +11,10 @@ import (
 // noService labels packets that belong to no service.
 const noService = ""
 
-// xdpFamilies are those of the kernel's collector.
+// xdpFamilies are the metrics of kernelCollector.
 var xdpFamilies metrics.Families
 
-// MetricFamilies are all that a guard can show of itself.
+// MetricFamilies returns all metrics that a guard can export.
 func MetricFamilies() metrics.Families { return append(metrics.Documented(), xdpFamilies...) }
 
 var (
@@ -29,7 +29,7 @@ var (
 	neighboursDesc = xdpFamilies.Add(metrics.Counter, "neighbours_held_total", "Times that a router's neighbour entry was kept from being doubted.", "interface")
 )
 
-// kernelCollector shows what the programs count.
+// kernelCollector exports the counters of the programs.
 type kernelCollector struct {
 	*kernel
 	services func() []*service
@@ -70,7 +70,7 @@ func (k kernelCollector) Collect(ch chan<- prometheus.Metric) {
 	value(xdpFlowsDesc, prometheus.GaugeValue, float64(halfOpen), "half-open")
 }
 
-// packets shows those of each service, and of none.
+// packets exports the packet counters of each service, and of packets to no service.
 func (k kernelCollector) packets(value func(*prometheus.Desc, prometheus.ValueType, float64, ...string)) error {
 	stray, err := k.guard.StrayCounters()
 	if err != nil {
@@ -78,7 +78,7 @@ func (k kernelCollector) packets(value func(*prometheus.Desc, prometheus.ValueTy
 	}
 	counts := map[string]*bpf.Counters{noService: &stray}
 	for _, v := range k.services() {
-		if c, err := k.guard.ServiceCounters(v.key()); err == nil { // a service that was removed meanwhile has none
+		if c, err := k.guard.ServiceCounters(v.key()); err == nil { // an error: it was removed meanwhile
 			counts[v.name] = &c
 		}
 	}
@@ -90,7 +90,7 @@ func (k kernelCollector) packets(value func(*prometheus.Desc, prometheus.ValueTy
 			counter(xdpPacketsDesc, n, bpf.Verdict(i).String())
 		}
 		if name == noService {
-			continue // they were looked into no further
+			continue // not parsed any further
 		}
 		for i, n := range c.Reason {
 			counter(xdpReasonsDesc, n, hello.Reason(i).String())

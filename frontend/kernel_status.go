@@ -7,23 +7,23 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// XDPStatus is what the programs saw. The maps leave out what is 0.
+// XDPStatus shows the counters of the programs. The maps omit zeroes.
 type XDPStatus struct {
 	Interfaces []InterfaceStatus            `json:"interfaces"`
 	Flows      int                          `json:"flows"` // established or half-open
 	HalfOpen   int                          `json:"half_open_flows"`
 	Verdicts   map[string]uint64            `json:"verdicts"`
-	Reasons    map[string]uint64            `json:"reasons"` // what datagrams to services were
+	Reasons    map[string]uint64            `json:"reasons"` // kinds of datagrams to services
 	Cookies    map[string]uint64            `json:"cookies"`
 	Egress     map[string]uint64            `json:"egress"`
 	Sockets    map[string]uint64            `json:"sockets"`  // how datagrams found their worker
 	Services   map[string]map[string]uint64 `json:"services"` // verdicts of each
 }
 
-// InterfaceStatus is how the programs are on one interface.
+// InterfaceStatus describes the programs on one interface.
 type InterfaceStatus struct {
 	Interface      string `json:"interface"` // as it was configured
-	Name           string `json:"name"`      // that it has now; "": it is gone
+	Name           string `json:"name"`      // its current one; "": it is gone
 	Mode           string `json:"mode"`
 	Up             bool   `json:"up"`
 	MTU            int    `json:"mtu"`
@@ -68,7 +68,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	return st, nil
 }
 
-// named gives counters the names of their enumeration.
+// named maps counters by the names of their enum.
 func named[E interface {
 	~uint8
 	fmt.Stringer

@@ -13,9 +13,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
-// beat tells the programs that the daemon is alive until ctx ends, and of back ends that came back after a restart with
-// another way to be handed clients. It looks at the interfaces with each beat, and when the kernel says that one has changed:
-// it says so of most changes, but not of a program that is taken off.
+// beat sends heartbeats to the programs until ctx ends, and tells them of back ends whose hand-off changed. It checks the
+// interfaces with each heartbeat and when the kernel reports a change, which it does not do when a program is detached.
 func (k *kernel) beat(ctx context.Context, services func() []*service, clock func() int64) {
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
@@ -47,17 +46,17 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 	}
 }
 
-// linkWatch tells of changes of interfaces.
+// linkWatch reports changes of interfaces.
 type linkWatch struct {
 	done    <-chan struct{}
-	updates chan netlink.LinkUpdate // nil: there are none to be had at the moment
+	updates chan netlink.LinkUpdate // nil: not subscribed at the moment
 	failed  chan struct{}
 }
 
 func newLinkWatch(done <-chan struct{}) *linkWatch { return &linkWatch{done: done} }
 
-// renew subscribes where there is no subscription, at first and when one has failed: the kernel ends one that it has more to
-// say to than fits. It reports whether something may have been missed.
+// renew subscribes at first and when a subscription has failed: the kernel ends one whose queue overflows. It reports whether
+// changes may have been missed.
 func (w *linkWatch) renew() bool {
 	select {
 	case <-w.failed:
@@ -81,7 +80,7 @@ func (w *linkWatch) renew() bool {
 	return true // without a subscription each beat looks
 }
 
-// drain takes what has come together.
+// drain discards queued changes.
 func (w *linkWatch) drain() {
 	for {
 		select {
@@ -96,8 +95,8 @@ func (w *linkWatch) drain() {
 	}
 }
 
-// look sees whether the programs are still where they were attached, and attaches them again. A look asks for the state
-// itself, and so misses nothing that notifications might.
+// look checks whether the programs are still attached, and attaches them again if not. It reads the state itself, so it misses
+// nothing that notifications might.
 func (k *kernel) look() {
 	k.looking.Lock()
 	defer k.looking.Unlock()
@@ -106,7 +105,7 @@ func (k *kernel) look() {
 	}
 }
 
-// lookNow is look of somebody who asks whether the guard is ready. A nil kernel has nothing to look at.
+// lookNow is look for a readiness check. It does nothing on a nil kernel.
 func (k *kernel) lookNow() {
 	if k != nil && k.ours {
 		k.look()
@@ -151,7 +150,7 @@ func (k *kernel) lookAt(d *device) {
 	}
 }
 
-// tellChanges says what has become of an interface since the last look.
+// tellChanges logs how an interface changed since the last look.
 func (k *kernel) tellChanges(d *device, at bpf.At) {
 	was := d.at()
 	first := d.now.Swap(&at) == nil
@@ -175,7 +174,7 @@ func (k *kernel) tellChanges(d *device, at bpf.At) {
 	}
 }
 
-// lookAround sees which interfaces lead to protected servers past the programs.
+// lookAround finds interfaces by which protected servers can be reached past the programs.
 func (k *kernel) lookAround(services []*service) {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -191,7 +190,7 @@ func (k *kernel) lookAround(services []*service) {
 	k.tellOpen(services)
 }
 
-// tellOpen says which protected servers can be reached past the programs, when that has changed, or what it means.
+// tellOpen logs which protected servers can be reached past the programs, when that or its consequence has changed.
 func (k *kernel) tellOpen(services []*service) {
 	for _, v := range services {
 		if !v.inline {
@@ -207,13 +206,13 @@ func (k *kernel) tellOpen(services []*service) {
 	}
 }
 
-// openness is what was said of ways past the programs.
+// openness is what was last logged about ways past the programs.
 type openness struct {
 	others string
 	level  slog.Level
 }
 
-// follow tells the programs what has changed of a service. A nil kernel is told nothing.
+// follow tells the programs what has changed about a service. It does nothing on a nil kernel.
 func (k *kernel) follow(v *service) {
 	if k == nil || k.over.Load() {
 		return
@@ -239,7 +238,7 @@ func (k *kernel) follow(v *service) {
 	}
 }
 
-// retake puts the programs back in the place of those of a successor that did not come to serve.
+// retake attaches the programs again after a successor failed to serve.
 func (k *kernel) retake() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

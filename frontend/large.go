@@ -6,14 +6,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// Datagrams above these sizes do not fit an Ethernet frame: an MTU of 1500 without IP and UDP headers. A path may take less, but
-// a server that goes by its own interface's MTU sends 16 KB where that is the loopback's, which no path takes.
+// Datagrams above these sizes do not fit an Ethernet frame: an MTU of 1500 without IP and UDP headers. A path may take less,
+// but a server that uses its own interface's MTU sends 16 KB over the loopback, which fits no path.
 const (
 	largest4 = 1500 - 20 - 8
 	largest6 = 1500 - 40 - 8
 )
 
-// returnedAs is the event of a server's datagram of n bytes that goes to a client at ip.
+// returnedAs returns the event that counts a server's datagram of n bytes to a client at ip.
 func returnedAs(n int, ip *[16]byte) metrics.Event {
 	if n <= largest6 {
 		return metrics.Returned
@@ -25,7 +25,7 @@ func returnedAs(n int, ip *[16]byte) metrics.Event {
 	return metrics.ReturnedLarge
 }
 
-// warnLarge says once per service that its server's datagrams are fragmented.
+// warnLarge warns once per service that its server's datagrams are fragmented.
 func (w *worker) warnLarge() {
 	n := w.large
 	if w.large = 0; n > 0 && w.service.large.CompareAndSwap(false, true) {

@@ -8,9 +8,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// listen opens a socket for each worker. The first is bound alone, so that a port in use is seen: a group with
-// SO_REUSEPORT would let another program of this user in, and half the clients would be served by it. Then it opens
-// the group itself: closed and bound again, it could find another guard on the port.
+// listen opens a socket for each worker. The first is bound without SO_REUSEPORT, so that a port in use is noticed: otherwise
+// another program of this user could share the port and would get half the clients. Then SO_REUSEPORT is set on that socket
+// itself: if it were closed and bound again, another guard could take the port meanwhile.
 func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
 	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer, SendBuffer: c.ReceiveBuffer, FreeBind: c.FreeBind} // an answer for each question
 	first, err := udpbatch.Listen(addr, options)
@@ -40,7 +40,7 @@ func closeAll(conns []*udpbatch.Conn) {
 	}
 }
 
-// allowedCPUs are those that this process may run on.
+// allowedCPUs returns the CPUs that this process may run on.
 func allowedCPUs() (cpus []int) {
 	var set unix.CPUSet
 	if unix.SchedGetaffinity(0, &set) != nil {

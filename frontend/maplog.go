@@ -19,19 +19,19 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// mapLog writes a line for each flow of a proxy that opens and that closes. Workers put entries into a queue and wait for nothing:
-// what does not fit is counted. A nil mapLog writes nothing.
+// mapLog writes a line for each flow of a proxy that opens and that closes. Workers queue entries and never wait: what does not
+// fit is counted. A nil mapLog writes nothing.
 type mapLog struct {
 	name  string
 	log   *slog.Logger
-	at    func(clock int64) time.Time // of the workers' clock
+	at    func(clock int64) time.Time // converts the workers' clock
 	queue chan mapEntry
-	calls chan func(*mapWriter) // what others have the writer do
+	calls chan func(*mapWriter) // functions for the writer to call
 	stop  chan struct{}
 	ended chan struct{}
 
 	written, dropped, failed atomic.Uint64 // lines
-	stalled                  atomic.Bool   // the file takes nothing at the moment
+	stalled                  atomic.Bool   // writes to the file block at the moment
 }
 
 // mapEntry is what a worker knows of a flow that opens or closes.
@@ -67,11 +67,11 @@ type mapLine struct {
 }
 
 const (
-	// mapQueue holds what 4096 new clients need who come within the time that a disk may take for a write.
+	// mapQueue holds the entries of 4096 clients that connect while a disk is busy with a write.
 	mapQueue = 4096
 	// mapWrite is how many lines are written at a time.
 	mapWrite = 256
-	// mapPatience is how long a guard that stops waits for a file that takes nothing.
+	// mapPatience is how long a stopping guard waits for a file whose writes block.
 	mapPatience = time.Second
 	// mapTell is how often it is logged that lines are lost.
 	mapTell = time.Minute
@@ -122,7 +122,7 @@ func (m *mapLog) closing(w *worker, f *relay.Flow, why metrics.Event) {
 	}
 	e := w.mapEntry(f)
 	e.closed, e.why, e.state, e.age, e.toServer, e.toClient = true, why, f.State, time.Duration(w.now-f.Born), f.ToServer, f.ToClient
-	// Of a service that ends there may be more flows than the queue has room for, and nobody waits but whoever ends it.
+	// An ending service may have more flows than the queue can hold; only the code that ends it waits here.
 	for end := time.Now().Add(mapPatience); why == metrics.Stopped && len(m.queue) == cap(m.queue) && !m.stalled.Load(); time.Sleep(time.Millisecond) {
 		m.stalled.Store(time.Now().After(end))
 	}
@@ -130,7 +130,7 @@ func (m *mapLog) closing(w *worker, f *relay.Flow, why metrics.Event) {
 }
 
 func (w *worker) mapEntry(f *relay.Flow) mapEntry {
-	return mapEntry{at: w.now, service: w.service.name, client: f.Client.AddrPort(), upstream: f.Port.Local(), server: w.hands[f.Server].end.Server()}
+	return mapEntry{at: w.now, service: w.service.name, client: f.Client.AddrPort(), upstream: f.Upstream.Local(), server: w.backends[f.Server].backend.Server()}
 }
 
 // put queues an entry, if there is room.
@@ -145,7 +145,7 @@ func (m *mapLog) put(e mapEntry) {
 // reopen opens the file anew under its name, as after a rotation. If that fails the old one stays.
 func (m *mapLog) reopen() error { return m.call((*mapWriter).reopen) }
 
-// give makes the file another user's, whom this process is about to become, if it is this one's.
+// give changes the owner of the file to the user that this process is about to become, if it is owned by the current one.
 func (m *mapLog) give(uid, gid int) error {
 	return m.call(func(w *mapWriter) error {
 		var st unix.Stat_t
@@ -208,7 +208,7 @@ func (m *mapLog) run(f *os.File) {
 	}
 }
 
-// mapWriter is what only the goroutine that writes has.
+// mapWriter belongs to the writing goroutine.
 type mapWriter struct {
 	*mapLog
 	file *os.File
@@ -218,7 +218,7 @@ type mapWriter struct {
 	lost uint64 // lines, when it was told
 }
 
-// write writes an entry and those that wait after it, at most mapWrite of them.
+// write writes an entry and up to mapWrite queued ones.
 func (w *mapWriter) write(e mapEntry) {
 	w.buf.Reset()
 	if w.torn {
@@ -243,7 +243,7 @@ func (w *mapWriter) write(e mapEntry) {
 	w.tell(err)
 }
 
-// tell logs that lines are lost, once in a while.
+// tell logs at intervals that lines are lost.
 func (w *mapWriter) tell(err error) {
 	lost := w.failed.Load() + w.dropped.Load()
 	if lost == w.lost || time.Since(w.told) < mapTell {
@@ -264,7 +264,7 @@ func (w *mapWriter) reopen() error {
 	return nil
 }
 
-// line is an entry as it is written.
+// line converts an entry to a line of the file.
 func (m *mapLog) line(e *mapEntry) *mapLine {
 	l := &mapLine{Time: m.at(e.at).UTC(), Event: "opened", Service: e.service, Client: e.client, Upstream: e.upstream, Server: e.server}
 	if e.closed {

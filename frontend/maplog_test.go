@@ -51,7 +51,7 @@ func TestMapLogLines(t *testing.T) {
 	}
 	w.service.name, w.service.mapLog = "test", s.mapLog
 	f := flowOf(t, w, client)
-	upstream := f.Port.Local().String()
+	upstream := f.Upstream.Local().String()
 	s.mapLog.opened(w, f)
 	w.end(f, metrics.Killed)
 	flowOf(t, w, client)

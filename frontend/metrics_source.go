@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// goneTotals is what services of a name had counted when they were removed. Call it with life locked.
+// goneTotals returns the totals of removed services of a name. Call it with life locked.
 func (s *Server) goneTotals(name string) *metrics.Totals {
 	if s.gone[name] == nil {
 		s.gone[name] = new(metrics.Totals)
@@ -44,7 +44,7 @@ func (s *Server) Services() (all []metrics.Service) {
 	return all
 }
 
-// metrics are a service's values that are not counted by workers. Its memory is not looked at once all is closed.
+// metrics returns a service's values that workers do not count. It must not read shared memory after close.
 func (v *service) metrics(closed bool) metrics.Service {
 	o := v.now.Load().settings
 	m := metrics.Service{
@@ -64,7 +64,7 @@ func (v *service) metrics(closed bool) metrics.Service {
 	}
 	seen := make(map[string]bool)
 	for _, b := range v.status(true).Backends {
-		if !seen[b.Server] { // asked anew while what was there goes on, a server is there twice
+		if !seen[b.Server] { // while it is probed anew a server appears twice
 			m.Backends = append(m.Backends, metrics.Backend{Server: b.Server, Handoff: b.Handoff, Ready: b.Ready, Up: b.Up, Pool: b.Pool, Known: b.Known, Harvests: b.Harvests})
 		}
 		seen[b.Server] = true

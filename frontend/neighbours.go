@@ -15,12 +15,12 @@ import (
 )
 
 // neighbours holds the neighbour entries of routers while a flood fills the receive ring: their ARP replies and neighbour
-// advertisements are lost there like everything else, the kernel takes them for dead, and then nothing that the stack sends
-// goes out, answers and the server's own packets to its clients included.
+// advertisements are lost like everything else, the kernel considers them dead, and then nothing that the stack sends goes out:
+// neither answers nor the server's own packets.
 //
-// What proves that a router lives are its frames to the services. Then its entry is confirmed, as a program that hears from
-// its peer does by MSG_CONFIRM (sendto(2)): that refreshes the entry that there is, and can neither make one nor change its
-// address. Only routers' entries are held: a host that gave up its address and still sends under another would keep it.
+// What proves that a router lives are its frames to the services. Then its entry is confirmed, by MSG_CONFIRM (sendto(2)), as
+// by a program that hears from its peer: that refreshes an existing entry, and can neither create one nor change its address.
+// Only routers' entries are held: a host that gave up its address but still sends under another would keep its entry.
 type neighbours struct {
 	devices []*device
 	senders func() []net.HardwareAddr // of frames since the last call
@@ -38,10 +38,10 @@ type neighbour struct {
 }
 
 const (
-	// holdEvery: an entry in use that nothing confirms is probed delay_first_probe_time after it went stale, 5 s unless told
-	// otherwise and at least 1 s (arp(7)).
+	// holdEvery: an entry in use that nothing confirms is probed delay_first_probe_time after it went stale: 5 s by default, at
+	// least 1 s (arp(7)).
 	holdEvery = 250 * time.Millisecond
-	// livesFor is how long a frame proves that its sender lives. Senders that share an element take turns in it.
+	// livesFor is how long a frame proves that its sender lives. Senders that share an array element overwrite each other.
 	livesFor = 5 * time.Second
 	// routesEvery is how long a change of routes may go unnoticed.
 	routesEvery = time.Minute
@@ -71,7 +71,7 @@ func (n *neighbours) run(ctx context.Context) {
 	}
 }
 
-// hold confirms the entries of routers that live and that the kernel is about to doubt.
+// hold confirms the entries of live routers that the kernel is about to probe.
 func (n *neighbours) hold(now time.Time) error {
 	for _, mac := range n.senders() {
 		n.seen[string(mac)] = now
@@ -91,7 +91,7 @@ func (n *neighbours) hold(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// holdOn does so on one interface.
+// holdOn does it for one interface.
 func (n *neighbours) holdOn(d *device, now time.Time) error {
 	dev, err := netlink.LinkByName(d.at().Name)
 	if err != nil {
@@ -140,13 +140,13 @@ func (n *neighbours) isRouter(e netlink.Neigh, addr netip.Addr, now time.Time) b
 	return is
 }
 
-// router is what was found out of an address at a time.
+// router caches whether an address is a router's.
 type router struct {
 	is bool
 	at time.Time
 }
 
-// confirm tells the kernel that the neighbour at addr was heard of. MSG_PROBE: nothing is sent. It needs no privilege.
+// confirm tells the kernel that the neighbour at addr is reachable. MSG_PROBE: nothing is sent. It needs no privilege.
 func confirm(addr netip.Addr, dev netlink.Link) error {
 	family, to := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: addr.As16(), Port: discard, ZoneId: uint32(dev.Attrs().Index)})
 	if addr.Is4() {
@@ -163,8 +163,8 @@ func confirm(addr netip.Addr, dev netlink.Link) error {
 	return unix.Sendto(fd, nil, unix.MSG_CONFIRM|msgProbe, to)
 }
 
-// msgProbe is MSG_PROBE of linux/socket.h, which x/sys has not got.
+// msgProbe is MSG_PROBE of linux/socket.h, which x/sys lacks.
 const msgProbe = 0x10
 
-// discard is a port that nothing is sent to: a destination needs one (RFC 863).
+// discard is the port of a destination that nothing is sent to (RFC 863).
 const discard = 9

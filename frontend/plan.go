@@ -10,14 +10,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// situation is all that decides who answers the ClientHellos of a service that has programs in front of it.
+// situation is the input of divide: everything that decides who answers the ClientHellos of a service behind XDP.
 type situation struct {
 	inline       bool
 	modes        []handoff.Mode // of its back ends that are known; none: nobody can be handed over at the moment
 	mapped       bool           // native modes: the server sees IPv4 clients under v4-mapped addresses
 	sharedPool   bool           // the programs can read the pool of the one back end
 	cookieLength int            // bytes of the cookies in that pool
-	foreign      bool           // its secret is another one than the programs have
+	foreign      bool           // its secret differs from the programs' secret
 	mac          cookie.MAC     // of the guard's own cookies
 	asked        bpf.Answer
 	attached     bpf.AttachMode
@@ -31,10 +31,10 @@ type division struct {
 	answer bpf.Answer
 	// hellos: where the programs do not know a right cookie, a client that showed one to a worker may show it again.
 	hellos bool
-	passes bool // clients without a cookie are admitted by their address
+	passes bool // clients without a cookie are admitted by address
 }
 
-// divide says who answers what. The error says why it cannot be as asked.
+// divide decides who answers what. The error says why the requested answer is impossible.
 func divide(s situation) (division, error) {
 	if len(s.modes) == 0 {
 		if s.workers { // which count what they drop
@@ -58,7 +58,7 @@ func divide(s situation) (division, error) {
 	return d, nil
 }
 
-// format is how far the programs know the cookies that the service needs: all back ends' clients get the same.
+// format returns the cookie format that the programs need for the service: the same for all back ends.
 func (s *situation) format() bpf.Format {
 	if s.foreign {
 		return bpf.FormatWorkers
@@ -91,7 +91,7 @@ func (s *situation) format() bpf.Format {
 	return bpf.FormatWorkers
 }
 
-// why says what keeps the kernel from answering ClientHellos that it was free to answer; "" if it does, or was told not to.
+// why says why the kernel does not answer ClientHellos under AnswerAuto; "" if it does, or was configured not to.
 func (s *situation) why(d division) string {
 	switch {
 	case len(s.modes) == 0 || d.answer != bpf.AnswerWorkers || s.asked == bpf.AnswerWorkers:

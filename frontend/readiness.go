@@ -15,10 +15,10 @@ type Readiness struct {
 	Ready   bool     `json:"ready"`
 	Reasons []string `json:"reasons,omitempty"` // why not; or, of a service that is ready, which back ends are not
 
-	open bool // its server is reached by what nobody has verified
+	open bool // unverified packets reach its server
 }
 
-// readiness of one service: it is ready if one of its back ends is.
+// readiness returns the readiness of a service: it is ready if one of its back ends is.
 func (v *service) readiness() Readiness {
 	r := Readiness{Service: v.name, Listen: v.listen.String()}
 	if err := v.refused.Load(); err != nil {
@@ -60,7 +60,7 @@ func (v *service) readiness() Readiness {
 		switch {
 		case st.Ready:
 			r.Ready = true
-		case t.end.Load() == nil:
+		case t.backend.Load() == nil:
 			r.Reasons = append(r.Reasons, fmt.Sprintf("back end %s: %s", t.config.Address, st.Why))
 		case !st.Up:
 			r.Reasons = append(r.Reasons, fmt.Sprintf("back end %s: it does not answer", t.config.Address))
@@ -80,7 +80,7 @@ func say(err error) string {
 	return hint.Flags(text)
 }
 
-// Readiness is that of each service.
+// Readiness returns the readiness of each service.
 func (s *Server) Readiness() (all []Readiness) {
 	for _, v := range s.list() {
 		all = append(all, v.readiness())
@@ -111,8 +111,8 @@ func (s *Server) ready() error {
 	return errors.Join(errs...)
 }
 
-// Available is nil while the guard as a whole is worth sending clients to: at least one service is ready, so that a dead
-// back end does not take the guard away from the healthy services, and no protected server stands open.
+// Available returns nil while clients should be sent to the guard: at least one service is ready (a dead back end must not cost
+// the healthy services their guard), and no protected server can be reached past it.
 func (s *Server) Available() error {
 	s.life.RLock()
 	defer s.life.RUnlock()

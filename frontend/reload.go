@@ -23,7 +23,7 @@ type Changes struct {
 	Added   []string `json:"added,omitempty"`
 	Removed []string `json:"removed,omitempty"`
 	Changed []string `json:"changed,omitempty"`
-	Restart []string `json:"restart,omitempty"` // settings that changed and take a restart
+	Restart []string `json:"restart,omitempty"` // changed settings that need a restart
 }
 
 // String is the changes in one line.
@@ -46,12 +46,12 @@ func (c Changes) String() string {
 // Check is nil if a Server can be made of c, as far as can be told without opening anything.
 func (c Config) Check() error { return c.complete() }
 
-// OnReload has Reload ask again for the configuration. Call it before Run.
+// OnReload sets the function by which Reload reads the configuration again. Call it before Run.
 func (s *Server) OnReload(again func(context.Context) (Config, error)) { s.again = again }
 
-// Reload reads secret files and the configuration again, puts in force what has changed, and opens the map log anew. Services that stay as they are are
-// not touched. An error, which is logged and counted, says that nothing of the configuration has changed, or that a secret is
-// the old one.
+// Reload reads secret files and the configuration again, puts in force what has changed, and opens the map log anew. Services
+// that stay as they are are not touched. On error, which is logged and counted, the configuration is unchanged, or a secret is
+// still the old one.
 func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
@@ -83,7 +83,7 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	return done, nil
 }
 
-// serviceKey tells services apart over reloads.
+// serviceKey identifies a service across reloads.
 type serviceKey struct {
 	listen netip.AddrPort
 	inline bool
@@ -91,7 +91,7 @@ type serviceKey struct {
 
 func (c *Service) key() serviceKey { return serviceKey{c.Listen, c.Inline()} }
 
-// apply puts the services of c in force. Whatever may fail comes first, so that an error has changed nothing.
+// apply puts the services of c in force. Everything that may fail comes first, so that an error changes nothing.
 func (s *Server) apply(c Config) (done Changes, err error) {
 	if err := c.complete(); err != nil {
 		return done, err
@@ -146,10 +146,15 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 	}
 	slices.Sort(done.Removed)
 	s.show(flags)
-	return done, nil
+	if s.kernel != nil {
+		policy := s.config // of the rest nothing changes without a restart
+		policy.IdleTimeout, policy.Services = c.IdleTimeout, c.Services
+		err = s.kernel.setPolicy(&policy)
+	}
+	return done, err
 }
 
-// changeable says what of a service cannot be changed while it runs.
+// changeable returns an error if a change of a service needs a restart.
 func (v *service) changeable(n *Service) error {
 	if v.inline && len(v.workers) == 0 && n.Settings.Answer != bpf.AnswerXDP {
 		return hint.Errorf("restart the guard", "%s: answer cannot change from xdp while the service runs: it has no workers", v.name)
@@ -157,7 +162,7 @@ func (v *service) changeable(n *Service) error {
 	return nil
 }
 
-// possible says what of a service that a reload brings takes a restart.
+// possible returns an error if a new service needs a restart.
 func (s *Server) possible(n *Service) error {
 	const fix = "restart the guard: systemctl restart dtlsguard"
 	if n.Inline() && s.kernel == nil {
@@ -171,10 +176,10 @@ func (s *Server) possible(n *Service) error {
 	return nil
 }
 
-// reloadable are the settings that a reload puts in force, by their flags: those of services. All others take a restart.
+// reloadable are the settings that a reload puts in force, by their flags: those of services. All others need a restart.
 var reloadable = []string{
 	"listen", "backend", "protect", "handoff", "harvest-pool", "harvest-rate", "secret-file", "rotate-every", "hello-rate", "hello-burst",
-	"backend-hello-rate", "psk-suite", "answer", "unverified", "unverified-rate", "pass", "monitor",
+	"backend-hello-rate", "psk-suite", "idle-timeout", "answer", "unverified", "unverified-rate", "pass", "monitor",
 }
 
 // restarts names the settings that have changed and that a reload does not change.
@@ -190,7 +195,7 @@ func (s *Server) restarts(now map[string]any) (names []string) {
 	return names
 }
 
-// show has status show what a reload has put in force.
+// show makes status show the settings in force after a reload.
 func (s *Server) show(now map[string]any) {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -202,7 +207,7 @@ func (s *Server) show(now map[string]any) {
 	}
 }
 
-// add starts a service that a reload brought.
+// add starts a new service.
 func (s *Server) add(v *service) {
 	if s.kernel != nil {
 		if err := s.kernel.add(v); err != nil {
@@ -218,7 +223,7 @@ func (s *Server) add(v *service) {
 	s.start(v, func() {})
 }
 
-// become makes v the service n: sockets and flows stay.
+// become applies the configuration n to v; sockets and flows stay.
 func (s *Server) become(v *service, n *Service) {
 	x, err := s.secretsOf(n.Settings)
 	if err != nil {
@@ -246,13 +251,13 @@ func (s *Server) become(v *service, n *Service) {
 	v.publish()
 }
 
-// handsOverAnew reports whether servers must be asked again.
+// handsOverAnew reports whether servers must be probed again.
 func handsOverAnew(was, now *Settings) bool {
 	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile || was.PSKSuite != now.PSKSuite
 }
 
-// retarget makes the back ends those of list. What is new is asked first, and what is old goes after that: meanwhile
-// clients are served as before.
+// retarget replaces the back ends by those of list. New ones are probed before old ones are removed, so that clients are served
+// meanwhile.
 func (v *service) retarget(list []Backend, anew bool) {
 	v.mu.Lock()
 	var stay, leave, fresh []*target
@@ -289,7 +294,7 @@ func (v *service) retarget(list []Backend, anew bool) {
 	})
 }
 
-// leave lets go of targets; their flows end in their own time.
+// leave drops targets; their flows end by themselves.
 func (v *service) leave(gone []*target) {
 	v.mu.Lock()
 	v.targets = slices.DeleteFunc(slices.Clone(v.targets), func(t *target) bool { return slices.Contains(gone, t) })
@@ -299,72 +304,17 @@ func (v *service) leave(gone []*target) {
 	}
 	v.publish()
 	for _, t := range gone {
-		if e := t.end.Swap(nil); e != nil {
+		if e := t.backend.Swap(nil); e != nil {
 			e.release()
 		}
 	}
 }
 
-// remove drains a service and ends it.
-func (s *Server) remove(v *service) {
-	v.drain()
-	s.running.Go(func() {
-		if !s.drained(v) {
-			return
-		}
-		s.life.Lock()
-		s.services = slices.DeleteFunc(slices.Clone(s.services), func(o *service) bool { return o == v })
-		s.life.Unlock()
-		v.end()
-		s.life.Lock()
-		for _, w := range v.workers {
-			w.counts.AddTo(s.goneTotals(v.name))
-		}
-		s.life.Unlock()
-		if s.kernel != nil {
-			s.kernel.remove(v)
-		}
-		v.close()
-		v.log.Info("service removed")
-	})
-}
-
-// drain lets no new clients in. Those that are there go on.
-func (v *service) drain() {
-	v.draining.Store(true)
-	v.publish()
-}
-
-// drained waits until a service has no flows left, or for the drain timeout. It is false if the service was taken back into
-// use, or the guard ends.
-func (s *Server) drained(v *service) bool {
-	const every = 100 * time.Millisecond
-	for end := time.Now().Add(s.config.DrainTimeout); v.draining.Load() && v.ctx.Err() == nil; sleep(v.ctx, every) {
-		if v.room.Used() == 0 || !time.Now().Before(end) {
-			return true
-		}
-	}
-	return false
-}
-
-// Drain lets no new clients in, and returns when the last flow is idle, or after Config.DrainTimeout, or when ctx ends.
-func (s *Server) Drain(ctx context.Context) {
-	s.config.Log.Info("draining", "flows", s.Flows(), "at_most", s.config.DrainTimeout)
-	ctx, cancel := context.WithTimeout(ctx, s.config.DrainTimeout)
-	defer cancel()
-	for _, v := range s.list() {
-		v.drain()
-	}
-	for s.Flows() > 0 && ctx.Err() == nil {
-		sleep(ctx, 100*time.Millisecond)
-	}
-}
-
-// Alive is nil while all that must not stand still moves on.
+// Alive returns nil while workers and heartbeat make progress.
 func (s *Server) Alive() error {
 	const late = 5 * time.Second // workers wake up once a second
 	if s.frozen.Load() {
-		return nil // for no longer than a handover takes
+		return nil // frozen, for the short time of a handover
 	}
 	now := s.clock()
 	for _, v := range s.list() {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// requests are functions that others have a worker call between two batches, on its own thread: so they may read and change
-// what is the worker's alone. The zero value must be initialised.
+// requests are functions that a worker calls for others between two batches, on its own thread, so that they may access the
+// worker's state. The zero value must be initialised.
 type requests struct {
 	queue  chan func()
 	mu     sync.Mutex // held while one is queued, so that the worker is woken before it closes
 	closed bool
 }
 
-// requestPatience is how long a worker may take to get round to a request: it wakes for it, and a batch takes a millisecond.
+// requestPatience bounds the wait for a worker: it is woken, and a batch takes a millisecond.
 const requestPatience = 2 * time.Second
 
 var (
@@ -26,7 +26,7 @@ var (
 // init makes room for as many requests as there are connections that ask.
 func (r *requests) init() { r.queue = make(chan func(), AdminConnections) }
 
-// serve calls what was asked for.
+// serve calls the queued functions.
 func (r *requests) serve() {
 	for {
 		select {
@@ -45,7 +45,7 @@ func (r *requests) close() {
 	r.mu.Unlock()
 }
 
-// ask has the worker call f and waits until it has. After an error f may still be called, or not: it must own what it writes to.
+// ask makes the worker call f and waits for it. After an error f may still be called: it must own what it writes to.
 func (w *worker) ask(ctx context.Context, f func()) error {
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()

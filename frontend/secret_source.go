@@ -19,11 +19,11 @@ import (
 type secretSource interface {
 	// name is what status calls it.
 	name() string
-	// next makes the keyring that follows now, which is nil at first. It may be now itself: nothing has changed.
+	// next returns the keyring that follows now, which is nil at first; now itself if nothing has changed.
 	next(now *cookie.Keyring) (*cookie.Keyring, error)
 	// onDemand is nil if a new secret can be drawn at any time.
 	onDemand() error
-	// wait returns when the next keyring is due. failed says that the last one was refused.
+	// wait returns when the next keyring is due. failed: the last one was refused.
 	wait(ctx context.Context, failed bool)
 }
 
@@ -72,24 +72,23 @@ func (r *randomSecrets) wait(ctx context.Context, failed bool) {
 	sleep(ctx, d)
 }
 
-// fileSecrets are those of a file that several guards share.
+// fileSecrets come from a file that several guards share.
 type fileSecrets struct {
 	file string
 	log  *slog.Logger
 	seen atomic.Pointer[os.FileInfo] // the file that was read last; nil: there was none
 }
 
-// watchFileEvery is how soon a guard follows a change of its secret file.
+// watchFileEvery is the polling interval of the secret file.
 const watchFileEvery = time.Second
 
-// errNoRotation is what a guard with a secret file says to a request to rotate by itself.
+// errNoRotation answers a request to rotate a secret that comes from a file.
 var errNoRotation = errors.New("the secret comes from a file: write a new one there, it is read again within a second")
 
 func (f *fileSecrets) name() string    { return f.file }
 func (f *fileSecrets) onDemand() error { return errNoRotation }
 
-// next reads the file, whose second line, if there is one, is a secret to be honoured next to the first: the one
-// before, or the one to come.
+// next reads the file, whose second line, if any, is a secret that is accepted beside the first: the previous or the next one.
 func (f *fileSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
 	r, err := regular.Open(f.file)
 	if err != nil {
@@ -116,7 +115,7 @@ func (f *fileSecrets) next(now *cookie.Keyring) (*cookie.Keyring, error) {
 	return ring, nil
 }
 
-// followShared is the keyring of a list of shared secrets: the one in force, if it holds them already.
+// followShared returns the keyring of a list of shared secrets: the current keyring, if it holds them already.
 func followShared(now *cookie.Keyring, list []cookie.Secret) (*cookie.Keyring, error) {
 	switch {
 	case now == nil:
@@ -132,8 +131,8 @@ func followShared(now *cookie.Keyring, list []cookie.Secret) (*cookie.Keyring, e
 // is reports whether k, which may be nil, is of secret s.
 func is(k *cookie.Key, s *cookie.Secret) bool { return k != nil && k.Fingerprint() == s.Fingerprint() }
 
-// wait waits until the file is another one than was read last, or was written since, or is gone: for two looks, since
-// there is a moment without it between the removal and the renaming of a new one.
+// wait waits until the file was replaced, written to, or is missing twice in a row: it may be missing for a moment between the
+// removal of the old and the renaming of the new one.
 func (f *fileSecrets) wait(ctx context.Context, _ bool) {
 	missed := 0
 	for ctx.Err() == nil {
@@ -154,7 +153,7 @@ func (f *fileSecrets) wait(ctx context.Context, _ bool) {
 	}
 }
 
-// sleep waits, if ctx does not end before.
+// sleep waits for d or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -12,14 +12,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
-// secrets keeps a keyring and follows its source. A new secret that is refused, for whatever reason, leaves the old one in
-// force.
+// secrets keeps a keyring and follows its source. If a new secret is refused, the old one stays in force.
 type secrets struct {
 	store   cookie.Store
 	source  secretSource
 	log     *slog.Logger
 	events  *events.Channel
-	install func(*cookie.Keyring) error // brings a keyring to the kernel; nil: there is none, or it has others
+	install func(*cookie.Keyring) error // copies a keyring to the kernel; nil: no XDP, or it has other secrets
 
 	mu sync.Mutex // serialises rotations, and what the source does
 
@@ -28,11 +27,11 @@ type secrets struct {
 	failures  atomic.Uint64
 }
 
-// apart is how long a client may take to return its cookie: a ClientHello is sent again after 1, 2 and 4 s (RFC 6347
-// section 4.2.4.1), and a cookie is good for one rotation.
+// apart is how long a client may take to return its cookie: a ClientHello is retransmitted after 1, 2 and 4 s (RFC 6347 section
+// 4.2.4.1), and a cookie survives one rotation.
 const apart = 10 * time.Second
 
-// openSecrets gets the first secret. Without one there is no guard: the error is final.
+// openSecrets gets the first secret. Without one the guard must not start.
 func openSecrets(source secretSource, log *slog.Logger, install func(*cookie.Keyring) error) (*secrets, error) {
 	s := &secrets{source: source, log: log, install: install}
 	ring, err := source.next(nil)
@@ -107,7 +106,7 @@ func (s *secrets) run(ctx context.Context) {
 	}
 }
 
-// SecretStatus is what may be known of the secret.
+// SecretStatus is the public part of a secret's state.
 type SecretStatus struct {
 	Source      string  `json:"source"`
 	Epoch       uint8   `json:"epoch"`

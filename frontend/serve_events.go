@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// mostFollowers leaves control connections to others.
+	// mostFollowers leaves control connections for other requests.
 	mostFollowers = AdminConnections / 3
-	// followerPatience is how long one that follows events may take to read a line.
+	// followerPatience is how long a follower may take to read a line.
 	followerPatience = 10 * time.Second
-	// followerLine is how often one that follows gets an empty line: so it is noticed that it is gone.
+	// followerLine is the interval of empty lines, by which a follower that has gone is noticed.
 	followerLine = 15 * time.Second
 )
 
-// Events is the channel of what operators are told.
+// Events returns the channel of operators' events.
 func (s *Server) Events() *events.Channel { return s.events }
 
 // serveEvents answers GET /events?last=N&follow=1 with a line of JSON for each event: the last N, and with follow those that

@@ -66,8 +66,15 @@ type secretKey struct {
 	every time.Duration // of the guard's own
 }
 
-// New opens all that a guard needs, but asks no back end yet. What fails is said in one line that names the
-// fix, and leaves nothing behind; errors.Is(err, hint.ErrUsage) tells a wrong configuration from bad luck.
+func (o *Settings) secretKey() secretKey {
+	if o.SecretFile != "" {
+		return secretKey{file: o.SecretFile}
+	}
+	return secretKey{every: o.RotateEvery}
+}
+
+// New opens everything that a guard needs, but contacts no back end yet. On failure nothing is left behind, and the error has a
+// hint; errors.Is(err, hint.ErrUsage) reports a wrong configuration.
 func New(c Config) (*Server, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
@@ -119,12 +126,12 @@ func (s *Server) openAll() (err error) {
 // clock is what workers tell the time by: CLOCK_MONOTONIC, in nanoseconds.
 func (s *Server) clock() int64 { return s.zero + int64(time.Since(s.started)) }
 
-// secretsOf are the secrets of services with the given settings. The programs have those of the first service.
+// secretsOf returns the secrets of services with the given settings. The programs have those of the first service.
 func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	var source secretSource = &randomSecrets{entropy: s.config.Entropy, every: o.RotateEvery}
-	key := secretKey{every: o.RotateEvery}
-	if o.SecretFile != "" {
-		source, key = &fileSecrets{file: o.SecretFile, log: s.config.Log}, secretKey{file: o.SecretFile}
+	key := o.secretKey()
+	if key.file != "" {
+		source = &fileSecrets{file: key.file, log: s.config.Log}
 	}
 	if x := s.secrets[key]; x != nil {
 		return x, nil
@@ -151,7 +158,7 @@ func (s *Server) secretsOf(o *Settings) (*secrets, error) {
 	s.life.Lock()
 	s.secrets[key] = x
 	s.life.Unlock()
-	if s.secretsRun != nil { // a reload brought it
+	if s.secretsRun != nil { // added by a reload
 		s.secretsRun(x)
 	}
 	return x, nil
@@ -195,7 +202,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.kernel != nil {
 		s.running.Go(func() { s.kernel.beat(ctx, s.list, s.clock) })
-		s.running.Go(func() { s.kernel.watchFlows(ctx, s.config.IdleTimeout, s.config.limits().PerSource) })
+		s.running.Go(func() { s.kernel.watchFlows(ctx, s.idleTimes, s.config.limits().PerSource) })
 		if n := s.kernel.neighbours; n != nil {
 			s.running.Go(func() { n.run(ctx) })
 		}
@@ -225,13 +232,13 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// progressEvery is how often a start that takes long says how far it is.
+// progressEvery is the interval of progress messages of a slow start.
 const (
 	progressEvery   = time.Second
 	slowestProgress = 10 * time.Second // a server that is silent is asked for half a minute
 )
 
-// tellProgress says how far the first round of questions to back ends is, until all have answered or not.
+// tellProgress logs the progress of the first probes of back ends, until all are done.
 func (s *Server) tellProgress(ctx context.Context, services []*service) {
 	var all []*target
 	for _, v := range services {
@@ -249,7 +256,7 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 				asked++
 			default:
 			}
-			if t.end.Load() != nil {
+			if t.backend.Load() != nil {
 				ready++
 			}
 		}
@@ -268,7 +275,7 @@ func (s *Server) FlowsEnded() int { return s.ended }
 // Started is closed once each worker of Run has its thread, on the CPU and with the priority that it keeps.
 func (s *Server) Started() <-chan struct{} { return s.atWork }
 
-// close gives everything back. The error says that programs are still attached.
+// close releases everything. The error says that programs are still attached.
 func (s *Server) close() error {
 	s.life.Lock()
 	defer s.life.Unlock()
@@ -282,7 +289,7 @@ func (s *Server) close() error {
 	return err
 }
 
-// Give makes the pins and the map log another user's, whom this process is about to become.
+// Give changes the owner of pins and map log to the user that this process is about to become.
 func (s *Server) Give(uid, gid int) error {
 	if err := s.mapLog.give(uid, gid); err != nil || s.kernel == nil {
 		return err

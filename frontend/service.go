@@ -22,23 +22,23 @@ import (
 
 // service is one public address, its workers and the servers it hands clients to.
 type service struct {
-	config     *Config
-	name       string
-	listen     netip.AddrPort // the public address
-	port       uint16         // its port
-	inline     bool           // the server is on this host and keeps the address: workers only answer
-	log        *slog.Logger
-	budget     *relay.Budget
-	room       relay.Quota         // what it has of upstream sockets
-	clock      func() int64        // CLOCK_MONOTONIC, nanoseconds
-	took       prometheus.Observer // seconds of finished handshakes
-	gate       *addresses.Gate
-	events     *events.Channel
-	attack     attackState
-	sketchSeed [2]uint64 // of all its workers' sketches
-	kernel     *kernel   // nil: no XDP
-	mapLog     *mapLog   // nil: none
-	workers    []*worker
+	config         *Config
+	name           string
+	listen         netip.AddrPort // the public address
+	port           uint16         // its port
+	inline         bool           // the server is on this host and keeps the address: workers only answer
+	log            *slog.Logger
+	budget         *relay.Budget
+	room           relay.Quota         // what it has of upstream sockets
+	clock          func() int64        // CLOCK_MONOTONIC, nanoseconds
+	handshakeTimes prometheus.Observer // seconds of finished handshakes
+	gate           *addresses.Gate
+	events         *events.Channel
+	attack         attackState
+	sketchSeed     [2]uint64 // of all its workers' sketches
+	kernel         *kernel   // nil: no XDP
+	mapLog         *mapLog   // nil: none
+	workers        []*worker
 
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target
@@ -52,7 +52,7 @@ type service struct {
 	draining   atomic.Bool // no new clients are let in
 	held       atomic.Pointer[hold]
 	inherited  *serviceState // what it was in another process; nil: it was not there
-	large      atomic.Bool   // it was said that a server's datagrams are fragmented on their way to clients
+	large      atomic.Bool   // warned that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers
 	cancel  context.CancelFunc
@@ -63,19 +63,19 @@ type service struct {
 	stopAsking context.CancelFunc // ends the questions about pre-shared keys; only watchInline uses it
 }
 
-// serving is what a service's workers go by. It is immutable: when back ends come or go, or settings change, another
-// one takes its place. Workers load it once per batch.
+// serving is the configuration that a service's workers use. It is immutable: when back ends or settings change, it is
+// replaced. Workers load it once per batch.
 type serving struct {
 	settings   *Settings
 	interfaces []string // that it is guarded on; none: all
 	keys       *cookie.Store
 	secrets    *secrets
 	hellos     *limit.Hellos
-	fit        *handoff.Fit // inline; nil: not known
-	ends       []*end       // of a proxy: those that have answered
+	fit        *handoff.Fit   // inline; nil: not known
+	backends   []*liveBackend // of a proxy: those that have answered
 }
 
-// alone reports whether there is one back end and no other, so that the programs can know its cookies.
+// alone reports whether there is exactly one back end, so that the programs can know its cookies.
 func (v *service) alone() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -89,7 +89,7 @@ func (v *service) list() []*target {
 	return v.targets
 }
 
-// change puts what f makes of a copy of the present serving in force.
+// change puts a copy of the current serving in force that f has modified.
 func (v *service) change(f func(*serving)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -103,45 +103,45 @@ func (v *service) change(f func(*serving)) {
 	v.kernel.follow(v)
 }
 
-// publish brings the back ends in force to the workers and programs.
+// publish makes the back ends known to workers and programs.
 func (v *service) publish() { v.offer(nil, nil) }
 
-// offer does so with next in the place of what t has.
-func (v *service) offer(t *target, next *end) {
+// offer does it with next in place of t's back end.
+func (v *service) offer(t *target, next *liveBackend) {
 	v.change(func(s *serving) {
-		s.ends = nil
+		s.backends = nil
 		for _, other := range v.targets {
-			e := other.end.Load()
+			e := other.backend.Load()
 			if other == t {
 				e = next
 			}
 			if e != nil && !v.draining.Load() {
-				s.ends = append(s.ends, e)
+				s.backends = append(s.backends, e)
 			}
 		}
 	})
 }
 
-// serve brings next, a back end of target t that has answered, to the workers and programs, in the place of the one before.
-func (v *service) serve(t *target, next *end) {
+// serve makes next, a back end of target t that has answered, known to workers and programs, in place of the previous one.
+func (v *service) serve(t *target, next *liveBackend) {
 	v.offer(t, next)
-	if old := t.end.Swap(next); old != nil {
+	if old := t.backend.Swap(next); old != nil {
 		old.release()
 	}
 }
 
-// modes is how clients are handed over at the moment, by back end.
+// modes returns the current hand-off mode of each back end.
 func (s *serving) modes() (modes []handoff.Mode) {
 	if s.fit != nil {
 		return []handoff.Mode{s.fit.Mode}
 	}
-	for _, e := range s.ends {
+	for _, e := range s.backends {
 		modes = append(modes, e.Mode())
 	}
 	return modes
 }
 
-// situation is what decides who answers, with programs attached in the given mode.
+// situation returns the input of divide for programs attached in the given mode.
 func (v *service) situation(attached bpf.AttachMode) situation {
 	s := v.now.Load()
 	t := situation{
@@ -152,8 +152,8 @@ func (v *service) situation(attached bpf.AttachMode) situation {
 	if s.fit != nil {
 		t.mapped = s.fit.Mapped
 	}
-	if len(s.ends) == 1 {
-		t.sharedPool, t.cookieLength = s.ends[0].memory.Load() != nil && s.ends[0].Entries() > 0, s.ends[0].CookieLength()
+	if len(s.backends) == 1 {
+		t.sharedPool, t.cookieLength = s.backends[0].memory.Load() != nil && s.backends[0].Entries() > 0, s.backends[0].CookieLength()
 	}
 	return t
 }
@@ -168,14 +168,14 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 		v.name = listen.String()
 	}
 	v.sketchSeed = drawSeed()
-	v.took = s.durations.WithLabelValues(v.name)
+	v.handshakeTimes = s.durations.WithLabelValues(v.name)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, interfaces: c.Interfaces, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
 	return v
 }
 
-// handoffConfig is what the hand-off to a server of the service is made of.
+// handoffConfig returns the configuration of the hand-off to a server of the service.
 func (v *service) handoffConfig(s *serving) handoff.Config {
 	c := handoff.Config{
 		Server: v.listen, Mode: s.settings.Handoff, Pool: s.settings.HarvestPool, Rate: s.settings.HarvestRate, MAC: v.config.MAC, Cookies: v.config.Cookies,
@@ -188,7 +188,7 @@ func (v *service) handoffConfig(s *serving) handoff.Config {
 	return c
 }
 
-// backendIs tells that a server has gone down or come up.
+// backendIs emits the event of a server that went down or came up.
 func (v *service) backendIs(backend string, up bool, why error) {
 	if up {
 		v.events.Emit(events.BackendUp, v.name, "backend", backend)
@@ -302,7 +302,7 @@ func (v *service) end() {
 	v.running.Wait()
 }
 
-// close gives back what the service holds, its flows included. Nothing of it may run any more.
+// close releases what the service holds, its flows included. Nothing of it may be running.
 func (v *service) close() {
 	for _, w := range v.workers {
 		w.kernel = nil // its flows end with the programs, or stay with them
@@ -313,7 +313,7 @@ func (v *service) close() {
 	}
 }
 
-// announce says what a service is made of.
+// announce logs the configuration of a service.
 func (v *service) announce() {
 	if len(v.workers) == 0 {
 		return

@@ -31,7 +31,7 @@ type Status struct {
 	Flags         map[string]any               `json:"flags"` // the values in force
 }
 
-// ServiceStatus is one service's part of it.
+// ServiceStatus is the status of one service.
 type ServiceStatus struct {
 	Name          string           `json:"name"`
 	Listen        string           `json:"listen"`

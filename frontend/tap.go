@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// tap is a worker's side of a capture: what it samples into. It is one worker's from when it is stored.
+// tap is a worker's side of a capture. Once stored, it belongs to that worker.
 type tap struct {
 	*recording
 	wants       [metrics.EventLen]bool
@@ -29,7 +29,7 @@ func newTap(r *recording) *tap {
 // room reports whether a sample may be taken.
 func (t *tap) room(now int64) bool { return max(t.bucket.Load(), now)+t.cost <= now+t.burst }
 
-// take takes a sample's token, if there is one still.
+// take takes a sample's token, if there is one.
 func (t *tap) take(now int64) bool {
 	for {
 		old := t.bucket.Load()
@@ -43,8 +43,8 @@ func (t *tap) take(now int64) bool {
 	}
 }
 
-// tapped does with a datagram what its verdict says, and samples it: the datagram is copied before, since an answer is written
-// over it, and the event that it was counted under says what became of it. One that has to wait for another is not sampled.
+// tapped dispatches a datagram and samples it. It copies the datagram first, because an answer overwrites it; the event that
+// was counted says what became of it. A fragment that waits for its first one is not sampled.
 func (w *worker) tapped(t *tap, slot int) {
 	if !t.room(w.now) {
 		w.dispatchOne(slot)
@@ -59,7 +59,7 @@ func (w *worker) tapped(t *tap, slot int) {
 	head := capture.PutHeaders(x.bytes[:], t.ethernet, from, to, len(d), d)
 	x.n = head + copy(x.bytes[head:], d)
 	x.length = head + len(d)
-	x.datagram = datagramName(uint8(w.what[slot]))
+	x.datagram = datagramName(uint8(w.reasons[slot]))
 	w.counts.Snapshot(&t.before)
 	w.dispatchOne(slot)
 	e, ok := w.counts.Risen(&t.before)

@@ -28,7 +28,7 @@ func TestTapSamples(t *testing.T) {
 		{[]byte{22, 0xfe, 0xfd}, outcome{dropped, "truncated"}, "truncated", 3, 3},
 	} {
 		load(t, w, client, c.datagram, 1)
-		w.judge()
+		w.classify()
 		w.dispatch()
 		w.send()
 		select {
@@ -53,14 +53,14 @@ func TestTapIsBounded(t *testing.T) {
 	r := &recording{options: CaptureOptions{Rate: 10, CaptureFilter: CaptureFilter{Verdicts: []string{answered}}}, queue: make(chan sample, 64)}
 	w.tap.Store(newTap(r))
 	load(t, w, client, hellotest.New().Bytes(), 32)
-	w.judge()
+	w.classify()
 	w.dispatch()
 	w.send()
 	if n := len(r.queue); n != 1 { // a tenth of a second's worth
 		t.Errorf("%d samples of 32, want 1", n)
 	}
 	r.bucket.Store(0)
-	if n := testing.AllocsPerRun(20, func() { w.judge(); w.dispatch(); w.answers.Reset() }); n != 0 {
+	if n := testing.AllocsPerRun(20, func() { w.classify(); w.dispatch(); w.answers.Reset() }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -18,29 +18,29 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// target is one back end as it was configured: a name or an address. What answers there is an end, which comes when
-// the server has answered, and is replaced when the name moves.
+// target is a back end as configured: a name or an address. Its liveBackend exists once the server has answered, and is
+// replaced when the name resolves to another address.
 type target struct {
 	service *service
 	config  Backend
-	end     atomic.Pointer[end] // nil: it has not answered yet
+	backend atomic.Pointer[liveBackend] // nil: it has not answered yet
 
 	stop    context.CancelFunc // of run
-	leaving bool               // a reload lets go of it
+	leaving bool               // removed by a reload
 
 	mu    sync.Mutex
-	why   error        // why there is no end, or it is no good
+	why   error        // why there is no back end, or it is unusable
 	addrs []netip.Addr // what the name was last resolved to
 	tried chan struct{}
 }
 
-// end is a server that has answered, with its own pool and watch. It lives until the service has dropped it and the
+// liveBackend is a server that has answered, with its own pool and watch. It lives until the service has dropped it and the
 // last worker has ended its last flow there.
-type end struct {
+type liveBackend struct {
 	*handoff.Backend
 	name      string
 	weight    float64
-	seed      uint64 // its place in the rendezvous hash: that of its configured address, so that a restart changes nothing
+	seed      uint64 // of the rendezvous hash: from its configured address, so that a restart changes nothing
 	upstreams *relay.Upstreams
 	memory    atomic.Pointer[bpf.PoolMemory] // memory of its pool, where the programs can read it; nil: they cannot
 
@@ -52,7 +52,7 @@ type end struct {
 }
 
 // entries are the first n of its pool, for the programs.
-func (e *end) entries(n int) bpf.PoolMemory {
+func (e *liveBackend) entries(n int) bpf.PoolMemory {
 	if s := e.memory.Load(); s != nil {
 		return s.First(n)
 	}
@@ -60,7 +60,7 @@ func (e *end) entries(n int) bpf.PoolMemory {
 }
 
 // hold keeps e open, unless it is closed already.
-func (e *end) hold() bool {
+func (e *liveBackend) hold() bool {
 	for {
 		n := e.users.Load()
 		if n == 0 {
@@ -72,8 +72,8 @@ func (e *end) hold() bool {
 	}
 }
 
-// release is the end of what hold began. The last one closes the sockets.
-func (e *end) release() {
+// release undoes hold. The last one closes the sockets.
+func (e *liveBackend) release() {
 	if e.users.Add(-1) > 0 {
 		return
 	}
@@ -85,11 +85,10 @@ func (e *end) release() {
 	}()
 }
 
-// retryAfter is how long a back end that does not answer is left alone. Probing has waited for its answer before.
+// retryAfter is the pause before a back end that did not answer is probed again. Probing itself has waited for its answer.
 const retryAfter = time.Second
 
-// resolvePatience is how long a resolver may take: longer than two of its own retransmissions (resolv.conf(5), 5 s each)
-// would keep a service waiting for nothing.
+// resolvePatience is the timeout of a resolver: two of its own retransmissions (resolv.conf(5), 5 s each).
 const resolvePatience = 5 * time.Second
 
 func newTarget(v *service, b Backend) *target {
@@ -109,7 +108,7 @@ func (t *target) run(ctx context.Context) {
 		t.fail(err)
 		first.Do(func() { close(t.tried) })
 		wait := t.service.config.ResolveEvery
-		switch e := t.end.Load(); {
+		switch e := t.backend.Load(); {
 		case e == nil:
 			wait = retryAfter
 			if text := fmt.Sprint(err); text != said {
@@ -136,14 +135,14 @@ func (t *target) fail(err error) {
 	t.why = err
 }
 
-// follow resolves the name, and opens the server at the first address that answers, unless the present one is still
-// among them and fit to serve.
+// follow resolves the name, and opens the server at the first address that answers, unless the current one is still among them
+// and ready.
 func (t *target) follow(ctx context.Context) error {
 	addrs, port, err := t.resolve(ctx)
 	if err != nil {
 		return err
 	}
-	now := t.end.Load()
+	now := t.backend.Load()
 	if now != nil && (now.Ready() || len(addrs) == 1) && slices.Contains(addrs, now.Server().Addr()) {
 		return nil
 	}
@@ -200,10 +199,10 @@ func (t *target) resolve(ctx context.Context) ([]netip.Addr, uint16, error) {
 }
 
 // open probes the server at an address.
-func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) {
+func (t *target) open(ctx context.Context, server netip.AddrPort) (*liveBackend, error) {
 	v := t.service
 	s := v.now.Load()
-	e := &end{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
+	e := &liveBackend{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
 	c := v.handoffConfig(s)
 	c.Server = server
 	c.Changed = func(up bool, why error) { v.backendIs(t.config.Address, up, why) }
@@ -224,9 +223,9 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*end, error) 
 	return e, nil
 }
 
-// replace puts a server in the place of the one before, whose flows end in their own time.
-func (t *target) replace(ctx context.Context, next *end) {
-	if ctx.Err() != nil { // a reload let go of it meanwhile
+// replace replaces the server by another one; flows of the old one end by themselves.
+func (t *target) replace(ctx context.Context, next *liveBackend) {
+	if ctx.Err() != nil { // removed by a reload meanwhile
 		next.release()
 		return
 	}
@@ -236,9 +235,9 @@ func (t *target) replace(ctx context.Context, next *end) {
 	t.service.backendIs(t.config.Address, true, nil)
 }
 
-// close drops the server, after the service's workers have let go of it and its context has ended.
+// close releases the server, after the service's workers have released it and its context has ended.
 func (t *target) close() {
-	if e := t.end.Swap(nil); e != nil {
+	if e := t.backend.Swap(nil); e != nil {
 		e.release()
 		<-e.closed
 	}
@@ -249,7 +248,7 @@ func (t *target) status() handoff.Status {
 	t.mu.Lock()
 	why := t.why
 	t.mu.Unlock()
-	e := t.end.Load()
+	e := t.backend.Load()
 	if e == nil {
 		st := handoff.Status{Server: t.config.Address, Handoff: t.service.now.Load().settings.Handoff.String(), Why: "it has not answered yet"}
 		if why != nil {
@@ -272,7 +271,7 @@ func seedOf(address string) uint64 {
 // score is how much a client at ip belongs to e: weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted
 // distributed hash tables", 2005). The back end with the highest score has the client; when one goes, only its own clients
 // go to others.
-func (e *end) score(ip *[16]byte) float64 {
+func (e *liveBackend) score(ip *[16]byte) float64 {
 	h := e.seed
 	for i := 0; i < 16; i += 8 {
 		h ^= uint64(ip[i]) | uint64(ip[i+1])<<8 | uint64(ip[i+2])<<16 | uint64(ip[i+3])<<24 |

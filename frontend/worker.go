@@ -1,7 +1,6 @@
 package frontend
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -22,31 +21,31 @@ import (
 // packet is read by others.
 type worker struct {
 	service *service
-	conn    transport      // its clients\' datagrams
+	conn    transport      // its clients' datagrams
 	socket  *udpbatch.Conn // what conn is: bound, steered to and polled
 	cpu     int            // -1: not pinned
 	poller  *udpbatch.Poller
 
 	in      *udpbatch.Batch // from clients
-	what    []hello.Reason  // of each slot of in
+	reasons []hello.Reason  // of each slot of in
 	answers *udpbatch.Queue
 
-	serving *serving // that the hands are of
-	hands   []*hand  // by number, which flows have; nil: the number is free
-	active  []*hand  // those that new clients go to
-	by      []*hand  // slot -> whose ClientHello it is
-	early   []int    // slots of fragments whose first one has not come yet
+	serving  *serving         // that the back ends are of
+	backends []*workerBackend // by number, which flows have; nil: the number is free
+	active   []*workerBackend // those that new clients go to
+	by       []*workerBackend // slot -> whose ClientHello it is
+	early    []int            // slots of fragments whose first one has not come yet
 
 	next     []int32       // slot -> next slot of the same flow
 	touched  []*relay.Flow // flows with slots pending
 	forwards *udpbatch.Queue
 
-	prelude  *udpbatch.Queue // what a flow's prelude has for the server
-	farewell *udpbatch.Queue // the alert that ends a handshake
+	preHandshake *udpbatch.Queue // what a flow's pre-handshake has for the server
+	farewell     *udpbatch.Queue // the alert that ends a handshake
 
 	back    *udpbatch.Batch // from the server
 	returns *udpbatch.Queue
-	// confirms are those of returns whose client was heard since the last one: they confirm its next hop, too. Answers to
+	// confirms are those of returns whose client has spoken since the last one: they confirm its next hop, too. Answers to
 	// ClientHellos never do: where those come from is anybody's word.
 	confirms *udpbatch.Queue
 
@@ -76,7 +75,7 @@ const burst = 4
 // sweepEvery is how often idle flows are looked for.
 const sweepEvery = time.Second
 
-// confirmEvery is how often what goes to a client that was heard confirms its next hop: an entry in use is probed a second
+// confirmEvery is how often what goes to a client that has spoken confirms its next hop: an entry in use is probed a second
 // after it went stale, at the earliest (delay_first_probe_time, arp(7)).
 const confirmEvery = time.Second / 2
 
@@ -85,12 +84,12 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	size := s.config.Batch
 	w := &worker{
 		service: s, conn: conn, socket: conn, cpu: cpu,
-		what: make([]hello.Reason, size), by: make([]*hand, size), early: make([]int, 0, size),
+		reasons: make([]hello.Reason, size), by: make([]*workerBackend, size), early: make([]int, 0, size),
 		answers: udpbatch.NewQueue(size),
 		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
-		prelude: udpbatch.NewQueue(relay.PreludeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
+		preHandshake: udpbatch.NewQueue(relay.PreHandshakeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		sketch: attack.NewSketch(s.sketchSeed),
-		flows:  relay.NewTable(s.budget, &s.room, s.config.timeouts()),
+		flows:  relay.NewTable(s.budget, &s.room, relay.Timeouts{Handshake: s.config.HandshakeTimeout, Idle: s.now.Load().settings.IdleTimeout}),
 	}
 	w.answers.DontFragment, w.confirms.Confirm = true, true
 	w.requests.init()
@@ -118,7 +117,7 @@ func (w *worker) close() {
 	for f := w.flows.Any(); f != nil; f = w.flows.Any() {
 		w.end(f, metrics.Stopped)
 	}
-	for _, h := range w.hands {
+	for _, h := range w.backends {
 		if h != nil {
 			h.left = true
 			w.drop(h)
@@ -147,7 +146,7 @@ func (w *worker) pinThread() {
 	setNice(w.service.config.Nice, w.service.config.Log)
 }
 
-// run serves, on the thread that settle got, until stop is closed and the poller woken. What has arrived by then is still
+// run serves, on the thread that pinThread got, until stop is closed and the poller woken. What has arrived by then is still
 // served.
 func (w *worker) run(stop <-chan struct{}) error {
 	if w.credit != nil {
@@ -192,21 +191,22 @@ func (w *worker) sweep() {
 	w.swept = w.now
 	w.counts.Overran(w.conn.Overruns())
 	w.service.fitRoom()
+	w.flows.SetIdle(w.serving.settings.IdleTimeout)
 	silent := w.flows.Sweep(w.now, func(f *relay.Flow, e relay.Expiry) {
 		w.end(f, metrics.Ended(e))
 	})
 	w.keepAddresses()
 	w.warnLarge()
-	for _, h := range w.hands {
-		if h == nil || h.end == nil {
+	for _, h := range w.backends {
+		if h == nil || h.backend == nil {
 			continue
 		}
 		if h.heard {
 			h.heard = false
-			h.end.Heard()
+			h.backend.ServerSpoke()
 		}
 		if silent {
-			h.end.Suspect(handoff.Unanswered)
+			h.backend.Recheck(handoff.Unanswered)
 		}
 	}
 }
@@ -218,16 +218,16 @@ func (w *worker) end(f *relay.Flow, why metrics.Event) {
 	if w.kernel != nil && f.Alone() {
 		w.kernel.forget(w.service, f.Client)
 	}
-	h := w.hands[f.Server]
-	if f.Shaking {
+	h := w.backends[f.Server]
+	if f.Handshaking {
 		if why == metrics.Ended(relay.HandshakeLate) {
 			w.counts.Count(metrics.TimedOut)
 		} else {
 			w.counts.Count(metrics.Failed)
 		}
-		h.end.Settled(false)
+		h.backend.HandshakeDone(false)
 	}
-	w.poller.Remove(f.Port.FD())
+	w.poller.Remove(f.Upstream.FD())
 	if f.State == relay.HalfOpen && f.Answered() && why != metrics.Refused {
 		w.abort(f)
 	}
@@ -240,147 +240,24 @@ func (w *worker) end(f *relay.Flow, why metrics.Event) {
 // and send its flight again, to whom the pool's entry is given next: a client that gets another handshake's flight fails.
 func (w *worker) abort(f *relay.Flow) {
 	w.farewell.Add(handoff.Abort, nil)
-	_, _ = f.Port.Send(w.farewell)
+	_, _ = f.Upstream.Send(w.farewell)
 }
 
-// shaken tells the back end that f's handshake is over, if it is.
-func (w *worker) shaken(f *relay.Flow) {
+// handshakeOver tells the back end that f's handshake is over, if it is.
+func (w *worker) handshakeOver(f *relay.Flow) {
 	if f.State == relay.HalfOpen {
 		return
 	}
-	f.Shaking = false
+	f.Handshaking = false
 	if f.State == relay.Established {
 		w.counts.Count(metrics.Finished)
-		w.service.took.Observe(time.Duration(w.now - f.Born).Seconds())
+		w.service.handshakeTimes.Observe(time.Duration(w.now - f.Born).Seconds())
 	} else {
 		w.counts.Count(metrics.Failed)
 	}
-	w.hands[f.Server].end.Settled(f.State == relay.Established)
+	w.backends[f.Server].backend.HandshakeDone(f.State == relay.Established)
 	if f.State == relay.Established {
 		w.serving.hellos.Finished(&f.Client.IP, w.now)
 		w.service.gate.Keep(&f.Client.IP, w.now)
-	}
-}
-
-// fromServer takes one batch of what the server sent to f's client.
-func (w *worker) fromServer(f *relay.Flow) {
-	if w.back.Len() == w.back.Cap() {
-		w.flushReturns()
-	}
-	first := w.back.Len()
-	n, err := f.Port.Recv(w.back)
-	server := w.hands[f.Server]
-	if n > 0 {
-		server.heard = true
-		f.Port.Confirm()
-	}
-	if errors.Is(err, unix.ECONNREFUSED) {
-		w.counts.Count(metrics.ServerRefused)
-		server.end.Suspect(handoff.Gone)
-	}
-	for i := first; i < first+n; i++ {
-		d := w.back.Datagram(i)
-		w.counts.Bytes(metrics.FromServers, len(d))
-		if c, ok := hello.HelloVerifyCookie(d); ok {
-			switch w.verify(f, d, c) {
-			case relay.Deliver:
-				w.flows.KeepAlive(f, w.now)
-				w.queueReturn(i, f)
-			case relay.Swallow:
-				w.counts.Count(metrics.ServerVerify)
-			case relay.Refusal:
-				w.counts.Count(metrics.ServerVerify)
-				server.end.Suspect(handoff.Refused)
-				w.end(f, metrics.Refused) // so that the client's next ClientHello is judged anew
-				return
-			}
-			continue
-		}
-		if !f.Answered() && hello.IsPlain(d) {
-			w.suspect(server, d)
-		}
-		w.flows.FromServer(f, d, w.now)
-		if f.Prelude != nil && hello.IsPlain(d) {
-			f.Prelude.Server(d)
-		}
-		w.queueReturn(i, f)
-		if f.Shaking {
-			w.shaken(f)
-		}
-	}
-	if old := f.Replaces(); old != nil {
-		w.unqueue(old)
-		w.end(old, metrics.Replaced)
-	}
-}
-
-// suspect tells the back end that d, the first that it says to a verified client, may be a refusal. In DTLS 1.3 a cookie that
-// a server cannot have made gets illegal_parameter, one made for another suite a HelloRetryRequest.
-func (w *worker) suspect(server *hand, d []byte) {
-	alert := hello.IsAlert(d)
-	_, retry := hello.ReadRetry(d)
-	switch {
-	case server.mode().Native() && (retry || hello.IsIllegalParameter(d)):
-		server.end.Suspect(handoff.Refused)
-	case alert:
-		server.end.Suspect(handoff.Unanswered)
-	}
-}
-
-// verify says what becomes of d, a HelloVerifyRequest with cookie c from f's server.
-func (w *worker) verify(f *relay.Flow, d, c []byte) relay.Verdict {
-	switch {
-	case f.Answered() || f.Prelude == nil && string(c) == string(f.Cookie()):
-		// A late copy, of an answer to the guard's own question or to a ClientHello of the client's.
-		return relay.Swallow
-	case f.Prelude == nil:
-		return relay.Refusal
-	}
-	v := f.Prelude.Verify(d, w.prelude)
-	w.sendOff(f, w.prelude)
-	return v
-}
-
-// queueReturn queues a slot of back for f's client.
-func (w *worker) queueReturn(slot int, f *relay.Flow) {
-	route := w.back.Route(slot)
-	*route = f.Route
-	e := returnedAs(len(w.back.Datagram(slot)), &f.Client.IP)
-	if w.counts.Count(e); e == metrics.ReturnedLarge {
-		w.large++
-	}
-	f.ToClient.Count(len(w.back.Datagram(slot)))
-	q := w.returns
-	if f.Heard && w.now-f.Confirmed >= int64(confirmEvery) {
-		f.Heard, f.Confirmed = false, w.now
-		q = w.confirms
-	}
-	q.Add(w.back.Datagram(slot), route)
-}
-
-// flushReturns sends what the server said to the clients.
-func (w *worker) flushReturns() {
-	if w.confirms.Len() > 0 { // first: of one flow's, it is the first
-		w.sendReturns(w.confirms)
-	}
-	if w.returns.Len() > 0 {
-		w.sendReturns(w.returns)
-	}
-	w.back.Reset()
-}
-
-func (w *worker) sendReturns(q *udpbatch.Queue) {
-	n := q.Len()
-	w.counts.Bytes(metrics.ToClients, q.Bytes())
-	sent, _ := w.conn.Send(q)
-	w.counts.Add(metrics.ReturnSent, sent)
-	w.counts.Add(metrics.ReturnFailed, n-sent)
-}
-
-// drain throws away what a port that is about to get a flow has received before.
-func (w *worker) drain(port *relay.Upstream) {
-	w.flushReturns()
-	for n := 1; n > 0; w.back.Reset() {
-		n, _ = port.Recv(w.back)
 	}
 }

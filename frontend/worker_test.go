@@ -25,7 +25,7 @@ import (
 // bareWorker makes a worker without a thread, in front of a make-believe server, and a socket to send to it.
 func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Verifier) (*worker, *udpbatch.Conn) {
 	t.Helper()
-	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, IdleTimeout: time.Minute, Cookies: cookie.Measured()}
+	c := &Config{Batch: size, MaxFlows: 8, HandshakeTimeout: 30 * time.Second, Cookies: cookie.Measured()}
 	backend, err := handoff.Open(t.Context(), handoff.Config{Server: server.Start(t).Addr(), Pool: 16, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -34,15 +34,15 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	set := addresses.NewSet([2]uint64{1}, 600)
 	s := &service{
 		gate:       addresses.NewGate(set, new(atomic.Pointer[addresses.Table]), addresses.Policy{Rate: limit.Rate{PerSecond: 50, Burst: 50}}),
-		sketchSeed: drawSeed(), took: metrics.NewDurations().WithLabelValues(""), config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
+		sketchSeed: drawSeed(), handshakeTimes: metrics.NewDurations().WithLabelValues(""), config: c, port: 4433, budget: relay.NewBudget(c.limits()), clock: func() int64 { return int64(time.Since(start)) },
 	}
 	keys := new(cookie.Store)
 	keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
-	e := &end{Backend: backend, upstreams: relay.NewUpstreams(backend.Server()), weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
+	e := &liveBackend{Backend: backend, upstreams: relay.NewUpstreams(backend.Server()), weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
 	e.users.Store(1)
 	close(e.ended)
 	t.Cleanup(e.release)
-	s.now.Store(&serving{settings: new(Settings), keys: keys, hellos: limit.NewHellos(limit.Rate{}, limit.Rate{}), ends: []*end{e}})
+	s.now.Store(&serving{settings: new(Settings), keys: keys, hellos: limit.NewHellos(limit.Rate{}, limit.Rate{}), backends: []*liveBackend{e}})
 	s.fitRoom()
 	conn, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{ReceiveBuffer: 1 << 20})
 	if err != nil {
@@ -107,7 +107,7 @@ func BenchmarkWorkerLoop(b *testing.B) {
 				for i := range w.in.Len() {
 					copy(w.in.Datagram(i), d)
 				}
-				w.judge()
+				w.classify()
 				w.dispatch()
 				w.answers.Reset()
 			}
@@ -131,7 +131,7 @@ func TestWorkerLoopDoesNotAllocate(t *testing.T) {
 				for i := range w.in.Len() {
 					copy(w.in.Datagram(i), c.Datagram)
 				}
-				w.judge()
+				w.classify()
 				w.dispatch()
 				w.answers.Reset()
 			}); n != 0 {
@@ -141,7 +141,7 @@ func TestWorkerLoopDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// swallowing is a prelude that keeps what the server asks from the client.
+// swallowing is a pre-handshake that keeps what the server asks from the client.
 type swallowing struct{}
 
 func (swallowing) Client([]byte, *udpbatch.Queue)               { panic("no client speaks") }
@@ -169,7 +169,7 @@ func TestSwallowedIsOneDatagram(t *testing.T) {
 		}
 		rank, _ := w.flows.Reserve(new([16]byte))
 		f := w.flows.Open(new(udpbatch.Route), port, &h, rank, 0)
-		f.Prelude = swallowing{}
+		f.PreHandshake = swallowing{}
 		if err := w.poller.Add(port.FD(), f.Event()); err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestReversedFragments(t *testing.T) {
 	}
 	b.Tail = append(b.Tail, append([]byte{0, 100}, make([]byte, 100)...)...)
 	loadAll(t, w, client, b.Bytes())
-	w.judge()
+	w.classify()
 	w.dispatch()
 	c, ok := hello.HelloVerifyCookie(w.in.Datagram(0)) // written over the ClientHello
 	if !ok {
@@ -235,7 +235,7 @@ func TestReversedFragments(t *testing.T) {
 	w.answers.Reset()
 	loadAll(t, w, client, reversed()...)
 	n := uint64(w.in.Len())
-	w.judge()
+	w.classify()
 	w.dispatch()
 	if v, r := count(metrics.Verified), count(metrics.Relayed); n < 3 || v != 1 || r != n-1 {
 		t.Errorf("of %d fragments %d are verified and %d relayed", n, v, r)
@@ -244,7 +244,7 @@ func TestReversedFragments(t *testing.T) {
 	b.Cookie[0]++
 	w.end(w.flows.Any(), metrics.Stopped)
 	loadAll(t, w, client, reversed()...)
-	w.judge()
+	w.classify()
 	w.dispatch()
 	if d, r := count(metrics.Dropped(hello.LaterFragment)), count(metrics.Relayed); d != n-1 || r != n-1 {
 		t.Errorf("without a cookie %d later fragments of %d are dropped, %d relayed", d, n-1, r)
@@ -290,7 +290,7 @@ func TestEveryDatagramIsCountedOnce(t *testing.T) {
 	for _, c := range hellotest.Cases() {
 		want := events()
 		load(t, w, client, c.Datagram, 1)
-		w.judge()
+		w.classify()
 		w.dispatch()
 		w.answers.Reset()
 		e := metrics.Answered
@@ -330,7 +330,7 @@ func BenchmarkSketch(b *testing.B) {
 			copy(w.in.Datagram(i), d)
 		}
 		start := time.Now()
-		w.judge()
+		w.classify()
 		w.dispatch()
 		between := time.Now()
 		for i := range w.in.Len() {

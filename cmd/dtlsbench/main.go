@@ -1,5 +1,5 @@
-// Command dtlsbench measures the guard beside what it is compared with, in network namespaces that it makes
-// and removes, and reports and compares what was measured. See bench/README.md.
+// Command dtlsbench compares the guard with other stacks, in network namespaces that it creates and removes, and reports the
+// results. See bench/README.md.
 package main
 
 import (

@@ -96,7 +96,7 @@ func linkTo(path, from string) (string, error) {
 	return filepath.ToSlash(link), err
 }
 
-// compare prints what became of the figures of one file in another.
+// compare prints how the figures of two files differ.
 func compare(args []string, out io.Writer) error {
 	if len(args) != 2 {
 		return errors.New("compare: want two files of results: dtlsbench compare A.json B.json")

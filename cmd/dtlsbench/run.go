@@ -98,7 +98,7 @@ func choose(names string) ([]scenario.Entry, error) {
 	return entries, nil
 }
 
-// able says what is missing before anything is built.
+// able returns an error if something is missing, before anything is built.
 func able(s *scenario.Settings) error {
 	const shortest = 10 * time.Millisecond // of which /proc/stat counts
 	switch {
@@ -142,7 +142,7 @@ func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings
 		if errors.Is(err, context.Canceled) {
 			return nil, errors.New("interrupted: nothing is left of it, and nothing saved")
 		}
-		if err != nil { // what others found counts all the same
+		if err != nil { // the other scenarios' results count
 			fmt.Fprintln(s.Progress, err)
 			o = &result.Outcome{Name: entries[i].Name, Title: entries[i].Title, Failed: err.Error()}
 		}
@@ -153,7 +153,7 @@ func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings
 	return report, nil
 }
 
-// corrected is an estimate of what is left, by how right that of what is gone was.
+// corrected scales the estimate of the remaining time by the accuracy of the estimates so far.
 func corrected(left, expected, gone time.Duration) time.Duration {
 	if expected < time.Second {
 		return left

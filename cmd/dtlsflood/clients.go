@@ -33,7 +33,7 @@ func (o *options) openClients() (clients, error) {
 	return clients{s}, nil
 }
 
-// clientSource gives each client its address: on IPv4 loopback any, elsewhere those that the interface has, in turn.
+// clientSource assigns each client an address: on IPv4 loopback any one, elsewhere those of the interface in turn.
 func (o *options) clientSource() (func() netip.Addr, error) {
 	target := o.target.addr.Addr()
 	switch {
@@ -89,7 +89,7 @@ func (c clients) run(ctx context.Context) error {
 	return c.Run(ctx)
 }
 
-// take is what became of clients since the last time, and of all; nil if there are none.
+// take returns the outcomes of clients since the last call, and of all; nil if there are none.
 func (c clients) take() (since, all *sample.Report) {
 	if c.Sample == nil {
 		return nil, nil

@@ -121,7 +121,7 @@ func (o *options) openXDP() (engine, error) {
 	return x, nil
 }
 
-// catchUp makes a rate hold on a machine with other things to do, at the price of bursts.
+// catchUp keeps up a rate on a busy machine, at the price of bursts.
 const catchUp = 100 * time.Millisecond
 
 func rooted(err error) error {

@@ -26,7 +26,7 @@ var only = []struct {
 	{"ndr", []string{"xdp", "sendmmsg", "sendmmsg -i"}, "nothing is sent, so nothing is lost"},
 }
 
-// fits refuses flags that the engine would have to ignore.
+// fits refuses flags that the engine would ignore.
 func (o *options) fits() error {
 	engine := o.engine
 	if engine == "sendmmsg" && o.target.iface != "" {

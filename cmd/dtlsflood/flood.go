@@ -14,14 +14,14 @@ type flood struct {
 	out     *reporter
 
 	began time.Time
-	took  time.Duration // of sending; behind that, only answers are waited for
+	took  time.Duration // of sending; after that, the run only waits for answers
 	last  counts        // at the end of the last second
-	// The rate is judged from the first second's end on: setting up takes a part of that second.
+	// The rate is checked from the end of the first second on, a part of which goes to the set-up.
 	settled time.Duration
 	before  counts
 }
 
-// countLook is how often it is looked whether all of -n is sent.
+// countLook is the interval of checks whether all of -n is sent.
 const countLook = 20 * time.Millisecond
 
 // run sends for the time asked for, and reports each second and in the end.
@@ -41,7 +41,7 @@ func (f *flood) run(ctx context.Context) error {
 		select {
 		case <-look.C:
 			if now, err := f.engine.counts(); err != nil || f.pace.count != 0 && now.Sent >= f.pace.count {
-				cancel() // if it cannot be read now, the end says so
+				cancel() // if this fails, the end reports it
 			}
 		case <-over:
 			over, f.took = nil, min(f.took, time.Since(f.began))
@@ -62,7 +62,7 @@ func (f *flood) run(ctx context.Context) error {
 	}
 }
 
-// second reports what was since the last one.
+// second reports the counts since the last one.
 func (f *flood) second() error {
 	now, err := f.engine.counts()
 	if err != nil {
@@ -77,7 +77,7 @@ func (f *flood) second() error {
 	return nil
 }
 
-// end reports the whole, and says what was not as it should be.
+// end reports the totals, and returns an error if the outcome is not as expected.
 func (f *flood) end(interrupted bool) error {
 	all, err := f.engine.counts()
 	if err != nil {
@@ -87,7 +87,7 @@ func (f *flood) end(interrupted bool) error {
 	f.out.summary(f.took, all, became)
 	slow := f.pace.slow(all.minus(f.before), f.took-f.settled)
 	if sent := f.pace.count != 0 && all.Sent >= f.pace.count; sent || f.settled == 0 && interrupted {
-		slow = nil // there is no time to judge by
+		slow = nil // too short to tell
 	}
 	return errors.Join(slow, f.wrong(all, became), f.pace.outrun(all))
 }

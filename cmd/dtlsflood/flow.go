@@ -55,7 +55,7 @@ func (o *options) flow() (*traffic.Flow, error) {
 	return f, nil
 }
 
-// from reads the sources, and has benchmarks' own where none are given (RFC 2544, RFC 5180).
+// from reads the sources; the default is the benchmarking prefixes (RFC 2544, RFC 5180).
 func (o *options) from(f *traffic.Flow) (err error) {
 	sources := o.traffic.sources
 	switch {

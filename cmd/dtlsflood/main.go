@@ -1,5 +1,5 @@
-// Command dtlsflood sends ClientHellos and other datagrams to a DTLS service of yours, as many as it can or as
-// many as it is told, and counts and checks the answers.
+// Command dtlsflood sends ClientHellos and other datagrams to a DTLS service, at a given rate or as fast as possible, and
+// counts and checks the answers.
 package main
 
 import (
@@ -31,8 +31,8 @@ func main() {
 // Exit statuses.
 const (
 	exitOK    = 0
-	exitRun   = 1 // it did not go as asked: no answers, too slow, no privileges
-	exitUsage = 2 // what was asked for makes no sense, or must not be done
+	exitRun   = 1 // the run failed: no answers, too slow, no privileges
+	exitUsage = 2 // invalid or forbidden flags
 )
 
 // Main runs one command line until it is done or ctx ends, and returns the exit status.
@@ -52,7 +52,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitRun
 }
 
-// options are the flags, by what they are about.
+// options are the flags, by topic.
 type options struct {
 	engine  string
 	target  target
@@ -82,7 +82,7 @@ type content struct {
 	ports   string
 }
 
-// pace is how fast and how long it is sent, and by which CPUs.
+// pace has the flags of rate, duration and CPUs.
 type pace struct {
 	rate     float64
 	duration time.Duration
@@ -94,7 +94,7 @@ type pace struct {
 	even     bool // without bursts, at the price of the rate
 }
 
-// reporting is what is said of it: sampled clients, the form of reports, a file instead of sending.
+// reporting has the flags of output: sampled clients, the form of reports, a file instead of sending.
 type reporting struct {
 	sample   float64
 	giveBack int

@@ -126,7 +126,7 @@ func TestOwnHello(t *testing.T) {
 		if err != nil || len(own) != n {
 			t.Fatal(len(own), err)
 		}
-		var strange atomic.Int32
+		var unexpected atomic.Int32
 		port := answerer(t, func(d []byte) []byte {
 			first := slices.Clone(own[0])
 			if len(d) == len(first) { // a record sequence number and a random of the source's
@@ -134,7 +134,7 @@ func TestOwnHello(t *testing.T) {
 				copy(first[27:59], d[27:59])
 			}
 			if string(d) != string(first) && string(d) != string(own[n-1]) {
-				strange.Add(1)
+				unexpected.Add(1)
 			}
 			if hello.Parse(d, new(hello.ClientHello)) != hello.OK {
 				return nil
@@ -143,8 +143,8 @@ func TestOwnHello(t *testing.T) {
 		})
 		code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "--hello", "../../bench/flood/capture/testdata/"+file, "-Q", "500", "-n", "100", "--sample", "0", "--json")
 		all := lines(t, stdout)
-		if sum := all[len(all)-1]; code != exitOK || sum.Questions != uint64(100/n) || sum.Right != sum.Questions || strange.Load() != 0 {
-			t.Errorf("%s: exit %d, %d datagrams are not of it\n%s%s", file, code, strange.Load(), stdout, stderr)
+		if sum := all[len(all)-1]; code != exitOK || sum.Questions != uint64(100/n) || sum.Right != sum.Questions || unexpected.Load() != 0 {
+			t.Errorf("%s: exit %d, %d datagrams are not of it\n%s%s", file, code, unexpected.Load(), stdout, stderr)
 		}
 	}
 }

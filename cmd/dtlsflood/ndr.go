@@ -9,14 +9,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// precision is where a search ends: the rate that holds and the one that does not are this near.
+// precision ends a search: the largest ratio between the rate that failed and the one that held.
 const precision = 0.02
 
-// leastQuestions is what a step must have for its share of lost ones to say something.
+// leastQuestions is how many questions a step needs for its loss to be meaningful.
 const leastQuestions = 10
 
-// mostSpoiled is how many steps may fall short of their rate, as the machine has other things to do: the search ends then
-// with a wider gap.
+// mostSpoiled is how many steps may fall short of their rate because the machine is busy; then the search ends with a wider gap.
 const mostSpoiled = 3
 
 // search finds the highest rate with a loss below the bound (RFC 2544 section 26.1): first all that can be sent, or
@@ -62,7 +61,7 @@ func (o *options) search(ctx context.Context, report *reporter) error {
 	return nil
 }
 
-// step floods at a rate for the duration, and returns the rate that came of it.
+// step floods at a rate for the duration, and returns the rate achieved.
 func (o *options) step(ctx context.Context, rate float64, report *reporter) (c counts, sent float64, err error) {
 	at := *o
 	at.pace.rate, at.pace.even = rate, true

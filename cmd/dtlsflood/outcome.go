@@ -9,8 +9,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
 )
 
-// slow says if less than 98 % of what was asked for was sent in that time, of which the end is left out: a generator that
-// is kept off its CPU makes good what it missed, and may not have done so yet.
+// slow returns an error if less than 98 % of the rate was sent. The end of the time does not count: a generator that was
+// descheduled catches up later.
 func (p *pace) slow(c counts, in time.Duration) error {
 	const late = 50 * time.Millisecond
 	if want := p.rate * (in - late).Seconds(); float64(c.Sent) < 0.98*want {
@@ -19,13 +19,13 @@ func (p *pace) slow(c counts, in time.Duration) error {
 	return nil
 }
 
-// wrong says if the answers are not what they should be. s is what became of sampled clients, nil if there are none.
+// wrong returns an error if answers are missing or wrong. s has the outcomes of sampled clients, nil if there are none.
 func (o *options) wrong(c counts, s *sample.Report) error {
 	switch {
 	case c.Sent == 0:
 		return errors.New("nothing was sent")
 	case o.traffic.mix.Questions() == 0:
-		return nil // nobody should answer that
+		return nil // needs no answer
 	case c.Right == 0 && s != nil && s.Events[sample.Accepted] > 0:
 		return fmt.Errorf("no right answer, but a sampled client was accepted: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
 	case c.Answers == 0:
@@ -39,8 +39,8 @@ func (o *options) wrong(c counts, s *sample.Report) error {
 	return nil
 }
 
-// outrun says if a flood of all that can be sent has not come to the service's limit: what the service can do is not known
-// then. A loss below one in outrunLoss is the machine's.
+// outrun returns an error if a flood at full speed has not reached the service's limit, which is then unknown. A loss below one
+// in outrunLoss is attributed to the machine.
 func (p *pace) outrun(c counts) error {
 	const outrunLoss = 1000
 	if p.rate != 0 || p.count != 0 || c.Questions == 0 || (c.Questions-min(c.Right, c.Questions))*outrunLoss > c.Questions {

@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 )
 
-// What a run is judged by.
+// The outcome of a run.
 func TestJudgement(t *testing.T) {
 	mix := func(text string) traffic.Mix {
 		m, err := traffic.ParseMix(text, nil)

@@ -14,8 +14,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
 )
 
-// reporter tells how it goes: programs a line of JSON each second on stdout, people a line each second on stderr, which a
-// terminal shows in place, and the sum on stdout.
+// reporter reports progress: as JSON, a line per second on stdout; for people, a line per second on stderr, which a terminal
+// shows in place, and the summary on stdout.
 type reporter struct {
 	stdout, stderr io.Writer
 	json           bool
@@ -54,7 +54,7 @@ type latency struct {
 	Max     int64  `json:"max"`
 }
 
-// second tells what was since the last second.
+// second reports the counts of the last second.
 func (r *reporter) second(at time.Duration, c counts, s *sample.Report) {
 	if r.json {
 		r.line("second", at, c, s)
@@ -82,14 +82,14 @@ func (r *reporter) progress(text string) {
 	}
 }
 
-// clear takes the line off a terminal, for what comes next.
+// clear removes the line from a terminal before other output.
 func (r *reporter) clear() {
 	if r.terminal && !r.json {
 		fmt.Fprint(r.stderr, "\r\x1b[K")
 	}
 }
 
-// summary tells what it was in all.
+// summary reports the totals.
 func (r *reporter) summary(took time.Duration, c counts, s *sample.Report) {
 	r.clear()
 	if r.json {
@@ -103,7 +103,7 @@ func (r *reporter) summary(took time.Duration, c counts, s *sample.Report) {
 	}
 }
 
-// clients tells what became of the sampled clients.
+// clients reports the outcomes of sampled clients.
 func (r *reporter) clients(s *sample.Report) {
 	e := &s.Events
 	fmt.Fprintf(r.stdout, "sampled clients %d: %d unanswered, %d answers wrong%s\n", e[sample.Clients], e[sample.Unanswered], e[sample.Wrong], faults(s.Faults))
@@ -115,7 +115,7 @@ func (r *reporter) clients(s *sample.Report) {
 		e[sample.Accepted], e[sample.AskedTwice], e[sample.Refused], e[sample.Silent])
 }
 
-// faults is what was wrong, in brackets.
+// faults lists the faults of wrong answers, in brackets.
 func faults(counts [answer.FaultLen]uint64) string {
 	var all []string
 	for f, n := range counts {
@@ -180,7 +180,7 @@ func percent(part, of uint64) string {
 	return fmt.Sprintf("%.2f %%", 100*float64(part)/float64(of))
 }
 
-// step tells of one step of a search.
+// step reports one step of a search.
 func (r *reporter) step(asked, sent, lost float64) {
 	if !r.json {
 		fmt.Fprintf(r.stdout, "step: %.0f asked for, %.0f per second sent, %.4f lost\n", asked, sent, lost)
@@ -194,8 +194,8 @@ func (r *reporter) step(asked, sent, lost float64) {
 	}{"step", asked, sent, lost})
 }
 
-// found tells what a search found: a rate with at most lost of the questions unanswered, and the lowest one that was too
-// much. Where none was, the generator is the limit.
+// found reports the result of a search: a rate with at most lost of the questions unanswered, and the lowest rate above that;
+// if there is none, the generator is the limit.
 func (r *reporter) found(rate, tooMuch, lost float64) {
 	limit := "service"
 	if tooMuch == 0 {

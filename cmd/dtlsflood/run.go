@@ -19,7 +19,7 @@ type counts struct {
 	Faults                                  [answer.FaultLen]uint64 // of the other answers; engine xdp counts them, no more
 }
 
-// engine is a way to send. run sends until ctx ends; counts may be called meanwhile.
+// engine sends a flood. run sends until ctx ends; counts may be called meanwhile.
 type engine interface {
 	run(ctx context.Context) error
 	counts() (counts, error)
@@ -49,7 +49,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	return errors.Join(err, e.close(), c.close())
 }
 
-// complete checks the flags, fills in those that follow from others, and refuses targets that may be strangers'.
+// complete checks the flags, fills in those that follow from others, and refuses targets that may belong to others.
 func (o *options) complete() error {
 	address, err := netip.ParseAddr(o.target.text)
 	if err != nil || o.target.port == 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// reach refuses targets that may be strangers', and those that no frame would reach.
+// reach refuses targets that may belong to others, and those that no frame would reach.
 func (t *target) reach(engine string) error {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 
 const (
 	defaultFrames = 10000
-	// defaultPace is that of a file which is given none: players have a flag for another.
+	// defaultPace is the pace of a file without one; players have a flag to change it.
 	defaultPace = 10000
 	// trafgenPackets are enough to tell many sources from few; it compiles each.
 	trafgenPackets = 1000

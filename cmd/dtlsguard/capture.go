@@ -70,7 +70,7 @@ func captureTo(ctx context.Context, control, file string, o *frontend.CaptureOpt
 	defer in.Close()
 	out := stdout
 	if file != "-" {
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // who talked to whom is not everybody's business
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // it shows who talks to whom
 		if err != nil {
 			return err
 		}

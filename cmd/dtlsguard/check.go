@@ -38,12 +38,13 @@ type report struct {
 	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
 	Why      string           `json:"why,omitempty"`
 
-	inline bool // the back end is on this host
+	inline bool           // the back end is on this host
+	modes  []handoff.Mode // of back ends that one fits
 }
 
 func newCheck() *cobra.Command {
-	var backend, secretFile string
-	var interfaces []string
+	var secretFile string
+	var interfaces, backends []string
 	var asJSON, allowed bool
 	cmd := &cobra.Command{
 		Use: "check", Short: "Find out what this kernel, an interface and a back end can do", Args: noArgs,
@@ -52,7 +53,7 @@ than it could, or FAIL for what does not work, each with the step that fixes it.
 
 With --interface it attaches a program that passes everything and takes it off again, unless one is
 attached. Without --interface, missing XDP support is no failure. With --backend it asks a DTLS server for
-cookies, as run does; with --secret-file in addition it reports whether the server computes them from a
+cookies, as run does, or several that one service is to have; with --secret-file in addition it reports whether the server computes them from a
 secret in that file. The exit status is 1 if something fails.`,
 		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434
   dtlsguard check --backend 127.0.0.1:4434 --secret-file /etc/dtlsguard.secret`,
@@ -60,9 +61,15 @@ secret in that file. The exit status is 1 if something fails.`,
 			r := report{OK: true}
 			r.host()
 			r.kernel(interfaces)
-			if err := r.probe(cmd.Context(), backend, secretFile); err != nil {
-				return err
+			if len(backends) == 0 && secretFile != "" {
+				return hint.Usage(errors.New("--secret-file is for a server that may share it: give --backend"))
 			}
+			for _, b := range backends {
+				if err := r.probe(cmd.Context(), b, secretFile); err != nil {
+					return err
+				}
+			}
+			r.together(len(interfaces) > 0)
 			r.unguarded(interfaces, allowed)
 			if err := r.print(cmd.OutOrStdout(), asJSON); err != nil {
 				return err
@@ -75,7 +82,7 @@ secret in that file. The exit status is 1 if something fails.`,
 	}
 	cmd.Flags().StringSliceVar(&interfaces, "interface", nil, "where XDP would be attached, repeatable: `NAME`")
 	cmd.Flags().BoolVar(&allowed, "allow-unguarded", false, "as of run")
-	cmd.Flags().StringVar(&backend, "backend", "", "a DTLS server, as `HOST:PORT`")
+	cmd.Flags().StringSliceVar(&backends, "backend", nil, "a DTLS server, or those of one service, repeatable: `HOST:PORT`")
 	cmd.Flags().StringVar(&secretFile, "secret-file", "", "secrets that the back end may compute its cookies from")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
@@ -88,10 +95,10 @@ func (r *report) add(level bpf.Level, name, text, fix string) {
 	r.Findings = append(r.Findings, finding{level.String(), name, hint.Flags(text), hint.Flags(fix)})
 }
 
-// kernel adds what is for XDP. Without an interface nobody asks for it: then nothing of it fails.
+// kernel adds the findings about XDP. Without --interface none of them fails, because XDP was not asked for.
 func (r *report) kernel(interfaces []string) {
 	found := []bpf.Finding{capabilities()}
-	permitted := found[0].Level == bpf.Pass // else every probe fails, for no reason but that
+	permitted := found[0].Level == bpf.Pass // otherwise every probe fails for lack of privileges
 	if permitted {
 		found = append(found, bpf.Probe()...)
 	}
@@ -110,7 +117,7 @@ func (r *report) kernel(interfaces []string) {
 	}
 }
 
-// shapes says which shapes work, by what was found: those with XDP need all of it.
+// shapes says which shapes work: those with XDP need all findings to pass.
 func shapes(found []bpf.Finding) bpf.Finding {
 	const name = "shapes"
 	text := "proxy, proxy with XDP, inline"
@@ -125,7 +132,7 @@ func shapes(found []bpf.Finding) bpf.Finding {
 	return bpf.Finding{Name: name, Text: text}
 }
 
-// unguarded says by which interfaces inline servers can be reached past XDP. A server that takes any cookie must not be.
+// unguarded says by which interfaces inline servers can be reached past XDP, which a server that accepts any cookie must not be.
 func (r *report) unguarded(interfaces []string, allowed bool) {
 	if len(interfaces) == 0 {
 		return
@@ -153,14 +160,20 @@ func ownAddress(a netip.Addr) bool {
 	})
 }
 
-// probe asks a back end, if there is one to be asked. Errors are those of the command line.
-func (r *report) probe(ctx context.Context, backend, secretFile string) error {
-	if backend == "" {
-		if secretFile != "" {
-			return hint.Usage(errors.New("--secret-file is for a server that may share it: give --backend"))
-		}
-		return nil
+// together says who would answer the ClientHellos of a service that has all of the back ends.
+func (r *report) together(xdp bool) {
+	if !xdp || len(r.modes) < 2 {
+		return
 	}
+	if why := frontend.WhyWorkers(r.modes); why != "" {
+		r.add(bpf.Warn, "several back ends", "as those of one service, workers would answer ClientHellos, not XDP: "+why, "")
+		return
+	}
+	r.add(bpf.Pass, "several back ends", "as those of one service, XDP can answer", "")
+}
+
+// probe probes a back end. Errors are mistakes in usage.
+func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	addrs, err := settings.Addresses(ctx, "--backend", backend)
 	if settings.Unresolved(err) {
 		r.add(bpf.Warn, "back end "+backend, err.Error()+runSurvives, hint.Of(err))
@@ -190,10 +203,10 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	return nil
 }
 
-// runSurvives is what run makes of a back end that cannot be used: it starts all the same, so that is no failure.
+// runSurvives turns failures of a back end into warnings, because run starts without it.
 const runSurvives = ": run would start, and serve nobody"
 
-// backend adds what a server's prober has found out.
+// backend adds the findings about a server.
 func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
 	name := "back end " + addr
 	var misfit *handoff.Misfit
@@ -204,6 +217,7 @@ func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why 
 		r.add(bpf.Warn, name, err.Error()+runSurvives, hint.Of(err))
 		return
 	default:
+		r.modes = append(r.modes, kind)
 		r.add(bpf.Pass, name, fmt.Sprintf("--handoff %v: %s", kind, why), "")
 	}
 	for _, l := range t.Lines() {

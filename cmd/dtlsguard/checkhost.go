@@ -44,7 +44,7 @@ func (r *report) openFiles() {
 		r.add(bpf.Warn, name, err.Error(), "ulimit -n shows the limit")
 		return
 	}
-	const spare = 1024 // what is not a flow: workers' sockets, maps, pollers, with room to spare
+	const spare = 1024 // for other files than flows: workers' sockets, maps, pollers
 	if l.Max < frontend.DefaultMaxFlows+spare {
 		r.add(bpf.Warn, name, fmt.Sprintf("at most %d: a proxy has one for each of its --max-flows, %d unless told otherwise", l.Max, frontend.DefaultMaxFlows),
 			fmt.Sprintf("ulimit -Hn %d (LimitNOFILE= of a systemd unit)", frontend.DefaultMaxFlows+spare))
@@ -53,7 +53,7 @@ func (r *report) openFiles() {
 	r.add(bpf.Pass, name, fmt.Sprintf("at most %d", l.Max), "")
 }
 
-// needed are the capabilities that XDP takes.
+// needed are the capabilities that XDP needs.
 var needed = []struct {
 	bit  int
 	name string

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -19,7 +21,7 @@ func newConfig() *cobra.Command {
 	return cmd
 }
 
-// load puts a configuration together and checks it as run would.
+// load reads a configuration and checks it as run does.
 func load(cmd *cobra.Command, flags *settings.Flags) (*settings.Loaded, error) {
 	l, err := settings.Load(cmd.Context(), flags, hostDefaults())
 	if err != nil {
@@ -52,11 +54,17 @@ func newConfigCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d services, no mistakes\n", len(l.Config.Services))
+			out := cmd.OutOrStdout()
+			advice := l.Config.Advice()
+			for _, name := range slices.Sorted(maps.Keys(advice)) {
+				fmt.Fprintf(out, "service %s: workers answer ClientHellos, not XDP: %s\n", name, advice[name])
+			}
+			_, err = fmt.Fprintf(out, "%d services, no mistakes\n", len(l.Config.Services))
 			return err
 		},
 	}
 	flags = settings.Register(cmd.Flags(), hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 
@@ -83,6 +91,7 @@ func newConfigShow() *cobra.Command {
 		},
 	}
 	flags = settings.Register(cmd.Flags(), hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 

@@ -11,14 +11,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
-// controlSocket is the name of the control socket in whatever directory it is.
+// controlSocket is the file name of the control socket.
 const controlSocket = "dtlsguard.sock"
 
-// runDirectory is where root's guard, and that of the service unit, has its socket.
+// runDirectory has the socket of root's guard and of the service unit's.
 const runDirectory = "/run/dtlsguard"
 
-// controlHome is the directory that a guard of this user puts its control socket in, "" if there is none: one that only
-// this user, or root, can put names into. The service manager's comes first, then root's, then the user's own.
+// controlHome returns the directory for the control socket of this user's guard, "" if there is none. Only this user or root
+// can create files in it. The service manager's directory comes first, then root's, then the user's own.
 func controlHome() string {
 	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); dir != "" { // a list, if the unit names several
 		return dir
@@ -35,7 +35,7 @@ func controlHome() string {
 	return ""
 }
 
-// defaultControl is where run puts its control socket: "off" if there is no place for one.
+// defaultControl returns the control socket of run, "off" if there is no directory for it.
 func defaultControl() string {
 	if dir := controlHome(); dir != "" {
 		return filepath.Join(dir, controlSocket)
@@ -57,8 +57,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// defaultPin is where programs and flows are pinned: where the service unit has mounted that, for a bpffs lets nobody but
-// root look for names in it, or the place on the bpffs itself.
+// defaultPin returns where programs and flows are pinned: where the service unit has bind-mounted it, because only root can
+// look up names on a bpffs, or the directory on the bpffs itself.
 func defaultPin() string {
 	dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":")
 	dir = filepath.Join(dir, "pins")

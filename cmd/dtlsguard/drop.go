@@ -16,9 +16,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// drop gives up what a guard that serves does not need. No capability is kept, but for what a kernel without tcx links
-// asks of who takes a program off: the programs that are loaded can be attached again, detached and unpinned without any.
-func (g *guard) drop(server *frontend.Server, doors doors) error {
+// drop gives up privileges that a serving guard does not need. Loaded programs can be attached again, detached and unpinned
+// without capabilities, except that kernels without tcx links require one to detach.
+func (g *guard) drop(server *frontend.Server, admin adminListeners) error {
 	c := privileges.Config{User: g.user, Keep: server.Capabilities(), Log: g.Config.Log}
 	if g.File != "" {
 		c.Keep = append(c.Keep, unix.CAP_NET_BIND_SERVICE) // for services on ports below 1024 that a reload adds
@@ -28,7 +28,7 @@ func (g *guard) drop(server *frontend.Server, doors doors) error {
 		if u := g.user; u != nil {
 			uid, gid = u.UID, u.GID
 		}
-		if err := errors.Join(server.Give(uid, gid), doors.control.Give(uid, gid)); err != nil {
+		if err := errors.Join(server.Give(uid, gid), admin.control.Give(uid, gid)); err != nil {
 			return fmt.Errorf("own what is removed at the end: %w", err)
 		}
 	}
@@ -43,8 +43,8 @@ func (g *guard) drop(server *frontend.Server, doors doors) error {
 	return errors.Join(errs...)
 }
 
-// directories are those of files that are read again, or made and removed, while the guard serves: a file that is
-// replaced is another one under the same name, so its directory counts.
+// directories returns the directories of files that are read again, created or removed while the guard serves. Directories,
+// because a replaced file is a new one under the same name.
 func (g *guard) directories() (read, write []string) {
 	for _, file := range append(append(g.files(), g.WebConfig.Files()...), g.File, g.Config.AllowFile, g.Config.DenyFile) {
 		if file == "" {
@@ -67,7 +67,7 @@ func (g *guard) directories() (read, write []string) {
 	return read, write
 }
 
-// files are those that the guard reads again when they change.
+// files returns the files that the guard reads again when they change.
 func (g *guard) files() (files []string) {
 	for _, s := range append([]frontend.Service{{Settings: &g.Config.Settings}}, g.Config.Services...) {
 		if f := s.Settings.SecretFile; f != "" && !slices.Contains(files, f) {
@@ -77,8 +77,8 @@ func (g *guard) files() (files []string) {
 	return files
 }
 
-// readable reports that a guard that has given up its privileges cannot read a file again: root without capabilities
-// reads no other user's. That is better known at the start than at the first change.
+// readable returns an error if a guard without privileges could not read a file again (root without capabilities cannot read
+// other users' files), so that this is known at the start, not at the first change.
 func readable(file string) error {
 	if file == "" {
 		return nil
@@ -91,5 +91,5 @@ func readable(file string) error {
 	if err == nil {
 		r.Close()
 	}
-	return nil // what else is wrong with it is for the rotation to say
+	return nil // other errors are reported by the rotation
 }

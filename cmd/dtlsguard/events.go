@@ -64,7 +64,7 @@ func showEvents(w io.Writer, r io.Reader, asJSON bool) error {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		switch {
-		case len(lines.Bytes()) == 0: // the guard looks whether somebody still reads
+		case len(lines.Bytes()) == 0: // the guard checks whether the reader is still there
 		case asJSON:
 			fmt.Fprintf(w, "%s\n", lines.Bytes())
 		default:
@@ -76,7 +76,7 @@ func showEvents(w io.Writer, r io.Reader, asJSON bool) error {
 	return lines.Err()
 }
 
-// printEvent prints a flat object as time, kind, service, and then what else there is, in the guard's order.
+// printEvent prints a flat object as time, kind, service, and the other keys in the guard's order.
 func printEvent(w io.Writer, line []byte) error {
 	var known struct {
 		Time    time.Time
@@ -113,7 +113,7 @@ func printEvent(w io.Writer, line []byte) error {
 	return err
 }
 
-// plain is a value of JSON for people: text without quotes if it is a word, lists and objects short.
+// plain formats a JSON value for people: words without quotes, lists and objects in short form.
 func plain(v json.RawMessage) string {
 	var word string
 	if json.Unmarshal(v, &word) == nil && word != "" && !strings.ContainsAny(word, " \t\n\"=") {

@@ -15,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// flowsCommand is what flows and flows kill have in common.
+// flowsCommand is the common part of flows and flows kill.
 type flowsCommand struct{ control, service string }
 
 func (f *flowsCommand) register(cmd *cobra.Command) {
@@ -84,7 +84,7 @@ func printFlows(w io.Writer, r io.Reader) error {
 	}
 }
 
-// carried is traffic as a person reads it.
+// carried formats traffic.
 func carried(t *frontend.FlowTraffic) string {
 	if t == nil {
 		return "-"
@@ -92,7 +92,7 @@ func carried(t *frontend.FlowTraffic) string {
 	return fmt.Sprintf("%d / %s", t.Packets, sized(t.Bytes))
 }
 
-// sized is a number of bytes in three digits and a unit of 1000.
+// sized formats a number of bytes in three digits and a decimal unit.
 func sized(n uint64) string {
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)

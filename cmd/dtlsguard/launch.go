@@ -22,8 +22,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// The launcher is a process next to the guard that has what the guard gives up once it serves: user, capabilities, system calls.
-// All that it can do is to start the guard's program again, with the same arguments and environment. It ends with the guard.
+// The launcher is a helper process that keeps the privileges that the guard gives up: user, capabilities, system calls. It can
+// only start the guard's program again, with the same arguments and environment, and exits with the guard.
 
 // launchCommand is its command; launchFile the number of its file to the guard.
 const (
@@ -61,7 +61,7 @@ func startLauncher(writable []string, log *slog.Logger) *launcher {
 	return &launcher{conn}
 }
 
-// invoked is the program as it was called: what is there at the next upgrade may be a newer one.
+// invoked returns the path that the program was called by: at the next upgrade it may be a newer program.
 func invoked() string {
 	path, err := exec.LookPath(os.Args[0])
 	if err == nil {
@@ -115,7 +115,7 @@ func newLaunch() *cobra.Command {
 			if err != nil || at < 1 {
 				return hint.Usagef("run starts this itself")
 			}
-			// Signals to the guard's process group are the guard's affair; it gets those that are left of itself by the end of the file.
+			// Signals to the process group are for the guard to handle; the launcher ends when its file is closed.
 			signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
 			launch(conn, args[0], args[1:at], args[at+1:])
 			return nil
@@ -159,7 +159,7 @@ func launch(conn *handover.Conn, own string, writable, args []string) {
 	}
 }
 
-// startGuard starts the program as this one was started, but for what belongs to one process alone.
+// startGuard starts the program with this one's arguments and environment, except for what belongs to a single process.
 func startGuard(path string, args []string, other *os.File) (*os.Process, error) {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
@@ -169,8 +169,8 @@ func startGuard(path string, args []string, other *os.File) (*os.Process, error)
 	return os.StartProcess(path, append([]string{path}, args...), &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, other}})
 }
 
-// startable refuses a program that somebody can have put there who got hold of the guard: with the launcher's help it would have what
-// the guard has given up. The guard's own path was chosen by whoever started it.
+// startable refuses a program that an attacker who controls the guard could have placed: the launcher would start it with the
+// privileges that the guard has given up. The guard's own path is trusted: it was chosen by whoever started it.
 func startable(path, own string, writable []string) error {
 	if !filepath.IsAbs(path) {
 		return hint.Usagef("--binary %s: want an absolute path", path)

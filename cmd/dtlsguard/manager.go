@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// manager tells the service manager how the guard is (sd_notify(3)). Without one nothing is said.
+// manager reports the guard's state to the service manager (sd_notify(3)), if there is one.
 type manager struct {
 	server  guarding
 	log     *slog.Logger
@@ -21,7 +21,7 @@ type manager struct {
 	stalled bool
 }
 
-// guarding is what the service manager is told of.
+// guarding is the part of a Server that manager reports.
 type guarding interface {
 	Alive() error
 	Readiness() []frontend.Readiness
@@ -34,16 +34,16 @@ const statusEvery = 5 * time.Second
 func newManager(server guarding, log *slog.Logger) *manager {
 	m := &manager{server: server, log: log}
 	if d, err := daemon.SdWatchdogEnabled(false); err == nil {
-		m.every = d / 3 // so that one that is late does no harm
+		m.every = d / 3 // so that a late ping does no harm
 	}
 	m.ready()
 	return m
 }
 
-// notify sends what has changed; nobody may be listening.
+// notify sends changes; there may be no listener.
 func (m *manager) notify(state string) { _, _ = daemon.SdNotify(false, state) }
 
-// ready says that the guard serves.
+// ready reports that the guard serves.
 func (m *manager) ready() { m.notify(daemon.SdNotifyReady + "\nSTATUS=" + m.status()) }
 
 // reloading says that a reload is under way; Type=notify-reload wants the time of it.
@@ -55,7 +55,7 @@ func (m *manager) reloading() {
 
 func (m *manager) stopping() { m.notify(daemon.SdNotifyStopping) }
 
-// status is the guard in one line.
+// status describes the guard in one line.
 func (m *manager) status() string {
 	ready, all := 0, m.server.Readiness()
 	for _, r := range all {
@@ -66,7 +66,7 @@ func (m *manager) status() string {
 	return fmt.Sprintf("%d of %d services ready, %d flows", ready, len(all), m.server.Flows())
 }
 
-// watch pings the watchdog while the guard is alive, which a worker that stalls ends, and tells the status.
+// watch pings the watchdog while the guard is alive (a stalled worker ends that), and reports the status.
 func (m *manager) watch(ctx context.Context) {
 	every := statusEvery
 	if m.every > 0 {
@@ -84,7 +84,7 @@ func (m *manager) watch(ctx context.Context) {
 	}
 }
 
-// look tells what there is to tell at the moment.
+// look sends a ping and the status, as needed.
 func (m *manager) look() {
 	if s := m.status(); s != m.said {
 		m.said = s

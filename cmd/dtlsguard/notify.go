@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -13,22 +12,22 @@ import (
 
 // notifyFile sends a message with an open file to the service manager (sd_pid_notify_with_fds(3)).
 func notifyFile(message string, f *os.File) error {
-	to := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
-	socket, err := net.DialUnix(to.Net, nil, to)
-	if err != nil {
-		return fmt.Errorf("talk to the service manager: %w", err)
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(socket)
+		to := &unix.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")}
+		err = unix.Sendmsg(socket, []byte(message), unix.UnixRights(int(f.Fd())), to, 0)
 	}
-	defer socket.Close()
-	if _, _, err = socket.WriteMsgUnix([]byte(message), unix.UnixRights(int(f.Fd())), nil); err != nil {
+	if err != nil {
 		return fmt.Errorf("talk to the service manager: %w", err)
 	}
 	return nil
 }
 
-// barrierTime is how long the service manager may take to read what it was told.
+// barrierTime is how long the service manager may take to read its messages.
 const barrierTime = 2 * time.Second
 
-// barrier returns when the service manager has read all that it was told before (sd_notify_barrier(3)).
+// barrier returns when the service manager has read all earlier messages (sd_notify_barrier(3)).
 func barrier() {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -43,8 +42,8 @@ func barrier() {
 	}
 }
 
-// newMain makes another process the service's main one. Only the main one is listened to, so this process says it, before
-// the other one says anything.
+// newMain makes another process the service's main process. The service manager only listens to the main process, so this one
+// must send it, before the other one sends anything.
 func newMain(pid int) {
 	if os.Getenv("NOTIFY_SOCKET") == "" {
 		return
@@ -53,8 +52,8 @@ func newMain(pid int) {
 	barrier()
 }
 
-// keep has the service manager keep a file for the next process of the service. FDPOLL=0: it is one end of a pair whose other end is
-// closed, which the manager would take for a file that is of no use any more.
+// keep stores a file with the service manager for the next process of the service. FDPOLL=0: the other end of the socket pair
+// is closed, and by default the manager drops such files.
 func keep(f *os.File) error {
 	if err := notifyFile("FDSTORE=1\nFDPOLL=0\nFDNAME="+frontend.StoredState, f); err != nil {
 		return err
@@ -63,5 +62,5 @@ func keep(f *os.File) error {
 	return nil
 }
 
-// unkeep drops what was kept, once it was read.
+// unkeep removes the stored file after it was read.
 func unkeep() { (&manager{}).notify("FDSTOREREMOVE=1\nFDNAME=" + frontend.StoredState) }

@@ -22,14 +22,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 )
 
-// The command of --on-event is run by a process of its own, which is there before the guard gives up its privileges: so the
-// guard itself may run nothing. The runner has no capabilities and the guard's user; it is told of events by a pipe, and ends
-// with it.
+// The command of --on-event is run by a separate process, the runner, which is started before the guard gives up its
+// privileges, so that the guard itself needs no permission to execute. The runner has the guard's user and no capabilities. It
+// reads events from a pipe, and exits when the pipe is closed.
 
-// runnerName is the hidden command that the runner is.
+// runnerName is the hidden command of the runner.
 const runnerName = "on-event-runner"
 
-// commandTime is how long the command may take: longer than a message takes to be sent, and short for those that wait behind it.
+// commandTime bounds the command: long enough to send a message, short enough for the events queued behind it.
 const commandTime = 10 * time.Second
 
 // onEvent is the guard's end of a runner.
@@ -60,7 +60,7 @@ func (g *guard) startRunner() (*onEvent, error) {
 	return &onEvent{pipe, g.Config.Log}, nil
 }
 
-// follow tells the runner of events until ctx ends. While the command is busy events wait in the guard's channel.
+// follow passes events to the runner until ctx ends. While the command runs, events wait in the guard's channel.
 func (o *onEvent) follow(ctx context.Context, server *frontend.Server) {
 	out := json.NewEncoder(o.pipe)
 	for at := uint64(0); ; {
@@ -83,7 +83,7 @@ func (o *onEvent) follow(ctx context.Context, server *frontend.Server) {
 	}
 }
 
-// close ends the runner. A nil onEvent has none.
+// close ends the runner. It does nothing on a nil onEvent.
 func (o *onEvent) close() {
 	if o != nil {
 		o.pipe.Close()
@@ -95,7 +95,7 @@ func newRunner() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: runnerName + " COMMAND", Hidden: true, Args: cobra.ExactArgs(1), Short: "Run the command of --on-event",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// The guard's end decides, not who is told to stop with it.
+			// Only the end of the guard ends the runner, not a signal to the process group.
 			signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 			var user *privileges.User
 			if name != "" {
@@ -131,7 +131,7 @@ func runCommands(in io.Reader, command string, log *slog.Logger) error {
 	}
 }
 
-// runCommand runs a command by the shell, and ends it and what it has started after commandTime.
+// runCommand runs a shell command, and kills its process group after commandTime.
 func runCommand(command string, event []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()

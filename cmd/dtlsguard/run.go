@@ -61,15 +61,16 @@ and secret files again. On SIGUSR2 another process takes over from it (dtlsguard
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	flags = settings.Register(fl, hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 
-// hostDefaults are those that depend on who runs the guard, and where.
+// hostDefaults returns the defaults that depend on user and host.
 func hostDefaults() map[string]string {
 	return map[string]string{"control": defaultControl(), "pin": defaultPin()}
 }
 
-// newGuard is the guard that flags, variables and file describe.
+// newGuard makes the guard that flags, variables and file describe.
 func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*guard, error) {
 	l, err := settings.Load(ctx, flags, hostDefaults())
 	if err != nil {
@@ -89,111 +90,145 @@ func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*gu
 	return g, nil
 }
 
+// running is a guard with a server.
+type running struct {
+	*guard
+	server   *frontend.Server
+	admin    adminListeners
+	launcher *launcher
+	manager  *manager
+	signals  chan os.Signal
+	drain    chan struct{} // asked for over the control socket
+	gone     chan struct{} // another process serves in this one's place
+	done     chan error    // what server.Run returned
+}
+
 // run serves until ctx ends, or the guard cannot go on, or another process serves in its place.
 func (g *guard) run(ctx context.Context) error {
-	signals := make(chan os.Signal, 1) // from now on, or one during the start would kill
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR2)
-	defer signal.Stop(signals)
-	before := g.Config.Predecessor // whose place this one takes when it serves
+	r := &running{
+		guard: g, signals: make(chan os.Signal, 1), drain: make(chan struct{}, 1), gone: make(chan struct{}, 1), done: make(chan error, 1),
+	}
+	signal.Notify(r.signals, syscall.SIGHUP, syscall.SIGUSR2) // from now on, or one during the start would kill
+	defer signal.Stop(r.signals)
+	var err error
 	// The admin listeners first: what can be said at once is said before anything takes time.
-	doors, err := g.openDoors(before)
-	if err != nil {
+	if r.admin, err = g.openAdmin(g.Config.Predecessor); err != nil {
 		return err
 	}
-	defer doors.close()
+	defer r.admin.close()
 	runner, err := g.startRunner()
 	if err != nil {
 		return err
 	}
 	defer runner.close()
-	server, err := frontend.New(g.Config)
-	if err != nil {
+	if r.server, err = frontend.New(g.Config); err != nil {
 		return g.Locate(err)
 	}
-	server.OnReload(func(ctx context.Context) (frontend.Config, error) { return g.again(ctx) })
 	_, writable := g.directories()
-	launcher := startLauncher(writable, g.Config.Log)
-	defer launcher.close()
-	gone := make(chan struct{}, 1)
-	drain := make(chan struct{}, 1)
-	server.OnDrain(func() {
+	r.launcher = startLauncher(writable, g.Config.Log)
+	defer r.launcher.close()
+	r.handleRequests()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if err := r.start(ctx, serving, stop); err != nil {
+		return err
+	}
+	r.manager = newManager(r.server, g.Config.Log)
+	go r.manager.watch(serving)
+	if runner != nil {
+		go runner.follow(serving, r.server)
+	}
+	return r.wait(ctx, serving, stop)
+}
+
+// handleRequests sets the handlers of requests over the control socket.
+func (r *running) handleRequests() {
+	r.server.OnReload(func(ctx context.Context) (frontend.Config, error) { return r.again(ctx) })
+	r.server.OnDrain(func() {
 		select {
-		case drain <- struct{}{}:
+		case r.drain <- struct{}{}:
 		default: // it is under way
 		}
 	})
-	server.OnUpgrade(func(u frontend.Upgrade) (frontend.Upgraded, error) {
-		done, err := g.upgrade(server, doors, launcher, u)
+	r.server.OnUpgrade(func(u frontend.Upgrade) (frontend.Upgraded, error) {
+		done, err := r.upgrade(r.server, r.admin, r.launcher, u)
 		if err == nil {
-			doors.stop() // so that whoever asks from now on asks the other one
-			gone <- struct{}{}
+			r.admin.stop() // so that new requests reach the other process
+			r.gone <- struct{}{}
 		}
 		return done, err
 	})
-	if err := before.Adopted(g.Config.Log); err != nil {
-		return err // what the guard before has is not touched
+}
+
+// start runs the server until the context serving ends, and gives up privileges.
+func (r *running) start(ctx, serving context.Context, stop func()) error {
+	before := r.Config.Predecessor // which this one replaces once it serves
+	if err := before.Adopted(r.Config.Log); err != nil {
+		return err // the previous guard's state is not touched
 	}
-	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	done := make(chan error, 1)
-	go func() { done <- server.Run(serving) }()
-	<-server.Started() // a priority above the usual needs a capability
-	if err := g.drop(server, doors); err != nil {
+	go func() { r.done <- r.server.Run(serving) }()
+	<-r.server.Started() // a priority above the usual needs a capability
+	if err := r.drop(r.server, r.admin); err != nil {
 		if before.Live() {
 			return err
 		}
 		stop()
-		if ctx.Err() != nil { // told to stop meanwhile: what it was to own is being removed
-			return <-done
+		if ctx.Err() != nil { // told to stop meanwhile: the files to hand over are being removed
+			return <-r.done
 		}
-		return errors.Join(err, <-done)
+		return errors.Join(err, <-r.done)
 	}
 	before.Serving()
-	doors.serve(server)
+	r.admin.serve(r.server)
 	if before != nil {
 		unkeep()
 	}
-	manager := newManager(server, g.Config.Log)
-	go manager.watch(serving)
-	if runner != nil {
-		go runner.follow(serving, server)
-	}
+	return nil
+}
+
+// wait handles signals and requests until the server has ended, or is in another process.
+func (r *running) wait(ctx, serving context.Context, stop func()) error {
 	told, draining := ctx.Done(), false
 	for {
 		select {
-		case s := <-signals:
-			if s == syscall.SIGUSR2 {
-				go func() { _, _ = server.Upgrade(frontend.Upgrade{}) }() // logged and counted
-				continue
-			}
-			manager.reloading()
-			_, _ = server.Reload(serving) // logged and counted; what was in force stays
-			manager.ready()
+		case s := <-r.signals:
+			r.signal(serving, s)
 		case <-told:
 			told = nil // once
-			manager.stopping()
-			if g.stow(server) {
-				return server.Detach()
+			r.manager.stopping()
+			if r.stow(r.server) {
+				return r.server.Detach()
 			}
-			if !g.Drain {
+			if !r.Drain {
 				stop()
 				continue
 			}
-			go func() { server.Drain(serving); stop() }()
-		case <-drain:
+			go func() { r.server.Drain(serving); stop() }()
+		case <-r.drain:
 			if told != nil && !draining { // once
-				go func() { server.Drain(serving); stop() }()
+				go func() { r.server.Drain(serving); stop() }()
 			}
 			draining = true
-		case <-gone:
-			doors.leave()
-			return nil // what is open closes with the process, and lives on in the other one
-		case err := <-done:
-			manager.stopping()
-			g.Config.Log.Info("stopped", "flows_ended", server.FlowsEnded())
+		case <-r.gone:
+			r.admin.leave()
+			return nil // open files are closed with the process; the other one has them, too
+		case err := <-r.done:
+			r.manager.stopping()
+			r.Config.Log.Info("stopped", "flows_ended", r.server.FlowsEnded())
 			return err
 		}
 	}
+}
+
+// signal upgrades or reloads; both log and count what fails, and what was in force stays.
+func (r *running) signal(serving context.Context, s os.Signal) {
+	if s == syscall.SIGUSR2 {
+		go func() { _, _ = r.server.Upgrade(frontend.Upgrade{}) }()
+		return
+	}
+	r.manager.reloading()
+	_, _ = r.server.Reload(serving)
+	r.manager.ready()
 }
 
 // again reads the configuration again, for a reload.
@@ -207,33 +242,33 @@ func (g *guard) again(ctx context.Context) (frontend.Config, error) {
 	return c, l.Locate(c.Check())
 }
 
-// doors are those that are not off.
-type doors struct{ metrics, control *frontend.AdminListener }
+// adminListeners are nil if they are off.
+type adminListeners struct{ metrics, control *frontend.AdminListener }
 
-func (d doors) serve(server *frontend.Server) {
-	d.metrics.Own()
-	d.control.Own()
-	if d.metrics != nil {
-		d.metrics.Serve(server.MetricsHandler())
+func (admin adminListeners) serve(server *frontend.Server) {
+	admin.metrics.Own()
+	admin.control.Own()
+	if admin.metrics != nil {
+		admin.metrics.Serve(server.MetricsHandler())
 	}
-	if d.control != nil {
-		d.control.Serve(server.ControlHandler())
+	if admin.control != nil {
+		admin.control.Serve(server.ControlHandler())
 	}
 }
 
-func (d doors) close() {
-	d.metrics.Close()
-	d.control.Close()
+func (admin adminListeners) close() {
+	admin.metrics.Close()
+	admin.control.Close()
 }
 
-// stop lets nobody in any more; another process has the doors.
-func (d doors) stop() {
-	d.control.Stop()
-	d.metrics.Stop()
+// stop accepts no more connections; another process has the listeners.
+func (admin adminListeners) stop() {
+	admin.control.Stop()
+	admin.metrics.Stop()
 }
 
-// leave ends what is being answered.
-func (d doors) leave() {
-	d.control.Leave()
-	d.metrics.Leave()
+// leave finishes requests in progress.
+func (admin adminListeners) leave() {
+	admin.control.Leave()
+	admin.metrics.Leave()
 }

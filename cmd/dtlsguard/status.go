@@ -63,7 +63,7 @@ func ask[T any](ctx context.Context, control, method, path string) (*T, error) {
 	return answer, nil
 }
 
-// stages of a datagram's way, in its order.
+// stages of a datagram, in order.
 var stages = []string{"client", "answer", "forward", "server", "return"}
 
 func printStatus(out io.Writer, s *frontend.Status) error {
@@ -103,7 +103,7 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	return w.Flush()
 }
 
-// interfaceLine is how the programs are on one interface.
+// interfaceLine describes the programs on one interface.
 func interfaceLine(i *frontend.InterfaceStatus) string {
 	line := i.Interface + ", " + i.Mode
 	if i.Name != "" && i.Name != i.Interface {
@@ -121,7 +121,7 @@ func interfaceLine(i *frontend.InterfaceStatus) string {
 	return line
 }
 
-// printService is what there is to know of one service.
+// printService prints the status of one service.
 func printService(w io.Writer, v *frontend.ServiceStatus) {
 	name, state := v.Listen, ""
 	if v.Name != v.Listen {

@@ -34,10 +34,10 @@ what nobody has verified, handshakes, flows, CPU. q quits; --once prints one fra
 	return cmd
 }
 
-// interval is how long a frame's rates are taken over.
+// interval is the time over which a frame's rates are averaged.
 const interval = time.Second
 
-// top shows the differences between two looks at a guard.
+// top shows the differences between two samples of a guard.
 type top struct {
 	control string
 	out     io.Writer
@@ -86,7 +86,7 @@ func (t *top) once(ctx context.Context) error {
 	return err
 }
 
-// live draws until q, Ctrl-C or the guard's end. The terminal is put back as it was.
+// live draws until q, Ctrl-C or the guard's end, and then restores the terminal.
 func (t *top) live(ctx context.Context) error {
 	in, out := int(os.Stdin.Fd()), int(os.Stdout.Fd())
 	if !term.IsTerminal(in) || !term.IsTerminal(out) {
@@ -106,7 +106,7 @@ func (t *top) live(ctx context.Context) error {
 	defer cancel()
 	go quitKeys(cancel)
 	for {
-		// Asked anew for each frame: a resized terminal is followed within an interval.
+		// Read for each frame, so that a resized terminal is followed within an interval.
 		width, height, err := term.GetSize(out)
 		if err != nil {
 			width, height = 80, 24

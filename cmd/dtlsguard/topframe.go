@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// sample is one look at a guard.
+// sample is a snapshot of a guard's counters.
 type sample struct {
 	frontend.Status
 	at   time.Time

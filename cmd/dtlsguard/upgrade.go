@@ -54,8 +54,8 @@ status is 1. SIGUSR2 does the same without --binary.`,
 	return cmd
 }
 
-// upgrade has another process take this one's place. nil says that it serves.
-func (g *guard) upgrade(server *frontend.Server, d doors, l *launcher, u frontend.Upgrade) (done frontend.Upgraded, err error) {
+// upgrade lets another process replace this one. nil: it serves.
+func (g *guard) upgrade(server *frontend.Server, admin adminListeners, l *launcher, u frontend.Upgrade) (done frontend.Upgraded, err error) {
 	conn, other, err := handover.Pair()
 	if err != nil {
 		return done, err
@@ -67,21 +67,21 @@ func (g *guard) upgrade(server *frontend.Server, d doors, l *launcher, u fronten
 		return done, err
 	}
 	files := make(map[string]int)
-	d.metrics.Hand(metricsDoor, g.Metrics, files)
-	d.control.Hand(controlDoor, g.Control, files)
+	admin.metrics.Hand(metricsListener, g.Metrics, files)
+	admin.control.Hand(controlListener, g.Control, files)
 	return done, server.HandOver(&frontend.Successor{Conn: conn, Files: files, Start: u.Start, Becoming: newMain, Kill: l.kill})
 }
 
 // Names of the admin listeners.
 const (
-	metricsDoor = "metrics"
-	controlDoor = "control"
+	metricsListener = "metrics"
+	controlListener = "control"
 )
 
-// stow leaves the state with the service manager, for the process that it starts next, and reports whether it has.
+// stow stores the state with the service manager for the next process, and reports whether it succeeded.
 func (g *guard) stow(server *frontend.Server) bool {
 	if os.Getenv("FDSTORE") == "" || os.Getenv("NOTIFY_SOCKET") == "" || g.Drain {
-		return false // the manager has no store for this service: see FileDescriptorStoreMax= of systemd.service(5)
+		return false // no store: FileDescriptorStoreMax= of systemd.service(5). FDSTORE is systemd's from 254 on, and the unit's before
 	}
 	queue, err := server.Stow()
 	if err == nil {
@@ -90,26 +90,26 @@ func (g *guard) stow(server *frontend.Server) bool {
 	if err != nil {
 		g.Config.Log.Error("flows cannot be kept for a restart", "error", err)
 	}
-	return queue != nil // from then on nobody serves
+	return queue != nil // serving has stopped
 }
 
-// openDoors takes the addresses of metrics and control; what comes to them waits until they serve.
-func (g *guard) openDoors(p *frontend.Predecessor) (d doors, err error) {
-	d.metrics, err = door(p, metricsDoor, g.Metrics, frontend.OpenMetrics)
+// openAdmin takes the addresses of metrics and control; what comes to them waits until they serve.
+func (g *guard) openAdmin(p *frontend.Predecessor) (admin adminListeners, err error) {
+	admin.metrics, err = listenerOf(p, metricsListener, g.Metrics, frontend.OpenMetrics)
 	if err != nil {
-		return d, err
+		return admin, err
 	}
-	err = d.metrics.Secure(g.WebConfig, g.Config.Log)
+	err = admin.metrics.Secure(g.WebConfig, g.Config.Log)
 	if err == nil {
-		d.control, err = door(p, controlDoor, g.Control, frontend.OpenControl)
+		admin.control, err = listenerOf(p, controlListener, g.Control, frontend.OpenControl)
 	}
 	if err != nil {
-		d.close()
+		admin.close()
 	}
-	return d, err
+	return admin, err
 }
 
-func door(p *frontend.Predecessor, kind, addr string, open func(string) (*frontend.AdminListener, error)) (*frontend.AdminListener, error) {
+func listenerOf(p *frontend.Predecessor, kind, addr string, open func(string) (*frontend.AdminListener, error)) (*frontend.AdminListener, error) {
 	if addr == settings.Off {
 		return nil, nil
 	}

@@ -105,8 +105,8 @@ func (d *Detector) Threshold() float64 {
 	return max(floor, factor*d.normal)
 }
 
-// Suspects reports whether there is an attack, or one may be beginning.
-func (d *Detector) Suspects() bool { return d.attacked || d.above > 0 }
+// Suspicious reports whether there is an attack, or one may be beginning.
+func (d *Detector) Suspicious() bool { return d.attacked || d.above > 0 }
 
 // Attacked reports whether there is an attack.
 func (d *Detector) Attacked() bool { return d.attacked }

@@ -105,7 +105,7 @@ func newBackend(c Config) *Backend {
 		c.Now = func() int64 { return int64(time.Since(started)) }
 	}
 	b := &Backend{config: c, psk: NewPSKSuites(c.PSK)}
-	b.reports.suspect = make(chan struct{}, 1)
+	b.reports.wake = make(chan struct{}, 1)
 	return b
 }
 

@@ -13,7 +13,7 @@ import (
 // depends on.
 type doubleHVR struct{ Verifier }
 
-func (doubleHVR) prelude() relay.Prelude { return new(doubling) }
+func (doubleHVR) preHandshake() relay.PreHandshake { return new(doubling) }
 
 // doubling is one flow's second exchange.
 type doubling struct {
@@ -22,7 +22,7 @@ type doubling struct {
 	answered bool           // the client has sent a ClientHello with the server's cookie
 }
 
-// Client implements relay.Prelude: everything passes.
+// Client implements relay.PreHandshake: everything passes.
 func (p *doubling) Client(d []byte, out *udpbatch.Queue) {
 	out.Add(d, nil)
 	var h hello.ClientHello
@@ -36,10 +36,10 @@ func (p *doubling) Client(d []byte, out *udpbatch.Queue) {
 	p.answered = !bytes.Equal(h.Cookie, p.guards)
 }
 
-// Server implements relay.Prelude: answers of the server pass.
+// Server implements relay.PreHandshake: answers of the server pass.
 func (*doubling) Server([]byte) {}
 
-// Verify implements relay.Prelude. The server numbers from the first ClientHello that it sees, but the client has already
+// Verify implements relay.PreHandshake. The server numbers from the first ClientHello that it sees, but the client has already
 // had a HelloVerifyRequest, and accepts this one only with the numbers of the ClientHello that it answers. Once the
 // client has answered it, another one is a late copy.
 func (p *doubling) Verify(d []byte, _ *udpbatch.Queue) relay.Verdict {

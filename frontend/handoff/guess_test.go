@@ -65,7 +65,7 @@ func (g *guessing) allRight(h Hello) (n int) {
 		if g.pool.entries[port].known() && g.right(h, port) {
 			n++
 		}
-		for i := range reserved { // for a wrong one is answered with a promise
+		for i := range reserved { // for a wrong one is answered with an offer, which reserves an entry
 			g.pool.entries[i].reserved.Store(reserved[i])
 		}
 	}

@@ -1,7 +1,6 @@
 package handoff
 
 import (
-	"context"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -100,13 +99,13 @@ func keyring(t *testing.T, texts ...byte) *cookie.Keyring {
 	return k
 }
 
-// answer judges one first ClientHello and returns the cookie it gets.
+// answer verifies a first ClientHello and returns the cookie it gets.
 func answer(t *testing.T, m Verifier, k *cookie.Keyring, h Hello) []byte {
 	t.Helper()
 	hs := []Hello{h}
 	m.Verify(k, hs)
 	if hs[0].Verified || hs[0].Length == 0 {
-		t.Fatalf("a first ClientHello is judged %+v", hs[0])
+		t.Fatalf("a first ClientHello gives %+v", hs[0])
 	}
 	return append([]byte(nil), hs[0].Answer[:hs[0].Length]...)
 }
@@ -160,7 +159,7 @@ func TestCookieMAC(t *testing.T) {
 }
 
 // Both modes: the cookie that was given is accepted, from that client alone, and outlives one rotation.
-func TestModesJudge(t *testing.T) {
+func TestModesVerify(t *testing.T) {
 	t.Parallel()
 	s := server.Start(t)
 	b, err := openBackend(t, s, Auto, 64)
@@ -180,13 +179,13 @@ func TestModesJudge(t *testing.T) {
 				t.Error("its own cookie is refused")
 			}
 			if v := verdict(m, k, newHello(1000), append([]byte("x"), c[1:]...)); v.Verified || v.Length == 0 {
-				t.Errorf("a wrong cookie is judged %+v", v)
+				t.Errorf("a wrong cookie gives %+v", v)
 			}
 			if v := verdict(m, keyring(t, 'a', 'b'), newHello(1000), c); !v.Verified {
 				t.Error("refused after one rotation")
 			}
 			if v := verdict(m, keyring(t, 'a', 'b', 'c'), newHello(1000), c); v.Verified || v.Length == 0 {
-				t.Errorf("after two rotations judged %+v", v)
+				t.Errorf("after two rotations got %+v", v)
 			}
 			accepted := 0
 			for port := range uint16(500) {
@@ -220,7 +219,7 @@ func TestHarvestedCookieIsTheServers(t *testing.T) {
 		v := verdict(m, k, newHello(7), c)
 		up := take(t, &v)
 		if up == nil {
-			t.Fatalf("judged %+v", v)
+			t.Fatalf("got %+v", v)
 		}
 		defer up.Release()
 		if !accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1}) {
@@ -261,7 +260,7 @@ func TestHarvestResolvesCollisions(t *testing.T) {
 		defer up.Release()
 	}
 	if v := verdict(m, k, newHello(100), nil); v.Length != 0 || v.Verified {
-		t.Errorf("with all ports in use judged %+v", v)
+		t.Errorf("with all ports in use got %+v", v)
 	}
 }
 
@@ -284,131 +283,7 @@ func TestSilentPortIsSpared(t *testing.T) {
 	}
 }
 
-// running opens a back end and watches it for as long as the test lasts.
-func running(t *testing.T, s *server.Server, pool int) *Backend {
-	t.Helper()
-	b, err := openBackend(t, s, Auto, pool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); b.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	return b
-}
-
-// A server that restarts gives new cookies; the watch notices by itself. One that answers as before is served as before,
-// without being probed.
-func TestRestartIsNoticed(t *testing.T) {
-	t.Parallel()
-	s := server.Start(t)
-	b := running(t, s, 16)
-	m, k := b.NewVerifier(1), keyring(t, 'a')
-	old := answer(t, m, k, newHello(1))
-	b.Opened()
-	b.Settled(true)
-	probed := b.profile()
-	for i := range uint64(2) {
-		s.Change(func(s *server.Server) { s.Key += "x" })
-		waitFor(t, func() bool { return b.Status().Harvests == i+2 && b.Ready() })
-		if b.profile() != probed {
-			t.Error("a restart alone has the server probed")
-		}
-		now := answer(t, m, k, newHello(1))
-		if string(now) == string(old) {
-			t.Error("the old cookie is still given")
-		}
-		b.Opened()
-		b.Settled(true)
-		if old = now; i != 0 {
-			continue
-		}
-		s.Change(func(s *server.Server) { s.Silent = true }) // down in between
-		waitFor(t, func() bool { return !b.Ready() })
-		if verdict(m, k, newHello(1), nil).Length == 0 {
-			t.Error("a silent server costs the cookies that are known")
-		}
-		s.Change(func(s *server.Server) { s.Silent = false })
-	}
-}
-
-// A server that comes back as another one is probed again: if that shows in its first answer, or else when it refuses a
-// client.
-func TestAnotherServerIsProbed(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		change func(*server.Server)
-		want   Mode
-	}{
-		"other length":        {func(s *server.Server) { s.Length, s.Trusting = 24, true }, Trust},
-		"bound to the random": {func(s *server.Server) { s.ByRandom = true }, DoubleHVR},
-		"counting":            {func(s *server.Server) { s.Length, s.Counts, s.Trusting = 24, true, true }, Replay},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := server.Start(t)
-			b := running(t, s, 16)
-			b.Opened()
-			b.Settled(true)
-			s.Change(func(s *server.Server) { s.Key = "second"; c.change(s) })
-			waitFor(t, func() bool { return b.Status().Harvests >= 2 || b.Mode() == c.want })
-			if c.want == DoubleHVR {
-				b.Suspect(Refused)
-			}
-			waitFor(t, func() bool { return b.Ready() && b.Mode() == c.want })
-		})
-	}
-}
-
-// While a client is in its handshake the server is not asked; when that takes too long, it is.
-func TestHandshakesAreLeftAlone(t *testing.T) {
-	t.Parallel()
-	s := server.Start(t)
-	b := running(t, s, 4)
-	b.Opened()
-	asked, _, _ := s.Seen()
-	b.Suspect(Unanswered) // no reason to disturb it
-	began := time.Now()
-	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
-	if took := time.Since(began); took < stalled-watchEvery-answerTime {
-		t.Errorf("asked %v after a handshake began", took)
-	}
-	b.Settled(false)
-	asked, _, _ = s.Seen()
-	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
-}
-
-// ... but not until its cookies are too old.
-func TestHandshakesDoNotAgeCookies(t *testing.T) {
-	t.Parallel()
-	_, b := openTimed(t, 2)
-	b.lifetime.end()
-	b.lifetime.passed.Store(int64(stalled / 4))
-	for _, kind := range []Mode{Harvest, DoubleHVR} { // which needs no cookies beforehand
-		d := *b.decision.Load()
-		d.mode = kind
-		b.decision.Store(&d)
-		b.Opened()
-		began := time.Now()
-		b.waitForHandshakes(t.Context())
-		if took := time.Since(began); (took < stalled) != (kind == Harvest) {
-			t.Errorf("with %v the server was left alone for %v, and its cookies end after %v", kind, took, stalled/4)
-		}
-		b.Settled(false)
-	}
-}
-
-func waitFor(t *testing.T, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("did not come true in a minute")
-		}
-	}
-}
-
-func TestJudgeDoesNotAllocate(t *testing.T) {
+func TestVerifiersDoNotAllocate(t *testing.T) {
 	s := server.Start(t)
 	b, err := openBackend(t, s, Harvest, 64)
 	if err != nil {

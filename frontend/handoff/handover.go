@@ -273,8 +273,8 @@ func (b *Backend) AdoptUpstream(c *udpbatch.Conn, entry int) (*relay.Upstream, e
 	return nil, errState
 }
 
-// preludeState is a flow's prelude as another process can take it over.
-type preludeState struct {
+// preHandshakeState is a flow's pre-handshake as another process can take it over.
+type preHandshakeState struct {
 	Replaying *replayingState `json:"replaying,omitempty"`
 	Doubling  *doublingState  `json:"doubling,omitempty"`
 	Passing   bool            `json:"passing,omitempty"`
@@ -293,9 +293,9 @@ type doublingState struct {
 	Answered bool
 }
 
-// ExportPrelude is the state of a prelude; nil if there is none.
-func ExportPrelude(p relay.Prelude) (json.RawMessage, error) {
-	var s preludeState
+// ExportPreHandshake is the state of a pre-handshake; nil if there is none.
+func ExportPreHandshake(p relay.PreHandshake) (json.RawMessage, error) {
+	var s preHandshakeState
 	switch p := p.(type) {
 	case nil:
 		return nil, nil
@@ -306,14 +306,14 @@ func ExportPrelude(p relay.Prelude) (json.RawMessage, error) {
 	case passing:
 		s.Passing = true
 	default:
-		return nil, fmt.Errorf("a prelude of type %T cannot be handed over", p)
+		return nil, fmt.Errorf("a pre-handshake of type %T cannot be handed over", p)
 	}
 	return json.Marshal(s)
 }
 
-// AdoptPrelude is the prelude of a state.
-func AdoptPrelude(b json.RawMessage) (relay.Prelude, error) {
-	var s preludeState
+// AdoptPreHandshake is the pre-handshake of a state.
+func AdoptPreHandshake(b json.RawMessage) (relay.PreHandshake, error) {
+	var s preHandshakeState
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, err
 	}

@@ -56,9 +56,9 @@ func (m *harvest) verify(h *Hello, k *cookie.Key) {
 	}
 }
 
-// prelude implements preluding: a server that counts from the first ClientHello has forgotten the one that asked for the
+// preHandshake implements preHandshaker: a server that counts from the first ClientHello has forgotten the one that asked for the
 // cookie.
-func (m *harvest) prelude() relay.Prelude {
+func (m *harvest) preHandshake() relay.PreHandshake {
 	if m.pool.counts {
 		return new(replaying)
 	}

@@ -155,7 +155,7 @@ func TestTakenPort(t *testing.T) {
 		}
 		second := verdict(m, k, h, c)
 		if second.Verified || second.Length == 0 {
-			t.Fatalf("%v: then judged %+v", mode, second)
+			t.Fatalf("%v: then got %+v", mode, second)
 		}
 		if err := open(append([]byte(nil), second.Answer[:second.Length]...)); err != nil {
 			t.Errorf("%v: the second cookie %v", mode, err)

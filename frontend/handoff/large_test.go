@@ -83,8 +83,8 @@ func TestLargePool(t *testing.T) {
 		t.Errorf("%d open files before, %d with a pool of %d", before, now, b.Status().Pool)
 	}
 	harvests := b.Status().Harvests
-	b.Opened()
-	b.Settled(true)
+	b.HandshakeStarted()
+	b.HandshakeDone(true)
 	s.Change(func(s *server.Server) { s.Key = "second" })
 	waitFor(t, func() bool { return b.Status().Harvests > harvests && b.Ready() && served(1000) })
 	if st := b.Status(); st.Known > pool/2 {
@@ -143,11 +143,11 @@ func TestPoolsWhereNeeded(t *testing.T) {
 // When nothing listens at the server's address, or it refuses a cookie, it is asked at once, whatever handshakes go on.
 func TestLookAtOnce(t *testing.T) {
 	t.Parallel()
-	for _, why := range []Suspicion{Refused, Gone} {
+	for _, why := range []Symptom{Refused, Gone} {
 		s := server.Start(t)
 		b := running(t, s, 16)
-		b.Opened()
-		b.Settled(true)
+		b.HandshakeStarted()
+		b.HandshakeDone(true)
 		stop := make(chan struct{})
 		defer close(stop)
 		go func() { // a host that begins two handshakes per second
@@ -156,7 +156,7 @@ func TestLookAtOnce(t *testing.T) {
 				case <-stop:
 					return
 				case <-time.After(500 * time.Millisecond):
-					b.Opened()
+					b.HandshakeStarted()
 				}
 			}
 		}()
@@ -164,7 +164,7 @@ func TestLookAtOnce(t *testing.T) {
 		harvests := b.Status().Harvests
 		s.Change(func(s *server.Server) { s.Key = "second" })
 		began := time.Now()
-		b.Suspect(why)
+		b.Recheck(why)
 		waitFor(t, func() bool { return b.Status().Harvests > harvests })
 		if took := time.Since(began); took >= stalled {
 			t.Errorf("%v: the restart was seen after %v", why, took)

@@ -176,13 +176,13 @@ func (d *deal) native(size int) Verifier {
 	return newNative(f, d.mapped, d.pool, size)
 }
 
-// preluding is a Verifier whose flows start with a prelude.
-type preluding interface{ prelude() relay.Prelude }
+// preHandshaker is a Verifier whose flows start with a pre-handshake.
+type preHandshaker interface{ preHandshake() relay.PreHandshake }
 
-// PreludeOf makes the prelude of a flow for a client that v has just verified; nil if it needs none.
-func PreludeOf(v Verifier) relay.Prelude {
-	if p, ok := v.(preluding); ok {
-		return p.prelude()
+// PreHandshakeOf makes the pre-handshake of a flow for a client that v has just verified; nil if it needs none.
+func PreHandshakeOf(v Verifier) relay.PreHandshake {
+	if p, ok := v.(preHandshaker); ok {
+		return p.preHandshake()
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ func (f *following) Verify(k *cookie.Keyring, hellos []Hello) {
 	}
 }
 
-func (f *following) prelude() relay.Prelude { return PreludeOf(f.Verifier) }
+func (f *following) preHandshake() relay.PreHandshake { return PreHandshakeOf(f.Verifier) }
 
 // NewInline makes the verifier for a server that the guard protects inline, which sees the clients' own addresses, for
 // batches of at most size hellos. Of c it uses the settings of cookies and gates.

@@ -54,7 +54,7 @@ func natives(t *testing.T, pool, size int) (proxy, inline map[Mode]Verifier) {
 }
 
 // The cookie that was given is accepted, from that client alone, and outlives one rotation.
-func TestNativeJudges(t *testing.T) {
+func TestNativeVerifies(t *testing.T) {
 	t.Parallel()
 	const pool = 64
 	proxy, inline := natives(t, pool, 4)
@@ -63,16 +63,16 @@ func TestNativeJudges(t *testing.T) {
 		c := answer(t, m, k, whole(t, 1000))
 		v := verdict(m, k, whole(t, 1000), c)
 		if !v.Verified || v.Place.Given() == (most == 0) {
-			t.Fatalf("its own cookie is judged %+v", v)
+			t.Fatalf("its own cookie gives %+v", v)
 		}
 		if v := verdict(m, k, whole(t, 1000), append([]byte{^c[0]}, c[1:]...)); v.Verified || v.Length == 0 {
-			t.Errorf("a wrong cookie is judged %+v", v)
+			t.Errorf("a wrong cookie gives %+v", v)
 		}
 		if !verdict(m, keyring(t, 'a', 'b'), whole(t, 1000), c).Verified {
 			t.Error("refused after one rotation")
 		}
 		if v := verdict(m, keyring(t, 'a', 'b', 'c'), whole(t, 1000), c); v.Verified || v.Length == 0 {
-			t.Errorf("after two rotations judged %+v", v)
+			t.Errorf("after two rotations got %+v", v)
 		}
 		accepted := 0
 		for port := range uint16(500) {
@@ -131,7 +131,7 @@ func TestNativeResolvesCollisions(t *testing.T) {
 		defer up.Release()
 	}
 	if v := verdict(m, k, whole(t, 100), nil); v.Length != 0 || v.Verified {
-		t.Errorf("with all ports in use judged %+v", v)
+		t.Errorf("with all ports in use got %+v", v)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestNativeNeedsTheFirstFragment(t *testing.T) {
 	}
 	for kind, m := range inline {
 		if v := verdict(m, keyring(t, 'a'), h, nil); v.Verified || (v.Length == 0) != (kind == NativeWolfSSL) {
-			t.Errorf("%v judges it %+v", kind, v)
+			t.Errorf("%v gives %+v", kind, v)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func taken(t *testing.T, b *Backend, v *Hello, c []byte) bool {
 	t.Helper()
 	up := take(t, v)
 	if up == nil {
-		t.Fatalf("judged %+v", v)
+		t.Fatalf("got %+v", v)
 	}
 	defer up.Release()
 	return accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1, RecordSeq: 1})
@@ -80,7 +80,7 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 		}
 		if step.want == 1 {
 			if v := verdict(m, k, newHello(1), c); !taken(t, b, &v, c) {
-				t.Error("the client that was promised one is refused")
+				t.Error("the client that was offered one is refused")
 			}
 		}
 		b.look(t.Context(), toTheEnd)
@@ -91,7 +91,7 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 }
 
 // A server that was started anew without anybody seeing it is asked again when it does not accept a client.
-func TestHeldCookiesAreDoubted(t *testing.T) {
+func TestPendingCookiesAreRechecked(t *testing.T) {
 	t.Parallel()
 	s, b := openHeld(t, 4)
 	m, k := b.NewVerifier(1), keyring(t, 'a')
@@ -100,7 +100,7 @@ func TestHeldCookiesAreDoubted(t *testing.T) {
 	if v := verdict(m, k, newHello(1), c); taken(t, b, &v, c) {
 		t.Fatal("another server takes the cookie")
 	}
-	b.Suspect(Unanswered)
+	b.Recheck(Unanswered)
 	b.began = time.Now().Add(-recheckEvery - time.Second)
 	b.look(t.Context(), toTheEnd)
 	c = answer(t, m, k, newHello(2))

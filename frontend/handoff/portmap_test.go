@@ -32,7 +32,7 @@ func TestClientsAtOnceHaveAPortEach(t *testing.T) {
 	}
 }
 
-// A port is kept for who was promised it, for a time.
+// A port is reserved for the client that was offered it, for a time.
 func TestReservation(t *testing.T) {
 	t.Parallel()
 	now := ^uint32(0) - 1 // the clock may run over

@@ -11,7 +11,7 @@ import (
 // cookie.
 type replay struct{ Verifier }
 
-func (replay) prelude() relay.Prelude { return new(replaying) }
+func (replay) preHandshake() relay.PreHandshake { return new(replaying) }
 
 // replaying is one flow's exchange with the server. The guard sends the first ClientHello itself, with random and version
 // of the client's, so that the server asks for a cookie. That ClientHello is in no transcript (RFC 6347 section 4.2.1),
@@ -33,7 +33,7 @@ type replaying struct {
 // dropped, and the client retransmits it.
 func holdAtMost(first []byte) int { return hello.MessageLength(first)*9/8 + 1024 }
 
-// Client implements relay.Prelude. A client that retransmits its ClientHello has waited for a second, so the guard's
+// Client implements relay.PreHandshake. A client that retransmits its ClientHello has waited for a second, so the guard's
 // ClientHello, its own, or an answer was lost, and the guard cannot know which: it sends both each time, and the server
 // takes what it needs.
 func (r *replaying) Client(d []byte, out *udpbatch.Queue) {
@@ -56,13 +56,13 @@ func (r *replaying) Client(d []byte, out *udpbatch.Queue) {
 }
 
 func (r *replaying) hold(d []byte) {
-	if len(r.held) < relay.PreludeCap-1 && r.size+len(d) <= r.most {
+	if len(r.held) < relay.PreHandshakeCap-1 && r.size+len(d) <= r.most {
 		r.held = append(r.held, append([]byte(nil), d...))
 		r.size += len(d)
 	}
 }
 
-// Verify implements relay.Prelude. It repeats what has already gone to the server: servers that make a socket per client
+// Verify implements relay.PreHandshake. It repeats what has already gone to the server: servers that make a socket per client
 // lose what arrives meanwhile, and drop a repeated record as replayed.
 func (r *replaying) Verify(d []byte, out *udpbatch.Queue) relay.Verdict {
 	if r.asked == 0 {
@@ -77,7 +77,7 @@ func (r *replaying) Verify(d []byte, out *udpbatch.Queue) relay.Verdict {
 	return relay.Swallow
 }
 
-// Server implements relay.Prelude. The client has had answers with the record numbers of its own ClientHellos (RFC 6347
+// Server implements relay.PreHandshake. The client has had answers with the record numbers of its own ClientHellos (RFC 6347
 // section 4.2.1), retransmissions included, and drops records that repeat one of them as replayed (section 4.1.2.6). The
 // server has been asked once, and continues with the number after its answer: so its numbers are shifted to that of the
 // client's ClientHello, unless they are there already.

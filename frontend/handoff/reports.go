@@ -4,34 +4,34 @@ import "sync/atomic"
 
 // reports are what workers tell the watch of a back end.
 type reports struct {
-	suspect     chan struct{}
+	wake        chan struct{}
 	recheck     atomic.Bool   // a client was not accepted, for whatever reason
 	refused     atomic.Bool   // the server refused a cookie
 	gone        atomic.Bool   // nothing listened at its address
-	opened      atomic.Uint64 // handshakes started
+	started     atomic.Uint64 // handshakes started
 	handshaking atomic.Int64  // ... and in progress
 	accepted    atomic.Bool   // the server has accepted a client since the last harvest
-	heard       atomic.Bool   // the server sent something to a client
+	serverSpoke atomic.Bool   // the server sent something to a client
 }
 
 // urgent reports whether the watch must look at once.
 func (r *reports) urgent() bool { return r.refused.Load() || r.gone.Load() }
 
-// Suspicion is a reason to look at the server at once.
-type Suspicion uint8
+// Symptom is a reason to look at the server at once.
+type Symptom uint8
 
 // Suspicious reactions of a server to a verified client.
 const (
 	// Unanswered: the server was silent, or sent an alert.
-	Unanswered Suspicion = iota
+	Unanswered Symptom = iota
 	// Refused: the server answered with a HelloVerifyRequest, so it did not know the cookie.
 	Refused
 	// Gone: nothing listens there.
 	Gone
 )
 
-// Suspect tells the watch that the server did not accept a verified client. It never blocks.
-func (b *Backend) Suspect(s Suspicion) {
+// Recheck tells the watch that the server did not accept a verified client. It never blocks.
+func (b *Backend) Recheck(s Symptom) {
 	switch r := &b.reports; s {
 	case Refused:
 		r.refused.Store(true)
@@ -40,24 +40,24 @@ func (b *Backend) Suspect(s Suspicion) {
 	}
 	b.reports.recheck.Store(true)
 	select {
-	case b.reports.suspect <- struct{}{}:
+	case b.reports.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Opened tells the watch that a client's handshake with the server starts. It never blocks.
-func (b *Backend) Opened() {
-	b.reports.opened.Add(1)
+// HandshakeStarted tells the watch that a client's handshake with the server starts. It never blocks.
+func (b *Backend) HandshakeStarted() {
+	b.reports.started.Add(1)
 	b.reports.handshaking.Add(1)
 }
 
-// Settled tells the watch that a handshake is over, and whether the server has accepted the client. It never blocks.
-func (b *Backend) Settled(accepted bool) {
+// HandshakeDone tells the watch that a handshake is over, and whether the server has accepted the client. It never blocks.
+func (b *Backend) HandshakeDone(accepted bool) {
 	b.reports.handshaking.Add(-1)
 	if accepted {
 		b.reports.accepted.Store(true)
 	}
 }
 
-// Heard tells the watch that the server sent something to a client.
-func (b *Backend) Heard() { b.reports.heard.Store(true) }
+// ServerSpoke tells the watch that the server sent something to a client.
+func (b *Backend) ServerSpoke() { b.reports.serverSpoke.Store(true) }

@@ -163,8 +163,8 @@ func (h *Hello) Challenge(k *cookie.Keyring, mac cookie.MAC) {
 	h.Length = copy(h.Answer[:], c[:])
 }
 
-// prelude implements preluding.
-func (*reset) prelude() relay.Prelude { return passing{} }
+// preHandshake implements preHandshaker.
+func (*reset) preHandshake() relay.PreHandshake { return passing{} }
 
 // limited passes first ClientHellos as far as the gate's rate allows. It proves nothing.
 type limited struct {
@@ -190,17 +190,17 @@ func (m *limited) Verify(_ *cookie.Keyring, hellos []Hello) {
 	}
 }
 
-// prelude implements preluding.
-func (*limited) prelude() relay.Prelude { return passing{} }
+// preHandshake implements preHandshaker.
+func (*limited) preHandshake() relay.PreHandshake { return passing{} }
 
-// passing is the prelude of a flow whose server sees everything that the client sends: all its answers pass.
+// passing is the pre-handshake of a flow whose server sees everything that the client sends: all its answers pass.
 type passing struct{}
 
-// Client implements relay.Prelude.
+// Client implements relay.PreHandshake.
 func (passing) Client(d []byte, out *udpbatch.Queue) { out.Add(d, nil) }
 
-// Server implements relay.Prelude.
+// Server implements relay.PreHandshake.
 func (passing) Server([]byte) {}
 
-// Verify implements relay.Prelude: a server may do a cookie exchange of its own.
+// Verify implements relay.PreHandshake: a server may do a cookie exchange of its own.
 func (passing) Verify([]byte, *udpbatch.Queue) relay.Verdict { return relay.Deliver }

@@ -11,22 +11,22 @@ func newOwn(mac cookie.MAC, p *cookie.Plan, size int) Verifier {
 }
 
 // trust issues and verifies the guard's own cookies.
-type trust struct{ judge *cookie.Verifier }
+type trust struct{ verifier *cookie.Verifier }
 
 // NewTrust makes the mode of the guard's own cookies of format v1, computed by p, for batches of at most size hellos.
 func NewTrust(p *cookie.Plan, size int) Verifier { return &trust{p.NewVerifier(size)} }
 
 // Verify implements Verifier.
 func (t *trust) Verify(k *cookie.Keyring, hellos []Hello) {
-	t.judge.Begin(k, len(hellos))
+	t.verifier.Begin(k, len(hellos))
 	for i := range hellos {
-		t.judge.Add(&hellos[i].Binding, hellos[i].Cookie)
+		t.verifier.Add(&hellos[i].Binding, hellos[i].Cookie)
 	}
-	t.judge.Finish()
+	t.verifier.Finish()
 	for i := range hellos {
 		h := &hellos[i]
-		if h.Verified = t.judge.Valid(i); !h.Verified {
-			t.judge.Cookie(i, (*[cookie.Size]byte)(h.Answer[:]))
+		if h.Verified = t.verifier.Valid(i); !h.Verified {
+			t.verifier.Cookie(i, (*[cookie.Size]byte)(h.Answer[:]))
 			h.Length = cookie.Size
 		}
 	}

@@ -1,7 +1,6 @@
 package handoff
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -42,20 +41,20 @@ const (
 
 // watched is the state of the goroutine that watches a server; nobody else uses it.
 type watched struct {
-	prober     *prober
-	canary     line
-	known      []byte    // the canary's cookie
-	quiet      time.Time // since when the server is silent; zero: it answered the last question
-	unanswered int       // questions since then, by this canary
-	moved      bool      // the canary has another port than when known was read
-	began      time.Time // start of the last harvest, when all cookies were requested
-	filled     time.Time // when the pool was last searched for entries without a cookie
-	said       time.Time // when progress was last logged
-	complete   bool      // the end of the harvest was logged
-	probed     time.Time // when the server was probed last
-	lifetime   lifetimeProbes
-	table      Table
-	retired    []*relay.Upstream // sockets of earlier pools that flows still use
+	prober      *prober
+	canary      line
+	known       []byte    // the canary's cookie
+	silentSince time.Time // since when the server is silent; zero: it answered the last question
+	unanswered  int       // questions since then, by this canary
+	moved       bool      // the canary has another port than when known was read
+	began       time.Time // start of the last harvest, when all cookies were requested
+	filled      time.Time // when the pool was last searched for entries without a cookie
+	said        time.Time // when progress was last logged
+	complete    bool      // the end of the harvest was logged
+	probed      time.Time // when the server was probed last
+	lifetime    lifetimeProbes
+	table       Table
+	retired     []*relay.Upstream // sockets of earlier pools that flows still use
 }
 
 // memory allocates memory for a pool of n entries.
@@ -100,7 +99,7 @@ func (b *Backend) Run(ctx context.Context) {
 // filling reports whether a pool is being filled by an answering server.
 func (b *Backend) filling() bool {
 	p := b.pool()
-	return p != nil && p.more.Load() && b.up.Load() && b.quiet.IsZero()
+	return p != nil && p.more.Load() && b.up.Load() && b.silentSince.IsZero()
 }
 
 // wait waits for the next look at the server. Workers may report as often as clients come; the server is asked at most
@@ -108,7 +107,7 @@ func (b *Backend) filling() bool {
 func (b *Backend) wait(ctx context.Context) {
 	pause(ctx, watchTroubled)
 	left := watchEvery - watchTroubled
-	if !b.Ready() || !b.quiet.IsZero() {
+	if !b.Ready() || !b.silentSince.IsZero() {
 		left = 0
 	}
 	timer := time.NewTimer(left)
@@ -116,7 +115,7 @@ func (b *Backend) wait(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
-	case <-b.reports.suspect:
+	case <-b.reports.wake:
 	}
 }
 
@@ -148,10 +147,10 @@ func (b *Backend) waitForHandshakes(ctx context.Context) {
 	case b.filling():
 		most = slice
 	}
-	newest, opened := began, r.opened.Load()
+	newest, opened := began, r.started.Load()
 	for ctx.Err() == nil && !r.urgent() && r.handshaking.Load() > 0 && time.Since(newest) < stalled && time.Since(began) < most {
 		pause(ctx, watchTroubled/5)
-		if now := r.opened.Load(); now != opened {
+		if now := r.started.Load(); now != opened {
 			newest, opened = time.Now(), now
 		}
 	}
@@ -193,7 +192,7 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 		b.prober.abort(b.canary)
 	}
 	was := b.up.Load()
-	gap := !was || !b.quiet.IsZero() || gone
+	gap := !was || !b.silentSince.IsZero() || gone
 	if now := b.alive(err); was != now {
 		b.up.Store(now)
 		b.logUp(now, err)
@@ -252,133 +251,23 @@ func (b *Backend) askElsewhere() {
 // alive decides by the answer to a question whether the server is alive. It is dead if nothing listens. A silent one may
 // be busy with one client: it counts as alive while it answers a client, or for [silentMost].
 func (b *Backend) alive(err error) bool {
-	heard := b.reports.heard.Swap(false)
+	heard := b.reports.serverSpoke.Swap(false)
 	switch {
 	case err == nil:
-		b.quiet = time.Time{}
+		b.silentSince = time.Time{}
 		return true
 	case !b.up.Load() || errors.Is(err, errRefused):
 		return false
-	case heard || b.quiet.IsZero():
-		b.quiet = time.Now()
+	case heard || b.silentSince.IsZero():
+		b.silentSince = time.Now()
 	}
-	return time.Since(b.quiet) < silentMost
-}
-
-// refill harvests what is missing, or everything if the canary's cookie in a shows a restart. Cookies with a clock do not
-// show it, nor does that of another port; there the fate of clients does: gap means that the server was silent or gone
-// before, refused that it has refused a client.
-func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool, stop func(*Pool) bool) {
-	p := b.profile()
-	unknown, first := p.TimeDependent || p.Pending || b.moved, b.known == nil // the canary's cookie says nothing about others
-	changed := !first && !unknown && !bytes.Equal(a.cookie, b.known)
-	switch {
-	case !first && b.behavesOtherwise(a, changed, gap, refused):
-		b.config.Log.Info("back end behaves otherwise than before: probing it again", "backend", b.config.Server)
-		b.forget()
-		if b.reconsider(ctx); b.Mode() != Harvest {
-			return
-		}
-		b.begin(ctx, a.cookie)
-	case first:
-		b.begin(ctx, a.cookie)
-	case changed || unknown && (gap || refused):
-		b.config.Log.Info("back end gives new cookies: harvesting again", "backend", b.config.Server)
-		b.forget()
-		b.begin(ctx, a.cookie)
-	case p.Pending:
-		if now := time.Now(); b.reports.recheck.Swap(false) && now.Sub(b.began) > recheckEvery {
-			b.began = now
-			b.pool().forget()
-		}
-		b.pool().renew(time.Now())
-	case p.ages():
-		b.pool().refresh(ctx, b.lifetime.refreshEvery())
-		b.probeLifetime(ctx)
-	}
-	b.fill(ctx, stop)
-}
-
-// fill continues the harvest.
-func (b *Backend) fill(ctx context.Context, stop func(*Pool) bool) {
-	p, now := b.pool(), time.Now()
-	if p.kept == nil && !p.more.Load() && int(p.known.Load()) >= p.size && now.Sub(b.filled) < refillEvery {
-		return
-	}
-	b.filled = now
-	bounded := p.most > 0
-	b.serves.Store(p.fill(ctx, stop))
-	if !bounded && p.most > 0 {
-		b.config.Log.Warn("back end gives cookies to so many addresses and no more: a guessed cookie is right once in as many tries",
-			"backend", b.config.Server, "addresses", p.most, "asked_for", p.size)
-	}
-	b.logProgress(p)
-}
-
-// logProgress logs the progress of a harvest that takes long, and its end.
-func (b *Backend) logProgress(p *Pool) {
-	known, now := int(p.known.Load()), time.Now()
-	took := now.Sub(b.began).Round(time.Millisecond)
-	switch {
-	case known >= p.size && !b.complete:
-		b.complete = true
-		b.config.Log.Info("pool is full", "backend", b.config.Server, "known", known, "took", took)
-	case !b.complete && p.more.Load() && now.Sub(b.said) >= progressEvery:
-		b.said = now
-		b.config.Log.Info("harvesting", "backend", b.config.Server, "known", known, "pool", p.size, "took", took)
-	}
-}
-
-// begin starts a harvest with the canary's cookie.
-func (b *Backend) begin(ctx context.Context, canary []byte) {
-	now := time.Now()
-	b.known, b.began, b.said, b.complete, b.moved = canary, now, now, false, false
-	b.reports.accepted.Store(false)
-	b.harvests.Add(1)
-	b.lifetime.end()
-	if b.profile().ages() {
-		b.lifetime.begin(ctx, b.prober)
-	}
-}
-
-// probeLifetime finds out how old a cookie may become, and logs it.
-func (b *Backend) probeLifetime(ctx context.Context) {
-	if !b.lifetime.step(ctx) {
-		return
-	}
-	every := b.lifetime.refreshEvery()
-	b.config.Log.Info("back end's cookies end with time", "backend", b.config.Server, "accepted_age", 2*every, "refreshed_every", every)
-	if rate := float64(len(b.pool().entries)) / every.Seconds(); rate > askingMuch {
-		b.config.Log.Warn("back end's cookies end so soon that it is asked for many", "backend", b.config.Server, "per_second", int(rate),
-			"hint", "a smaller setting harvest-pool")
-	}
-}
-
-// behavesOtherwise reports whether the profile no longer explains the server. A restart alone is no reason: a server that
-// answers the first question as before is served as before. An answer of another form is; and so are cookies that changed
-// again, or are refused, before any client was accepted with them: they may depend on more than was seen.
-func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {
-	p := b.profile()
-	if len(a.cookie) != p.CookieLength || int(a.sequence.Message) != p.Seq {
-		return true
-	}
-	recent := time.Since(b.began) < soon
-	return (changed && recent || refused && !changed) && !gap && !b.reports.accepted.Load()
+	return time.Since(b.silentSince) < silentMost
 }
 
 // mintsRight reports whether the guard makes the same HelloRetryRequests as the server, if it makes any.
 func (b *Backend) mintsRight(ctx context.Context) bool {
 	r := b.profile().Retries
 	return r == nil || b.Mode() != NativeWolfSSL || b.prober.asBefore(ctx, b.canary, b.config.Keys(), r)
-}
-
-// forget makes all harvested cookies unknown.
-func (b *Backend) forget() {
-	b.known = nil
-	b.serves.Store(false)
-	if p := b.pool(); p != nil {
-		p.forget()
-	}
 }
 
 // reconsider probes a server that has changed: it may need another mode now.

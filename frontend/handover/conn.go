@@ -37,16 +37,20 @@ func FromFD(fd int) (*Conn, error) {
 	if f == nil {
 		return nil, fmt.Errorf("file %d is not open", fd)
 	}
+	return FromFile(f)
+}
+
+// FromFile makes a Conn of f, and closes f.
+func FromFile(f *os.File) (*Conn, error) {
 	defer f.Close() // FileConn has a copy
-	unix.CloseOnExec(fd)
 	c, err := net.FileConn(f)
 	if err != nil {
-		return nil, fmt.Errorf("file %d is no socket for a handover: %w", fd, err)
+		return nil, fmt.Errorf("%s is no socket for a handover: %w", f.Name(), err)
 	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		c.Close()
-		return nil, fmt.Errorf("file %d is no unix socket", fd)
+		return nil, fmt.Errorf("%s is no unix socket", f.Name())
 	}
 	return &Conn{u}, nil
 }

@@ -9,22 +9,22 @@ import (
 
 // Flow is one client's association. While its client starts another one, there are two: see Rival.
 type Flow struct {
-	Client udpbatch.Endpoint
-	Route  udpbatch.Route // the way back to the client
-	Port   *Upstream
-	Server int32 // the owner's number of the back end
-	State  State
+	Client   udpbatch.Endpoint
+	Route    udpbatch.Route // the way back to the client
+	Upstream *Upstream
+	Server   int32 // the owner's number of the back end
+	State    State
 
-	Prelude Prelude // handles datagrams until the server answers; nil: they pass
+	PreHandshake PreHandshake // handles datagrams until the server answers; nil: they pass
 
-	Shaking bool // the outcome of the handshake is not yet reported
+	Handshaking bool // the outcome of the handshake is not yet reported
 
-	Born     int64 // time of the ClientHello
-	ToServer Traffic
-	ToClient Traffic
-	progress progress
-	rank     uint8 // of its list while half-open
-	noticed  bool  // Sweep reported the server's silence
+	Born            int64 // time of the ClientHello
+	ToServer        Traffic
+	ToClient        Traffic
+	progress        progress
+	rank            uint8 // of its list while half-open
+	silenceReported bool  // Sweep reported the server's silence
 
 	random [32]byte
 	cookie [hello.MaxRetryCookie]byte
@@ -37,9 +37,9 @@ type Flow struct {
 	rival      *Flow // the newer flow of the same client
 	older      *Flow // the flow whose rival this one is
 
-	// Heard: the client sent something since Confirmed, the last time that a datagram to it confirmed its next hop.
-	Heard     bool
-	Confirmed int64
+	// ClientSpoke: the client sent something since Confirmed, the last time that a datagram to it confirmed its next hop.
+	ClientSpoke bool
+	Confirmed   int64
 
 	// Pending links the entries of a batch that wait to be sent to the server: first and last index, -1 if none.
 	Pending [2]int32
@@ -78,10 +78,10 @@ func (f *Flow) Replaces() *Flow {
 // Alone reports whether f's client has no other flow.
 func (f *Flow) Alone() bool { return f.rival == nil && f.older == nil }
 
-// Repeats reports whether h is a retransmission of the ClientHello that opened f. With a prelude it may carry another
+// Repeats reports whether h is a retransmission of the ClientHello that opened f. With a pre-handshake it may carry another
 // cookie, the server's: the random, which only the client's peer has seen, suffices.
 func (f *Flow) Repeats(h *hello.ClientHello) bool {
-	return *h.Random == f.random && (f.Prelude != nil || bytes.Equal(h.Cookie, f.cookie[:f.length]))
+	return *h.Random == f.random && (f.PreHandshake != nil || bytes.Equal(h.Cookie, f.cookie[:f.length]))
 }
 
 // Cookie is the cookie that opened f.

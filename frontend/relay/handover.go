@@ -12,26 +12,26 @@ import (
 
 // Record is a flow as another process can take it over: of fixed size, for encoding/binary. Times are of CLOCK_MONOTONIC.
 type Record struct {
-	Route                   udpbatch.RouteRecord
-	State, Progress, Rank   uint8
-	Noticed, Shaking, Heard bool
-	Born, Used, Confirmed   int64
-	ToServer, ToClient      Traffic
-	Random                  [32]byte
-	Cookie                  [hello.MaxRetryCookie]byte
-	CookieLength            uint8
-	Worker, Back            int32 // numbers of its worker and of its back end, the owner's
-	File                    int32 // of its socket; -1: that of its entry
-	Entry                   int32 // of the back end's pool; -1: none
-	Prelude                 int32 // the owner's number; -1: none
-	Older                   int32 // the record of the same client's older flow, which comes before; -1: none
+	Route                                     udpbatch.RouteRecord
+	State, Progress, Rank                     uint8
+	SilenceReported, Handshaking, ClientSpoke bool
+	Born, Used, Confirmed                     int64
+	ToServer, ToClient                        Traffic
+	Random                                    [32]byte
+	Cookie                                    [hello.MaxRetryCookie]byte
+	CookieLength                              uint8
+	Worker, Back                              int32 // numbers of its worker and of its back end, the owner's
+	File                                      int32 // of its socket; -1: that of its entry
+	Entry                                     int32 // of the back end's pool; -1: none
+	PreHandshake                              int32 // the owner's number; -1: none
+	Older                                     int32 // the record of the same client's older flow, which comes before; -1: none
 }
 
 // Each calls yield for each flow: those that were used last come last, and a flow before its rival.
 func (t *Table) Each(yield func(*Flow)) {
 	var all []*Flow
 	for _, f := range t.byID {
-		if f.Port != nil {
+		if f.Upstream != nil {
 			all = append(all, f)
 		}
 	}
@@ -59,8 +59,8 @@ func (f *Flow) Older() *Flow { return f.older }
 // Record is what another process needs to know of f; numbers are left to the owner.
 func (f *Flow) Record() Record {
 	r := Record{
-		Route: f.Route.Record(), State: uint8(f.State), Progress: uint8(f.progress), Rank: f.rank, Noticed: f.noticed, Shaking: f.Shaking, Heard: f.Heard,
-		Born: f.Born, Used: f.used, ToServer: f.ToServer, ToClient: f.ToClient, Confirmed: f.Confirmed, Random: f.random, CookieLength: f.length, Prelude: -1, Older: -1,
+		Route: f.Route.Record(), State: uint8(f.State), Progress: uint8(f.progress), Rank: f.rank, SilenceReported: f.silenceReported, Handshaking: f.Handshaking, ClientSpoke: f.ClientSpoke,
+		Born: f.Born, Used: f.used, ToServer: f.ToServer, ToClient: f.ToClient, Confirmed: f.Confirmed, Random: f.random, CookieLength: f.length, PreHandshake: -1, Older: -1,
 	}
 	copy(r.Cookie[:], f.cookie[:])
 	return r
@@ -76,8 +76,8 @@ func (t *Table) Adopt(r *Record, port *Upstream, older *Flow) (*Flow, error) {
 		return nil, errRecord
 	}
 	f := &Flow{
-		Route: udpbatch.RouteOf(&r.Route), Port: port, State: State(r.State), Born: r.Born, progress: progress(r.Progress), rank: r.Rank,
-		noticed: r.Noticed, Shaking: r.Shaking, Heard: r.Heard, Confirmed: r.Confirmed, ToServer: r.ToServer, ToClient: r.ToClient, random: r.Random, cookie: r.Cookie, length: r.CookieLength,
+		Route: udpbatch.RouteOf(&r.Route), Upstream: port, State: State(r.State), Born: r.Born, progress: progress(r.Progress), rank: r.Rank,
+		silenceReported: r.SilenceReported, Handshaking: r.Handshaking, ClientSpoke: r.ClientSpoke, Confirmed: r.Confirmed, ToServer: r.ToServer, ToClient: r.ToClient, random: r.Random, cookie: r.Cookie, length: r.CookieLength,
 		id: int32(len(t.byID)), used: r.Used, Pending: [2]int32{-1, -1},
 	}
 	f.Client = f.Route.Peer()

@@ -48,8 +48,8 @@ func (t *Table) Sweep(now int64, end func(*Flow, Expiry)) (silent bool) {
 		l := &t.halfOpen[i]
 		for f := l.head.prev; f != &l.head; {
 			next := f.prev
-			if !f.Answered() && !f.noticed && now-f.Born > int64(silenceNoticed) {
-				f.noticed, silent = true, true
+			if !f.Answered() && !f.silenceReported && now-f.Born > int64(silenceNoticed) {
+				f.silenceReported, silent = true, true
 			}
 			if t.late(f, now) {
 				end(f, HandshakeLate)

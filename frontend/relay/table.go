@@ -2,6 +2,7 @@ package relay
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -32,6 +33,9 @@ func NewTable(budget *Budget, room *Quota, timeouts Timeouts) *Table {
 	}
 	return t
 }
+
+// SetIdle changes how long a flow may be silent, of flows that there are, too.
+func (t *Table) SetIdle(idle time.Duration) { t.timeouts.Idle = idle }
 
 // Lookup finds the flow of a client, nil if it has none: the older one, if it has two.
 func (t *Table) Lookup(client udpbatch.Endpoint) *Flow { return t.byAddr[client] }
@@ -80,7 +84,7 @@ func (t *Table) Open(route *udpbatch.Route, port *Upstream, h *hello.ClientHello
 		t.byID = append(t.byID, f)
 	}
 	*f = Flow{
-		Client: route.Peer(), Route: *route, Port: port, State: HalfOpen, Born: now, rank: uint8(rank), Shaking: true,
+		Client: route.Peer(), Route: *route, Upstream: port, State: HalfOpen, Born: now, rank: uint8(rank), Handshaking: true,
 		id: f.id, generation: f.generation, used: now, Pending: [2]int32{-1, -1},
 	}
 	f.remember(h)
@@ -109,8 +113,8 @@ func (t *Table) Close(f *Flow) {
 	f.older, f.rival = nil, nil
 	f.unlink()
 	f.generation++ // events in flight find nothing
-	f.Port.Release()
-	f.Port = nil
+	f.Upstream.Release()
+	f.Upstream = nil
 	t.spare = append(t.spare, f.id)
 	t.counts[f.State].Add(-1)
 	t.budget.leave(&f.Client.IP, t.room, f.State == HalfOpen)
@@ -200,7 +204,7 @@ func (t *Table) Count(s State) int { return int(t.counts[s].Load()) }
 func (t *Table) Page(from, n int, yield func(*Flow)) (next int, done bool) {
 	next = min(from+n, len(t.byID))
 	for i := from; i < next; i++ {
-		if f := t.byID[i]; f.Port != nil {
+		if f := t.byID[i]; f.Upstream != nil {
 			yield(f)
 		}
 	}

@@ -2,87 +2,16 @@ package relay
 
 import (
 	"net/netip"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
-	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 const second = int64(time.Second)
 
 // usual are the timeouts of the tests.
 var usual = Timeouts{Handshake: 30 * time.Second, Idle: 300 * time.Second}
-
-// clients opens flows for clients that need no sockets.
-type clients struct {
-	t     *testing.T
-	room  *Quota
-	table *Table
-	next  uint32
-}
-
-func newClients(t *testing.T, l Limits) *clients {
-	room := new(Quota)
-	room.SetMax(l.Flows)
-	return &clients{t: t, room: room, table: NewTable(NewBudget(l), room, usual)}
-}
-
-// stranger is an address that no other client has, in a prefix of its own.
-func (c *clients) stranger() netip.AddrPort {
-	c.next++
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(c.next >> 8), byte(c.next), 1}), 1)
-}
-
-// try opens a flow, or returns why it cannot.
-func (c *clients) try(from netip.AddrPort, now int64) (*Flow, Reason) {
-	c.t.Helper()
-	route := udpbatch.NewRoute(from)
-	ip := route.Peer().IP
-	rank, r := c.table.Reserve(&ip)
-	if r != Accepted {
-		return nil, r
-	}
-	h := hello.ClientHello{Random: &[32]byte{1}, Cookie: []byte("cookie")}
-	return c.table.Open(&route, &Upstream{taken: new(atomic.Uint32)}, &h, rank, now), r
-}
-
-func (c *clients) openFrom(from netip.AddrPort, now int64) *Flow {
-	c.t.Helper()
-	f, r := c.try(from, now)
-	if f == nil {
-		c.t.Fatalf("no flow: %v", r)
-	}
-	return f
-}
-
-func (c *clients) open(now int64) *Flow {
-	c.t.Helper()
-	return c.openFrom(c.stranger(), now)
-}
-
-// establish has f finish its handshake.
-func (c *clients) establish(f *Flow, now int64) *Flow {
-	c.t.Helper()
-	c.table.FromServer(f, flight, now)
-	c.table.FromClient(f, join(keyExchange, change, sealed), now)
-	c.table.FromServer(f, join(change, sealed), now)
-	if f.State != Established {
-		c.t.Fatalf("a flow is %v after its handshake", f.State)
-	}
-	return f
-}
-
-// swept are the flows that end at a time, and how.
-func (c *clients) swept(now int64) map[*Flow]Expiry {
-	m := make(map[*Flow]Expiry)
-	c.table.Sweep(now, func(f *Flow, e Expiry) {
-		m[f] = e
-		c.table.Close(f)
-	})
-	return m
-}
 
 func TestFlowsAreFoundUntilClosed(t *testing.T) {
 	c := newClients(t, Limits{Flows: 10})
@@ -409,60 +338,3 @@ func TestFlowsDoNotAllocate(t *testing.T) {
 }
 
 var join0 = join(plain(typeHandshake, 0, 2, 0), plain(typeChangeCipherSpec, 0, 1))
-
-func TestPooledPortIsTakenOnce(t *testing.T) {
-	server, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	p, err := OpenUpstream(server.Local(), new(atomic.Uint32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	if !p.Acquire() || p.Acquire() || p.Free() {
-		t.Error("taken twice")
-	}
-	p.Release()
-	if !p.Free() || !p.Acquire() {
-		t.Error("not free after release")
-	}
-}
-
-func TestUpstreamsBeyondTheKernelsPorts(t *testing.T) {
-	server, err := udpbatch.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpbatch.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	u := NewUpstreams(server.Local())
-	first, err := u.Open(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first.Close()
-	if a := first.Local().Addr(); a != netip.MustParseAddr("127.0.0.1") {
-		t.Errorf("the first sockets come from %v, want the address that servers expect", a)
-	}
-	seen := make(map[netip.AddrPort]bool)
-	ports := make(map[uint16]bool)
-	for range 600 {
-		up, err := u.Open(PortsMost())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer up.Close()
-		if seen[up.Local()] || !up.Local().Addr().IsLoopback() {
-			t.Fatalf("%v is had twice, or not of loopback", up.Local())
-		}
-		seen[up.Local()] = true
-		ports[up.Local().Port()] = true
-	}
-	if len(ports) > 8 {
-		t.Errorf("600 sockets have %d ports, want some three", len(ports))
-	}
-	if _, err := NewUpstreams(netip.MustParseAddrPort("192.0.2.1:1")).Open(PortsMost()); ReasonOf(err) != NoPorts {
-		t.Errorf("another host's server: %v, want no ports", err)
-	}
-}

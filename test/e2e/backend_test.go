@@ -116,7 +116,7 @@ func (s *backend) serve() {
 		d := buffer[:n]
 		var h hello.ClientHello
 		isHello := hello.Parse(d, &h) == hello.OK
-		if isQuestion(d) || isCallOff(d) {
+		if isQuestion(d) || isAbort(d) {
 			s.asked.Add(1)
 		} else {
 			select {
@@ -150,6 +150,6 @@ var (
 // isQuestion reports whether the guard itself made d.
 func isQuestion(d []byte) bool { return bytes.Contains(d, suites) || bytes.Contains(d, extension) }
 
-// isCallOff reports whether d ends a handshake that the guard began to learn what the server does: a
+// isAbort reports whether d ends a handshake that the guard began to learn what the server does: a
 // user_canceled alert.
-func isCallOff(d []byte) bool { return len(d) == 15 && d[0] == 21 && d[14] == 90 }
+func isAbort(d []byte) bool { return len(d) == 15 && d[0] == 21 && d[14] == 90 }

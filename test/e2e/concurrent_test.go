@@ -34,9 +34,9 @@ func TestConcurrentClients(t *testing.T) {
 	}
 }
 
-// TestPromises: of 512 clients that are all between their two ClientHellos, hardly any loses its port to
+// TestReservedPorts: of 512 clients that are all between their two ClientHellos, hardly any loses its port to
 // another. Not parallel: it takes more descriptors than all others together.
-func TestPromises(t *testing.T) {
+func TestReservedPorts(t *testing.T) {
 	s := startBackend(t, anyPort, byAddress)
 	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.HarvestPool = 4096 })
 	eventually(t, "the pool is full", func() bool { b := g.Status().Services[0].Backends[0]; return b.Ready && !b.Harvesting })

@@ -62,7 +62,7 @@ func TestLossAndDuplication(t *testing.T) {
 	again := func(s *step) bool { _, cookie := s.hello(); return cookie }
 	verify := func(s *step) bool { _, is := hello.HelloVerifyCookie(s.data); return is && !s.fromClient }
 	answer := func(s *step) bool { return !s.fromClient && !verify(s) }
-	for name, judge := range map[string]func() func(s *step) verdict{
+	for name, decide := range map[string]func() func(s *step) verdict{
 		"first hello lost":            nth(1, drop, first),
 		"first hello twice":           nth(1, twice, first),
 		"hello verify request lost":   nth(1, drop, verify),
@@ -86,7 +86,7 @@ func TestLossAndDuplication(t *testing.T) {
 				t.Parallel()
 				s := opensslServer(t, address("127.0.0.1", freePort(t)))
 				g := startGuard(t, s.addr)
-				c := dial(t, startPath(t, g.addr, judge()).addr)
+				c := dial(t, startPath(t, g.addr, decide()).addr)
 				c.ping("ping over a bad path")
 				if n := g.count(metrics.Verified); n != 1 {
 					t.Errorf("%d flows were opened, want 1: a copy of the second ClientHello belongs to its flow", n)

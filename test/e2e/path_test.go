@@ -39,22 +39,22 @@ func (s *step) hello() (isHello, cookie bool) {
 
 // path is a network in front of the guard or of a server that does to datagrams what the test wants.
 type path struct {
-	addr  netip.AddrPort // where clients send to
-	judge func(s *step) verdict
+	addr   netip.AddrPort // where clients send to
+	decide func(s *step) verdict
 
 	mu    sync.Mutex
 	steps []step
 	count [2]int // steps of each direction
 }
 
-// startPath lets judge decide about each datagram; with nil all pass. Each client's come from a port of its own.
-func startPath(t *testing.T, to netip.AddrPort, judge func(s *step) verdict) *path {
+// startPath lets decide choose what happens to each datagram; with nil all pass. Each client's come from a port of its own.
+func startPath(t *testing.T, to netip.AddrPort, decide func(s *step) verdict) *path {
 	t.Helper()
 	near, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &path{addr: near.LocalAddr().(*net.UDPAddr).AddrPort(), judge: judge}
+	p := &path{addr: near.LocalAddr().(*net.UDPAddr).AddrPort(), decide: decide}
 	var running sync.WaitGroup
 	running.Go(func() {
 		far := make(map[netip.AddrPort]*net.UDPConn) // by client
@@ -100,7 +100,7 @@ func (p *path) back(far, near *net.UDPConn, client netip.AddrPort) {
 	}
 }
 
-// carry does to s what the judge wants.
+// carry does to s what decide returned.
 func (p *path) carry(s step, send func(d []byte) error) {
 	p.mu.Lock()
 	of := &p.count[0]
@@ -112,8 +112,8 @@ func (p *path) carry(s step, send func(d []byte) error) {
 	p.steps = append(p.steps, s)
 	p.mu.Unlock()
 	copies := pass
-	if p.judge != nil {
-		copies = p.judge(&s)
+	if p.decide != nil {
+		copies = p.decide(&s)
 	}
 	for range copies {
 		_ = send(s.data) // the other end may be gone

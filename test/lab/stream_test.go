@@ -137,7 +137,7 @@ func (s *stream) end() {
 	}
 }
 
-// check ends the stream and judges what was lost of it in so many disturbances.
+// check ends the stream and checks how much was lost in that many disturbances.
 func (s *stream) check(disturbances int) {
 	s.t.Helper()
 	s.flows("at the end")

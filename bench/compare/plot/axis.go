@@ -118,11 +118,10 @@ func colour(names ...string) colouring {
 
 func (c colouring) of(name string) color.Color { return palette[c[name]] }
 
-// newPlot is an empty drawing with a title.
-func newPlot(title string) *gonum.Plot {
+// newPlot is an empty drawing.
+func newPlot() *gonum.Plot {
 	p := gonum.New()
-	p.Title.Text, p.Title.Padding = title, vg.Points(8)
-	for _, t := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
+	for _, t := range []*text.Style{&p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
 		t.Font.Variant = "Sans"
 	}
 	return p
@@ -137,10 +136,36 @@ func (c colouring) uses(i int) bool {
 	return false
 }
 
-// write draws an SVG of that height that can stand in a page: without the prolog of a document.
-func write(out io.Writer, height vg.Length, paint func(draw.Canvas)) error {
-	canvas := vgsvg.New(width, height)
-	paint(draw.Crop(draw.New(canvas), 4, -16, 4, -6)) // tick labels reach beyond their axes
+// titleLine is the height of a line of a title, and titleMost how many characters fit.
+const (
+	titleLine = 16
+	titleMost = 115
+)
+
+// wrap breaks a title into lines, between words.
+func wrap(title string) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(title) {
+		if line != "" && len(line)+1+len(word) > titleMost {
+			lines, line = append(lines, line), ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	return append(lines, line)
+}
+
+// write draws an SVG of a title and a picture of that height. It can stand in a page: without the prolog of a document.
+func write(out io.Writer, title string, height vg.Length, paint func(draw.Canvas)) error {
+	lines := wrap(title)
+	heading := vg.Length(titleLine*len(lines) + 6)
+	canvas := vgsvg.New(width, height+heading)
+	style := gonum.New().Title.TextStyle
+	style.Font.Variant, style.XAlign, style.YAlign = "Sans", draw.XLeft, draw.YTop
+	whole := draw.New(canvas)
+	for i, l := range lines {
+		whole.FillText(style, vg.Point{X: 4, Y: height + heading - vg.Length(4+titleLine*i)}, l)
+	}
+	paint(draw.Crop(whole, 4, -16, 4, -6-heading)) // tick labels reach beyond their axes
 	var b bytes.Buffer
 	if _, err := canvas.WriteTo(&b); err != nil {
 		return fmt.Errorf("draw: %w", err)

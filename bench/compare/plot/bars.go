@@ -24,12 +24,12 @@ type Bars struct {
 
 const (
 	barStep  = 20 // height of a bar and its gap
-	barFrame = 70 // title and axis
+	barFrame = 50 // axis
 )
 
 // SVG draws b.
 func (b *Bars) SVG(out io.Writer) error {
-	p := newPlot(b.Title)
+	p := newPlot()
 	most := 0.0
 	var names []string
 	var values plotter.XYs
@@ -72,5 +72,5 @@ func (b *Bars) SVG(out io.Writer) error {
 		}
 		p.Add(labels)
 	}
-	return write(out, vg.Length(barFrame+barStep*len(b.Bars)), func(d draw.Canvas) { p.Draw(d) })
+	return write(out, b.Title, vg.Length(barFrame+barStep*len(b.Bars)), func(d draw.Canvas) { p.Draw(d) })
 }

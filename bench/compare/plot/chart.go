@@ -51,13 +51,13 @@ type Chart struct {
 
 // The drawing, in points, and the part of its width that the legend has: beside the lines, so that it hides none.
 const (
-	width, height = 600, 330
-	legendWidth   = 200
+	width, height = 640, 330
+	legendWidth   = 210
 )
 
 // SVG draws c.
 func (c *Chart) SVG(out io.Writer) error {
-	p, legend := newPlot(c.Title), gonum.NewLegend()
+	p, legend := newPlot(), gonum.NewLegend()
 	legend.TextStyle, legend.Padding = p.Legend.TextStyle, vg.Points(3)
 	c.X.apply(&p.X)
 	c.Y.apply(&p.Y)
@@ -87,7 +87,7 @@ func (c *Chart) SVG(out io.Writer) error {
 		legend.Add(l.Name, line)
 	}
 	legend.Top = true
-	return write(out, height, func(d draw.Canvas) {
+	return write(out, c.Title, height, func(d draw.Canvas) {
 		p.Draw(draw.Crop(d, 0, -legendWidth, 0, 0))
 		legend.Left = true
 		legend.Draw(draw.Crop(d, width-legendWidth+8, 0, 0, -30))

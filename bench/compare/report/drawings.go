@@ -45,7 +45,7 @@ func drawings(r *result.Report) (all []template.HTML, err error) {
 	return all, err
 }
 
-// answers draws a contest's rows.
+// answers draws the rows of a comparison.
 func answers(o *result.Outcome) *plot.Bars {
 	b := &plot.Bars{Unit: "answers per second and core"}
 	for i := range o.Rows {
@@ -63,6 +63,9 @@ func message(b *plot.Bars, what string) string {
 		return b.Unit
 	}
 	first, second := b.Bars[0], b.Bars[1]
+	if share := first.Value / second.Value; share > 0.95 && share < 1.05 {
+		return fmt.Sprintf("%s: %s %s per second, as many as %s", first.Name, plot.Number(first.Value), what, second.Name)
+	}
 	return fmt.Sprintf("%s: %s %s per second, %.2g times %s", first.Name, plot.Number(first.Value), what, first.Value/second.Value, second.Name)
 }
 

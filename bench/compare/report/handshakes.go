@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
@@ -10,8 +12,8 @@ import (
 // handshakes draws the share that succeeded and the p99 against the flood's rate, and for each subject how long they
 // took at each rate.
 func handshakes(o *result.Outcome) []*plot.Chart {
-	success := &plot.Chart{Title: "Share that succeeds: " + o.Title, Y: plot.Axis{Label: "succeeded, %", To: 100, Ticks: plot.Ticks(100)}}
-	waits := &plot.Chart{Title: "99th percentile of the time: " + o.Title, Y: plot.Axis{Label: "ms"}}
+	success := &plot.Chart{Y: plot.Axis{Label: "succeeded, %", To: 100, Ticks: plot.Ticks(100)}}
+	waits := &plot.Chart{Y: plot.Axis{Label: "ms"}}
 	most, slowest := 0.0, 0.0
 	var subjects []string
 	for i := range o.Handshakes {
@@ -28,6 +30,8 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 			subjects = append(subjects, h.Subject)
 		}
 	}
+	success.Title = "Handshakes that succeed in the largest flood: " + last(success, " %")
+	waits.Title = "99th percentile of a handshake in the largest flood: " + last(waits, " ms")
 	waits.Y.Ticks = plot.Ticks(slowest)
 	waits.Y.To = waits.Y.Ticks[len(waits.Y.Ticks)-1]
 	x := plot.Axis{Label: "ClientHellos of the flood per second", Ticks: plot.Ticks(most)}
@@ -40,6 +44,16 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 	return slices.DeleteFunc(all, func(c *plot.Chart) bool { return len(c.Lines) == 0 })
 }
 
+// last says where each line ends, the flood at its largest.
+func last(c *plot.Chart, unit string) string {
+	var all []string
+	for _, l := range c.Lines {
+		end := slices.MaxFunc(l.Points, func(a, b [2]float64) int { return cmp.Compare(a[0], b[0]) })
+		all = append(all, l.Name+" "+plot.Number(end[1])+unit)
+	}
+	return strings.Join(all, ", ")
+}
+
 // handshakeTimes draws the share of a subject's handshakes that took no longer, for each flood.
 func handshakeTimes(o *result.Outcome, subject string) *plot.Chart {
 	var curves []curve
@@ -48,5 +62,20 @@ func handshakeTimes(o *result.Outcome, subject string) *plot.Chart {
 			curves = append(curves, curve{h.Flood, h.Curve, h.Share()})
 		}
 	}
-	return distribution("Time by flood: "+subject, "ms", "of all took no longer, %", curves)
+	ends := curves
+	if len(curves) > 2 {
+		ends = []curve{curves[0], curves[len(curves)-1]}
+	}
+	return distribution(subject+": half of the handshakes take at most "+medians(ends, " ms", "flood: "), "ms", "of all took no longer, %", curves)
+}
+
+// medians lists the medians of curves.
+func medians(curves []curve, unit, what string) string {
+	var all []string
+	for _, c := range curves {
+		if len(c.times) == len(result.CurveAt) {
+			all = append(all, plot.Number(c.times[slices.Index(result.CurveAt, 0.5)])+unit+" ("+what+c.name+")")
+		}
+	}
+	return strings.Join(all, ", ")
 }

@@ -26,7 +26,8 @@ func latency(o *result.Outcome, size int) *plot.Chart {
 			curves = append(curves, curve{s.Subject, s.Curve, 1})
 		}
 	}
-	return distribution(fmt.Sprintf("Latency of a round trip of %d bytes on established flows", size), "us", "round trips that took no longer, %", curves)
+	title := fmt.Sprintf("Half of the round trips of %d bytes take at most ", size)
+	return distribution(title+medians(curves, " us", ""), "us", "round trips that took no longer, %", curves)
 }
 
 // throughput draws round trips per second of CPU time, for one size.

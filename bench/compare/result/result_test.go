@@ -125,7 +125,7 @@ func TestReadmeChangesBetweenTheMarks(t *testing.T) {
 	if err := report(2e6).UpdateReadme(path, "r.json"); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := os.ReadFile(path); err != nil || !strings.Contains(string(got), "a / d | 0.500 | at least 0.60 | NO |") {
+	if got, err := os.ReadFile(path); err != nil || !strings.Contains(string(got), "a / d | 0.5 | at least 0.6 | NO |") {
 		t.Errorf("%v\n%s", err, got)
 	}
 	write("no marks\n")

@@ -34,7 +34,7 @@ type Ratio struct {
 	A     string  `json:"a"`
 	B     string  `json:"b"`
 	Ratio float64 `json:"ratio"`
-	Want  float64 `json:"want,omitempty"` // at least; 0: nothing is promised
+	Want  float64 `json:"want,omitempty"` // at least; 0: no target
 }
 
 // Sum fills in median and spread of the runs that count: the undisturbed ones, or with keep all. Where more than

@@ -54,7 +54,7 @@ func ratio(first, other float64) string {
 	if first == 0 {
 		return ""
 	}
-	return short(first / other)
+	return plot.Number(first / other)
 }
 
 // markdown writes t for a README.

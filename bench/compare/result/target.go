@@ -1,6 +1,10 @@
 package result
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
+)
 
 // targets is what was aimed at and whether it was reached.
 func (r *Report) targets() Table {
@@ -8,7 +12,7 @@ func (r *Report) targets() Table {
 	for _, o := range r.Outcomes {
 		for _, c := range o.Ratios {
 			if c.Want > 0 {
-				t.target(o.Name, c.A+" / "+c.B, fmt.Sprintf("%.3f", c.Ratio), fmt.Sprintf("at least %.2f", c.Want), c.Ratio > 0, c.Ratio >= c.Want)
+				t.target(o.Name, c.A+" / "+c.B, plot.Number(c.Ratio), "at least "+plot.Number(c.Want), c.Ratio > 0, c.Ratio >= c.Want)
 			}
 		}
 		for i := range o.Handshakes {

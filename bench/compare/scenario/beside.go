@@ -24,15 +24,15 @@ const (
 	besideLate = 300 * time.Millisecond
 )
 
-// besideTrial is the guard's program, and datagrams that come by the same interface and do not concern it.
-func besideTrial(*Fixtures) (*Trial, error) {
+// besideFlood is the guard's program, and datagrams that come by the same interface and do not concern it.
+func besideFlood(*Fixtures) (*FloodRun, error) {
 	t, err := xdp.FirstHello(question())
 	if err != nil {
 		return nil, err
 	}
 	s := guardSubject("dtlsguard xdp", guardOptions{})
 	s.Clients = true
-	return &Trial{Template: t, Subjects: []*Subject{s}, Visit: (*Testbed).beside, Levels: []level{
+	return &FloodRun{Template: t, Subjects: []*Subject{s}, Visit: (*Testbed).beside, Levels: []level{
 		{"none", 0}, {"half of the guard's rate", 0.5}, {"the guard's rate", 1}, {"twice the guard's rate", 2}, {"five times the guard's rate", 5},
 	}}, nil
 }

@@ -22,8 +22,8 @@ const (
 	handshakePatience = 8 * time.Second
 )
 
-// Trial has real clients do handshakes with a real server during a flood of several rates.
-type Trial struct {
+// FloodRun visits a subject with clients, real ones or of other kinds of datagrams, during a flood of several rates.
+type FloodRun struct {
 	Name, Title string
 	Template    xdp.Template
 	Subjects    []*Subject // the guard is the first
@@ -45,8 +45,8 @@ var levels = []level{
 	{"three quarters of the guard's rate", 0.75}, {"the guard's rate", 1}, {"all of the generator's", -1},
 }
 
-// inlineTrial is the server with the guard's program before it, which answers in the kernel, and alone.
-func inlineTrial(w *Fixtures) (*Trial, error) {
+// inlineHandshakes is the server with the guard's program before it, which answers in the kernel, and alone.
+func inlineHandshakes(w *Fixtures) (*FloodRun, error) {
 	t, err := xdp.FirstHello(question())
 	if err != nil {
 		return nil, err
@@ -60,11 +60,11 @@ func inlineTrial(w *Fixtures) (*Trial, error) {
 	}}
 	alone := &Subject{Name: "no guard", At: xdp.Stack, Skip: reason(err), Start: func(b *Testbed) error { return server.start(b, "") }}
 	guarded.Clients, alone.Clients = true, true
-	return &Trial{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels, Visit: (*Testbed).handshakes, Targeted: true}, nil
+	return &FloodRun{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels, Visit: (*Testbed).handshakes, Targeted: true}, nil
 }
 
-// Estimate is about how long the trial takes.
-func (t *Trial) Estimate(s *Settings) (all time.Duration) {
+// Estimate is about how long the run takes.
+func (t *FloodRun) Estimate(s *Settings) (all time.Duration) {
 	const last = handshakePatience / 2 // of the last clients, if some of them fail
 	for _, subject := range t.Subjects {
 		if subject.Skip == "" {
@@ -75,7 +75,7 @@ func (t *Trial) Estimate(s *Settings) (all time.Duration) {
 }
 
 // Run tries each subject at each level.
-func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
+func (t *FloodRun) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: t.Name, Title: t.Title}
 	for _, subject := range t.Subjects {
 		if subject.Skip != "" {
@@ -110,7 +110,7 @@ func (t *Trial) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 }
 
 // mostAnswers is how many answers per second the guard gives here.
-func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
+func (t *FloodRun) mostAnswers(s *Settings) (most float64, err error) {
 	b, err := newTestbed(guardSubject("guard", guardOptions{}), &t.Template)
 	if err != nil {
 		return 0, err
@@ -123,7 +123,7 @@ func (t *Trial) mostAnswers(s *Settings) (most float64, err error) {
 	return run.Right, err
 }
 
-func (t *Trial) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
+func (t *FloodRun) try(subject *Subject, l level, most float64, s *Settings) (h *result.Handshakes, err error) {
 	b, err := newTestbed(subject, &t.Template)
 	if err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func shorten(c Scenario) {
 		for _, s := range c.Subjects {
 			s.Rates = []float64{easy}
 		}
-	case *Trial:
+	case *FloodRun:
 		c.Levels = []level{c.Levels[0], c.Levels[1]}
 	case *Holdings:
 		c.Flows = []int{50, 300}

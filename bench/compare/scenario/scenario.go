@@ -56,8 +56,8 @@ var Entries = []Entry{
 	{"size", "answers with few and many services and verified flows", comparison(sizeComparison)},
 	{"frames", "answers to ClientHellos of several sizes", comparison(framesComparison)},
 	{"scaling", "answers per second with everything, the generator too, on one CPU and on two", comparison(scalingComparison)},
-	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", trial(inlineTrial)},
-	{"beside", "datagrams that are not for the service, during a flood that fills the receive ring", trial(besideTrial)},
+	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", floodRun(inlineHandshakes)},
+	{"beside", "datagrams that are not for the service, during a flood that fills the receive ring", floodRun(besideFlood)},
 	{"streams", "established flows through the guard, nginx and neither", streams},
 	{"memory", "what the daemon holds", memory},
 	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
@@ -74,7 +74,7 @@ func comparison(ready func(w *Fixtures) (*Comparison, error)) func(*Entry, *Fixt
 	}
 }
 
-func trial(ready func(w *Fixtures) (*Trial, error)) func(*Entry, *Fixtures) (Scenario, error) {
+func floodRun(ready func(w *Fixtures) (*FloodRun, error)) func(*Entry, *Fixtures) (Scenario, error) {
 	return func(e *Entry, w *Fixtures) (Scenario, error) {
 		t, err := ready(w)
 		if err != nil {

@@ -167,13 +167,13 @@ func TestCPUTimeIsRead(t *testing.T) {
 
 // Real clients get through to the real server, with the guard and without, while a small flood comes.
 func TestHandshakesSucceed(t *testing.T) {
-	trial, err := inlineTrial(NewFixtures(t.TempDir()))
+	run, err := inlineHandshakes(NewFixtures(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range trial.Subjects {
+	for _, s := range run.Subjects {
 		t.Run(s.Name, func(t *testing.T) {
-			b := testbed(t, s, &trial.Template)
+			b := testbed(t, s, &run.Template)
 			h := result.Handshakes{Tried: 5}
 			if err := b.under(1000, func() error {
 				time.Sleep(settle)

@@ -183,7 +183,7 @@ func (b *Testbed) serverSide(p *Subject) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(queued(near.Name), whole(near.Name), quietNAPI(near.Index))
+		return errors.Join(queued(near.Name), whole(near.Name), napiOnGenerator(near.Index))
 	})
 	if err != nil {
 		return err

@@ -160,7 +160,7 @@ func (b *Testbed) clientSide(s *Subject, t *xdp.Template) error {
 	}
 	if t == nil {
 		// With an XDP program, as only then what the guard sends by XDP_TX is taken at once.
-		return errors.Join(b.Lab.PassXDP(b.Lab.Client, near.Name), quietNAPI(near.Index))
+		return errors.Join(b.Lab.PassXDP(b.Lab.Client, near.Name), napiOnGenerator(near.Index))
 	}
 	if b.counter, err = xdp.Count(b.flow, s.At); err != nil {
 		return err
@@ -196,8 +196,8 @@ func (b *Testbed) clientSide(s *Subject, t *xdp.Template) error {
 	return nil
 }
 
-// quietNAPI takes the packet processing of an interface to the generator's CPU.
-func quietNAPI(index int) error {
+// napiOnGenerator takes the packet processing of an interface to the generator's CPU.
+func napiOnGenerator(index int) error {
 	threads, err := threadedNAPI(index)
 	if err != nil {
 		return err

@@ -93,15 +93,15 @@ func (c *client) ask(d []byte, next stage) {
 func (s *Sample) end(slot int, known bool) {
 	c := s.clients[slot]
 	if known {
-		_, _ = send(c.conn, goodbye)
+		_, _ = send(c.conn, userCanceled)
 	}
 	c.conn.Close()
 	s.clients[slot] = nil
 	s.underWay--
 }
 
-// goodbye is a fatal user_canceled alert (RFC 5246 section 7.2) in a record numbered after those of all ClientHellos.
-var goodbye = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 90}
+// userCanceled is a fatal user_canceled alert (RFC 5246 section 7.2) in a record numbered after those of all ClientHellos.
+var userCanceled = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 90}
 
 // giveUp ends the clients that have timed out by now, or all of them.
 func (s *Sample) giveUp(now time.Time) {
@@ -148,7 +148,7 @@ func (s *Sample) read(slot int) {
 	case c.stage == asked || c.stage == again:
 		s.verified(slot, d, at)
 	default:
-		s.judged(slot, d)
+		s.serverReacted(slot, d)
 	}
 }
 
@@ -212,9 +212,9 @@ func (s *Sample) giveBack(slot int) {
 	c.ask(d, returned)
 }
 
-// judged handles the server's reaction to a cookie. If the server asks for a second cookie exchange, the client does one,
+// serverReacted handles the server's reaction to a cookie. If the server asks for a second cookie exchange, the client does one,
 // as real clients do: the server of a guard may want its own.
-func (s *Sample) judged(slot int, d []byte) {
+func (s *Sample) serverReacted(slot int, d []byte) {
 	c := s.clients[slot]
 	switch {
 	case answer.IsHandshake(d):

@@ -190,10 +190,10 @@ func (f *Flood) send(n int) {
 }
 
 // check counts an answer.
-func (f *Flood) check(source netip.AddrPort, d []byte) { f.answers[f.judge(source, d)].Add(1) }
+func (f *Flood) check(source netip.AddrPort, d []byte) { f.answers[f.fault(source, d)].Add(1) }
 
-// judge returns the fault of d as the answer to source.
-func (f *Flood) judge(source netip.AddrPort, d []byte) answer.Fault {
+// fault returns the fault of d as the answer to source.
+func (f *Flood) fault(source netip.AddrPort, d []byte) answer.Fault {
 	t := &f.mix.Of(source).Templates[0] // only first datagrams are questions
 	if !t.Question {
 		return answer.Kind

@@ -24,22 +24,22 @@ func TestAnswers(t *testing.T) {
 		seen[item.Name] = true
 		d := item.Templates[0].Append(nil, source)
 		if item.Name == "junk" {
-			if f.judge(source, verify(mix(t, "hello")[0].Templates[0].Append(nil, source))) == answer.None {
+			if f.fault(source, verify(mix(t, "hello")[0].Templates[0].Append(nil, source))) == answer.None {
 				t.Error("an answer to junk counts as right")
 			}
 			continue
 		}
 		d = verify(d)
-		if f.judge(source, d) != answer.None {
+		if f.fault(source, d) != answer.None {
 			t.Fatalf("%s: the answer %x counts as wrong", item.Name, d)
 		}
 		for i := range len(d) - 20 {
-			if d[i] ^= 1; f.judge(source, d) == answer.None {
+			if d[i] ^= 1; f.fault(source, d) == answer.None {
 				t.Errorf("%s: an answer with byte %d changed counts as right", item.Name, i)
 			}
 			d[i] ^= 1
 		}
-		if f.judge(source, d[:len(d)-1]) != answer.Lengths || f.judge(source, nil) != answer.Kind {
+		if f.fault(source, d[:len(d)-1]) != answer.Lengths || f.fault(source, nil) != answer.Kind {
 			t.Errorf("%s: an answer cut short counts as right", item.Name)
 		}
 	}
@@ -63,7 +63,7 @@ func mix(t *testing.T, text string) traffic.Mix {
 // outcome is what a service received.
 type outcome struct {
 	seen                     map[string]int // by name of the item
-	strange                  [][]byte       // sent by no item's source
+	unexpected               [][]byte       // sent by no item's source
 	later                    int            // fragments after the first one of a ClientHello
 	questions, answered, bad uint64
 	sources                  map[netip.Addr]bool
@@ -83,7 +83,7 @@ func serve(c *net.UDPConn, m traffic.Mix) outcome {
 		item := m.Of(from)
 		i := slices.IndexFunc(item.Templates, func(tp traffic.Template) bool { return bytes.Equal(tp.Append(nil, from), b[:n]) })
 		if i < 0 {
-			o.strange = append(o.strange, slices.Clone(b[:n]))
+			o.unexpected = append(o.unexpected, slices.Clone(b[:n]))
 			continue
 		}
 		o.seen[item.Name]++
@@ -151,8 +151,8 @@ func TestRun(t *testing.T) {
 			if firsts := o.seen["large"] - o.later; firsts < o.later || firsts > o.later+1 { // the last may have been cut off
 				t.Errorf("%d first fragments and %d second ones", firsts, o.later)
 			}
-			if sum != limit || len(o.strange) != 0 || o.questions != got.Questions {
-				t.Errorf("of %d, %d arrived, and %d that were not sent so; questions: %d sent, %d arrived", limit, sum, len(o.strange), got.Questions, o.questions)
+			if sum != limit || len(o.unexpected) != 0 || o.questions != got.Questions {
+				t.Errorf("of %d, %d arrived, and %d that were not sent so; questions: %d sent, %d arrived", limit, sum, len(o.unexpected), got.Questions, o.questions)
 			}
 			if got.Wrong != o.bad || got.Right != o.answered-o.bad || o.answered == 0 {
 				t.Errorf("%d answers right and %d wrong, want %d and %d", got.Right, got.Wrong, o.answered-o.bad, o.bad)
@@ -192,8 +192,8 @@ func TestSources(t *testing.T) {
 	if sent := f.Counts().Sent; sent != 100 {
 		t.Errorf("sent %d", sent)
 	}
-	if len(o.sources) != 4 || len(o.ports) != 3 || len(o.strange) != 0 {
-		t.Errorf("%v, %v, %d strange ones", o.sources, o.ports, len(o.strange))
+	if len(o.sources) != 4 || len(o.ports) != 3 || len(o.unexpected) != 0 {
+		t.Errorf("%v, %v, %d unexpected ones", o.sources, o.ports, len(o.unexpected))
 	}
 	for a := range o.sources {
 		if !flow.Sources.Contains(a) {

@@ -21,7 +21,7 @@ func isFile(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// credential is where a secret file is: a bare name is looked up among the service manager's credentials first.
+// credential returns the path of a secret file: a bare name is looked up among the service manager's credentials first.
 func credential(name string) string {
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && name != "" && !strings.Contains(name, "/") {
 		if file := filepath.Join(dir, name); isFile(file) {

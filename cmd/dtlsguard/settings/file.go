@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// file is a configuration file: what it says of all services, and of each.
+// file is a configuration file: settings of all services, and of each.
 type file struct {
 	all      map[string]given
 	services []section
@@ -28,7 +28,7 @@ type section struct {
 // mostBytes bounds a configuration file: 100 000 services' worth.
 const mostBytes = 16 << 20
 
-// readFile reads a configuration file. Mistakes come with the line that they are on, and what would be right.
+// readFile reads a configuration file. Errors name the line, and what would be right.
 func readFile(name string) (*file, error) {
 	b, err := regular.Read(name, mostBytes)
 	if err != nil {
@@ -41,8 +41,8 @@ func mistake(s Source, fix, format string, a ...any) error {
 	return hint.Usage(hint.Errorf(fix, "%v: "+format, append([]any{s}, a...)...))
 }
 
-// parseFile is readFile of text that is there already. The parser of expressions is the one that tells lines; the other
-// one knows what TOML forbids between them, such as a key that is given twice.
+// parseFile parses the text of a file. It uses two parsers: one of expressions, which knows line numbers, and one that checks
+// what TOML forbids across lines, such as duplicate keys.
 func parseFile(name string, b []byte) (*file, error) {
 	var any map[string]any
 	var syntax *toml.DecodeError
@@ -79,7 +79,7 @@ func parseFile(name string, b []byte) (*file, error) {
 	return f, nil
 }
 
-// keyOf is the dotted key of an expression, and where it stands.
+// keyOf returns the dotted key of an expression, and its position.
 func keyOf(p *unstable.Parser, name string, e *unstable.Node) (string, Source) {
 	var parts []string
 	at := Source{File: name}
@@ -93,7 +93,7 @@ func keyOf(p *unstable.Parser, name string, e *unstable.Node) (string, Source) {
 	return strings.Join(parts, "."), at
 }
 
-// valueOf is the value of a key, in the kind that the key wants.
+// valueOf returns the value of a key, in the kind that the key requires.
 func valueOf(n *unstable.Node, key string, at Source, inService bool) (given, error) {
 	want, err := kindOf(key, at, inService)
 	if err != nil {
@@ -155,7 +155,7 @@ func kindOf(key string, at Source, inService bool) (kind, error) {
 	return s.kind, nil
 }
 
-// nearest is a hint for a key that is not known.
+// nearest returns a hint for an unknown key.
 func nearest(key string, inService bool) string {
 	var names []string
 	for _, s := range table {

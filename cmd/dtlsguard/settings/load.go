@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -15,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// Flags are the flags of a command that runs a guard, or looks at how one would run.
+// Flags are the flags of a command that runs a guard or checks its configuration.
 type Flags struct {
 	set    *pflag.FlagSet
 	values map[string]*flagValue
@@ -85,7 +87,33 @@ func Register(set *pflag.FlagSet, defaults map[string]string) *Flags {
 	return f
 }
 
-// given is what a flag, or the variable in its place, says.
+// Complete completes the values of a command's flags: the words that a setting takes, and names of interfaces.
+func (f *Flags) Complete(cmd *cobra.Command) {
+	for i := range table {
+		s := &table[i]
+		complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			words := s.words
+			if s.name == "interface" {
+				words = interfaces()
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
+		}
+		if s.arg == "FILE" || s.arg == "MAP" || s.arg == "DIRECTORY" || s.arg == "SOCKET" {
+			continue // the shell knows files
+		}
+		_ = cmd.RegisterFlagCompletionFunc(s.name, complete) // it fails only for flags that there are not
+	}
+}
+
+func interfaces() (names []string) {
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return names
+}
+
+// given returns the value of a flag or of its environment variable.
 func (f *Flags) given(name string) (given, bool) {
 	if v := f.values[name]; v != nil && len(v.values) > 0 {
 		return given{v.values, Source{Name: "--" + name}}, true
@@ -105,7 +133,7 @@ type Loaded struct {
 	services []effective
 }
 
-// effective is what holds for one service.
+// effective has the settings in force for one service.
 type effective struct {
 	title  string
 	values map[string]given
@@ -124,7 +152,7 @@ func (f *Flags) File() string {
 	return ""
 }
 
-// Load puts together what the file, the variables and the flags say.
+// Load merges file, variables and flags.
 func Load(ctx context.Context, f *Flags, defaults map[string]string) (*Loaded, error) {
 	l := &Loaded{File: f.File()}
 	from := &file{all: make(map[string]given)}
@@ -180,7 +208,7 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 	return l.refuseWithoutXDP()
 }
 
-// write parses values and puts them where they belong; only, if it is not nil, says which.
+// write parses values and stores them; only those that only selects, if it is not nil.
 func (l *Loaded) write(t *target, values map[string]given, only func(*setting) bool) error {
 	for i := range table {
 		s := &table[i]
@@ -197,7 +225,7 @@ func (l *Loaded) write(t *target, values map[string]given, only func(*setting) b
 	return nil
 }
 
-// wrong is what to say of a value that cannot be.
+// wrong returns the error of an invalid value.
 func wrong(at Source, name string, err error) error {
 	if errors.Is(err, errUnresolved) { // which says nothing against what was written
 		return hint.Errorf("see that the resolver answers (getent hosts NAME), or write the address", "%v: %w", at, err)
@@ -208,7 +236,7 @@ func wrong(at Source, name string, err error) error {
 	return hint.Usagef("%s: %w", at.Name, err)
 }
 
-// sections are the services: those of the file, or those of the flags.
+// sections returns the services of the file or of the flags.
 func (f *Flags) sections(from *file) ([]section, error) {
 	listen, _ := f.given(keyListen)
 	backend, _ := f.given(keyBackend)
@@ -250,7 +278,7 @@ func (l *Loaded) service(ctx context.Context, s section, values map[string]given
 	case proxy != backed:
 		return mistake(s.source, "backend names the server behind a proxy; protect needs none", "listen and backend go together")
 	}
-	var interfaces []string // a flag that names some is for all services
+	var interfaces []string // a flag applies to all services
 	if g, ok := s.own["interface"]; ok && values["interface"].source == g.source {
 		for _, v := range g.values {
 			if err := find("interface").put(&target{&l.Run, own}, v); err != nil {
@@ -292,7 +320,7 @@ func (l *Loaded) service(ctx context.Context, s section, values map[string]given
 	return nil
 }
 
-// refuseWithoutXDP refuses what would do nothing: whoever says it believes that something is enforced, or that nothing is.
+// refuseWithoutXDP refuses settings that have no effect without XDP: whoever sets them expects that something is enforced.
 func (l *Loaded) refuseWithoutXDP() error {
 	if len(l.Config.XDP.Interfaces) > 0 {
 		return nil

@@ -1,9 +1,8 @@
-// Package settings knows everything that a guard can be told: one table of settings, which flags, environment variables
-// (DTLSGUARD_NAME) and the configuration file (TOML) speak, and from which the reference page and the JSON Schema are
-// written. Only cmd/dtlsguard uses it.
+// Package settings has all settings of a guard in one table, from which flags, environment variables (DTLSGUARD_NAME), the
+// configuration file (TOML), the reference page and the JSON Schema are made. Only cmd/dtlsguard uses it.
 //
-// A flag counts before a variable, that before what the file says of a service, and that before what it says of all.
-// Every value knows where it comes from: a mistake is told with file, line and what would be right.
+// A flag overrides a variable, which overrides the file's value for a service, which overrides the file's value for all
+// services. Every value has its source, so that errors name file, line and what would be right.
 package settings
 
 import (
@@ -16,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// Run is everything that a guard is told.
+// Run has the values of all settings.
 type Run struct {
 	Config    frontend.Config
 	Metrics   string
@@ -42,7 +41,7 @@ const (
 	boolean  kind = "boolean"
 )
 
-// setting is one thing that can be set.
+// setting is one row of the table.
 type setting struct {
 	name       string
 	kind       kind
@@ -92,7 +91,7 @@ const (
 	keyProtect = "protect"
 )
 
-// find is the setting of a name; nil: there is none.
+// find returns the setting of a name, nil if there is none.
 func find(name string) *setting {
 	i := slices.IndexFunc(table, func(s setting) bool { return s.name == name })
 	if i < 0 {
@@ -109,7 +108,7 @@ func (s *setting) put(t *target, v string) error {
 	return s.set(t, v)
 }
 
-// Of here on: what the table is made of.
+// The rest of this file has the parts that the table is made of.
 
 func textOf(at func(*target) *string) func(*target, string) error {
 	return func(t *target, v string) error { *at(t) = v; return nil }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -83,6 +84,8 @@ func TestBadConfigurations(t *testing.T) {
 		{"native without a secret", service + "handoff = \"native-qt\"\n", ":4: --handoff native-qt computes", ""},
 		{"address twice", service + service, ":5: --listen 127.0.0.1:4433 is given twice", ""},
 		{"itself", "[[service]]\nlisten = \"127.0.0.1:5\"\nbackend = \"127.0.0.1:5\"\n", ":2: --listen and --backend are both", ""},
+		{"more flows than there are", "max-flows = 10\n" + service + "max-flows = 20\n", ":5: --max-flows 20 of ", ""},
+		{"a share of the kernel's flows", "interface = \"lo\"\n[[service]]\nprotect = \"127.0.0.1:5\"\nmax-flows = 20\n", ":4: --max-flows 20 of ", ""},
 		{"bad listener", "metrics-listen = \"9477\"\n" + service, `:1: metrics-listen: "9477": want ADDRESS:PORT`, ""},
 	} {
 		_, err := load(t, c.text)
@@ -99,7 +102,7 @@ func TestBadConfigurations(t *testing.T) {
 
 // TestWhatCounts: a flag before a variable, that before a service's own, that before everybody's.
 func TestWhatCounts(t *testing.T) {
-	text := "hello-rate = 5\nbatch = 8\nhandoff = \"trust\"\n" + service + "hello-rate = 6\n" +
+	text := "hello-rate = 5\nmax-flows = 9\nidle-timeout = \"1m\"\nbatch = 8\nhandoff = \"trust\"\n" + service + "hello-rate = 6\nmax-flows = 3\nidle-timeout = \"2m\"\n" +
 		"[[service]]\nlisten = \"127.0.0.1:5433\"\nbackend = [\"a.example:1*3\", \"b.example:2\"]\nhandoff = \"replay\"\n"
 	l, err := load(t, text)
 	if err != nil {
@@ -109,6 +112,9 @@ func TestWhatCounts(t *testing.T) {
 	if len(s) != 2 || s[0].Settings.HelloRate.PerSecond != 6 || s[1].Settings.HelloRate.PerSecond != 5 || l.Config.Batch != 8 ||
 		s[0].Settings.Handoff.String() != "trust" || s[1].Settings.Handoff.String() != "replay" || len(s[1].Backends) != 2 || s[1].Backends[0].Weight != 3 {
 		t.Errorf("%+v", s)
+	}
+	if c := l.Config; c.MaxFlows != 9 || s[0].Settings.ServiceFlows != 3 || c.IdleTimeout != time.Minute || s[0].Settings.IdleTimeout != 2*time.Minute {
+		t.Errorf("of all: %d flows, %v idle; of one service: %d, %v", c.MaxFlows, c.IdleTimeout, s[0].Settings.ServiceFlows, s[0].Settings.IdleTimeout)
 	}
 	t.Setenv("DTLSGUARD_HELLO_RATE", "7")
 	t.Setenv("DTLSGUARD_BATCH", "9")

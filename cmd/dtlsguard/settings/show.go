@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// Locate adds to an error of the whole configuration where in the file the setting stands that the error names.
+// Locate adds the position in the file of the setting that an error names.
 func (l *Loaded) Locate(err error) error {
 	if err == nil || l.File == "" || !errors.Is(err, hint.ErrUsage) {
 		return err
@@ -31,7 +31,7 @@ func (l *Loaded) Locate(err error) error {
 	return fmt.Errorf("%s: %w", l.File, err)
 }
 
-// Show writes what holds, and where it comes from: for all services, then what each has of its own.
+// Show writes the settings in force and their sources: for all services, then those of each.
 func (l *Loaded) Show(line func(section, name, value, source string)) {
 	for _, s := range table {
 		g := l.all[s.name]
@@ -51,7 +51,7 @@ func (l *Loaded) Show(line func(section, name, value, source string)) {
 	}
 }
 
-// Shown is what status shows of flags that are no part of the guard's own configuration.
+// Shown returns the flags for status that are not part of frontend.Config.
 func (l *Loaded) Shown() map[string]any {
 	listen, backend, protect := []string{}, []string{}, []string{}
 	for _, e := range l.services {

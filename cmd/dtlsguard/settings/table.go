@@ -107,16 +107,21 @@ var table = []setting{
 		set: durationOf(frontend.MinRotateEvery, func(t *target) *time.Duration { return &t.own.RotateEvery })},
 	{name: "resolve-every", kind: duration, def: frontend.DefaultResolveEvery.String(), doc: "how often names of back ends are resolved",
 		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.ResolveEvery })},
-	{name: "max-flows", kind: integer, def: strconv.Itoa(frontend.DefaultMaxFlows), doc: "verified flows kept; a quarter may be half-open, and those go first",
-		set: integerOf(1, 1<<24, func(t *target) *int { return &t.Config.MaxFlows })},
+	{name: "max-flows", kind: integer, def: strconv.Itoa(frontend.DefaultMaxFlows), perService: true, doc: "verified flows kept; a quarter may be half-open, and those go first; of a [[service]] with listen, its share",
+		set: integerOf(1, 1<<24, func(t *target) *int {
+			if t.own != &t.Config.Settings {
+				return &t.own.ServiceFlows
+			}
+			return &t.Config.MaxFlows
+		})},
 	{name: "flows-per-source", kind: integer, def: strconv.Itoa(frontend.DefaultFlowsPerSource), doc: "flows of one source, /32 or /64, once half of all are used; a /24 or /48 has 8 times that (0: no limit)",
 		set: limitOf(func(t *target) *int { return &t.Config.FlowsPerSource })},
 	{name: "half-open-per-source", kind: integer, def: strconv.Itoa(frontend.DefaultHalfOpenPerSource), doc: "... of those whose handshake is not finished",
 		set: limitOf(func(t *target) *int { return &t.Config.HalfOpenPerSource })},
 	{name: "handshake-timeout", kind: duration, def: frontend.DefaultHandshakeTimeout.String(), doc: "an unfinished handshake ends after this time without a message of it",
 		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.HandshakeTimeout })},
-	{name: "idle-timeout", kind: duration, def: frontend.DefaultIdleTimeout.String(), doc: "a silent flow ends after this",
-		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.Config.IdleTimeout })},
+	{name: "idle-timeout", kind: duration, def: frontend.DefaultIdleTimeout.String(), perService: true, doc: "a silent flow ends after this",
+		set: durationOf(time.Second, func(t *target) *time.Duration { return &t.own.IdleTimeout })},
 	{name: "drain-timeout", kind: duration, def: frontend.DefaultDrainTimeout.String(), doc: "flows of a service that is removed, or of a guard that drains, end after this",
 		set: durationOf(0, func(t *target) *time.Duration { return &t.Config.DrainTimeout })},
 	{name: "drain", kind: boolean, def: "false", doc: "SIGTERM and SIGINT let no new clients in, and wait until the last flow has ended",

@@ -33,7 +33,7 @@ func newWire(t *testing.T) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = to.Close(); from.Close() })
-	return &wire{udpbatch.NewQueue(relay.PreludeCap), t, from, to}
+	return &wire{udpbatch.NewQueue(relay.PreHandshakeCap), t, from, to}
 }
 
 // sent is what was on the queue.
@@ -194,11 +194,11 @@ func TestReplayingAgain(t *testing.T) {
 func TestReplayingHoldsLittle(t *testing.T) {
 	t.Parallel()
 	first := second("guards", 1, 1)
-	for size, most := range map[int]int{100: 1 + holdAtMost(first)/100, 2: relay.PreludeCap - 1} { // the ClientHello is one
+	for size, most := range map[int]int{100: 1 + holdAtMost(first)/100, 2: relay.PreHandshakeCap - 1} { // the ClientHello is one
 		w, r := newWire(t), new(replaying)
 		r.Client(first, w.Queue)
 		w.sent()
-		for range 2 * relay.PreludeCap {
+		for range 2 * relay.PreHandshakeCap {
 			r.Client(make([]byte, size), w.Queue)
 		}
 		r.Verify(verified(0), w.Queue)

@@ -2,9 +2,9 @@ package relay
 
 import "github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 
-// Prelude is what a flow does until the server accepts its client, where forwarding the client's ClientHello is not
+// PreHandshake is what a flow does until the server accepts its client, where forwarding the client's ClientHello is not
 // enough. Each flow has its own, which ends with it.
-type Prelude interface {
+type PreHandshake interface {
 	// Client handles a datagram of the client and queues on out what goes to the server now.
 	Client(d []byte, out *udpbatch.Queue)
 	// Verify handles a HelloVerifyRequest of the server and queues on out what goes to the server now. It returns the
@@ -25,6 +25,6 @@ const (
 	Refusal                // the server does not accept the client: the flow ends
 )
 
-// PreludeCap is the most datagrams that a Prelude queues at a time: those that it buffers and one of its own. The longest
+// PreHandshakeCap is the most datagrams that a PreHandshake queues at a time: those that it buffers and one of its own. The longest
 // ClientHello that is parsed, of 2^14 bytes, is 72 fragments of 256 bytes, the smallest that clients fall back to.
-const PreludeCap = 80
+const PreHandshakeCap = 80

@@ -1,0 +1,42 @@
+package frontend
+
+import (
+	"slices"
+
+	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+)
+
+// Advice is what of a configuration costs speed: services whose ClientHellos workers answer in XDP's place, by name, and why. It
+// asks no server, so of --handoff auto it knows only what holds for every server.
+func (c Config) Advice() map[string]string {
+	if c.complete() != nil || len(c.XDP.Interfaces) == 0 {
+		return nil
+	}
+	found := make(map[string]string)
+	for i := range c.Services {
+		s := &c.Services[i]
+		modes := slices.Repeat([]handoff.Mode{s.Settings.Handoff}, max(1, len(s.Backends)))
+		foreign := s.Settings.secretKey() != c.Services[0].Settings.secretKey()
+		if !foreign && (len(modes) == 1 || modes[0] == handoff.Auto) {
+			continue // it depends on the servers
+		}
+		t := situation{inline: s.Inline(), modes: modes, mac: c.MAC, asked: s.Settings.Answer, attached: bpf.AttachNative, foreign: foreign, workers: true}
+		if why := t.whyWorkers(); why != "" {
+			found[s.name()] = why
+		}
+	}
+	return found
+}
+
+// WhyWorkers says why XDP cannot answer the ClientHellos of a proxy with back ends of those modes; "" if it can.
+func WhyWorkers(modes []handoff.Mode) string {
+	t := situation{modes: modes, mac: cookie.HMACSHA256, asked: bpf.AnswerAuto, attached: bpf.AttachNative, workers: true}
+	return t.whyWorkers()
+}
+
+func (s *situation) whyWorkers() string {
+	d, _ := divide(*s) // an error is what Advice is no longer for
+	return s.why(d)
+}
