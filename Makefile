@@ -106,7 +106,7 @@ race:
 
 # Needed by make packages and by the test of the packages.
 PACKAGE_PACKAGES := git xz-utils
-SYSTEMD_PACKAGES := $(PACKAGE_PACKAGES) systemd dbus openssl iproute2 util-linux man-db lintian libcap2-bin curl prometheus tshark gcc libc6-dev libssl-dev
+SYSTEMD_PACKAGES := $(PACKAGE_PACKAGES) rpm systemd dbus openssl iproute2 util-linux man-db lintian libcap2-bin curl prometheus tshark gcc libc6-dev libssl-dev
 
 packages:
 	.ci/need $(PACKAGE_PACKAGES)

@@ -187,7 +187,8 @@ func (b *builder) layer(dir string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return layer.Bytes(), w.Close()
+	err = w.Close() // which writes the end
+	return layer.Bytes(), err
 }
 
 func digest(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b)) }

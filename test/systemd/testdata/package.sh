@@ -5,7 +5,7 @@ exec 2>&1
 trap 'code=$?; [ $code = 0 ] && touch /out/passed; [ $code = 0 ] || journalctl --no-pager -u dtlsguard -u server4434 -u server4436 | grep -v tick | tail -100' EXIT
 
 eventually() { # eventually COMMAND...: a server that has just served a client starts again
-	for _ in 1 2 3 4 5 6 7 8 9; do
+	for _ in $(seq 40); do
 		"$@" && return
 		sleep 1
 	done
@@ -153,4 +153,42 @@ dpkg --purge dtlsguard
 ! ip link show inside | grep prog/xdp
 test ! -e /etc/dtlsguard
 test ! -e /sys/fs/bpf/dtlsguard
+: the image, read-only, as its user
+mkdir -p /tmp/image/root
+cd /tmp/image
+tar -xf /share/dtlsguard_1.0.0_image.tar
+for blob in blobs/sha256/*; do case $(head -c1 "$blob") in {) ;; *) tar -xf "$blob" -C root ;; esac; done # layers, not JSON
+test "$(ls root)" = "$(printf 'dtlsguard\nrun')"
+mount --bind root root
+mount -o remount,bind,ro root
+mount -t tmpfs -o uid=65532,gid=65532,mode=755 tmpfs root/run
+image="chroot --userspec=65532:65532 root /dtlsguard"
+$image run --listen 127.0.0.1:4444 --backend 127.0.0.1:4434 --harvest-pool 64 --control /run/s --metrics-listen off &
+eventually $image status --control /run/s
+client 4444
+kill $!
+wait $!
+umount root/run root
+cd /
+
+: the same by rpm, on a system whose packages it does not know
+rpm --install --nodeps /share/dtlsguard-1.0.0-1.*.rpm
+test "$(stat -c '%U %a' /etc/dtlsguard/secret)" = 'dtlsguard 600'
+! systemctl is-active dtlsguard
+cat >/etc/dtlsguard/dtlsguard.toml <<EOF
+harvest-pool = 64
+[[service]]
+listen = "127.0.0.1:4433"
+backend = "127.0.0.1:4434"
+EOF
+systemctl start dtlsguard
+client 4433
+rpm --upgrade --nodeps /share/dtlsguard-1.1.0-1.*.rpm
+dtlsguard version | grep 1.1.0
+systemctl is-active dtlsguard
+grep -q 4433 /etc/dtlsguard/dtlsguard.toml
+client 4433
+rpm --erase dtlsguard
+! systemctl is-active dtlsguard
+test ! -e /usr/bin/dtlsguard
 : done
