@@ -94,20 +94,21 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	if s.kernel != nil {
 		lock(&s.kernel.turn)
 	}
+	resume, parked := s.parkWorkers(services)
+	undo = append(undo, resume)
+	select {
+	case <-parked:
+		return thaw, leave, nil
+	case <-time.After(parkTime):
+		thaw()
+		return nil, nil, errors.New("a worker does not stop")
+	}
+}
+
+// parkWorkers stops all workers between two batches, until resume; parked is closed when all have stopped.
+func (s *Server) parkWorkers(services []*service) (resume func(), parked <-chan struct{}) {
 	h := &hold{resume: make(chan struct{})}
 	s.frozen.Store(true)
-	undo = append(undo, func() {
-		for _, v := range services {
-			v.held.Store(nil)
-		}
-		close(h.resume)
-		for _, v := range services {
-			for _, w := range v.workers {
-				w.alive.Store(s.clock()) // they come by soon
-			}
-		}
-		s.frozen.Store(false)
-	})
 	for _, v := range services {
 		h.parked.Add(len(v.workers))
 		v.held.Store(h)
@@ -117,13 +118,18 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	}
 	done := make(chan struct{})
 	go func() { h.parked.Wait(); close(done) }()
-	select {
-	case <-done:
-		return thaw, leave, nil
-	case <-time.After(parkTime):
-		thaw()
-		return nil, nil, errors.New("a worker does not stop")
-	}
+	return func() {
+		for _, v := range services {
+			v.held.Store(nil)
+		}
+		close(h.resume)
+		for _, v := range services {
+			for _, w := range v.workers {
+				w.alive.Store(s.clock()) // they run again soon
+			}
+		}
+		s.frozen.Store(false)
+	}, done
 }
 
 // everyBackend returns all back ends that have answered.
