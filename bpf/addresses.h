@@ -20,14 +20,27 @@ static __always_inline __u64 address_key(const __u32 *a, __u8 v6)
 // A way is where an address is: the index in its bucket, a flag, and the number of the bucket.
 enum { WAY_FOUND = ADDRESS_WAYS, WAY_BUCKET = 4 };
 
-// find_way returns the way of a key with WAY_FOUND set, or else that of the key in its bucket that was not seen for longest. A
-// global function, so that the verifier checks its many paths once.
-__noinline int find_way(__u64 key, __u32 now)
+// find_way returns the way of a key with WAY_FOUND set, or else the first of its bucket. A global function, so that the verifier
+// checks its many paths once.
+__noinline int find_way(__u64 key)
 {
 	struct control *c = control();
 	if (!c)
 		return 0;
 	__u32 bucket = siphash64(c->address_key[0], c->address_key[1], key, 0, 0) >> (64 - ADDRESS_BITS);
+	struct address_bucket *b = LOOKUP(addresses, bucket);
+	if (!b)
+		return 0;
+#pragma unroll
+	for (int i = 0; i < ADDRESS_WAYS; i++)
+		if (*(volatile __u64 *)&b->ways[i].key == key && *(volatile __u64 *)&b->ways[i].state)
+			return bucket << WAY_BUCKET | WAY_FOUND | i;
+	return bucket << WAY_BUCKET;
+}
+
+// oldest_way returns the index in a bucket of a free way, or else of the address that was not seen for longest.
+__noinline int oldest_way(__u32 bucket, __u32 now)
+{
 	struct address_bucket *b = LOOKUP(addresses, bucket);
 	__s32 age = -1;
 	int oldest = 0;
@@ -36,22 +49,20 @@ __noinline int find_way(__u64 key, __u32 now)
 #pragma unroll
 	for (int i = 0; i < ADDRESS_WAYS; i++) {
 		__u64 state = *(volatile __u64 *)&b->ways[i].state;
-		if (state && *(volatile __u64 *)&b->ways[i].key == key)
-			return bucket << WAY_BUCKET | WAY_FOUND | i;
 		__s32 this = state ? (__s32)(now - (__u32)(state >> 32)) : 0x7fffffff;
 		if (this > age) {
 			oldest = i;
 			age = this;
 		}
 	}
-	return bucket << WAY_BUCKET | oldest;
+	return oldest;
 }
 
 // known_address reports whether an address is proved at time now, in seconds.
 static __always_inline int known_address(const struct control *c, const __u32 *a, __u8 v6, __u32 now)
 {
 	__u64 key = address_key(a, v6);
-	__u32 way = find_way(key, now);
+	__u32 way = find_way(key);
 	struct address_bucket *b = LOOKUP(addresses, way >> WAY_BUCKET);
 	if (!b || !(way & WAY_FOUND))
 		return 0;
@@ -64,10 +75,12 @@ static __always_inline int known_address(const struct control *c, const __u32 *a
 static __always_inline int add_address(const struct control *c, const __u32 *a, __u8 v6, __u32 mark, int keep, __u32 now)
 {
 	__u64 key = address_key(a, v6), seen = (__u64)now << 32;
-	__u32 way = find_way(key, now);
+	__u32 way = find_way(key);
 	struct address_bucket *b = LOOKUP(addresses, way >> WAY_BUCKET);
 	if (!b)
 		return 0;
+	if (!(way & WAY_FOUND))
+		way |= oldest_way(way >> WAY_BUCKET, now);
 	struct address *e = &b->ways[way & (ADDRESS_WAYS - 1)];
 	if (way & WAY_FOUND) {
 		__u32 old = *(volatile __u64 *)&e->state;

@@ -102,6 +102,8 @@ enum {
 	// Bound of header offsets. Accepted headers are shorter, except 8 extension headers of the longest kind, and a driver
 	// puts less into the first buffer.
 	MAX_OFFSET = 0x7ff,
+	// What lies further back in a datagram is read by a helper: verifiers want the variable part of an offset below 2^16.
+	MAX_IN_PLACE = 0x7fff,
 
 	CAS_TRIES = 4,     // a bucket that four CPUs change at once is busy: the packet is over the rate
 	// Proved addresses: package addresses' numbers.

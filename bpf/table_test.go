@@ -157,23 +157,63 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// Nobody is answered who cannot have asked, whatever the answer would be: a HelloVerifyRequest, a HelloRetryRequest, or the
+// alert that a valid cookie gets.
 func TestNoAnswerToBadSources(t *testing.T) {
-	g := guarding(t, inline())
-	const dropped = "drop-bad-source reason:hello cookie:none"
-	for _, a := range []string{"0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255", "198.18.0.1"} {
-		p := with(newPacket(firstHello), func(p *packet) { p.Src = netip.AddrPortFrom(netip.MustParseAddr(a), 4000) })
-		check(t, g, a, step{p, xdpDrop, dropped})
+	retry := hellotest.Retries()[0].Hello
+	proof := func(src netip.AddrPort) []byte { return second(testRing.Current(), src, 4433) }
+	for _, c := range []struct {
+		name      string
+		admission Admission
+		hello     func(src netip.AddrPort) []byte
+		cookie    string
+	}{
+		{"HelloVerifyRequest", Admission{}, func(netip.AddrPort) []byte { return firstHello }, "none"},
+		{"HelloRetryRequest", Admission{Reset: true, DTLS13: true}, func(netip.AddrPort) []byte { return retry }, "none"},
+		{"alert", Admission{Reset: true, DTLS12: true}, proof, "valid"},
+		{"alert in DTLS 1.3", Admission{Reset: true, DTLS13: true}, proof13, "valid"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := inline()
+			s.Admission = c.admission
+			g := guarding(t, s)
+			dropped := "drop-bad-source reason:hello cookie:" + c.cookie
+			from := func(a string, port uint16) *packet {
+				src := netip.AddrPortFrom(netip.MustParseAddr(a), port)
+				p := newPacket(c.hello(src))
+				if src.Addr().Is6() {
+					p = newPacket6(c.hello(src))
+				}
+				return with(p, func(p *packet) { p.Src = src })
+			}
+			for _, a := range []string{"0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255", "198.18.0.1",
+				"::", "::1", "ff02::1", "2001:db8::1"} {
+				check(t, g, a, step{from(a, 4000), xdpDrop, dropped})
+			}
+			for _, a := range []string{"192.0.2.9", "2001:db8::9"} {
+				check(t, g, "port 0 of "+a, step{from(a, 0), xdpDrop, dropped})
+				broadcast := with(from(a, 4000), func(p *packet) { p.MACs[0] |= 1 })
+				check(t, g, "broadcast by "+a, step{broadcast, xdpDrop, dropped})
+			}
+			for _, a := range []string{"224.0.1.187", "239.255.255.255"} {
+				p := with(from("192.0.2.9", 4000), func(p *packet) { p.Dst = netip.AddrPortFrom(netip.MustParseAddr(a), 4433) })
+				check(t, g, "to "+a, step{p, xdpDrop, dropped})
+			}
+			p := with(from("2001:db8::9", 4000), func(p *packet) { p.Dst = netip.MustParseAddrPort("[ff02::fd]:4433") })
+			check(t, g, "to ff02::fd", step{p, xdpDrop, dropped})
+		})
 	}
-	for _, a := range []string{"::", "::1", "ff02::1", "2001:db8::1"} {
-		p := with(newPacket6(firstHello), func(p *packet) { p.Src = netip.AddrPortFrom(netip.MustParseAddr(a), 4000) })
-		check(t, g, a, step{p, xdpDrop, dropped})
-	}
-	for _, a := range []string{"224.0.1.187", "239.255.255.255"} {
-		p := with(newPacket(firstHello), func(p *packet) { p.Dst = netip.AddrPortFrom(netip.MustParseAddr(a), 4433) })
-		check(t, g, "to "+a, step{p, xdpDrop, dropped})
-	}
-	p := with(newPacket6(firstHello), func(p *packet) { p.Dst = netip.MustParseAddrPort("[ff02::fd]:4433") })
-	check(t, g, "to ff02::fd", step{p, xdpDrop, dropped})
+}
+
+// proof13 is a second ClientHello of DTLS 1.3 from src with a valid cookie of the guard's.
+func proof13(src netip.AddrPort) []byte {
+	b := hellotest.New()
+	b.MessageSeq, b.RecordSeq = 1, 1
+	binding := cookie.Bind(src, 4433, b.Version, &b.Random)
+	binding.Purpose = cookie.HelloRetry
+	c := testRing.Current().Issue(&binding)
+	b.Tail = hellotest.Tail13(hellotest.Cookie13(c[:]...))
+	return b.Bytes()
 }
 
 // IPv6 packets that claim v4-mapped addresses are no way into an IPv4 peer's flow.

@@ -243,7 +243,7 @@ struct work {
 	__u32 candidate;  // entry of a harvested cookie
 	__u32 candidates; // how many entries were considered
 	struct hello_offer offer;
-	__u8 bytes[8]; // read from the packet
+	__u8 bytes[8] __attribute__((aligned(8))); // read from the packet
 	__u16 list[LIST / 2]; // ... versions or cipher suites
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
 };

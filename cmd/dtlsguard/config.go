@@ -64,6 +64,7 @@ func newConfigCheck() *cobra.Command {
 		},
 	}
 	flags = settings.Register(cmd.Flags(), hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 
@@ -90,6 +91,7 @@ func newConfigShow() *cobra.Command {
 		},
 	}
 	flags = settings.Register(cmd.Flags(), hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 

@@ -61,6 +61,7 @@ and secret files again. On SIGUSR2 another process takes over from it (dtlsguard
 	fl := cmd.Flags()
 	fl.SortFlags = false
 	flags = settings.Register(fl, hostDefaults())
+	flags.Complete(cmd)
 	return cmd
 }
 

@@ -112,7 +112,11 @@ func (p *Profile) whyReset() string {
 	case !p.AsksCookie:
 		return "the server starts a handshake without asking for a cookie, so it would reject a first ClientHello that carries one" + cost
 	}
-	return p.unharvestable() + ", and it does not take a second cookie exchange" + cost + " (better: " + trustFix + ")"
+	why := p.unharvestable()
+	if why == "" { // it is inline
+		why = "its cookies are not the guard's, and XDP cannot harvest them where the server keeps its port"
+	}
+	return why + ", and it does not take a second cookie exchange" + cost + " (better: " + trustFix + ")"
 }
 
 // unharvestable says why the server's cookies cannot be harvested; "" if they can.

@@ -3,6 +3,7 @@ package handoff
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -150,6 +151,41 @@ func TestResetByVersions(t *testing.T) {
 	}
 }
 
+// A second ClientHello that is not the first one with a cookie proves nothing: its version and random are bound to the cookie.
+// Suites, groups and shares may change (RFC 8446 section 4.1.2 has the client send another share), and are the server's
+// business, who sees neither of the two.
+func TestSecondHelloOfAnother(t *testing.T) {
+	k := keyring(t, 1)
+	m, _ := resetting(Serves12|Serves13, cookie.HMACSHA256)
+	cookieOf := func(b *hellotest.Builder) []byte {
+		h := verifyOne(m, k, helloOf(t, b.Bytes()))
+		return bytes.Clone(h.Answer[:h.Length])
+	}
+	old, late := cookieOf(hellotest.New()), cookieOf(hello13())
+	group := hellotest.Extension(10, 0, 2, 0, 0x17)
+	for name, c := range map[string]struct {
+		second func(b *hellotest.Builder)
+		want   Action
+	}{
+		"the same":          {func(b *hellotest.Builder) { b.Tail = hellotest.Tail13(hellotest.Cookie13(late...)) }, ActionReset},
+		"another group":     {func(b *hellotest.Builder) { b.Tail = hellotest.Tail13(group, hellotest.Cookie13(late...)) }, ActionReset},
+		"a client_version":  {func(b *hellotest.Builder) { b.Version--; b.Tail = hellotest.Tail13(hellotest.Cookie13(late...)) }, ActionBadRetry},
+		"another random":    {func(b *hellotest.Builder) { b.Random[9] ^= 1; b.Tail = hellotest.Tail13(hellotest.Cookie13(late...)) }, ActionBadRetry},
+		"1.2 after 1.3":     {func(b *hellotest.Builder) { b.Cookie = late }, ActionVerify},
+		"1.3 after 1.2":     {func(b *hellotest.Builder) { b.Tail = hellotest.Tail13(hellotest.Cookie13(old...)) }, ActionBadRetry},
+		"1.3, legacy":       {func(b *hellotest.Builder) { b.Cookie = old; b.Tail = hellotest.Tail13() }, ActionNoRetry},
+		"1.2, as the first": {func(b *hellotest.Builder) { b.Cookie = old }, ActionReset},
+		"DTLS 1.0":          {func(b *hellotest.Builder) { b.Cookie = old; b.Version = 0xfeff }, ActionVerify},
+	} {
+		b := hellotest.New()
+		b.MessageSeq, b.RecordSeq = 1, 1
+		c.second(b)
+		if h := verifyOne(m, k, helloOf(t, b.Bytes())); h.Verified || h.Action != c.want {
+			t.Errorf("%s: action %d, want %d", name, h.Action, c.want)
+		}
+	}
+}
+
 func TestLimitedProvesNothing(t *testing.T) {
 	_, g := resetting(Serves12, cookie.HMACSHA256)
 	m := &limited{g, func() int64 { return 1000e9 }}
@@ -183,5 +219,14 @@ func testResetDoesNotAllocate(t *testing.T, mac cookie.MAC) {
 		m.Verify(k, list)
 	}); n != 0 {
 		t.Errorf("%v: %v allocations", mac, n)
+	}
+}
+
+// Each server that mode reset is for is told why, those whose cookies a proxy could harvest included.
+func TestResetSaysWhy(t *testing.T) {
+	for _, p := range []Profile{{}, {AsksCookie: true}, {AsksCookie: true, Stateless: true, Deterministic: true, PerPort: true, CookieLength: 20}} {
+		if why := p.whyReset(); !strings.HasPrefix(why, "the server ") && !strings.HasPrefix(why, "it") {
+			t.Errorf("%+v: %q", p, why)
+		}
 	}
 }

@@ -118,6 +118,37 @@ func TestWolfSSL13VerifiesCookies(t *testing.T) {
 	}
 }
 
+// What a second ClientHello may change: the cookie says which suite and group the server asked for, and the server checks
+// that the client heeded it. A suite that the client does not offer any longer, or another version, passes nobody.
+func TestWolfSSL13SecondHelloOfAnother(t *testing.T) {
+	for _, g := range hellotest.Retries() {
+		m, k, parse := minting(t, &g)
+		r, _ := hello.ReadRetry(g.Answer)
+		tail := hellotest.Tail13(hellotest.Extension(10, 0, 2, 0, 0x19), hellotest.Cookie13(r.Cookie...))
+		second := func(change func(b *hellotest.Builder)) Hello {
+			b := hellotest.New()
+			b.MessageSeq, b.RecordSeq, b.Tail = 1, 1, bytes.Clone(tail)
+			change(b)
+			return verifyOne(m, k, parse(b.Bytes()))
+		}
+		if h := second(func(*hellotest.Builder) {}); !h.Verified {
+			t.Errorf("%s: other groups: %+v", g.Name, h)
+		}
+		if h := second(func(b *hellotest.Builder) { // it offered 1302 and 1301
+			binary.BigEndian.PutUint16(b.Tail[2:], 0x1303)
+			binary.BigEndian.PutUint16(b.Tail[4:], 0x1303)
+		}); h.Verified || h.Action != ActionNoRetry {
+			t.Errorf("%s: without the suite: %+v", g.Name, h)
+		}
+		if h := second(func(b *hellotest.Builder) { b.Tail[17] = 0xfd }); h.Verified || h.Action != ActionNoRetry {
+			t.Errorf("%s: of DTLS 1.2: %+v", g.Name, h)
+		}
+		if h := second(func(b *hellotest.Builder) { b.Cookie = r.Cookie[:32] }); h.Verified || h.Action != ActionNoRetry {
+			t.Errorf("%s: with a legacy cookie: %+v", g.Name, h)
+		}
+	}
+}
+
 func TestRetriesChoose(t *testing.T) {
 	r := Retries{Suites: []uint16{0x1302, 0x1301}, Groups: []uint16{0x11ec, 0x1d}}
 	offer := []byte{0x13, 0x01, 0x13, 0x02}

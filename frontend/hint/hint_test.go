@@ -65,6 +65,7 @@ func TestLogsCarryHints(t *testing.T) {
 			"level=WARN msg=w error=\"attach: not permitted\" hint=\"run as root\"\n"},
 		{"the caller's hint", func(l *slog.Logger) { l.Warn("w", "error", foreign{}, "hint", "try again") },
 			"level=WARN msg=w error=\"not permitted\" hint=\"try again\"\n"},
+		{"a reason", func(l *slog.Logger) { l.Info("w", "why", "better: setting handoff trust") }, "level=INFO msg=w why=\"better: --handoff trust\"\n"},
 		{"no hint", func(l *slog.Logger) { l.With("a", 1).Warn("w", "error", errors.New("slow")) }, "level=WARN msg=w a=1 error=slow\n"},
 	} {
 		var out strings.Builder

@@ -21,8 +21,8 @@ func (h handler) Handle(ctx context.Context, r slog.Record) error {
 		case a.Key == "error" && failed:
 			fix = Of(err)
 			a.Value = slog.StringValue(Flags(err.Error()))
-		case a.Key == "hint":
-			given = true
+		case a.Key == "hint" || a.Key == "why":
+			given = given || a.Key == "hint"
 			a.Value = slog.StringValue(Flags(a.Value.String()))
 		}
 		out.AddAttrs(a)

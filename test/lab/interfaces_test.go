@@ -37,13 +37,24 @@ func (g *guard) on(name string) frontend.InterfaceStatus {
 	return all[i]
 }
 
+// get is what the guard says over HTTP, and after a space the status.
+func (g *guard) get(path string) string {
+	g.t.Helper()
+	return output(g.t, g.place.Middle, "curl", "-s", "-w", " %{http_code}", "http://"+frontend.DefaultMetrics+path)
+}
+
+// gauge is whether XDP is attached to an interface, as Prometheus reads it.
+func gauge(iface string, attached int) string {
+	return fmt.Sprintf("dtlsguard_xdp_mode{interface=%q,mode=\"native\"} %d\n", iface, attached)
+}
+
 // One guard on two interfaces answers by both, with one flow table and one secret; what happens to one of them it notices,
 // and says that it is not ready for as long as the server can be reached past it.
 func TestTwoInterfaces(t *testing.T) {
 	p := twoSides(t)
 	to := public[0]
 	servers := shapes["inline"].serve(t, p.Lab)
-	g := p.run(slices.Concat(inline(), both, []string{"--unverified", "drop"})...)
+	g := p.run(slices.Concat(inline(), both, []string{"--unverified", "drop", "--metrics-listen", frontend.DefaultMetrics})...)
 	for _, name := range []string{lab.ToClient, lab.ToServer} {
 		if i := g.on(name); i.Mode != "native" || i.Lost != "" || p.attachedTo(name) == "" {
 			t.Errorf("%+v, %s", i, p.attachedTo(name))
@@ -93,6 +104,12 @@ func TestTwoInterfaces(t *testing.T) {
 	// It goes, and another one of its name comes.
 	p.inGuardOn("renamed0", netlink.LinkDel)
 	g.unready("the interface is gone")
+	if s := g.get("/readyz"); !strings.HasSuffix(s, " 503") || !strings.Contains(s, "the interface is gone") {
+		t.Errorf("/readyz while an interface is gone: %s", s)
+	}
+	if s := g.get("/metrics"); !strings.Contains(s, gauge(lab.ToServer, 0)) || !strings.Contains(s, gauge(lab.ToClient, 1)) {
+		t.Error("/metrics while an interface is gone has no ", gauge(lab.ToServer, 0))
+	}
 	output(t, p.Middle, "ip", "link", "add", lab.ToServer, "type", "veth", "peer", "other0")
 	for _, name := range []string{"other0", lab.ToServer} {
 		p.inGuardOn(name, netlink.LinkSetUp)
@@ -101,6 +118,12 @@ func TestTwoInterfaces(t *testing.T) {
 	g.unready("can be reached past the guard by other0") // this one is nobody's
 	p.inGuardOn("other0", netlink.LinkSetDown)
 	g.ready()
+	if s := g.get("/readyz"); !strings.HasSuffix(s, " 200") {
+		t.Errorf("/readyz when it is back: %s", s)
+	}
+	if s := g.get("/metrics"); !strings.Contains(s, gauge(lab.ToServer, 1)) {
+		t.Error("/metrics when it is back has no ", gauge(lab.ToServer, 1))
+	}
 	session.flows("through all of it")
 
 	g.stop()

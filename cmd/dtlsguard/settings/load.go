@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -83,6 +85,32 @@ func Register(set *pflag.FlagSet, defaults map[string]string) *Flags {
 		add(s.name, s.kind, s.arg, def, doc)
 	}
 	return f
+}
+
+// Complete completes the values of a command's flags: the words that a setting takes, and names of interfaces.
+func (f *Flags) Complete(cmd *cobra.Command) {
+	for i := range table {
+		s := &table[i]
+		complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			words := s.words
+			if s.name == "interface" {
+				words = interfaces()
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
+		}
+		if s.arg == "FILE" || s.arg == "MAP" || s.arg == "DIRECTORY" || s.arg == "SOCKET" {
+			continue // the shell knows files
+		}
+		_ = cmd.RegisterFlagCompletionFunc(s.name, complete) // it fails only for flags that there are not
+	}
+}
+
+func interfaces() (names []string) {
+	all, _ := net.Interfaces()
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return names
 }
 
 // given returns the value of a flag or of its environment variable.
