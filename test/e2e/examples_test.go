@@ -55,7 +55,8 @@ func drawSecret(t *testing.T) cookie.Secret {
 
 var exampleServers = map[string]func(*testing.T, netip.AddrPort, string) *server{"openssl": opensslExample, "gate": gateExample}
 
-// TestExamples: clients reach servers that verify the guard's cookies themselves, and a guard that has another secret does not start.
+// TestExamples: clients reach servers that verify the guard's cookies themselves, and a guard that has another secret does not
+// start.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	clients := map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()}
