@@ -160,7 +160,7 @@ func ProbeInterface(iface string) []Finding {
 	if dev.Flags&net.FlagUp == 0 {
 		f[0] = Finding{"interface", Fail, iface + " is down", "ip link set " + iface + " up"}
 	}
-	f = append(f, probeDriver(dev), probeMTU(dev), probeQueues(dev))
+	f = append(f, probeDriver(dev), probeMTU(dev), probeQueues(dev), probeSteering(dev))
 	f = append(f, probeTags(dev)...)
 	f = append(f, probePins(PinDir(PinRoot, iface))...)
 	a, err := Attached(dev.Index)

@@ -10,8 +10,9 @@ import (
 
 // Timeouts of a guard that hands over.
 const (
-	// holdTime is for questions to back ends that are in progress: as long as a silent one is asked.
-	holdTime = 5 * time.Second
+	// holdTime is for questions to back ends that are in progress: twice as long as one is probed that keeps state. Clients
+	// are served meanwhile.
+	holdTime = 20 * time.Second
 	// parkTime is for workers to finish a batch.
 	parkTime = 2 * time.Second
 )
@@ -30,6 +31,29 @@ func (w *worker) park() {
 		<-h.resume
 		w.alive.Store(w.service.clock())
 	}
+}
+
+// holdAll holds the back ends of all services, side by side, so that it takes no longer than the slowest. What is held must be
+// released, also after an error.
+func holdAll(ctx context.Context, services []*service) (release []func(), err error) {
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for _, v := range services {
+		for _, e := range v.everyBackend() {
+			wait.Go(func() {
+				f, failed := e.Hold(ctx)
+				mu.Lock()
+				defer mu.Unlock()
+				if failed != nil {
+					err = failed
+				} else {
+					release = append(release, f)
+				}
+			})
+		}
+	}
+	wait.Wait()
+	return release, err
 }
 
 // freeze stops everything that changes what export reads, until thaw; after leave only status requests are answered again. The
@@ -53,15 +77,11 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), holdTime)
 	defer cancel()
 	services := s.list()
-	for _, v := range services {
-		for _, e := range v.everyBackend() {
-			release, err := e.Hold(ctx)
-			if err != nil {
-				thaw()
-				return nil, nil, err
-			}
-			undo = append(undo, release)
-		}
+	released, err := holdAll(ctx, services)
+	undo = append(undo, released...)
+	if err != nil {
+		thaw()
+		return nil, nil, err
 	}
 	lock := func(l sync.Locker) { l.Lock(); undo = append(undo, l.Unlock) }
 	for _, x := range s.allSecrets() {
@@ -74,20 +94,21 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	if s.kernel != nil {
 		lock(&s.kernel.turn)
 	}
+	resume, parked := s.parkWorkers(services)
+	undo = append(undo, resume)
+	select {
+	case <-parked:
+		return thaw, leave, nil
+	case <-time.After(parkTime):
+		thaw()
+		return nil, nil, errors.New("a worker does not stop")
+	}
+}
+
+// parkWorkers stops all workers between two batches, until resume; parked is closed when all have stopped.
+func (s *Server) parkWorkers(services []*service) (resume func(), parked <-chan struct{}) {
 	h := &hold{resume: make(chan struct{})}
 	s.frozen.Store(true)
-	undo = append(undo, func() {
-		for _, v := range services {
-			v.held.Store(nil)
-		}
-		close(h.resume)
-		for _, v := range services {
-			for _, w := range v.workers {
-				w.alive.Store(s.clock()) // they come by soon
-			}
-		}
-		s.frozen.Store(false)
-	})
 	for _, v := range services {
 		h.parked.Add(len(v.workers))
 		v.held.Store(h)
@@ -97,13 +118,18 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	}
 	done := make(chan struct{})
 	go func() { h.parked.Wait(); close(done) }()
-	select {
-	case <-done:
-		return thaw, leave, nil
-	case <-time.After(parkTime):
-		thaw()
-		return nil, nil, errors.New("a worker does not stop")
-	}
+	return func() {
+		for _, v := range services {
+			v.held.Store(nil)
+		}
+		close(h.resume)
+		for _, v := range services {
+			for _, w := range v.workers {
+				w.alive.Store(s.clock()) // they run again soon
+			}
+		}
+		s.frozen.Store(false)
+	}, done
 }
 
 // everyBackend returns all back ends that have answered.

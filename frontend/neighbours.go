@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"time"
@@ -75,11 +76,9 @@ func (n *neighbours) hold(now time.Time) error {
 	for _, mac := range n.senders() {
 		n.seen[string(mac)] = now
 	}
-	for mac, last := range n.seen {
-		if now.Sub(last) > livesFor {
-			delete(n.seen, mac)
-		}
-	}
+	maps.DeleteFunc(n.seen, func(_ string, last time.Time) bool { return now.Sub(last) > livesFor })
+	maps.DeleteFunc(n.routers, func(_ neighbour, r router) bool { return now.Sub(r.at) > routesEvery })
+	maps.DeleteFunc(n.holding, func(_ neighbour, said time.Time) bool { return now.Sub(said) > sayEvery })
 	if len(n.seen) == 0 {
 		return nil
 	}

@@ -112,6 +112,10 @@ func TestJSON(t *testing.T) {
 	if sum.Sent < all[0].Sent+all[1].Sent || sum.Clients["clients"] < all[0].Clients["clients"]+all[1].Clients["clients"] || all[1].Latency == nil {
 		t.Errorf("the seconds are more than the sum:\n%s", stdout)
 	}
+}
+
+// The summary has all counts, by their names.
+func TestJSONSummary(t *testing.T) {
 	var out bytes.Buffer
 	r := newReporter(&out, io.Discard, true)
 	r.summary(2*time.Second, someCounts, someReport())

@@ -23,6 +23,10 @@ const (
 	// roomyFactor is how many times its limits a source or prefix may use while every budget is less than half used:
 	// 300 clients behind one address may start at once, and no client waits for unused room.
 	roomyFactor = 8
+	// ownShare: a table may have a sixteenth of what may be half-open although others have used all. It can end none of
+	// theirs, so its clients would end each other's handshakes; and who knows how packets are spread over workers can
+	// bring all of an attack to one of them.
+	ownShare = 16
 )
 
 // HalfOpen is how many flows may be half-open in all.
@@ -124,9 +128,9 @@ func (b *Budget) SetLimits(l Limits) {
 func (b *Budget) Used() int { return b.all.Used() }
 
 // enter counts a half-open flow of ip, also against room, and returns its rank: the magnitude of the half-open flows of
-// its source, or of an eighth of its prefix. Or it returns the reason against it. A table without half-open flows may
-// have one although others have used all: it could end none of theirs, and its clients would have to wait for those.
-func (b *Budget) enter(ip *[16]byte, room *Quota, first bool) (rank int, r Reason) {
+// its source, or of an eighth of its prefix. Or it returns the reason against it. A table of which own are half-open may have
+// its share although others have used all.
+func (b *Budget) enter(ip *[16]byte, room *Quota, own int) (rank int, r Reason) {
 	source, prefix := b.keys(ip)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -149,11 +153,17 @@ func (b *Budget) enter(ip *[16]byte, room *Quota, first bool) (rank int, r Reaso
 		return 0, FlowsFull
 	case room.Used() >= room.Max():
 		return 0, PoolFull
-	case !first && (b.all.HalfOpen() >= l.HalfOpen() || room.HalfOpen() >= (Limits{Flows: room.Max()}).HalfOpen()):
+	case full(&b.all, own) || full(room, own):
 		return 0, HalfOpenFull
 	}
 	b.add(source, prefix, room, 1, 1)
 	return rankOf(s.HalfOpen, p.HalfOpen), Accepted
+}
+
+// full reports whether as many flows of q are half-open as may be, and a table's own share, too.
+func full(q *Quota, own int) bool {
+	most := (Limits{Flows: q.Max()}).HalfOpen()
+	return q.HalfOpen() >= most && own >= max(1, most/ownShare)
 }
 
 // finish counts a flow of ip as not half-open any more.

@@ -66,7 +66,7 @@ func (t *Table) Victim() *Flow {
 
 // Reserve counts a flow of a client at ip, for Open, or returns the reason against it.
 func (t *Table) Reserve(ip *[16]byte) (rank int, r Reason) {
-	return t.budget.enter(ip, t.room, t.Count(HalfOpen) == 0)
+	return t.budget.enter(ip, t.room, t.Count(HalfOpen))
 }
 
 // Return undoes Reserve.

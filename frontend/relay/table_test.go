@@ -217,6 +217,28 @@ func TestEachTableMayHaveOneHalfOpenFlow(t *testing.T) {
 	}
 }
 
+// An attacker who knows how packets are spread over workers (the key of a card's RSS is public) has all that may be half-open at one
+// of them. The clients of the other do not end each other's handshakes.
+func TestHandshakesOfOneTableLeaveOthersTheirs(t *testing.T) {
+	a := newClients(t, Limits{Flows: 4096})
+	b := &clients{t: t, room: a.room, table: NewTable(a.table.budget, a.room, usual), next: 100_000}
+	for range 1024 {
+		a.open(0)
+	}
+	const most = 1024 / ownShare
+	for i := range most {
+		if _, r := b.try(b.stranger(), 0); r != Accepted {
+			t.Fatalf("handshake %d of %d at the second table: %v", i+1, most, r)
+		}
+	}
+	if _, r := b.try(b.stranger(), 0); r != HalfOpenFull {
+		t.Errorf("beyond its share: %v", r)
+	}
+	if _, r := a.try(a.stranger(), 0); r != HalfOpenFull {
+		t.Errorf("the first table: %v", r)
+	}
+}
+
 // A client's next handshake beside its established flow, whose place it takes when it is proved.
 func TestRivals(t *testing.T) {
 	c := newClients(t, Limits{Flows: 100})

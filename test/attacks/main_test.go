@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -76,12 +77,8 @@ func (g *guard) report() {
 	g.t.Logf("packets %v; flows %v; ended %v", st.Packets["client"], st.FlowStatus.States, st.FlowStatus.Ended)
 }
 
-// eventually waits until done says so.
+// eventually waits for a condition.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain until %s", patience, what)
-		}
-	}
+	await.Eventually(t, what, done)
 }

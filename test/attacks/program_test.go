@@ -138,3 +138,15 @@ func (g *guardProgram) flows() string {
 	}
 	return strings.Join(list, "\n")
 }
+
+// verified is how many ClientHellos with a valid cookie have reached the server.
+func (g *guardProgram) verified() (n int) {
+	b, _ := g.get("/metrics")
+	for line := range strings.Lines(b) {
+		if strings.HasPrefix(line, "dtlsguard_packets_total{") && strings.Contains(line, `outcome="verified"`) {
+			v, _ := strconv.Atoi(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]))
+			n += v
+		}
+	}
+	return n
+}

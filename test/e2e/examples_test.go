@@ -35,7 +35,7 @@ func opensslExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	return &server{program: p, addr: addr, closed: "closed"}
 }
 
-// gateExample starts the example that verifies the guard's cookies in Go, in front of a server that takes any.
+// gateExample starts the example that verifies the guard's cookies in Go, in front of a server that accepts any.
 func gateExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	t.Helper()
 	behind := echoServer(t, netip.AddrPortFrom(addr.Addr(), freePort(t)), "trust")
@@ -55,7 +55,8 @@ func drawSecret(t *testing.T) cookie.Secret {
 
 var exampleServers = map[string]func(*testing.T, netip.AddrPort, string) *server{"openssl": opensslExample, "gate": gateExample}
 
-// TestExamples: clients reach servers that verify the guard's cookies themselves, and a guard that has another secret does not start.
+// TestExamples: clients reach servers that verify the guard's cookies themselves, and a guard that has another secret does not
+// start.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	clients := map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()}

@@ -1,8 +1,9 @@
-// Package e2e has the tests that run the guard as it will be run: real clients on one side, real servers on
-// the other, and everything that must not get through in between. Traffic stays on loopback addresses.
+// Package e2e has the tests that run the guard as it will be run: real clients on one side, real servers on the other, and
+// everything that must not get through in between. Traffic stays on loopback addresses.
 //
-// The clients and servers are OpenSSL's and GnuTLS's command line programs, Pion, and those of bench/testkit/peers. A test whose program is missing says so and is skipped; where the
-// environment has CI=true it fails, because there the programs must be.
+// The clients and servers are OpenSSL's and GnuTLS's command line programs, Pion, and those of bench/testkit/peers. A test
+// whose program is missing says so and is skipped; where the environment has CI=true it fails, because there the programs must
+// be.
 package e2e
 
 import (
@@ -10,21 +11,18 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// patience is how long a test waits for what must happen. Loopback takes milliseconds; a retransmission takes
-// a second, the next one two more, and a busy machine whatever it likes.
-const patience = 20 * time.Second
+const patience = await.Patience
 
 // hosts are the loopback addresses of both families.
 var hosts = []string{"127.0.0.1", "::1"}
@@ -32,29 +30,16 @@ var hosts = []string{"127.0.0.1", "::1"}
 // need skips the test where a program is missing.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err == nil {
-			continue
-		}
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed, and CI must have it (apt-get install openssl gnutls-bin libssl-dev gcc)", p)
-		}
-		t.Skipf("%s is not installed (apt-get install openssl gnutls-bin libssl-dev gcc)", p)
-	}
+	await.Need(t, "openssl gnutls-bin libssl-dev gcc", programs...)
 }
 
-// eventually waits for a condition.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain for this: %s", patience, what)
-		}
-	}
+	await.Eventually(t, what, done)
 }
 
 // nextPort runs below the ephemeral ports (ip_local_port_range begins at 32768), so that no guard's socket
-// takes a port between its choice and its server's start; test processes start at different places.
+// takes a port between its choice and its server's start; test processes start at different numbers.
 var nextPort atomic.Uint32
 
 func init() { nextPort.Store(20000 + uint32(os.Getpid()*37%10000)) }
@@ -74,8 +59,8 @@ func freePort(t *testing.T) uint16 {
 	return 0
 }
 
-// unshared keeps other tests from starting programs until what it returns is called. A program has all sockets of this
-// process from fork to exec, and so the port of one that is closed meanwhile, which nobody else can bind to then.
+// unshared keeps other tests from starting programs until the returned function is called. Between fork and exec a program
+// holds copies of all sockets of this process, so the port of one that is closed meanwhile cannot be bound.
 func unshared() func() {
 	syscall.ForkLock.RLock()
 	return syscall.ForkLock.RUnlock

@@ -6,40 +6,27 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-const patience = 20 * time.Second
+const patience = await.Patience
 
-// need skips the test where a program is missing, and fails it where it must be there.
+// need skips the test where a program is missing.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err == nil {
-			continue
-		}
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed, and CI must have it (apt-get install prometheus)", p)
-		}
-		t.Skipf("%s is not installed (apt-get install prometheus)", p)
-	}
+	await.Need(t, "prometheus", programs...)
 }
 
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain for this: %s", patience, what)
-		}
-	}
+	await.Eventually(t, what, done)
 }
 
 // run runs a guard with two services in front of one back end, and an HTTP server with its metrics.

@@ -95,11 +95,7 @@ func (m *Model) Send(from netip.AddrPort, d []byte, now time.Time) (list []Deliv
 // answer returns the server's answer to a datagram, and whether it is a flight, which is retransmitted.
 func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []byte, flight bool) {
 	m.live(now)
-	since := now.Sub(m.Begin)
-	if m.Restarts > 0 && since >= m.Restarts && since < m.Restarts+m.Down || m.Only.IsValid() && from.Addr() != m.Only {
-		return nil, false
-	}
-	if m.OneAtATime && m.busy.IsValid() && m.busy != from {
+	if m.deafTo(from, now) {
 		return nil, false
 	}
 	c := m.clients[from]
@@ -126,13 +122,12 @@ func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []b
 	if m.Once && s.Message > 1 || m.Counts && first == c.asked {
 		return nil, false
 	}
-	if !m.NoCookies && (first || !m.Trusting && !m.takes(from, &h, now)) {
-		if m.Counts && !first {
-			return alert(handshakeFailure), false // OpenSSL's SSL_accept: cookie mismatch
-		}
-		if m.Silent && !first {
-			return nil, false
-		}
+	switch needed := !m.NoCookies && (first || !m.Trusting && !m.takes(from, &h, now)); {
+	case needed && m.Counts && !first:
+		return alert(handshakeFailure), false // OpenSSL's SSL_accept: cookie mismatch
+	case needed && m.Silent && !first:
+		return nil, false
+	case needed:
 		c.asked = true
 		return m.verify(from, &h, d, now), false
 	}
@@ -144,6 +139,18 @@ func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []b
 	hello := []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	hello[18] = byte(s.Message)
 	return hello, true
+}
+
+// deafTo reports whether the server hears nothing of a client: it is down, or busy with another one.
+func (m *Model) deafTo(from netip.AddrPort, now time.Time) bool {
+	since := now.Sub(m.Begin)
+	switch {
+	case m.Restarts > 0 && since >= m.Restarts && since < m.Restarts+m.Down:
+		return true
+	case m.Only.IsValid() && from.Addr() != m.Only:
+		return true
+	}
+	return m.OneAtATime && m.busy.IsValid() && m.busy != from
 }
 
 // live restarts the server when that is due.

@@ -103,10 +103,7 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 		s.life, s.known, s.kept = s.Key, make(map[netip.AddrPort]bool), make(map[netip.AddrPort]int)
 		s.heard = make(map[netip.AddrPort]uint64)
 	}
-	if s.Silent || s.Deaf == from.Port() {
-		return nil
-	}
-	if s.Most > 0 && len(s.known) >= s.Most && !s.known[from] {
+	if full := s.Most > 0 && len(s.known) >= s.Most; s.Silent || s.Deaf == from.Port() || full && !s.known[from] {
 		return nil
 	}
 	var h hello.ClientHello
@@ -140,7 +137,11 @@ func (s *Server) answer(d []byte, from netip.AddrPort) []byte {
 		a[18] = byte(message)
 		return a
 	}
-	cookie := s.cookie(from, &h, s.Clock)
+	return helloVerify(d, s.cookie(from, &h, s.Clock))
+}
+
+// helloVerify is the HelloVerifyRequest with a cookie that answers d.
+func helloVerify(d, cookie []byte) []byte {
 	answer := []byte{22, 0xfe, 0xff, 0, 0}
 	answer = append(answer, d[5:11]...)
 	answer = append(answer, 0, byte(15+len(cookie)), 3, 0, 0, byte(3+len(cookie)), 0, 0, 0, 0, 0, 0, 0, byte(3+len(cookie)))
