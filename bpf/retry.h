@@ -73,6 +73,14 @@ static __always_inline int read_cookie(struct xdp_md *ctx, const struct packet *
 	return 0;
 }
 
+// load_head reads the four bytes before an extension's contents. A global function, so that the verifier does not multiply the
+// ways through it by those through the loop.
+__noinline int load_head(struct xdp_md *ctx, struct packet *p, __u32 at)
+{
+	struct work *w = LOOKUP(scratch, 0);
+	return !p || !w || load(ctx, p, w, at, 4);
+}
+
 // find_extensions walks the extensions from w->offer.at to p->stop and notes the offsets of those that matter. A global
 // function, so that the verifier checks the loop once; its state is in memory, so that all iterations look alike to it.
 __noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
@@ -84,7 +92,7 @@ __noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
 		__u32 at = w->offer.at, left = p->stop - at;
 		if (at >= p->stop)
 			return 0;
-		if (left < 4 || load(ctx, p, w, at, 4))
+		if (left < 4 || load_head(ctx, p, at))
 			return p->whole ? -1 : 0;
 		__u32 head = be32(w->bytes), kind = head >> 16, n = head & 0xffff;
 		if (n > left - 4)

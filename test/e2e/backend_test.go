@@ -36,7 +36,7 @@ func byAddress(peer netip.AddrPort, h *hello.ClientHello) []byte {
 	return c
 }
 
-// anyCookie takes every cookie, as a server does whose verify callback returns 1.
+// anyCookie accepts every cookie, like a server whose verify callback returns 1.
 func anyCookie(peer netip.AddrPort, h *hello.ClientHello) []byte {
 	if len(h.Cookie) > 0 {
 		return nil
@@ -44,7 +44,7 @@ func anyCookie(peer netip.AddrPort, h *hello.ClientHello) []byte {
 	return byAddress(peer, h)
 }
 
-// serverHello is what the server says to a ClientHello that it takes: the beginning of one.
+// serverHello is the server's answer to a ClientHello that it accepts: the beginning of a ServerHello.
 var serverHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 14, 2, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 2, 0xfe, 0xfd}
 
 // relayed is a datagram that was relayed to the server.
@@ -53,8 +53,8 @@ type relayed struct {
 	Data []byte
 }
 
-// backend is a server that does what the test wants: it gives cookies as it is told to, tells the guard's own
-// questions from what was relayed, and keeps the latter for the test. It is closed when the test ends.
+// backend is a scripted server: it issues cookies as the test configures it, distinguishes the guard's own questions from
+// relayed datagrams, and keeps the latter for the test. It is closed when the test ends.
 type backend struct {
 	conn    *net.UDPConn
 	cookies cookies

@@ -235,7 +235,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestAnyDatagramOfAFlow: of what a client with a flow sends, the server gets what is not a ClientHello and not
+// TestAnyDatagramOfAFlow: of the datagrams that a client with a flow sends, the server gets what is not a ClientHello and not
 // malformed, unchanged and in order, and nothing else.
 func TestAnyDatagramOfAFlow(t *testing.T) {
 	t.Parallel()

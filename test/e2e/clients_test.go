@@ -97,7 +97,7 @@ func dialPion(t *testing.T, addr netip.AddrPort, within time.Duration, options .
 
 func (c *pionClient) ping(text string) { c.t.Helper(); c.exchange(text, text+"\n") }
 
-// exchange writes a line until its answer comes, as that of program does: nobody else sends application data again.
+// exchange writes a line until its answer comes, as program's does: DTLS does not retransmit application data.
 func (c *pionClient) exchange(line, answer string) {
 	c.t.Helper()
 	var got strings.Builder

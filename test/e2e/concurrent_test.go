@@ -35,7 +35,7 @@ func TestConcurrentClients(t *testing.T) {
 }
 
 // TestReservedPorts: of 512 clients that are all between their two ClientHellos, hardly any loses its port to
-// another. Not parallel: it takes more descriptors than all others together.
+// another. Not parallel: it needs more descriptors than all others together.
 func TestReservedPorts(t *testing.T) {
 	s := startBackend(t, anyPort, byAddress)
 	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.HarvestPool = 4096 })

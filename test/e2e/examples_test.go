@@ -35,7 +35,7 @@ func opensslExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	return &server{program: p, addr: addr, closed: "closed"}
 }
 
-// gateExample starts the example that verifies the guard's cookies in Go, in front of a server that takes any.
+// gateExample starts the example that verifies the guard's cookies in Go, in front of a server that accepts any.
 func gateExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	t.Helper()
 	behind := echoServer(t, netip.AddrPortFrom(addr.Addr(), freePort(t)), "trust")

@@ -103,7 +103,7 @@ func TestFloodStaysOutside(t *testing.T) {
 	}
 }
 
-// TestClientsDuringFlood: real clients get through while a flood goes on, and only they do.
+// TestClientsDuringFlood: real clients get through during a flood, and only they do.
 func TestClientsDuringFlood(t *testing.T) {
 	t.Parallel()
 	for mode := range backends {

@@ -23,7 +23,7 @@ func established(r *raw, s *backend, random byte) netip.AddrPort {
 	return upstream
 }
 
-// finish sends what ends a handshake, both sides' last flights.
+// finish sends both sides' last flights of a handshake.
 func finish(r *raw, s *backend, upstream netip.AddrPort) {
 	r.t.Helper()
 	r.send(bytes.Join([][]byte{record(22, 0, "\x10"), record(20, 0, "\x01"), record(22, 1, "finished")}, nil))
@@ -123,7 +123,7 @@ func TestConnectionIDs(t *testing.T) {
 	}
 }
 
-// TestEviction: with --max-flows reached, a new client takes the place of a half-open flow, and of none that is in use.
+// TestEviction: with --max-flows reached, a new client evicts a half-open flow, never one in use.
 func TestEviction(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)

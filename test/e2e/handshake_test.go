@@ -44,7 +44,7 @@ func TestFragmentedHellos(t *testing.T) {
 	}
 }
 
-// TestLossAndDuplication: what a network does to the cookie exchange, the client's retransmissions repair.
+// TestLossAndDuplication: the client's retransmissions repair loss and duplication in the cookie exchange.
 func TestLossAndDuplication(t *testing.T) {
 	t.Parallel()
 	nth := func(want int, v verdict, is func(s *step) bool) func() func(s *step) verdict {

@@ -37,7 +37,7 @@ func TestClientsAndServers(t *testing.T) {
 	}
 }
 
-// converse puts a guard in front of server s and has a client talk to it.
+// converse runs a client against server s through a guard.
 func converse(t *testing.T, s *server, dial dialer) {
 	g := startGuard(t, s.addr)
 	if mode := g.Status().Services[0].Backends[0].Handoff; mode != "harvest" {

@@ -39,7 +39,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 }
 
 // nextPort runs below the ephemeral ports (ip_local_port_range begins at 32768), so that no guard's socket
-// takes a port between its choice and its server's start; test processes start at different places.
+// takes a port between its choice and its server's start; test processes start at different numbers.
 var nextPort atomic.Uint32
 
 func init() { nextPort.Store(20000 + uint32(os.Getpid()*37%10000)) }
@@ -59,8 +59,8 @@ func freePort(t *testing.T) uint16 {
 	return 0
 }
 
-// unshared keeps other tests from starting programs until what it returns is called. A program has all sockets of this
-// process from fork to exec, and so the port of one that is closed meanwhile, which nobody else can bind to then.
+// unshared keeps other tests from starting programs until the returned function is called. Between fork and exec a program
+// holds copies of all sockets of this process, so the port of one that is closed meanwhile cannot be bound.
 func unshared() func() {
 	syscall.ForkLock.RLock()
 	return syscall.ForkLock.RUnlock

@@ -20,13 +20,13 @@ const (
 	markEnd   = "<!-- matrix ends -->\n"
 )
 
-// packages have the libraries and programs whose versions the matrix shows.
+// packages are the Debian packages of the libraries and programs whose versions the matrix shows.
 var packages = map[string]string{
 	"OpenSSL": "openssl", "GnuTLS": "gnutls-bin", "Mbed TLS": "libmbedtls-dev", "wolfSSL": "libwolfssl-dev",
 	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat",
 }
 
-// version is what is installed of a library, without what a distribution adds.
+// version returns the installed version of a library, without the distribution's suffix.
 func version(library string) string {
 	if library == "wolfSSL 1.3" {
 		tree, err := peers.Find("wolfssl13").Prefix()
@@ -62,7 +62,7 @@ var letters = []struct{ client, letter string }{
 	{"coap-openssl", "CO"}, {"coap-gnutls", "CG"}, {"radsecproxy", "R"},
 }
 
-// table is the matrix as Markdown, with versions or without: a short row per server, and what there is to say of it below.
+// table returns the matrix as Markdown, with versions or without: a short row per server, with notes below.
 func table(version func(library string) string) string {
 	var b, notes strings.Builder
 	var legend []string

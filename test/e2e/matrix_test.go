@@ -26,7 +26,7 @@ var (
 	update = flag.Bool("update", false, "with -matrix: write the README's matrix anew")
 )
 
-// row is a server, in a configuration, behind the guard in a mode: a line of the README's matrix.
+// row is a server in a configuration, behind the guard in a mode: a row of the matrix in docs/servers.md.
 type row struct {
 	server  string // its name for people
 	library string // whose version is shown: a key of versions
@@ -143,7 +143,7 @@ func (r *row) secrets(t *testing.T) string {
 // million (see choices in handoff/places.go). All rows at once have some 80 guards, and each port is a descriptor.
 const roomy = 128
 
-// config is that of a guard in front of the row's server.
+// config returns the configuration of a guard in front of the row's server.
 func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 	t.Helper()
 	kind, err := handoff.ParseMode(r.mode)
@@ -154,7 +154,7 @@ func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 	c.HarvestPool = cmp.Or(r.pool, roomy)
 }
 
-// refuse has the guard say why it does not stand in front of the server.
+// refuse checks why the guard refuses to serve the server.
 func (r *row) refuse(t *testing.T, host string) {
 	secretFile := r.secrets(t)
 	s := r.serve(t, address(host, freePort(t)), secretFile)
@@ -172,7 +172,7 @@ func (r *row) refuse(t *testing.T, host string) {
 // section 4.2.4.1), and the time to answer them.
 const vain = 5 * time.Second
 
-// unserved has a client try to say something, until it ends or for a while, and checks that it gets no answer. It has
+// unserved has a client send for a while, and checks that it gets no answer. It has
 // ended when this returns.
 func unserved(t *testing.T, name string, addr netip.AddrPort, within time.Duration) *program {
 	t.Helper()

@@ -36,7 +36,7 @@ func writeSecrets(t *testing.T, name string, secrets ...cookie.Secret) {
 }
 
 // TestNativeModes: each client reaches servers that share their cookies' secret with the guard, over both address
-// families; the server gets one ClientHello from each, and takes it.
+// families; the server gets one ClientHello from each, and accepts it.
 func TestNativeModes(t *testing.T) {
 	t.Parallel()
 	clients := map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()}

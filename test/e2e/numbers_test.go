@@ -7,7 +7,7 @@ import (
 )
 
 // TestLostAnswerCostsNoFlight: a client whose first HelloVerifyRequest was lost has had one with a record number that the server,
-// which was asked once, would give its ServerHello. The client takes the server's first flight all the same.
+// which was asked once, would give its ServerHello. The client must accept the server's first flight all the same.
 func TestLostAnswerCostsNoFlight(t *testing.T) {
 	t.Parallel()
 	for name, dial := range map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()} {

@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// verdict is what a path does with a datagram: so many copies go on.
+// verdict is how many copies of a datagram a path forwards.
 type verdict int
 
 const (
@@ -37,7 +37,7 @@ func (s *step) hello() (isHello, cookie bool) {
 	return true, len(h.Cookie) > 0
 }
 
-// path is a network in front of the guard or of a server that does to datagrams what the test wants.
+// path is a network before the guard or a server, which drops, delays and duplicates datagrams as the test wants.
 type path struct {
 	addr   netip.AddrPort // where clients send to
 	decide func(s *step) verdict
@@ -100,7 +100,7 @@ func (p *path) back(far, near *net.UDPConn, client netip.AddrPort) {
 	}
 }
 
-// carry does to s what decide returned.
+// carry applies to s what decide returned.
 func (p *path) carry(s step, send func(d []byte) error) {
 	p.mu.Lock()
 	of := &p.count[0]

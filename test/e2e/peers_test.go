@@ -21,7 +21,7 @@ func build(t *testing.T, p *peers.Program) string {
 	return built(t)(builds.Build(p))
 }
 
-// built is what a build has made; where it could not, the test is skipped, or fails in CI.
+// built returns a build's program; if the build failed, the test is skipped, or fails in CI.
 func built(t *testing.T) func(path string, err error) string {
 	return func(path string, err error) string {
 		t.Helper()
@@ -35,7 +35,7 @@ func built(t *testing.T) func(path string, err error) string {
 	}
 }
 
-// startPeer starts a server of bench/testkit/peers. cookies are what it is told they must be.
+// startPeer starts a server of bench/testkit/peers. cookies are its arguments about cookies.
 func startPeer(t *testing.T, addr netip.AddrPort, name, cookies string) *server {
 	t.Helper()
 	s := peers.Find(name)

@@ -50,7 +50,7 @@ func start(t *testing.T, echo, name string, args ...string) *program {
 	return p
 }
 
-// Write takes what the program says.
+// Write stores the program's output.
 func (p *program) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	p.output.Write(b)
@@ -111,7 +111,7 @@ func (p *program) say(line string) {
 // ping implements association.
 func (p *program) ping(text string) { p.t.Helper(); p.exchange(text, text+"\n") }
 
-// again is when a client says a line once more that had no answer: longer than any answer takes.
+// again is after how long a client repeats an unanswered line: longer than any answer takes.
 const again = 2 * time.Second
 
 // exchange writes a line to the program until it says answer, which it got from the server: application data that
@@ -132,7 +132,7 @@ func (p *program) exchange(line, answer string) {
 	}
 }
 
-// closeInput lets the program see the end of its input.
+// closeInput ends the program's input.
 func (p *program) closeInput() { _ = p.stdin.Close() }
 
 // succeed waits for the program's end, which must be a good one.

@@ -24,7 +24,7 @@ realm * {
 }
 `
 
-// radsecClient is one that takes requests over UDP and has them answered over DTLS.
+// radsecClient accepts requests over UDP and forwards them over DTLS.
 const radsecClient = `ListenUDP 127.0.0.1:%[1]d
 client 127.0.0.1 {
 	type udp
@@ -59,7 +59,7 @@ func startRadsecproxy(t *testing.T, configuration string) *program {
 	return start(t, "", "radsecproxy", "-f", "-c", file)
 }
 
-// radsecServes is a starter of radsecproxy as a server that lets nobody in.
+// radsecServes starts radsecproxy as a server that rejects all users.
 func radsecServes(t *testing.T, addr netip.AddrPort, _ string) *server {
 	t.Helper()
 	p := startRadsecproxy(t, fmt.Sprintf(radsecServer, addr, radsecHost(addr)))
@@ -97,7 +97,7 @@ func (c *radsecAssociation) exchange(user, answer string) {
 	c.t.Fatalf("radclient was not told %q:\n%s", answer, out)
 }
 
-// rejected is what a row's talk is with such a server.
+// rejected is a row's conversation with such a server.
 func rejected(number int) (user, answer string) {
 	return fmt.Sprintf("user%d", number), "nobody is let in here"
 }

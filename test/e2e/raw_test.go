@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// raw is a client that says exactly what the test wants.
+// raw is a client that sends exactly what the test wants.
 type raw struct {
 	t    *testing.T
 	conn *net.UDPConn

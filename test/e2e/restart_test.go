@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// TestServerRestart: the guard notices that the server was restarted, and what comes next gets the new cookies.
+// TestServerRestart: the guard notices that the server was restarted, and the next clients get its new cookies.
 func TestServerRestart(t *testing.T) {
 	t.Parallel()
 	for name, startServer := range map[string]func(t *testing.T, addr netip.AddrPort) *server{
@@ -44,7 +44,7 @@ func TestServerRestart(t *testing.T) {
 }
 
 // TestServerChangesItsMind: a server that comes back with other cookies may need another hand-off. Clients get through in
-// any case; one that takes any cookie takes harvested ones, too.
+// any case; one that accepts any cookie accepts harvested ones, too.
 func TestServerChangesItsMind(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
@@ -114,7 +114,7 @@ func TestGuardRestart(t *testing.T) {
 	})
 }
 
-// own gives a guard a port that no other's socket takes while it is away.
+// own gives a guard a port that no other socket gets while the guard is down.
 func own(t *testing.T) func(*frontend.Config) {
 	t.Helper()
 	port := freePort(t)
@@ -123,7 +123,7 @@ func own(t *testing.T) func(*frontend.Config) {
 	}
 }
 
-// TestStatusWhileStopping: who asks a guard how it is while it stops gets an answer, and the guard stops.
+// TestStatusWhileStopping: a status request during the stop is answered, and the guard stops.
 func TestStatusWhileStopping(t *testing.T) {
 	t.Parallel()
 	g := startGuard(t, startBackend(t, anyPort, byAddress).addr())

@@ -17,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// shared is a directory for what is made once for all tests.
+// shared is a directory for files that all tests share.
 var shared string
 
 func TestMain(m *testing.M) {
@@ -130,7 +130,7 @@ func echoServer(t *testing.T, addr netip.AddrPort, mode string) *server {
 	return startPeer(t, addr, "openssl", map[string]string{"harvest": "", "trust": "trust"}[mode])
 }
 
-// awaitServer waits until the server behind p asks for a cookie.
+// awaitServer waits until the server at p asks for a cookie.
 func awaitServer(t *testing.T, p *program, addr netip.AddrPort) {
 	t.Helper()
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(addr))

@@ -9,8 +9,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// TestHundredServices: as many services of one guard start together, each is served, and a reload that brings one more and
-// takes one away touches no other.
+// TestHundredServices: a hundred services of one guard start together, each is served, and a reload that adds one and removes
+// one affects no other.
 func TestHundredServices(t *testing.T) {
 	t.Parallel()
 	const many = 100

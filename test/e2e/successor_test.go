@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/handover"
 )
 
-// successorEnv has this test's program play a guard that takes another's place, and fails.
+// successorEnv makes the test program play a successor that fails.
 const successorEnv = "DTLSGUARD_TEST_SUCCESSOR"
 
 // successor is a script that does so.
@@ -17,7 +17,7 @@ func successor(self, how string) string {
 	return "#!/bin/sh\n" + successorEnv + "=" + how + " exec " + self + "\n"
 }
 
-// playSuccessor gets as far as how says.
+// playSuccessor takes over up to the step that how names.
 func playSuccessor(how string) {
 	fd, err := strconv.Atoi(os.Getenv(frontend.HandoverVariable))
 	if err != nil {

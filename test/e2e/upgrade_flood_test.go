@@ -44,7 +44,7 @@ func TestUpgradeCookies(t *testing.T) {
 	}
 }
 
-// floodUntil floods the guard until what it returns is called.
+// floodUntil floods the guard until the returned function is called.
 func floodUntil(f *flood) (stop func()) {
 	end := make(chan struct{})
 	var running sync.WaitGroup

@@ -31,7 +31,7 @@ var buildGuard = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// process is a guard in a process of its own, and whoever takes its place.
+// process is a guard in a process of its own, and its successors.
 type process struct {
 	t       *testing.T
 	addr    netip.AddrPort
@@ -75,7 +75,7 @@ func (g *process) configure(text string) {
 	}
 }
 
-// end ends whoever serves, and shows the log if the test has failed.
+// end ends the serving process, and shows the log if the test has failed.
 func (g *process) end() {
 	if pid := g.pid(); pid > 0 {
 		_ = syscall.Kill(pid, syscall.SIGTERM)
@@ -86,7 +86,7 @@ func (g *process) end() {
 	}
 }
 
-// zombie reports whether a process has ended, and nobody has asked how.
+// zombie reports whether a process has ended and was not waited for.
 func zombie(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && bytes.Contains(b, []byte(") Z "))
@@ -109,12 +109,12 @@ func (g *process) pid() int {
 	return s.PID
 }
 
-// ask asks whoever serves.
+// ask sends a request to the serving process.
 func (g *process) ask(method, path string) ([]byte, error) {
 	return frontend.Ask(context.Background(), g.control, method, path)
 }
 
-// status is nil if nobody answers.
+// status returns nil if there is no answer.
 func (g *process) status() *frontend.Status {
 	b, err := g.ask("GET", "/status")
 	s := new(frontend.Status)
@@ -174,7 +174,7 @@ func talk(t *testing.T, c *opensslClient) (stop func()) {
 	}
 }
 
-// TestUpgrade: a session that speaks while one guard takes another's place loses nothing, and stays the flow that it is.
+// TestUpgrade: a session that is active during an upgrade loses nothing, and keeps its flow.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	for mode, times := range map[string]int{"trust": 50, "harvest": 3, "replay": 3} {
@@ -205,7 +205,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// TestUpgradeBetweenHellos: a client whose handshake is under way while one guard takes another's place finishes it, whichever of
+// TestUpgradeBetweenHellos: a client whose handshake is in progress during an upgrade finishes it, whichever of
 // its first six datagrams is under way.
 func TestUpgradeBetweenHellos(t *testing.T) {
 	t.Parallel()
@@ -322,7 +322,7 @@ func matches(text, any string) bool {
 	return false
 }
 
-// TestDrain: a guard that drains keeps its sessions, lets nobody in, says so, and ends with the last one.
+// TestDrain: a draining guard keeps its sessions, refuses new clients, reports it, and ends with its last session.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")

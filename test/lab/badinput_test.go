@@ -21,7 +21,7 @@ func (p *place) refused(cmd *exec.Cmd, status int, want ...string) {
 	}
 }
 
-// refusedBeside is refused where there may be pins of others.
+// refusedBeside is refused, for a place that may have pins of others.
 func (p *place) refusedBeside(cmd *exec.Cmd, status int, want ...string) {
 	p.t.Helper()
 	run := startCmd(p.t, p.Middle, cmd)
@@ -138,7 +138,7 @@ func TestNoDriver(t *testing.T) {
 	g.stop()
 }
 
-// An MTU of more than a page is no obstacle, in no mode: the program can take a packet in several buffers.
+// An MTU of more than a page works in every mode: the program can take a packet in several buffers.
 func TestLargeMTU(t *testing.T) {
 	const jumbo = 9000
 	for _, mode := range []string{"native", "generic"} {

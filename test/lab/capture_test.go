@@ -61,7 +61,7 @@ func TestCaptureOpens(t *testing.T) {
 	}
 }
 
-// junk sends a datagram that is no DTLS.
+// junk sends a datagram that is not DTLS.
 func junk(t *testing.T, h *lab.Namespace) {
 	t.Helper()
 	conn, err := h.ListenUDP(":0")
@@ -74,7 +74,7 @@ func junk(t *testing.T, h *lab.Namespace) {
 	}
 }
 
-// read is what a file has, "" if it cannot be read.
+// read returns a file's contents, "" if it cannot be read.
 func read(file string) string {
 	b, _ := os.ReadFile(file)
 	return string(b)

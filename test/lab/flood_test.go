@@ -157,7 +157,7 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// Nothing of a flood comes to the server's socket, in no shape, whoever answers. Clients get through meanwhile.
+// No datagram of a flood reaches the server's socket, in any shape, whether XDP or workers answer. Clients get through meanwhile.
 func TestFloodStaysOut(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"workers", "xdp"} {

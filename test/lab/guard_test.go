@@ -55,7 +55,7 @@ func proxy() (args []string) {
 	return args
 }
 
-// place is where guards run one after the other: a network, and what one leaves for the next.
+// place is where guards run one after the other: a network, and the state that one leaves for the next.
 type place struct {
 	*lab.Lab
 	t            *testing.T
@@ -116,7 +116,7 @@ func (p *place) attach(args ...string) *guard {
 	return g
 }
 
-// answers waits until the guard says what it sees.
+// answers waits until the guard answers a status request.
 func (g *guard) answers() {
 	g.t.Helper()
 	g.until("the guard answers", func() bool {
@@ -152,7 +152,7 @@ func (g *guard) ask() (s frontend.Status, err error) {
 	return s, err
 }
 
-// status is what the guard says of itself.
+// status returns the guard's status.
 func (g *guard) status() frontend.Status {
 	g.t.Helper()
 	s, err := g.ask()
@@ -179,7 +179,7 @@ func (g *guard) stop() {
 	}
 }
 
-// attached lists what bpftool sees on the guard's interface: "" if nothing is.
+// attached returns what bpftool lists on the guard's interface, "" for nothing.
 func (p *place) attached() string { p.t.Helper(); return p.attachedTo(iface) }
 
 func (p *place) attachedTo(iface string) string {

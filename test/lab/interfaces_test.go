@@ -136,7 +136,7 @@ func TestTwoInterfaces(t *testing.T) {
 	session.check(2)
 }
 
-// What a killed guard leaves on two interfaces the next one takes over, and takes off where it is not to be.
+// The next guard takes over the programs of a killed one on two interfaces, and detaches them where it is not configured.
 func TestTwoInterfacesRestart(t *testing.T) {
 	p := twoSides(t)
 	to := public[0]

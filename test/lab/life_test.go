@@ -11,7 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// unload takes the programs off without a daemon.
+// unload detaches the programs without a daemon.
 func (p *place) unload() string {
 	p.t.Helper()
 	return output(p.t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin)
@@ -33,7 +33,7 @@ func TestAttachCutsNobody(t *testing.T) {
 	s.check(2)
 }
 
-// With nothing let through that is not verified, an association goes on through all that can happen to a daemon.
+// With --unverified drop, an association survives everything that can happen to a daemon.
 func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
@@ -70,7 +70,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	s.check(4)
 }
 
-// Programs that a dead daemon left are taken off by unload, and it is no error if there are none.
+// unload detaches the programs of a dead daemon; if there are none, it succeeds.
 func TestUnload(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
@@ -171,7 +171,7 @@ func TestNeighboursPins(t *testing.T) {
 	p.free()
 }
 
-// A second guard on the same interface is turned away, and the first one goes on as if nothing had been.
+// A second guard on the same interface is refused, and the first one continues undisturbed.
 func TestSecondGuard(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
@@ -190,7 +190,7 @@ func TestSecondGuard(t *testing.T) {
 	p.free()
 }
 
-// A start that fails leaves in force what a killed guard left, for the next one that does not.
+// A failed start leaves the programs of a killed guard active for the next start.
 func TestFailedStart(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])

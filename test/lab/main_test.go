@@ -23,7 +23,7 @@ const patience = 20 * time.Second
 // bpffs is mounted anew for the tests.
 const bpffs = "/sys/fs/bpf"
 
-// built is the directory of what TestMain builds, as the process inside the sandbox is told of it.
+// built is the directory of the programs that TestMain builds, passed to the process in the sandbox.
 const built = "DTLSGUARD_LABTEST"
 
 func TestMain(m *testing.M) {

@@ -52,7 +52,7 @@ func startCmd(t *testing.T, h *lab.Namespace, cmd *exec.Cmd) *process {
 	return p
 }
 
-// Write takes what the program says.
+// Write stores the program's output.
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,7 +18,7 @@ var (
 	}
 )
 
-// shape is a way to stand in front of a server that trusts.
+// shape is a way to guard a server that accepts any cookie.
 type shape struct {
 	args func() []string
 	// serve starts the servers, one for each address.
@@ -57,7 +57,7 @@ func reachBy(t *testing.T, l *lab.Lab, kinds map[string]dialer, to ...netip.Addr
 	}
 }
 
-// Clients of all kinds reach a server in every shape, whoever answers them.
+// Clients of all kinds reach a server in every shape, whether XDP or workers answer.
 func TestClients(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"auto", "workers", "xdp"} {
@@ -93,7 +93,7 @@ func (g *guard) answered(inKernel bool, n int) {
 	}
 }
 
-// Nothing of an association is lost when its packets change CPU, whoever answered its ClientHello.
+// An association loses nothing when its packets change CPU, whether XDP or a worker answered its ClientHello.
 func TestAssociationsChangeCPU(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"workers", "xdp"} {
@@ -130,7 +130,7 @@ func TestGenericMode(t *testing.T) {
 	}
 }
 
-// A guard that only watches lets a server's own answers through, and counts what it would have done.
+// A guard with --monitor lets the server's own answers through, and counts what it would have done.
 func TestMonitor(t *testing.T) {
 	p := newPlace(t)
 	srv := startServer(t, p.Middle, public[0])

@@ -12,8 +12,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// tap counts the datagrams that come to a port of a host, with eyes of its own: behind XDP, which the guard is
-// in, and in front of the server's socket.
+// tap counts the datagrams to a port of a host independently of the guard: after XDP, where the guard is, and before the
+// server's socket.
 type tap struct {
 	t               *testing.T
 	fd              int

@@ -1,0 +1,6 @@
+//go:build !race
+
+package handoff
+
+// atOnce is how many tests run at once.
+const atOnce = "20"
