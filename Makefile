@@ -11,6 +11,7 @@
 # make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 40)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
+# make test-charts    the Helm chart and the DaemonSet: linted, rendered, their configuration checked
 # make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
 # make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
 # make test-portable  the cookies without assembly, and on arm64 by emulation
@@ -46,7 +47,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned, so that a commit's findings stay the same.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-charts test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -120,6 +121,10 @@ test-systemd:
 	.ci/need $(SYSTEMD_PACKAGES)
 	GO='$(GO)' $(GO) test $(TURNS) -v -timeout 15m ./test/systemd -systemd
 
+# Helm is built from its module.
+test-charts:
+	GO='$(GO)' deploy/helm/check
+
 # Ten minutes, most of them downloads.
 test-bare:
 	.ci/need debootstrap
@@ -155,7 +160,7 @@ info:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -run 'TestKernel$$' ./test/kernels -kernel $(KERNELS) -guest Costs -v $(UPDATE) | grep -oE 'Linux [0-9].*|[a-z_]+ +[0-9]+ instructions verified.*'
 
-check: test test-matrix test-kernels test-systemd test-portable lint vet race generate
+check: test test-matrix test-kernels test-systemd test-charts test-portable lint vet race generate
 	git diff --exit-code
 
 clean:

@@ -56,6 +56,27 @@ type recording struct {
 	ethernet bool          // see capture.Options
 	lost     atomic.Uint64 // samples of workers that the queue had no room for
 	bucket   atomic.Int64  // of workers' samples: generic cell rate algorithm, as in package limit
+	tapped   []*worker
+}
+
+// lookAgain is how often a capture of all services looks for those that a reload has added.
+const lookAgain = time.Second
+
+// tap has the workers of these services sample, those that do not yet.
+func (r *recording) tap(services []*service) {
+	for _, v := range services {
+		for _, w := range v.workers {
+			if w.tap.CompareAndSwap(nil, newTap(r)) {
+				r.tapped = append(r.tapped, w)
+			}
+		}
+	}
+}
+
+func (r *recording) untap() {
+	for _, w := range r.tapped {
+		w.tap.Store(nil)
+	}
 }
 
 // Capture writes datagrams that clients send to w, as pcapng, until ctx ends or the options say so. flush is called when w has
@@ -92,12 +113,8 @@ func (s *Server) Capture(ctx context.Context, o CaptureOptions, w io.Writer, flu
 		format.Interface, format.Ethernet = strings.Join(s.config.XDP.Interfaces, ","), s.kernel.guard.Ethernet()
 		r.ethernet = format.Ethernet
 	}
-	for _, v := range services {
-		for _, w := range v.workers {
-			w.tap.Store(newTap(r))
-			defer w.tap.Store(nil)
-		}
-	}
+	r.tap(services)
+	defer r.untap()
 	out, err := capture.NewWriter(w, format)
 	if err != nil {
 		return err
@@ -118,11 +135,19 @@ func (s *Server) write(ctx context.Context, r *recording, out *capture.Writer, f
 	if err := send(); err != nil { // so that the reader sees at once that it has begun
 		return err
 	}
-	for n := 0; r.options.Count == 0 || n < r.options.Count; n++ {
+	again := time.NewTicker(lookAgain)
+	defer again.Stop()
+	for n := 0; r.options.Count == 0 || n < r.options.Count; {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again.C:
+			if r.options.Service == "" {
+				r.tap(s.list())
+			}
+			continue
 		case x := <-r.queue:
+			n++
 			p := capture.Packet{
 				At: s.started.Add(time.Duration(x.at - s.zero)), Origin: x.origin, Length: x.length, Data: x.bytes[:x.n], Service: x.service,
 				Verdict: x.outcome.verdict, Reason: x.outcome.reason, Datagram: x.datagram,
@@ -160,9 +185,6 @@ func captureBurst(rate float64) float64 { return max(1, rate/10) }
 // readKernel queues what the programs have sampled, until the capture is closed.
 func (s *Server) readKernel(ctx context.Context, c *bpf.Capture, r *recording) {
 	names := make(map[bpf.ServiceKey]string)
-	for _, v := range s.list() {
-		names[v.key()] = v.name
-	}
 	for {
 		k, err := c.Read()
 		if err != nil {
@@ -170,6 +192,11 @@ func (s *Server) readKernel(ctx context.Context, c *bpf.Capture, r *recording) {
 				s.config.Log.Error("capture of XDP ended", "error", err)
 			}
 			return
+		}
+		if _, known := names[k.Service]; !known && k.Service != (bpf.ServiceKey{}) { // a reload may have added it
+			for _, v := range s.list() {
+				names[v.key()] = v.name
+			}
 		}
 		x := sample{at: s.clock() - int64(k.Age), origin: capture.XDP, service: names[k.Service], outcome: kernelOutcome(k.Verdict, k.Reason),
 			datagram: datagramName(k.Reason), length: k.Length}

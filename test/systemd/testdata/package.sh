@@ -15,6 +15,9 @@ handshake() { # handshake PORT
 	timeout 10 openssl s_client -dtls1_2 -connect "127.0.0.1:$1" </dev/null >/tmp/client 2>&1 || true
 	grep 'Cipher is [A-Z]' /tmp/client
 }
+not() { if "$@"; then return 1; fi; } # set -e does not look at "! COMMAND"
+attached() { ip link show inside | grep prog/xdp; }
+deleted() { readlink "/proc/$(systemctl show -p MainPID --value dtlsguard)/exe" | grep deleted; }
 client() { eventually handshake "$1" || { cat /tmp/client; return 1; }; }
 pid() { systemctl show -p MainPID --value dtlsguard; }
 field() { sed -n "s/^$1:[[:space:]]*//p" "/proc/$(pid)/status"; }
@@ -47,8 +50,8 @@ without_gap() { # without_gap FILE: the lines in it are consecutive
 dpkg --install /share/dtlsguard_1.0.0-1_*.deb
 test "$(stat -c '%U %a' /etc/dtlsguard/secret)" = 'dtlsguard 600'
 test "$(stat -c '%s' /etc/dtlsguard/secret)" = 65
-! systemctl is-active dtlsguard
-! systemctl is-enabled dtlsguard
+not systemctl is-active dtlsguard
+not systemctl is-enabled dtlsguard
 man -w dtlsguard dtlsflood
 dtlsguard version | grep 1.0.0
 
@@ -117,7 +120,7 @@ ip link set outside up
 ip link set inside up
 sed -i '1i interface = "inside"' /etc/dtlsguard/dtlsguard.toml
 systemctl restart dtlsguard
-ip link show inside | grep prog/xdp
+attached
 test "$(stat -c %U /sys/fs/bpf/dtlsguard/inside)" = dtlsguard
 test "$(field CapEff)" = $bind
 goes_on
@@ -133,7 +136,7 @@ journalctl --no-pager -q -u dtlsguard | grep SIGABRT
 
 : stop
 systemctl stop dtlsguard
-! ip link show inside | grep prog/xdp
+not attached
 test "$(ls /sys/fs/bpf/dtlsguard)" = ''
 systemctl start dtlsguard
 
@@ -142,15 +145,15 @@ before=$(cat /etc/dtlsguard/secret)
 dpkg --force-confold --install /share/dtlsguard_1.1.0-1_*.deb
 dtlsguard version | grep 1.1.0
 systemctl is-active dtlsguard
-! readlink "/proc/$(systemctl show -p MainPID --value dtlsguard)/exe" | grep deleted # it is the new program
+not deleted # it is the new program
 grep -q 4433 /etc/dtlsguard/dtlsguard.toml
 test "$before" = "$(cat /etc/dtlsguard/secret)"
 client 4433
 
 : purge
 dpkg --purge dtlsguard
-! systemctl is-active dtlsguard
-! ip link show inside | grep prog/xdp
+not systemctl is-active dtlsguard
+not attached
 test ! -e /etc/dtlsguard
 test ! -e /sys/fs/bpf/dtlsguard
 : the image, read-only, as its user
@@ -174,7 +177,7 @@ cd /
 : the same by rpm, on a system whose packages it does not know
 rpm --install --nodeps /share/dtlsguard-1.0.0-1.*.rpm
 test "$(stat -c '%U %a' /etc/dtlsguard/secret)" = 'dtlsguard 600'
-! systemctl is-active dtlsguard
+not systemctl is-active dtlsguard
 cat >/etc/dtlsguard/dtlsguard.toml <<EOF
 harvest-pool = 64
 [[service]]
@@ -189,6 +192,6 @@ systemctl is-active dtlsguard
 grep -q 4433 /etc/dtlsguard/dtlsguard.toml
 client 4433
 rpm --erase dtlsguard
-! systemctl is-active dtlsguard
+not systemctl is-active dtlsguard
 test ! -e /usr/bin/dtlsguard
 : done

@@ -10,6 +10,7 @@ step() { # step SECTION: its commands, in this shell
 	. "/share/runbook/$1"
 	rm "/share/runbook/$1"
 }
+not() { if "$@"; then return 1; fi; } # set -e does not look at "! COMMAND"
 eventually() {
 	set +x
 	until "$@"; do sleep 1; done # the test has a time limit
@@ -30,7 +31,7 @@ mkdir -p /etc/systemd/system/dtlsguard.service.d
 printf '[Service]\nEnvironment=DTLSGUARD_ATTACK_QUIET=3s\n' >/etc/systemd/system/dtlsguard.service.d/test.conf
 
 step install
-! systemctl is-active dtlsguard
+not systemctl is-active dtlsguard
 step first-service
 step verify >/tmp/verify
 cat /tmp/verify
@@ -56,7 +57,7 @@ eventually told reloaded
 step upgrade
 dtlsguard version | grep 1.1.0
 step uninstall
-! systemctl is-active dtlsguard
+not systemctl is-active dtlsguard
 test ! -e /etc/dtlsguard
 test "$(ls /share/runbook)" = '' # nothing is left untried
 : done
