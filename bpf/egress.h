@@ -52,9 +52,15 @@ static __always_inline int reinject(struct __sk_buff *skb, const struct packet *
 // does not count: a server encrypts its first flight with it, to anybody (RFC 9147 section 6.1).
 static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
 {
-	__u8 head[5];
-	if (p->len < RECORD_HEADER || bpf_skb_load_bytes(skb, p->l4 + sizeof(struct udphdr), head, sizeof(head)))
+	__u8 copy[5];
+	const __u8 *head = (void *)(long)skb->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
+	if (p->len < RECORD_HEADER)
 		return 0;
+	if (unlikely(head + sizeof(copy) > (__u8 *)(long)skb->data_end)) { // the payload is not in the first buffer
+		if (bpf_skb_load_bytes(skb, p->l4 + sizeof(struct udphdr), copy, sizeof(copy)))
+			return 0;
+		head = copy;
+	}
 	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
 		return 0;
 	if (head[0] >= DTLS13_FIRST)
@@ -63,11 +69,10 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 }
 
 // keep_flow refreshes the proved address of a client; flow is 0 if the client has no flow yet.
-static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
+static __always_inline void keep_flow(const struct packet *p, struct flow *flow, const struct control *c)
 {
-	struct control *c = control();
 	__u32 now = coarse_now() / SECOND;
-	if (!c || (flow && now - flow->kept < ADDRESS_GRAIN))
+	if (flow && now - flow->kept < ADDRESS_GRAIN)
 		return;
 	add_address(c, p->daddr, p->v6, 0, 1, now);
 	if (flow)
@@ -77,11 +82,14 @@ static __always_inline void keep_flow(const struct packet *p, struct flow *flow)
 // learn_flow remembers peers that the service sends protected records. In a proxy the workers publish their flows instead.
 static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, const struct service *svc)
 {
-	struct flow *flow = known_flow(p->daddr, p->dport, svc->id);
+	struct control *c = control();
+	if (!c)
+		return EGRESS_ERROR;
+	struct flow *flow = known_flow(p->daddr, p->dport, svc->id, c);
 	if (!protected_record(skb, p))
 		return EGRESS_PLAIN;
 	if (svc->admission)
-		keep_flow(p, flow);
+		keep_flow(p, flow, c);
 	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
 	long was = establish_flow(p->daddr, p->dport, svc->id, coarse_now());

@@ -67,12 +67,13 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 	__u64 now = bpf_ktime_get_ns();
 	struct service *svc = LOOKUP(services, index);
 	struct service_state *state = LOOKUP(service_states, index);
-	if (!p || !svc)
+	struct control *c = control();
+	if (!p || !svc || !c)
 		return VERDICT_PASS_ERROR;
 	if (!take_source(p, svc, now))
 		return VERDICT_DROP_SOURCE_RATE;
 	// Only a cookie proves whose tokens these are, and in a proxy workers count.
-	int counts = verdict == VERDICT_PASS_VERIFIED && !(svc->flags & SERVICE_PROXY) && !known_half_open(p, svc->id);
+	int counts = verdict == VERDICT_PASS_VERIFIED && !(svc->flags & SERVICE_PROXY) && !known_half_open(p, svc->id, c);
 	if (counts && !half_open_tokens(p, HALF_OPEN_TAKE))
 		return VERDICT_DROP_HALF_OPEN;
 	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst)) {
@@ -121,7 +122,7 @@ __noinline int first_or_proved(struct xdp_md *ctx, struct packet *p, __u32 index
 	case ADMITTED_UNPROVED:
 		return verified(p, index, VERDICT_PASS_UNPROVED);
 	case ADMITTED_LIMITED:
-		if (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))
+		if (known_flow(p->saddr, p->sport, svc->id, c) || known_half_open(p, svc->id, c))
 			return VERDICT_PASS_FLOW;
 		return VERDICT_DROP_HELLO_LIMIT;
 	}
@@ -131,14 +132,10 @@ __noinline int first_or_proved(struct xdp_md *ctx, struct packet *p, __u32 index
 // check_cookie verifies the cookie of a ClientHello. A cookie of the guard's own formats names its key. Any other is
 // compared under the previous key first and the current key last, so that after a failure the current cookie, which the
 // answer needs, is already computed.
-__noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
+static __always_inline int check_cookie(struct xdp_md *ctx, struct work *w, const struct service *svc, const struct control *c,
+					const struct keyring *ring)
 {
-	struct service *svc = LOOKUP(services, index);
-	struct work *w = LOOKUP(scratch, 0);
-	struct control *c = control();
-	struct keyring *ring = c ? LOOKUP(keyrings, c->keyring) : 0;
-	if (!p || !svc || !w || !ring)
-		return COOKIE_FOREIGN;
+	struct packet *p = &w->packet;
 	const void *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	if (svc->format == FORMAT_WORKERS || d + RANDOM_AT + 32 > (void *)(long)ctx->data_end || load_presented(ctx, p, svc, w))
 		return COOKIE_FOREIGN;
@@ -159,14 +156,10 @@ __noinline int check_cookie(struct xdp_md *ctx, struct packet *p, __u32 index)
 }
 
 // client_hello decides on a ClientHello without a valid cookie, by the service's choice of who answers.
-__noinline int client_hello(struct xdp_md *ctx, struct packet *p, __u32 index, __u32 cookie)
+static __always_inline int client_hello(struct xdp_md *ctx, struct work *w, const struct service *svc, __u32 index,
+					struct control *c, const struct keyring *ring, __u32 cookie)
 {
-	struct service *svc = LOOKUP(services, index);
-	struct work *w = LOOKUP(scratch, 0); // the stack has 512 bytes for all functions together
-	struct control *c = control();
-	struct keyring *ring = c ? LOOKUP(keyrings, c->keyring) : 0;
-	if (!p || !svc || !w || !ring)
-		return VERDICT_PASS_ERROR;
+	struct packet *p = &w->packet;
 	if (svc->admission) {
 		int v = first_or_proved(ctx, p, index, cookie);
 		if (v != VERDICT_LEN)
@@ -204,12 +197,10 @@ static __always_inline int unknown(const struct packet *p, const struct service 
 }
 
 // service_packet decides on a packet to a service. Checks without a look-up come first, then ClientHellos, then flows.
-static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, const struct service *svc, __u32 index,
-					  struct counters *count)
+static __always_inline int service_packet(struct xdp_md *ctx, struct work *w, const struct service *svc, __u32 index,
+					  struct control *c, struct counters *count)
 {
-	struct control *c = control();
-	if (!c)
-		return VERDICT_PASS_ERROR;
+	struct packet *p = &w->packet;
 	if (unlikely(listed(c, p->saddr) == LISTED_DENY))
 		return VERDICT_DROP_DENIED;
 	__u32 reason = classify_first_byte(ctx, p);
@@ -228,14 +219,17 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 		return unknown(p, svc, index, reason);
 	if (reason == REASON_OK) {
 		__u32 cookie = COOKIE_NONE;
+		const struct keyring *ring = LOOKUP(keyrings, c->keyring);
+		if (!ring)
+			return VERDICT_PASS_ERROR;
 		int offer = svc->admission & ADMISSION_DTLS13 ? read_offer(ctx, p, svc->admission) : OFFER_VERIFY;
 		if (p->cookie_len) {
 			if (svc->flags & SERVICE_FLOW_HELLOS &&
-			    (known_flow(p->saddr, p->sport, svc->id) || known_half_open(p, svc->id))) {
+			    (known_flow(p->saddr, p->sport, svc->id, c) || known_half_open(p, svc->id, c))) {
 				count->cookie[COOKIE_FOREIGN]++;
 				return VERDICT_PASS_FLOW;
 			}
-			cookie = svc->admission & ADMISSION_LIMIT ? COOKIE_FOREIGN : check_cookie(ctx, p, index);
+			cookie = svc->admission & ADMISSION_LIMIT ? COOKIE_FOREIGN : check_cookie(ctx, w, svc, c, ring);
 		}
 		if (offer == OFFER_NONE && !(svc->admission & ADMISSION_LIMIT))
 			return VERDICT_DROP_NO_RETRY;
@@ -243,26 +237,28 @@ static __always_inline int service_packet(struct xdp_md *ctx, struct packet *p, 
 			count->cookie[cookie]++;
 		if (cookie == COOKIE_VALID && !svc->admission)
 			return verified(p, index, VERDICT_PASS_VERIFIED);
-		return client_hello(ctx, p, index, cookie);
+		return client_hello(ctx, w, svc, index, c, ring, cookie);
 	}
 	// In a proxy the workers publish their flows, but later fragments of a ClientHello may arrive before that.
 	int or_half_open = !(svc->flags & SERVICE_PROXY) || reason == REASON_LATER_FRAGMENT;
-	if (known_flow(p->saddr, p->sport, svc->id) || (or_half_open && known_half_open(p, svc->id)))
+	if (known_flow(p->saddr, p->sport, svc->id, c) || (or_half_open && known_half_open(p, svc->id, c)))
 		return VERDICT_PASS_FLOW;
 	if (reason == REASON_LATER_FRAGMENT)
 		return VERDICT_DROP_UNVERIFIED; // useless without the first, which was answered and not passed on
 	return unknown(p, svc, index, reason);
 }
 
-// finish_service lets later IP fragments pass if their first fragment passes.
-static __always_inline void finish_service(struct packet *p, __u32 verdict)
+// finish_fragment lets later IP fragments pass if their first fragment passes. A global function, so that its keys are not on
+// the stack of the ingress program.
+__noinline int finish_fragment(struct packet *p, __u32 verdict)
 {
-	if (likely(!p->fragment))
-		return;
+	if (!p)
+		return 0;
 	if (verdict <= VERDICT_PASS_LIMITED || verdict == VERDICT_STEERED)
 		remember_fragment(&service_fragments, p);
 	else
 		forget_fragment(p);
+	return 0;
 }
 
 // later_fragment decides on an IP fragment without ports, to an address that has a service. A few may arrive before their
@@ -277,10 +273,10 @@ static __always_inline int later_fragment(const struct packet *p)
 	return VERDICT_DROP_FRAGMENT;
 }
 
-// no_udp decides on a packet without ports, whose service cannot be looked up.
-static __always_inline int no_udp(const struct packet *p, int parsed)
+// no_udp decides on a packet without ports, whose service cannot be looked up. A global function for the same reason.
+__noinline int no_udp(struct packet *p, int parsed)
 {
-	if (parsed == PARSED_UNSEEN)
+	if (!p || parsed == PARSED_UNSEEN)
 		return VERDICT_DROP_UNSEEN;
 	if (parsed == PARSED_OTHER) {
 		if (p->fragment && protected_address(p->daddr, p->v6)) // an IPv6 later fragment does not name its protocol
@@ -371,6 +367,7 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	struct packet *p = &w->packet;
 	struct port_use *use = 0;
 	struct service *svc = 0;
+	struct control *c = control();
 	struct counters *count;
 	__u32 index = no_service_index, verdict;
 	int parsed = parse_xdp(ctx, p);
@@ -384,17 +381,16 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		svc = 0;
 		index = no_service_index;
 	}
+	count = counters(index);
+	if (!count || !c)
+		return XDP_PASS;
 	if (svc) {
-		struct control *c = control();
 		note_sender(ctx);
-		if (c && unlikely(c->capturing))
+		if (unlikely(c->capturing))
 			copy_sample(ctx, p, index);
 	}
-	count = counters(index);
-	if (!count)
-		return XDP_PASS;
 	if (unlikely(!udp))
-		verdict = no_udp(p, parsed);
+		verdict = parsed == PARSED_OTHER && !p->fragment ? VERDICT_PASS_UNPROTECTED : no_udp(p, parsed);
 	else if (!svc)
 		verdict = no_service(p, use);
 	else if (unlikely(p->encapsulated))
@@ -402,7 +398,7 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	else if (unlikely(parsed == PARSED_BAD))
 		verdict = VERDICT_DROP_BAD_IP;
 	else
-		verdict = service_packet(ctx, p, svc, index, count);
+		verdict = service_packet(ctx, w, svc, index, c, count);
 	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
@@ -410,8 +406,8 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		send_sample(p, verdict);
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;
-	if (svc)
-		finish_service(p, verdict);
+	if (svc && unlikely(p->fragment))
+		finish_fragment(p, verdict);
 	if (verdict == VERDICT_STEERED || verdict <= VERDICT_PASS_ERROR)
 		return go_to_cpu(p->cpu);
 	if (verdict == VERDICT_ANSWERED || verdict == VERDICT_RESET)

@@ -111,10 +111,8 @@ static __always_inline __u32 classify_first_byte(struct xdp_md *ctx, struct pack
 }
 
 // parse_datagram returns the reason of a datagram that passed classify_first_byte, and fills p from a ClientHello.
-__noinline int parse_datagram(struct xdp_md *ctx, struct packet *p)
+static __always_inline int parse_datagram(struct xdp_md *ctx, struct packet *p)
 {
-	if (!p)
-		return HELLO_NONLINEAR;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *d = data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
 	__u32 len = p->len;

@@ -68,21 +68,21 @@ static __always_inline int parse_ipv4(void *data, void *end, __u32 frame, struct
 	p->saddr[2] = p->daddr[2] = htonl(0xffff);
 	p->saddr[3] = ip->saddr;
 	p->daddr[3] = ip->daddr;
-	if (ip->version_ihl >> 4 != 4)
-		return PARSED_OTHER;
-	if (ip->protocol != IPPROTO_UDP && ip->protocol != IPPROTO_IPIP && ip->protocol != IPPROTO_IPV6)
-		return PARSED_OTHER;
-	if (plain && (ip->version_ihl != 0x45 || ip->protocol != IPPROTO_UDP || total > frame - l3 || total < sizeof(*ip)))
+	if (unlikely(ip->protocol != IPPROTO_UDP)) {
+		if (ip->protocol != IPPROTO_IPIP && ip->protocol != IPPROTO_IPV6)
+			return PARSED_OTHER;
+		if (plain)
+			return PARSED_NOT_PLAIN;
+	}
+	if (plain && unlikely(ip->version_ihl != 0x45 || total > frame - l3 || total < sizeof(*ip) || frag & (IP_MF | IP_OFFSET)))
 		return PARSED_NOT_PLAIN;
-	if (ihl < sizeof(*ip) || total < ihl || total > frame - l3)
+	if (!plain && (ip->version_ihl >> 4 != 4 || ihl < sizeof(*ip) || total < ihl || total > frame - l3))
 		return PARSED_OTHER; // the stack drops it before it reads the protocol
 	if (!plain && (ip->protocol == IPPROTO_IPIP || ip->protocol == IPPROTO_IPV6)) {
 		p->l3 = l3 + ihl;
 		p->inner = ip->protocol == IPPROTO_IPIP ? 4 : 6;
 		return frag & IP_OFFSET ? PARSED_OTHER : PARSED_INNER;
 	}
-	if (plain && unlikely(frag & (IP_MF | IP_OFFSET)))
-		return PARSED_NOT_PLAIN;
 	p->bad = header_sum(ip, end, ihl, plain) != 0xffff;
 	if (!plain)
 		p->routed = ihl > sizeof(*ip); // an option may be a source route, whose last address is the destination

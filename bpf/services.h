@@ -117,21 +117,16 @@ static __always_inline struct flow *fresh(struct flow *flow, __u64 idle)
 }
 
 // known_flow returns an established flow that has not been idle for too long.
-static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __u32 service)
+static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __u32 service, const struct control *c)
 {
 	struct flow_key key = flow_key(peer, port, service);
 	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
-	struct control *c = control();
-	return flow && c ? fresh(flow, c->idle) : 0;
+	return flow ? fresh(flow, c->idle) : 0;
 }
 
-// known_half_open reports whether the sender of p has presented a valid cookie lately. A global function, so that the
-// verifier checks it once.
-__noinline int known_half_open(struct packet *p, __u32 service)
+// known_half_open reports whether the sender of p has presented a valid cookie lately.
+static __always_inline int known_half_open(const struct packet *p, __u32 service, const struct control *c)
 {
-	struct control *c = control();
-	if (!p || !c)
-		return 0;
 	struct flow_key key = flow_key(p->saddr, p->sport, service);
 	struct flow *flow = bpf_map_lookup_elem(&half_open, &key);
 	return flow && fresh(flow, c->handshake);

@@ -16,8 +16,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-const patience = await.Patience
-
 // need skips the test where a program is missing.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
