@@ -32,16 +32,16 @@ type placement struct {
 }
 
 const (
-	address   = "ip addr add 198.18.0.1/24 dev $A; "
-	other     = "ip addr add 198.18.0.2/24 dev $B; "
-	jumbo     = "ip link set $A mtu 9000; "
-	otherToo  = "ip link set $B mtu 9000; " + other
-	vlan      = "ip link add v10 link $A type vlan id 10; ip link set v10 up; ip addr add 198.18.0.1/24 dev v10; "
+	address  = "ip addr add 198.18.0.1/24 dev $A; "
+	other    = "ip addr add 198.18.0.2/24 dev $B; "
+	jumbo    = "ip link set $A mtu 9000; "
+	otherToo = "ip link set $B mtu 9000; " + other
+	vlan     = "ip link add v10 link $A type vlan id 10; ip link set v10 up; ip addr add 198.18.0.1/24 dev v10; "
 	// Strict, because a host takes packets to its address from any VLAN otherwise, untagged ones, too: an answer that lost its tag
 	// would seem to arrive.
 	otherVLAN = "ip link add v10 link $B type vlan id 10; ip link set v10 up; ip addr add 198.18.0.2/24 dev v10; " +
 		"echo 1 > /proc/sys/net/ipv4/conf/$B/rp_filter; "
-	bond      = "ip link add bond0 type bond mode active-backup; ip link set $A down; ip link set $A master bond0; " +
+	bond = "ip link add bond0 type bond mode active-backup; ip link set $A down; ip link set $A master bond0; " +
 		"ip link set bond0 up; ip addr add 198.18.0.1/24 dev bond0; "
 	tagsOff = "ethtool -K $A rxvlan off || true; " // the driver of virtio-net never takes tags off, and refuses
 	cleanup = "ip link del v10; ip link del bond0; ip addr flush dev $A; ip link set $A mtu 1500; echo 0 > /proc/sys/net/ipv4/conf/$A/rp_filter; ethtool -K $A rxvlan on; ip link set $A netns 1; true"
