@@ -58,7 +58,7 @@ demo: build
 
 test:
 	.ci/need $(TEST_PACKAGES)
-	$(GO) test $(TURNS) ./...
+	$(GO) test $(TURNS) -timeout 20m ./...
 
 # Every client against every server, through the guard; docs/servers.md is held to it.
 test-matrix:
