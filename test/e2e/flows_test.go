@@ -159,7 +159,7 @@ func TestEviction(t *testing.T) {
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)
-	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.IdleTimeout = 2 * time.Second })
+	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.IdleTimeout = 5 * time.Second })
 	silent, busy := dialRaw(t, anyPort, g.addr), dialRaw(t, anyPort, g.addr)
 	established(silent, s, 1)
 	established(busy, s, 2)

@@ -233,7 +233,7 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 		for _, name := range r.fails {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				if c := unserved(t, name, g.addr, patience); c.err == nil {
+				if c := unserved(t, name, g.addr, 20*time.Second); c.err == nil {
 					t.Errorf("%s is content, and the matrix says that it ends with an error", name)
 				}
 			})

@@ -85,9 +85,6 @@ func TestPreviousSecret(t *testing.T) {
 func TestFirstFragments(t *testing.T) {
 	t.Parallel()
 	const bytesSent = 40_000
-	b := hellotest.New()
-	b.Tail = hellotest.Tail13(make([]byte, 4), hellotest.Extension(21, make([]byte, 1400)...))
-	b.FragmentLength = 100
 	for name, c := range map[string]struct {
 		server, cookies string
 		mode            handoff.Mode
@@ -109,6 +106,9 @@ func TestFirstFragments(t *testing.T) {
 			s := startPeer(t, address("127.0.0.1", freePort(t)), c.server, cookies)
 			g := startGuard(t, s.addr, func(f *frontend.Config) { f.Handoff, f.SecretFile = c.mode, path })
 			r := dialRaw(t, "127.0.0.2:0", g.addr)
+			b := hellotest.New()
+			b.Tail = hellotest.Tail13(make([]byte, 4), hellotest.Extension(21, make([]byte, 1400)...))
+			b.FragmentLength = 100
 			sent, n := 0, uint64(0)
 			for ; sent < bytesSent; n++ {
 				b.Random[0], b.Random[1] = byte(n), byte(n>>8)

@@ -10,7 +10,7 @@ import (
 
 // Patience is how long a test waits for what must happen. Loopback takes milliseconds; a retransmission takes a second, the
 // next one two more, and a busy machine much longer.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Eventually fails the test if the condition what is not true within Patience.
 func Eventually(t *testing.T, what string, done func() bool) {
