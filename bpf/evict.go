@@ -71,15 +71,23 @@ func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration, perSource int
 	}
 	flows = slices.DeleteFunc(flows, func(s silent) bool { return proxies[s.key.Service] })
 	c := count(flows, perSource)
-	for i := 0; i < len(flows) && 4*e.Flows > 3*most; i++ {
-		if k := &flows[i].key; c.over(k) {
-			if err := evict(m, k); err != nil {
+	// Sources first: one address alone may have its whole prefix over, whose other addresses must not pay for it.
+	for _, over := range []func(*guardFlowKey) bool{c.sourceIsOver, c.prefixIsOver} {
+		left := flows[:0]
+		for i := range flows {
+			k := flows[i].key
+			if 4*e.Flows <= 3*most || !over(&k) {
+				left = append(left, flows[i])
+				continue
+			}
+			if err := evict(m, &k); err != nil {
 				return e, err
 			}
-			c.remove(k)
+			c.remove(&k)
 			e.Flows--
 			e.Crowded++
 		}
+		flows = left
 	}
 	return e, nil
 }
@@ -134,9 +142,14 @@ func (c crowds) add(k *guardFlowKey, n int) {
 
 func (c crowds) remove(k *guardFlowKey) { c.add(k, -1) }
 
-func (c crowds) over(k *guardFlowKey) bool {
-	source, prefix := sourceOf(addr(k.Peer))
-	return c.sources[source] > c.limit || c.prefixes[prefix] > prefixFlows*c.limit
+func (c crowds) sourceIsOver(k *guardFlowKey) bool {
+	source, _ := sourceOf(addr(k.Peer))
+	return c.sources[source] > c.limit
+}
+
+func (c crowds) prefixIsOver(k *guardFlowKey) bool {
+	_, prefix := sourceOf(addr(k.Peer))
+	return c.prefixes[prefix] > prefixFlows*c.limit
 }
 
 // prefixFlows is how many times the limit of a source that of a prefix is.

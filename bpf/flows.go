@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -93,12 +94,32 @@ func (g *Programs) AddFlow(k ServiceKey, peer netip.AddrPort) error {
 // the peer's source or prefix has too many.
 func (g *Programs) AddHalfOpen(k ServiceKey, peer netip.AddrPort) error {
 	key, err := g.flowKey(k, peer)
-	if err == nil && g.maps.HalfOpen.Lookup(key, new(guardFlow)) != nil && !g.takeHalfOpen(peer.Addr()) {
+	if err == nil && !g.known(key) && !g.takeHalfOpen(peer.Addr()) {
 		err = ErrHalfOpen
 	}
 	if err != nil {
 		return fmt.Errorf("add flow of %v: %w", peer, err)
 	}
+	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
+}
+
+// known reports whether a peer has a flow, or a half-open one that is not forgotten, as known_flow and known_half_open of
+// services.h do: half-open entries remain in the map beyond their time.
+func (g *Programs) known(key *guardFlowKey) bool {
+	var f guardFlow
+	if g.maps.Flows.Lookup(key, &f) == nil {
+		return true
+	}
+	if g.maps.HalfOpen.Lookup(key, &f) != nil {
+		return false
+	}
+	handshake := atomic.LoadUint64(&g.control.HalfOpenBurst) // its timeout
+	return handshake == 0 || monotonic() <= f.Seen+handshake
+}
+
+// AddUnproved lets a peer pass that showed no cookie, for a handshake with the server. It counts for nobody's share of half-open
+// flows, because nothing proves that the peer's address is its own.
+func (g *Programs) AddUnproved(k ServiceKey, peer netip.AddrPort) error {
 	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
 }
 

@@ -237,3 +237,43 @@ func TestCrowdsAreThinnedOut(t *testing.T) {
 		})
 	}
 }
+
+// An address that has a whole prefix over the limit by itself loses flows, and none of its neighbours does.
+func TestCrowdsOfOneAddress(t *testing.T) {
+	const limit = 4
+	g := load(t, Options{MaxFlows: 100})
+	if err := g.SetService(inline()); err != nil {
+		t.Fatal(err)
+	}
+	now, neighbour := monotonic(), ports("198.18.1.200")
+	put := func(p netip.AddrPort, age time.Duration) {
+		key, err := g.flowKey(inline().ServiceKey, p)
+		if err == nil {
+			err = g.maps.Flows.Put(key, &guardFlow{Seen: now - uint64(age), Established: 1})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 90 {
+		put(ports("198.18.1.1")(i), 0)
+	}
+	for i := range limit {
+		put(neighbour(i), time.Second)
+	}
+	if e, err := g.EvictFlows(func(ServiceKey) time.Duration { return 100 * time.Second }, limit); err != nil || e.Crowded != 94-75 {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	left := 0
+	if err := g.Flows(func(f Flow) bool {
+		if f.Peer.Addr() == neighbour(0).Addr() {
+			left++
+		}
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if left != limit {
+		t.Errorf("%d of the neighbour's flows are left, want %d", left, limit)
+	}
+}

@@ -72,8 +72,10 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 		return VERDICT_PASS_ERROR;
 	if (!take_source(p, svc, now))
 		return VERDICT_DROP_SOURCE_RATE;
-	// Only a cookie proves whose tokens these are, and in a proxy workers count.
-	int counts = verdict == VERDICT_PASS_VERIFIED && !(svc->flags & SERVICE_PROXY) && !known_half_open(p, svc->id, c);
+	// Only a cookie proves whose tokens these are, and in a proxy workers count. Who has a flow begins no other one: nothing would
+	// give the token back.
+	int counts = verdict == VERDICT_PASS_VERIFIED && !(svc->flags & SERVICE_PROXY) && !known_half_open(p, svc->id, c) &&
+		     !known_flow(p->saddr, p->sport, svc->id, c);
 	if (counts && !half_open_tokens(p, HALF_OPEN_TAKE))
 		return VERDICT_DROP_HALF_OPEN;
 	if (state && !take(&state->service_bucket, now, svc->service_cost, svc->service_burst)) {

@@ -128,6 +128,56 @@ func TestHalfOpenBudgetsOfWorkers(t *testing.T) {
 	}
 }
 
+// Who shows no cookie takes nothing of the share of the address that he names, and an entry that has aged is no flow any more.
+func TestHalfOpenBudgetsAreOfTheProved(t *testing.T) {
+	const limit = 4
+	g := limiting(t, limit)
+	client := ports("198.18.1.1")
+	for i := range 100 {
+		if err := g.AddUnproved(inline().ServiceKey, client(1000+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range limit * halfOpenRoom {
+		if err := g.AddHalfOpen(inline().ServiceKey, client(i)); err != nil {
+			t.Fatalf("flow %d: %v", i, err)
+		}
+	}
+	key, err := g.flowKey(inline().ServiceKey, client(0))
+	if err == nil {
+		err = g.maps.HalfOpen.Put(key, &guardFlow{Seen: monotonic() - uint64(2*time.Hour)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.AddHalfOpen(inline().ServiceKey, client(0)); !errors.Is(err, ErrHalfOpen) {
+		t.Errorf("an aged entry: %v", err)
+	}
+}
+
+// Clients that have flows and shake hands again, because the server was restarted, take nothing.
+func TestHalfOpenBudgetsOfFlows(t *testing.T) {
+	const limit = 4
+	g := limiting(t, limit)
+	client := ports("198.18.1.1")
+	for i := range 100 {
+		if err := g.AddFlow(inline().ServiceKey, client(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := begun(t, g, 100, client); n != 100 {
+		t.Errorf("%d of 100 clients with flows", n)
+	}
+	for i := range 100 {
+		if err := g.AddHalfOpen(inline().ServiceKey, client(i)); err != nil {
+			t.Fatalf("worker's client %d: %v", i, err)
+		}
+	}
+	if n := begun(t, g, 100, func(i int) netip.AddrPort { return client(500 + i) }); n != limit*halfOpenRoom {
+		t.Errorf("%d new handshakes, want %d", n, limit*halfOpenRoom)
+	}
+}
+
 // Without a limit, and in a proxy, whose workers count, nothing is counted.
 func TestNoHalfOpenBudget(t *testing.T) {
 	g := limiting(t, 0)

@@ -41,6 +41,7 @@ type AdminListener struct {
 	// madeDirectory: the socket's directory was created by this guard.
 	madeDirectory bool
 	web           WebConfig
+	users         bool         // web had some when the guard started
 	log           *slog.Logger // with web
 
 	mu    sync.Mutex

@@ -193,7 +193,7 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 	if w.limited(h) {
 		return
 	}
-	if !w.kernel.admit(w.service, w.in.Route(slot).Peer()) {
+	if !w.kernel.admit(w.service, w.in.Route(slot).Peer(), len(h.Cookie) > 0) {
 		w.counts.Count(metrics.NoFlow(relay.SourceHalfOpen))
 		return
 	}

@@ -44,7 +44,7 @@ func (w *worker) open(slot int, to *workerBackend, h *handoff.Hello) {
 	to.backend.HandshakeStarted()
 	w.counts.Count(metrics.Started)
 	if w.kernel != nil {
-		w.kernel.admit(w.service, f.Client)
+		w.kernel.admit(w.service, f.Client, true)
 	}
 	w.service.mapLog.opened(w, f)
 	w.counts.Count(metrics.Verified)

@@ -42,8 +42,9 @@ func (v *service) fitRoom() {
 	v.room.SetMax(most)
 }
 
-// clampFlows lowers --max-flows to the files and ports of this process and host, and logs it.
-func (s *Server) clampFlows() {
+// clampFlows lowers --max-flows to the files and ports of this process and host, and logs it. Inherited files are sockets of
+// flows that the limit counts.
+func (s *Server) clampFlows(inherited int) {
 	if !slices.ContainsFunc(s.config.Services, func(v Service) bool { return !v.Inline() }) {
 		return // the kernel's flows need neither
 	}
@@ -54,7 +55,8 @@ func (s *Server) clampFlows() {
 			s.budget.SetLimits(l)
 		}
 	}
-	if limit, open, err := openFiles(); err == nil {
+	if limit, err := mostFiles(); err == nil {
+		open := filesOpen() - inherited
 		kept := filesKept
 		for _, v := range s.config.Services {
 			kept += len(v.Backends) * handoff.MostFiles
@@ -74,14 +76,17 @@ func (s *Server) clampFlows() {
 	}
 }
 
-// openFiles reads the limit of open files, and how many there are.
-func openFiles() (limit, open int, err error) {
+// mostFiles is the limit of open files.
+func mostFiles() (int, error) {
 	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
-		return 0, 0, err
-	}
-	entries, err := os.ReadDir("/proc/self/fd")
-	return int(min(l.Cur, 1<<30)), len(entries), err
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l)
+	return int(min(l.Cur, 1<<30)), err
+}
+
+// filesOpen counts the open files; 0 without /proc.
+func filesOpen() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
 }
 
 // FlowStatus counts flows, and lists their limits.

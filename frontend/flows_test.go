@@ -85,7 +85,7 @@ func TestMaxFlowsFollowsPorts(t *testing.T) {
 		c := Config{MaxFlows: 1 << 20, Log: slog.New(slog.NewTextHandler(&log, nil)),
 			Services: []Service{{Backends: At(netip.MustParseAddrPort(address))}}}
 		s := &Server{config: c, budget: relay.NewBudget(c.limits())}
-		s.clampFlows()
+		s.clampFlows(0)
 		got := s.budget.Limits().Flows
 		if lowered := got <= relay.PortsMost(); want && !lowered {
 			t.Errorf("%s: %d flows, more than %d ports", address, got, relay.PortsMost())
@@ -93,5 +93,22 @@ func TestMaxFlowsFollowsPorts(t *testing.T) {
 		if files := strings.Contains(log.String(), "open files"); !files && got != 1<<20 && !strings.Contains(log.String(), "ephemeral port") {
 			t.Errorf("%s: %d flows, and nobody says why: %s", address, got, log.String())
 		}
+	}
+}
+
+// Inherited sockets of flows do not lower --max-flows: its flows are those.
+func TestMaxFlowsWithInheritedSockets(t *testing.T) {
+	most := func(inherited int) int {
+		c := Config{MaxFlows: 1 << 20, Log: slog.New(slog.DiscardHandler), Services: []Service{{Backends: At(netip.MustParseAddrPort("127.0.0.1:4433"))}}}
+		s := &Server{config: c, budget: relay.NewBudget(c.limits())}
+		s.clampFlows(inherited)
+		return s.budget.Limits().Flows
+	}
+	limit, err := mostFiles()
+	if err != nil || limit > 1<<20 {
+		t.Skip("open files are not the limit here")
+	}
+	if without, with := most(0), most(5); with != without+5 {
+		t.Errorf("%d flows with five inherited sockets, %d without", with, without)
 	}
 }

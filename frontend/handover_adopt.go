@@ -157,6 +157,7 @@ func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBac
 	close(e.ended)
 	c := v.handoffConfig(v.now.Load())
 	c.Server = server
+	c.Changed = func(up bool, why error) { v.backendIs(b.Address, up, why) }
 	var to *target
 	for _, t := range v.targets {
 		if same && t.config.Address == b.Address && t.config.Weight == b.Weight && t.backend.Load() == nil {
@@ -262,7 +263,7 @@ func (in *inherited) flow(r *relay.Record, adopted []*relay.Flow) (*relay.Flow, 
 		return nil, err
 	}
 	if w.kernel != nil {
-		w.kernel.admit(w.service, f.Client)
+		w.kernel.admit(w.service, f.Client, true)
 	}
 	return f, nil
 }

@@ -188,7 +188,9 @@ func (s *Server) inherit() error {
 	}
 	b, files, err := p.state()
 	if err == nil {
-		s.inherited, err = newInherited(b, files, s.config.Log)
+		if s.inherited, err = newInherited(b, files, s.config.Log); err != nil {
+			files.Close() // or their ports stay taken
+		}
 	}
 	if err != nil && !p.live {
 		s.config.Log.Error("what the guard before has left cannot be taken over: its flows have ended", "error", err)

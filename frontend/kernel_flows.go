@@ -76,13 +76,18 @@ func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]
 }
 
 // admit lets the packets of a client pass that proved its address to a worker: in a proxy while it has a flow, inline for its
-// handshake with the server. It reports whether the client's source may have one more of those.
-func (k *kernel) admit(v *service, client udpbatch.Endpoint) bool {
-	add := k.guard.AddFlow
-	if v.inline {
-		add = k.guard.AddHalfOpen
+// handshake with the server. It reports whether the client's source may have one more of those. Only a cookie proves whose
+// share it is: without one anybody could use up a victim's.
+func (k *kernel) admit(v *service, client udpbatch.Endpoint, cookie bool) bool {
+	var err error
+	switch {
+	case !v.inline:
+		err = k.guard.AddFlow(v.key(), client.AddrPort())
+	case cookie:
+		err = k.guard.AddHalfOpen(v.key(), client.AddrPort())
+	default:
+		err = k.guard.AddUnproved(v.key(), client.AddrPort())
 	}
-	err := add(v.key(), client.AddrPort())
 	if errors.Is(err, bpf.ErrHalfOpen) {
 		return false
 	}

@@ -97,9 +97,11 @@ func (s *Server) openAll() (err error) {
 		}
 		s.kernel.events = s.events
 	}
+	before := filesOpen()
 	if err = s.inherit(); err != nil {
 		return err
 	}
+	inherited := filesOpen() - before
 	if err = s.openAddresses(); err != nil {
 		return err
 	}
@@ -114,7 +116,7 @@ func (s *Server) openAll() (err error) {
 		}
 		s.services = append(s.services, v)
 	}
-	s.clampFlows()
+	s.clampFlows(inherited)
 	if s.kernel != nil {
 		if err := s.kernel.attach(s.services); err != nil {
 			return err

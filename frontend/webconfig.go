@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/prometheus/exporter-toolkit/web"
 	"go.yaml.in/yaml/v3"
@@ -83,7 +84,12 @@ func (l *AdminListener) Secure(w WebConfig, log *slog.Logger) error {
 		return nil
 	}
 	l.web, l.log = w, log
-	return w.Check()
+	if err := w.Check(); err != nil {
+		return err
+	}
+	c, err := w.read()
+	l.users = err == nil && len(c.Users) > 0
+	return err
 }
 
 // serve serves until the listener closes.
@@ -99,10 +105,30 @@ func (l *AdminListener) serve() {
 	l.server.Protocols = new(http.Protocols)
 	l.server.Protocols.SetHTTP1(true)
 	file := string(l.web)
+	l.server.Handler = l.withUsers(l.server.Handler)
 	err := web.Serve(b, l.server, &web.FlagConfig{WebConfigFile: &file}, slog.New(errorsOnly{l.log.Handler()}))
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		l.log.Error("metrics are not served", "error", err)
 	}
+}
+
+// withUsers serves nobody once the file no longer has the users that it had at the start: the library would then ask nobody for a
+// password, and a file that is just being written is empty for a moment.
+func (l *AdminListener) withUsers(h http.Handler) http.Handler {
+	if !l.users {
+		return h
+	}
+	var told sync.Once
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, err := l.web.read(); err != nil || len(c.Users) == 0 {
+			told.Do(func() {
+				l.log.Error("metrics are not served", "error", "metrics-web-config "+string(l.web)+" no longer has the basic_auth_users that it had at the start", "hint", "write them back, or restart the guard")
+			})
+			http.Error(w, "the web configuration has lost its users", http.StatusInternalServerError)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // errorsOnly leaves out what the library says of its start.

@@ -95,6 +95,27 @@ func askSecurely(t *testing.T, addr, user, password string) (status int, body st
 	return resp.StatusCode, string(b), resp.TLS.PeerCertificates[0].SerialNumber.Int64()
 }
 
+// A file that loses its users while the guard runs opens nothing: it is emptied for a moment whenever somebody edits it.
+func TestWebConfigThatLosesItsUsers(t *testing.T) {
+	addr, file, log := secured(t)
+	if status, _, _ := askSecurely(t, addr, "prometheus", "scrape"); status != http.StatusOK {
+		t.Fatalf("with its users: %d", status)
+	}
+	write(t, file, "tls_server_config: {cert_file: cert, key_file: key}\n")
+	for range 2 {
+		if status, body, _ := askSecurely(t, addr, "prometheus", "scrape"); status != http.StatusInternalServerError || strings.Contains(body, "ok") {
+			t.Errorf("%d %q", status, body)
+		}
+	}
+	if n := strings.Count(log.String(), "basic_auth_users"); n != 1 {
+		t.Errorf("%d lines tell it: %s", n, log)
+	}
+	write(t, file, "tls_server_config: {cert_file: cert, key_file: key}\n"+webUsers)
+	if status, _, _ := askSecurely(t, addr, "prometheus", "scrape"); status != http.StatusOK {
+		t.Errorf("with its users again: %d", status)
+	}
+}
+
 // Only who knows the password is answered, by TLS alone; a renewed certificate is in force at once.
 func TestWebConfig(t *testing.T) {
 	addr, file, log := secured(t)

@@ -108,6 +108,33 @@ func TestParcelRefused(t *testing.T) {
 	}
 }
 
+// The files that follow the header of another version are closed, or sockets would keep their ports while the next guard starts.
+func TestParcelOfAnotherVersionLeavesNothingOpen(t *testing.T) {
+	one, other := pair(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := json.Marshal(header{magic, Version + 1, 1, 2})
+	if err == nil {
+		err = errors.Join(one.write(b, int(w.Fd())), one.write([]byte{'f'}, int(w.Fd()), int(w.Fd())))
+	}
+	w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := other.Receive(time.Minute); !errors.Is(err, ErrVersion) {
+		t.Error(err)
+	}
+	if err := r.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("a file is still open: %v", err)
+	}
+}
+
 func TestMessage(t *testing.T) {
 	one, other := pair(t)
 	files := pipes(t, 1)

@@ -133,6 +133,7 @@ func (c *Conn) Receive(wait time.Duration) (state []byte, files *Files, err erro
 		return nil, files, errors.New("receive the state: this is none")
 	}
 	if h.Version != Version {
+		c.discard(h.Files, end)
 		return nil, files, fmt.Errorf("%w: it is %d, and this program reads %d", ErrVersion, h.Version, Version)
 	}
 	if len(memory) != 1 || h.Size < 0 || h.Size > mostState || h.Files < 0 || h.Files > mostFiles {
@@ -154,6 +155,19 @@ func (c *Conn) Receive(wait time.Duration) (state []byte, files *Files, err erro
 		}
 	}
 	return state, files, nil
+}
+
+// discard closes n files of a parcel that nobody takes: sockets in the queue would keep their ports.
+func (c *Conn) discard(n int, end time.Time) {
+	for n > 0 {
+		_, some, err := c.read(end)
+		for _, fd := range some {
+			_ = unix.Close(fd)
+		}
+		if n -= len(some); err != nil || len(some) == 0 {
+			return
+		}
+	}
 }
 
 func (f *Files) receive(fds []int) {

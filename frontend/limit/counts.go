@@ -34,6 +34,9 @@ func (c *Counts) Add(key uint64, flows, halfOpen int) bool {
 	i := c.find(key)
 	e := &c.entries[i]
 	if e.key == 0 {
+		if flows < 0 || halfOpen < 0 {
+			return true // what was not counted, because there was no room, is not taken off either
+		}
 		if 2*c.used >= len(c.entries) {
 			return false
 		}

@@ -56,6 +56,14 @@ func TestCountsStayWithinTheirMemory(t *testing.T) {
 	}
 }
 
+// What was not counted for want of room is not taken off, or its key would have four thousand million flows.
+func TestCountsOfTheUncounted(t *testing.T) {
+	c := NewCounts(8)
+	if !c.Add(2, -1, -1) || c.Get(2) != (Count{}) || c.used != 0 {
+		t.Errorf("%+v, %d entries", c.Get(2), c.used)
+	}
+}
+
 func BenchmarkCounts(b *testing.B) {
 	c, key := NewCounts(65536), NewKey()
 	var ip [16]byte

@@ -160,10 +160,11 @@ func (b *Budget) enter(ip *[16]byte, room *Quota, own int) (rank int, r Reason) 
 	return rankOf(s.HalfOpen, p.HalfOpen), Accepted
 }
 
-// full reports whether as many flows of q are half-open as may be, and a table's own share, too.
+// full reports whether as many flows of q are half-open as may be, and a table's own share, too. Beyond twice as many a table has
+// one: shares of many tables would add up to more than there are flows.
 func full(q *Quota, own int) bool {
-	most := (Limits{Flows: q.Max()}).HalfOpen()
-	return q.HalfOpen() >= most && own >= max(1, most/ownShare)
+	most, used := (Limits{Flows: q.Max()}).HalfOpen(), q.HalfOpen()
+	return used >= most && own >= max(1, most/ownShare) || used >= 2*most && own >= 1
 }
 
 // finish counts a flow of ip as not half-open any more.

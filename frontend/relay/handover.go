@@ -70,9 +70,9 @@ func (f *Flow) Record() Record {
 var errRecord = errors.New("the record of a flow makes no sense")
 
 // Adopt continues a flow of another process through port. Limits do not count: it is there. older is the flow of the same
-// client that it is to replace, nil if there is none.
+// client that it is to replace, nil if there is none. A flow that the server has refused is taken over, too: the next sweep ends it.
 func (t *Table) Adopt(r *Record, port *Upstream, older *Flow) (*Flow, error) {
-	if State(r.State) >= Over || r.Rank >= ranks || int(r.CookieLength) > len(r.Cookie) {
+	if State(r.State) >= stateLen || r.Rank >= ranks || int(r.CookieLength) > len(r.Cookie) {
 		return nil, errRecord
 	}
 	f := &Flow{

@@ -14,7 +14,7 @@ const (
 	Idle
 	// Closing: the server sent an encrypted alert and no other record since; most likely a close_notify.
 	Closing
-	// Over: the server refused the handshake. No flow stays in it.
+	// Over: the server refused the handshake. The next sweep ends the flow.
 	Over
 	stateLen
 )

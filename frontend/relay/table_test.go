@@ -2,6 +2,7 @@ package relay
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -338,3 +339,18 @@ func TestFlowsDoNotAllocate(t *testing.T) {
 }
 
 var join0 = join(plain(typeHandshake, 0, 2, 0), plain(typeChangeCipherSpec, 0, 1))
+
+// A flow that the server has refused waits for the next sweep. A guard that takes it over before ends it, and takes all others.
+func TestAdoptRefusedFlow(t *testing.T) {
+	old, next := newClients(t, Limits{Flows: 10}), newClients(t, Limits{Flows: 10})
+	f := old.open(0)
+	old.table.FromServer(f, fatal, 0)
+	r := f.Record()
+	adopted, err := next.table.Adopt(&r, &Upstream{taken: new(atomic.Uint32)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ended := next.swept(0); len(ended) != 1 || ended[adopted] != HandshakeOver {
+		t.Errorf("ended: %v", ended)
+	}
+}
