@@ -22,9 +22,9 @@ type Eviction struct {
 
 // EvictFlows removes established flows that were idle for longer than idle says of their service (0: never); the zero key stands
 // for services that are deleted. While there are more than Options.MaxFlows, it also removes those that have used most of that
-// time, unless less than a tenth. While more than three quarters of that are in
-// use, it removes those that sources have beyond perSource (0: no limit) with inline services, and prefixes beyond eight times
-// as many, the longest silent first: nobody may fill the map alone. Workers limit those of a proxy.
+// time, unless less than a tenth: those are in use. While more than three quarters of Options.MaxFlows are used, it removes the
+// flows that sources have beyond perSource (0: no limit) with inline services, then those of prefixes beyond eight times as many,
+// the longest silent first: nobody may fill the map alone. Workers limit those of a proxy. The error is ErrClosed, or the map's.
 func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration, perSource int) (e Eviction, err error) {
 	g.mu.Lock()
 	m, proxies, times := g.maps.Flows, make(map[uint32]bool), make(map[uint32]time.Duration)
