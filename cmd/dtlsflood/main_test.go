@@ -75,6 +75,12 @@ func TestFloodOnLoopback(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	if code, stdout, _ := runFlood(t, "--version"); code != exitOK || !strings.HasPrefix(stdout, "dtlsflood ") {
+		t.Errorf("exit %d\n%s", code, stdout)
+	}
+}
+
 func TestMistakesAreSaid(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hello")
 	if err := os.WriteFile(file, []byte("no hello"), 0o600); err != nil {
