@@ -21,7 +21,7 @@ static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const
 {
 	__s32 cpu;
 	__u32 worker = pick_worker(p, c, &cpu);
-	// In a proxy the stack reassembles it. Inline the later fragments, which have no ports, would go to the server.
+	// In a proxy the stack reassembles the datagram. Inline, its later fragments, which have no ports, would go to the server.
 	if (p->fragment && !(svc->flags & SERVICE_PROXY))
 		return VERDICT_DROP_FRAGMENTED_HELLO;
 	if (!spend(worker))
@@ -72,8 +72,8 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 		return VERDICT_PASS_ERROR;
 	if (!take_source(p, svc, now))
 		return VERDICT_DROP_SOURCE_RATE;
-	// Only a cookie proves whose tokens these are, and in a proxy workers count. Who has a flow begins no other one: nothing would
-	// give the token back.
+	// Only a cookie proves whose tokens these are, and in a proxy workers count. A client that has a flow takes no token, because
+	// nothing would give it back.
 	int counts = verdict == VERDICT_PASS_VERIFIED && !(svc->flags & SERVICE_PROXY) && !known_half_open(p, svc->id, c) &&
 		     !known_flow(p->saddr, p->sport, svc->id, c);
 	if (counts && !half_open_tokens(p, HALF_OPEN_TAKE))
@@ -275,7 +275,7 @@ static __always_inline int later_fragment(const struct packet *p)
 	return VERDICT_DROP_FRAGMENT;
 }
 
-// no_udp decides on a packet without ports, whose service cannot be looked up. A global function for the same reason.
+// no_udp decides on a packet without ports, whose service cannot be looked up. A global function, to save stack.
 __noinline int no_udp(struct packet *p, int parsed)
 {
 	if (!p || parsed == PARSED_UNSEEN)
@@ -404,7 +404,7 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
-	if (unlikely(p->sampled)) // not a variable of this function, which has no stack left: Linux 6.1 counts 512 bytes for the deepest calls
+	if (unlikely(p->sampled)) // in p, because this function has no stack left: Linux 6.1 allows 512 bytes for nested calls
 		send_sample(p, verdict);
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;

@@ -57,10 +57,10 @@ static __always_inline void give_back(__u64 *bucket, __u64 now, __u64 cost)
 
 enum { HALF_OPEN_TAKE, HALF_OPEN_UNTAKE, HALF_OPEN_FINISHED };
 
-// half_open_tokens bounds the half-open flows of inline services by source and by prefix, so that nobody fills the map of
-// them: each takes a token from both, which comes back when the handshake is finished, or else bit by bit, all of a source's
-// within the handshake timeout. It takes the tokens of p's sender (0: there are none), gives them back, or gives back those of
-// p's receiver, a client that the server sends protected records. While less than half of all tokens are used, each costs less.
+// half_open_tokens bounds the half-open flows of inline services by source and by prefix, so that nobody fills their map. A
+// flow takes a token from both buckets. The tokens come back when the handshake finishes, or else gradually, all of a source's
+// within the handshake timeout. The function takes tokens for p's sender (0: there are none), returns them, or returns those
+// of p's receiver, a client that the server sends protected records. Each costs less while less than half of all are used.
 // A global function, so that the verifier checks it once.
 __noinline int half_open_tokens(struct packet *p, __u32 what)
 {
@@ -86,7 +86,7 @@ __noinline int half_open_tokens(struct packet *p, __u32 what)
 		if (!take(of_prefix, now, cost / PREFIX_HALF_OPEN, burst))
 			return 0;
 		if (take(of_source, now, cost, burst)) {
-			take(of_all, now, c->half_open_all_cost, burst); // beyond the last one, the oldest half-open flow goes
+			take(of_all, now, c->half_open_all_cost, burst); // without any left, the oldest half-open flow is evicted
 			return 1;
 		}
 		give_back(of_prefix, now, cost / PREFIX_HALF_OPEN);

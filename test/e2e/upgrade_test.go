@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
@@ -226,15 +227,15 @@ func TestUpgradeBetweenHellos(t *testing.T) {
 			for at := range 6 {
 				var one sync.Mutex // datagrams of both directions come at the same time
 				seen := 0
-				p := startPath(t, g.addr, func(*step) verdict {
+				p := startPath(t, g.addr, func(*netpath.Datagram) netpath.Fate {
 					one.Lock()
 					defer one.Unlock()
 					if seen++; seen == at+1 {
 						g.upgrade()
 					}
-					return pass
+					return netpath.Pass
 				})
-				c := openssl()(t, p.addr)
+				c := openssl()(t, p.Addr)
 				c.ping(fmt.Sprintf("ping with an upgrade at datagram %d", at+1))
 				c.close()
 			}
