@@ -53,8 +53,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Profile, er
 // closeConns closes the sockets.
 func (q *probing) closeConns() {
 	for _, c := range q.conns {
-		delete(q.owed, c)
-		_ = c.Close()
+		q.hangUp(c)
 	}
 }
 

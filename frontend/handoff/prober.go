@@ -73,6 +73,12 @@ const minSequence = 13 + 12
 // said reports whether a is a known kind of answer.
 func (a *reply) said() bool { return a.cookie != nil || a.hello || a.alert != 0 }
 
+// hangUp closes a socket.
+func (p *prober) hangUp(c line) {
+	delete(p.owed, c)
+	_ = c.Close()
+}
+
 // is reports whether a asks for cookie c.
 func (a *reply) is(c []byte) bool { return a.cookie != nil && bytes.Equal(a.cookie, c) }
 
