@@ -66,6 +66,10 @@ func (q *probing) begin(patience time.Duration) error {
 			return err
 		}
 		a, err = q.insistOn(q.ctx, q.first, least, patience/time.Duration(len(beginnings)), q.asked)
+		if err == nil && !a.said() { // unless that was something left over, or out of order
+			err = errNotDTLS
+			continue
+		}
 		if !errors.Is(err, ErrNoAnswer) {
 			break
 		}

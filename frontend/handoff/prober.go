@@ -18,6 +18,9 @@ var ErrNoAnswer = errors.New("no answer")
 // errRefused reports in addition that nothing listens there.
 var errRefused = fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
 
+// errNotDTLS reports that what the server answers to a ClientHello is none of what a DTLS server says.
+var errNotDTLS = errors.New("it answers, but not in DTLS")
+
 // prober asks one server.
 type prober struct {
 	network

@@ -186,6 +186,9 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 	if ctx.Err() != nil {
 		return
 	}
+	if err == nil && !a.said() {
+		err = errNotDTLS
+	}
 	if p := b.profile(); p.counts() || p.Pending {
 		b.prober.abort(b.canary) // leaves no state at the server
 	}
