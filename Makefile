@@ -20,8 +20,9 @@
 # make check      what CI runs: all of the above that fits in 40 minutes, and that generated files are up to date
 
 GO      ?= $(CURDIR)/.ci/go
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS := -X main.version=$(VERSION)
+# Without a tag the programs say the newest release of CHANGELOG.md.
+LDFLAGS := $(shell p=github.com/dtlsguard/dtlsguard/cmd/internal/version; \
+	echo -X $$p.described=$$(git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null) -X $$p.revision=$$(git describe --always --match '' --dirty 2>/dev/null))
 # Without cgo each program is one static file, and can drop privileges on all threads.
 BUILD    = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 

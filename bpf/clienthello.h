@@ -18,7 +18,7 @@ static __always_inline int to_worker(struct xdp_md *ctx, struct packet *p, const
 {
 	__s32 cpu;
 	__u32 worker = pick_worker(p, c, &cpu);
-	// In a proxy the stack reassembles it. Inline the later fragments, which have no ports, would go to the server.
+	// In a proxy the stack reassembles the datagram. Inline, its later fragments, which have no ports, would go to the server.
 	if (p->fragment && !(svc->flags & SERVICE_PROXY))
 		return VERDICT_DROP_FRAGMENTED_HELLO;
 	if (!spend(worker))
@@ -69,8 +69,8 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 		return VERDICT_PASS_ERROR;
 	if (!take_source(p, svc, now))
 		return VERDICT_DROP_SOURCE_RATE;
-	// Only a cookie proves whose tokens these are, and in a proxy workers count. Who has a flow begins no other one: nothing would
-	// give the token back.
+	// Only a cookie proves whose tokens these are, and in a proxy workers count. A client that has a flow takes no token, because
+	// nothing would give it back.
 	struct flow_key key = flow_key(p->saddr, p->sport, svc->id);
 	struct half_open_flow *flow = half_open_flow(&key, c);
 	int counts = verdict == VERDICT_PASS_VERIFIED && !(svc->flags & SERVICE_PROXY) && !flow && !known_flow(&key, c);

@@ -98,7 +98,7 @@ static __always_inline int later_fragment(const struct packet *p)
 	return VERDICT_DROP_FRAGMENT;
 }
 
-// no_udp decides on a packet without ports, whose service cannot be looked up. A global function for the same reason.
+// no_udp decides on a packet without ports, whose service cannot be looked up. A global function, to save stack.
 __noinline int no_udp(struct packet *p, int parsed)
 {
 	if (!p || parsed == PARSED_UNSEEN)
@@ -227,7 +227,7 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
 		count->verdict[verdict]++;
-	if (unlikely(p->sampled)) // not a variable of this function, which has no stack left: Linux 6.1 counts 512 bytes for the deepest calls
+	if (unlikely(p->sampled)) // in p, because this function has no stack left: Linux 6.1 allows 512 bytes for nested calls
 		send_sample(p, verdict);
 	if (svc && svc->flags & SERVICE_MONITOR)
 		return XDP_PASS;

@@ -6,9 +6,8 @@
 #include "services.h"
 
 // Half-open flows: peers that have presented a valid cookie and not finished their handshake. Inline each takes a token of its
-// source and one of its prefix, so that nobody fills the map of them. The tokens come back when the handshake is finished, or
-// else bit by bit, all of a source's within the handshake timeout; the daemon removes what a source keeps alive for longer than
-// that beyond its limit.
+// source and one of its prefix, so that nobody fills their map. The tokens come back when the handshake finishes, or else
+// gradually, all of a source's within the handshake timeout.
 
 // give_back undoes take. If other CPUs change the bucket all the time, the token comes back later, as if it had been used.
 static __always_inline void give_back(__u64 *bucket, __u64 now, __u64 cost)
@@ -54,7 +53,7 @@ __noinline int take_half_open(struct packet *p)
 		return 0;
 	}
 	p->taken = cost;
-	p->taken_of_all = take(all, now, c->half_open_all_cost, burst) ? c->half_open_all_cost : 0; // beyond the last one, the oldest half-open flow goes
+	p->taken_of_all = take(all, now, c->half_open_all_cost, burst) ? c->half_open_all_cost : 0; // without any left, the oldest half-open flow is evicted
 	return 1;
 }
 

@@ -5,8 +5,8 @@
 #include "checksum.h"
 #include "types.h"
 
-// Parses from the link layer to UDP, without maps. A packet that cannot be parsed and may be UDP to a service has a result
-// of its own. Only what the stack delivers to no UDP socket is PARSED_OTHER, which passes.
+// Parses from the link layer to UDP, without maps. A packet that cannot be parsed and may be UDP to a service has its own
+// result. PARSED_OTHER, which passes, is only for packets that the stack delivers to no UDP socket.
 
 enum parsed {
 	PARSED_UDP,

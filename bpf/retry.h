@@ -6,8 +6,8 @@
 
 // DTLS 1.3: what a ClientHello offers (hello.ReadExtensions), and the guard's own HelloRetryRequest and alert.
 
-// load reads n bytes (1, 2 or 4) of the datagram at offset at into w->bytes, and returns -1 if they are not all there. What is
-// in the first buffer, as in most packets all is, is read in place: a helper call costs tens of nanoseconds, for each extension.
+// load reads n bytes (1, 2 or 4) of the datagram at offset at into w->bytes, and returns -1 if they are not all there. Bytes
+// in the first buffer, which has all of most packets, are read in place: a helper call per extension costs tens of ns each.
 static __always_inline int load(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, const __u32 n)
 {
 	const __u8 *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr) + (at & MAX_IN_PLACE);
@@ -23,8 +23,8 @@ static __always_inline int load(struct xdp_md *ctx, const struct packet *p, stru
 	return bpf_xdp_load_bytes(ctx, p->l4 + sizeof(struct udphdr) + (at & 0xffff), w->bytes, n) ? -1 : 0;
 }
 
-// load_list reads a list of n bytes at offset at into w->list, as much as fits, and returns the bytes read, 0 on failure. What
-// follows a shorter list may be read with it.
+// load_list reads a list of n bytes at offset at into w->list, as much as fits, and returns the bytes read, 0 on failure.
+// After a shorter list w->list may have bytes that follow it in the datagram.
 static __always_inline __u32 load_list(struct xdp_md *ctx, const struct packet *p, struct work *w, __u32 at, __u32 n)
 {
 	const __u8 *d = (void *)(long)ctx->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr) + (at & MAX_IN_PLACE);
@@ -73,8 +73,8 @@ static __always_inline int read_cookie(struct xdp_md *ctx, const struct packet *
 	return 0;
 }
 
-// load_head reads the four bytes before an extension's contents. A global function, so that the verifier does not multiply the
-// ways through it by those through the loop.
+// load_head reads the four bytes before an extension's contents. A global function, so that the verifier does not check its
+// paths again in each iteration of the loop.
 __noinline int load_head(struct xdp_md *ctx, struct packet *p, __u32 at)
 {
 	struct work *w = LOOKUP(scratch, 0);
@@ -82,7 +82,7 @@ __noinline int load_head(struct xdp_md *ctx, struct packet *p, __u32 at)
 }
 
 // find_extensions walks the extensions from w->offer.at to p->stop and notes the offsets of those that matter. A global
-// function, so that the verifier checks the loop once; its state is in memory, so that all iterations look alike to it.
+// function, so that the verifier checks the loop once; the state is in memory, so that the verifier sees equal iterations.
 __noinline int find_extensions(struct xdp_md *ctx, struct packet *p)
 {
 	struct work *w = LOOKUP(scratch, 0);
@@ -209,8 +209,8 @@ static __always_inline int finish_answer(struct xdp_md *ctx, const struct packet
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;
 }
 
-// put_retry turns the frame into a HelloRetryRequest with the first bytes of w->hash.h as its cookie. Of two with cookies of
-// one length only record sequence number, suite and cookie differ.
+// put_retry turns the frame into a HelloRetryRequest with the first bytes of w->hash.h as its cookie. For one length of
+// cookie all bytes are constant except record sequence number, suite and cookie.
 static __always_inline int put_retry(struct xdp_md *ctx, const struct packet *p, const struct work *w, const __u32 cookie)
 {
 	const __u32 size = RETRY_HEAD + cookie, record = size - RECORD_HEADER, body = size - BODY_AT;

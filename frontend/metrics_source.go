@@ -62,10 +62,17 @@ func (v *service) metrics(closed bool) metrics.Service {
 			m.Challenging, m.Challenged = a.Engaged, a.Times
 		}
 	}
+	taken := make(map[string]map[string]int)
+	for _, t := range v.list() {
+		if e := t.backend.Load(); e != nil && !closed {
+			flows, others := e.PoolTaken()
+			taken[e.Server().String()] = map[string]int{"flows": flows, "others": others}
+		}
+	}
 	seen := make(map[string]bool)
 	for _, b := range v.status(true).Backends {
 		if !seen[b.Server] { // while it is probed anew a server appears twice
-			m.Backends = append(m.Backends, metrics.Backend{Server: b.Server, Handoff: b.Handoff, Ready: b.Ready, Up: b.Up, Pool: b.Pool, Known: b.Known, Harvests: b.Harvests})
+			m.Backends = append(m.Backends, metrics.Backend{Server: b.Server, Handoff: b.Handoff, Ready: b.Ready, Up: b.Up, Pool: b.Pool, Known: b.Known, Harvests: b.Harvests, Taken: taken[b.Server]})
 		}
 		seen[b.Server] = true
 	}

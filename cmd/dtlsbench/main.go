@@ -10,15 +10,17 @@ import (
 	"os"
 
 	"github.com/dtlsguard/dtlsguard/bench/compare/cookies"
+	"github.com/dtlsguard/dtlsguard/cmd/internal/version"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-const usage = `dtlsbench measures the guard beside what it is compared with. It needs root and two CPUs.
+const usage = `dtlsbench compares the guard with other stacks. It needs root and two CPUs.
 
     dtlsbench [run] [flags]                 measure; dtlsbench run -help
-    dtlsbench report [flags] RESULTS.json   a page with drawings beside the file, and the tables as text
+    dtlsbench report [flags] RESULTS.json   a page with drawings next to the file, and the tables as text
     dtlsbench compare A.json B.json         what became of each figure of A in B
     dtlsbench cookies [-svg FILE]           table and drawing of the cookie benchmarks on stdin (make bench-cookies)
+    dtlsbench version
 `
 
 func main() {
@@ -26,10 +28,27 @@ func main() {
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	if err != nil {
-		hint.Print(os.Stderr, err, "see dtlsbench -help")
-		os.Exit(1)
+	if err == nil {
+		return
 	}
+	hint.Print(os.Stderr, err, "see dtlsbench -help")
+	if errors.Is(err, hint.ErrUsage) {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+// parse parses the flags of a command; its help goes to out.
+func parse(flags *flag.FlagSet, args []string, out io.Writer) error {
+	flags.SetOutput(io.Discard)
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(out, "Usage of dtlsbench %s:\n", flags.Name())
+		flags.SetOutput(out)
+		flags.PrintDefaults()
+		return err
+	}
+	return hint.Usage(hint.Add(err, "see dtlsbench "+flags.Name()+" -help"))
 }
 
 // command runs what the first argument names.
@@ -47,16 +66,19 @@ func command(args []string, out io.Writer) error {
 	case "cookies":
 		flags := flag.NewFlagSet("cookies", flag.ContinueOnError)
 		svg := flags.String("svg", "", "`file` to draw to")
-		if err := flags.Parse(args[1:]); err != nil {
+		if err := parse(flags, args[1:], out); err != nil {
 			return err
 		}
 		return cookies.Report(os.Stdin, out, *svg)
+	case "version", "-version", "--version":
+		_, err := fmt.Fprintln(out, version.Line("dtlsbench"))
+		return err
 	case "help", "-help", "--help", "-h":
 		_, err := io.WriteString(out, usage)
 		return err
 	}
 	if args[0] == "" || args[0][0] != '-' {
-		return fmt.Errorf("no command %q: run, report, compare or cookies (dtlsbench help)", args[0])
+		return hint.Usagef("no command %q: run, report, compare or cookies (dtlsbench help)", args[0])
 	}
 	return run(args, out)
 }

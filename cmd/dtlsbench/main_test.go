@@ -7,12 +7,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 func TestBadInputSaysHowToFixIt(t *testing.T) {
 	for args, want := range map[string]string{
 		"mesure":                    "run, report, compare or cookies",
 		"run -scenario swpa":        "-scenario list",
+		"run -no-such-flag":         "see dtlsbench run -help",
 		"run -rounds 0":             "at least 1 round",
 		"run extra":                 "not flags",
 		"compare a.json":            "two files",
@@ -20,7 +23,7 @@ func TestBadInputSaysHowToFixIt(t *testing.T) {
 		"report":                    "one file",
 		"report -clock -1 any.json": "GHz",
 	} {
-		if err := command(strings.Fields(args), &strings.Builder{}); err == nil || !strings.Contains(err.Error(), want) {
+		if err := command(strings.Fields(args), &strings.Builder{}); err == nil || !strings.Contains(err.Error()+hint.Of(err), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
 	}

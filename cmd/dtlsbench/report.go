@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/compare/report"
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // writeReport writes the page of a file of results, and its figures into a README.
@@ -18,14 +18,14 @@ func writeReport(args []string, out io.Writer) error {
 	var readmes files
 	flags.Var(&readmes, "readme", readmeUsage)
 	clock := flags.Float64("clock", 0, "GHz to project to (default: the clock of the machine measured)")
-	if err := flags.Parse(args); err != nil {
+	if err := parse(flags, args, out); err != nil {
 		return err
 	}
 	if flags.NArg() != 1 {
-		return errors.New("report: want one file of results: dtlsbench report [flags] RESULTS.json")
+		return hint.Usagef("report: want one file of results: dtlsbench report [flags] RESULTS.json")
 	}
 	if *clock < 0 {
-		return fmt.Errorf("report: -clock %v: want GHz, such as 3.5", *clock)
+		return hint.Usagef("report: -clock %v: want GHz, such as 3.5", *clock)
 	}
 	path := flags.Arg(0)
 	r, err := result.Load(path)
@@ -99,7 +99,7 @@ func linkTo(path, from string) (string, error) {
 // compare prints how the figures of two files differ.
 func compare(args []string, out io.Writer) error {
 	if len(args) != 2 {
-		return errors.New("compare: want two files of results: dtlsbench compare A.json B.json")
+		return hint.Usagef("compare: want two files of results: dtlsbench compare A.json B.json")
 	}
 	a, err := result.Load(args[0])
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/compare/scenario"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // run measures.
@@ -30,11 +31,11 @@ func run(args []string, out io.Writer) error {
 	flags.IntVar(&s.Rounds, "rounds", 5, "runs of each subject, interleaved")
 	flags.IntVar(&s.Handshakes, "handshakes", 1000, "handshakes that clients try at each level of a flood")
 	flags.BoolVar(&s.KeepDisturbed, "keep-disturbed", false, "count disturbed runs too, to try things out")
-	if err := flags.Parse(args); err != nil {
+	if err := parse(flags, args, out); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("arguments that are not flags: %q", flags.Args())
+		return hint.Usagef("arguments that are not flags: %q", flags.Args())
 	}
 	if *names == "list" {
 		for _, e := range scenario.Entries {
@@ -91,7 +92,7 @@ func choose(names string) ([]scenario.Entry, error) {
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(scenario.Entries, func(e scenario.Entry) bool { return e.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no scenario %q (-scenario list prints those there are)", name)
+			return nil, hint.Usage(hint.Errorf("-scenario list prints the names", "no scenario %q", name))
 		}
 		entries = append(entries, scenario.Entries[i])
 	}
@@ -103,7 +104,7 @@ func able(s *scenario.Settings) error {
 	const shortest = 10 * time.Millisecond // of which /proc/stat counts
 	switch {
 	case s.Rounds < 1 || s.Handshakes < 1 || s.Window < shortest:
-		return fmt.Errorf("want at least 1 round, 1 handshake and a window of %v", shortest)
+		return hint.Usagef("want at least 1 round, 1 handshake and a window of %v", shortest)
 	case runtime.NumCPU() < 2:
 		return errors.New("needs two CPUs: one for the generator, one for what is measured")
 	case os.Geteuid() != 0:

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/cmd/internal/version"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
@@ -128,6 +129,7 @@ Kinds of datagrams (--mix NAME=WEIGHT,...; each source sends one kind):
   dtlsflood -d 127.0.0.1 -p 4433 -Q 1000 --sample 500 --return 1     # are clients served, and how fast?
   dtlsflood -i veth0 -d 198.18.0.1 --ndr 0.001 --duration 2s    # highest rate with at most 0.1 % unanswered
   dtlsflood --engine pcap --write flood.pcap -d 198.18.0.1 -n 10000`,
+		Version:       version.Of().Version,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -139,6 +141,7 @@ Kinds of datagrams (--mix NAME=WEIGHT,...; each source sends one kind):
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
+	cmd.SetVersionTemplate(version.Line("dtlsflood") + "\n")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
 	fl := cmd.Flags()
 	o.given = fl.Changed

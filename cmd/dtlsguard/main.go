@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/demo"
+	"github.com/dtlsguard/dtlsguard/cmd/internal/version"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
@@ -36,11 +37,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
-	hint.Print(stderr, err, "see dtlsguard --help")
+	hint.Print(stderr, err, "see "+command.CommandPath()+" --help")
 	if errors.Is(err, hint.ErrUsage) {
 		return exitUsage
 	}
@@ -67,9 +68,9 @@ Protect a server:               dtlsguard run --listen :4433 --backend 127.0.0.1
 			return cmd.Help()
 		},
 		Args:    cobra.ArbitraryArgs,
-		Version: version,
+		Version: version.Of().Version,
 	}
-	root.SetVersionTemplate(versionLine() + "\n")
+	root.SetVersionTemplate(version.Line("dtlsguard") + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
 	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newConfig(), newReload(), newUpgrade(), newDrain(), newLaunch(), newFlows(), newCapture(), newEvents(), newRunner(), newAddresses(), newAllow(), newDeny(), demo.Command(), newVersion())
 	return root

@@ -11,8 +11,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
+	"github.com/dtlsguard/dtlsguard/cmd/internal/version"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 )
 
@@ -86,7 +88,7 @@ func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*gu
 	if g.user != nil {
 		g.Config.XDP.Owner = g.user.UID
 	}
-	g.Config.Shown, g.Config.Build = l.Shown(), build()
+	g.Config.Shown, g.Config.Build = l.Shown(), metrics.Build(version.Of())
 	return g, nil
 }
 

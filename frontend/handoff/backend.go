@@ -207,6 +207,15 @@ func (b *Backend) Entries() int {
 	return 0
 }
 
+// PoolTaken counts the entries of a harvested pool that nobody can be given: those of flows, and those whose ports other programs
+// of this host have. It must not be called after the memory that Config.Table made is gone.
+func (b *Backend) PoolTaken() (flows, others int) {
+	if d := b.decision.Load(); d.mode.NeedsPool() {
+		return d.pool.countTaken()
+	}
+	return 0, 0
+}
+
 // MaxFlows returns how many flows can have a pool entry at a time in the mode in force; 0: unlimited. Reserve entries are
 // not counted: a handshake must find a free entry quickly.
 func (b *Backend) MaxFlows() int {

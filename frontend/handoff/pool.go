@@ -114,6 +114,19 @@ func newPool(server netip.AddrPort, p *Profile, m Mode, size int, question []byt
 	return pool, nil
 }
 
+// countTaken counts the entries that are taken, by whom.
+func (p *Pool) countTaken() (flows, others int) {
+	for i := range p.entries {
+		switch p.entries[i].taken.Load() {
+		case takenByFlow:
+			flows++
+		case takenByOther:
+			others++
+		}
+	}
+	return flows, others
+}
+
 // defaultPool is the default size of a pool.
 func (p *Profile) defaultPool(keep bool) int {
 	switch {

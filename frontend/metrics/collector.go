@@ -50,6 +50,7 @@ type Backend struct {
 	Ready, Up       bool
 	Pool, Known     int // harvested cookies: how many there can be, and are
 	Harvests        uint64
+	Taken           map[string]int // of the pool, by whom
 }
 
 type collector struct{ source Source }
@@ -89,6 +90,7 @@ var (
 	readyDesc      = families.Add(Gauge, "backend_ready", "Whether clients can be handed over to the back end.", "service", "backend")
 	poolDesc       = families.Add(Gauge, "harvest_pool", "Ports whose cookies are harvested.", "service", "backend")
 	knownDesc      = families.Add(Gauge, "harvested_cookies", "Ports whose cookie is known.", "service", "backend")
+	takenDesc      = families.Add(Gauge, "harvest_pool_taken", "Ports of the pool that are taken, by flows or by other programs of the host.", "service", "backend", "by")
 	harvestsDesc   = families.Add(Counter, "harvests_total", "Times that all cookies were harvested anew.", "service", "backend")
 	addressesDesc  = families.Add(Gauge, "addresses_known", "Addresses that have proved themselves.")
 	roomDesc       = families.Add(Gauge, "addresses_limit", "Most addresses that can be known.")
@@ -194,6 +196,9 @@ func (s *Service) gauges(ch sink) {
 		ch.is(readyDesc, b.Ready, s.Name, b.Server)
 		ch.gauge(poolDesc, float64(b.Pool), s.Name, b.Server)
 		ch.gauge(knownDesc, float64(b.Known), s.Name, b.Server)
+		for by, n := range b.Taken {
+			ch.gauge(takenDesc, float64(n), s.Name, b.Server, by)
+		}
 		ch.counter(harvestsDesc, b.Harvests, s.Name, b.Server)
 	}
 }

@@ -93,6 +93,7 @@ func TestMetricsAreClean(t *testing.T) {
 		`dtlsguard_handshakes_total{outcome="timed-out",service="two"} 0`,
 		`dtlsguard_service_ready{service="one"} 1`,
 		`dtlsguard_hello_rate_limit{scope="source",service="one"} 20`,
+		`dtlsguard_addresses_known 0`,
 		`dtlsguard_payload_bytes_total{direction="from-clients",service="one"} 0`,
 	} {
 		if !strings.Contains(text, want+"\n") {
@@ -101,6 +102,9 @@ func TestMetricsAreClean(t *testing.T) {
 	}
 	if n := strings.Count(text, "\ndtlsguard_backend_up{"); n != 2 {
 		t.Errorf("%d back ends, want the one of each service", n)
+	}
+	if n := strings.Count(text, "\ndtlsguard_harvest_pool_taken{"); n != 4 {
+		t.Errorf("%d shares of pools, want what flows and others have of the pool of each service", n)
 	}
 	check := exec.Command("promtool", "check", "metrics")
 	check.Stdin = strings.NewReader(text)

@@ -24,17 +24,64 @@ import (
 )
 
 const (
-	alertsFile    = "../../deploy/prometheus/alerts.yaml"
-	dashboardFile = "../../deploy/grafana/dashboard.json"
+	alertsFile     = "../../deploy/prometheus/alerts.yaml"
+	alertTestsFile = "../../deploy/prometheus/alerts_test.yaml"
+	dashboardFile  = "../../deploy/grafana/dashboard.json"
 )
 
 // The alerts fire when they should, and say what they should.
 func TestAlertRules(t *testing.T) {
 	need(t, "promtool")
-	for _, args := range [][]string{{"check", "rules", alertsFile}, {"test", "rules", "../../deploy/prometheus/alerts_test.yaml"}} {
+	for _, args := range [][]string{{"check", "rules", alertsFile}, {"test", "rules", alertTestsFile}} {
 		if out, err := exec.Command("promtool", args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
+	}
+}
+
+// Each alert has a case that fires and one that does not.
+func TestAlertRulesAreTestedBothWays(t *testing.T) {
+	var rules struct {
+		Groups []struct{ Rules []struct{ Alert string } }
+	}
+	var cases struct {
+		Tests []struct {
+			Cases []struct {
+				Alert  string `yaml:"alertname"`
+				Firing []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	readYAML(t, alertsFile, &rules)
+	readYAML(t, alertTestsFile, &cases)
+	fires, silent := make(map[string]bool), make(map[string]bool)
+	for _, test := range cases.Tests {
+		for _, c := range test.Cases {
+			if len(c.Firing) > 0 {
+				fires[c.Alert] = true
+			} else {
+				silent[c.Alert] = true
+			}
+		}
+	}
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			if !fires[r.Alert] || !silent[r.Alert] {
+				t.Errorf("%s: a case that fires: %v, one that does not: %v", r.Alert, fires[r.Alert], silent[r.Alert])
+			}
+		}
+	}
+}
+
+// readYAML decodes a file.
+func readYAML(t *testing.T, file string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = yaml.Unmarshal(text, into)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -52,13 +99,7 @@ func alertQueries(t *testing.T) (list []query) {
 			Rules []struct{ Alert, Expr string }
 		}
 	}
-	text, err := os.ReadFile(alertsFile)
-	if err == nil {
-		err = yaml.Unmarshal(text, &file)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	readYAML(t, alertsFile, &file)
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
 			list = append(list, query{"alert " + r.Alert, comparison.Split(r.Expr, 2)[0]})
@@ -92,8 +133,8 @@ func dashboardQueries(t *testing.T) (list []query) {
 	return list
 }
 
-// prometheus runs a Prometheus that scrapes a guard every second, and returns its address.
-func prometheus(t *testing.T, guard string) string {
+// prometheus runs a Prometheus that scrapes a guard every second, with more flags, and returns its address.
+func prometheus(t *testing.T, guard string, flags ...string) string {
 	t.Helper()
 	alerts, err := filepath.Abs(alertsFile)
 	if err != nil {
@@ -113,7 +154,7 @@ func prometheus(t *testing.T, guard string) string {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "prometheus", "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)
+	cmd := exec.CommandContext(ctx, "prometheus", append(flags, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+addr)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +213,7 @@ func TestQueriesGiveData(t *testing.T) {
 			c.Services[i].Backends = frontend.At(server)
 		}
 	})
-	prom := prometheus(t, web.URL)
+	prom, native := prometheus(t, web.URL), prometheus(t, web.URL, "--enable-feature=native-histograms")
 	flood(t, guard.Listening()[0], "127.7.7.1", "127.8.8.1")
 	go func() {
 		for t.Context().Err() == nil { // a client ends with its input
@@ -184,17 +225,28 @@ func TestQueriesGiveData(t *testing.T) {
 	firing := query{"the attack's alert", `ALERTS{alertname="DTLSGuardAttack",alertstate="firing",service="one"}`}
 	done := query{"a client's handshake", `dtlsguard_handshakes_total{outcome="established",service="two"} > 0`}
 	for _, q := range append(append(dashboardQueries(t), alertQueries(t)...), firing, done) {
-		if strings.Contains(q.expr, "dtlsguard_xdp_") {
-			continue
+		if !strings.Contains(q.expr, "dtlsguard_xdp_") {
+			q.gives(t, prom)
 		}
-		var why error
-		eventually(t, q.where+": "+q.expr, func() bool {
-			n, err := ask(prom, q.expr)
-			why = err
-			return n > 0
-		})
-		if why != nil {
-			t.Error(why)
+	}
+	query{"handshakes, as a native histogram", `histogram_count(dtlsguard_handshake_duration_seconds{service="two"}) > 0`}.gives(t, native)
+	for _, q := range dashboardQueries(t) {
+		if strings.Contains(q.expr, "dtlsguard_handshake_duration_seconds") {
+			q.gives(t, native)
 		}
+	}
+}
+
+// gives waits until the query gives data.
+func (q query) gives(t *testing.T, prometheus string) {
+	t.Helper()
+	var why error
+	eventually(t, q.where+": "+q.expr, func() bool {
+		n, err := ask(prometheus, q.expr)
+		why = err
+		return n > 0
+	})
+	if why != nil {
+		t.Error(why)
 	}
 }
