@@ -218,6 +218,7 @@ func TestEgressFindsFinished(t *testing.T) {
 		finished = aRecord(22, 1, 40)
 		cut      = aRecord(22, 0, 1<<14)[:200]
 	)
+	g := guarding(t, inline())
 	for i, c := range []struct {
 		records [][]byte
 		want    bool
@@ -234,7 +235,6 @@ func TestEgressFindsFinished(t *testing.T) {
 		{[][]byte{cut, finished}, false},
 		{[][]byte{hs(90), finished[:12]}, false},
 	} {
-		g := guarding(t, inline())
 		d := bytes.Join(c.records, nil)
 		if protectedByRule(d) != c.want {
 			t.Errorf("case %d: the rule says %v", i, !c.want)
@@ -243,7 +243,7 @@ func TestEgressFindsFinished(t *testing.T) {
 		if c.want {
 			want = "egress:learned"
 		}
-		send(t, g, back(newPacket(d)))
+		send(t, g, back(from(newPacket(d), peer(i))))
 		if got := moved(t, g, before); got != want {
 			t.Errorf("case %d: %s, want %s", i, got, want)
 		}
