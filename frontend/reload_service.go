@@ -3,19 +3,9 @@ package frontend
 import (
 	"slices"
 
-	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
-
-// changeable returns an error if a change of a service needs a restart.
-func (v *service) changeable(n *Service) error {
-	if v.inline && len(v.workers) == 0 && n.Settings.Answer != bpf.AnswerXDP {
-		return hint.Errorf("restart the guard", "%s: answer cannot change from xdp while the service runs: it has no workers", v.name)
-	}
-	return nil
-}
 
 // become applies the configuration n to v; sockets and flows stay.
 func (s *Server) become(v *service, n *Service) {
