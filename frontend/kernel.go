@@ -140,7 +140,7 @@ func (k *kernel) setSecret(ring *cookie.Keyring) error {
 
 // key names a service to the programs: the wildcard of both families is the zero address.
 func (v *service) key() bpf.ServiceKey {
-	k := bpf.ServiceKey{Address: v.listen.Addr(), Port: v.listen.Port()}
+	k := bpf.ServiceKey{Address: v.listen.Addr().WithZone(""), Port: v.listen.Port()}
 	if k.Address == netip.IPv6Unspecified() {
 		k.Address = netip.Addr{}
 	}
