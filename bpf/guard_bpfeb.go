@@ -88,6 +88,14 @@ type guardFlowKey struct {
 	Service uint32
 }
 
+type guardHalfOpenFlow struct {
+	_          structs.HostLayout
+	Seen       uint64
+	Born       uint64
+	Taken      uint64
+	TakenOfAll uint64
+}
+
 type guardKeyring struct {
 	_       structs.HostLayout
 	Current struct {

@@ -92,18 +92,23 @@ func openKernel(c *Config) (*kernel, error) {
 	return k, nil
 }
 
-// setPolicy sets in the kernel what holds for all services. The idle time is the longest of all; watchFlows knows each.
+// setPolicy sets in the kernel what holds for all services.
 func (k *kernel) setPolicy(c *Config) error {
-	idle := c.IdleTimeout
-	for i := range c.Services {
-		idle = max(idle, c.Services[i].Settings.IdleTimeout)
-	}
 	return k.guard.SetPolicy(bpf.Policy{
-		Handshake: c.HandshakeTimeout, IdleTimeout: idle, HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
+		Handshake: c.HandshakeTimeout, IdleTimeout: c.longestIdle(), HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
 		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
 	})
+}
+
+// longestIdle is the idle time of the flow table of all services; watchFlows knows that of each.
+func (c *Config) longestIdle() time.Duration {
+	idle := c.IdleTimeout
+	for i := range c.Services {
+		idle = max(idle, c.Services[i].Settings.IdleTimeout)
+	}
+	return idle
 }
 
 // poolEntries returns how many entries for harvested cookies the services may need.

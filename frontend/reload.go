@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
@@ -112,7 +109,9 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		switch {
 		case err != nil:
 		case v == nil:
-			v, err = s.open(n)
+			if err = s.free(n); err == nil {
+				v, err = s.open(n)
+			}
 			if err == nil {
 				err = s.kernel.mayStandOpen(v)
 				fresh = append(fresh, v)
@@ -147,64 +146,20 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 	slices.Sort(done.Removed)
 	s.show(flags)
 	if s.kernel != nil {
-		policy := s.config // of the rest nothing changes without a restart
-		policy.IdleTimeout, policy.Services = c.IdleTimeout, c.Services
-		err = s.kernel.setPolicy(&policy)
+		err = s.kernel.setPolicy(s.policy(&c, now))
 	}
 	return done, err
 }
 
-// changeable returns an error if a change of a service needs a restart.
-func (v *service) changeable(n *Service) error {
-	if v.inline && len(v.workers) == 0 && n.Settings.Answer != bpf.AnswerXDP {
-		return hint.Errorf("restart the guard", "%s: answer cannot change from xdp while the service runs: it has no workers", v.name)
+// policy is the configuration that the programs get after a reload: the services of c, and those that drain. Of the rest nothing
+// changes without a restart.
+func (s *Server) policy(c *Config, draining map[serviceKey]*service) *Config {
+	policy := s.config
+	policy.IdleTimeout, policy.Services = c.IdleTimeout, slices.Clone(c.Services)
+	for _, v := range draining {
+		policy.Services = append(policy.Services, v.configured)
 	}
-	return nil
-}
-
-// possible returns an error if a new service needs a restart.
-func (s *Server) possible(n *Service) error {
-	const fix = "restart the guard: systemctl restart dtlsguard"
-	if n.Inline() && s.kernel == nil {
-		return hint.Errorf(fix, "%v is protected by XDP, and the guard was started without an interface", n.Listen)
-	}
-	for _, name := range n.Interfaces {
-		if !slices.Contains(s.config.XDP.Interfaces, name) {
-			return hint.Errorf(fix, "%v is to be guarded on interface %s, which was not named when the guard was started", n.Listen, name)
-		}
-	}
-	return nil
-}
-
-// reloadable are the settings that a reload puts in force, by their flags: those of services. All others need a restart.
-var reloadable = []string{
-	"listen", "backend", "protect", "handoff", "harvest-pool", "harvest-rate", "secret-file", "rotate-every", "hello-rate", "hello-burst",
-	"backend-hello-rate", "psk-suite", "idle-timeout", "answer", "unverified", "unverified-rate", "pass", "monitor",
-}
-
-// restarts names the settings that have changed and that a reload does not change.
-func (s *Server) restarts(now map[string]any) (names []string) {
-	s.life.RLock()
-	defer s.life.RUnlock()
-	for name, v := range now {
-		if !slices.Contains(reloadable, name) && !reflect.DeepEqual(v, s.flags[name]) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// show makes status show the settings in force after a reload.
-func (s *Server) show(now map[string]any) {
-	s.life.Lock()
-	defer s.life.Unlock()
-	s.flags = maps.Clone(s.flags)
-	for _, name := range reloadable {
-		if v, ok := now[name]; ok {
-			s.flags[name] = v
-		}
-	}
+	return &policy
 }
 
 // add starts a new service.

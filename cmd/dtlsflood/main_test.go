@@ -22,6 +22,11 @@ func runFlood(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), log.String()
 }
 
+// ended reports whether a run ended well. A machine with other things to do may have been too slow for the rate.
+func ended(code int, stderr string) bool {
+	return code == exitOK || code == exitRun && strings.Contains(stderr, "the rate was not reached")
+}
+
 // answerer answers ClientHellos on loopback, and returns its port.
 func answerer(t *testing.T, answer func([]byte) []byte) string {
 	t.Helper()
@@ -63,7 +68,7 @@ func TestFloodOnLoopback(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			code, stdout, stderr := runFlood(t, append([]string{"-d", "127.0.0.1", "--duration", "300ms"}, c.args...)...)
-			if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			if code != c.code && !(c.code == exitOK && ended(code, stderr)) || !strings.Contains(stdout+stderr, c.want) {
 				t.Errorf("exit %d, want %d with %q\n%s%s", code, c.code, c.want, stdout, stderr)
 			}
 		})
@@ -149,7 +154,7 @@ func TestOwnHello(t *testing.T) {
 		})
 		code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "--hello", "../../bench/flood/capture/testdata/"+file, "-Q", "500", "-n", "100", "--sample", "0", "--json")
 		all := lines(t, stdout)
-		if sum := all[len(all)-1]; code != exitOK || sum.Questions != uint64(100/n) || sum.Right != sum.Questions || unexpected.Load() != 0 {
+		if sum := all[len(all)-1]; !ended(code, stderr) || sum.Questions != uint64(100/n) || sum.Right != sum.Questions || unexpected.Load() != 0 {
 			t.Errorf("%s: exit %d, %d datagrams are not of it\n%s%s", file, code, unexpected.Load(), stdout, stderr)
 		}
 	}

@@ -24,7 +24,7 @@ func served(t *testing.T, at netip.AddrPort, check func(all told)) {
 		"-Q", "500", "--duration", "1s", "--sample", "50", "--return", "2")
 	all := lines(t, stdout)
 	last := all[len(all)-1]
-	if code != exitOK || last.Type != "summary" || last.Right == 0 || last.Right != last.Answers {
+	if !ended(code, stderr) || last.Type != "summary" || last.Right == 0 || last.Right != last.Answers {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	c := last.Clients

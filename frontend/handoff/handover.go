@@ -53,13 +53,18 @@ type PoolState struct {
 
 // Hold keeps the watch from doing anything until release, or gives up at the end of ctx.
 func (b *Backend) Hold(ctx context.Context) (release func(), err error) {
-	for !b.turn.TryLock() {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("back end %v is being asked, and does not answer in time: %w", b.config.Server, ctx.Err())
-		}
-		pause(ctx, time.Millisecond)
+	if b.turn.TryLock() {
+		return b.turn.Unlock, nil
 	}
-	return b.turn.Unlock, nil
+	held := make(chan struct{})
+	go func() { b.turn.Lock(); close(held) }() // a watch that fills a pool gives way to who waits, not to TryLock
+	select {
+	case <-held:
+		return b.turn.Unlock, nil
+	case <-ctx.Done():
+		go func() { <-held; b.turn.Unlock() }()
+		return nil, fmt.Errorf("back end %v is being asked, and does not answer in time: %w", b.config.Server, ctx.Err())
+	}
 }
 
 // Export is the state of a Backend that is held. The files stay its own.

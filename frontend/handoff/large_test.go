@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
@@ -145,29 +146,34 @@ func TestLookAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, why := range []Symptom{Refused, Gone} {
 		s := server.Start(t)
-		b := running(t, s, 16)
-		b.HandshakeStarted()
-		b.HandshakeDone(true)
-		stop := make(chan struct{})
-		defer close(stop)
-		go func() { // a host that begins two handshakes per second
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				case <-time.After(500 * time.Millisecond):
+		b, err := openBackend(t, s, Auto, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const noticed = 1700 * time.Millisecond
+		synctest.Test(t, func(t *testing.T) {
+			stop := make(chan struct{})
+			defer close(stop)
+			go func() { // a host that begins two handshakes per second
+				for {
 					b.HandshakeStarted()
+					select {
+					case <-stop:
+						return
+					case <-time.After(500 * time.Millisecond):
+					}
 				}
+			}()
+			synctest.Wait()
+			time.AfterFunc(noticed, func() { b.Recheck(why) })
+			if took := waited(t, b); took < noticed || took > noticed+watchTroubled {
+				t.Errorf("%v is noticed after %v, and the server asked after %v", why, noticed, took)
 			}
-		}()
-		time.Sleep(time.Second)
+		})
 		harvests := b.Status().Harvests
 		s.Change(func(s *server.Server) { s.Key = "second" })
-		began := time.Now()
-		b.Recheck(why)
-		waitFor(t, func() bool { return b.Status().Harvests > harvests })
-		if took := time.Since(began); took >= stalled {
-			t.Errorf("%v: the restart was seen after %v", why, took)
+		if b.look(t.Context(), toTheEnd); b.Status().Harvests != harvests+1 {
+			t.Errorf("%v: the restart is not seen", why)
 		}
 	}
 }

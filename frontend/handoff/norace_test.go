@@ -3,4 +3,4 @@
 package handoff
 
 // atOnce is how many tests run at once.
-const atOnce = "20"
+const atOnce = "32"

@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// openHeld opens a back end of which each cookie is a connection's.
+// openHeld opens a back end whose cookies each belong to a connection.
 func openHeld(t *testing.T, pool int) (*server.Server, *Backend) {
 	t.Helper()
 	s := server.Start(t)
@@ -23,15 +23,15 @@ func openHeld(t *testing.T, pool int) (*server.Server, *Backend) {
 	return s, b
 }
 
-// taken reports whether the server takes the cookie c behind the port of v, and gives the port back.
-func taken(t *testing.T, b *Backend, v *Hello, c []byte) bool {
+// taken reports whether the server accepts the cookie c from the port of v within the given time, and releases the port.
+func taken(t *testing.T, b *Backend, v *Hello, c []byte, within time.Duration) bool {
 	t.Helper()
 	up := take(t, v)
 	if up == nil {
 		t.Fatalf("got %+v", v)
 	}
 	defer up.Release()
-	return accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1, RecordSeq: 1})
+	return accepted(t, b, up, &hello.Probe{Cookie: c, MessageSeq: 1, RecordSeq: 1}, within)
 }
 
 // The server takes a cookie once, and then another one is asked for.
@@ -43,7 +43,7 @@ func TestHeldCookieIsTakenOnce(t *testing.T) {
 	for i := range uint16(20) {
 		c := answer(t, m, k, newHello(i))
 		v := verdict(m, k, newHello(i), c)
-		if !taken(t, b, &v, c) {
+		if !taken(t, b, &v, c, acceptTime) {
 			t.Fatalf("client %d is refused", i)
 		}
 		if now := b.pool().known.Load(); now != all-1 {
@@ -79,7 +79,7 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 			t.Fatalf("at an age of %v %d cookies are kept, want %d", step.age, b.pool().known.Load(), step.want)
 		}
 		if step.want == 1 {
-			if v := verdict(m, k, newHello(1), c); !taken(t, b, &v, c) {
+			if v := verdict(m, k, newHello(1), c); !taken(t, b, &v, c, acceptTime) {
 				t.Error("the client that was offered one is refused")
 			}
 		}
@@ -90,21 +90,21 @@ func TestHeldCookiesAreRenewed(t *testing.T) {
 	}
 }
 
-// A server that was started anew without anybody seeing it is asked again when it does not accept a client.
+// A server that restarted unnoticed is asked again when it does not accept a client.
 func TestPendingCookiesAreRechecked(t *testing.T) {
 	t.Parallel()
 	s, b := openHeld(t, 4)
 	m, k := b.NewVerifier(1), keyring(t, 'a')
 	s.Change(func(s *server.Server) { s.Key = "second" })
 	c := answer(t, m, k, newHello(1))
-	if v := verdict(m, k, newHello(1), c); taken(t, b, &v, c) {
+	if v := verdict(m, k, newHello(1), c); taken(t, b, &v, c, answerTime) {
 		t.Fatal("another server takes the cookie")
 	}
 	b.Recheck(Unanswered)
 	b.began = time.Now().Add(-recheckEvery - time.Second)
 	b.look(t.Context(), toTheEnd)
 	c = answer(t, m, k, newHello(2))
-	if v := verdict(m, k, newHello(2), c); !taken(t, b, &v, c) {
+	if v := verdict(m, k, newHello(2), c); !taken(t, b, &v, c, acceptTime) {
 		t.Error("the new server's cookie is not known")
 	}
 }

@@ -3,6 +3,7 @@ package handoff
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
@@ -28,33 +29,52 @@ func TestRestartIsNoticed(t *testing.T) {
 	t.Parallel()
 	s := server.Start(t)
 	b := running(t, s, 16)
+	restarted(t, s, b, func() {
+		waitFor(t, func() bool { return b.Status().Harvests == 2 && b.Ready() })
+	})
+}
+
+// restarted restarts the server, waits until that is noticed, and checks that clients get the new cookies.
+func restarted(t *testing.T, s *server.Server, b *Backend, noticed func()) {
+	t.Helper()
 	m, k := b.NewVerifier(1), keyring(t, 'a')
 	old := answer(t, m, k, newHello(1))
 	b.HandshakeStarted()
 	b.HandshakeDone(true)
 	probed := b.profile()
-	for i := range uint64(2) {
-		s.Change(func(s *server.Server) { s.Key += "x" })
-		waitFor(t, func() bool { return b.Status().Harvests == i+2 && b.Ready() })
-		if b.profile() != probed {
-			t.Error("a restart alone has the server probed")
-		}
-		now := answer(t, m, k, newHello(1))
-		if string(now) == string(old) {
-			t.Error("the old cookie is still given")
-		}
-		b.HandshakeStarted()
-		b.HandshakeDone(true)
-		if old = now; i != 0 {
-			continue
-		}
-		s.Change(func(s *server.Server) { s.Silent = true }) // down in between
-		waitFor(t, func() bool { return !b.Ready() })
-		if verdict(m, k, newHello(1), nil).Length == 0 {
-			t.Error("a silent server costs the cookies that are known")
-		}
-		s.Change(func(s *server.Server) { s.Silent = false })
+	s.Change(func(s *server.Server) { s.Key, s.Silent = "second", false })
+	if noticed(); b.profile() != probed {
+		t.Error("a restart alone has the server probed")
 	}
+	if string(answer(t, m, k, newHello(1))) == string(old) {
+		t.Error("the old cookie is still given")
+	}
+}
+
+// A server may be silent for a while, busy with one client. Its cookies are kept until it answers with others.
+func TestSilenceIsTolerated(t *testing.T) {
+	t.Parallel()
+	s := server.Start(t)
+	b, err := openBackend(t, s, Auto, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Change(func(s *server.Server) { s.Silent = true })
+	if b.look(t.Context(), toTheEnd); !b.Ready() {
+		t.Error("not ready after one question without an answer")
+	}
+	b.silentSince = b.silentSince.Add(-silentMost)
+	if b.look(t.Context(), toTheEnd); b.Ready() {
+		t.Errorf("ready after %v of silence", silentMost)
+	}
+	if verdict(b.NewVerifier(1), keyring(t, 'a'), newHello(1), nil).Length == 0 {
+		t.Error("a silent server costs the cookies that are known")
+	}
+	restarted(t, s, b, func() {
+		if b.look(t.Context(), toTheEnd); !b.Ready() {
+			t.Error("not ready although the server answers again")
+		}
+	})
 }
 
 // A server that comes back as another one is probed again: if that shows in its first answer, or else when it refuses a
@@ -85,28 +105,64 @@ func TestAnotherServerIsProbed(t *testing.T) {
 	}
 }
 
+// waited is how long the watch waits for handshakes, by a virtual clock.
+func waited(t *testing.T, b *Backend) time.Duration {
+	began := time.Now()
+	b.waitForHandshakes(t.Context())
+	return time.Since(began)
+}
+
 // While a client is in its handshake the server is not asked; when that takes too long, it is.
 func TestHandshakesAreLeftAlone(t *testing.T) {
 	t.Parallel()
+	b, err := openBackend(t, server.Start(t), Auto, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		const step = watchTroubled / 5
+		if took := waited(t, b); took != 0 {
+			t.Errorf("waited %v for no handshake", took)
+		}
+		b.HandshakeStarted()
+		b.Recheck(Unanswered) // no reason to disturb it
+		if took := waited(t, b); took < stalled || took > stalled+step {
+			t.Errorf("waited %v for a handshake that never ends, want %v", took, stalled)
+		}
+		b.HandshakeStarted()
+		time.AfterFunc(time.Second, func() { b.HandshakeDone(true); b.HandshakeDone(false) })
+		if took := waited(t, b); took < time.Second || took > time.Second+step {
+			t.Errorf("waited %v for two handshakes of a second", took)
+		}
+	})
+}
+
+// A watch that runs leaves handshakes alone: it asks again, but not before the handshake has stalled.
+func TestWatchWaitsForHandshakes(t *testing.T) {
+	t.Parallel()
 	s := server.Start(t)
 	b := running(t, s, 4)
-	b.HandshakeStarted()
-	asked, _, _ := s.Seen()
-	b.Recheck(Unanswered) // no reason to disturb it
-	began := time.Now()
-	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
-	if took := time.Since(began); took < stalled-watchEvery-answerTime {
-		t.Errorf("asked %v after a handshake began", took)
+	const least = stalled - watchEvery - answerTime
+	for range 5 { // a question may have been on its way when the handshake began
+		b.HandshakeStarted()
+		asked, _, _ := s.Seen()
+		began := time.Now()
+		waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
+		if b.HandshakeDone(false); time.Since(began) >= least {
+			return
+		}
 	}
-	b.HandshakeDone(false)
-	asked, _, _ = s.Seen()
-	waitFor(t, func() bool { n, _, _ := s.Seen(); return n > asked })
+	t.Errorf("asked within %v of each of five handshakes' beginnings", least)
 }
 
 // ... but not until its cookies are too old.
 func TestHandshakesDoNotAgeCookies(t *testing.T) {
 	t.Parallel()
 	_, b := openTimed(t, 2)
+	synctest.Test(t, func(t *testing.T) { agesCookies(t, b) })
+}
+
+func agesCookies(t *testing.T, b *Backend) {
 	b.lifetime.end()
 	b.lifetime.passed.Store(int64(stalled / 4))
 	for _, kind := range []Mode{Harvest, DoubleHVR} { // which needs no cookies beforehand
@@ -114,9 +170,7 @@ func TestHandshakesDoNotAgeCookies(t *testing.T) {
 		d.mode = kind
 		b.decision.Store(&d)
 		b.HandshakeStarted()
-		began := time.Now()
-		b.waitForHandshakes(t.Context())
-		if took := time.Since(began); (took < stalled) != (kind == Harvest) {
+		if took := waited(t, b); (took < stalled) != (kind == Harvest) {
 			t.Errorf("with %v the server was left alone for %v, and its cookies end after %v", kind, took, stalled/4)
 		}
 		b.HandshakeDone(false)

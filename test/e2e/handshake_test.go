@@ -9,6 +9,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -31,18 +32,20 @@ func TestFragmentedHellos(t *testing.T) {
 			t.Parallel()
 			g := startGuard(t, c.start(t).addr)
 			dropped := func() bool { return g.count(metrics.Dropped(hello.LaterFragment)) > 0 }
-			p := startPath(t, g.addr, func(s *step) verdict {
+			p := startPath(t, g.addr, func(d *netpath.Datagram) netpath.Fate {
 				// Until the guard has read the whole first ClientHello: in one batch with the second, the first's later
 				// fragments are tried again when the client is verified.
-				for _, cookie := s.hello(); cookie && !dropped() && t.Context().Err() == nil; {
+				for _, cookie := clientHello(d); cookie && !dropped() && t.Context().Err() == nil; {
 					time.Sleep(time.Millisecond)
 				}
-				return pass
+				return netpath.Pass
 			})
-			a := c.dial(t, p.addr)
+			a := c.dial(t, p.Addr)
 			a.ping("ping in pieces")
 			a.close()
-			later := p.seen(func(s *step) bool { return hello.Parse(s.data, new(hello.ClientHello)) == hello.LaterFragment })
+			later := p.Seen(func(d *netpath.Datagram) bool {
+				return hello.Parse(d.Data, new(hello.ClientHello)) == hello.LaterFragment
+			})
 			if len(later) < 2 {
 				t.Errorf("%d later fragments of ClientHellos on the path, want those of two: this tests nothing", len(later))
 			}
@@ -56,37 +59,37 @@ func TestFragmentedHellos(t *testing.T) {
 // TestLossAndDuplication: the client's retransmissions repair loss and duplication in the cookie exchange.
 func TestLossAndDuplication(t *testing.T) {
 	t.Parallel()
-	nth := func(want int, v verdict, is func(s *step) bool) func() func(s *step) verdict {
-		return func() func(s *step) verdict {
+	nth := func(want int, v netpath.Fate, is func(d *netpath.Datagram) bool) func() func(d *netpath.Datagram) netpath.Fate {
+		return func() func(d *netpath.Datagram) netpath.Fate {
 			var n atomic.Int32
-			return func(s *step) verdict {
-				if is(s) && int(n.Add(1)) == want {
+			return func(d *netpath.Datagram) netpath.Fate {
+				if is(d) && int(n.Add(1)) == want {
 					return v
 				}
-				return pass
+				return netpath.Pass
 			}
 		}
 	}
-	first := func(s *step) bool { is, cookie := s.hello(); return is && !cookie }
-	again := func(s *step) bool { _, cookie := s.hello(); return cookie }
-	verify := func(s *step) bool { _, is := hello.HelloVerifyCookie(s.data); return is && !s.fromClient }
-	answer := func(s *step) bool { return !s.fromClient && !verify(s) }
-	for name, decide := range map[string]func() func(s *step) verdict{
-		"first hello lost":            nth(1, drop, first),
-		"first hello twice":           nth(1, twice, first),
-		"hello verify request lost":   nth(1, drop, verify),
-		"hello verify request twice":  nth(1, twice, verify),
-		"second hello lost":           nth(1, drop, again),
-		"second hello twice":          nth(1, twice, again),
-		"server's first answer lost":  nth(1, drop, answer),
-		"server's first answer twice": nth(1, twice, answer),
+	first := func(d *netpath.Datagram) bool { is, cookie := clientHello(d); return is && !cookie }
+	again := func(d *netpath.Datagram) bool { _, cookie := clientHello(d); return cookie }
+	verify := func(d *netpath.Datagram) bool { _, is := hello.HelloVerifyCookie(d.Data); return is && !d.FromClient }
+	answer := func(d *netpath.Datagram) bool { return !d.FromClient && !verify(d) }
+	for name, decide := range map[string]func() func(d *netpath.Datagram) netpath.Fate{
+		"first hello lost":            nth(1, netpath.Drop, first),
+		"first hello twice":           nth(1, netpath.Twice, first),
+		"hello verify request lost":   nth(1, netpath.Drop, verify),
+		"hello verify request twice":  nth(1, netpath.Twice, verify),
+		"second hello lost":           nth(1, netpath.Drop, again),
+		"second hello twice":          nth(1, netpath.Twice, again),
+		"server's first answer lost":  nth(1, netpath.Drop, answer),
+		"server's first answer twice": nth(1, netpath.Twice, answer),
 		// Not all datagrams: s_server stalls on a duplicate of the finished message, with no guard, too.
-		"exchange twice": func() func(s *step) verdict {
-			return func(s *step) verdict {
-				if first(s) || again(s) || verify(s) {
-					return twice
+		"exchange twice": func() func(d *netpath.Datagram) netpath.Fate {
+			return func(d *netpath.Datagram) netpath.Fate {
+				if first(d) || again(d) || verify(d) {
+					return netpath.Twice
 				}
-				return pass
+				return netpath.Pass
 			}
 		},
 	} {
@@ -95,7 +98,7 @@ func TestLossAndDuplication(t *testing.T) {
 				t.Parallel()
 				s := opensslServer(t, address("127.0.0.1", freePort(t)))
 				g := startGuard(t, s.addr)
-				c := dial(t, startPath(t, g.addr, decide()).addr)
+				c := dial(t, startPath(t, g.addr, decide()).Addr)
 				c.ping("ping over a bad path")
 				if n := g.count(metrics.Verified); n != 1 {
 					t.Errorf("%d flows were opened, want 1: a copy of the second ClientHello belongs to its flow", n)
@@ -122,25 +125,25 @@ func TestReplayOverLoss(t *testing.T) {
 			var mu sync.Mutex
 			rest, ready := lost, false
 			var flow netip.AddrPort
-			g := startGuard(t, startPath(t, s.addr, func(s *step) verdict {
+			g := startGuard(t, startPath(t, s.addr, func(d *netpath.Datagram) netpath.Fate {
 				mu.Lock()
 				defer mu.Unlock()
 				var h hello.ClientHello
 				what := byte(0)
-				if s.fromClient && hello.Parse(s.data, &h) == hello.OK && ready && *h.Random != [32]byte{} { // that is the watch's
-					flow = s.client
+				if d.FromClient && hello.Parse(d.Data, &h) == hello.OK && ready && *h.Random != [32]byte{} { // that is the watch's
+					flow = d.Client
 					if what = 'Q'; len(h.Cookie) > 0 {
 						what = 'H'
 					}
-				} else if _, verify := hello.HelloVerifyCookie(s.data); verify && s.client == flow {
+				} else if _, verify := hello.HelloVerifyCookie(d.Data); verify && d.Client == flow {
 					what = 'V'
 				}
 				if rest != "" && what == rest[0] {
 					rest = rest[1:]
-					return drop
+					return netpath.Drop
 				}
-				return pass
-			}).addr)
+				return netpath.Pass
+			}).Addr)
 			mu.Lock()
 			ready = true
 			mu.Unlock()
@@ -158,23 +161,23 @@ func TestReplayOverLoss(t *testing.T) {
 func TestRotationBetweenHellos(t *testing.T) {
 	t.Parallel()
 	// rotating rotates n times when the first HelloVerifyRequest is on its way.
-	rotating := func(g *guard, n int) func(s *step) verdict {
-		return func(s *step) verdict {
-			if _, is := hello.HelloVerifyCookie(s.data); is && !s.fromClient && s.nth == 0 {
+	rotating := func(g *guard, n int) func(d *netpath.Datagram) netpath.Fate {
+		return func(d *netpath.Datagram) netpath.Fate {
+			if _, is := hello.HelloVerifyCookie(d.Data); is && !d.FromClient && d.Nth == 0 {
 				for range n {
 					if err := g.Rotate(); err != nil {
 						panic(err)
 					}
 				}
 			}
-			return pass
+			return netpath.Pass
 		}
 	}
 	for client, dial := range map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()} {
 		t.Run("once/"+client, func(t *testing.T) {
 			t.Parallel()
 			g := startGuard(t, opensslServer(t, address("127.0.0.1", freePort(t))).addr)
-			c := dial(t, startPath(t, g.addr, rotating(g, 1)).addr)
+			c := dial(t, startPath(t, g.addr, rotating(g, 1)).Addr)
 			c.ping("ping under the next secret")
 			c.close()
 			if n := g.count(metrics.WrongCookie); n != 0 {
@@ -194,11 +197,11 @@ func TestRotationBetweenHellos(t *testing.T) {
 			t.Parallel()
 			g := startGuard(t, start(t).addr)
 			p := startPath(t, g.addr, rotating(g, 2))
-			late := dialOpenSSL(t, p.addr)
+			late := dialOpenSSL(t, p.Addr)
 			late.say("ping by luck") // by harvest, one time in 64, the cookie is right in spite of all
 			lucky := func() bool { return late.says("ping by luck\n") }
 			eventually(t, "a second HelloVerifyRequest", func() bool {
-				return lucky() || len(p.seen(func(s *step) bool { _, is := hello.HelloVerifyCookie(s.data); return is && !s.fromClient })) == 2
+				return lucky() || len(p.Seen(func(d *netpath.Datagram) bool { _, is := hello.HelloVerifyCookie(d.Data); return is && !d.FromClient })) == 2
 			})
 			if name == "gnutls-serv" { // it answers, so the client sees that it is wrong and says so
 				eventually(t, "the client gives up", func() bool {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 	"testing"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
 )
 
 // TestLostAnswerCostsNoFlight: a client whose first HelloVerifyRequest was lost has had one with a record number that the server,
@@ -15,23 +17,23 @@ func TestLostAnswerCostsNoFlight(t *testing.T) {
 			t.Parallel()
 			g := startGuard(t, echoServer(t, address("127.0.0.1", freePort(t)), "replay").addr)
 			var lost atomic.Bool
-			p := startPath(t, g.addr, func(s *step) verdict {
-				if !s.fromClient && !lost.Swap(true) {
-					return drop
+			p := startPath(t, g.addr, func(d *netpath.Datagram) netpath.Fate {
+				if !d.FromClient && !lost.Swap(true) {
+					return netpath.Drop
 				}
-				return pass
+				return netpath.Pass
 			})
-			c := dial(t, p.addr)
+			c := dial(t, p.Addr)
 			c.ping("ping after a lost answer")
-			number := func(s *step) uint64 { return binary.BigEndian.Uint64(s.data[3:]) & (1<<48 - 1) }
+			number := func(d *netpath.Datagram) uint64 { return binary.BigEndian.Uint64(d.Data[3:]) & (1<<48 - 1) }
 			seen := map[uint64]bool{}
-			for _, s := range p.seen(func(s *step) bool {
-				return !s.fromClient && len(s.data) > 13 && binary.BigEndian.Uint16(s.data[3:]) == 0
+			for _, d := range p.Seen(func(d *netpath.Datagram) bool {
+				return !d.FromClient && len(d.Data) > 13 && binary.BigEndian.Uint16(d.Data[3:]) == 0
 			})[1:] {
-				if seen[number(&s)] {
-					t.Errorf("the client had record %d twice", number(&s))
+				if seen[number(&d)] {
+					t.Errorf("the client had record %d twice", number(&d))
 				}
-				seen[number(&s)] = true
+				seen[number(&d)] = true
 			}
 			c.close()
 		})

@@ -24,7 +24,7 @@ type pion4Client struct {
 func pion4(least protocol.Version) dialer {
 	return func(t *testing.T, addr netip.AddrPort) association {
 		t.Helper()
-		c, err := dialPion4(t, addr, least)
+		c, err := dialPion4(t, addr, least, patience)
 		if err != nil {
 			t.Fatalf("pion v4: %v", err)
 		}
@@ -32,14 +32,14 @@ func pion4(least protocol.Version) dialer {
 	}
 }
 
-func dialPion4(t *testing.T, addr netip.AddrPort, least protocol.Version) (*pion4Client, error) {
+func dialPion4(t *testing.T, addr netip.AddrPort, least protocol.Version, within time.Duration) (*pion4Client, error) {
 	t.Helper()
 	conn, err := dtls.Dial("udp", net.UDPAddrFromAddrPort(addr), dtls.WithInsecureSkipVerify(true), dtls.WithMinVersion(least))
 	if err != nil {
 		return nil, err
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("handshake: %w", err)

@@ -38,7 +38,7 @@ func failsPion(t *testing.T, addr netip.AddrPort) {
 func failsPion4(least protocol.Version) failing {
 	return func(t *testing.T, addr netip.AddrPort) {
 		t.Helper()
-		if _, err := dialPion4(t, addr, least); err == nil {
+		if _, err := dialPion4(t, addr, least, patience); err == nil {
 			t.Error("pion v4's first attempt does not fail")
 		}
 	}

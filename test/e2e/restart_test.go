@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
@@ -98,14 +99,14 @@ func TestGuardRestart(t *testing.T) {
 		s := echoServer(t, address("127.0.0.1", freePort(t)), "harvest")
 		g := startGuard(t, s.addr, own(t))
 		restart := make(chan struct{})
-		p := startPath(t, g.addr, func(s *step) verdict {
-			if s.nth == 0 && !s.fromClient {
+		p := startPath(t, g.addr, func(d *netpath.Datagram) netpath.Fate {
+			if d.Nth == 0 && !d.FromClient {
 				close(restart)
-				return drop // so that the client asks again, and finds another guard
+				return netpath.Drop // so that the client asks again, and finds another guard
 			}
-			return pass
+			return netpath.Pass
 		})
-		c := dialOpenSSL(t, p.addr)
+		c := dialOpenSSL(t, p.Addr)
 		<-restart
 		g.stop()
 		startGuard(t, s.addr, func(c *frontend.Config) { c.Services[0].Listen = g.addr })

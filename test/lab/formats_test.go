@@ -81,6 +81,35 @@ func (g *guard) reinjected(n int) {
 	}
 }
 
+// A wolfSSL server of DTLS 1.3 has its HelloRetryRequests made by the guard's workers inline. When another takes its place, whose
+// secret the guard does not have, the guard notices before a client does, and says so.
+func TestNativeWolfSSL13(t *testing.T) {
+	for server, late := range map[string][]bool{"wolfssl13": {true}, "wolfssl-dual": {true, false}} {
+		t.Run(server, func(t *testing.T) {
+			p := newPlace(t)
+			secrets, others := filepath.Join(t.TempDir(), "secrets"), filepath.Join(t.TempDir(), "others")
+			write(t, secrets, p.secret())
+			write(t, others, p.secret())
+			s := startPeer(t, p.Middle, public[0], server, secrets)
+			g := p.run(first("--handoff", "native-wolfssl", "--secret-file", secrets)...)
+			for _, late := range late {
+				if err := attempt(t, p.Lab, public[0], late); err != nil {
+					t.Errorf("DTLS 1.3 %v: %v; the guard: %+v, sockets %v", late, err, g.status().XDP, g.status().Packets)
+				}
+			}
+			g.reinjected(len(late))
+			if n := s.clients(len(late)); n != len(late) {
+				t.Errorf("%d clients at the server, want %d", n, len(late))
+			}
+			s.kill()
+			startPeer(t, p.Middle, public[0], server, others)
+			g.unready("secret")
+			g.stop()
+			p.free()
+		})
+	}
+}
+
 // A server that verifies the guard's cookies itself follows the guard to another secret.
 func TestNativeHMACRotates(t *testing.T) {
 	p := newPlace(t)

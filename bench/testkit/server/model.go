@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -23,6 +24,7 @@ type Model struct {
 	ByPort, ByAddress, ByHello bool          // what its cookies depend on
 	Tick                       time.Duration // ... and on a clock of this grain; 0: on none
 	Takes                      int           // how many ticks old a cookie may be
+	Length                     int           // of its cookies; 0: 20
 	Trusting                   bool          // accepts any cookie
 	Counts                     bool          // keeps state per address from its first ClientHello until an alert
 	NoCookies                  bool          // accepts a ClientHello without a cookie
@@ -177,7 +179,7 @@ func (m *Model) cookie(from netip.AddrPort, h *hello.ClientHello, tick int64) []
 		mac.Write(h.Random[:])
 	}
 	fmt.Fprint(mac, "@", tick)
-	return mac.Sum(nil)[:20]
+	return bytes.Repeat(mac.Sum(nil), 8)[:cmp.Or(m.Length, 20)]
 }
 
 func (m *Model) tick(now time.Time) int64 {
@@ -198,9 +200,9 @@ func (m *Model) takes(from netip.AddrPort, h *hello.ClientHello, now time.Time) 
 
 // verify builds the HelloVerifyRequest for datagram d.
 func (m *Model) verify(from netip.AddrPort, h *hello.ClientHello, d []byte, now time.Time) []byte {
-	a := bytes.Clone(d)
-	a = append(a, make([]byte, 64)...)
-	return a[:hello.PutHelloVerify(a, m.cookie(from, h, m.tick(now)))]
+	a := helloVerify(d, m.cookie(from, h, m.tick(now)))
+	copy(a[17:19], d[17:19]) // message_seq
+	return a
 }
 
 // common reports whether client and server share a suite and a group.

@@ -48,12 +48,14 @@ static inline int client_ready(int fd, int ms)
 	return poll(&on, 1, ms) > 0;
 }
 
-// client_converse transfers data both ways until the end of standard input. transmit sends. receive returns data that has
-// arrived, since a datagram may have several records: 0 if there is no more, -1 at the end of the association.
+// client_converse says that the handshake is finished, and transfers data both ways until the end of standard input. transmit
+// sends. receive returns data that has arrived, since a datagram may have several records: 0 if there is no more, -1 at the end
+// of the association.
 static inline void client_converse(int fd, int (*transmit)(const void *, int), int (*receive)(void *, int))
 {
 	char data[CLIENT_DATAGRAM];
 	struct pollfd on[] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+	fputs("connected\n", stderr);
 	for (;;) {
 		int n;
 		if (poll(on, 2, -1) < 0)

@@ -31,11 +31,21 @@
 #endif
 #define PEER_MTU 1400	     // for libraries that must be told
 
+// struct datagram was received and is not yet read.
+struct datagram {
+	struct datagram *next;
+	struct sockaddr_storage from;
+	socklen_t size;
+	ssize_t length;
+	unsigned char data[PEER_DATAGRAM];
+};
+
 static struct {
 	struct sockaddr_storage address;
 	socklen_t size;
 	const char *certificate, *key, *cookies;
 	int fd; // listens
+	struct datagram *pending; // of clients without a socket, oldest first
 } peer_server;
 
 // struct peer is a client, verified or not.
@@ -45,6 +55,7 @@ struct peer {
 	socklen_t size;
 	unsigned char datagram[PEER_DATAGRAM]; // received and not yet read
 	ssize_t length;
+	struct datagram *early; // came before its socket, oldest first
 	void *session; // for the server's use
 	struct peer *next; // in peer_employed
 };
@@ -147,20 +158,58 @@ static inline int peer_is_employed(const struct peer *p)
 	return e != NULL;
 }
 
+// peer_pop takes the oldest datagram of a list.
+static inline struct datagram *peer_pop(struct datagram **list)
+{
+	struct datagram *d = *list;
+	if (d)
+		*list = d->next;
+	return d;
+}
+
 // peer_next waits for a datagram of anybody who has no socket of his own.
 static inline void peer_next(struct peer *p)
 {
+	for (struct datagram *d; (d = peer_pop(&peer_server.pending));) {
+		p->size = d->size;
+		memcpy(&p->address, &d->from, sizeof(p->address));
+		p->length = d->length;
+		memcpy(p->datagram, d->data, d->length);
+		free(d);
+		if (p->length > 0 && !peer_is_employed(p))
+			return;
+	}
 	do {
 		p->size = sizeof(p->address);
 		p->length = recvfrom(peer_server.fd, p->datagram, sizeof(p->datagram), 0, (struct sockaddr *)&p->address, &p->size);
 	} while (p->length <= 0 || peer_is_employed(p));
 }
 
+// peer_collect reads what has come to a socket: what p sent is p's, and what others sent is pending.
+static inline void peer_collect(int fd, struct peer *p)
+{
+	for (;;) {
+		struct datagram *d = calloc(1, sizeof(*d));
+		if (!d)
+			peer_die("memory");
+		d->size = sizeof(d->from);
+		d->length = recvfrom(fd, d->data, sizeof(d->data), MSG_DONTWAIT, (struct sockaddr *)&d->from, &d->size);
+		if (d->length < 0) {
+			free(d);
+			return;
+		}
+		struct datagram **end = memcmp(&d->from, &p->address, p->size) ? &peer_server.pending : &p->early;
+		while (*end)
+			end = &(*end)->next;
+		*end = d;
+	}
+}
+
 // peer_wait waits for something to receive. 0: there is nothing within ms.
 static inline int peer_wait(struct peer *p, int ms)
 {
 	struct pollfd on = {.fd = p->fd, .events = POLLIN};
-	return p->length > 0 ? 1 : p->fd < 0 ? 0 : poll(&on, 1, ms) > 0;
+	return p->length > 0 || p->early ? 1 : p->fd < 0 ? 0 : poll(&on, 1, ms) > 0;
 }
 
 // peer_receive is recv(2), and returns -1 with EAGAIN after ms. A client without a socket has one datagram.
@@ -170,6 +219,12 @@ static inline ssize_t peer_receive(struct peer *p, void *to, size_t size, int ms
 	if (!peer_wait(p, ms)) {
 		errno = EAGAIN;
 		return -1;
+	}
+	if (n <= 0 && p->early) {
+		struct datagram *d = peer_pop(&p->early);
+		n = p->length = d->length;
+		memcpy(p->datagram, d->data, n);
+		free(d);
 	}
 	if (n <= 0)
 		return recv(p->fd, to, size, 0);
@@ -189,7 +244,6 @@ static inline ssize_t peer_send(struct peer *p, const void *data, size_t size)
 // peer_connect gives a client its socket.
 static inline void peer_connect(struct peer *p)
 {
-	char junk[1];
 	p->fd = peer_socket();
 	if (connect(p->fd, (struct sockaddr *)&p->address, p->size))
 		peer_die("connect");
@@ -197,9 +251,6 @@ static inline void peer_connect(struct peer *p)
 	p->next = *peer_list(p);
 	*peer_list(p) = p;
 	pthread_mutex_unlock(&peer_employed.lock);
-	// What others sent between bind and connect came here; they will send it again.
-	while (recv(p->fd, junk, sizeof(junk), MSG_DONTWAIT) >= 0)
-		;
 }
 
 // peer_start starts a thread that runs serve(p).
@@ -210,10 +261,13 @@ static inline void peer_start(struct peer *p, void *(*serve)(void *))
 		peer_die("thread");
 }
 
-// peer_employ gives a client its socket and a thread that runs serve(p).
+// peer_employ gives a client its socket and a thread that runs serve(p). What the client has sent meanwhile, such as the second
+// fragment of its ClientHello, is not lost: application data would not come again.
 static inline void peer_employ(struct peer *p, void *(*serve)(void *))
 {
 	peer_connect(p);
+	peer_collect(peer_server.fd, p);
+	peer_collect(p->fd, p); // between bind and connect others' came here, too
 	peer_start(p, serve);
 }
 
@@ -229,6 +283,8 @@ static inline void peer_free(struct peer *p)
 		pthread_mutex_unlock(&peer_employed.lock);
 		close(p->fd);
 	}
+	for (struct datagram *d; (d = peer_pop(&p->early));)
+		free(d);
 	free(p);
 }
 

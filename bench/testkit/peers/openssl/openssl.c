@@ -24,7 +24,9 @@ static void begin(SSL *ssl, const BIO_ADDR *client)
 		return;
 	}
 	session_take(ssl, p);
-	peer_employ(p, session_serve);
+	peer_connect(p);
+	peer_collect(p->fd, p);
+	peer_start(p, session_serve);
 }
 
 static SSL *ready(SSL_CTX *ctx)

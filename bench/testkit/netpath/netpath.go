@@ -1,0 +1,221 @@
+// Package netpath is a network path between clients and a server, in user space: it loses, delays, duplicates, reorders and
+// cuts off datagrams, and gives clients other ports as a NAT does. So a test needs neither privileges nor a kernel with netem.
+//
+// Each client's datagrams leave from a socket of their own, so the server sees as many addresses as there are clients. What
+// becomes of a datagram is decided by a function of the test, or by [Conditions], which decide the same in every run: by a
+// seed and by the datagram's number. A [Path] is safe for concurrent use.
+package netpath
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Datagram is one on its way.
+type Datagram struct {
+	FromClient bool
+	Client     netip.AddrPort
+	Nth        int // among the datagrams of its client and direction, from 0
+	Data       []byte
+	At         time.Time // when it came to the path
+}
+
+// Fate is what becomes of a datagram: the delay of each copy that arrives. A datagram without copies is lost.
+type Fate []time.Duration
+
+// The fates of a path without delay.
+var (
+	Drop  Fate
+	Pass  = Fate{0}
+	Twice = Fate{0, 0}
+)
+
+// Path carries datagrams between clients and a server.
+type Path struct {
+	Addr netip.AddrPort // where clients send to
+
+	to      netip.AddrPort
+	decide  func(d *Datagram) Fate
+	near    *net.UDPConn
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	closed  bool
+	clients map[netip.AddrPort]*client
+	seen    []Datagram
+	err     error
+}
+
+// client has the socket that the server sees, and how many datagrams there were in each direction.
+type client struct {
+	far   *net.UDPConn
+	count [2]int
+}
+
+// largest is the size of the largest UDP datagram, rounded up.
+const largest = 1 << 16
+
+// Start opens a path to a server. It listens on the server's address, on a port of its own. decide is called for each datagram,
+// by several goroutines, and may wait: it holds up what clients send, or what comes back to one of them. With nil all datagrams pass.
+// Errors are those of sockets.
+func Start(to netip.AddrPort, decide func(d *Datagram) Fate) (*Path, error) {
+	near, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0)))
+	if err != nil {
+		return nil, fmt.Errorf("path to %v: %w", to, err)
+	}
+	if decide == nil {
+		decide = func(*Datagram) Fate { return Pass }
+	}
+	p := &Path{
+		Addr: near.LocalAddr().(*net.UDPAddr).AddrPort(), to: to, decide: decide, near: near,
+		clients: make(map[netip.AddrPort]*client),
+	}
+	p.running.Go(p.forth)
+	return p, nil
+}
+
+// Close ends the path, and waits for its goroutines. It returns why a socket could not be opened, if one could not.
+func (p *Path) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.near.Close()
+	for _, c := range p.clients {
+		c.far.Close()
+	}
+	p.mu.Unlock()
+	p.running.Wait()
+	return p.err
+}
+
+// Seen returns the datagrams so far of which keep is true, also those that were lost.
+func (p *Path) Seen(keep func(d *Datagram) bool) (kept []Datagram) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.seen {
+		if keep(&p.seen[i]) {
+			kept = append(kept, p.seen[i])
+		}
+	}
+	return kept
+}
+
+// Rebind gives every client another port, as a NAT does that has forgotten them. What is on its way to the old ports is lost.
+func (p *Path) Rebind() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, c := range p.clients {
+		old := c.far
+		if err := p.connect(c, at); err != nil {
+			return err
+		}
+		old.Close()
+	}
+	return nil
+}
+
+// forth carries what clients send.
+func (p *Path) forth() {
+	b := make([]byte, largest)
+	for {
+		n, from, err := p.near.ReadFromUDPAddrPort(b)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil { // an ICMP message about a client that has ended
+			continue
+		}
+		c, err := p.client(from)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			p.mu.Lock()
+			p.err = err
+			p.mu.Unlock()
+			return
+		}
+		p.carry(c, Datagram{FromClient: true, Client: from, Data: bytes.Clone(b[:n])})
+	}
+}
+
+// client returns the client at an address.
+func (p *Path) client(at netip.AddrPort) (*client, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c := p.clients[at]; c != nil {
+		return c, nil
+	}
+	c := new(client)
+	if err := p.connect(c, at); err != nil {
+		return nil, err
+	}
+	p.clients[at] = c
+	return c, nil
+}
+
+// connect opens a client's socket to the server. The caller has the lock.
+func (p *Path) connect(c *client, at netip.AddrPort) error {
+	if p.closed {
+		return net.ErrClosed
+	}
+	far, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.to))
+	if err != nil {
+		return fmt.Errorf("path to %v: %w", p.to, err)
+	}
+	c.far = far
+	p.running.Go(func() { p.back(c, far, at) })
+	return nil
+}
+
+// back carries what comes to far to a client, until far is closed.
+func (p *Path) back(c *client, far *net.UDPConn, to netip.AddrPort) {
+	b := make([]byte, largest)
+	for {
+		n, err := far.Read(b)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // a refusal, while the other end is restarted
+			continue
+		}
+		p.carry(c, Datagram{Client: to, Data: bytes.Clone(b[:n])})
+	}
+}
+
+// carry lets a datagram have its fate.
+func (p *Path) carry(c *client, d Datagram) {
+	direction := 1
+	if d.FromClient {
+		direction = 0
+	}
+	d.At = time.Now()
+	p.mu.Lock()
+	d.Nth = c.count[direction]
+	c.count[direction]++
+	p.seen = append(p.seen, d)
+	p.mu.Unlock()
+	for _, delay := range p.decide(&d) {
+		if delay == 0 {
+			p.deliver(c, d)
+			continue
+		}
+		time.AfterFunc(delay, func() { p.deliver(c, d) })
+	}
+}
+
+// deliver sends a datagram on. The other end may be gone, and the path closed.
+func (p *Path) deliver(c *client, d Datagram) {
+	if !d.FromClient {
+		_, _ = p.near.WriteToUDPAddrPort(d.Data, d.Client)
+		return
+	}
+	p.mu.Lock()
+	far := c.far
+	p.mu.Unlock()
+	_, _ = far.Write(d.Data)
+}

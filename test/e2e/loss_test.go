@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v4/pkg/protocol"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
+	"github.com/dtlsguard/dtlsguard/frontend"
+)
+
+// stack is a client and a server whose handshakes through the guard are compared with those without it.
+type stack struct {
+	row
+	client string
+	extra  int // datagrams of the client that the guard costs: none where the server asks for a cookie by itself
+}
+
+// stacks are those of the table in docs/field.md. The first ones, a mode each, are tried with losses in every run of the tests.
+var stacks = []stack{
+	{row: row{server: "OpenSSL, DTLSv1_listen", mode: "harvest", start: peer("openssl", "")}, client: "openssl"},
+	{row: row{server: "OpenSSL, SSL_accept", mode: "replay", start: peer("openssl-accept", "trust")}, client: "pion"},
+	{row: row{server: "GnuTLS", mode: "native-gnutls", secret: true, start: peer("gnutls", "")}, client: "gnutls"},
+	{row: row{server: "wolfSSL, DTLS 1.3", mode: "native-wolfssl", secret: true, start: peer("wolfssl13", "")}, client: "wolfssl13"},
+	{row: row{server: "wolfSSL", mode: "native-wolfssl", secret: true, start: peer("wolfssl", "")}, client: "wolfssl"},
+	{row: row{server: "Mbed TLS", mode: "harvest", start: peer("mbedtls", "")}, client: "mbedtls"},
+	{row: row{server: "Qt QDtls", mode: "harvest", start: peer("qt", "")}, client: "pion4"},
+	{row: row{server: "wolfSSL, own secret", mode: "double-hvr", start: peer("wolfssl", "")}, client: "openssl", extra: 1},
+}
+
+// lossy is how many stacks are tried with losses in every run.
+const lossy = 4
+
+// connected is what programs say when they have finished a handshake.
+var connected = map[string]string{"openssl": "SSL handshake has read", "gnutls": "Handshake was completed"}
+
+// shake starts a client, and reports whether it finishes its handshake within a time. It returns at once when it has.
+func shake(t *testing.T, name string, addr netip.AddrPort, within time.Duration) bool {
+	t.Helper()
+	switch name {
+	case "pion":
+		_, err := dialPion(t, addr, within)
+		return err == nil
+	case "pion4":
+		_, err := dialPion4(t, addr, protocol.Version1_2, within)
+		return err == nil
+	}
+	p := matrixClients[name].dial(t, addr).(interface{ self() *program }).self()
+	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if p.says(cmp.Or(connected[name], "connected")) {
+			return true
+		}
+		select {
+		case <-p.exited:
+			return false
+		default:
+		}
+	}
+	return false
+}
+
+// course is how a handshake went.
+type course struct {
+	took time.Duration // from the client's first datagram
+	sent int           // datagrams of the client
+}
+
+// never is how long a handshake takes that fails.
+const never = time.Duration(1<<63 - 1)
+
+// measure has a client handshake over a path.
+func measure(t *testing.T, client string, to netip.AddrPort, decide func(*netpath.Datagram) netpath.Fate, within time.Duration) course {
+	t.Helper()
+	p := startPath(t, to, decide)
+	done := shake(t, client, p.Addr, within)
+	end := time.Now()
+	sent := p.Seen(func(d *netpath.Datagram) bool { return d.FromClient })
+	if !done || len(sent) == 0 {
+		return course{never, len(sent)}
+	}
+	return course{end.Sub(sent[0].At), len(sent)}
+}
+
+// serve starts a stack's server and a guard before it.
+func (s *stack) both(t *testing.T, pool int) (direct, guarded netip.AddrPort) {
+	t.Helper()
+	secretFile := s.secrets(t)
+	srv := s.serve(t, address("127.0.0.1", freePort(t)), secretFile)
+	g := startGuard(t, srv.addr, func(c *frontend.Config) {
+		s.configure(t, c, secretFile)
+		c.HarvestPool = pool
+		c.Workers = 1
+	})
+	return srv.addr, g.addr
+}
+
+// TestRoundTrips: a client sends no more datagrams to finish a handshake through the guard than to the server itself, whichever
+// is lost, and one more where the server's own question is the second. How long that takes is make test-loss's.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	lose := func(fromClient bool, nth int) func(*netpath.Datagram) netpath.Fate {
+		return func(d *netpath.Datagram) netpath.Fate {
+			if d.FromClient == fromClient && d.Nth == nth {
+				return netpath.Drop
+			}
+			return netpath.Pass
+		}
+	}
+	for i := range stacks {
+		s := &stacks[i]
+		paths := map[string]func(*netpath.Datagram) netpath.Fate{"none": nil}
+		for nth := range 2 {
+			if i < lossy {
+				paths[fmt.Sprint("client's ", nth+1)] = lose(true, nth)
+				paths[fmt.Sprint("server's ", nth+1)] = lose(false, nth)
+			}
+		}
+		t.Run(s.server+" "+s.mode, func(t *testing.T) {
+			t.Parallel()
+			direct, guarded := s.both(t, roomy)
+			for lost, decide := range paths {
+				t.Run(lost, func(t *testing.T) { t.Parallel(); s.compare(t, direct, guarded, decide) })
+			}
+		})
+	}
+}
+
+// compare compares the client's datagrams until its handshake is finished, without the guard and through it.
+func (s *stack) compare(t *testing.T, direct, guarded netip.AddrPort, decide func(*netpath.Datagram) netpath.Fate) {
+	const tries = 5 // a busy machine makes clients retransmit, so the best of a few is compared
+	without := measure(t, s.client, direct, decide, patience)
+	if without.took == never {
+		t.Fatalf("%s does not finish its handshake without the guard", s.client)
+	}
+	var with course
+	for range tries {
+		if with = measure(t, s.client, guarded, decide, patience); with.took < never && with.sent <= without.sent+s.extra {
+			return
+		}
+	}
+	t.Errorf("%s: %d datagrams of the client through the guard, %d without it, and %d may be added", s.client, with.sent, without.sent, s.extra)
+}
