@@ -112,7 +112,7 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		switch {
 		case err != nil:
 		case v == nil:
-			v, err = s.open(n)
+			v, err = s.open(n, slices.Concat(s.list(), fresh))
 			if err == nil {
 				err = s.kernel.mayStandOpen(v)
 				fresh = append(fresh, v)
