@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -53,6 +54,16 @@ func (in *inherited) service(k serviceKey) *serviceState {
 		}
 	}
 	return nil
+}
+
+// taken reports whether sockets that were handed over have addr's port. They are of a service that now has another address:
+// flows cannot change to its new sockets, because the kernel would bring their clients to other workers (its hash of a wildcard's
+// clients is another one).
+func (in *inherited) taken(addr netip.AddrPort) bool {
+	return in != nil && slices.ContainsFunc(in.state.Services, func(st serviceState) bool {
+		was, err := netip.ParseAddrPort(st.Listen)
+		return err == nil && !st.Inline && overlap(was, addr)
+	})
 }
 
 // conns returns the sockets of a service's workers, nil if there were none.
@@ -153,7 +164,7 @@ func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBac
 	if err != nil || b.State == nil {
 		return nil, errGuardState
 	}
-	e := &liveBackend{name: b.Address, seed: seedOf(b.Address), weight: float64(b.Weight), ended: make(chan struct{}), closed: make(chan struct{}), cancel: func() {}, adopted: true}
+	e := &liveBackend{service: v, name: b.Address, seed: seedOf(b.Address), weight: float64(b.Weight), ended: make(chan struct{}), closed: make(chan struct{}), cancel: func() {}, adopted: true}
 	close(e.ended)
 	c := v.handoffConfig(v.now.Load())
 	c.Server = server
@@ -172,6 +183,7 @@ func (in *inherited) adoptBackend(v *service, b *backState, same bool) (*liveBac
 	}
 	e.upstreams = relay.NewUpstreams(server)
 	e.users.Store(1)
+	v.enrol(e)
 	if to != nil {
 		to.backend.Store(e)
 	} else {
@@ -291,7 +303,7 @@ func (in *inherited) done() {
 	}
 	in.files.Close()
 	if in.lost > 0 {
-		in.log.Error("flows could not be taken over, and have ended", "flows", in.lost, "why", "their service is gone, or their sockets could not be handed over")
+		in.log.Error("flows could not be taken over, and have ended", "flows", in.lost, "why", "their service is gone or has another address, or their sockets could not be handed over")
 	}
 	in.log.Info("taken over", "flows", len(in.state.records)-in.lost)
 }

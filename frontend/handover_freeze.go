@@ -3,6 +3,7 @@ package frontend
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,27 +34,60 @@ func (w *worker) park() {
 	}
 }
 
-// holdAll holds the back ends of all services, side by side, so that it takes no longer than the slowest. What is held must be
-// released, also after an error.
-func holdAll(ctx context.Context, services []*service) (release []func(), err error) {
+// heldBackends are the back ends whose watches are held, each with what releases it.
+type heldBackends map[*liveBackend]func()
+
+// hold holds the back ends of all services that are not held yet, side by side, so that it takes no longer than the slowest.
+func (h heldBackends) hold(ctx context.Context, services []*service) (err error) {
+	var open []*liveBackend
+	for _, v := range services {
+		v.mu.Lock()
+		open = append(open, v.live...)
+		v.mu.Unlock()
+	}
+	open = slices.DeleteFunc(open, func(e *liveBackend) bool { return h[e] != nil })
 	var mu sync.Mutex
 	var wait sync.WaitGroup
-	for _, v := range services {
-		for _, e := range v.everyBackend() {
-			wait.Go(func() {
-				f, failed := e.Hold(ctx)
-				mu.Lock()
-				defer mu.Unlock()
-				if failed != nil {
-					err = failed
-				} else {
-					release = append(release, f)
-				}
-			})
-		}
+	for _, e := range open {
+		wait.Go(func() {
+			release, failed := e.Hold(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if failed != nil {
+				err = failed
+			} else {
+				h[e] = release
+			}
+		})
 	}
 	wait.Wait()
-	return release, err
+	return err
+}
+
+// lock holds all back ends and locks their services: none is opened meanwhile.
+func (h heldBackends) lock(ctx context.Context, services []*service) error {
+	for {
+		if err := h.hold(ctx, services); err != nil {
+			return err
+		}
+		all := true
+		for _, v := range services {
+			v.mu.Lock()
+			all = all && !slices.ContainsFunc(v.live, func(e *liveBackend) bool { return h[e] == nil })
+		}
+		if all {
+			return nil
+		}
+		for _, v := range services {
+			v.mu.Unlock()
+		}
+	}
+}
+
+func (h heldBackends) release() {
+	for _, f := range h {
+		f()
+	}
 }
 
 // freeze stops everything that changes what export reads, until thaw; after leave only status requests are answered again. The
@@ -77,19 +111,19 @@ func (s *Server) freeze() (thaw, leave func(), err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), holdTime)
 	defer cancel()
 	services := s.list()
-	released, err := holdAll(ctx, services)
-	undo = append(undo, released...)
-	if err != nil {
+	backends := make(heldBackends)
+	undo = append(undo, backends.release)
+	if err := backends.lock(ctx, services); err != nil {
 		thaw()
 		return nil, nil, err
 	}
+	for _, v := range services {
+		open = append(open, v.mu.Unlock)
+	}
+	undo = append(undo, open...)
 	lock := func(l sync.Locker) { l.Lock(); undo = append(undo, l.Unlock) }
 	for _, x := range s.allSecrets() {
 		lock(&x.mu)
-	}
-	for _, v := range services {
-		lock(&v.mu)
-		open = append(open, v.mu.Unlock)
 	}
 	if s.kernel != nil {
 		lock(&s.kernel.turn)
@@ -132,14 +166,18 @@ func (s *Server) parkWorkers(services []*service) (resume func(), parked <-chan 
 	}, done
 }
 
-// everyBackend returns all back ends that have answered.
-func (v *service) everyBackend() (all []*liveBackend) {
-	for _, t := range v.list() {
-		if e := t.backend.Load(); e != nil {
-			all = append(all, e)
-		}
-	}
-	return all
+// enrol adds a back end that was opened.
+func (v *service) enrol(e *liveBackend) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.live = append(v.live, e)
+}
+
+// strike removes a back end that was closed.
+func (v *service) strike(e *liveBackend) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.live = slices.DeleteFunc(v.live, func(o *liveBackend) bool { return o == e })
 }
 
 // UpgradeCounts counts upgrades by how they ended.

@@ -1,8 +1,9 @@
 package frontend
 
 import (
-	"errors"
+	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/handover"
@@ -13,8 +14,8 @@ import (
 // must exit without ending flows. What does not fit into the queue is lost, which is logged. On error the guard continues to
 // serve.
 func (s *Server) Stow() (*os.File, error) {
-	if !s.reload.TryLock() {
-		return nil, errors.New("a reload or an upgrade is under way")
+	if !lockWithin(&s.reload, stowWait) {
+		return nil, fmt.Errorf("a reload or an upgrade has not ended in %v", stowWait)
 	}
 	defer s.reload.Unlock()
 	conn, queue, err := handover.Pair()
@@ -48,6 +49,20 @@ func (s *Server) Stow() (*os.File, error) {
 	leave()
 	conn.Close() // what is queued stays
 	return queue, nil
+}
+
+// stowWait is for a reload that is under way: it resolves names, and opens sockets. systemd waits for 90 s (TimeoutStopSec=).
+const stowWait = 20 * time.Second
+
+// lockWithin locks m, unless that takes longer than wait.
+func lockWithin(m *sync.Mutex, wait time.Duration) bool {
+	const every = 10 * time.Millisecond
+	for end := time.Now().Add(wait); !m.TryLock(); time.Sleep(every) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
 }
 
 // Detach takes the programs off; the error says that they are still attached.

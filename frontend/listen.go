@@ -12,7 +12,7 @@ import (
 // another program of this user could share the port and would get half the clients. Then SO_REUSEPORT is set on that socket
 // itself: if it were closed and bound again, another guard could take the port meanwhile.
 func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
-	options := udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer, SendBuffer: c.ReceiveBuffer, FreeBind: c.FreeBind} // an answer for each question
+	options := c.socketOptions()
 	first, err := udpbatch.Listen(addr, options)
 	if err != nil {
 		return nil, err
@@ -32,6 +32,42 @@ func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
 		return nil, err
 	}
 	return conns, nil
+}
+
+// listenBeside opens n sockets next to those of the guard before, which has the port and shares it with this user's sockets.
+func listenBeside(addr netip.AddrPort, n int, c *Config) (conns []*udpbatch.Conn, err error) {
+	options := c.socketOptions()
+	options.ReusePort = true
+	for range n {
+		conn, err := udpbatch.Listen(addr, options)
+		if err != nil {
+			closeAll(conns)
+			return nil, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
+}
+
+// overlap reports whether sockets at a and at b compete for datagrams.
+func overlap(a, b netip.AddrPort) bool {
+	return a.Port() == b.Port() && (receives(a.Addr(), b.Addr()) || receives(b.Addr(), a.Addr()))
+}
+
+// receives reports whether a socket at address a gets what is sent to b.
+func receives(a, b netip.Addr) bool {
+	switch {
+	case !a.IsUnspecified():
+		return a == b
+	case a.Is4():
+		return b.Is4()
+	}
+	return true // [::] takes IPv4, too
+}
+
+// socketOptions are those of listening sockets: room for an answer to each question.
+func (c *Config) socketOptions() udpbatch.Options {
+	return udpbatch.Options{ReceiveBuffer: c.ReceiveBuffer, SendBuffer: c.ReceiveBuffer, FreeBind: c.FreeBind}
 }
 
 func closeAll(conns []*udpbatch.Conn) {

@@ -4,18 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/events"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
-	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
 // Changes is what a reload did.
@@ -112,7 +107,9 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		switch {
 		case err != nil:
 		case v == nil:
-			v, err = s.open(n, slices.Concat(s.list(), fresh))
+			if err = s.free(n); err == nil {
+				v, err = s.open(n, slices.Concat(s.list(), fresh))
+			}
 			if err == nil {
 				err = s.kernel.mayStandOpen(v)
 				fresh = append(fresh, v)
@@ -147,64 +144,20 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 	slices.Sort(done.Removed)
 	s.show(flags)
 	if s.kernel != nil {
-		policy := s.config // of the rest nothing changes without a restart
-		policy.IdleTimeout, policy.Services = c.IdleTimeout, c.Services
-		err = s.kernel.setPolicy(&policy)
+		err = s.kernel.setPolicy(s.policy(&c, now))
 	}
 	return done, err
 }
 
-// changeable returns an error if a change of a service needs a restart.
-func (v *service) changeable(n *Service) error {
-	if v.inline && len(v.workers) == 0 && n.Settings.Answer != bpf.AnswerXDP {
-		return hint.Errorf("restart the guard", "%s: answer cannot change from xdp while the service runs: it has no workers", v.name)
+// policy is the configuration that the programs get after a reload: the services of c, and those that drain. Of the rest nothing
+// changes without a restart.
+func (s *Server) policy(c *Config, draining map[serviceKey]*service) *Config {
+	policy := s.config
+	policy.IdleTimeout, policy.Services = c.IdleTimeout, slices.Clone(c.Services)
+	for _, v := range draining {
+		policy.Services = append(policy.Services, v.configured)
 	}
-	return nil
-}
-
-// possible returns an error if a new service needs a restart.
-func (s *Server) possible(n *Service) error {
-	const fix = "restart the guard: systemctl restart dtlsguard"
-	if n.Inline() && s.kernel == nil {
-		return hint.Errorf(fix, "%v is protected by XDP, and the guard was started without an interface", n.Listen)
-	}
-	for _, name := range n.Interfaces {
-		if !slices.Contains(s.config.XDP.Interfaces, name) {
-			return hint.Errorf(fix, "%v is to be guarded on interface %s, which was not named when the guard was started", n.Listen, name)
-		}
-	}
-	return nil
-}
-
-// reloadable are the settings that a reload puts in force, by their flags: those of services. All others need a restart.
-var reloadable = []string{
-	"listen", "backend", "protect", "handoff", "harvest-pool", "harvest-rate", "secret-file", "rotate-every", "hello-rate", "hello-burst",
-	"backend-hello-rate", "psk-suite", "idle-timeout", "answer", "unverified", "unverified-rate", "pass", "monitor",
-}
-
-// restarts names the settings that have changed and that a reload does not change.
-func (s *Server) restarts(now map[string]any) (names []string) {
-	s.life.RLock()
-	defer s.life.RUnlock()
-	for name, v := range now {
-		if !slices.Contains(reloadable, name) && !reflect.DeepEqual(v, s.flags[name]) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// show makes status show the settings in force after a reload.
-func (s *Server) show(now map[string]any) {
-	s.life.Lock()
-	defer s.life.Unlock()
-	s.flags = maps.Clone(s.flags)
-	for _, name := range reloadable {
-		if v, ok := now[name]; ok {
-			s.flags[name] = v
-		}
-	}
+	return &policy
 }
 
 // add starts a new service.
@@ -221,93 +174,6 @@ func (s *Server) add(v *service) {
 	s.life.Unlock()
 	v.announce()
 	s.start(v, func() {})
-}
-
-// become applies the configuration n to v; sockets and flows stay.
-func (s *Server) become(v *service, n *Service) {
-	x, err := s.secretsOf(n.Settings)
-	if err != nil {
-		return // it was there a moment ago, in apply
-	}
-	was := v.configured
-	v.draining.Store(false)
-	v.mu.Lock()
-	v.configured = *n
-	v.mu.Unlock()
-	anew := handsOverAnew(was.Settings, n.Settings)
-	v.change(func(next *serving) {
-		if next.settings.HelloRate != n.Settings.HelloRate || next.settings.BackendHelloRate != n.Settings.BackendHelloRate {
-			next.hellos = limit.NewHellos(n.Settings.HelloRate, n.Settings.BackendHelloRate)
-		}
-		next.settings, next.interfaces, next.secrets, next.keys = n.Settings, n.Interfaces, x, &x.store
-		if anew && v.inline {
-			next.fit = nil
-			if m := n.Settings.Handoff; m != handoff.Auto && m != handoff.Reset && !m.Native() {
-				next.fit = &handoff.Fit{Mode: m}
-			}
-		}
-	})
-	v.retarget(n.Backends, anew)
-	v.publish()
-}
-
-// handsOverAnew reports whether servers must be probed again.
-func handsOverAnew(was, now *Settings) bool {
-	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile || was.PSKSuite != now.PSKSuite
-}
-
-// retarget replaces the back ends by those of list. New ones are probed before old ones are removed, so that clients are served
-// meanwhile.
-func (v *service) retarget(list []Backend, anew bool) {
-	v.mu.Lock()
-	var stay, leave, fresh []*target
-	for _, t := range v.targets {
-		if !anew && slices.Contains(list, t.config) && !t.leaving {
-			stay = append(stay, t)
-		} else {
-			leave = append(leave, t)
-			t.leaving = true
-		}
-	}
-	for _, b := range list {
-		if !slices.ContainsFunc(stay, func(t *target) bool { return t.config == b }) {
-			fresh = append(fresh, newTarget(v, b))
-		}
-	}
-	v.targets = slices.Concat(stay, fresh, leave)
-	v.mu.Unlock()
-	for _, t := range fresh {
-		v.runTarget(t)
-	}
-	if len(leave) == 0 {
-		return
-	}
-	v.running.Go(func() {
-		for _, t := range fresh {
-			select {
-			case <-t.tried:
-			case <-v.ctx.Done():
-				return
-			}
-		}
-		v.leave(leave)
-	})
-}
-
-// leave drops targets; their flows end by themselves.
-func (v *service) leave(gone []*target) {
-	v.mu.Lock()
-	v.targets = slices.DeleteFunc(slices.Clone(v.targets), func(t *target) bool { return slices.Contains(gone, t) })
-	v.mu.Unlock()
-	for _, t := range gone {
-		t.stop()
-	}
-	v.publish()
-	for _, t := range gone {
-		if e := t.backend.Swap(nil); e != nil {
-			e.release()
-		}
-	}
 }
 
 // Alive returns nil while workers and heartbeat make progress.

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -21,5 +22,38 @@ func TestAlive(t *testing.T) {
 	w.alive.Store(s.clock() - int64(time.Minute))
 	if err := s.Alive(); err == nil || !strings.Contains(err.Error(), "worker 1 of turn") {
 		t.Errorf("a worker that stalls: %v", err)
+	}
+}
+
+// TestPolicyWhileDraining: flows of a service that drains keep their idle time in the programs' table, which removes those that
+// are silent for longer than that of any service.
+func TestPolicyWhileDraining(t *testing.T) {
+	s := &Server{}
+	v := &service{configured: Service{Settings: &Settings{IdleTimeout: time.Hour}}}
+	c := Config{Settings: Settings{IdleTimeout: time.Minute}, Services: []Service{{Settings: &Settings{IdleTimeout: 2 * time.Minute}}}}
+	if d := s.policy(&c, nil).longestIdle(); d != 2*time.Minute {
+		t.Errorf("%v without the service that drains", d)
+	}
+	if d := s.policy(&c, map[serviceKey]*service{{}: v}).longestIdle(); d != time.Hour {
+		t.Errorf("%v with the service that drains, want its hour", d)
+	}
+	if len(c.Services) != 1 {
+		t.Error("the configuration has changed")
+	}
+}
+
+// TestOverlap: which addresses of services compete for datagrams.
+func TestOverlap(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"[::]:1", "192.0.2.1:1", true}, {"[::]:1", "0.0.0.0:1", true}, {"0.0.0.0:1", "192.0.2.1:1", true}, {"[::]:1", "[2001:db8::1]:1", true},
+		{"192.0.2.1:1", "192.0.2.1:1", true}, {"192.0.2.1:1", "192.0.2.2:1", false}, {"0.0.0.0:1", "[2001:db8::1]:1", false}, {"[::]:1", "[::]:2", false},
+	} {
+		a, b := netip.MustParseAddrPort(c.a), netip.MustParseAddrPort(c.b)
+		if overlap(a, b) != c.want || overlap(b, a) != c.want {
+			t.Errorf("%v and %v: want %v", a, b, c.want)
+		}
 	}
 }

@@ -42,6 +42,7 @@ type service struct {
 
 	mu      sync.Mutex // serialises changes of what follows
 	targets []*target
+	live    []*liveBackend // all that are open, those included that only have flows left
 	now     atomic.Pointer[serving]
 	refused atomic.Pointer[error]    // why the programs do not follow; nil: they do
 	others  atomic.Pointer[[]string] // inline: interfaces that lead past the programs
@@ -209,7 +210,11 @@ func (s *Server) open(c *Service, others []*service) (*service, error) {
 	switch {
 	case err != nil:
 	case !c.Inline():
-		if len(conns) == 0 {
+		switch {
+		case len(conns) > 0:
+		case s.inherited.taken(c.Listen):
+			conns, err = listenBeside(c.Listen, s.config.Workers, &s.config)
+		default:
 			conns, err = listen(c.Listen, &s.config)
 		}
 		if err == nil {

@@ -38,6 +38,7 @@ type target struct {
 // last worker has ended its last flow there.
 type liveBackend struct {
 	*handoff.Backend
+	service   *service
 	name      string
 	weight    float64
 	seed      uint64 // of the rendezvous hash: from its configured address, so that a restart changes nothing
@@ -81,6 +82,7 @@ func (e *liveBackend) release() {
 	go func() {
 		<-e.ended
 		e.Close()
+		e.service.strike(e)
 		close(e.closed)
 	}()
 }
@@ -202,7 +204,7 @@ func (t *target) resolve(ctx context.Context) ([]netip.Addr, uint16, error) {
 func (t *target) open(ctx context.Context, server netip.AddrPort) (*liveBackend, error) {
 	v := t.service
 	s := v.now.Load()
-	e := &liveBackend{name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
+	e := &liveBackend{service: v, name: t.config.Address, weight: float64(t.config.Weight), seed: seedOf(t.config.Address), ended: make(chan struct{}), closed: make(chan struct{})}
 	c := v.handoffConfig(s)
 	c.Server = server
 	c.Changed = func(up bool, why error) { v.backendIs(t.config.Address, up, why) }
@@ -215,6 +217,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*liveBackend,
 	}
 	e.upstreams = relay.NewUpstreams(server)
 	e.users.Store(1)
+	v.enrol(e)
 	ctx, e.cancel = context.WithCancel(ctx)
 	v.running.Go(func() {
 		defer close(e.ended)

@@ -38,7 +38,7 @@ func bareWorker(t testing.TB, size int, mode func(*handoff.Backend) handoff.Veri
 	}
 	keys := new(cookie.Store)
 	keys.Swap(cookie.NewKeyring(cookie.Secret{1, 2}, 1))
-	e := &liveBackend{Backend: backend, upstreams: relay.NewUpstreams(backend.Server()), weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
+	e := &liveBackend{Backend: backend, service: s, upstreams: relay.NewUpstreams(backend.Server()), weight: 1, cancel: func() {}, ended: make(chan struct{}), closed: make(chan struct{})}
 	e.users.Store(1)
 	close(e.ended)
 	t.Cleanup(e.release)

@@ -38,7 +38,8 @@ type report struct {
 	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
 	Why      string           `json:"why,omitempty"`
 
-	inline bool           // the back end is on this host
+	own    bool           // the back end that is asked is on this host
+	trusts bool           // one on this host takes any cookie
 	modes  []handoff.Mode // of back ends that one fits
 }
 
@@ -70,7 +71,9 @@ secret in that file. The exit status is 1 if something fails.`,
 				}
 			}
 			r.together(len(interfaces) > 0)
-			r.unguarded(interfaces, allowed)
+			if others, err := frontend.Unguarded(interfaces...); err == nil && len(interfaces) > 0 {
+				r.unguarded(others, allowed)
+			}
 			if err := r.print(cmd.OutOrStdout(), asJSON); err != nil {
 				return err
 			}
@@ -132,17 +135,13 @@ func shapes(found []bpf.Finding) bpf.Finding {
 	return bpf.Finding{Name: name, Text: text}
 }
 
-// unguarded says by which interfaces inline servers can be reached past XDP, which a server that accepts any cookie must not be.
-func (r *report) unguarded(interfaces []string, allowed bool) {
-	if len(interfaces) == 0 {
-		return
-	}
-	others, err := frontend.Unguarded(interfaces...)
-	if err != nil || len(others) == 0 {
+// unguarded says by which other interfaces inline servers can be reached past XDP, which a server that accepts any cookie must not be.
+func (r *report) unguarded(others []string, allowed bool) {
+	if len(others) == 0 {
 		return
 	}
 	level, text := bpf.Warn, "clients can come in by "+strings.Join(others, ", ")+", too, and what is protected inline is reached unchecked there"
-	if r.Backend != nil && r.Backend.Trusts && r.inline && !allowed {
+	if r.trusts && !allowed {
 		level, text = bpf.Fail, text+"; the server takes any cookie, so protected inline, without --allow-unguarded, it keeps run from starting (--handoff trust) or from being ready (auto)"
 	}
 	r.add(level, "other interfaces", text, frontend.UnguardedHint)
@@ -193,7 +192,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 			return err
 		}
 	}
-	r.inline = ownAddress(a.Addr())
+	r.own = ownAddress(a.Addr())
 	t, kind, why, err := handoff.Probe(ctx, a, shared)
 	r.backend(a.String(), t, kind, why, err)
 	if shared != nil && t.AsksCookie && t.Native == nil {
@@ -224,6 +223,7 @@ func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why 
 		r.add(bpf.Pass, l[0], l[1], "")
 	}
 	r.Backend, r.Why = &t, why
+	r.trusts = r.trusts || r.own && t.Trusts
 	if err == nil {
 		r.Handoff = kind.String()
 	}

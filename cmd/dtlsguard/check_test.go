@@ -33,3 +33,28 @@ func TestSeveralBackends(t *testing.T) {
 		}
 	}
 }
+
+// TestTrustingBackend: whichever of several back ends accepts any cookie, interfaces past XDP are a failure.
+func TestTrustingBackend(t *testing.T) {
+	trusting, asking := handoff.Profile{AsksCookie: true, Trusts: true}, handoff.Profile{AsksCookie: true}
+	for _, c := range []struct {
+		profiles []handoff.Profile
+		own      bool // they are on this host
+		want     bool // nothing fails
+	}{
+		{[]handoff.Profile{trusting, asking}, true, false},
+		{[]handoff.Profile{asking, trusting}, true, false},
+		{[]handoff.Profile{asking, asking}, true, true},
+		{[]handoff.Profile{trusting, asking}, false, true},
+	} {
+		r := report{OK: true, own: c.own}
+		for _, p := range c.profiles {
+			r.backend("192.0.2.1:4433", p, handoff.Trust, "", nil)
+		}
+		r.own = false // of a last one elsewhere
+		r.unguarded([]string{"eth1"}, false)
+		if r.OK != c.want {
+			t.Errorf("%+v: ok %v, want %v: %+v", c, r.OK, c.want, r.Findings)
+		}
+	}
+}

@@ -39,6 +39,7 @@ type process struct {
 	control string
 	log     string
 	config  string
+	args    []string // of the command, itself included
 }
 
 // runGuard starts the command in front of a server.
@@ -51,22 +52,29 @@ func runGuard(t *testing.T, server netip.AddrPort, env ...string) *process {
 	dir := t.TempDir()
 	g := &process{t: t, addr: address("127.0.0.1", freePort(t)), control: filepath.Join(dir, "guard.sock"), log: filepath.Join(dir, "log"), config: filepath.Join(dir, "guard.toml")}
 	g.configure(fmt.Sprintf("[[service]]\nlisten = %q\nbackend = %q\n", g.addr, server))
-	log, err := os.Create(g.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := exec.Command(program, "run", "--config", g.config, "--control", g.control, "--metrics-listen", "off", "--workers", "2",
-		"--harvest-pool", "256", "--hello-rate", "0", "--flows-per-source", "0", "--half-open-per-source", "0")
+	g.args = []string{program, "run", "--config", g.config, "--control", g.control, "--metrics-listen", "off", "--workers", "2",
+		"--harvest-pool", "256", "--hello-rate", "0", "--flows-per-source", "0", "--half-open-per-source", "0"}
+	cmd := exec.Command(g.args[0], g.args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = cmd.Wait() }()
+	g.launch(cmd)
 	t.Cleanup(g.end)
 	eventually(t, "the guard is ready", func() bool { s := g.status(); return s != nil && s.Ready })
 	return g
+}
+
+// launch starts the process; what it says is added to the log.
+func (g *process) launch(cmd *exec.Cmd) {
+	g.t.Helper()
+	log, err := os.OpenFile(g.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	go func() { _ = cmd.Wait() }()
 }
 
 func (g *process) configure(text string) {
