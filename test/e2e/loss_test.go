@@ -39,7 +39,7 @@ const lossy = 4
 // connected is what programs say when they have finished a handshake.
 var connected = map[string]string{"openssl": "SSL handshake has read", "gnutls": "Handshake was completed"}
 
-// shake starts a client, and reports whether it finishes its handshake within a time. It returns at once when it has.
+// shake starts a client, and reports whether it finishes its handshake within a time. It returns at once when it has; the client is ended.
 func shake(t *testing.T, name string, addr netip.AddrPort, within time.Duration) bool {
 	t.Helper()
 	switch name {
@@ -51,6 +51,7 @@ func shake(t *testing.T, name string, addr netip.AddrPort, within time.Duration)
 		return err == nil
 	}
 	p := matrixClients[name].dial(t, addr).(interface{ self() *program }).self()
+	defer p.stop()
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if p.says(cmp.Or(connected[name], "connected")) {
 			return true
