@@ -108,7 +108,7 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		case err != nil:
 		case v == nil:
 			if err = s.free(n); err == nil {
-				v, err = s.open(n)
+				v, err = s.open(n, slices.Concat(s.list(), fresh))
 			}
 			if err == nil {
 				err = s.kernel.mayStandOpen(v)
