@@ -2,7 +2,7 @@
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests except the matrix; as root it installs what they need, otherwise it names the command
 # make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update rewrites it
-# make test-loss  handshakes over paths that lose datagrams, with the guard and without: the table of docs/field.md, 15 minutes
+# make test-loss  handshakes over paths that lose datagrams, with the guard and without: the table of docs/field.md, 20 minutes
 # make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
