@@ -38,6 +38,8 @@ type report struct {
 	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
 	Why      string           `json:"why,omitempty"`
 
+	control string // a running guard's socket
+
 	own    bool           // the back end that is asked is on this host
 	trusts bool           // one on this host takes any cookie
 	modes  []handoff.Mode // of back ends that one fits
@@ -59,7 +61,7 @@ secret in that file. The exit status is 1 if something fails.`,
 		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434
   dtlsguard check --backend 127.0.0.1:4434 --secret-file /etc/dtlsguard.secret`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := report{OK: true}
+			r := report{OK: true, control: defaultAsk()}
 			r.host()
 			r.kernel(interfaces)
 			if len(backends) == 0 && secretFile != "" {
@@ -193,6 +195,9 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 		}
 	}
 	r.own = ownAddress(a.Addr())
+	if pid, b := guardOf(ctx, r.control, a); b != nil && r.asGuardKnows(pid, b, shared != nil) {
+		return nil
+	}
 	t, kind, why, err := handoff.Probe(ctx, a, shared)
 	r.backend(a.String(), t, kind, why, err)
 	if shared != nil && t.AsksCookie && t.Native == nil {
