@@ -222,8 +222,7 @@ func (s *Server) open(c *Service) (*service, error) {
 		}
 	case len(conns) > 0:
 	case c.Settings.Answer != bpf.AnswerXDP:
-		// Workers of a port of their own, which XDP diverts ClientHellos to.
-		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), 0), &s.config)
+		conns, err = listenInline(c.Listen, &s.config)
 	}
 	if err != nil {
 		return nil, err

@@ -88,8 +88,14 @@ var Setting = regexp.MustCompile(`\bsetting ([a-z][a-z0-9]*(?:-[a-z0-9]+)*)`)
 // command finds the commands that it names.
 var command = regexp.MustCompile(`\bcommand ([a-z]+) with setting\b`)
 
-// Flags renders the settings that a library's text names as command-line flags, and the commands as they are typed.
+// ebpfAdvice is what github.com/cilium/ebpf tells programmers when a kernel permits nothing: that the limit of locked memory may
+// be the reason, which it has not been since Linux 5.11.
+const ebpfAdvice = " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)"
+
+// Flags renders the settings that a library's text names as command-line flags, and the commands as they are typed. Advice for
+// programmers is left out.
 func Flags(text string) string {
+	text = strings.ReplaceAll(text, ebpfAdvice, "")
 	return Setting.ReplaceAllString(command.ReplaceAllString(text, "dtlsguard $1 setting"), "--$1")
 }
 

@@ -139,6 +139,12 @@ type effective struct {
 	values map[string]given
 }
 
+// Default reports whether nobody has said anything about a setting.
+func (l *Loaded) Default(name string) bool { return l.all[name].source.Name == byDefault }
+
+// byDefault is the Source.Name of such a setting.
+const byDefault = "default"
+
 // File is the configuration file that was named: by the flag, its variable, or the service manager's directory.
 func (f *Flags) File() string {
 	if g, ok := f.given(configFlag); ok {
@@ -173,7 +179,7 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 		if d, ok := defaults[s.name]; ok {
 			def = d
 		}
-		g := given{source: Source{Name: "default"}}
+		g := given{source: Source{Name: byDefault}}
 		if def != "" {
 			g.values = []string{def}
 		}
@@ -332,7 +338,7 @@ func (l *Loaded) refuseWithoutXDP() error {
 	for _, values := range places {
 		for _, s := range table {
 			g := values[s.name]
-			if !s.xdp || g.source.Name == "default" || s.name == "interface" {
+			if !s.xdp || g.source.Name == byDefault || s.name == "interface" {
 				continue
 			}
 			const say = "is done by XDP: give --interface, the one that clients come in by"

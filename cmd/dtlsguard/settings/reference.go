@@ -79,7 +79,15 @@ func code(s string) string {
 }
 
 func (s *setting) values() string {
-	if s.words == nil {
+	switch {
+	case s.words != nil:
+	case s.kind == integer:
+		return fmt.Sprintf("integer, %d to %d", s.from, s.to)
+	case s.kind == duration:
+		return fmt.Sprintf("duration, %v or more", s.least)
+	case s.kind == number:
+		return "number, 0 or more"
+	default:
 		return string(s.kind)
 	}
 	const most = 110 // of a table of the documentation, whose rows have 160 characters
@@ -128,7 +136,11 @@ func Schema(w io.Writer) error {
 func (s *setting) schema() map[string]any {
 	p := make(map[string]any)
 	switch s.kind {
-	case integer, number, boolean:
+	case integer:
+		p["type"], p["minimum"], p["maximum"] = string(s.kind), s.from, s.to
+	case number:
+		p["type"], p["minimum"] = string(s.kind), 0
+	case boolean:
 		p["type"] = string(s.kind)
 	case list:
 		one := map[string]any{"type": "string"}
