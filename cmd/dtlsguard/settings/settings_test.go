@@ -89,6 +89,8 @@ func TestBadConfigurations(t *testing.T) {
 		{"address twice", service + service, ":5: --listen 127.0.0.1:4433 is given twice", ""},
 		{"address in another", "[[service]]\nlisten = \":4433\"\nbackend = \"127.0.0.1:4434\"\n" + service, ":5: --listen 127.0.0.1:4433 and --listen [::]:4433 ", "at one address each"},
 		{"itself by any address", "[[service]]\nlisten = \":5\"\nbackend = \"127.0.0.1:5\"\n", ":2: --listen [::]:5 takes what is sent to --backend 127.0.0.1:5", ""},
+		{"addresses that XDP takes for one", "interface = \"lo\"\n[[service]]\nlisten = \"[fe80::1%a]:5\"\nbackend = \"127.0.0.1:6\"\n[[service]]\nlisten = \"[fe80::1%b]:5\"\nbackend = \"127.0.0.1:7\"\n",
+			":6: --listen [fe80::1%b]:5 differs from another one by its zone alone", ""},
 		{"itself", "[[service]]\nlisten = \"127.0.0.1:5\"\nbackend = \"127.0.0.1:5\"\n", ":2: --listen and --backend are both", ""},
 		{"more flows than there are", "max-flows = 10\n" + service + "max-flows = 20\n", ":5: --max-flows 20 of ", ""},
 		{"a share of the kernel's flows", "interface = \"lo\"\n[[service]]\nprotect = \"127.0.0.1:5\"\nmax-flows = 20\n", ":4: --max-flows 20 of ", ""},
