@@ -173,7 +173,7 @@ func (n *Successor) hear(say string, wait time.Duration) (handover.Message, erro
 	case errors.Is(err, io.EOF):
 		return m, hint.Errorf("its own words are in the log", "the new program ended before it served")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return m, hint.Errorf("give it longer: dtlsguard upgrade --timeout 5m; what it says is in the log", "the new program has not %s within %v", steps[say], wait)
+		return m, hint.Errorf("give it longer (command upgrade with setting timeout); what it says is in the log", "the new program has not %s within %v", steps[say], wait)
 	case err != nil:
 		return m, fmt.Errorf("the new program has not %s: %w", steps[say], err)
 	case m.Say == sayFailed && m.Hint != "":

@@ -57,6 +57,7 @@ func parseFile(name string, b []byte) (*file, error) {
 	into := f.all
 	p := unstable.Parser{}
 	p.Reset(b)
+	var bad []error // so that whoever mends one knows of the others
 	for p.NextExpression() {
 		e := p.Expression()
 		key, at := keyOf(&p, name, e)
@@ -69,7 +70,8 @@ func parseFile(name string, b []byte) (*file, error) {
 		case e.Kind == unstable.KeyValue:
 			g, err := valueOf(e.Value(), key, at, len(f.services) > 0)
 			if err != nil {
-				return nil, err
+				bad = append(bad, err)
+				continue
 			}
 			into[key] = g
 		}
@@ -77,7 +79,7 @@ func parseFile(name string, b []byte) (*file, error) {
 	if err := p.Error(); err != nil {
 		return nil, mistake(Source{File: name, Line: 1}, "see https://toml.io", "%v", err)
 	}
-	return f, nil
+	return f, hint.Several(bad...)
 }
 
 // keyOf returns the dotted key of an expression, and its position.
@@ -134,7 +136,7 @@ func fits(got unstable.Kind, want kind) bool {
 
 // article puts the right one before a noun.
 func article(noun string) string {
-	if strings.Contains("aeiou", noun[:1]) {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
 		return "an " + noun
 	}
 	return "a " + noun

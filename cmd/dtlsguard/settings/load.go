@@ -69,9 +69,7 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 	if err != nil {
 		return err
 	}
-	if err := l.write(&target{&l.Run, &l.Config.Settings}, l.all, nil); err != nil {
-		return err
-	}
+	bad := []error{l.write(&target{&l.Run, &l.Config.Settings}, l.all, nil)}
 	for _, s := range sections {
 		values := maps.Clone(l.all)
 		for name, g := range s.own {
@@ -79,9 +77,10 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 				values[name] = g
 			}
 		}
-		if err := l.service(ctx, s, values); err != nil {
-			return err
-		}
+		bad = append(bad, l.service(ctx, s, values))
+	}
+	if err := hint.Several(bad...); err != nil {
+		return err
 	}
 	return l.refuseWithoutXDP()
 }

@@ -39,6 +39,8 @@ go on for drain-timeout) and changed, and flows of the others are not touched. A
 all services together, but for secrets, take a restart; a reload says which. Those of sockets (workers, buffers, freebind) take
 ` + "`systemctl stop` and `start`" + ` where the unit stores file descriptors, because a restart then keeps the sockets.
 
+Ranges are of whole numbers, and a number is 0 or more.
+
 Without --config the file is dtlsguard.toml in CONFIGURATION_DIRECTORY, which systemd sets, if there is one. A secret-file that is a
 bare name is looked up in CREDENTIALS_DIRECTORY first.
 `
@@ -82,11 +84,9 @@ func (s *setting) values() string {
 	switch {
 	case s.words != nil:
 	case s.kind == integer:
-		return fmt.Sprintf("integer, %d to %d", s.from, s.to)
+		return fmt.Sprintf("%d to %d", s.from, s.to)
 	case s.kind == duration:
 		return fmt.Sprintf("duration, %v or more", s.least)
-	case s.kind == number:
-		return "number, 0 or more"
 	default:
 		return string(s.kind)
 	}

@@ -85,7 +85,7 @@ var table = []setting{
 		set: booleanOf(func(t *target) *bool { return &t.own.Monitor })},
 	{name: "handoff", kind: text, def: "auto", words: handoff.Names(), perService: true, doc: "hand-off to the server",
 		set: parsed(handoff.ParseMode, func(t *target, m handoff.Mode) { t.own.Handoff = m })},
-	{name: "harvest-pool", kind: integer, def: "0", perService: true, doc: "harvest: cookies to ask the server for; a forged cookie passes with probability 1/N (0: 65536, or what fits the server)",
+	{name: "harvest-pool", kind: integer, def: "0", perService: true, doc: "harvest: cookies to ask for; a forged cookie passes with probability 1/N (0: 65536, or what fits the server)",
 		from: 0, to: 1 << 20, set: integerOf(func(t *target) *int { return &t.own.HarvestPool })},
 	{name: "harvest-rate", kind: number, def: fmt.Sprint(handoff.DefaultHarvestRate), perService: true, doc: "harvest: questions per second while cookies are asked for",
 		set: numberOf(func(t *target, n float64) { t.own.HarvestRate = n })},
