@@ -19,7 +19,7 @@ func TestSlowSuccessor(t *testing.T) {
 	defer other.Close()
 	n := &Successor{Conn: conn}
 	_, err = n.hear(sayHello, time.Millisecond)
-	if err == nil || !strings.HasPrefix(err.Error(), "the new program has not started within 1ms") || !strings.Contains(hint.Of(err), "--timeout") {
+	if err == nil || !strings.HasPrefix(err.Error(), "the new program has not started within 1ms") || !strings.Contains(hint.Flags(hint.Of(err)), "--timeout") {
 		t.Errorf("%v, hint %q", err, hint.Of(err))
 	}
 }
