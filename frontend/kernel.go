@@ -44,6 +44,7 @@ type kernel struct {
 	beaten     atomic.Int64 // when the last heartbeat was given, by the server's clock
 	neighbours *neighbours  // nil: not held
 	looking    sync.Mutex   // of look
+	off        bool         // detached for good: there is nothing to look at; guarded by looking
 
 	over  atomic.Bool // another process has the programs
 	turn  sync.Mutex  // held while beat does something
@@ -212,6 +213,9 @@ func (k *kernel) detach() error {
 	if k == nil || !k.ours || k.config.KeepAttached {
 		return nil
 	}
+	k.looking.Lock()
+	k.off = true
+	k.looking.Unlock()
 	if err := k.guard.Detach(); err != nil {
 		return hint.Errorf("command unload with setting interface "+strings.Join(k.config.Interfaces, ", and for "), "XDP is still attached: %w", err)
 	}

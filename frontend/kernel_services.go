@@ -11,7 +11,7 @@ import (
 
 // key names a service to the programs: the wildcard of both families is the zero address.
 func (v *service) key() bpf.ServiceKey {
-	k := bpf.ServiceKey{Address: v.listen.Addr(), Port: v.listen.Port()}
+	k := bpf.ServiceKey{Address: v.listen.Addr().WithZone(""), Port: v.listen.Port()}
 	if k.Address == netip.IPv6Unspecified() {
 		k.Address = netip.Addr{}
 	}

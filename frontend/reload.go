@@ -108,7 +108,7 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		case err != nil:
 		case v == nil:
 			if err = s.free(n); err == nil {
-				v, err = s.open(n)
+				v, err = s.open(n, slices.Concat(s.list(), fresh))
 			}
 			if err == nil {
 				err = s.kernel.mayStandOpen(v)
@@ -178,7 +178,7 @@ func (s *Server) add(v *service) {
 
 // Alive returns nil while workers and heartbeat make progress.
 func (s *Server) Alive() error {
-	const late = 5 * time.Second // workers wake up once a second
+	const late = 5 * time.Second // workers wake up once per second
 	if s.frozen.Load() {
 		return nil // frozen, for the short time of a handover
 	}

@@ -111,7 +111,7 @@ func (s *Server) openAll() (err error) {
 	}
 	s.budget = relay.NewBudget(s.config.limits())
 	for i := range s.config.Services {
-		v, err := s.open(&s.config.Services[i])
+		v, err := s.open(&s.config.Services[i], s.services)
 		if err != nil {
 			return err
 		}
