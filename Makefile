@@ -12,7 +12,7 @@
 # make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 40)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
-# make test-charts    the Helm chart and the DaemonSet: linted, rendered, their configuration checked
+# make test-charts    Helm chart, DaemonSet and Compose file: linted, rendered, held to their types, their configuration checked
 # make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
 # make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
 # make test-portable  the cookies without assembly, and on arm64 by emulation
