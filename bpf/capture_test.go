@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -41,7 +42,7 @@ func capture(t *testing.T, g *Programs, f CaptureFilter) *Capture {
 	return c
 }
 
-// A sample is the packet as it came, also of what the programs make an answer of, with what became of it.
+// A sample has the packet as it arrived, even if the programs turn it into an answer, and its verdict.
 func TestCaptureHasVerdicts(t *testing.T) {
 	strict := inline()
 	strict.Unverified = UnverifiedDrop
@@ -70,13 +71,16 @@ func TestCaptureHasVerdicts(t *testing.T) {
 		if !bytes.Equal(s.Frame, head) || s.Length != len(want.frame) || s.Service != inline().ServiceKey || s.Age > time.Minute {
 			t.Errorf("sample %d: %d of %d bytes %v ago to %v, want the frame as it came, of %d", i, len(s.Frame), s.Length, s.Age, s.Service, len(want.frame))
 		}
+		if s.Source != client4.Addr() {
+			t.Errorf("sample %d comes from %v, want %v", i, s.Source, client4.Addr())
+		}
 		if at, ok := s.Payload(); !ok || at != 14+20+8 {
 			t.Errorf("sample %d: the datagram is at %d", i, at)
 		}
 	}
 }
 
-// Only what is asked for is sampled, and no more than the rate, whatever comes.
+// Only the packets asked for are sampled, and never above the rate.
 func TestCaptureIsBounded(t *testing.T) {
 	other := inline()
 	other.Port, other.WorkersPort = 4434, 4445
@@ -117,4 +121,18 @@ func TestCaptureIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// A guard that was killed while it captured leaves no capture to the next one.
+func TestCaptureEndsWithItsGuard(t *testing.T) {
+	l, dir := newLab(t), pinDir(t)
+	g := load(t, pinsTo(dir))
+	attach(t, l, g, lab.ToClient, AttachNative)
+	_, err := g.Capture(CaptureFilter{})
+	need(t, err)
+	need(t, g.Close()) // what a SIGKILL leaves: pins, no handle
+	g = load(t, pinsTo(dir))
+	attach(t, l, g, lab.ToClient, AttachNative)
+	capture(t, g, CaptureFilter{})
+	need(t, g.Detach())
 }

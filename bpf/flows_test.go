@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// peer is a client of its own for each i.
+// peer returns a different client for each i.
 func peer(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(2 + i>>8), byte(i)}), 5000)
 }
 
 func from(p *packet, src netip.AddrPort) *packet { p.Src = src; return p }
 
-// As many established flows as there may be are known, however many peers prove their addresses besides, on however many
-// CPUs: the flow map makes room for nobody.
+// The flow map holds as many established flows as configured, however many peers prove their addresses meanwhile, on any number of
+// CPUs: it evicts nothing.
 func TestEstablishedFlowsAreKept(t *testing.T) {
 	const maxFlows, halfOpen = 1000, 20000
 	const flows = maxFlows + maxFlows/flowSlack + 1 // that there is room for until idle ones are taken away
@@ -51,7 +51,7 @@ func TestEstablishedFlowsAreKept(t *testing.T) {
 	}
 }
 
-// In a proxy a cookie lets the rest of the ClientHello through, and no more: the flows are the workers'.
+// In a proxy a cookie only lets the rest of the ClientHello through: the workers have the flows.
 func TestFlowsOfAProxyAreTheWorkers(t *testing.T) {
 	s := inline()
 	s.Proxy, s.WorkersPort, s.Answer = true, 0, AnswerXDP
@@ -140,7 +140,7 @@ func TestEvictFlows(t *testing.T) {
 	}
 }
 
-// Each service has an idle time of its own.
+// Each service has its own idle time.
 func TestEvictFlowsByService(t *testing.T) {
 	g := load(t, Options{})
 	patient, hasty := inline(), inline()

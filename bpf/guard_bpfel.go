@@ -125,6 +125,7 @@ type guardPacketSample struct {
 	Verdict uint8
 	Reason  uint8
 	Pad     [2]uint8
+	Saddr   [4]uint32
 	Bytes   [512]uint8
 }
 

@@ -32,7 +32,7 @@ func finishes(t *testing.T, g *Programs, client netip.AddrPort) {
 	send(t, g, back(from(newPacket(appData), client)))
 }
 
-// A half-open flow lives for four times the handshake timeout and no longer, whatever its client sends: records, repetitions of its
+// A half-open flow lives for at most four times the handshake timeout, whatever its client sends: records, repetitions of its
 // ClientHello to the kernel, or to a worker. Then it may begin again.
 func TestHalfOpenFlowsEnd(t *testing.T) {
 	const timeout = time.Hour // of limiting
@@ -79,7 +79,7 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// A flow that took no token gives none back.
+// A flow that took no token returns none.
 func TestTokensComeBackToWhoTookThem(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -97,7 +97,7 @@ func TestTokensComeBackToWhoTookThem(t *testing.T) {
 	check(t, g, "of a flow that is taken back", step{verifiedFrom(one(600)), xdpPass, valid}, step{verifiedFrom(one(601)), xdpDrop, overHalfOpen})
 }
 
-// Tokens come back at the price at which they were taken.
+// Tokens are returned at the cost at which they were taken.
 func TestTokensKeepTheirPrice(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -116,7 +116,7 @@ func TestTokensKeepTheirPrice(t *testing.T) {
 	check(t, g, "as many as one costs now", step{verifiedFrom(one(500)), xdpPass, valid}, step{verifiedFrom(one(501)), xdpDrop, overHalfOpen})
 }
 
-// A source over its limit spends nothing of its neighbours', not even for a moment; and when the prefix is over its limit, the source
+// A source over its limit uses up none of its neighbours' tokens, not even for a moment; when the prefix is over its limit, the source
 // keeps its own.
 func TestRefusedSourcesTakeNothing(t *testing.T) {
 	const limit = 4
@@ -177,7 +177,7 @@ func TestRefusedSourcesTakeNothing(t *testing.T) {
 	}
 }
 
-// A handshake timeout that a reload makes shorter refuses nobody for the difference.
+// A reload that shortens the handshake timeout refuses no client because of that.
 func TestShorterTimeoutRefusesNobody(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)

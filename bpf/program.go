@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -167,7 +168,7 @@ func (g *Programs) sized(header bool) (*ebpf.CollectionSpec, error) {
 
 const (
 	// flowSlack is the share of MaxFlows, one in so many, that the map has room for besides: newcomers need it until the
-	// daemon has taken idle flows away, which it does once a second.
+	// daemon has taken idle flows away, which it does once per second.
 	flowSlack = 4
 	// leastHalfOpen: handshakes of a second leave room for so many new clients per second.
 	leastHalfOpen = 1024
@@ -265,6 +266,9 @@ func (g *Programs) load(spec *ebpf.CollectionSpec) error {
 		return err
 	}
 	if g.adopted {
+		if len(g.options.Locks) == 0 { // whoever had them is dead, and so is a capture of it
+			atomic.StoreUint32(&g.control.Capturing, 0)
+		}
 		return g.readServices()
 	}
 	return nil

@@ -174,6 +174,7 @@ struct packet_sample {
 	__u32 l4;      // offset of the UDP header; 0: none was found
 	__u8 verdict, reason;
 	__u8 pad[2];
+	__u32 saddr[4];
 	__u8 bytes[SNAP];
 };
 

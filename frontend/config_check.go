@@ -120,6 +120,11 @@ func (s *Service) checkBackend(b Backend) error {
 	)
 }
 
+// zoneless is an address and port without the zone of a link-local address.
+func zoneless(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+}
+
 // checkAddresses refuses services that conflict with each other.
 func (c *Config) checkAddresses() error {
 	seen, names := make(map[netip.AddrPort]bool), make(map[string]bool)
@@ -133,12 +138,13 @@ func (c *Config) checkAddresses() error {
 		err := firstBroken(
 			when(!a.IsValid() || a.Port() == 0 && (s.Inline() || len(c.Services) > 1), "%s %v is not an address and port", flag, a),
 			when(seen[a], "%s %v is given twice", flag, a),
+			when(len(c.XDP.Interfaces) > 0 && seen[zoneless(a)], "%s %v differs from another one by its zone alone, and XDP does not tell zones apart: leave setting interface out, or give one of them another port", flag, a),
 			when(names[s.name()], "two services are named %q: metrics and logs tell services apart by name", s.name()),
 		)
 		if err != nil {
 			return err
 		}
-		seen[a], names[s.name()] = true, true
+		seen[a], seen[zoneless(a)], names[s.name()] = true, true, true
 		for _, b := range s.Backends {
 			if backends[b.Address] {
 				return hint.Usagef("setting listen %v has back end %s twice: give one, with a weight", a, b.Address)

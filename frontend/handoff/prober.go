@@ -142,7 +142,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Abort is what has a server forget a handshake of a client's: a fatal user_canceled alert, in a record behind all that a client
+// Abort makes a server forget a client's handshake: a fatal user_canceled alert, in a record numbered after all that a client
 // sends in a handshake. Servers that have encrypted something already, or speak DTLS 1.3, drop it.
 var Abort = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, 90}
 

@@ -95,7 +95,7 @@ func (b *Backend) probeLifetime(ctx context.Context) {
 	}
 }
 
-// behavesOtherwise reports whether the profile no longer explains the server. A restart alone is no reason: a server that
+// behavesOtherwise reports whether the profile no longer explains the server. A restart alone is not a reason: a server that
 // answers the first question as before is served as before. An answer of another form is; and so are cookies that changed
 // again, or are refused, before any client was accepted with them: they may depend on more than was seen.
 func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {
