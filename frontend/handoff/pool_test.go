@@ -232,3 +232,21 @@ func TestSources(t *testing.T) {
 		t.Errorf("a pool of %d in %d ports", a, b)
 	}
 }
+
+// A worker may have a place of a pool that the watch has just replaced. It gets no socket there, which would be closed.
+func TestReplacedPoolGivesNoSockets(t *testing.T) {
+	t.Parallel()
+	_, b := openHeld(t, 4)
+	m, k := b.NewVerifier(1), keyring(t, 'a')
+	v := verdict(m, k, newHello(1), answer(t, m, k, newHello(1)))
+	if !v.Verified {
+		t.Fatal("not verified")
+	}
+	b.retire(b.pool())
+	if up, err := v.Place.Open(); up != nil || err != nil {
+		t.Errorf("got socket %v of a replaced pool, error %v", up, err)
+	}
+	if !b.pool().free(v.Place.entry) {
+		t.Error("the entry, which the next pool shares, stays taken")
+	}
+}

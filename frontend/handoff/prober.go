@@ -18,6 +18,9 @@ var ErrNoAnswer = errors.New("no answer")
 // errRefused reports in addition that nothing listens there.
 var errRefused = fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
 
+// errNotDTLS reports that what the server answers to a ClientHello is none of what a DTLS server says.
+var errNotDTLS = errors.New("it answers, but not in DTLS")
+
 // prober asks one server.
 type prober struct {
 	network
@@ -72,6 +75,12 @@ const minSequence = 13 + 12
 
 // said reports whether a is a known kind of answer.
 func (a *reply) said() bool { return a.cookie != nil || a.hello || a.alert != 0 }
+
+// hangUp closes a socket.
+func (p *prober) hangUp(c line) {
+	delete(p.owed, c)
+	_ = c.Close()
+}
 
 // is reports whether a asks for cookie c.
 func (a *reply) is(c []byte) bool { return a.cookie != nil && bytes.Equal(a.cookie, c) }

@@ -13,6 +13,12 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool, stop 
 	p := b.profile()
 	unknown, first := p.TimeDependent || p.Pending || b.moved, b.known == nil // the canary's cookie says nothing about others
 	changed := !first && !unknown && !bytes.Equal(a.cookie, b.known)
+	if !first {
+		gap, refused = b.hear(ctx, a.cookie, gap, refused)
+	}
+	if refused {
+		defer func() { b.witness.forgot = time.Now() }() // at the end: probing takes seconds
+	}
 	switch {
 	case !first && b.behavesOtherwise(a, changed, gap, refused):
 		b.config.Log.Info("back end behaves otherwise than before: probing it again", "backend", b.config.Server)
@@ -74,6 +80,7 @@ func (b *Backend) logProgress(p *Pool) {
 func (b *Backend) begin(ctx context.Context, canary []byte) {
 	now := time.Now()
 	b.known, b.began, b.said, b.complete, b.moved = canary, now, now, false, false
+	b.witness.cookie, b.witness.doubt = nil, false
 	b.reports.accepted.Store(false)
 	b.harvests.Add(1)
 	b.lifetime.end()
