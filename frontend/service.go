@@ -226,8 +226,7 @@ func (s *Server) open(c *Service, others []*service) (*service, error) {
 		}
 	case len(conns) > 0:
 	case c.Settings.Answer != bpf.AnswerXDP:
-		// Workers of a port of their own, which XDP diverts ClientHellos to.
-		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), s.workersPort(others)), &s.config)
+		conns, err = listenInline(c.Listen, s.workersPort(others), &s.config)
 	}
 	if err != nil {
 		return nil, err
