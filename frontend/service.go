@@ -173,6 +173,10 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, interfaces: c.Interfaces, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
+	if v.inline && transit(listen.Addr(), forwardingFiles) {
+		v.log.Warn("this host forwards, and the service is on every address: datagrams that pass through to this port of other hosts are taken for its own",
+			"hint", "name the server's addresses, one service each, in place of all")
+	}
 	return v
 }
 
