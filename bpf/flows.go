@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -20,13 +21,12 @@ type Flow struct {
 // Flows calls yield for each flow until it returns false. It may miss flows that come and go meanwhile.
 func (g *Programs) Flows(yield func(Flow) bool) error {
 	g.mu.Lock()
-	names := make(map[uint32]ServiceKey)
-	for i := range g.services {
-		if g.services[i].used {
-			names[g.services[i].id] = g.services[i].key
-		}
-	}
+	names := g.serviceNames()
 	established, halfOpen := g.maps.Flows, g.maps.HalfOpen
+	var timeout uint64
+	if g.control != nil {
+		timeout = atomic.LoadUint64(&g.control.Handshake)
+	}
 	g.mu.Unlock()
 	if established == nil || halfOpen == nil {
 		return ErrClosed
@@ -42,10 +42,23 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 	if err != nil || !more {
 		return err
 	}
-	return eachFlow(halfOpen, func(k *guardFlowKey, v *guardHalfOpenFlow) bool { return show(k, v.Seen, false) })
+	return eachFlow(halfOpen, func(k *guardFlowKey, v *guardHalfOpenFlow) bool {
+		return over(v, now, timeout) || show(k, v.Seen, false) // the map keeps them beyond their time
+	})
 }
 
 // age is the time from then to now, on the clock that the programs read.
+// serviceNames are the services by their numbers. Call it with mu locked.
+func (g *Programs) serviceNames() map[uint32]ServiceKey {
+	names := make(map[uint32]ServiceKey)
+	for i := range g.services {
+		if g.services[i].used {
+			names[g.services[i].id] = g.services[i].key
+		}
+	}
+	return names
+}
+
 func age(now, then uint64) time.Duration { return time.Duration(now - min(now, then)) }
 
 // flowBatch is the number of flows per batch: more than a bucket of the map has.

@@ -218,3 +218,32 @@ func TestSourcesThatShareTokens(t *testing.T) {
 		t.Errorf("%d of %d newcomers are refused, want at most 2 %%", refused, newcomers)
 	}
 }
+
+// A half-open flow whose time is over is told of once, with its service.
+func TestTimedOutIsToldOfOnce(t *testing.T) {
+	g := guarding(t, inline())
+	noError(t, g.SetPolicy(Policy{Handshake: time.Hour, IdleTimeout: time.Hour}))
+	noError(t, g.AddHalfOpen(inline().ServiceKey, client4))
+	began := monotonic()
+	count := func(since uint64) (n int, until uint64) {
+		until, err := g.TimedOut(since, func(s ServiceKey) {
+			if s != inline().ServiceKey {
+				t.Errorf("of %v", s)
+			}
+			n++
+		})
+		noError(t, err)
+		return n, until
+	}
+	if n, _ := count(0); n != 0 {
+		t.Errorf("%d handshakes timed out within an hour", n)
+	}
+	noError(t, g.SetPolicy(Policy{Handshake: time.Nanosecond, IdleTimeout: time.Hour}))
+	n, until := count(began - uint64(time.Minute))
+	if n != 1 {
+		t.Errorf("%d handshakes timed out, want 1", n)
+	}
+	if n, _ := count(until); n != 0 {
+		t.Errorf("%d handshakes are told of again", n)
+	}
+}

@@ -47,6 +47,9 @@ func (s *Server) remove(v *service) {
 		for _, w := range v.workers {
 			w.counts.AddTo(s.goneTotals(v.name))
 		}
+		if v.inline {
+			s.kernel.inlineHandshakes(v, s.goneTotals(v.name))
+		}
 		s.life.Unlock()
 		if s.kernel != nil {
 			s.kernel.remove(v)
