@@ -62,7 +62,8 @@ type Programs struct {
 
 	halfOpen []uint64 // token buckets of half-open flows
 
-	poolMemory    []byte // entries that NewPoolMemory has not handed out
+	poolMemory    []byte      // entries that NewPoolMemory hands out
+	pools         []poolRange // those in use, in order
 	addressMemory []byte
 	trust         link.Link // of TrustTCP; nil: none
 

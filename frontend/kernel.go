@@ -96,7 +96,7 @@ func openKernel(c *Config) (*kernel, error) {
 func (k *kernel) setPolicy(c *Config) error {
 	return k.guard.SetPolicy(bpf.Policy{
 		Handshake: c.HandshakeTimeout, IdleTimeout: c.longestIdle(), HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
-		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
+		SecretLifetime: 2 * c.Services[0].Settings.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
 	})
@@ -111,11 +111,12 @@ func (c *Config) longestIdle() time.Duration {
 	return idle
 }
 
-// poolEntries returns how many entries for harvested cookies the services may need.
+// poolEntries returns how many entries for harvested cookies the services may need: each for two pools, because a new back end has
+// its pool while the previous one still has flows.
 func poolEntries(c *Config) (n int) {
 	for i := range c.Services {
 		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
-			n += handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
+			n += 2 * handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
 		}
 	}
 	return n
@@ -150,10 +151,13 @@ func (v *service) key() bpf.ServiceKey {
 func (k *kernel) table(v *service, e *liveBackend, size int) handoff.Table {
 	memory, err := k.guard.NewPoolMemory(size)
 	if err != nil {
-		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
+		v.log.Warn("XDP cannot give harvested cookies: workers will, until a previous back end's last flow has ended", "error", err)
+		e.lacking.Store(int64(size))
 		return handoff.NewTable(size)
 	}
-	e.memory.Store(&memory)
+	if was := e.memory.Swap(&memory); was != nil {
+		e.outgrown = append(e.outgrown, *was)
+	}
 	return handoff.Table{Entries: handoff.EntriesOf(memory.Memory), Clock: memory.Clock}
 }
 
@@ -299,10 +303,17 @@ func (k *kernel) add(v *service) error {
 	return nil
 }
 
-// remove removes a service from the programs: its packets pass.
+// remove removes a service from the programs: its packets pass. It does nothing on a nil kernel, or if the programs do not know
+// the service.
 func (k *kernel) remove(v *service) {
+	if k == nil {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if _, ok := k.known[v]; !ok {
+		return
+	}
 	delete(k.known, v)
 	if err := k.guard.DeleteService(v.key()); err != nil {
 		v.log.Error("XDP still protects a service that was removed", "error", err)
