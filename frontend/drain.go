@@ -36,24 +36,32 @@ func (s *Server) serveDrain(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) remove(v *service) {
 	v.drain()
 	s.running.Go(func() {
-		if !s.drained(v) {
-			return
+		if s.drained(v) {
+			s.tearDown(v)
 		}
-		s.life.Lock()
-		s.services = slices.DeleteFunc(slices.Clone(s.services), func(o *service) bool { return o == v })
-		s.life.Unlock()
-		v.end()
-		s.life.Lock()
-		for _, w := range v.workers {
-			w.counts.AddTo(s.goneTotals(v.name))
-		}
-		s.life.Unlock()
-		if s.kernel != nil {
-			s.kernel.remove(v)
-		}
-		v.close()
-		v.log.Info("service removed")
 	})
+}
+
+// tearDown ends a service that has drained, unless a reload has taken it back into use or the guard is handed over. There is no
+// reload meanwhile, so nobody opens a service of the same address while this one is still known somewhere.
+func (s *Server) tearDown(v *service) {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	if !v.draining.Load() || s.frozen.Load() || !slices.Contains(s.list(), v) {
+		return
+	}
+	s.kernel.remove(v)
+	s.life.Lock()
+	s.services = slices.DeleteFunc(slices.Clone(s.services), func(o *service) bool { return o == v })
+	s.life.Unlock()
+	v.end()
+	s.life.Lock()
+	for _, w := range v.workers {
+		w.counts.AddTo(s.goneTotals(v.name))
+	}
+	s.life.Unlock()
+	v.close()
+	v.log.Info("service removed")
 }
 
 // drain refuses new clients; existing flows continue.

@@ -36,6 +36,9 @@ func (s *Server) possible(n *Service) error {
 // free returns an error if another service has the port of a new one: only a restart gives it up.
 func (s *Server) free(n *Service) error {
 	for _, v := range s.list() {
+		if n.Inline() != v.inline && s.kernel != nil && v.configured.Listen == n.Listen { // the programs tell services apart by address
+			return hint.Errorf(restart, "%v cannot change between listen and protect while the service runs", n.Listen)
+		}
 		if !n.Inline() && !v.inline && n.Listen.Port() != 0 && overlap(v.listen, n.Listen) {
 			return hint.Errorf(restart, "%v cannot be listened on while %v is", n.Listen, v.listen)
 		}
