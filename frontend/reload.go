@@ -53,11 +53,6 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
 	errs := []error{s.mapLog.reopen()}
-	for key, x := range s.allSecrets() {
-		if key.file != "" {
-			errs = append(errs, x.follow())
-		}
-	}
 	var done Changes
 	if s.again != nil {
 		c, err := s.again(ctx)
@@ -67,6 +62,12 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 		if err != nil {
 			s.config.Log.Error("configuration refused; keeping the old one", "error", err)
 			errs = append(errs, err)
+		}
+		s.dropSecrets()
+	}
+	for key, x := range s.allSecrets() {
+		if key.file != "" {
+			errs = append(errs, x.follow())
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -100,6 +101,15 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		now[v.configured.key()] = v
 	}
 	var fresh []*service
+	undo := func() {
+		for _, v := range fresh {
+			v.close()
+		}
+	}
+	first, err := s.secretsOf(c.Services[0].Settings)
+	if err != nil {
+		return done, err
+	}
 	changed := make(map[*service]*Service)
 	for i := range c.Services {
 		n := &c.Services[i]
@@ -125,17 +135,22 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 			done.Changed = append(done.Changed, v.name)
 		}
 		if err != nil {
-			for _, v := range fresh {
-				v.close()
-			}
+			undo()
 			return Changes{Restart: done.Restart}, err
 		}
+	}
+	if _, err = s.kernel.use(first); err != nil {
+		undo()
+		return Changes{Restart: done.Restart}, err
 	}
 	for _, v := range fresh {
 		s.add(v)
 	}
 	for v, n := range changed {
 		s.become(v, n)
+	}
+	for _, v := range s.list() { // the programs may have other secrets now
+		s.kernel.follow(v)
 	}
 	for _, v := range now {
 		if !v.draining.Load() {
