@@ -276,7 +276,7 @@ func (s *Server) Capabilities() []int {
 	return nil
 }
 
-// add adds a new service to the programs.
+// add adds a new service to the programs. After an error they may know it all the same, until remove.
 func (k *kernel) add(v *service) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -288,6 +288,7 @@ func (k *kernel) add(v *service) error {
 		return err
 	}
 	k.known[v] = t
+	v.refused.Store(nil)
 	for i, w := range v.workers {
 		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on: veth, RPS and
 		// irqbalance move them. So there the kernel chooses, by a hash of the addresses. A socket that is alone needs no group.

@@ -227,7 +227,8 @@ func (k *kernel) follow(v *service) {
 	if now.why != "" && now.why != was.why {
 		v.log.Warn("workers answer in the kernel's place", "why", now.why)
 	}
-	if failed := k.protect(v, now); failed != nil {
+	failed := k.protect(v, now)
+	if v.unprotected.Store(failed != nil); failed != nil {
 		err, now = errors.Join(err, failed), told{} // the next beat tries again
 	}
 	k.known[v] = now

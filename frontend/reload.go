@@ -95,64 +95,29 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		return done, err
 	}
 	flags := c.flags()
-	done.Restart = s.restarts(flags)
-	now := make(map[serviceKey]*service)
-	for _, v := range s.list() {
-		now[v.configured.key()] = v
+	restart := s.restarts(flags)
+	t, err := s.plan(&c)
+	if err == nil {
+		err = t.protect(s.kernel)
 	}
-	var fresh []*service
-	undo := func() {
-		for _, v := range fresh {
+	if err != nil {
+		for _, v := range t.fresh {
 			v.close()
 		}
+		return Changes{Restart: restart}, err
 	}
-	first, err := s.secretsOf(c.Services[0].Settings)
-	if err != nil {
-		return done, err
-	}
-	changed := make(map[*service]*Service)
-	for i := range c.Services {
-		n := &c.Services[i]
-		v := now[n.key()]
-		delete(now, n.key())
-		err = s.possible(n)
-		switch {
-		case err != nil:
-		case v == nil:
-			if err = s.free(n); err == nil {
-				v, err = s.open(n)
-			}
-			if err == nil {
-				err = s.kernel.mayStandOpen(v)
-				fresh = append(fresh, v)
-				done.Added = append(done.Added, v.name)
-			}
-		case v.draining.Load() || !reflect.DeepEqual(v.configured, *n):
-			if _, err = s.secretsOf(n.Settings); err == nil {
-				err = v.changeable(n)
-			}
-			changed[v] = n
-			done.Changed = append(done.Changed, v.name)
-		}
-		if err != nil {
-			undo()
-			return Changes{Restart: done.Restart}, err
-		}
-	}
-	if _, err = s.kernel.use(first); err != nil {
-		undo()
-		return Changes{Restart: done.Restart}, err
-	}
-	for _, v := range fresh {
+	done = t.done
+	done.Restart = restart
+	for _, v := range t.fresh {
 		s.add(v)
 	}
-	for v, n := range changed {
+	for v, n := range t.changed {
 		s.become(v, n)
 	}
 	for _, v := range s.list() { // the programs may have other secrets now
 		s.kernel.follow(v)
 	}
-	for _, v := range now {
+	for _, v := range t.gone {
 		if !v.draining.Load() {
 			done.Removed = append(done.Removed, v.name)
 			s.remove(v)
@@ -161,9 +126,79 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 	slices.Sort(done.Removed)
 	s.show(flags)
 	if s.kernel != nil {
-		err = s.kernel.setPolicy(s.policy(&c, now))
+		err = s.kernel.setPolicy(s.policy(&c, t.gone))
 	}
 	return done, err
+}
+
+// transition is what a reload is about to do.
+type transition struct {
+	done    Changes
+	secrets *secrets   // of the first service
+	fresh   []*service // open, and neither known to the programs nor running
+	changed map[*service]*Service
+	gone    map[serviceKey]*service // those that drain already included
+}
+
+// plan opens what is new in c, and refuses what cannot be. The transition is never nil.
+func (s *Server) plan(c *Config) (t *transition, err error) {
+	t = &transition{changed: make(map[*service]*Service), gone: make(map[serviceKey]*service)}
+	for _, v := range s.list() {
+		t.gone[v.configured.key()] = v
+	}
+	if t.secrets, err = s.secretsOf(c.Services[0].Settings); err != nil {
+		return t, err
+	}
+	for i := range c.Services {
+		n := &c.Services[i]
+		v := t.gone[n.key()]
+		delete(t.gone, n.key())
+		err = s.possible(n)
+		switch {
+		case err != nil:
+		case v == nil:
+			if err = s.free(n); err == nil {
+				v, err = s.open(n)
+			}
+			if err == nil {
+				t.fresh = append(t.fresh, v)
+				t.done.Added = append(t.done.Added, v.name)
+				err = s.kernel.mayStandOpen(v)
+			}
+		case v.draining.Load() || !reflect.DeepEqual(v.configured, *n):
+			if _, err = s.secretsOf(n.Settings); err == nil {
+				err = v.changeable(n)
+			}
+			t.changed[v] = n
+			t.done.Changed = append(t.done.Changed, v.name)
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// protect makes the programs ready for a transition: they get its secrets and its new services. On error they are as before. It
+// does nothing on a nil kernel.
+func (t *transition) protect(k *kernel) error {
+	if k == nil {
+		return nil
+	}
+	was, err := k.use(t.secrets)
+	for _, v := range t.fresh {
+		if err == nil {
+			err = k.add(v)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	for _, v := range t.fresh {
+		k.remove(v)
+	}
+	_, failed := k.use(was)
+	return errors.Join(err, failed)
 }
 
 // policy is the configuration that the programs get after a reload: the services of c, and those that drain. Of the rest nothing
@@ -180,10 +215,6 @@ func (s *Server) policy(c *Config, draining map[serviceKey]*service) *Config {
 // add starts a new service.
 func (s *Server) add(v *service) {
 	if s.kernel != nil {
-		if err := s.kernel.add(v); err != nil {
-			v.refused.Store(&err)
-			v.log.Error("XDP does not protect the service", "error", err)
-		}
 		s.kernel.lookAround([]*service{v})
 	}
 	s.life.Lock()
@@ -219,65 +250,6 @@ func (s *Server) become(v *service, n *Service) {
 	})
 	v.retarget(n.Backends, anew)
 	v.publish()
-}
-
-// handsOverAnew reports whether servers must be probed again.
-func handsOverAnew(was, now *Settings) bool {
-	return was.Handoff != now.Handoff || was.HarvestPool != now.HarvestPool || was.HarvestRate != now.HarvestRate || was.SecretFile != now.SecretFile || was.PSKSuite != now.PSKSuite
-}
-
-// retarget replaces the back ends by those of list. New ones are probed before old ones are removed, so that clients are served
-// meanwhile.
-func (v *service) retarget(list []Backend, anew bool) {
-	v.mu.Lock()
-	var stay, leave, fresh []*target
-	for _, t := range v.targets {
-		if !anew && slices.Contains(list, t.config) && !t.leaving {
-			stay = append(stay, t)
-		} else {
-			leave = append(leave, t)
-			t.leaving = true
-		}
-	}
-	for _, b := range list {
-		if !slices.ContainsFunc(stay, func(t *target) bool { return t.config == b }) {
-			fresh = append(fresh, newTarget(v, b))
-		}
-	}
-	v.targets = slices.Concat(stay, fresh, leave)
-	v.mu.Unlock()
-	for _, t := range fresh {
-		v.runTarget(t)
-	}
-	if len(leave) == 0 {
-		return
-	}
-	v.running.Go(func() {
-		for _, t := range fresh {
-			select {
-			case <-t.tried:
-			case <-v.ctx.Done():
-				return
-			}
-		}
-		v.leave(leave)
-	})
-}
-
-// leave drops targets; their flows end by themselves.
-func (v *service) leave(gone []*target) {
-	v.mu.Lock()
-	v.targets = slices.DeleteFunc(slices.Clone(v.targets), func(t *target) bool { return slices.Contains(gone, t) })
-	v.mu.Unlock()
-	for _, t := range gone {
-		t.stop()
-	}
-	v.publish()
-	for _, t := range gone {
-		if e := t.backend.Swap(nil); e != nil {
-			e.release()
-		}
-	}
 }
 
 // Alive returns nil while workers and heartbeat make progress.

@@ -50,6 +50,7 @@ func TestReload(t *testing.T) {
 	}
 	protect := func(n int) string {
 		var b strings.Builder
+		b.WriteString("drain-timeout = \"1s\"\n") // XDP does not see that a session has ended
 		for _, a := range public[:n] {
 			fmt.Fprintf(&b, "[[service]]\nprotect = \"%v\"\nunverified = \"drop\"\n", a)
 		}
@@ -156,5 +157,80 @@ func TestReloadReplacesPools(t *testing.T) {
 	output(t, p.Middle, program(), "flows", "kill", "--all", "--control", p.control)
 	answered("xdp", 3).close()
 	g.stop()
+	p.free()
+}
+
+// A reload to what the programs refuse changes nothing, and says so.
+func TestReloadRefusedByXDP(t *testing.T) {
+	p := newPlace(t)
+	startServer(t, p.Middle, public[0])
+	protect := func(addresses ...string) string {
+		var b strings.Builder
+		for _, a := range addresses {
+			fmt.Fprintf(&b, "[[service]]\nprotect = %q\n", a)
+		}
+		return b.String()
+	}
+	own := public[0].String()
+	g := p.runFile(protect(own))
+	for _, c := range [][]string{{own, "[::]:5000", "0.0.0.0:5000"}, {own, "[fe80::1%lo]:5000"}, {own, "[::ffff:198.18.0.1]:5000"}} {
+		g.write(t, protect(c...))
+		if _, err := frontend.Ask(t.Context(), p.control, "POST", "/reload"); err == nil {
+			t.Errorf("a reload to %v succeeds", c)
+		}
+		if s := g.status(); len(s.Services) != 1 || s.XDP == nil || len(s.XDP.Services) != 1 || !s.Ready {
+			t.Errorf("after a reload to %v: %+v, XDP: %+v", c, s.Services, s.XDP)
+		}
+		newAsker(t, p, public[0]).until(guardCookie, "after a reload that was refused")
+	}
+	g.reload(protect(own, "[::]:5000"))
+	if s := g.status(); len(s.Services) != 2 || s.XDP == nil || len(s.XDP.Services) != 2 {
+		t.Errorf("after a reload that is right: %+v, XDP: %+v", s.Services, s.XDP)
+	}
+	g.stop()
+	p.free()
+}
+
+// A server that keeps its port drains as others do: its sessions go on, nobody new is let in, and the guard stays until the last
+// session has ended. Status counts them.
+func TestInlineDrains(t *testing.T) {
+	p := newPlace(t)
+	for _, a := range public {
+		startServer(t, p.Middle, a)
+	}
+	protect := func(n int) (text string) {
+		for _, a := range public[:n] {
+			text += fmt.Sprintf("[[service]]\nprotect = \"%v\"\nunverified = \"drop\"\n", a)
+		}
+		return text
+	}
+	g := p.runFile(protect(2))
+	clients := []association{openssl()(t, p.Lab, public[0]), openssl()(t, p.Lab, public[1])}
+	for _, c := range clients {
+		c.ping("before")
+	}
+	if s := g.status(); s.Flows != 2 || s.FlowStatus.States["established"] != 2 {
+		t.Errorf("status has %d flows, %v, want the two of the kernel", s.Flows, s.FlowStatus.States)
+	}
+	g.reload(protect(1))
+	newAsker(t, p, public[1]).until(0, "while its service drains")
+	clients[1].ping("while its service drains")
+	if s := g.status(); len(s.Services) != 2 || s.Services[1].Ready {
+		t.Errorf("a service with a session has gone, or says it is ready: %+v", s.Services)
+	}
+	end := func(service string) {
+		output(t, p.Middle, program(), "flows", "kill", "--all", "--service", service, "--control", p.control)
+	}
+	end(public[1].String())
+	newAsker(t, p, public[1]).until(serverCookie, "after its service has gone")
+	if said := output(t, p.Middle, program(), "drain", "--control", p.control); !strings.Contains(said, "1 flows") {
+		t.Errorf("drain says %q", said)
+	}
+	newAsker(t, p, public[0]).until(0, "while the guard drains")
+	clients[0].ping("while the guard drains")
+	end(public[0].String())
+	if status := g.end(); status != 0 {
+		t.Errorf("guard: exit status %d", status)
+	}
 	p.free()
 }
