@@ -2,6 +2,7 @@
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests except the matrix; as root it installs what they need, otherwise it names the command
 # make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update rewrites it
+# make test-loss  handshakes over paths that lose datagrams, with the guard and without: the table of docs/field.md, 15 minutes
 # make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
@@ -32,7 +33,7 @@ PEER_PACKAGES := gcc libc6-dev libssl-dev libgnutls28-dev libmbedtls-dev libwolf
 NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # Clients and servers that tests talk to, compilers for test servers, and tools that show what is attached. clang is here
 # to check that the committed BPF objects match their source.
-TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
+TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 nftables util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
 # Servers and clients of the matrix alone.
 MATRIX_PACKAGES := socat coturn libcoap3-bin radsecproxy freeradius-utils
 # The emulator that boots other kernels, and the contents of their file systems.
@@ -48,7 +49,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned, so that a commit's findings stay the same.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-charts test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-loss test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-charts test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -65,6 +66,11 @@ test:
 test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
 	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
+
+# The table of docs/field.md; UPDATE=-update rewrites it.
+test-loss:
+	.ci/need $(TEST_PACKAGES)
+	$(GO) test $(TURNS) -timeout 60m -run TestLossTable ./test/e2e -loss -v $(UPDATE)
 
 # Two kernels at a time; GUEST says which tests run in them. One kernel: go test ./test/kernels -run 'Kernel$' -kernel 6.12
 GUEST ?= ^TestGuest

@@ -35,6 +35,7 @@ type attachment struct {
 	progs   *linkPrograms
 	xdp     link.Link
 	chain   *chain // instead of xdp
+	path    string // of the array, for chain
 	egress  *tc.Attachment
 	mode    AttachMode
 }

@@ -189,3 +189,43 @@ func BenchmarkAnswer(b *testing.B) {
 		b.ReportMetric(base/median(s.took), s.name+"/verify")
 	}
 }
+
+// BenchmarkCaptured is what a capture adds to an answer and to a drop while it takes no further sample, in turns.
+func BenchmarkCaptured(b *testing.B) {
+	type subject struct {
+		name    string
+		guard   *Programs
+		frame   []byte
+		off, on []float64
+	}
+	all := []*subject{
+		{name: "answer", guard: guarding(b, inline()), frame: newPacket(firstHello).bytes()},
+		{name: "drop", guard: guarding(b, inline()), frame: newPacket(malformed).bytes()},
+	}
+	one := func(s *subject) float64 {
+		_, took, err := s.guard.progs.Dtlsguard.Benchmark(s.frame, 1, nil)
+		need(b, err)
+		return float64(took.Nanoseconds())
+	}
+	for b.Loop() {
+		for range 100 {
+			for _, s := range all {
+				for range 10 {
+					s.off = append(s.off, one(s))
+				}
+				c, err := s.guard.Capture(CaptureFilter{Verdicts: ^uint64(0), Reasons: ^uint32(0), Rate: Rate{PerSecond: 1e-3, Burst: 1}})
+				need(b, err)
+				one(s) // takes the only sample
+				for range 10 {
+					s.on = append(s.on, one(s))
+				}
+				need(b, c.Close())
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for _, s := range all {
+		b.ReportMetric(median(s.off), "ns/"+s.name)
+		b.ReportMetric(median(s.on)-median(s.off), "ns/"+s.name+"-captured")
+	}
+}

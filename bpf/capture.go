@@ -3,6 +3,7 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -29,6 +30,7 @@ type CaptureFilter struct {
 // Sample is a packet to a service as it came in.
 type Sample struct {
 	Service ServiceKey
+	Source  netip.Addr
 	Verdict Verdict
 	Reason  uint8         // hello.Reason
 	Age     time.Duration // since it came
@@ -98,6 +100,9 @@ const (
 	captureRuns   = 2
 )
 
+// SetDeadline ends waits of Read at t, with os.ErrDeadlineExceeded.
+func (c *Capture) SetDeadline(t time.Time) { c.ring.SetDeadline(t) }
+
 // Read waits for a sample, which the next call overwrites. After Close it returns os.ErrClosed.
 func (c *Capture) Read() (s Sample, err error) {
 	if err := c.ring.ReadInto(&c.record); err != nil {
@@ -107,7 +112,7 @@ func (c *Capture) Read() (s Sample, err error) {
 		return s, errors.New("a sample is too short")
 	}
 	r := (*guardPacketSample)(unsafe.Pointer(&c.record.RawSample[0]))
-	s = Sample{Verdict: Verdict(r.Verdict), Reason: r.Reason, Age: time.Duration(monotonic() - r.Time), Length: int(r.Length), UDP: int(r.L4)}
+	s = Sample{Source: addr(r.Saddr), Verdict: Verdict(r.Verdict), Reason: r.Reason, Age: time.Duration(monotonic() - r.Time), Length: int(r.Length), UDP: int(r.L4)}
 	s.Frame = r.Bytes[:min(s.Length, SnapLength)]
 	c.programs.mu.Lock()
 	defer c.programs.mu.Unlock()

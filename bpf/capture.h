@@ -50,6 +50,7 @@ __noinline int send_sample(struct packet *p, __u32 verdict)
 	s->l4 = p->l4;
 	s->verdict = verdict;
 	s->reason = p->reason;
+	__builtin_memcpy(s->saddr, p->saddr, sizeof(s->saddr));
 	if (bpf_ringbuf_output(&captured, s, sizeof(*s), 0))
 		__sync_fetch_and_add(&c->lost, 1);
 	return 1;

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -70,6 +71,9 @@ func TestCaptureHasVerdicts(t *testing.T) {
 		if !bytes.Equal(s.Frame, head) || s.Length != len(want.frame) || s.Service != inline().ServiceKey || s.Age > time.Minute {
 			t.Errorf("sample %d: %d of %d bytes %v ago to %v, want the frame as it came, of %d", i, len(s.Frame), s.Length, s.Age, s.Service, len(want.frame))
 		}
+		if s.Source != client4.Addr() {
+			t.Errorf("sample %d comes from %v, want %v", i, s.Source, client4.Addr())
+		}
 		if at, ok := s.Payload(); !ok || at != 14+20+8 {
 			t.Errorf("sample %d: the datagram is at %d", i, at)
 		}
@@ -117,4 +121,18 @@ func TestCaptureIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// A guard that was killed while it captured leaves no capture to the next one.
+func TestCaptureEndsWithItsGuard(t *testing.T) {
+	l, dir := newLab(t), pinDir(t)
+	g := load(t, pinsTo(dir))
+	attach(t, l, g, lab.ToClient, AttachNative)
+	_, err := g.Capture(CaptureFilter{})
+	need(t, err)
+	need(t, g.Close()) // what a SIGKILL leaves: pins, no handle
+	g = load(t, pinsTo(dir))
+	attach(t, l, g, lab.ToClient, AttachNative)
+	capture(t, g, CaptureFilter{})
+	need(t, g.Detach())
 }

@@ -19,12 +19,12 @@ type chain struct {
 }
 
 // AttachChain is Attach for an interface with a root program: it installs the guard in the root's array, a map pinned at path,
-// in the first free element or that of a guard that died. The mode is the root program's. Options.Pin must be "": the
+// in the first free element or that of another guard, which died or is being upgraded; one that lives sees it (Still). The mode is the root program's. Options.Pin must be "": the
 // installation cannot outlive the process in a controlled way.
 func (g *Programs) AttachChain(iface, path string) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := &attachment{iface: iface}
+	a := &attachment{iface: iface, path: path}
 	if err := g.attachChain(a, path); err != nil {
 		return 0, fmt.Errorf("attach to %s by the array %s: %w", iface, path, errors.Join(err, a.closeLinks()))
 	}
@@ -139,6 +139,21 @@ func programName(id ebpf.ProgramID) string {
 		return ""
 	}
 	return info.Name
+}
+
+// still is nil while the array has the program; ErrOff if its element is empty. Another program there is no reason to put this
+// one back: two guards would take the element from each other for ever.
+func (c *chain) still() error {
+	var id uint32
+	switch err := c.programs.Lookup(c.index, &id); {
+	case errors.Is(err, ebpf.ErrKeyNotExist):
+		return fmt.Errorf("%w: somebody has emptied element %d of the array", ErrOff, c.index)
+	case err != nil:
+		return fmt.Errorf("look at element %d of the array: %w", c.index, err)
+	case ebpf.ProgramID(id) != c.own:
+		return fmt.Errorf("another program, %q, has taken element %d of the array: another guard?", programName(ebpf.ProgramID(id)), c.index)
+	}
+	return nil
 }
 
 // close removes the program, unless another one has replaced it.

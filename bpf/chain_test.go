@@ -1,7 +1,9 @@
 package bpf
 
 import (
+	"errors"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -90,6 +92,37 @@ func TestChain(t *testing.T) {
 			t.Fatal(err)
 		}
 		holds("detached", false, true, false)
+	}
+}
+
+// A guard whose element another guard has taken says so, and does not fight for it; it fills the element again when that is empty.
+func TestChainIsLost(t *testing.T) {
+	l := newLab(t)
+	array, path := dispatcher(t, l)
+	first, second := guarding(t, inline()), guarding(t, inline())
+	still := func(g *Programs) (err error) {
+		need(t, l.Middle.Do(func() error { _, err = g.Still(lab.ToClient); return nil }))
+		return err
+	}
+	need(t, l.Middle.Do(func() error { _, err := first.AttachChain(lab.ToClient, path); return err }))
+	if err := still(first); err != nil {
+		t.Error("attached:", err)
+	}
+	need(t, l.Middle.Do(func() error { _, err := second.AttachChain(lab.ToClient, path); return err }))
+	if err := still(first); err == nil || errors.Is(err, ErrOff) || !strings.Contains(err.Error(), "another guard") {
+		t.Error("taken by another guard:", err)
+	}
+	if err := still(second); err != nil {
+		t.Error("the other guard:", err)
+	}
+	need(t, second.Detach())
+	if err := still(first); !errors.Is(err, ErrOff) {
+		t.Error("emptied:", err)
+	}
+	need(t, l.Middle.Do(func() error { _, err := first.AttachAgain(lab.ToClient, AttachAuto); return err }))
+	var id uint32
+	if err := errors.Join(still(first), array.Lookup(uint32(0), &id)); err != nil {
+		t.Error("attached again:", err)
 	}
 }
 

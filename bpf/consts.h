@@ -64,6 +64,9 @@ enum {
 	DTLS13_FIRST = 32, // RFC 9147 section 4: unified header
 	DTLS13_EPOCH = 3,     // its low bits of the epoch
 	DTLS13_HANDSHAKE = 2, // of the epoch of handshake messages
+	// Records of a server's datagram that are looked through: ServerHello, its extensions, Certificate, CertificateStatus,
+	// ServerKeyExchange, CertificateRequest, ServerHelloDone, NewSessionTicket, ChangeCipherSpec, Finished.
+	MAX_RECORDS = 10,
 	VERSION_DTLS10 = 0xfeff,
 	VERSION_MAJOR = 0xfe,
 	VERSION_ANYCONNECT = 0x0100, // pre-standard DTLS of Cisco AnyConnect and OpenConnect
@@ -94,6 +97,7 @@ enum {
 	// Half-open flows of inline services, as package relay limits those of a proxy.
 	PREFIX_HALF_OPEN = 8, // times the limit of a source is that of a prefix
 	HALF_OPEN_ROOM = 8,   // times both while less than half of all are used
+	LONGEST_HANDSHAKE = 4, // times control.handshake: a half-open flow lives no longer, whatever its client sends
 	// Later IP fragments that arrive before their first, reordered: ns per fragment, and the burst. The stack keeps them
 	// for 30 s, which takes 3 MB of its 4 MB for fragments (net.ipv4.ipfrag_high_thresh).
 	EARLY_FRAGMENT_COST = 20 * 1000 * 1000,

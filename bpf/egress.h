@@ -3,7 +3,7 @@
 #pragma once
 
 #include "addresses.h"
-#include "limit.h"
+#include "halfopen.h"
 #include "parse.h"
 #include "services.h"
 
@@ -48,9 +48,45 @@ static __always_inline int reinject(struct __sk_buff *skb, const struct packet *
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// protected_record reports whether the datagram starts with a record of epoch 1 or later. The handshake epoch of DTLS 1.3
-// does not count: a server encrypts its first flight with it, to anybody (RFC 9147 section 6.1).
-static __always_inline int protected_record(struct __sk_buff *skb, const struct packet *p)
+// record_epoch says what a record's header tells of the handshake: PROTECTED for epoch 1 or later, PLAIN if the next record must be
+// looked at, UNKNOWN if there is nothing more to see. The handshake epoch of DTLS 1.3 does not count: a server encrypts its first
+// flight with it, to anybody (RFC 9147 section 6.1). Nor does an alert.
+enum record_epoch { RECORD_UNKNOWN, RECORD_PROTECTED, RECORD_PLAIN };
+
+static __always_inline enum record_epoch record_epoch(const __u8 *head)
+{
+	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
+		return RECORD_UNKNOWN;
+	if (head[0] >= DTLS13_FIRST)
+		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE ? RECORD_PROTECTED : RECORD_UNKNOWN;
+	if (head[0] == TYPE_CID)
+		return RECORD_PROTECTED;
+	if (!(head[3] | head[4]))
+		return RECORD_PLAIN;
+	return head[0] == TYPE_ALERT ? RECORD_UNKNOWN : RECORD_PROTECTED;
+}
+
+// later_protected reports whether a record after the first one is protected: a server may send its ChangeCipherSpec and its
+// Finished in one datagram. A global function, so that the verifier checks it once.
+__noinline int later_protected(struct __sk_buff *skb, struct packet *p)
+{
+	__u8 head[RECORD_HEADER];
+	if (!p)
+		return 0;
+	__u32 at = 0;
+	for (int i = 0; i < MAX_RECORDS; i++) {
+		if (at + sizeof(head) > p->len || bpf_skb_load_bytes(skb, p->l4 + sizeof(struct udphdr) + at, head, sizeof(head)))
+			return 0;
+		enum record_epoch e = record_epoch(head);
+		if (e != RECORD_PLAIN)
+			return e == RECORD_PROTECTED;
+		at += sizeof(head) + (head[11] << 8 | head[12]);
+	}
+	return 0;
+}
+
+// protected_record reports whether the datagram has a record of epoch 1 or later.
+static __always_inline int protected_record(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 copy[5];
 	const __u8 *head = (void *)(long)skb->data + (p->l4 & MAX_OFFSET) + sizeof(struct udphdr);
@@ -61,11 +97,8 @@ static __always_inline int protected_record(struct __sk_buff *skb, const struct 
 			return 0;
 		head = copy;
 	}
-	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
-		return 0;
-	if (head[0] >= DTLS13_FIRST)
-		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE;
-	return head[0] == TYPE_CID || (head[3] | head[4]) != 0;
+	enum record_epoch e = record_epoch(head);
+	return e == RECORD_PLAIN ? later_protected(skb, p) : e == RECORD_PROTECTED;
 }
 
 // keep_flow refreshes the proved address of a client; flow is 0 if the client has no flow yet.
@@ -85,17 +118,15 @@ static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, c
 	struct control *c = control();
 	if (!c)
 		return EGRESS_ERROR;
-	struct flow *flow = known_flow(p->daddr, p->dport, svc->id, c);
+	struct flow_key key = flow_key(p->daddr, p->dport, svc->id);
+	struct flow *flow = known_flow(&key, c);
 	if (!protected_record(skb, p))
 		return EGRESS_PLAIN;
 	if (svc->admission)
 		keep_flow(p, flow, c);
 	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
-	long was = establish_flow(p->daddr, p->dport, svc->id, coarse_now());
-	if (was > 0)
-		half_open_tokens(p, HALF_OPEN_FINISHED);
-	return was < 0 ? EGRESS_FULL : EGRESS_LEARNED;
+	return establish_flow(p, &key, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
 }
 
 // parse_skb fills p, which must be zero.

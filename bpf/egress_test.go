@@ -2,6 +2,8 @@ package bpf
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 
@@ -179,5 +181,108 @@ func TestEgressRewritesWorkersPort(t *testing.T) {
 	}
 	if o.DataOut[40] != 0 || o.DataOut[41] != 0 || o.DataOut[34] != 4433>>8 || o.DataOut[35] != 4433&0xff {
 		t.Errorf("UDP header % x", o.DataOut[34:42])
+	}
+}
+
+// protectedByRule is protected_record of egress.h, from the records of a datagram.
+func protectedByRule(d []byte) bool {
+	for range 10 {
+		if len(d) < 13 || d[0] < 20 || d[0] > 63 {
+			return false
+		}
+		epoch, end := binary.BigEndian.Uint16(d[3:]), 13+int(binary.BigEndian.Uint16(d[11:]))
+		switch {
+		case d[0] >= 32: // RFC 9147 section 4: unified header
+			return d[0]&3 != 2
+		case d[0] == 25, epoch > 0 && d[0] != 21:
+			return true
+		case epoch > 0:
+			return false
+		}
+		d = d[min(end, len(d)):]
+	}
+	return false
+}
+
+// aRecord is one of type and epoch with n bytes.
+func aRecord(contentType byte, epoch uint16, n int) []byte {
+	r := append([]byte{contentType, 0xfe, 0xfd, byte(epoch >> 8), byte(epoch), 0, 0, 0, 0, 0, 1}, byte(n>>8), byte(n))
+	return append(r, make([]byte, n)...)
+}
+
+// A server's Finished counts wherever it is in its datagram, after a ChangeCipherSpec, or last of a whole flight; an alert does not.
+func TestEgressFindsFinished(t *testing.T) {
+	var (
+		hs       = func(n int) []byte { return aRecord(22, 0, n) }
+		ccs      = aRecord(20, 0, 1)
+		finished = aRecord(22, 1, 40)
+		cut      = aRecord(22, 0, 1<<14)[:200]
+	)
+	g := guarding(t, inline())
+	for i, c := range []struct {
+		records [][]byte
+		want    bool
+	}{
+		{[][]byte{ccs, finished}, true},
+		{[][]byte{hs(200), ccs, finished}, true}, // with a NewSessionTicket
+		{[][]byte{hs(90), hs(300), hs(300), hs(300), hs(9), hs(90), hs(20), hs(100), ccs, finished}, true},
+		{[][]byte{hs(90), hs(300), hs(12)}, false},
+		{[][]byte{ccs}, false},
+		{[][]byte{ccs, aRecord(21, 1, 30)}, false},
+		{[][]byte{aRecord(21, 1, 30), aRecord(23, 1, 30)}, false}, // nothing follows an alert
+		{[][]byte{hs(90), {0x2e, 0, 1, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8}}, false},
+		{[][]byte{hs(90), {0x2f, 0, 1, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8}}, true},
+		{[][]byte{cut, finished}, false},
+		{[][]byte{hs(90), finished[:12]}, false},
+	} {
+		d := bytes.Join(c.records, nil)
+		if protectedByRule(d) != c.want {
+			t.Errorf("case %d: the rule says %v", i, !c.want)
+		}
+		before, want := counters(t, g), "egress:plain"
+		if c.want {
+			want = "egress:learned"
+		}
+		send(t, g, back(from(newPacket(d), peer(i))))
+		if got := moved(t, g, before); got != want {
+			t.Errorf("case %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
+// The program and the rule find the same in random datagrams.
+func TestEgressDifferential(t *testing.T) {
+	s := inline()
+	s.Proxy, s.WorkersPort = true, 0 // nothing is learned there
+	g := guarding(t, s)
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func(from ...int) int { return from[random.IntN(len(from))] }
+	found := 0
+	for i := range 1 << 11 {
+		var d []byte
+		for range random.IntN(13) {
+			r := aRecord(byte(pick(20, 21, 22, 22, 22, 22, 23, 25, 19, 32, 46, 47, 63, 64)), uint16(pick(0, 0, 0, 0, 0, 0, 1, 256)), pick(0, 1, 2, 40, 300))
+			if random.IntN(20) == 0 {
+				r[random.IntN(len(r))] ^= byte(1 << random.IntN(8))
+			}
+			d = append(d, r...)
+		}
+		d = d[:min(len(d), 1400)]
+		if random.IntN(4) == 0 {
+			d = d[:random.IntN(len(d)+1)]
+		}
+		want := "egress:plain"
+		if protectedByRule(d) {
+			want = "egress:established"
+			found++
+		}
+		before := counters(t, g)
+		send(t, g, back(newPacket(d)))
+		if got := moved(t, g, before); got != want {
+			t.Fatalf("datagram %d, %x: %s, want %s", i, d, got, want)
+		}
+	}
+	if found < 250 {
+		t.Errorf("%d datagrams have a protected record", found)
 	}
 }

@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -104,7 +103,7 @@ func bySilence(m *ebpf.Map, idle func(id uint32) time.Duration) (list []silent, 
 	err = eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
 		s := silent{key: *k}
 		if t := idle(k.Service); t > 0 {
-			s.silence = float64(age(now, v)) / float64(t)
+			s.silence = float64(age(now, v.Seen)) / float64(t)
 		}
 		list = append(list, s)
 		return true
@@ -114,7 +113,7 @@ func bySilence(m *ebpf.Map, idle func(id uint32) time.Duration) (list []silent, 
 }
 
 func evict(m *ebpf.Map, k *guardFlowKey) error {
-	if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := remove(m, k); err != nil {
 		return fmt.Errorf("evict flow: %w", err)
 	}
 	return nil

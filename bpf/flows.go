@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -29,33 +28,32 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 	}
 	established, halfOpen := g.maps.Flows, g.maps.HalfOpen
 	g.mu.Unlock()
-	now := monotonic()
-	for _, m := range []*ebpf.Map{established, halfOpen} {
-		if m == nil {
-			return ErrClosed
-		}
-		more := true
-		err := eachFlow(m, func(k *guardFlowKey, v *guardFlow) bool {
-			if service, ok := names[k.Service]; ok { // else the service is deleted
-				more = yield(Flow{netip.AddrPortFrom(addr(k.Peer), uint16(k.Port)), service, age(now, v), m == established})
-			}
-			return more
-		})
-		if err != nil || !more {
-			return err
-		}
+	if established == nil || halfOpen == nil {
+		return ErrClosed
 	}
-	return nil
+	now, more := monotonic(), true
+	show := func(k *guardFlowKey, seen uint64, established bool) bool {
+		if service, ok := names[k.Service]; ok { // else the service is deleted
+			more = yield(Flow{netip.AddrPortFrom(addr(k.Peer), uint16(k.Port)), service, age(now, seen), established})
+		}
+		return more
+	}
+	err := eachFlow(established, func(k *guardFlowKey, v *guardFlow) bool { return show(k, v.Seen, true) })
+	if err != nil || !more {
+		return err
+	}
+	return eachFlow(halfOpen, func(k *guardFlowKey, v *guardHalfOpenFlow) bool { return show(k, v.Seen, false) })
 }
 
-func age(now uint64, v *guardFlow) time.Duration { return time.Duration(now - min(now, v.Seen)) }
+// age is the time from then to now, on the clock that the programs read.
+func age(now, then uint64) time.Duration { return time.Duration(now - min(now, then)) }
 
 // flowBatch is the number of flows per batch: more than a bucket of the map has.
 const flowBatch = 4096
 
-// eachFlow calls yield for each flow of m until it returns false.
-func eachFlow(m *ebpf.Map, yield func(*guardFlowKey, *guardFlow) bool) error {
-	keys, values := make([]guardFlowKey, flowBatch), make([]guardFlow, flowBatch)
+// eachFlow calls yield for each flow of m, whose values are V, until it returns false.
+func eachFlow[V any](m *ebpf.Map, yield func(*guardFlowKey, *V) bool) error {
+	keys, values := make([]guardFlowKey, flowBatch), make([]V, flowBatch)
 	var cursor ebpf.MapBatchCursor
 	for {
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
@@ -87,46 +85,9 @@ func (g *Programs) VerifiedFlows() (all, halfOpen int, err error) {
 
 // AddFlow lets a peer pass that has a flow with a worker.
 func (g *Programs) AddFlow(k ServiceKey, peer netip.AddrPort) error {
-	return g.putFlow(k, peer, g.maps.Flows, &guardFlow{Seen: monotonic(), Established: 1})
-}
-
-// AddHalfOpen lets a peer pass whose cookie a worker has verified, for a handshake with the server. It returns ErrHalfOpen if
-// the peer's source or prefix has too many.
-func (g *Programs) AddHalfOpen(k ServiceKey, peer netip.AddrPort) error {
-	key, err := g.flowKey(k, peer)
-	if err == nil && !g.known(key) && !g.takeHalfOpen(peer.Addr()) {
-		err = ErrHalfOpen
-	}
-	if err != nil {
-		return fmt.Errorf("add flow of %v: %w", peer, err)
-	}
-	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
-}
-
-// known reports whether a peer has a flow, or a half-open one that is not forgotten, as known_flow and known_half_open of
-// services.h do: half-open entries remain in the map beyond their time.
-func (g *Programs) known(key *guardFlowKey) bool {
-	var f guardFlow
-	if g.maps.Flows.Lookup(key, &f) == nil {
-		return true
-	}
-	if g.maps.HalfOpen.Lookup(key, &f) != nil {
-		return false
-	}
-	handshake := atomic.LoadUint64(&g.control.HalfOpenBurst) // its timeout
-	return handshake == 0 || monotonic() <= f.Seen+handshake
-}
-
-// AddUnproved lets a peer pass that showed no cookie, for a handshake with the server. It counts for nobody's share of half-open
-// flows, because nothing proves that the peer's address is its own.
-func (g *Programs) AddUnproved(k ServiceKey, peer netip.AddrPort) error {
-	return g.putFlow(k, peer, g.maps.HalfOpen, &guardFlow{Seen: monotonic()})
-}
-
-func (g *Programs) putFlow(k ServiceKey, peer netip.AddrPort, m *ebpf.Map, f *guardFlow) error {
 	key, err := g.flowKey(k, peer)
 	if err == nil {
-		err = m.Put(key, f)
+		err = g.maps.Flows.Put(key, &guardFlow{Seen: monotonic(), Established: 1})
 	}
 	if err != nil {
 		return fmt.Errorf("add flow of %v: %w", peer, err)
@@ -137,15 +98,19 @@ func (g *Programs) putFlow(k ServiceKey, peer netip.AddrPort, m *ebpf.Map, f *gu
 // DeleteFlow removes a flow that AddFlow, AddHalfOpen or a valid cookie added.
 func (g *Programs) DeleteFlow(k ServiceKey, peer netip.AddrPort) error {
 	key, err := g.flowKey(k, peer)
-	for _, m := range []*ebpf.Map{g.maps.Flows, g.maps.HalfOpen} {
-		if err == nil {
-			if err = m.Delete(key); errors.Is(err, ebpf.ErrKeyNotExist) {
-				err = nil
-			}
-		}
+	if err == nil {
+		err = errors.Join(remove(g.maps.Flows, key), g.deleteHalfOpen(key))
 	}
 	if err != nil {
 		return fmt.Errorf("delete flow of %v: %w", peer, err)
+	}
+	return nil
+}
+
+// remove deletes a flow if it is there.
+func remove(m *ebpf.Map, key *guardFlowKey) error {
+	if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return err
 	}
 	return nil
 }

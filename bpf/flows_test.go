@@ -86,7 +86,7 @@ func TestHalfOpenFlowsAgeSooner(t *testing.T) {
 	}
 	key, err := g.flowKey(inline().ServiceKey, client4)
 	if err == nil {
-		err = g.maps.HalfOpen.Put(key, &guardFlow{Seen: 1})
+		err = g.maps.HalfOpen.Put(key, &guardHalfOpenFlow{Seen: 1, Born: 1})
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -88,6 +88,14 @@ type guardFlowKey struct {
 	Service uint32
 }
 
+type guardHalfOpenFlow struct {
+	_          structs.HostLayout
+	Seen       uint64
+	Born       uint64
+	Taken      uint64
+	TakenOfAll uint64
+}
+
 type guardKeyring struct {
 	_       structs.HostLayout
 	Current struct {
@@ -117,6 +125,7 @@ type guardPacketSample struct {
 	Verdict uint8
 	Reason  uint8
 	Pad     [2]uint8
+	Saddr   [4]uint32
 	Bytes   [512]uint8
 }
 

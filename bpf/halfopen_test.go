@@ -145,7 +145,7 @@ func TestHalfOpenBudgetsAreOfTheProved(t *testing.T) {
 	}
 	key, err := g.flowKey(inline().ServiceKey, client(0))
 	if err == nil {
-		err = g.maps.HalfOpen.Put(key, &guardFlow{Seen: monotonic() - uint64(2*time.Hour)})
+		err = g.maps.HalfOpen.Put(key, &guardHalfOpenFlow{Seen: monotonic() - uint64(2*time.Hour)})
 	}
 	if err != nil {
 		t.Fatal(err)

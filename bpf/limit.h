@@ -47,57 +47,6 @@ static __always_inline int take_source(const struct packet *p, const struct serv
 	return !bucket || take(bucket, now, svc->source_cost, svc->source_burst);
 }
 
-// give_back undoes take. If another CPU changes the bucket meanwhile, the token comes back later, as if it had been used.
-static __always_inline void give_back(__u64 *bucket, __u64 now, __u64 cost)
-{
-	__u64 old = *(volatile __u64 *)bucket;
-	if (old > now && old >= cost)
-		__sync_val_compare_and_swap(bucket, old, old - cost);
-}
-
-enum { HALF_OPEN_TAKE, HALF_OPEN_UNTAKE, HALF_OPEN_FINISHED };
-
-// half_open_tokens bounds the half-open flows of inline services by source and by prefix, so that nobody fills their map. A
-// flow takes a token from both buckets. The tokens come back when the handshake finishes, or else gradually, all of a source's
-// within the handshake timeout. The function takes tokens for p's sender (0: there are none), returns them, or returns those
-// of p's receiver, a client that the server sends protected records. Each costs less while less than half of all are used.
-// A global function, so that the verifier checks it once.
-__noinline int half_open_tokens(struct packet *p, __u32 what)
-{
-	struct control *c = control();
-	if (!p || !c || !c->half_open_cost)
-		return 1;
-	__u32 a[4];
-	for (int i = 0; i < 4; i++)
-		a[i] = what == HALF_OPEN_FINISHED ? p->daddr[i] : p->saddr[i];
-	__u64 high = (__u64)a[0] << 32 | a[1], low = p->v6 ? 0 : a[3];
-	__u32 source = siphash64(hash_key[0], hash_key[1], HALF_OPEN_SOURCES, high, low) >> 48;
-	high &= p->v6 ? ~0ULL << 32 | htonl(0xffff0000) : ~0ULL; // /48 and /24
-	low &= htonl(0xffffff00);
-	__u32 prefix = siphash64(hash_key[0], hash_key[1], HALF_OPEN_PREFIXES, high, low) >> 48;
-	__u64 *of_source = LOOKUP(half_open_buckets, HALF_OPEN_SOURCES + source), *of_prefix = LOOKUP(half_open_buckets, HALF_OPEN_PREFIXES + prefix);
-	__u64 *of_all = LOOKUP(half_open_buckets, HALF_OPEN_ALL);
-	if (!of_source || !of_prefix || !of_all)
-		return 1;
-	__u64 now = bpf_ktime_get_ns(), cost = c->half_open_cost, burst = c->half_open_burst;
-	if (*(volatile __u64 *)of_all < now + burst / 2)
-		cost /= HALF_OPEN_ROOM;
-	if (what == HALF_OPEN_TAKE) {
-		if (!take(of_prefix, now, cost / PREFIX_HALF_OPEN, burst))
-			return 0;
-		if (take(of_source, now, cost, burst)) {
-			take(of_all, now, c->half_open_all_cost, burst); // without any left, the oldest half-open flow is evicted
-			return 1;
-		}
-		give_back(of_prefix, now, cost / PREFIX_HALF_OPEN);
-		return 0;
-	}
-	give_back(of_prefix, now, cost / PREFIX_HALF_OPEN);
-	give_back(of_source, now, cost);
-	give_back(of_all, now, c->half_open_all_cost);
-	return 1;
-}
-
 // take_unverified takes a token for a packet of an unknown flow. Protected records may belong to a session older than the
 // guard, so they have a bucket that junk cannot empty, and each prefix gets at most a part of it. Everything else shares one
 // bucket, because its sources can be spoofed.

@@ -83,7 +83,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384); // *
 	__type(key, struct flow_key);
-	__type(value, struct flow);
+	__type(value, struct half_open_flow);
 } half_open SEC(".maps");
 
 // Datagrams whose first IP fragment passed, to a service (service_fragments) and to anything else on a protected address

@@ -26,7 +26,7 @@ func probeTags(dev *net.Interface) []Finding {
 		return []Finding{{"VLAN tags", Warn, fmt.Sprintf("%v is on %s, and it is unknown whether the driver hides tags: %v", tagged, dev.Name, err),
 			fmt.Sprintf("ethtool -K %s rxvlan off", dev.Name)}}
 	case hidden:
-		return []Finding{{"VLAN tags", Warn, fmt.Sprintf("%v is on %s, whose driver removes tags before XDP sees a packet (rx-vlan-offload): answers would be untagged", tagged, dev.Name),
+		return []Finding{{"VLAN tags", Warn, fmt.Sprintf("%v is on %s, whose driver removes tags before XDP sees a packet (rx-vlan-offload): answers in native mode are untagged, and in generic mode unless the card puts the tag back (tx-vlan-offload)", tagged, dev.Name),
 			fmt.Sprintf("ethtool -K %s rxvlan off", dev.Name)}}
 	}
 	return []Finding{{Name: "VLAN tags", Text: fmt.Sprintf("seen by XDP, for %v", tagged)}}

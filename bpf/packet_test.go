@@ -26,6 +26,7 @@ type packet struct {
 	Link       []byte // from the Ethernet type on, in its place
 	BadHeader  bool   // IPv4: its checksum is wrong
 	NoChecksum bool   // UDP's is 0
+	BadUDP     bool   // UDP's checksum is wrong
 }
 
 type extension struct {
@@ -67,6 +68,9 @@ func (p *packet) bytes() []byte {
 	udp = be.AppendUint16(udp, uint16(length))
 	udp = append(append(udp, 0, 0), p.Payload...)
 	sum := checksum(pseudo(p.Src.Addr(), p.Dst.Addr(), len(udp)), udp)
+	if p.BadUDP {
+		sum ^= 0x0101
+	}
 	if sum == 0 {
 		sum = 0xffff
 	}

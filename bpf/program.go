@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -264,6 +265,9 @@ func (g *Programs) load(spec *ebpf.CollectionSpec) error {
 		return err
 	}
 	if g.adopted {
+		if len(g.options.Locks) == 0 { // whoever had them is dead, and so is a capture of it
+			atomic.StoreUint32(&g.control.Capturing, 0)
+		}
 		return g.readServices()
 	}
 	return nil

@@ -87,49 +87,22 @@ static __always_inline struct flow_key flow_key(const __u32 *peer, __u16 port, _
 	return key;
 }
 
-// remember_half_open remembers a peer that has presented a valid cookie.
-static __always_inline long remember_half_open(const __u32 *peer, __u16 port, __u32 service, __u64 now)
+// fresh reports whether a flow was seen within idle, ns, and updates its time stamp.
+static __always_inline int fresh(__u64 *seen, __u64 idle, __u64 now)
 {
-	struct flow_key key = flow_key(peer, port, service);
-	struct flow flow = {now, 0, 0};
-	return bpf_map_update_elem(&half_open, &key, &flow, BPF_ANY);
-}
-
-// establish_flow remembers a peer that has finished its handshake. It returns a negative number if there is no room, and 1 if
-// the peer was half-open.
-static __always_inline long establish_flow(const __u32 *peer, __u16 port, __u32 service, __u64 now)
-{
-	struct flow_key key = flow_key(peer, port, service);
-	struct flow flow = {now, 1, 0};
-	long failed = bpf_map_update_elem(&flows, &key, &flow, BPF_ANY);
-	return failed ? failed : !bpf_map_delete_elem(&half_open, &key);
-}
-
-// fresh returns the flow unless it has been idle for longer than idle, ns, and updates its time stamp.
-static __always_inline struct flow *fresh(struct flow *flow, __u64 idle)
-{
-	__u64 now = coarse_now(), seen = flow->seen;
-	if (idle && now > seen + idle)
+	__u64 last = *seen;
+	if (idle && now > last + idle)
 		return 0;
-	if (now > seen + SEEN_GRAIN)
-		flow->seen = now;
-	return flow;
+	if (now > last + SEEN_GRAIN)
+		*seen = now;
+	return 1;
 }
 
 // known_flow returns an established flow that has not been idle for too long.
-static __always_inline struct flow *known_flow(const __u32 *peer, __u16 port, __u32 service, const struct control *c)
+static __always_inline struct flow *known_flow(const struct flow_key *key, const struct control *c)
 {
-	struct flow_key key = flow_key(peer, port, service);
-	struct flow *flow = bpf_map_lookup_elem(&flows, &key);
-	return flow ? fresh(flow, c->idle) : 0;
-}
-
-// known_half_open reports whether the sender of p has presented a valid cookie lately.
-static __always_inline int known_half_open(const struct packet *p, __u32 service, const struct control *c)
-{
-	struct flow_key key = flow_key(p->saddr, p->sport, service);
-	struct flow *flow = bpf_map_lookup_elem(&half_open, &key);
-	return flow && fresh(flow, c->handshake);
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
+	return flow && fresh(&flow->seen, c->idle, coarse_now()) ? flow : 0;
 }
 
 static __always_inline void fill_fragment_key(struct fragment_key *key, const struct packet *p)

@@ -35,7 +35,7 @@ func (g *Programs) Still(iface string) (At, error) {
 		now = At{dev.Name, dev.Flags&net.FlagUp != 0, dev.MTU}
 	}
 	if a != nil && a.chain != nil {
-		return now, nil // the program that calls these is another's, and so is its life
+		return now, a.stillCalled(dev)
 	}
 	if a == nil || a.xdp == nil || a.egress == nil {
 		return now, fmt.Errorf("%w %s: it was not attached", ErrOff, iface)
@@ -58,6 +58,20 @@ func (g *Programs) Still(iface string) (At, error) {
 		return now, fmt.Errorf("%w %s: another interface has the name now", ErrOff, iface)
 	}
 	return now, nil
+}
+
+// stillCalled is Still for a program in a root program's array. dev is nil if the interface is gone.
+func (a *attachment) stillCalled(dev *net.Interface) error {
+	if dev == nil || dev.Index != a.index {
+		return fmt.Errorf("%w %s: the interface is gone or was made anew", ErrOff, a.iface)
+	}
+	if root, err := Attached(dev.Index); err != nil || root.XDP == 0 {
+		return errors.Join(fmt.Errorf("no XDP program on %s calls the array", a.iface), err)
+	}
+	if egress, err := a.egress.Interface(); err != nil || egress != dev.Index {
+		return errors.Join(fmt.Errorf("%w %s: the egress program is off", ErrOff, a.iface), err)
+	}
+	return a.chain.still()
 }
 
 // where are the indexes of the interfaces that the two programs are on, 0 for none.
@@ -84,7 +98,13 @@ func (g *Programs) AttachAgain(iface string, mode AttachMode) (AttachMode, error
 		return 0, fmt.Errorf("attach to %s again: it was not attached before", iface)
 	}
 	err := a.closeLinks()
-	if err == nil {
+	switch {
+	case err != nil:
+	case a.path != "":
+		if err = g.attachChain(a, a.path); err != nil {
+			err = errors.Join(err, a.closeLinks())
+		}
+	default:
 		err = g.attachTo(a, mode)
 	}
 	if err != nil {

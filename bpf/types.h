@@ -71,6 +71,14 @@ struct flow {
 	__u32 kept;        // when its address was last refreshed as proved, in seconds; 0: never
 };
 
+// A peer that has presented a valid cookie and not finished its handshake.
+struct half_open_flow {
+	__u64 seen; // as of struct flow
+	__u64 born; // CLOCK_MONOTONIC, ns, of its first ClientHello
+	__u64 taken;        // what its token of the source's bucket cost, ns; 0: it took none
+	__u64 taken_of_all; // ... of the bucket of all
+};
+
 // A fragmented datagram whose first IP fragment passed.
 struct fragmented {
 	__u64 since; // CLOCK_MONOTONIC, ns
@@ -166,6 +174,7 @@ struct packet_sample {
 	__u32 l4;      // offset of the UDP header; 0: none was found
 	__u8 verdict, reason;
 	__u8 pad[2];
+	__u32 saddr[4];
 	__u8 bytes[SNAP];
 };
 
@@ -204,6 +213,7 @@ struct packet {
 	__u32 id;           // of the IP datagram, if it is a fragment
 	__s32 cpu;          // CPU on which the stack must process it; -1: this one
 	__u32 cookie_at;    // offset in the datagram, of a ClientHello's cookie
+	__u64 taken, taken_of_all; // as of struct half_open_flow
 	__u16 stop;         // offset in the datagram where a ClientHello's first fragment ends
 	__u16 version;      // client_version of a ClientHello
 	__u8 cookie_len;
@@ -243,6 +253,7 @@ struct work {
 	__u32 candidate;  // entry of a harvested cookie
 	__u32 candidates; // how many entries were considered
 	struct hello_offer offer;
+	struct half_open_flow half_open; // to be remembered
 	__u8 bytes[8] __attribute__((aligned(8))); // read from the packet
 	__u16 list[LIST / 2]; // ... versions or cipher suites
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -28,8 +29,10 @@ func drawSeed() [2]uint64 {
 	return [2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}
 }
 
-// attackState tracks attacks on a service. Show may be called from any goroutine; the rest belongs to watchAttacks.
+// attackState tracks attacks on a service. Show, may and xdp may be used by any goroutine; the rest belongs to watchAttacks.
 type attackState struct {
+	may      atomic.Bool // there is an attack, or one may be beginning
+	xdp      xdpSketch
 	detector *attack.Detector
 	rate     float64 // that the detector was made with
 	forgot   time.Time
@@ -83,7 +86,7 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 	c := unverified(&t)
 	if s.kernel != nil {
 		if k, err := s.kernel.guard.ServiceCounters(v.key()); err == nil { // an error: it is not protected yet
-			unverifiedXDP(&c, &k)
+			a.xdp.count(unverifiedXDP(&c, &k))
 		}
 	}
 	news, r := a.detector.Look(now, c)
@@ -104,7 +107,9 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 		for _, w := range v.workers {
 			w.sketch.Forget()
 		}
+		a.xdp.forget()
 	}
+	a.may.Store(a.detector.Suspicious())
 	a.mu.Lock()
 	a.attacked, a.normal, a.threshold = a.detector.Attacked(), a.detector.Normal(), a.detector.Threshold()
 	a.mu.Unlock()
@@ -132,28 +137,39 @@ func unverified(t *metrics.Totals) attack.Counts {
 	return c
 }
 
-// unverifiedXDP adds what the programs counted of such datagrams.
-func unverifiedXDP(c *attack.Counts, k *bpf.Counters) {
+// unverifiedVerdict reports whether a verdict is of datagrams that nothing has verified, and why it drops them, if it does.
+func unverifiedVerdict(v bpf.Verdict) (reason string, is bool) {
+	reason, dropped := strings.CutPrefix(v.String(), "drop-")
+	if dropped {
+		return reason, true
+	}
+	return "", v == bpf.Answered || v == bpf.Reset
+}
+
+// unverifiedXDP adds what the programs counted of such datagrams to c, and returns their number.
+func unverifiedXDP(c *attack.Counts, k *bpf.Counters) (all uint64) {
 	for i, n := range k.Verdict {
-		v := bpf.Verdict(i)
-		reason, dropped := strings.CutPrefix(v.String(), "drop-")
+		reason, is := unverifiedVerdict(bpf.Verdict(i))
 		switch {
-		case n == 0:
-		case v == bpf.Answered || v == bpf.Reset:
+		case n == 0 || !is:
+			continue
+		case reason == "":
 			c.Answered += n
-		case dropped:
+		default:
 			c.Dropped[reason] += n
 		}
+		all += n
 	}
+	return all
 }
 
 // topPrefixes returns the sources of most unverified datagrams.
 func (s *Server) topPrefixes(v *service) attack.Prefixes {
-	var list []attack.Bucket
+	parts := []attack.Part{v.attack.xdp.part()}
 	for _, w := range v.workers {
-		list = append(list, w.sketch.Buckets()...)
+		parts = append(parts, attack.Part{Buckets: w.sketch.Buckets(), Each: attack.SampleEvery})
 	}
-	return attack.Top(list)
+	return attack.Top(parts)
 }
 
 // lookForLimits emits events about flow limits that clients start or cease to meet.

@@ -102,6 +102,8 @@ func (s *Server) Capture(ctx context.Context, o CaptureOptions, w io.Writer, flu
 	format := capture.Options{Program: "dtlsguard", Snap: bpf.SnapLength}
 	var kernel *bpf.Capture
 	if s.kernel != nil {
+		s.sampling.Lock() // waits for the end of a window
+		defer s.sampling.Unlock()
 		if kernel, err = s.captureKernel(services, &o); err != nil {
 			return err
 		}

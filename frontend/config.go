@@ -116,6 +116,7 @@ type Config struct {
 
 	ReceiveBuffer int  // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
 	FreeBind      bool // the address of a service may come later
+	WorkersPort   int  // inline, where workers answer: the port of the first service's workers; others have the next ones. 0: any
 
 	AttackQuiet time.Duration // an attack is over when it was below half of that for so long; 0: attack.DefaultQuiet
 

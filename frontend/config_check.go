@@ -68,7 +68,6 @@ func (c *Config) checkServices() error {
 		inline := s.Inline()
 		err := firstBroken(
 			when(inline && len(c.XDP.Interfaces) == 0, "setting protect is done by XDP: give setting interface, the one that clients come in by"),
-			when(len(c.XDP.Interfaces) > 0 && s.Listen.Addr().Zone() != "", "setting protect or setting listen %v: XDP knows no zones: give a global address, or the wildcard [::]:%d", s.Listen, s.Listen.Port()),
 			when(inline && s.Listen.Addr().Is4In6(), "setting protect %v: give the IPv4 address as such: %v", s.Listen, s.Listen.Addr().Unmap()),
 			when(len(s.Interfaces) > bpf.MaxServiceInterfaces, "%d interfaces for one service: want at most %d, or none for all", len(s.Interfaces), bpf.MaxServiceInterfaces),
 			when(!contains(c.XDP.Interfaces, s.Interfaces), "a service names interfaces %v, and XDP is on %v", s.Interfaces, c.XDP.Interfaces),
@@ -123,6 +122,11 @@ func (s *Service) checkBackend(b Backend) error {
 	)
 }
 
+// zoneless is an address and port without the zone of a link-local address.
+func zoneless(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+}
+
 // checkAddresses refuses services that conflict with each other.
 func (c *Config) checkAddresses() error {
 	seen, names := make(map[netip.AddrPort]bool), make(map[string]bool)
@@ -136,12 +140,13 @@ func (c *Config) checkAddresses() error {
 		err := firstBroken(
 			when(!a.IsValid() || a.Port() == 0 && (s.Inline() || len(c.Services) > 1), "%s %v is not an address and port", flag, a),
 			when(seen[a], "%s %v is given twice", flag, a),
+			when(len(c.XDP.Interfaces) > 0 && seen[zoneless(a)], "%s %v differs from another one by its zone alone, and XDP does not tell zones apart: leave setting interface out, or give one of them another port", flag, a),
 			when(names[s.name()], "two services are named %q: metrics and logs tell services apart by name", s.name()),
 		)
 		if err != nil {
 			return err
 		}
-		seen[a], names[s.name()] = true, true
+		seen[a], seen[zoneless(a)], names[s.name()] = true, true, true
 		for _, b := range s.Backends {
 			if backends[b.Address] {
 				return hint.Usagef("setting listen %v has back end %s twice: give one, with a weight", a, b.Address)

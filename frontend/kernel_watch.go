@@ -100,6 +100,9 @@ func (w *linkWatch) drain() {
 func (k *kernel) look() {
 	k.looking.Lock()
 	defer k.looking.Unlock()
+	if k.off || k.over.Load() { // to a next guard it has been handed over
+		return
+	}
 	for _, d := range k.devices {
 		k.lookAt(d)
 	}

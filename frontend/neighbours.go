@@ -122,14 +122,14 @@ func (n *neighbours) holdOn(d *device, now time.Time) error {
 	return nil
 }
 
-// isRouter reports whether some route goes by e. Tables may be large, so an answer is kept for a while.
+// isRouter reports whether some route goes by e, of any table (ip rule, VRF). Tables may be large, so an answer is kept for a while.
 func (n *neighbours) isRouter(e netlink.Neigh, addr netip.Addr, now time.Time) bool {
 	key := neighbour{e.LinkIndex, addr}
 	if known, ok := n.routers[key]; ok && now.Sub(known.at) < routesEvery {
 		return known.is
 	}
 	is := false
-	_ = netlink.RouteListFilteredIter(e.Family, &netlink.Route{}, 0, func(r netlink.Route) bool { // an error finds none
+	_ = netlink.RouteListFilteredIter(e.Family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool { // an error finds none
 		is = r.LinkIndex == e.LinkIndex && r.Gw.Equal(e.IP)
 		for _, hop := range r.MultiPath {
 			is = is || hop.LinkIndex == e.LinkIndex && hop.Gw.Equal(e.IP)

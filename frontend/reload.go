@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/events"
-	"github.com/dtlsguard/dtlsguard/frontend/handoff"
-	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
 // Changes is what a reload did.
@@ -158,7 +156,7 @@ func (s *Server) plan(c *Config) (t *transition, err error) {
 		case err != nil:
 		case v == nil:
 			if err = s.free(n); err == nil {
-				v, err = s.open(n)
+				v, err = s.open(n, slices.Concat(s.list(), t.fresh))
 			}
 			if err == nil {
 				t.fresh = append(t.fresh, v)
@@ -222,34 +220,6 @@ func (s *Server) add(v *service) {
 	s.life.Unlock()
 	v.announce()
 	s.start(v, func() {})
-}
-
-// become applies the configuration n to v; sockets and flows stay.
-func (s *Server) become(v *service, n *Service) {
-	x, err := s.secretsOf(n.Settings)
-	if err != nil {
-		return // it was there a moment ago, in apply
-	}
-	was := v.configured
-	v.draining.Store(false)
-	v.mu.Lock()
-	v.configured = *n
-	v.mu.Unlock()
-	anew := handsOverAnew(was.Settings, n.Settings)
-	v.change(func(next *serving) {
-		if next.settings.HelloRate != n.Settings.HelloRate || next.settings.BackendHelloRate != n.Settings.BackendHelloRate {
-			next.hellos = limit.NewHellos(n.Settings.HelloRate, n.Settings.BackendHelloRate)
-		}
-		next.settings, next.interfaces, next.secrets, next.keys = n.Settings, n.Interfaces, x, &x.store
-		if anew && v.inline {
-			next.fit = nil
-			if m := n.Settings.Handoff; m != handoff.Auto && m != handoff.Reset && !m.Native() {
-				next.fit = &handoff.Fit{Mode: m}
-			}
-		}
-	})
-	v.retarget(n.Backends, anew)
-	v.publish()
 }
 
 // Alive returns nil while workers and heartbeat make progress.

@@ -33,7 +33,8 @@ type Server struct {
 	budget *relay.Budget
 	mapLog *mapLog // nil: none
 
-	capturing atomic.Bool
+	capturing atomic.Bool // an operator captures
+	sampling  sync.Mutex  // held while somebody samples in the kernel
 
 	ended   int // flows when it stopped
 	running sync.WaitGroup
@@ -95,7 +96,7 @@ func (s *Server) openAll() (err error) {
 	}
 	s.budget = relay.NewBudget(s.config.limits())
 	for i := range s.config.Services {
-		v, err := s.open(&s.config.Services[i])
+		v, err := s.open(&s.config.Services[i], s.services)
 		if err != nil {
 			return err
 		}
@@ -143,6 +144,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.start(v, starting.Done)
 	}
 	if s.kernel != nil {
+		s.running.Go(func() { s.sampleXDP(ctx) })
 		s.running.Go(func() { s.kernel.beat(ctx, s.list, s.clock) })
 		s.running.Go(func() { s.kernel.watchFlows(ctx, s.idleTimes, s.config.limits().PerSource) })
 		if n := s.kernel.neighbours; n != nil {

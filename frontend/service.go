@@ -203,8 +203,8 @@ func (v *service) backendIs(backend string, up bool, why error) {
 	}
 }
 
-// open opens the sockets of a service and makes its workers; its back ends are asked later, by run.
-func (s *Server) open(c *Service) (*service, error) {
+// open opens the sockets of a service beside others and makes its workers; its back ends are asked later, by run.
+func (s *Server) open(c *Service, others []*service) (*service, error) {
 	secrets, err := s.secretsOf(c.Settings)
 	if err != nil {
 		return nil, err
@@ -228,7 +228,7 @@ func (s *Server) open(c *Service) (*service, error) {
 	case len(conns) > 0:
 	case c.Settings.Answer != bpf.AnswerXDP:
 		// Workers of a port of their own, which XDP diverts ClientHellos to.
-		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), 0), &s.config)
+		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), s.workersPort(others)), &s.config)
 	}
 	if err != nil {
 		return nil, err
@@ -250,6 +250,28 @@ func (s *Server) open(c *Service) (*service, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+// workersPort returns the port for the workers of the next inline service: the first from Config.WorkersPort on that none of
+// the others has; 0: any.
+func (s *Server) workersPort(others []*service) uint16 {
+	if s.config.WorkersPort == 0 {
+		return 0
+	}
+	taken := make(map[uint16]bool)
+	for i := range s.config.Services {
+		taken[s.config.Services[i].Listen.Port()] = true
+	}
+	for _, v := range others {
+		for _, w := range v.workers {
+			taken[w.socket.Local().Port()] = true
+		}
+	}
+	port := uint16(s.config.WorkersPort)
+	for taken[port] {
+		port++
+	}
+	return port
 }
 
 // addWorkers makes a worker for each socket.

@@ -160,7 +160,7 @@ func (c *Config) flags() map[string]any {
 		"max-flows": c.MaxFlows, "idle-timeout": c.IdleTimeout.String(), "handshake-timeout": c.HandshakeTimeout.String(),
 		"flows-per-source": max(c.FlowsPerSource, 0), "half-open-per-source": max(c.HalfOpenPerSource, 0),
 		"hello-rate": max(c.HelloRate.PerSecond, 0), "hello-burst": c.HelloRate.Burst,
-		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer, "freebind": c.FreeBind,
+		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer, "freebind": c.FreeBind, "workers-port": c.WorkersPort,
 		"attack-rate": c.AttackRate, "attack-quiet": c.AttackQuiet.String(),
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
 		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,

@@ -5,17 +5,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"maps"
 	"net/netip"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/cmd/internal/version"
@@ -107,28 +105,8 @@ func newCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use: "dtlsflood -d ADDRESS [-p PORT] [flags]", Short: "Flood a DTLS service of your own, and check its answers",
-		Long: `dtlsflood sends real ClientHellos from many sources to your own DTLS service, and checks that each answer is the
-right HelloVerifyRequest.
-
-  sendmmsg  without -i: UDP sockets on loopback, no privileges; sources in 127.0.0.0/8, or 256 ports of ::1
-            with -i: frames from a packet socket, any sources, needs root
-  xdp       frames from the kernel, any sources, millions per second, needs root and -i
-  pcap      sends nothing: writes FILE, a classic pcap for tcpreplay and TRex, and FILE.trafgen for trafgen.
-            A test plays them with tcpreplay 4.4 and trafgen 0.6; TRex was not tried
-
-With forged sources, the service's host needs a route for them to this host, or no answers arrive:
-ip route add 198.18.128.0/17 via THIS-HOST. Broadcast and multicast targets are refused.
-
-Short flags follow other generators: -i, -d, -m, -p, -t, -n as in the samples of pktgen, -Q, -b, -F as in kxdpgun;
-but -n counts the datagrams of all threads together.
-
-Kinds of datagrams (--mix NAME=WEIGHT,...; each source sends one kind):
-` + kinds() + replies,
-		Example: `  dtlsflood -d 127.0.0.1 -p 4433 -Q 100000
-  dtlsflood -i veth0 -d 198.18.0.1 --mix hello=8,large,junk=1 --duration 30s --json
-  dtlsflood -d 127.0.0.1 -p 4433 -Q 1000 --sample 500 --return 1     # are clients served, and how fast?
-  dtlsflood -i veth0 -d 198.18.0.1 --ndr 0.001 --duration 2s    # highest rate with at most 0.1 % unanswered
-  dtlsflood --engine pcap --write flood.pcap -d 198.18.0.1 -n 10000`,
+		Long:          about + kinds() + replies,
+		Example:       examples,
 		Version:       version.Of().Version,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -143,8 +121,13 @@ Kinds of datagrams (--mix NAME=WEIGHT,...; each source sends one kind):
 	}
 	cmd.SetVersionTemplate(version.Line("dtlsflood") + "\n")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
-	fl := cmd.Flags()
-	o.given = fl.Changed
+	o.given = cmd.Flags().Changed
+	o.register(cmd.Flags())
+	return cmd
+}
+
+// register adds the flags, in the order of the help.
+func (o *options) register(fl *pflag.FlagSet) {
 	fl.SortFlags = false
 	fl.StringVar(&o.engine, "engine", "", "sendmmsg, xdp or pcap (sendmmsg, and xdp with -i)")
 	fl.StringVarP(&o.target.text, "destination", "d", "", "the service's `ADDRESS`")
@@ -167,14 +150,4 @@ Kinds of datagrams (--mix NAME=WEIGHT,...; each source sends one kind):
 	fl.IntVar(&o.report.giveBack, "return", 10, "one sampled client in `N` returns its cookie (0: none)")
 	fl.BoolVar(&o.report.json, "json", false, "one JSON object per second, and a summary")
 	fl.BoolVar(&o.target.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
-	return cmd
-}
-
-// kinds lists what can be sent.
-func kinds() string {
-	var text string
-	for _, name := range slices.Sorted(maps.Keys(traffic.Kinds)) {
-		text += fmt.Sprintf("  %-13s %s\n", name, traffic.Kinds[name])
-	}
-	return text
 }

@@ -123,12 +123,15 @@ func (g *guard) run(ctx context.Context) error {
 		return err
 	}
 	defer runner.close()
-	if r.server, err = frontend.New(g.Config); err != nil {
-		return g.Locate(err)
-	}
 	_, writable := g.directories()
 	r.launcher = startLauncher(writable, g.Config.Log)
 	defer r.launcher.close()
+	if err := privileges.Seal(); err != nil { // before clients wait for this process to take another one's place
+		return err
+	}
+	if r.server, err = frontend.New(g.Config); err != nil {
+		return g.Locate(err)
+	}
 	r.handleRequests()
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -55,6 +55,19 @@ func draw(out io.Writer, was, now *sample, h *history) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	defer w.Flush()
 	took := now.at.Sub(was.at).Seconds()
+	drawState(w, was, now, took)
+	h.draw(w)
+	for i := range now.Services {
+		if v := &now.Services[i]; len(v.Prefixes) > 0 {
+			fmt.Fprintf(w, "from\t%s\t%v\n", v.Name, v.Prefixes)
+		}
+	}
+	w.Flush() // what follows has columns of its own
+	drawCounters(w, was, now, took)
+}
+
+// drawState writes the state of the guard, its flows and its CPU time.
+func drawState(w io.Writer, was, now *sample, took float64) {
 	state := "ready"
 	if !now.Ready {
 		state = "NOT READY: " + now.NotReady
@@ -75,13 +88,10 @@ func draw(out io.Writer, was, now *sample, h *history) {
 		}
 	}
 	fmt.Fprint(w, "\n\n")
-	h.draw(w)
-	for i := range now.Services {
-		if v := &now.Services[i]; len(v.Prefixes) > 0 {
-			fmt.Fprintf(w, "from\t%s\t%v\n", v.Name, v.Prefixes)
-		}
-	}
-	w.Flush() // what follows has columns of its own
+}
+
+// drawCounters writes a table of all counters, per second and in total.
+func drawCounters(w io.Writer, was, now *sample, took float64) {
 	fmt.Fprintf(w, "\n\tper second\ttotal\n")
 	row := func(name string, was, now uint64) {
 		fmt.Fprintf(w, "%s\t%.0f\t%d\n", name, float64(now-was)/took, now)

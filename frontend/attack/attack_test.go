@@ -105,7 +105,7 @@ func TestTop(t *testing.T) {
 		}
 	}
 	flood(200_000, "198.18.7.9", "2001:db8:5::1")
-	top := Top(s.Buckets())
+	top := Top(ofWorker(s))
 	if len(top) < 2 || top[0].Prefix != netip.MustParsePrefix("198.18.7.0/24") || top[1].Prefix != netip.MustParsePrefix("2001:db8:5::/48") || len(top) > 2 {
 		t.Fatal(top)
 	}
@@ -120,7 +120,19 @@ func TestTop(t *testing.T) {
 	}
 	s.Forget()
 	flood(100_000, "192.0.2.1", "192.0.3.1")
-	if top := Top(s.Buckets()); top[0].Prefix != netip.MustParsePrefix("192.0.2.0/24") || top[0].Share > 0.35 {
+	if top := Top(ofWorker(s)); top[0].Prefix != netip.MustParsePrefix("192.0.2.0/24") || top[0].Share > 0.35 {
+		t.Error(top)
+	}
+}
+
+// ofWorker is all that a worker's sketch has.
+func ofWorker(s *Sketch) []Part { return []Part{{s.Buckets(), SampleEvery}} }
+
+// A sample counts for as many datagrams as it stands for.
+func TestTopWeighsSketches(t *testing.T) {
+	few, many := KeyOf(&[16]byte{10: 0xff, 11: 0xff, 12: 198, 13: 18}), KeyOf(&[16]byte{10: 0xff, 11: 0xff, 12: 192})
+	top := Top([]Part{{[]Bucket{{uint64(few), 10, 10}}, 900}, {[]Bucket{{uint64(many), 1000, 1000}}, 1}, {nil, 5}})
+	if len(top) != 2 || top[0] != (Prefix{few.Prefix(), 0.9, 9000}) || top[1] != (Prefix{many.Prefix(), 0.1, 1000}) {
 		t.Error(top)
 	}
 }

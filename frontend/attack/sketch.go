@@ -17,9 +17,10 @@ const (
 	skipMask = 127
 	// SampleEvery is how many datagrams a sample stands for: the mean gap.
 	SampleEvery = float64(skipMask+1)/2 + 0.5
-	// most and leastShare: of how many prefixes people are told, and of which share on one is more than chance.
-	most       = 10
-	leastShare = 0.01
+	// most and leastShare: of how many prefixes people are told, and of which share and how many samples on one is more than chance.
+	most         = 10
+	leastShare   = 0.01
+	leastSamples = 4
 )
 
 // Key is what of an address a Sketch counts, its /24 or /48, below marks of its owner.
@@ -117,18 +118,39 @@ func (s *Sketch) Buckets() (list []Bucket) {
 	return list
 }
 
-// Top are the prefixes of most samples in buckets of any number of sketches.
-func Top(list []Bucket) Prefixes {
-	samples := make(map[Key]uint64)
-	var all uint64
+// Part is what one sketch has.
+type Part struct {
+	Buckets []Bucket
+	Each    float64 // datagrams that a sample stands for
+}
+
+// Samples is how many samples the buckets have.
+func Samples(list []Bucket) (n uint64) {
 	for _, b := range list {
-		all += b.Total
-		samples[Key(b.Key)] += (b.Total + min(b.Count, b.Total)) / 2 // as many as the candidate had, at most
+		n += b.Total
+	}
+	return n
+}
+
+// Top are the prefixes of most datagrams in any number of sketches.
+func Top(parts []Part) Prefixes {
+	type sum struct {
+		samples   uint64
+		datagrams float64
+	}
+	keys, all := make(map[Key]sum), 0.0
+	for _, p := range parts {
+		all += p.Each * float64(Samples(p.Buckets))
+		for _, b := range p.Buckets {
+			n := (b.Total + min(b.Count, b.Total)) / 2 // as many as the candidate had, at most
+			s := keys[Key(b.Key)]
+			keys[Key(b.Key)] = sum{s.samples + n, s.datagrams + p.Each*float64(n)}
+		}
 	}
 	var top Prefixes
-	for k, n := range samples {
-		if share := float64(n) / float64(all); share >= leastShare && n > 1 {
-			top = append(top, Prefix{k.Prefix(), share, uint64(float64(n) * SampleEvery)})
+	for k, s := range keys {
+		if share := s.datagrams / all; share >= leastShare && s.samples >= leastSamples {
+			top = append(top, Prefix{k.Prefix(), share, uint64(s.datagrams)})
 		}
 	}
 	slices.SortFunc(top, func(a, b Prefix) int {

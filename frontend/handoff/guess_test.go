@@ -119,7 +119,7 @@ func TestOneCookieIsRight(t *testing.T) {
 // above by chance.
 func TestHarvestGuesses(t *testing.T) {
 	t.Parallel()
-	const pool, guesses = 256, 1 << 20
+	const pool, guesses = 256, 1 << 20 / share
 	spared := Entries(pool) - pool
 	for _, c := range []struct {
 		name          string

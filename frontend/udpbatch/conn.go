@@ -134,7 +134,11 @@ func (c *Conn) name() netip.AddrPort {
 	if !ok {
 		return netip.AddrPort{}
 	}
-	return netip.AddrPortFrom(netip.AddrFrom16(in6.Addr).Unmap(), uint16(in6.Port))
+	addr := netip.AddrFrom16(in6.Addr).Unmap()
+	if in6.ZoneId != 0 { // of a link-local address, which is nothing without it
+		addr = addr.WithZone(zoneName(in6.ZoneId))
+	}
+	return netip.AddrPortFrom(addr, uint16(in6.Port))
 }
 
 // Buffers reads back the sizes of the socket's buffers in bytes, as the kernel counts them: it doubles what it
@@ -263,6 +267,14 @@ func withHint(err error) error {
 		return hint.Errorf("add a route (ip route)", "%w: no route to it", err)
 	}
 	return os.NewSyscallError("socket", err)
+}
+
+// zoneName is the zone of interface i: its name, or its number while it is gone.
+func zoneName(i uint32) string {
+	if dev, err := net.InterfaceByIndex(int(i)); err == nil {
+		return dev.Name
+	}
+	return strconv.FormatUint(uint64(i), 10)
 }
 
 func zoneIndex(zone string) uint32 {

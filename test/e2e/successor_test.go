@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -47,4 +51,49 @@ func playSuccessor(how string) {
 		time.Sleep(time.Hour)
 	}
 	os.Exit(1)
+}
+
+// TestSuccessorPrepares: what a new guard need not do while clients wait is done when it asks for the state: it cannot gain
+// privileges any more.
+func TestSuccessorPrepares(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root has capabilities to give up")
+	}
+	program, err := buildGuard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, other, err := handover.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	cmd := exec.Command(program, "run", "--listen", address("127.0.0.1", freePort(t)).String(), "--backend", "127.0.0.1:9",
+		"--control", "off", "--metrics-listen", "off")
+	cmd.Env = append(os.Environ(), frontend.HandoverVariable+"=3")
+	cmd.ExtraFiles, cmd.Stderr = []*os.File{other}, os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if m, _, err := conn.Hear(patience); err != nil || m.Say != "hello" {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	if err := conn.Tell(handover.Message{Say: "files"}); err != nil {
+		t.Fatal(err)
+	}
+	if m, _, err := conn.Hear(patience); err != nil || m.Say != "prepared" {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"\nCapBnd:\t0000000000000000\n", "\nNoNewPrivs:\t1\n"} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("want %q of\n%s", want, b)
+		}
+	}
 }

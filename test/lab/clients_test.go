@@ -31,7 +31,7 @@ func openssl(args ...string) dialer {
 		t.Helper()
 		need(t, "openssl")
 		return &commandClient{start(t, l.Client, "openssl",
-			append([]string{"s_client", "-dtls1_2", "-connect", to.String()}, args...)...), "Q"}
+			append([]string{"s_client", "-dtls1_2", "-connect", to.String()}, args...)...)}
 	}
 }
 
@@ -41,23 +41,17 @@ func gnutls(args ...string) dialer {
 		t.Helper()
 		need(t, "gnutls-cli")
 		return &commandClient{start(t, l.Client, "gnutls-cli",
-			append([]string{"--udp", "--insecure", "--port", strconv.Itoa(int(to.Port())), to.Addr().String()}, args...)...), ""}
+			append([]string{"--udp", "--insecure", "--port", strconv.Itoa(int(to.Port())), to.Addr().String()}, args...)...)}
 	}
 }
 
-// commandClient is a program that sends what it reads; bye is what makes it end, "" the end of its input.
-type commandClient struct {
-	*process
-	bye string
-}
+// commandClient is a program that sends what it reads, until its input ends.
+type commandClient struct{ *process }
 
 func (c *commandClient) ping(text string) { c.t.Helper(); c.say(text); c.expect(text + "\n") }
 
 func (c *commandClient) close() {
 	c.t.Helper()
-	if c.bye != "" {
-		c.say(c.bye)
-	}
 	_ = c.stdin.Close()
 	if status := c.end(); status != 0 {
 		c.t.Errorf("%s: exit status %d", c.cmd.Path, status)

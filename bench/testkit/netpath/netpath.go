@@ -8,10 +8,12 @@ package netpath
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -44,7 +46,10 @@ type Path struct {
 	near    *net.UDPConn
 	running sync.WaitGroup
 
+	sending sync.Mutex // is taken before mu
+
 	mu      sync.Mutex
+	due     []delivery // soonest first
 	closed  bool
 	clients map[netip.AddrPort]*client
 	seen    []Datagram
@@ -55,6 +60,13 @@ type Path struct {
 type client struct {
 	far   *net.UDPConn
 	count [2]int
+}
+
+// delivery is a copy of a datagram, and when it is to arrive.
+type delivery struct {
+	at time.Time
+	c  *client
+	d  Datagram
 }
 
 // largest is the size of the largest UDP datagram, rounded up.
@@ -204,7 +216,30 @@ func (p *Path) carry(c *client, d Datagram) {
 			p.deliver(c, d)
 			continue
 		}
-		time.AfterFunc(delay, func() { p.deliver(c, d) })
+		p.mu.Lock()
+		at := time.Now().Add(delay)
+		i, _ := slices.BinarySearchFunc(p.due, at, func(e delivery, at time.Time) int { return cmp.Or(e.at.Compare(at), -1) })
+		p.due = slices.Insert(p.due, i, delivery{at, c, d})
+		p.mu.Unlock()
+		time.AfterFunc(delay, p.flush)
+	}
+}
+
+// flush delivers what is due, in order: timers of the same delay may run in any.
+func (p *Path) flush() {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	now := time.Now()
+	p.mu.Lock()
+	n := slices.IndexFunc(p.due, func(e delivery) bool { return e.at.After(now) })
+	if n < 0 {
+		n = len(p.due)
+	}
+	ready := slices.Clone(p.due[:n])
+	p.due = slices.Delete(p.due, 0, n)
+	p.mu.Unlock()
+	for _, e := range ready {
+		p.deliver(e.c, e.d)
 	}
 }
 

@@ -24,7 +24,7 @@ func start(t *testing.T, host string, decide func(d *Datagram) Fate) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{froms: make(chan netip.AddrPort, 100)}
+	l := &lab{froms: make(chan netip.AddrPort, 1000)}
 	go func() {
 		defer close(l.froms)
 		b := make([]byte, largest)
@@ -92,6 +92,24 @@ func TestFates(t *testing.T) {
 	}
 	if n := len(l.Seen(func(d *Datagram) bool { return d.FromClient })); n != 4 {
 		t.Errorf("%d datagrams were seen, want 4", n)
+	}
+}
+
+// TestOrder: datagrams of the same delay do not overtake each other, and those with a longer one are overtaken.
+func TestOrder(t *testing.T) {
+	l := start(t, "127.0.0.1", func(d *Datagram) Fate {
+		if d.Nth == 0 && d.FromClient {
+			return Fate{500 * time.Millisecond}
+		}
+		return Fate{5 * time.Millisecond}
+	})
+	want := make([]byte, 200)
+	for i := range want {
+		want[i] = byte(i)
+	}
+	l.send(t, 1, want...)
+	if got := l.receive(t, len(want)); !slices.Equal(got, append(want[1:], want[0])) {
+		t.Errorf("received in the order %v", got)
 	}
 }
 

@@ -36,7 +36,7 @@ handoff = "trust"
 ` + "`dtlsguard config check FILE`" + ` finds mistakes, with their line and what would be right; ` + "`dtlsguard config show`" + ` shows what would hold
 and where each value comes from. ` + "`dtlsguard reload`" + `, or SIGHUP, reads the file again: services are added, removed (their flows may
 go on for drain-timeout) and changed, and flows of the others are not touched. A file with a mistake changes nothing. Settings of
-all services together, but for secrets, take a restart; a reload says which. Those of sockets (workers, buffers, freebind) take
+all services together, but for secrets, take a restart; a reload says which. Those of sockets (workers, their port, buffers, freebind) take
 ` + "`systemctl stop` and `start`" + ` where the unit stores file descriptors, because a restart then keeps the sockets.
 
 Without --config the file is dtlsguard.toml in CONFIGURATION_DIRECTORY, which systemd sets, if there is one. A secret-file that is a

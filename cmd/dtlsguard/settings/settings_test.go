@@ -83,6 +83,8 @@ func TestBadConfigurations(t *testing.T) {
 		{"inline without an interface", "[[service]]\nprotect = \"127.0.0.1:5\"\n", ": --protect is done by XDP", ""},
 		{"native without a secret", service + "handoff = \"native-qt\"\n", ":4: --handoff native-qt computes", ""},
 		{"address twice", service + service, ":5: --listen 127.0.0.1:4433 is given twice", ""},
+		{"addresses that XDP takes for one", "interface = \"lo\"\n[[service]]\nlisten = \"[fe80::1%a]:5\"\nbackend = \"127.0.0.1:6\"\n[[service]]\nlisten = \"[fe80::1%b]:5\"\nbackend = \"127.0.0.1:7\"\n",
+			":6: --listen [fe80::1%b]:5 differs from another one by its zone alone", ""},
 		{"itself", "[[service]]\nlisten = \"127.0.0.1:5\"\nbackend = \"127.0.0.1:5\"\n", ":2: --listen and --backend are both", ""},
 		{"more flows than there are", "max-flows = 10\n" + service + "max-flows = 20\n", ":5: --max-flows 20 of ", ""},
 		{"a share of the kernel's flows", "interface = \"lo\"\n[[service]]\nprotect = \"127.0.0.1:5\"\nmax-flows = 20\n", ":4: --max-flows 20 of ", ""},

@@ -93,6 +93,8 @@ var table = []setting{
 		set: parsed(handoff.ParseSuite, func(t *target, s handoff.Suite) { t.own.PSKSuite = s })},
 	{name: "workers", kind: integer, def: "0", doc: "threads and sockets per service (0: one per CPU)",
 		set: integerOf(0, 1024, func(t *target) *int { return &t.Config.Workers })},
+	{name: "workers-port", kind: integer, def: "0", xdp: true, doc: "with protect: the port that XDP steers to workers by, for a firewall; further services: the next ones (0: any)",
+		set: integerOf(0, 1<<16-1, func(t *target) *int { return &t.Config.WorkersPort })},
 	{name: "worker-nice", kind: integer, def: strconv.Itoa(frontend.DefaultNice), doc: "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=",
 		set: integerOf(-20, 19, func(t *target) *int { return &t.Config.Nice })},
 	{name: "batch", kind: integer, def: strconv.Itoa(frontend.DefaultBatch), doc: "datagrams per system call",

@@ -1,6 +1,39 @@
 package frontend
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/limit"
+)
+
+// become applies the configuration n to v; sockets and flows stay.
+func (s *Server) become(v *service, n *Service) {
+	x, err := s.secretsOf(n.Settings)
+	if err != nil {
+		return // it was there a moment ago, in apply
+	}
+	was := v.configured
+	v.draining.Store(false)
+	v.mu.Lock()
+	v.configured = *n
+	v.mu.Unlock()
+	anew := handsOverAnew(was.Settings, n.Settings)
+	v.change(func(next *serving) {
+		if next.settings.HelloRate != n.Settings.HelloRate || next.settings.BackendHelloRate != n.Settings.BackendHelloRate {
+			next.hellos = limit.NewHellos(n.Settings.HelloRate, n.Settings.BackendHelloRate)
+		}
+		next.settings, next.interfaces, next.secrets, next.keys = n.Settings, n.Interfaces, x, &x.store
+		if anew && v.inline {
+			next.fit = nil
+			if m := n.Settings.Handoff; m != handoff.Auto && m != handoff.Reset && !m.Native() {
+				next.fit = &handoff.Fit{Mode: m}
+			}
+		}
+	})
+	v.retarget(n.Backends, anew)
+	v.publish()
+}
 
 // handsOverAnew reports whether servers must be probed again.
 func handsOverAnew(was, now *Settings) bool {

@@ -1,0 +1,172 @@
+package e2e
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
+)
+
+var loss = flag.Bool("loss", false, "measure handshakes over paths that lose datagrams: make test-loss")
+
+// The table of handshake times in docs/field.md, between two marks.
+const (
+	lossPage  = "../../docs/field.md"
+	lossBegin = "<!-- loss: written by make test-loss -->\n"
+	lossEnd   = "<!-- loss ends -->\n"
+)
+
+const (
+	// lossRuns is how many handshakes a cell has: with the seeds from 1 on, with the guard and without.
+	lossRuns = 15
+	// lossPool has more cookies than clients by far, so that two of them rarely share one.
+	lossPool = 4096
+	// givesUp is how long a handshake may take. Clients and servers give up by themselves after 30 to 60 s.
+	givesUp = time.Minute
+)
+
+// lossPaths are round trips, and how many handshakes run at the same time over one: each takes some 20 ms of a CPU, which must not
+// become what is measured.
+var lossPaths = []struct {
+	roundTrip time.Duration
+	atOnce    int
+}{{20 * time.Millisecond, 3}, {200 * time.Millisecond, 12}, {2000 * time.Millisecond, 48}}
+
+var losses = []float64{0, 0.01, 0.05, 0.2}
+
+// cell is a place in the table: what handshakes took without the guard and with it.
+type cell struct{ direct, guarded course }
+
+func (c cell) String() string {
+	if c.direct.took == never && c.guarded.took == never {
+		return "fails"
+	}
+	seconds := func(d time.Duration) string {
+		if d == never {
+			return "fails"
+		}
+		return fmt.Sprintf("%.2f", d.Seconds())
+	}
+	return seconds(c.direct.took) + " / " + seconds(c.guarded.took)
+}
+
+// TestLossTable measures handshakes through the guard against those without it. In the median the guard must cost no
+// retransmissions, and no more round trips than it may.
+func TestLossTable(t *testing.T) {
+	if !*loss {
+		t.Skip("run by make test-loss: it takes 10 minutes")
+	}
+	cells := make([][]cell, len(stacks)*len(lossPaths))
+	type ends struct{ direct, guarded netip.AddrPort }
+	places := make([]ends, len(stacks))
+	for i := range stacks {
+		places[i].direct, places[i].guarded = stacks[i].both(t, lossPool)
+	}
+	for j, path := range lossPaths {
+		slots := make(chan struct{}, path.atOnce)
+		t.Run(path.roundTrip.String(), func(t *testing.T) {
+			for i := range stacks {
+				row := make([]cell, len(losses))
+				cells[i*len(lossPaths)+j] = row
+				for k, share := range losses {
+					t.Run(fmt.Sprintf("%s %v", stacks[i].server, share), func(t *testing.T) {
+						t.Parallel()
+						row[k] = stacks[i].cell(t, places[i].direct, places[i].guarded, path.roundTrip, share, slots)
+					})
+				}
+			}
+		})
+	}
+	t.Log("\n" + lossTable(cells))
+	if *update {
+		writeLossTable(t, lossTable(cells))
+	}
+}
+
+// cell measures one, and holds it to the rule. What a busy machine has spoilt is measured again.
+func (s *stack) cell(t *testing.T, direct, guarded netip.AddrPort, roundTrip time.Duration, share float64, slots chan struct{}) (c cell) {
+	const tries = 3
+	for range tries {
+		var without, with [lossRuns]course
+		var running sync.WaitGroup
+		for n := range lossRuns {
+			for to, put := range map[netip.AddrPort]*course{direct: &without[n], guarded: &with[n]} {
+				running.Go(func() {
+					slots <- struct{}{}
+					defer func() { <-slots }()
+					path := netpath.Conditions{Seed: uint64(n + 1), Loss: share, Delay: roundTrip / 2}
+					*put = measure(t, s.client, to, path.Decide, givesUp)
+				})
+			}
+		}
+		running.Wait()
+		c = cell{median(without[:]), median(with[:])}
+		t.Logf("%v: %d datagrams of the client, %d with the guard", c, c.direct.sent, c.guarded.sent)
+		if c.keeps(time.Duration(s.extra) * roundTrip) {
+			return c
+		}
+	}
+	t.Errorf("%s through the guard: %v", s.client, c)
+	return c
+}
+
+// keeps reports whether the guard costs no more than it may. A retransmission, which it must not cost, takes a second (RFC 6347
+// section 4.2.4.1).
+func (c cell) keeps(allowed time.Duration) bool {
+	const retransmission = time.Second
+	return c.direct.took == never || c.guarded.took < never && c.guarded.took-c.direct.took < allowed+retransmission/2
+}
+
+// median of runs, by time and by datagrams.
+func median(runs []course) course {
+	took, sent := make([]time.Duration, 0, len(runs)), make([]int, 0, len(runs))
+	for _, r := range runs {
+		took, sent = append(took, r.took), append(sent, r.sent)
+	}
+	slices.Sort(took)
+	slices.Sort(sent)
+	return course{took[len(took)/2], sent[len(sent)/2]}
+}
+
+// lossTable returns the table as Markdown.
+func lossTable(cells [][]cell) string {
+	var b strings.Builder
+	b.WriteString("| client | server | mode | round trip |")
+	for _, l := range losses {
+		fmt.Fprintf(&b, " %.0f %% |", 100*l)
+	}
+	b.WriteString("\n|---|---|---|---:|" + strings.Repeat("---:|", len(losses)) + "\n")
+	for i, row := range cells {
+		s := &stacks[i/len(lossPaths)]
+		fmt.Fprintf(&b, "| %s | %s | `%s` | %d ms |", matrixClients[s.client].library, s.server, s.mode, lossPaths[i%len(lossPaths)].roundTrip.Milliseconds())
+		for _, c := range row {
+			fmt.Fprintf(&b, " %v |", c)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func writeLossTable(t *testing.T, table string) {
+	t.Helper()
+	text, err := os.ReadFile(lossPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := bytes.Cut(text, []byte(lossBegin))
+	_, after, ok2 := bytes.Cut(rest, []byte(lossEnd))
+	if !ok || !ok2 {
+		t.Fatalf("%s has no place for the table: %s%s", lossPage, lossBegin, lossEnd)
+	}
+	if err := os.WriteFile(lossPage, []byte(string(before)+lossBegin+table+lossEnd+string(after)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,45 @@
+package lab
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
+)
+
+// Where a flood comes from that XDP answers and drops is told, although no worker sees it, and an operator can capture
+// meanwhile.
+func TestPrefixesOfXDP(t *testing.T) {
+	p := newPlace(t)
+	shapes["inline"].serve(t, p.Lab)
+	g := p.run(append(inline(), "--answer", "xdp", "--attack-rate", "50")...)
+	f := newFlooder(t, p)
+	told := func() (top attack.Prefixes) {
+		f.send(100)
+		for _, s := range g.status().Services {
+			if s.Listen == public[1].String() {
+				top = s.Prefixes
+			}
+			if s.Clients["answered"] > 0 {
+				t.Fatalf("a worker answers: %v", s.Clients)
+			}
+		}
+		return top
+	}
+	g.until("the flood's prefix is told", func() bool { return len(told()) > 0 })
+	network, _ := spoofed[1].Addr().Prefix(48)
+	if top := told(); len(top) != 1 || top[0].Prefix != network || top[0].Share < 0.99 {
+		t.Errorf("%v, want %v alone", top, network)
+	}
+	counted := g.status().XDP.Services[public[1].String()]
+	if n := told()[0].Datagrams; n < counted["answered"]/2 || n < 16 {
+		t.Errorf("%d datagrams of %v", n, counted)
+	}
+	capture := startCmd(t, p.Middle, exec.Command(program(), "capture", "-w", filepath.Join(t.TempDir(), "c.pcapng"), "--for", "500ms", "--control", p.control))
+	if status := capture.end(); status != 0 {
+		t.Errorf("capture: exit status %d: %s", status, capture.text())
+	}
+	g.stop()
+	p.free()
+}

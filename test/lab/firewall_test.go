@@ -1,0 +1,55 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// firewall lets UDP in to some ports of the guard's host, and nothing else from the client.
+func firewall(p *place, ports ...int) {
+	p.t.Helper()
+	need(p.t, "nft")
+	list := strings.Trim(strings.ReplaceAll(fmt.Sprint(ports), " ", ", "), "[]")
+	rules := fmt.Sprintf(`table inet firewall {
+	chain input {
+		type filter hook input priority 0; policy drop
+		ct state established,related accept
+		iif lo accept
+		meta l4proto { icmp, icmpv6 } accept
+		udp dport { %s } accept
+	}
+	}`, list)
+	if status := start(p.t, p.Middle, "nft", rules).end(); status != 0 {
+		p.t.Fatalf("nft: exit status %d", status)
+	}
+}
+
+// A host's firewall that lets the service's port in keeps workers from hearing clients, whose packets XDP sends to the workers' port:
+// that port must be let in, too, and can be chosen. What clients send there themselves is dropped before the firewall.
+func TestFirewall(t *testing.T) {
+	const port = 4500
+	p := newPlace(t)
+	srv := startServer(t, p.Middle, public[0])
+	g := p.run(first("--answer", "workers", "--workers-port", fmt.Sprint(port))...)
+	firewall(p, int(public[0].Port()), port)
+	c := openssl()(t, p.Lab, public[0])
+	c.ping("ping through a firewall")
+	c.close()
+	if v := g.status().XDP.Verdicts; v["steered"] == 0 || v["answered"] > 0 {
+		t.Errorf("the client was to be answered by a worker: %v", v)
+	}
+	if n := srv.clients(1); n != 1 {
+		t.Errorf("%d clients at the server, want 1", n)
+	}
+	if stray := newAsker(t, p, netip.AddrPortFrom(public[0].Addr(), port)); stray.ask(100*time.Millisecond) != 0 {
+		t.Error("a worker answers a client of its own port")
+	}
+	if v := g.status().XDP.Verdicts; v["drop-workers-port"] == 0 {
+		t.Errorf("what came to the workers' port was to be dropped: %v", v)
+	}
+	g.stop()
+	p.free()
+}
