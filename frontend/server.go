@@ -183,7 +183,7 @@ const (
 func (s *Server) tellProgress(ctx context.Context, services []*service) {
 	var all []*target
 	for _, v := range services {
-		all = append(all, v.targets...)
+		all = append(all, v.list()...)
 	}
 	began := time.Now()
 	for every := progressEvery; ctx.Err() == nil; every = min(2*every, slowestProgress) {
