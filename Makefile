@@ -2,7 +2,7 @@
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests except the matrix; as root it installs what they need, otherwise it names the command
 # make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update rewrites it
-# make test-loss  handshakes over paths that lose datagrams, with the guard and without: the table of docs/field.md, 15 minutes
+# make test-loss  handshakes over paths that lose datagrams, with the guard and without: the table of docs/field.md, 20 minutes
 # make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
@@ -12,7 +12,7 @@
 # make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 40)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
-# make test-charts    the Helm chart and the DaemonSet: linted, rendered, their configuration checked
+# make test-charts    Helm chart, DaemonSet and Compose file: linted, rendered, held to their types, their configuration checked
 # make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
 # make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
 # make test-portable  the cookies without assembly, and on arm64 by emulation
@@ -35,7 +35,7 @@ NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # to check that the committed BPF objects match their source.
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 nftables util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
 # Servers and clients of the matrix alone.
-MATRIX_PACKAGES := socat coturn libcoap3-bin radsecproxy freeradius-utils
+MATRIX_PACKAGES := socat botan coturn libcoap3-bin radsecproxy freeradius-utils
 # The emulator that boots other kernels, and the contents of their file systems.
 EMULATOR_PACKAGES := qemu-system-x86 busybox-static xz-utils debian-archive-keyring xdp-tools
 # The kernels of make test-kernels: Debian's series; 6 and 7 are the newest of each.

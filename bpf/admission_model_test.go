@@ -17,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
-// versionsOf is what handoff calls a service's versions.
+// versionsOf converts the versions of a service to those of package handoff.
 func versionsOf(a Admission) (v handoff.Versions) {
 	if a.DTLS12 {
 		v |= handoff.Serves12
@@ -28,7 +28,7 @@ func versionsOf(a Admission) (v handoff.Versions) {
 	return v
 }
 
-// macOf is what a format of the guard's own is computed with.
+// macOf returns the MAC of one of the guard's own formats.
 func macOf(f Format) cookie.MAC {
 	if f == FormatV2 {
 		return cookie.SipHash
@@ -36,10 +36,10 @@ func macOf(f Format) cookie.MAC {
 	return cookie.HMACSHA256
 }
 
-// scarce is a rate of which no token comes back within a test.
+// scarce is a rate so low that no token comes back within a test.
 var scarce = limit.Rate{PerSecond: 1e-3, Burst: 60}
 
-// admitting is a service whose first ClientHellos are admitted as a says; with Limit or Load at the rate scarce.
+// admitting returns a service that admits first ClientHellos as a says; with Limit or Load at the rate scarce.
 func admitting(a Admission, f Format) Service {
 	s := inline()
 	policy := addresses.Policy{Rate: scarce}
@@ -49,7 +49,7 @@ func admitting(a Admission, f Format) Service {
 	return s
 }
 
-// admissionModel is the decision in Go: package handoff's verifiers, on a gate of their own.
+// admissionModel decides in Go, by package handoff's verifiers with their own gate.
 type admissionModel struct {
 	Admission
 	verifier handoff.Verifier
@@ -135,7 +135,7 @@ func (m *admissionModel) decide(src netip.AddrPort, d []byte) (Verdict, []byte) 
 	return Reset, q[:hello.PutReset(q)]
 }
 
-// limited decides where nothing is asked of clients.
+// limited decides for services that challenge no client.
 func (m *admissionModel) limited(src netip.AddrPort, h []handoff.Hello) (Verdict, []byte) {
 	read := []handoff.Hello{h[0]}
 	m.reader.Verify(m.ring, read)
@@ -160,7 +160,7 @@ func (m *admissionModel) admitted(src netip.AddrPort, h *handoff.Hello) Verdict 
 	return PassAddress
 }
 
-// networks are so many of clients, half of them of each family, whose buckets in the kernel are apart.
+// networks returns client networks, half of them of each family, that share no bucket in the kernel.
 func networks(t *testing.T, g *Programs, n int) (list []netip.Prefix, buckets []uint32) {
 	t.Helper()
 	taken := make(map[uint32]bool)
@@ -185,7 +185,7 @@ func networks(t *testing.T, g *Programs, n int) (list []netip.Prefix, buckets []
 	return list, buckets
 }
 
-// swap is a word of an address as a number.
+// swap returns a word of an address as a number.
 func swap(w uint32) uint32 {
 	var b [4]byte
 	native.PutUint32(b[:], w)

@@ -19,7 +19,7 @@ import (
 // mutations is how many datagrams TestAdmissionDifferential compares in each of its modes.
 var mutations = flag.Int("mutations", 1<<15, "datagrams that kernel and Go must agree on, for each way to admit clients")
 
-// mutate13 makes datagrams that are nearly ClientHellos of DTLS 1.2 and 1.3, with and without right cookies.
+// mutate13 makes near-ClientHellos of DTLS 1.2 and 1.3, with and without valid cookies.
 func mutate13(r *rand.Rand, f formula, seeds [][]byte, keys []*cookie.Key, src netip.AddrPort, buf []byte) []byte {
 	d := append(buf[:0], seeds[r.IntN(len(seeds))]...)
 	if r.IntN(2) == 0 {
@@ -62,8 +62,8 @@ func mutate13(r *rand.Rand, f formula, seeds [][]byte, keys []*cookie.Key, src n
 	return d
 }
 
-// The kernel and Go agree on what becomes of mutated ClientHellos, however clients are admitted, whatever the server speaks and
-// whichever prefixes are allowed or denied: verdict, and the bytes of HelloVerifyRequests, HelloRetryRequests and alerts.
+// The kernel and Go agree on mutated ClientHellos, for each way of admission, each set of the server's versions and any
+// allowed and denied prefixes: on the verdict, and on the bytes of HelloVerifyRequests, HelloRetryRequests and alerts.
 func TestAdmissionDifferential(t *testing.T) {
 	older, newer, both := Admission{DTLS12: true}, Admission{DTLS13: true}, Admission{DTLS12: true, DTLS13: true}
 	for name, versions := range map[string]Admission{"1.2": older, "1.3": newer, "both": both} {
@@ -115,7 +115,7 @@ func compare(t *testing.T, a Admission, f formula) *comparison {
 	return c
 }
 
-// forget makes kernel and model as they were at first, but for the lists, which become others.
+// forget resets kernel and model, and gives both new lists.
 func (c *comparison) forget() {
 	c.t.Helper()
 	for _, p := range []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 0), netip.PrefixFrom(netip.IPv4Unspecified(), 0)} {
@@ -196,7 +196,7 @@ func admissionDifferential(t *testing.T, a Admission, f formula, inputs int) {
 	}
 }
 
-// matters are verdicts that must come about often.
+// matters are verdicts that must occur often.
 func (a *Admission) matters() []Verdict {
 	switch {
 	case a.Limit:

@@ -10,7 +10,7 @@ import (
 
 var beforeObject = flag.String("before", "", "for BenchmarkBefore: another guard_bpfel.o, of the same maps")
 
-// BenchmarkBefore is the time of the ingress program over that of another object of it, both run in turns: for a
+// BenchmarkBefore reports the time of the ingress program divided by that of another object file, both run in turns: for a
 // ClientHello without a cookie, parsed, and for one with a wrong one, for which a cookie is made, or found among harvested
 // ones, as for an answer.
 func BenchmarkBefore(b *testing.B) {

@@ -13,8 +13,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// BenchmarkCookie is what a cookie of each format costs in the kernel, made and compared: a ClientHello with a wrong one
-// less one with none, both to a service that only monitors.
+// BenchmarkCookie measures what computing and comparing a cookie of each format costs in the kernel: a ClientHello with a wrong one
+// minus one with none, both to a service that only monitors.
 func BenchmarkCookie(b *testing.B) {
 	type subject struct {
 		name          string
@@ -59,7 +59,7 @@ func BenchmarkCookie(b *testing.B) {
 	}
 }
 
-// harvestService is one with n cookies in its table.
+// harvestService returns a service with n cookies in its table.
 func harvestService(b *testing.B, g *Programs, n int) Service {
 	pool, err := g.NewPoolMemory(n)
 	need(b, err)
@@ -105,13 +105,13 @@ func median(x []float64) float64 {
 	return x[len(x)/2]
 }
 
-// BenchmarkScale is the time for a packet of a verified flow, with few and with many services and flows.
+// BenchmarkScale measures a packet of a verified flow, with few and with many services and flows.
 func BenchmarkScale(b *testing.B) {
 	for _, c := range []struct{ services, flows int }{{1, 10}, {1024, 10}, {1, 60_000}, {1024, 60_000}} {
 		b.Run(fmt.Sprintf("services=%d/flows=%d", c.services, c.flows), func(b *testing.B) {
 			g := load(b, Options{MaxServices: MaxServices, MaxFlows: 65536})
 			for i := range c.services {
-				// Half of them share the port, which is the longer way.
+				// Half of them share the port, which takes more look-ups.
 				s := Service{ServiceKey: ServiceKey{netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), 4433}}
 				if i%2 == 1 {
 					s.Port = uint16(5000 + i)
@@ -146,7 +146,7 @@ func BenchmarkScale(b *testing.B) {
 	}
 }
 
-// BenchmarkAnswer is what an answer costs the kernel: a HelloVerifyRequest to a server that accepts cookies, and what clients get
+// BenchmarkAnswer measures what an answer costs the kernel: a HelloVerifyRequest for a server that accepts cookies, and what clients get
 // that are to prove their address, in DTLS 1.2 and 1.3. Each run is one packet, because an answer is written over its question;
 // in turns, because the machine is never alone.
 func BenchmarkAnswer(b *testing.B) {

@@ -41,7 +41,7 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
-// executable is a copy of the test's binary that anybody may run.
+// executable copies the test's binary to where any user may run it.
 func executable(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile(os.Args[0])
@@ -63,7 +63,7 @@ func executable(t *testing.T) string {
 	return file
 }
 
-// unprivileged is the other process.
+// unprivileged runs in the process without privileges.
 func unprivileged(t *testing.T) {
 	if os.Getenv(asNobody) == "refused" {
 		if _, err := Load(Options{}); err == nil {
@@ -95,7 +95,7 @@ func unprivileged(t *testing.T) {
 	}
 }
 
-// hintOf is what an error says about how to fix it.
+// hintOf returns the hint of an error.
 func hintOf(err error) string {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {

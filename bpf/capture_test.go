@@ -42,7 +42,7 @@ func capture(t *testing.T, g *Programs, f CaptureFilter) *Capture {
 	return c
 }
 
-// A sample is the packet as it came, also of what the programs make an answer of, with what became of it.
+// A sample has the packet as it arrived, even if the programs turn it into an answer, and its verdict.
 func TestCaptureHasVerdicts(t *testing.T) {
 	strict := inline()
 	strict.Unverified = UnverifiedDrop
@@ -80,7 +80,7 @@ func TestCaptureHasVerdicts(t *testing.T) {
 	}
 }
 
-// Only what is asked for is sampled, and no more than the rate, whatever comes.
+// Only the packets asked for are sampled, and never above the rate.
 func TestCaptureIsBounded(t *testing.T) {
 	other := inline()
 	other.Port, other.WorkersPort = 4434, 4445

@@ -49,7 +49,7 @@ func dispatcher(t *testing.T, l *lab.Lab) (array *ebpf.Map, path string) {
 	return array, path
 }
 
-// The guard takes a place in a root program's array, the one that a dead guard has left if there is one, decides on
+// The guard takes a place in a root program's array, a dead guard's if there is one, decides on
 // packets there, and leaves it; other programs of the array stay.
 func TestChain(t *testing.T) {
 	l := newLab(t)

@@ -14,12 +14,12 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// formula is a cookie format in Go.
+// formula computes a cookie format in Go.
 type formula struct {
 	format Format
 	issue  func(*cookie.Key, *cookie.Binding) []byte
 	size   int // of its cookies
-	// verify says what a cookie of that size is.
+	// verify returns the state of a cookie of that size.
 	verify func(*cookie.Keyring, *cookie.Binding, []byte) CookieState
 }
 
@@ -43,7 +43,7 @@ var formulaV2 = formula{FormatV2, func(k *cookie.Key, b *cookie.Binding) []byte 
 	return CookieWrong
 }}
 
-// model is the decision in Go, by packages hello and cookie alone.
+// model decides in Go, by packages hello and cookie alone.
 type model struct {
 	formula
 	ring  *cookie.Keyring
@@ -89,7 +89,7 @@ func (m *model) decide(src netip.AddrPort, d []byte) (uint32, []byte) {
 	return xdpTx, q[:hello.PutHelloVerify(q, c)]
 }
 
-// mutator makes datagrams that are nearly ClientHellos.
+// mutator makes near-ClientHellos.
 type mutator struct {
 	formula
 	r     *rand.Rand
@@ -134,8 +134,8 @@ func (m *mutator) next(src netip.AddrPort) []byte {
 	return d
 }
 
-// The kernel and Go agree on every one of a million mutated ClientHellos: action, flow, cookie, the bytes of
-// the answer, and, counted over a batch, verdict, reason and state of the cookie.
+// The kernel and Go agree on each of a million mutated ClientHellos: action, flow, cookie, the bytes of
+// the answer, and, summed over a batch, verdict, reason and state of the cookie.
 func TestDifferential(t *testing.T) {
 	t.Run("v1", func(t *testing.T) { differential(t, formulaV1, 1<<20) })
 	t.Run("v2", func(t *testing.T) { differential(t, formulaV2, 1<<20) })

@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 )
 
-// send gives a frame of the server's to the egress program.
+// send runs the egress program on a frame of the server.
 func send(t *testing.T, g *Programs, p *packet) []byte {
 	t.Helper()
 	frame := p.bytes()
@@ -129,7 +129,7 @@ func TestEgressTurnsHellos(t *testing.T) {
 	}
 }
 
-// The workers' port is that of the protected address alone: another address of this host, and a router's clients, may use it.
+// The workers' port is reserved at the protected address only: another address of this host, or a router's clients, may use it.
 func TestOtherAddressesKeepTheWorkersPort(t *testing.T) {
 	one := inline()
 	one.Address = server4.Addr()
@@ -170,7 +170,7 @@ func TestEgressRewritesWorkersPort(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
-	// Without a checksum there is none afterwards either.
+	// A datagram without a checksum stays without one.
 	p := back(newPacket(helloVerify))
 	p.Src = netip.AddrPortFrom(p.Src.Addr(), 4444)
 	frame := p.bytes()
@@ -204,13 +204,13 @@ func protectedByRule(d []byte) bool {
 	return false
 }
 
-// aRecord is one of type and epoch with n bytes.
+// aRecord returns a record of the given type and epoch with n bytes.
 func aRecord(contentType byte, epoch uint16, n int) []byte {
 	r := append([]byte{contentType, 0xfe, 0xfd, byte(epoch >> 8), byte(epoch), 0, 0, 0, 0, 0, 1}, byte(n>>8), byte(n))
 	return append(r, make([]byte, n)...)
 }
 
-// A server's Finished counts wherever it is in its datagram, after a ChangeCipherSpec, or last of a whole flight; an alert does not.
+// A server's Finished counts anywhere in its datagram, after a ChangeCipherSpec or at the end of a flight; an alert does not.
 func TestEgressFindsFinished(t *testing.T) {
 	var (
 		hs       = func(n int) []byte { return aRecord(22, 0, n) }
@@ -250,7 +250,7 @@ func TestEgressFindsFinished(t *testing.T) {
 	}
 }
 
-// The program and the rule find the same in random datagrams.
+// The program and the rule agree on random datagrams.
 func TestEgressDifferential(t *testing.T) {
 	s := inline()
 	s.Proxy, s.WorkersPort = true, 0 // nothing is learned there

@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// The programs' reasons are the Go parser's: the same numbers under the same names.
+// The programs and the Go parser have the same reasons: names and numbers.
 func TestReasonsAreTheParsers(t *testing.T) {
 	spec, err := loadGuard()
 	if err != nil {

@@ -20,12 +20,7 @@ type Flow struct {
 // Flows calls yield for each flow until it returns false. It may miss flows that come and go meanwhile.
 func (g *Programs) Flows(yield func(Flow) bool) error {
 	g.mu.Lock()
-	names := make(map[uint32]ServiceKey)
-	for i := range g.services {
-		if g.services[i].used {
-			names[g.services[i].id] = g.services[i].key
-		}
-	}
+	names := g.serviceNames()
 	established, halfOpen := g.maps.Flows, g.maps.HalfOpen
 	g.mu.Unlock()
 	if established == nil || halfOpen == nil {
@@ -46,6 +41,17 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 }
 
 // age is the time from then to now, on the clock that the programs read.
+// serviceNames are the services by their numbers. Call it with mu locked.
+func (g *Programs) serviceNames() map[uint32]ServiceKey {
+	names := make(map[uint32]ServiceKey)
+	for i := range g.services {
+		if g.services[i].used {
+			names[g.services[i].id] = g.services[i].key
+		}
+	}
+	return names
+}
+
 func age(now, then uint64) time.Duration { return time.Duration(now - min(now, then)) }
 
 // flowBatch is the number of flows per batch: more than a bucket of the map has.

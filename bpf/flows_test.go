@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// peer is a client of its own for each i.
+// peer returns a different client for each i.
 func peer(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(2 + i>>8), byte(i)}), 5000)
 }
 
 func from(p *packet, src netip.AddrPort) *packet { p.Src = src; return p }
 
-// As many established flows as there may be are known, however many peers prove their addresses besides, on however many
-// CPUs: the flow map makes room for nobody.
+// The flow map holds as many established flows as configured, however many peers prove their addresses meanwhile, on any number of
+// CPUs: it evicts nothing.
 func TestEstablishedFlowsAreKept(t *testing.T) {
 	const maxFlows, halfOpen = 1000, 20000
 	const flows = maxFlows + maxFlows/flowSlack + 1 // that there is room for until idle ones are taken away
@@ -52,7 +52,7 @@ func TestEstablishedFlowsAreKept(t *testing.T) {
 	}
 }
 
-// In a proxy a cookie lets the rest of the ClientHello through, and no more: the flows are the workers'.
+// In a proxy a cookie only lets the rest of the ClientHello through: the workers have the flows.
 func TestFlowsOfAProxyAreTheWorkers(t *testing.T) {
 	s := inline()
 	s.Proxy, s.WorkersPort, s.Answer = true, 0, AnswerXDP
@@ -141,7 +141,7 @@ func TestEvictFlows(t *testing.T) {
 	}
 }
 
-// Each service has an idle time of its own.
+// Each service has its own idle time.
 func TestEvictFlowsByService(t *testing.T) {
 	g := load(t, Options{})
 	patient, hasty := inline(), inline()
@@ -175,8 +175,8 @@ func TestEvictFlowsByService(t *testing.T) {
 	}
 }
 
-// While flows are scarce, a source and a prefix lose what they have beyond their limits with inline services, the longest silent
-// first; nobody else loses any, and neither do they while there is room.
+// While flows are scarce, a source or prefix loses its flows above the limit at inline services, the longest silent
+// first. Nobody else loses any, and while there is room nobody does.
 func TestCrowdsAreThinnedOut(t *testing.T) {
 	const room, idle, limit = 100, 100 * time.Second, 4
 	for _, c := range []struct {
@@ -238,7 +238,7 @@ func TestCrowdsAreThinnedOut(t *testing.T) {
 	}
 }
 
-// An address that has a whole prefix over the limit by itself loses flows, and none of its neighbours does.
+// An address that alone puts its prefix over the limit loses flows; its neighbours lose none.
 func TestCrowdsOfOneAddress(t *testing.T) {
 	const limit = 4
 	g := load(t, Options{MaxFlows: 100})

@@ -12,7 +12,7 @@ func emptyXDP() *ebpf.ProgramSpec {
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, xdpDrop), asm.Return()}}
 }
 
-// The program for several buffers answers from the first and cuts off the others.
+// The program for several buffers answers in the first one and drops the others.
 func TestSeveralBuffers(t *testing.T) {
 	g := guarding(t, inline())
 	for name, make := range map[string]func([]byte) *packet{"IPv4": newPacket, "IPv6": newPacket6} {
@@ -27,7 +27,7 @@ func TestSeveralBuffers(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := moved(t, g, before); action != xdpTx || got != answered {
-				t.Errorf("%s with %d bytes behind: action %d, %s", name, padding, action, got)
+				t.Errorf("%s with %d bytes after it: action %d, %s", name, padding, action, got)
 				continue
 			}
 			checkAnswer(t, name, p, o.DataOut, 0)
@@ -35,7 +35,7 @@ func TestSeveralBuffers(t *testing.T) {
 	}
 }
 
-// A hello so long that the lengths at its end are in a later buffer counts with them all the same.
+// The lengths at the end of a long ClientHello are checked even if they are in a later buffer.
 func TestRulesReachIntoLaterBuffers(t *testing.T) {
 	g := guarding(t, inline())
 	const suites = 8000

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// frameMaker makes Ethernet frames that are nearly UDP datagrams to a service: tags, options, extension headers,
-// lengths that lie, fragments in any order, and bytes changed at random.
+// frameMaker makes near-valid UDP datagrams to a service as Ethernet frames: tags, options, extension headers,
+// wrong lengths, fragments in any order, and bytes changed at random.
 type frameMaker struct {
 	r        *rand.Rand
 	macs     [12]byte
@@ -19,13 +19,13 @@ type frameMaker struct {
 	ids      uint32 // few, so that fragments of different datagrams meet
 }
 
-// family is the addresses of one IP version.
+// family has the addresses of one IP version.
 type family struct {
 	client           netip.Addr
 	service, another netip.Addr // of the host: protected, and not
 }
 
-// one reports true once in n times.
+// one returns true with probability 1/n.
 func (m *frameMaker) one(n int) bool { return m.r.IntN(n) == 0 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
@@ -63,7 +63,7 @@ func (m *frameMaker) next() [][]byte {
 	return packets
 }
 
-// lie returns n, or once in often times something else.
+// lie returns n, or with probability 1/often another number.
 func (m *frameMaker) lie(n, often int) int {
 	if !m.one(often) {
 		return n
@@ -98,7 +98,7 @@ func (m *frameMaker) udp(src, dst netip.Addr, v6 bool) []byte {
 	return d
 }
 
-// ipv4 puts a header in front of body.
+// ipv4 prepends a header to body.
 func (m *frameMaker) ipv4(f family, dst netip.Addr, body []byte, frag, id uint16) []byte {
 	be := binary.BigEndian
 	var options []byte
@@ -219,7 +219,7 @@ func (m *frameMaker) packets6(f family, dst netip.Addr, d []byte) [][]byte {
 	})
 }
 
-// extension puts an extension header in front of d, whose own is next.
+// extension prepends an extension header to d, whose own is next.
 func (m *frameMaker) extension(f family, d []byte, next byte) ([]byte, byte) {
 	var h []byte
 	kind := pick[byte](m.r, 0, 43, 43, 60, 60, 60, 44, 51, 135, 59, 139)
@@ -242,7 +242,7 @@ func (m *frameMaker) extension(f family, d []byte, next byte) ([]byte, byte) {
 	return append(h, d...), kind
 }
 
-// ipv6 puts a header in front of body.
+// ipv6 prepends a header to body.
 func (m *frameMaker) ipv6(f family, dst netip.Addr, body []byte, next byte) []byte {
 	be := binary.BigEndian
 	if m.one(6) { // hop-by-hop options are first, or nowhere
@@ -263,7 +263,7 @@ func (m *frameMaker) ipv6(f family, dst netip.Addr, body []byte, next byte) []by
 	return append(ip, body...)
 }
 
-// change alters a byte or two of h, once in often times.
+// change alters a byte or two of h, with probability 1/often.
 func (m *frameMaker) change(h []byte, often int) {
 	if !m.one(often) {
 		return
@@ -273,7 +273,7 @@ func (m *frameMaker) change(h []byte, often int) {
 	}
 }
 
-// frame puts an Ethernet header with tags in front of a packet, and padding behind it.
+// frame puts an Ethernet header with tags before a packet, and padding after it.
 func (m *frameMaker) frame(p []byte, v6 bool) []byte {
 	be := binary.BigEndian
 	f := slices.Clone(m.macs[:])

@@ -20,7 +20,7 @@ import (
 
 var gateFrames = flag.Int("frames", 400_000, "frames of TestNothingPassesUnparsed, for each kind of service")
 
-// gateHost is a host with a UDP server, and the way to put frames on its wire.
+// gateHost is a host with a UDP server, and a socket to send frames to it.
 type gateHost struct {
 	t       *testing.T
 	out     int // packet socket on the client's side
@@ -30,8 +30,8 @@ type gateHost struct {
 	buf     []byte
 }
 
-// newGateHost makes a host that takes whatever a Linux host can be set to take: source routes, segment routes, and
-// sources that it has no route back to.
+// newGateHost makes a host that accepts everything a Linux host can be set to accept: source routes, segment routes, and
+// sources without a route back.
 func newGateHost(t *testing.T, bind []netip.AddrPort) *gateHost {
 	t.Helper()
 	l, err := lab.New(fmt.Sprintf("gate%d", gateHosts))
@@ -99,7 +99,7 @@ func (h *gateHost) listen(a netip.AddrPort) error {
 		unix.Bind(fd, &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}))
 }
 
-// send puts a frame on the wire, with the host's address in place of the one that all frames are made with.
+// send sends a frame with the destination MAC address replaced by the host's.
 func (h *gateHost) send(frame []byte, mac [12]byte) {
 	h.t.Helper()
 	if string(frame[:6]) == string(mac[:6]) {
@@ -117,8 +117,8 @@ func (h *gateHost) send(frame []byte, mac [12]byte) {
 	}
 }
 
-// received returns who the datagrams that have come to the servers are from. What was sent from the same thread has come:
-// a veth hands over before the system call returns.
+// received returns the sources of the datagrams that have reached the servers. All that this thread sent has arrived:
+// a veth delivers before the system call returns.
 func (h *gateHost) received() (from []netip.AddrPort) {
 	h.t.Helper()
 	for _, fd := range h.servers {
@@ -134,7 +134,7 @@ func (h *gateHost) received() (from []netip.AddrPort) {
 	return from
 }
 
-// Of all frames that a host without the guard brings to a service's socket, none gets there past the guard without a
+// Of all frames that a host without the guard delivers to a service's socket, the guard lets none through without a
 // cookie or a flow: whatever the guard does not understand, the kernel may.
 func TestNothingPassesUnparsed(t *testing.T) {
 	specific := []netip.AddrPort{netip.AddrPortFrom(lab.Middle4, 4433), netip.AddrPortFrom(lab.Middle6, 4433)}
@@ -226,7 +226,7 @@ func gate(t *testing.T, bind []netip.AddrPort, services []ServiceKey, frames int
 	if arrived < frames/10 {
 		t.Errorf("only %d of %d frames arrive without a guard: the frames are no test", arrived, frames)
 	}
-	// What should arrive does: the host is no dead end.
+	// Datagrams that should arrive do arrive, so the host works.
 	for _, f := range []*packet{newPacket(nil), newPacket6(nil)} {
 		f.Src, f.Dst = netip.AddrPortFrom(lab.Client4, gateFlowPort), netip.AddrPortFrom(lab.Middle4, 4433)
 		if f.Src.Addr().Is6() != f.Dst.Addr().Is6() {

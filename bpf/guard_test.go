@@ -19,7 +19,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// need skips where the kernel or its rights cannot, and fails where it must.
+// need skips a test if the kernel or the privileges do not suffice, and fails it where they must (CI).
 func need(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
@@ -42,7 +42,7 @@ var (
 	straySecret = cookie.Secret{7, 7, 8}
 )
 
-// needClang skips where there is no compiler for the programs.
+// needClang skips a test without a compiler for the programs.
 func needClang(t testing.TB) {
 	t.Helper()
 	_, err := exec.LookPath("clang-19")
@@ -97,7 +97,7 @@ const (
 	xdpRedirect
 )
 
-// run gives a frame to the ingress program.
+// run runs the ingress program on a frame.
 func run(t testing.TB, g *Programs, frame []byte) (action uint32, out []byte) {
 	t.Helper()
 	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
@@ -108,7 +108,7 @@ func run(t testing.TB, g *Programs, frame []byte) (action uint32, out []byte) {
 	return action, o.DataOut
 }
 
-// moved names the counters that differ, one word each.
+// moved names the counters that changed, one word each.
 func moved(t testing.TB, g *Programs, before Counters) string {
 	t.Helper()
 	now, err := g.Counters()
@@ -148,13 +148,13 @@ func counters(t testing.TB, g *Programs) Counters {
 	return c
 }
 
-// wantCookie is what package cookie gives for the ClientHello in d.
+// wantCookie returns package cookie's cookie for the ClientHello in d.
 func wantCookie(key *cookie.Key, src netip.AddrPort, port uint16, d []byte) [32]byte {
 	b := bindingOf(src, port, d)
 	return key.Issue(&b)
 }
 
-// bindingOf is what a cookie for the ClientHello in d can be bound to.
+// bindingOf returns the binding of a cookie for the ClientHello in d.
 func bindingOf(src netip.AddrPort, port uint16, d []byte) cookie.Binding {
 	var h hello.ClientHello
 	if r := hello.Parse(d, &h); r != hello.OK {
@@ -163,7 +163,7 @@ func bindingOf(src netip.AddrPort, port uint16, d []byte) cookie.Binding {
 	return cookie.Binding{Source: src.Addr().As16(), SourcePort: src.Port(), DestinationPort: port, Version: h.Version, Random: h.Random}
 }
 
-// udpOf takes a frame apart, checking every length and checksum on the way.
+// udpOf parses a frame and checks every length and checksum.
 func udpOf(t testing.TB, f []byte, vlans int) (src, dst netip.AddrPort, payload []byte) {
 	t.Helper()
 	be := binary.BigEndian
@@ -197,7 +197,7 @@ func udpOf(t testing.TB, f []byte, vlans int) (src, dst netip.AddrPort, payload 
 	return netip.AddrPortFrom(s, be.Uint16(f)), netip.AddrPortFrom(d, be.Uint16(f[2:])), f[8:]
 }
 
-// pinned runs f on CPU 0, where what is kept per CPU is the same for each packet.
+// pinned runs f on CPU 0, so that all packets use the same per-CPU state.
 func pinned(t *testing.T, f func()) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -214,7 +214,7 @@ func pinned(t *testing.T, f func()) {
 	f()
 }
 
-// newBuilder has a hello with so many bytes of cipher suites and nothing behind.
+// newBuilder returns a hello with the given number of bytes of cipher suites and nothing after them.
 func newBuilder(suites int) *hellotest.Builder {
 	b := hellotest.New()
 	b.Tail = append(binary.BigEndian.AppendUint16(nil, uint16(suites)), make([]byte, suites)...)

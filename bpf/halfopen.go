@@ -94,6 +94,28 @@ func (g *Programs) over(f *guardHalfOpenFlow, now uint64) bool {
 	return timeout != 0 && (now > f.Seen+timeout || now > f.Born+longestHandshake*timeout)
 }
 
+// TimedOut calls yield with the service of each half-open flow whose time ended after since, CLOCK_MONOTONIC in ns, and returns until
+// when it looked, for the next call. Flows that newcomers displaced or whose clients began anew are missed.
+func (g *Programs) TimedOut(since uint64, yield func(ServiceKey)) (until uint64, err error) {
+	g.mu.Lock()
+	names, m := g.serviceNames(), g.maps.HalfOpen
+	timeout := uint64(0)
+	if g.control != nil {
+		timeout = atomic.LoadUint64(&g.control.Handshake)
+	}
+	g.mu.Unlock()
+	if until = monotonic(); m == nil || timeout == 0 {
+		return until, nil
+	}
+	return until, eachFlow(m, func(k *guardFlowKey, f *guardHalfOpenFlow) bool {
+		end := min(f.Seen+timeout, f.Born+longestHandshake*timeout)
+		if service, ok := names[k.Service]; ok && since < end && end <= until {
+			yield(service)
+		}
+		return true
+	})
+}
+
 // deleteHalfOpen removes a half-open flow and gives back its tokens.
 func (g *Programs) deleteHalfOpen(key *guardFlowKey) error {
 	var f guardHalfOpenFlow

@@ -32,7 +32,7 @@ func finishes(t *testing.T, g *Programs, client netip.AddrPort) {
 	send(t, g, back(from(newPacket(appData), client)))
 }
 
-// A half-open flow lives for four times the handshake timeout and no longer, whatever its client sends: records, repetitions of its
+// A half-open flow lives for at most four times the handshake timeout, whatever its client sends: records, repetitions of its
 // ClientHello to the kernel, or to a worker. Then it may begin again.
 func TestHalfOpenFlowsEnd(t *testing.T) {
 	const timeout = time.Hour // of limiting
@@ -79,7 +79,7 @@ func noError(t *testing.T, err error) {
 	}
 }
 
-// A flow that took no token gives none back.
+// A flow that took no token returns none.
 func TestTokensComeBackToWhoTookThem(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -97,7 +97,7 @@ func TestTokensComeBackToWhoTookThem(t *testing.T) {
 	check(t, g, "of a flow that is taken back", step{verifiedFrom(one(600)), xdpPass, valid}, step{verifiedFrom(one(601)), xdpDrop, overHalfOpen})
 }
 
-// Tokens come back at the price at which they were taken.
+// Tokens are returned at the cost at which they were taken.
 func TestTokensKeepTheirPrice(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -116,7 +116,7 @@ func TestTokensKeepTheirPrice(t *testing.T) {
 	check(t, g, "as many as one costs now", step{verifiedFrom(one(500)), xdpPass, valid}, step{verifiedFrom(one(501)), xdpDrop, overHalfOpen})
 }
 
-// A source over its limit spends nothing of its neighbours', not even for a moment; and when the prefix is over its limit, the source
+// A source over its limit uses up none of its neighbours' tokens, not even for a moment; when the prefix is over its limit, the source
 // keeps its own.
 func TestRefusedSourcesTakeNothing(t *testing.T) {
 	const limit = 4
@@ -177,7 +177,7 @@ func TestRefusedSourcesTakeNothing(t *testing.T) {
 	}
 }
 
-// A handshake timeout that a reload makes shorter refuses nobody for the difference.
+// A reload that shortens the handshake timeout refuses no client because of that.
 func TestShorterTimeoutRefusesNobody(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -216,5 +216,34 @@ func TestSourcesThatShareTokens(t *testing.T) {
 	t.Logf("%d full sources: %d of %d newcomers are refused", full, refused, newcomers)
 	if refused > newcomers/50 {
 		t.Errorf("%d of %d newcomers are refused, want at most 2 %%", refused, newcomers)
+	}
+}
+
+// A half-open flow whose time is over is told of once, with its service.
+func TestTimedOutIsToldOfOnce(t *testing.T) {
+	g := guarding(t, inline())
+	noError(t, g.SetPolicy(Policy{Handshake: time.Hour, IdleTimeout: time.Hour}))
+	noError(t, g.AddHalfOpen(inline().ServiceKey, client4))
+	began := monotonic()
+	count := func(since uint64) (n int, until uint64) {
+		until, err := g.TimedOut(since, func(s ServiceKey) {
+			if s != inline().ServiceKey {
+				t.Errorf("of %v", s)
+			}
+			n++
+		})
+		noError(t, err)
+		return n, until
+	}
+	if n, _ := count(0); n != 0 {
+		t.Errorf("%d handshakes timed out within an hour", n)
+	}
+	noError(t, g.SetPolicy(Policy{Handshake: time.Nanosecond, IdleTimeout: time.Hour}))
+	n, until := count(began - uint64(time.Minute))
+	if n != 1 {
+		t.Errorf("%d handshakes timed out, want 1", n)
+	}
+	if n, _ := count(until); n != 0 {
+		t.Errorf("%d handshakes are told of again", n)
 	}
 }

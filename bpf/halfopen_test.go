@@ -9,7 +9,7 @@ import (
 
 const overHalfOpen = "drop-half-open reason:hello cookie:valid"
 
-// limiting is a guard of an inline service whose sources have a budget of half-open flows.
+// limiting returns a guard of an inline service with a limit of half-open flows per source.
 func limiting(t *testing.T, perSource int) *Programs {
 	t.Helper()
 	g := guarding(t, inline())
@@ -30,7 +30,7 @@ func verifiedFrom(client netip.AddrPort) *packet {
 	return p
 }
 
-// begun counts the handshakes that pass until one does not.
+// begun counts the handshakes that pass before one is refused.
 func begun(t *testing.T, g *Programs, most int, client func(i int) netip.AddrPort) (n int) {
 	t.Helper()
 	for ; n < most; n++ {
@@ -46,7 +46,7 @@ func ports(a string) func(i int) netip.AddrPort {
 	return func(i int) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(a), uint16(1000+i)) }
 }
 
-// One source, or one prefix with many, has so many half-open flows and no more; others are served beside it, and so is the
+// One source, or one prefix with many, has a limited number of half-open flows; others are served meanwhile, and so is the
 // source again when a handshake is finished.
 func TestHalfOpenBudgetsOfSources(t *testing.T) {
 	const limit = 4
@@ -55,7 +55,7 @@ func TestHalfOpenBudgetsOfSources(t *testing.T) {
 	if n := begun(t, g, 100, one); n != limit*halfOpenRoom {
 		t.Errorf("a source begins %d handshakes, want %d", n, limit*halfOpenRoom)
 	}
-	check(t, g, "beside it", step{verifiedFrom(one(0)), xdpPass, valid}, // a retransmission
+	check(t, g, "another source", step{verifiedFrom(one(0)), xdpPass, valid}, // a retransmission
 		step{verifiedFrom(ports("198.18.1.2")(0)), xdpPass, valid}, step{verifiedFrom(ports("2001:db8::1")(0)), xdpPass, valid})
 	send(t, g, back(from(newPacket(appData), one(3))))
 	check(t, g, "one is finished", step{verifiedFrom(one(100)), xdpPass, valid}, step{verifiedFrom(one(101)), xdpDrop, overHalfOpen})
@@ -81,7 +81,7 @@ func TestHalfOpenBudgetsOfSources(t *testing.T) {
 	}
 }
 
-// When half of all are in use, a source has its limit alone.
+// When half of all are in use, a source gets its limit and no more.
 func TestHalfOpenBudgetsInShort(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -128,7 +128,8 @@ func TestHalfOpenBudgetsOfWorkers(t *testing.T) {
 	}
 }
 
-// Who shows no cookie takes nothing of the share of the address that he names, and an entry that has aged is no flow any more.
+// A ClientHello without a cookie does not count against the share of the source address it carries, and an expired entry is
+// not a flow any more.
 func TestHalfOpenBudgetsAreOfTheProved(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -155,7 +156,7 @@ func TestHalfOpenBudgetsAreOfTheProved(t *testing.T) {
 	}
 }
 
-// Clients that have flows and shake hands again, because the server was restarted, take nothing.
+// Clients with flows that repeat their handshake, because the server restarted, take no token.
 func TestHalfOpenBudgetsOfFlows(t *testing.T) {
 	const limit = 4
 	g := limiting(t, limit)
@@ -178,7 +179,7 @@ func TestHalfOpenBudgetsOfFlows(t *testing.T) {
 	}
 }
 
-// Without a limit, and in a proxy, whose workers count, nothing is counted.
+// Without a limit, and in a proxy, where workers count, nothing is counted.
 func TestNoHalfOpenBudget(t *testing.T) {
 	g := limiting(t, 0)
 	if n := begun(t, g, 500, ports("198.18.1.1")); n != 500 {

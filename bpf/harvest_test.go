@@ -27,7 +27,7 @@ type harvested struct {
 	entries []guardPoolEntry
 }
 
-// harvesting makes one with n ports, after another service's entries, after one rotation.
+// harvesting makes one with n ports, whose entries follow another service's, after one rotation.
 func harvesting(t testing.TB, n int) *harvested {
 	t.Helper()
 	g := load(t, Options{PoolEntries: n + 3})
@@ -80,7 +80,7 @@ func (h *harvested) shuffle(r *rand.Rand, unusable int) {
 	}
 }
 
-// verify is what a worker makes of the ClientHello in d.
+// verify returns a worker's verdict on the ClientHello in d.
 func (h *harvested) verify(src netip.AddrPort, d []byte) *handoff.Hello {
 	var hellos [1]handoff.Hello
 	j := &hellos[0]
@@ -92,7 +92,7 @@ func (h *harvested) verify(src netip.AddrPort, d []byte) *handoff.Hello {
 	return j
 }
 
-// sent is what comes back for p: the datagram, nil if none.
+// sent returns the answer to p; nil if there is none.
 func (h *harvested) sent(t *testing.T, p *packet) (uint32, []byte) {
 	t.Helper()
 	action, out := run(t, h.Programs, p.bytes())
@@ -106,7 +106,7 @@ func (h *harvested) sent(t *testing.T, p *packet) (uint32, []byte) {
 	return action, d
 }
 
-// answers is what a worker sends back for d with the cookie that j has.
+// answers returns a worker's answer to d with the cookie in j.
 func answers(d []byte, j *handoff.Hello) []byte {
 	if j.Length == 0 {
 		return nil
@@ -115,7 +115,7 @@ func answers(d []byte, j *handoff.Hello) []byte {
 	return q[:hello.PutHelloVerify(q, j.Answer[:j.Length])]
 }
 
-// The kernel and a worker give the same cookie of the same table, take the same ones, and make the same reservations.
+// The kernel and a worker offer the same cookies from the same table, accept the same ones, and make the same reservations.
 func TestHarvestAgreesWithWorkers(t *testing.T) {
 	const inputs = 1 << 20 // ClientHellos: a first one and one with a cookie each time
 	sizes := [...]int{1, 2, 3, 64, 100, 257}
@@ -125,7 +125,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, uint64(size)))
 		given, none, taken, refused := 0, 0, 0, 0
 		for i := range inputs / 2 / len(sizes) {
-			clock.Store(r.Uint32N(12)) // behind some reservations, too: clocks are set
+			clock.Store(r.Uint32N(12)) // also back before some reservations: clocks get set
 			if i%1000 == 0 {
 				h.renew()
 			}
@@ -192,7 +192,7 @@ func TestHarvestAgreesWithWorkers(t *testing.T) {
 	}
 }
 
-// The previous secret after a rotation finds cookies for as long as the policy says, and no longer.
+// After a rotation the previous secret selects cookies exactly as long as the policy says.
 func TestHarvestGrace(t *testing.T) {
 	h := harvesting(t, 67)
 	h.shuffle(rand.New(rand.NewPCG(7, 7)), 0)
@@ -265,7 +265,7 @@ func TestHarvest(t *testing.T) {
 		}
 		check(t, g, "its own cookie", step{hello(c), xdpPass, valid}, step{newPacket(later), xdpPass, "pass-flow reason:later-fragment"},
 			step{newPacket(appData), xdpDrop, "drop-unverified reason:encrypted"})
-		// The worker opens the flow: the port is taken, and the client may say the same again.
+		// The worker opens the flow: the port is taken, and the client may retransmit.
 		set(c, 1)
 		check(t, g, "repeated", step{hello(c), xdpPass, "pass-flow " + foreign}, step{hello(flip(c, 0)), xdpPass, "pass-flow " + foreign})
 		if err := g.DeleteFlow(ServiceKey{Port: 4433}, client4); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// asked sends a ClientHello from a host to the service on the guard's host and reports whether it was answered there, by
+// asked sends a ClientHello from a host to the service on the guard's host and reports whether it was answered by
 // the programs, or came to a socket of that port.
 func asked(t *testing.T, from, guard *lab.Namespace, to netip.AddrPort) (answered bool) {
 	t.Helper()
@@ -112,7 +112,7 @@ func TestSeveralInterfaces(t *testing.T) {
 	}
 	answers("taken over", true, true)
 
-	// An interface that is made anew has another index.
+	// An interface that is created again has another index.
 	set(g, lab.ToClient)
 	remade := func() error {
 		old, err := netlink.LinkByName(lab.ToServer)
@@ -137,7 +137,7 @@ func TestSeveralInterfaces(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// A guard of fewer interfaces takes the programs off the rest.
+	// A guard of fewer interfaces detaches the programs from the rest.
 	g = start(lab.ToClient)
 	var left []string
 	if err := l.Middle.Do(func() (err error) { left, err = g.DetachOthers(); return err }); err != nil || !slices.Equal(left, []string{lab.ToServer}) {

@@ -144,7 +144,7 @@ func bracket(a netip.Addr) string {
 	return a.String()
 }
 
-// session is a real client's association.
+// session is the association of a real client.
 type session struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -168,7 +168,7 @@ func open(ctx context.Context, n *lab.Namespace, args []string) (*session, error
 	return s, n.Start(s.cmd)
 }
 
-// patience is what a client may take: many retransmissions.
+// patience is how long a client may take: many retransmissions.
 const patience = 30 * time.Second
 
 func dial(t *testing.T, n *lab.Namespace, args []string) *session {

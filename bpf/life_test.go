@@ -30,7 +30,7 @@ func pinDir(t *testing.T) string {
 	return filepath.Join(fs, "dtlsguard")
 }
 
-// pinsTo are options of a guard that pins what it has on the client's interface to dir.
+// pinsTo returns the options of a guard that pins its state of the client's interface to dir.
 func pinsTo(dir string) Options { return Options{Pin: dir, Interfaces: []string{lab.ToClient}} }
 
 func wantAttached(t *testing.T, l *lab.Lab, want bool) {
@@ -117,7 +117,7 @@ func TestSessionSurvivesRestart(t *testing.T) {
 	}
 }
 
-// Attaching in front of a busy server cuts nobody: while the guard only monitors, the server's own records
+// Attaching in front of a busy server interrupts no session: while the guard only monitors, the server's own records
 // tell who is established.
 func TestAttachToBusyServer(t *testing.T) {
 	l := newLab(t)
@@ -242,7 +242,7 @@ func TestAttachRefusals(t *testing.T) {
 	if a, err := attachments(l, ifindex(t, l, lab.ToClient)); err != nil || a.Egress != 0 {
 		t.Errorf("half attached: %+v, %v", a, err)
 	}
-	// A directory that is on no bpffs.
+	// A directory that is not on a bpffs.
 	plain := t.TempDir()
 	h := load(t, Options{Pin: plain})
 	err := l.Server.Do(func() error { _, err := h.Attach(lab.ToMiddle, AttachNative); return err })
@@ -262,7 +262,7 @@ func TestAttachRefusals(t *testing.T) {
 	}
 }
 
-// With the program for several buffers a large MTU is no obstacle; with the other one alone the refusal says
+// With the program for several buffers a large MTU works; with the other one alone the refusal says
 // what is.
 func TestLargeMTU(t *testing.T) {
 	l := newLab(t)

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// packet builds frames: the zero value is made right by newPacket; a test changes what it is about.
+// packet builds frames: newPacket returns a valid one, and a test changes one thing.
 type packet struct {
 	VLANs      []uint16 // tag protocol identifiers, outer first
 	Src, Dst   netip.AddrPort
@@ -17,7 +17,7 @@ type packet struct {
 	ID         uint32
 	UDPLen     int // -1: as built
 	TotalLen   int // of IP as its header says; -1: as built
-	Padding    int // bytes behind the datagram
+	Padding    int // bytes after the datagram
 	Payload    []byte
 	Whole      []byte // the datagram that Payload begins, where they differ
 	Protocol   byte
@@ -146,7 +146,7 @@ func (p *packet) ipv6(udp []byte) []byte {
 	return append(append(ip, exts...), udp...)
 }
 
-// pseudo is the sum of the pseudo header for UDP (RFC 768, RFC 8200 section 8.1).
+// pseudo returns the sum of the pseudo header for UDP (RFC 768, RFC 8200 section 8.1).
 func pseudo(src, dst netip.Addr, length int) uint32 {
 	sum := uint32(17 + length)
 	for _, a := range [][]byte{src.AsSlice(), dst.AsSlice()} {
@@ -157,7 +157,7 @@ func pseudo(src, dst netip.Addr, length int) uint32 {
 	return sum
 }
 
-// checksum is that of RFC 1071, straight from its definition.
+// checksum is the Internet checksum by its definition (RFC 1071).
 func checksum(sum uint32, b []byte) uint16 {
 	for i, c := range b {
 		if i%2 == 0 {

@@ -50,7 +50,7 @@ func TestRotation(t *testing.T) {
 	}
 	check(t, g, "after one rotation", step{oldHello, xdpPass, valid},
 		step{newPacket(second(next.Current(), client4, 4433)), xdpPass, valid})
-	// Old epoch, wrong cookie: answered under the new key, which then passes.
+	// Old key ID, wrong cookie: answered under the new key, whose cookie then passes.
 	before := counters(t, g)
 	wrong := newPacket(flip(oldHello.Payload, 70))
 	action, out := run(t, g, wrong.bytes())
@@ -71,7 +71,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// A verified client may be asked again by the server itself: its answer to that is for a worker.
+// The server itself may ask a verified client again; a worker handles the client's answer to that.
 func TestFlowHellos(t *testing.T) {
 	s := inline()
 	s.FlowHellos = true
@@ -98,7 +98,7 @@ func TestNoSecretNoAnswer(t *testing.T) {
 		step{newPacket(hellotestZeroCookie()), xdpDrop, "drop-daemon-lost reason:hello cookie:expired"})
 }
 
-// hellotestZeroCookie has a cookie that a keyring of zeroes would have to look at.
+// hellotestZeroCookie has a cookie whose key ID matches a keyring of zeroes.
 func hellotestZeroCookie() []byte {
 	b := hellotest.New()
 	b.Cookie = make([]byte, 32)
@@ -135,7 +135,7 @@ func TestUnverifiedPolicies(t *testing.T) {
 		step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
 }
 
-// Junk takes nothing from the sessions that began before the guard did, and neither does another prefix.
+// Junk takes no tokens from sessions that are older than the guard, and neither does another prefix.
 func TestJunkLeavesSessionsTheirShare(t *testing.T) {
 	s := inline()
 	s.Unverified, s.UnverifiedRate = UnverifiedLimit, Rate{PerSecond: 0.01, Burst: 24}
@@ -151,11 +151,11 @@ func TestJunkLeavesSessionsTheirShare(t *testing.T) {
 	for range 100 {
 		run(t, g, from("198.18.2.2").bytes())
 	}
-	check(t, g, "beside a prefix that takes all it gets", step{from("198.18.2.2"), xdpDrop, over},
+	check(t, g, "next to a prefix that takes all it gets", step{from("198.18.2.2"), xdpDrop, over},
 		step{from("198.18.1.1"), xdpPass, limited}, step{from("198.18.3.3"), xdpPass, limited})
 }
 
-// Protocols that look like DTLS or like others pass where they are named.
+// Protocols that look like DTLS or like others pass if the service names them.
 func TestClasses(t *testing.T) {
 	s := inline()
 	anyconnect := hellotest.New()

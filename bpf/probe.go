@@ -206,7 +206,7 @@ func probeDriver(dev *net.Interface) Finding {
 	return Finding{Name: "driver", Text: filepath.Base(driver)}
 }
 
-// probeMTU warns above what fits a page beside the headroom and the skb's own data, which is what drivers
+// probeMTU warns above what fits a page besides the headroom and the skb's own data, which is what drivers
 // without several buffers can take (3498 bytes of MTU with virtio-net and most others).
 func probeMTU(dev *net.Interface) Finding {
 	const most = 3498

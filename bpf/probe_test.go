@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// Shown with -v: what each program takes.
+// Shown with -v: the cost of each program.
 func TestCosts(t *testing.T) {
 	costs, err := Costs()
 	need(t, err)
@@ -81,7 +81,7 @@ func TestProbeInterface(t *testing.T) {
 	}
 }
 
-// The committed objects are what the committed source gives.
+// The committed objects match the committed source.
 func TestObjectsAreUpToDate(t *testing.T) {
 	needClang(t)
 	dir := t.TempDir()

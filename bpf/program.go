@@ -167,7 +167,7 @@ func (g *Programs) sized(header bool) (*ebpf.CollectionSpec, error) {
 
 const (
 	// flowSlack is the share of MaxFlows, one in so many, that the map has room for besides: newcomers need it until the
-	// daemon has taken idle flows away, which it does once a second.
+	// daemon has taken idle flows away, which it does once per second.
 	flowSlack = 4
 	// leastHalfOpen: handshakes of a second leave room for so many new clients per second.
 	leastHalfOpen = 1024

@@ -17,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// qtCookie is Qt's formula, word for word.
+// qtCookie is Qt's formula.
 func qtCookie(secret cookie.Secret, src netip.AddrPort) (c [cookie.Size]byte) {
 	address := src.Addr().AsSlice()
 	if src.Addr().Is4() {
@@ -50,7 +50,7 @@ func qtIssue(k *cookie.Key, b *cookie.Binding) []byte {
 	panic("a secret of no test")
 }
 
-// Cookies that Qt gave are those that the kernel gives, and takes.
+// The kernel issues and accepts the cookies that Qt issued.
 func TestQtGolden(t *testing.T) {
 	text, err := os.ReadFile("testdata/qtcookies.txt")
 	if err != nil {
@@ -102,7 +102,7 @@ func TestQtGolden(t *testing.T) {
 	}
 }
 
-// A cookie outlives one rotation, and not two.
+// A cookie is valid after one rotation, and invalid after two.
 func TestQtRotation(t *testing.T) {
 	s := inline()
 	s.Format = FormatQt

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Rate is a token bucket. The zero Rate is no limit.
+// Rate is a token bucket. The zero Rate means no limit.
 type Rate struct {
 	PerSecond float64
 	Burst     uint32 // what a full bucket lets through at once; 0 stands for 1

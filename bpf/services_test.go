@@ -39,7 +39,7 @@ func TestServices(t *testing.T) {
 		step{with(newPacket(appData), func(p *packet) { p.Frag = 10 }), xdpPass, untouched})
 }
 
-// Flows of a service that was deleted do not open another one in its place.
+// Flows of a deleted service give no access to the service that replaces it.
 func TestFlowsEndWithTheirService(t *testing.T) {
 	g := guarding(t, inline())
 	check(t, g, "first", step{newPacket(second(testRing.Current(), client4, 4433)), xdpPass, valid}, step{newPacket(appData), xdpPass, "pass-flow reason:encrypted"})
@@ -190,7 +190,7 @@ func TestSteering(t *testing.T) {
 	})
 }
 
-// A service begins to count at 0, whoever had its place before.
+// A service's counters start at 0, whatever service had its index before.
 func TestCountersAreTheServicesOwn(t *testing.T) {
 	g := guarding(t, inline())
 	run(t, g, newPacket(firstHello).bytes())

@@ -34,7 +34,7 @@ func flip(b []byte, i int) []byte {
 	return b
 }
 
-// step is one packet and what must become of it.
+// step is one packet and its expected outcome.
 type step struct {
 	packet *packet
 	action uint32
@@ -121,7 +121,7 @@ func TestLayers(t *testing.T) {
 		{"TCP", false, func(p *packet) { p.Protocol = 6 }, xdpPass, untouched},
 		{"TCP", true, func(p *packet) { p.Protocol = 6 }, xdpPass, untouched},
 		{"other port", false, func(p *packet) { p.Dst = netip.AddrPortFrom(p.Dst.Addr(), 53) }, xdpPass, untouched},
-		{"payload of length 0 behind hop-by-hop options", true, func(p *packet) { p.Extensions, p.TotalLen = []extension{hop}, 0 }, xdpDrop, "drop-bad-ip"},
+		{"payload of length 0 after hop-by-hop options", true, func(p *packet) { p.Extensions, p.TotalLen = []extension{hop}, 0 }, xdpDrop, "drop-bad-ip"},
 		{"routed to where it says", true, func(p *packet) { p.Extensions = []extension{routed} }, xdpTx, answered},
 		{"routed elsewhere", true, func(p *packet) { p.Extensions, p.Dst = []extension{routed}, elsewhere6 }, xdpDrop, "drop-extensions"},
 		{"source route elsewhere", false, func(p *packet) { p.Options, p.Dst = make([]byte, 8), elsewhere4 }, xdpDrop, "drop-extensions"},
@@ -160,7 +160,7 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// Nobody is answered who cannot have asked, whatever the answer would be: a HelloVerifyRequest, a HelloRetryRequest, or the
+// No answer goes to an address that cannot have asked, whatever the answer: a HelloVerifyRequest, a HelloRetryRequest, or the
 // alert that a valid cookie gets.
 func TestNoAnswerToBadSources(t *testing.T) {
 	retry := hellotest.Retries()[0].Hello
@@ -219,7 +219,7 @@ func proof13(src netip.AddrPort) []byte {
 	return b.Bytes()
 }
 
-// IPv6 packets that claim v4-mapped addresses are no way into an IPv4 peer's flow.
+// IPv6 packets with v4-mapped addresses do not match an IPv4 peer's flow.
 func TestMappedAddresses(t *testing.T) {
 	g := guarding(t, inline())
 	peer := netip.AddrPortFrom(netip.AddrFrom16(client4.Addr().As16()), client4.Port())
@@ -248,7 +248,7 @@ func TestIPFragments(t *testing.T) {
 	frag4 := func(payload []byte, frag uint16, id uint32) *packet {
 		return with(newPacket(payload), func(p *packet) { p.Frag, p.ID = frag, id })
 	}
-	// A later fragment of anything; what it claims to hold does not matter.
+	// A later fragment; its contents do not matter.
 	rest := func(id uint32) *packet { return frag4(make([]byte, 40), 10, id) }
 	long := hellotest.New()
 	long.Tail = append(long.Tail, make([]byte, 100)...)

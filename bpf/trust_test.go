@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 )
 
-// Peers of a trusted TCP port are known while nobody is there, too: after a daemon's death until the next one, and to that.
+// Peers of a trusted TCP port are learned without a daemon, too: from a daemon's death to the start of the next one, which knows them.
 func TestTrustSurvivesRestart(t *testing.T) {
 	l, dir := newLab(t), pinDir(t)
 	to := netip.AddrPortFrom(lab.Middle4, 7001)

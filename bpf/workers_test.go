@@ -147,7 +147,7 @@ func rawSocket(t *testing.T, l *lab.Lab) (send func(*packet)) {
 	}
 }
 
-// Of a flood of spoofed first ClientHellos, junk and wrong cookies nothing reaches the server's socket.
+// Nothing of a flood of spoofed first ClientHellos, junk and wrong cookies reaches the server's socket.
 func TestFloodLeavesNothing(t *testing.T) {
 	l := newLab(t)
 	g := guarding(t, inline())
@@ -178,7 +178,7 @@ func TestFloodLeavesNothing(t *testing.T) {
 		}
 		send(p)
 	}
-	// One that is right comes behind all of them on the same path.
+	// A right one follows all of them on the same path.
 	last := newPacket(nil)
 	last.Src, last.Dst = netip.AddrPortFrom(lab.Client4, 999), netip.AddrPortFrom(lab.Middle4, 4433)
 	last.Payload = second(testRing.Current(), last.Src, 4433)

@@ -50,7 +50,7 @@ func TestVerifierAgreesWithVerify(t *testing.T) {
 	})
 }
 
-// someCookie is no cookie, k's, or one that is wrong somewhere.
+// someCookie returns no cookie, k's cookie, or one with a wrong byte.
 func someCookie(r *mrand.Rand, k *Key, b *Binding) []byte {
 	c := k.Issue(b)
 	switch r.IntN(6) {

@@ -85,7 +85,7 @@ func (s *Server) ControlHandler() http.Handler {
 		if start := r.URL.Query().Get("start"); start != "" {
 			var err error
 			if u.Start, err = time.ParseDuration(start); err != nil || u.Start <= 0 {
-				http.Error(w, fmt.Sprintf("start %q is no time", start), http.StatusBadRequest)
+				http.Error(w, fmt.Sprintf("start %q is not a time", start), http.StatusBadRequest)
 				return
 			}
 		}

@@ -72,12 +72,12 @@ func TestIdleConnections(t *testing.T) {
 		idle = append(idle, c)
 		if i%100 == 99 {
 			if err := ask(addr, "/ok"); err != nil {
-				t.Fatalf("beside %d idle connections: %v", i+1, err)
+				t.Fatalf("with %d idle connections: %v", i+1, err)
 			}
 		}
 	}
 	if n := files() - before - len(idle); n > AdminConnections+8 {
-		t.Errorf("%d files beside the %d of this test's own", n, len(idle))
+		t.Errorf("%d files besides the %d of this test's own", n, len(idle))
 	}
 }
 

@@ -14,16 +14,16 @@ import (
 func captureOptions(q url.Values) (o CaptureOptions, err error) {
 	o.Service, o.Verdicts, o.Reasons, o.Payload = q.Get("service"), q["verdict"], q["reason"], q.Get("payload") != ""
 	if o.Rate, err = strconv.ParseFloat(q.Get("rate"), 64); err != nil {
-		return o, hint.Usage(fmt.Errorf("rate %q is no number", q.Get("rate")))
+		return o, hint.Usage(fmt.Errorf("rate %q is not a number", q.Get("rate")))
 	}
 	if c := q.Get("count"); c != "" {
 		if o.Count, err = strconv.Atoi(c); err != nil || o.Count < 0 {
-			return o, hint.Usage(fmt.Errorf("count %q is no number of packets", c))
+			return o, hint.Usage(fmt.Errorf("count %q is not a number of packets", c))
 		}
 	}
 	if d := q.Get("for"); d != "" {
 		if o.For, err = time.ParseDuration(d); err != nil || o.For < 0 {
-			return o, hint.Usage(fmt.Errorf("for %q is no duration", d))
+			return o, hint.Usage(fmt.Errorf("for %q is not a duration", d))
 		}
 	}
 	return o, nil

@@ -50,6 +50,11 @@ func (s *Server) tearDown(v *service) {
 	if !v.draining.Load() || s.frozen.Load() || !slices.Contains(s.list(), v) {
 		return
 	}
+	if v.inline {
+		s.life.Lock()
+		s.kernel.inlineHandshakes(v, s.goneTotals(v.name)) // of counters that go with the service
+		s.life.Unlock()
+	}
 	s.kernel.remove(v)
 	s.life.Lock()
 	s.services = slices.DeleteFunc(slices.Clone(s.services), func(o *service) bool { return o == v })

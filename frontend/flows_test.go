@@ -73,7 +73,7 @@ func TestRelayingDoesNotAllocate(t *testing.T) {
 	check("established")
 	rival := flowOf(t, w, client)
 	if f.Rival() != rival {
-		t.Fatal("the second flow is no rival")
+		t.Fatal("the second flow is not a rival")
 	}
 	check("with a rival")
 }

@@ -91,7 +91,11 @@ func (g *guardState) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := append(binary.BigEndian.AppendUint64(nil, uint64(len(head))), head...)
+	size := 8 + len(head) + len(g.records)*binary.Size(relay.Record{})
+	for _, n := range g.Entries {
+		size += n
+	}
+	b := append(binary.BigEndian.AppendUint64(make([]byte, 0, size), uint64(len(head))), head...) // clients wait: no copy too many
 	if b, err = binary.Append(b, binary.BigEndian, g.records); err != nil {
 		return nil, err
 	}

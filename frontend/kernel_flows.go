@@ -3,10 +3,12 @@ package frontend
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -14,6 +16,40 @@ import (
 type kernelFlows struct {
 	expired, evicted atomic.Uint64
 	refused          atomic.Uint64 // there was no room for them
+
+	mu       sync.Mutex
+	timedOut map[bpf.ServiceKey]uint64 // handshakes
+}
+
+// forget forgets a service that is removed.
+func (f *kernelFlows) forget(s bpf.ServiceKey) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.timedOut, s)
+}
+
+// inlineHandshakes adds the handshakes of an inline service to t, as far as the kernel can tell: ClientHellos that passed began them,
+// repeated ones too, and the server's first protected record to a client finished one. A failed one is not seen: it times out.
+func (k *kernel) inlineHandshakes(v *service, t *metrics.Totals) {
+	c, err := k.guard.ServiceCounters(v.key())
+	if err != nil { // it is not protected yet, or no more
+		return
+	}
+	t.Events[metrics.Started] += c.Verdict[bpf.PassVerified] + c.Verdict[bpf.PassAddress] + c.Verdict[bpf.PassUnproved] + c.Egress[bpf.EgressReinjected]
+	t.Events[metrics.Finished] += c.Egress[bpf.EgressLearned]
+	k.flows.mu.Lock()
+	defer k.flows.mu.Unlock()
+	t.Events[metrics.TimedOut] += k.flows.timedOut[v.key()]
+}
+
+// countTimedOut counts the handshakes that timed out after since, and returns since of the next call.
+func (k *kernel) countTimedOut(since uint64) (uint64, error) {
+	k.flows.mu.Lock()
+	defer k.flows.mu.Unlock()
+	if k.flows.timedOut == nil {
+		k.flows.timedOut = make(map[bpf.ServiceKey]uint64)
+	}
+	return k.guard.TimedOut(since, func(s bpf.ServiceKey) { k.flows.timedOut[s]++ })
 }
 
 // evictEvery is how often idle flows are looked for in the kernel, and evictSoon the same while three quarters of the
@@ -47,7 +83,7 @@ func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
-	full := false
+	full, looked := false, uint64(monotonic())
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,6 +108,9 @@ func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]
 		k.flows.expired.Add(uint64(e.Expired))
 		k.flows.evicted.Add(uint64(e.Evicted + e.Crowded))
 		full = e.Scarce
+		if looked, err = k.countTimedOut(looked); err != nil {
+			k.log.Error("half-open flows of XDP could not be looked through", "error", err)
+		}
 	}
 }
 

@@ -117,6 +117,7 @@ func (k *kernel) remove(v *service) {
 		return
 	}
 	delete(k.known, v)
+	k.flows.forget(v.key())
 	if err := k.guard.DeleteService(v.key()); err != nil {
 		v.log.Error("XDP still protects a service that was removed", "error", err)
 	}

@@ -72,7 +72,7 @@ func TestMapLogLines(t *testing.T) {
 	}
 }
 
-// What is no regular file, and a name that leads elsewhere, are refused; and a rotation that fails leaves the old file.
+// Anything but a regular file, and a symbolic link, is refused; a rotation that fails leaves the old file.
 func TestMapLogFile(t *testing.T) {
 	dir := t.TempDir()
 	file, other, link := filepath.Join(dir, "log"), filepath.Join(dir, "other"), filepath.Join(dir, "link")

@@ -3,6 +3,7 @@ package frontend
 import (
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -21,7 +22,7 @@ func (s *Server) goneTotals(name string) *metrics.Totals {
 func (s *Server) Services() (all []metrics.Service) {
 	s.life.RLock()
 	defer s.life.RUnlock()
-	at := make(map[string]int)
+	at, inline := make(map[string]int), make(map[bpf.ServiceKey]bool)
 	for _, v := range s.services {
 		i, ok := at[v.name]
 		if !ok {
@@ -31,6 +32,10 @@ func (s *Server) Services() (all []metrics.Service) {
 		// Two of a name: one drains and the other takes its place.
 		for _, w := range v.workers {
 			w.counts.AddTo(&all[i].Totals)
+		}
+		if v.inline && !s.closed && !inline[v.key()] {
+			inline[v.key()] = true
+			s.kernel.inlineHandshakes(v, &all[i].Totals)
 		}
 	}
 	for name, t := range s.gone {

@@ -224,7 +224,7 @@ func (s *Server) add(v *service) {
 
 // Alive returns nil while workers and heartbeat make progress.
 func (s *Server) Alive() error {
-	const late = 5 * time.Second // workers wake up once a second
+	const late = 5 * time.Second // workers wake up once per second
 	if s.frozen.Load() {
 		return nil // frozen, for the short time of a handover
 	}

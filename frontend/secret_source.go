@@ -15,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// secretSource is where cookie secrets come from. next is called by one goroutine at a time, and wait may run beside it.
+// secretSource is where cookie secrets come from. next is called by one goroutine at a time, and wait may run at the same time.
 type secretSource interface {
 	// name is what status calls it.
 	name() string

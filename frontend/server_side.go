@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,7 +41,7 @@ func (w *worker) fromServer(f *relay.Flow) {
 				w.counts.Count(metrics.ServerVerify)
 			case relay.Refusal:
 				w.counts.Count(metrics.ServerVerify)
-				server.backend.Recheck(handoff.Refused)
+				server.backend.Recheck(w.refusal(f))
 				w.end(f, metrics.Refused) // so that the client's next ClientHello is verified anew
 				return
 			}
@@ -75,6 +76,18 @@ func (w *worker) checkFirstAnswer(server *workerBackend, d []byte) {
 	case alert:
 		server.backend.Recheck(handoff.Unanswered)
 	}
+}
+
+// refusedSoon is how soon after a flow's ClientHello the server refuses a cookie that it does not know: later it may answer a
+// ClientHello that the client has repeated (RFC 6347 section 4.2.4.1: after a second), whose cookie has become too old meanwhile.
+const refusedSoon = time.Second
+
+// refusal says what a refusal of f's cookie is a symptom of.
+func (w *worker) refusal(f *relay.Flow) handoff.Symptom {
+	if w.now-f.Born < int64(refusedSoon) {
+		return handoff.Refused
+	}
+	return handoff.Unanswered
 }
 
 // verify says what becomes of d, a HelloVerifyRequest with cookie c from f's server.

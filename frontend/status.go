@@ -112,6 +112,9 @@ func (v *service) status(closed bool) ServiceStatus {
 	for _, w := range v.workers {
 		w.counts.AddTo(&t)
 	}
+	if v.inline && !closed {
+		v.kernel.inlineHandshakes(v, &t)
+	}
 	st.Clients, st.Handshakes = t.Packets()["client"], t.Handshakes()
 	if len(v.workers) > 0 && !closed {
 		st.ReceiveBuffer, st.SendBuffer = v.workers[0].socket.Buffers()

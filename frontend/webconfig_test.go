@@ -178,7 +178,7 @@ func TestWebConfigIsChecked(t *testing.T) {
 		}
 	}
 	if err := WebConfig(dir).Check(); err == nil {
-		t.Error("a directory is no configuration")
+		t.Error("a directory is accepted as a configuration")
 	}
 	write(t, filepath.Join(dir, "web.yml"), "tls_server_config: {cert_file: cert, key_file: /etc/key}\n")
 	if got := fmt.Sprint(WebConfig(filepath.Join(dir, "web.yml")).Files()); got != fmt.Sprintf("[%[1]s/web.yml %[1]s/cert /etc/key]", dir) {

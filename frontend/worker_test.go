@@ -149,7 +149,7 @@ func (swallowing) Verify([]byte, *udpbatch.Queue) relay.Verdict { return relay.S
 func (swallowing) Server([]byte)                                {}
 
 // Behind a HelloVerifyRequest that is swallowed a worker sees what came, and neither what a slot of the batch still holds
-// of another client's server nor one behind the last.
+// of another client's server nor one after the last.
 func TestSwallowedIsOneDatagram(t *testing.T) {
 	greeting := append([]byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2}, make([]byte, 11)...)
 	for size := 1; size <= 2; size++ {

@@ -14,7 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// need skips a test where the kernel cannot, and fails it where it must.
+// need skips a test if the kernel does not suffice, and fails it where it must (CI).
 func need(t *testing.T, err error) {
 	t.Helper()
 	switch {
@@ -26,7 +26,7 @@ func need(t *testing.T, err error) {
 	}
 }
 
-// inLab runs a test on an interface of a network of its own.
+// inLab runs a test on an interface of its own network.
 func inLab(t *testing.T, f func(ifindex int)) {
 	t.Helper()
 	l, err := lab.New("tc")
@@ -66,7 +66,7 @@ func id(t *testing.T, p *ebpf.Program) uint32 {
 	return uint32(n)
 }
 
-// others attaches somebody's filter of a priority.
+// others attaches a foreign filter with a priority.
 func others(t *testing.T, ifindex int, priority uint16) uint32 {
 	t.Helper()
 	p := program(t)
@@ -172,7 +172,7 @@ func TestLinkAmongOthers(t *testing.T) {
 	})
 }
 
-// A filter of somebody else in our place is not touched.
+// A foreign filter in our place is not touched.
 func TestFilterPlaceTaken(t *testing.T) {
 	inLab(t, func(ifindex int) {
 		p := program(t)
@@ -193,7 +193,7 @@ func TestFilterPlaceTaken(t *testing.T) {
 	})
 }
 
-// What is attached stays with its pin, is found by it, and goes with Detach; whatever this kernel has, and by a filter.
+// An attached program stays while pinned, is found by its pin, and ends with Detach: by a link if the kernel has those, and by a filter.
 func TestPin(t *testing.T) {
 	for _, byFilter := range []bool{false, true} {
 		inLab(t, func(ifindex int) {

@@ -72,7 +72,7 @@ func (f files) update(r *result.Report, results string) error {
 	return nil
 }
 
-// writePage writes the page beside the results.
+// writePage writes the page next to the results.
 func writePage(r *result.Report, results string, out io.Writer) error {
 	page := strings.TrimSuffix(results, ".json") + ".html"
 	if err := report.WriteFile(page, r); err != nil {

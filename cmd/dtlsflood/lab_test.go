@@ -132,6 +132,6 @@ func TestNonDropRateOfTheKernel(t *testing.T) {
 	}
 	// The bucket's burst and the loss that is allowed are on top. A busy machine finds less: how much less is not tested.
 	if last.Rate <= 0 || last.Rate > limit*1.3 {
-		t.Errorf("found %v a second, and the guard answers %d", last.Rate, limit)
+		t.Errorf("found %v per second, and the guard answers %d", last.Rate, limit)
 	}
 }

@@ -55,7 +55,7 @@ func holdsRate(t *testing.T, rate float64, flood func(args ...string) (code int,
 			seen = append(seen, got)
 		}
 	}
-	t.Errorf("%v a second wanted, sent in one second after the other: %.0f", rate, seen)
+	t.Errorf("want %v per second, sent in each second: %.0f", rate, seen)
 }
 
 func TestRateOfSockets(t *testing.T) {

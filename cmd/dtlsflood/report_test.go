@@ -77,7 +77,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// Elsewhere a second is a line.
+// Elsewhere each second is a line.
 func TestPlain(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	r := newReporter(&stdout, &stderr, false)
@@ -100,7 +100,7 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// Programs get a line of JSON a second and one more, and nothing else.
+// Programs get a line of JSON per second and a final one, and nothing else.
 func TestJSON(t *testing.T) {
 	port := answerer(t, verify)
 	code, stdout, stderr := runFlood(t, "-d", "127.0.0.1", "-p", port, "-Q", "500", "--duration", "2300ms", "--json")

@@ -53,7 +53,7 @@ func newCheck() *cobra.Command {
 than it could, or FAIL for what does not work, each with the step that fixes it.
 
 With --interface it attaches a program that passes everything and takes it off again, unless one is
-attached. Without --interface, missing XDP support is no failure. With --backend it asks a DTLS server for
+attached. Without --interface, missing XDP support is not a failure. With --backend it asks a DTLS server for
 cookies, as run does, or several that one service is to have; with --secret-file in addition it reports whether the server computes them from a
 secret in that file. The exit status is 1 if something fails.`,
 		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434

@@ -134,7 +134,7 @@ func quitKeys(cancel context.CancelFunc) {
 	}
 }
 
-// fit cuts a frame to a terminal; 0 is no limit.
+// fit cuts a frame to a terminal; 0 means no limit.
 func fit(b []byte, width, height int) []byte {
 	if width == 0 {
 		return b

@@ -14,8 +14,13 @@ import (
 
 func main() {
 	root := flag.String("root", ".", "directory of the repository")
+	screen := flag.String("terminal", "", "draw this file, a terminal's screen, as docs/top.svg instead")
 	flag.Parse()
-	if err := run(*root); err != nil {
+	write := run
+	if *screen != "" {
+		write = func(root string) error { return drawTerminal(*screen, filepath.Join(root, "docs", "top.svg")) }
+	}
+	if err := write(*root); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
@@ -41,6 +46,15 @@ func run(root string) error {
 		}
 	}
 	return nil
+}
+
+// drawTerminal draws the screen in one file to another.
+func drawTerminal(screen, svg string) error {
+	text, err := os.ReadFile(screen)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(svg, []byte(terminal(string(text))), 0o644)
 }
 
 // replaceBlock writes text between the lines "<!-- NAME: ... -->" and "<!-- end of NAME -->" of a file.

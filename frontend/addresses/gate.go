@@ -109,7 +109,7 @@ func (g *Gate) known(ip *[16]byte, now int64) Outcome {
 	return Challenge
 }
 
-// within takes a token of the prefix and one of the rate. That one prefix is above its share is no reason to challenge
+// within takes a token of the prefix and one of the rate. One prefix above its share is not a reason to challenge
 // the others.
 func (g *Gate) within(ip *[16]byte, now int64) bool {
 	if !g.nets.Take(ip, now) {

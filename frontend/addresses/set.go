@@ -19,7 +19,7 @@ const (
 )
 
 // entry is one address, laid out as struct address of the XDP programs. Writers are not kept apart: each writes a key
-// that has proved itself, so whatever two of them leave behind has, too.
+// that has proved itself, so whatever two of them leave has, too.
 type entry struct {
 	key   atomic.Uint64
 	state atomic.Uint64 // when it was last seen, in seconds, above 32 bits of a mark; 0: none

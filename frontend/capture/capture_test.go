@@ -23,19 +23,19 @@ func TestApplicationDataIsNotVisible(t *testing.T) {
 		passed   bool
 		want     int
 	}{
-		"a handshake message":            {record(22, 0, 50), true, 63},
-		"a flight before its Finished":   {bytes.Join([][]byte{flight, record(22, 1, 40)}, nil), true, len(flight) + 13},
-		"application data":               {record(23, 1, 100), true, 13},
-		"... of a flow that is unknown":  {record(23, 1, 100), false, 13},
-		"... that claims to be epoch 0":  {record(23, 0, 100), true, 13},
-		"with a connection ID":           {record(25, 1, 100), true, 13},
-		"... behind a handshake message": {append(record(22, 0, 4), record(23, 1, 9)...), true, 17 + 13},
-		"a DTLS 1.3 record":              {[]byte{0x2f, 0, 1, 2, 3, 4, 5}, true, 1},
-		"another protocol that passes":   {[]byte("\x00\x01STUN"), true, 0},
-		"junk that is dropped":           {[]byte("\xff\xff\xff\xff"), false, 4},
-		"cut in a record's header":       {[]byte{22, 0xfe, 0xfd}, false, 3},
-		"cut in a record":                {record(22, 0, 50)[:40], false, 40},
-		"empty":                          {nil, false, 0},
+		"a handshake message":           {record(22, 0, 50), true, 63},
+		"a flight before its Finished":  {bytes.Join([][]byte{flight, record(22, 1, 40)}, nil), true, len(flight) + 13},
+		"application data":              {record(23, 1, 100), true, 13},
+		"... of a flow that is unknown": {record(23, 1, 100), false, 13},
+		"... that claims to be epoch 0": {record(23, 0, 100), true, 13},
+		"with a connection ID":          {record(25, 1, 100), true, 13},
+		"... after a handshake message": {append(record(22, 0, 4), record(23, 1, 9)...), true, 17 + 13},
+		"a DTLS 1.3 record":             {[]byte{0x2f, 0, 1, 2, 3, 4, 5}, true, 1},
+		"another protocol that passes":  {[]byte("\x00\x01STUN"), true, 0},
+		"junk that is dropped":          {[]byte("\xff\xff\xff\xff"), false, 4},
+		"cut in a record's header":      {[]byte{22, 0xfe, 0xfd}, false, 3},
+		"cut in a record":               {record(22, 0, 50)[:40], false, 40},
+		"empty":                         {nil, false, 0},
 	} {
 		if got := Visible(c.datagram, c.passed); got != c.want {
 			t.Errorf("%s: %d bytes, want %d", name, got, c.want)

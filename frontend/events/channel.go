@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Size is how many events a Channel keeps: a day of hourly attacks with a line per minute fits, beside rotations.
+// Size is how many events a Channel keeps: a day of hourly attacks with a line per minute fits, besides rotations.
 const Size = 2048
 
 // Channel keeps events for whoever reads them. Safe for concurrent use; a nil Channel takes none.

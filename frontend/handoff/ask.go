@@ -13,7 +13,7 @@ import (
 const askPatience = time.Second
 
 // Ask asks a server that needs no watch for a cookie, to see whether it is alive. The error is ErrNoAnswer if nothing
-// came back.
+// came back; an answer that is not DTLS is an error, too.
 func Ask(ctx context.Context, server netip.AddrPort) error {
 	p, err := newProber(server)
 	if err != nil {
@@ -28,6 +28,9 @@ func Ask(ctx context.Context, server netip.AddrPort) error {
 	a, err := p.insist(ctx, c, askPatience, (&hello.Probe{}).Append(nil))
 	if err == nil && a.hello {
 		p.abort(c) // the server began a handshake
+	}
+	if err == nil && !a.said() {
+		return errNotDTLS
 	}
 	return err
 }

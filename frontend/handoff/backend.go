@@ -332,6 +332,9 @@ func probeOnce(ctx context.Context, server netip.AddrPort, ring *cookie.Keyring)
 // noAnswer says of a server that has been asked as long as patience, or that nothing listens at, what to do.
 func noAnswer(err error) error {
 	const fix = "start the server before dtlsguard, and make sure that it speaks DTLS 1.2 there"
+	if errors.Is(err, errNotDTLS) {
+		return hint.Errorf("check address and port: another program may have them, or the server does not speak DTLS 1.2 or 1.3 there", "ask for a cookie: %w", err)
+	}
 	if NobodyListens(err) {
 		return hint.Errorf(fix, "ask for a cookie: %w", err)
 	}

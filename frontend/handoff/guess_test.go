@@ -172,7 +172,7 @@ func TestHarvestGuesses(t *testing.T) {
 	}
 }
 
-// No port gets far more handshakes than others, or its cookie would be the best guess: not even one behind a run of ports
+// No port gets far more handshakes than others, or its cookie would be the best guess: not even one after a run of ports
 // that are taken, where walks of one step each would end.
 func TestPlacesAreEven(t *testing.T) {
 	t.Parallel()

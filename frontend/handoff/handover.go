@@ -66,7 +66,7 @@ func (b *Backend) Hold(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// Export is the state of a Backend that is held. The files stay its own.
+// Export is the state of a Backend that is held, whose pool it shares. The files stay its own.
 func (b *Backend) Export(files *handover.Files) *State {
 	d := b.decision.Load()
 	s := &State{
@@ -85,7 +85,7 @@ func (b *Backend) Export(files *handover.Files) *State {
 func (p *Pool) export(files *handover.Files) *PoolState {
 	s := &PoolState{
 		Size: p.size, InUse: p.inUse.Load(), Bounded: p.bounded.Load(), Most: p.most, Rounds: p.rounds, Computed: p.computed, Counts: p.counts, Pending: p.pending,
-		Several: p.sources.several, First: p.sources.first.String(), Ports: p.sources.ports, Entries: append([]byte(nil), bytesOf(p.entries)...),
+		Several: p.sources.several, First: p.sources.first.String(), Ports: p.sources.ports, Entries: bytesOf(p.entries),
 	}
 	p.holds.mu.Lock()
 	defer p.holds.mu.Unlock()

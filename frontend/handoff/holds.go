@@ -48,7 +48,7 @@ func (h *holds) begin() {
 // the port: the entry is then unusable until the port is free.
 func (p *Pool) hold(i int) bool {
 	h := &p.holds
-	if p.kept != nil || h.room.Load() <= 0 {
+	if p.kept != nil || p.retired.Load() || h.room.Load() <= 0 {
 		return true
 	}
 	h.mu.Lock()

@@ -140,7 +140,7 @@ func TestNativeNeedsTheFirstFragment(t *testing.T) {
 	t.Parallel()
 	_, inline := natives(t, 1, 1)
 	d := hellotest.New()
-	d.FragmentLength = 2 + 32 + 2 + 2 // ends behind the length of the suites
+	d.FragmentLength = 2 + 32 + 2 + 2 // ends after the length of the suites
 	h := newHello(1)
 	if r := hello.Parse(d.Bytes(), &h.ClientHello); r != hello.OK {
 		t.Fatal(r)

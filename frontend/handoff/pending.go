@@ -15,8 +15,8 @@ const (
 	// pendingFor is how long an entry's handshake stays unfinished: coturn drops it after 60 s. A reservation for a
 	// client may double it.
 	pendingFor = 20 * time.Second
-	// recheckEvery bounds how often all cookies are requested again because a client was not accepted: the server may
-	// have restarted, or only have disliked what the client sent.
+	// recheckEvery bounds how often all cookies are requested again, or the server is probed again, because a client was not
+	// accepted: the server may have restarted, or only have disliked what the client sent.
 	recheckEvery = 5 * time.Second
 )
 

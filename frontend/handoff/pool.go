@@ -26,6 +26,7 @@ type Pool struct {
 	pending  bool // ... and is not told, because it accepts a cookie only from a peer with state: see pending.go
 	entries  []Entry
 	clock    *atomic.Uint32
+	retired  atomic.Bool       // another pool has taken its place
 	kept     []*relay.Upstream // with keep: one for each entry
 
 	known   atomic.Int32
@@ -174,14 +175,19 @@ func (p Place) Open() (*relay.Upstream, error) {
 	if !e.taken.CompareAndSwap(0, takenByFlow) {
 		return nil, nil
 	}
+	if p.pool.retired.Load() { // after the entry was taken: its socket is closed before that, or not until it is free
+		e.taken.Store(0)
+		return nil, nil
+	}
 	if p.pool.kept != nil {
 		return p.pool.kept[p.entry], nil
 	}
 	return p.pool.open(p.entry)
 }
 
-// close closes the pool's sockets, except those that flows use. No worker may start to use the pool any more.
+// close ends the pool. Workers that know it still get no places.
 func (p *Pool) close() {
+	p.retired.Store(true)
 	p.endHolds()
 	p.asker.close()
 }

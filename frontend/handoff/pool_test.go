@@ -87,29 +87,29 @@ func TestTimedCookiesAreRefreshed(t *testing.T) {
 }
 
 // How old a cookie may get is tried with some that were saved, until one is refused.
-func TestTrialsFindTheAge(t *testing.T) {
+func TestProbesFindTheAge(t *testing.T) {
 	t.Parallel()
 	s, b := openTimed(t, 2)
 	if got := b.lifetime.refreshEvery(); got != aging/2 {
-		t.Errorf("before any trial cookies are asked for again every %v", got)
+		t.Errorf("before any probe cookies are refreshed every %v", got)
 	}
 	s.Change(func(s *server.Server) { s.Clock = 1000 })
 	b.lifetime.end()
 	b.lifetime.begin(t.Context(), b.prober)
 	for i, want := range []time.Duration{2 * aging, 4 * aging, 4 * aging} { // 5 s pass, and 8 * aging do not
 		if b.lifetime.step(t.Context()) {
-			t.Fatalf("settled before trial %d", i)
+			t.Fatalf("settled before probe %d", i)
 		}
 		next := &b.lifetime.waiting[0]
 		next.asked = time.Now().Add(-next.age)
 		s.Change(func(s *server.Server) { s.Clock = 1000 + int(next.age/time.Second) })
 		settled := b.lifetime.step(t.Context())
 		if got := 2 * b.lifetime.refreshEvery(); got < want || got > want+aging || settled != (i == 2) {
-			t.Errorf("after trial %d an age of %v is known, settled %v", i, got, settled)
+			t.Errorf("after probe %d an age of %v is known, settled %v", i, got, settled)
 		}
 	}
 	if _, taken, other := s.Seen(); len(taken) < 3 || len(other) < 3 { // one of probing, and what is sent again when the machine is busy
-		t.Errorf("%d trials were taken and %d aborted", len(taken), len(other))
+		t.Errorf("%d probes were accepted and %d aborted", len(taken), len(other))
 	}
 }
 
@@ -230,5 +230,23 @@ func TestSources(t *testing.T) {
 	}
 	if a, b := MaxPoolTowards(netip.MustParseAddr("192.0.2.1")), mostPorts(); a > b {
 		t.Errorf("a pool of %d in %d ports", a, b)
+	}
+}
+
+// A worker may have a place of a pool that the watch has just replaced. It gets no socket there, which would be closed.
+func TestReplacedPoolGivesNoSockets(t *testing.T) {
+	t.Parallel()
+	_, b := openHeld(t, 4)
+	m, k := b.NewVerifier(1), keyring(t, 'a')
+	v := verdict(m, k, newHello(1), answer(t, m, k, newHello(1)))
+	if !v.Verified {
+		t.Fatal("not verified")
+	}
+	b.retire(b.pool())
+	if up, err := v.Place.Open(); up != nil || err != nil {
+		t.Errorf("got socket %v of a replaced pool, error %v", up, err)
+	}
+	if !b.pool().free(v.Place.entry) {
+		t.Error("the entry, which the next pool shares, stays taken")
 	}
 }

@@ -78,7 +78,7 @@ func second(cookie string, record, message byte) []byte {
 	return d
 }
 
-// asksFirst checks that d is a ClientHello without a cookie, as second's but for that, in a record so far behind second's.
+// asksFirst checks that d is second without its cookie, in a record whose number is higher by behind.
 func asksFirst(t *testing.T, d, second []byte, behind int) {
 	t.Helper()
 	var h, s hello.ClientHello

@@ -50,8 +50,7 @@ func (p *prober) probe(ctx context.Context, patience time.Duration) (Profile, er
 // closeConns closes the sockets.
 func (q *probing) closeConns() {
 	for _, c := range q.conns {
-		delete(q.owed, c)
-		_ = c.Close()
+		q.hangUp(c)
 	}
 }
 
@@ -64,6 +63,10 @@ func (q *probing) begin(patience time.Duration) error {
 			return err
 		}
 		a, err = q.insistOn(q.ctx, q.first, least, patience/time.Duration(len(beginnings)), q.asked)
+		if err == nil && !a.said() { // unless that was something left over, or out of order
+			err = errNotDTLS
+			continue
+		}
 		if !errors.Is(err, ErrNoAnswer) {
 			break
 		}

@@ -18,6 +18,9 @@ var ErrNoAnswer = errors.New("no answer")
 // errRefused reports in addition that nothing listens there.
 var errRefused = fmt.Errorf("%w: nothing listens there", ErrNoAnswer)
 
+// errNotDTLS reports that what the server answers to a ClientHello is none of what a DTLS server says.
+var errNotDTLS = errors.New("it answers, but not in DTLS")
+
 // prober asks one server.
 type prober struct {
 	network
@@ -72,6 +75,12 @@ const minSequence = 13 + 12
 
 // said reports whether a is a known kind of answer.
 func (a *reply) said() bool { return a.cookie != nil || a.hello || a.alert != 0 }
+
+// hangUp closes a socket.
+func (p *prober) hangUp(c line) {
+	delete(p.owed, c)
+	_ = c.Close()
+}
 
 // is reports whether a asks for cookie c.
 func (a *reply) is(c []byte) bool { return a.cookie != nil && bytes.Equal(a.cookie, c) }
@@ -142,7 +151,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Abort is what has a server forget a handshake of a client's: a fatal user_canceled alert, in a record behind all that a client
+// Abort makes a server forget a client's handshake: a fatal user_canceled alert, in a record numbered after all that a client
 // sends in a handshake. Servers that have encrypted something already, or speak DTLS 1.3, drop it.
 var Abort = []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, 90}
 

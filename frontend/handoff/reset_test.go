@@ -130,7 +130,7 @@ func TestResetByVersions(t *testing.T) {
 	k := keyring(t, 1)
 	old := hellotest.New().Bytes()
 	fragment := hello13(make([]byte, 4))
-	fragment.FragmentLength = 48 // behind the suites, before supported_versions
+	fragment.FragmentLength = 48 // after the suites, before supported_versions
 	for _, c := range []struct {
 		name     string
 		serves   Versions

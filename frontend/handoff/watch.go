@@ -32,8 +32,8 @@ const (
 	refillEvery = 5 * time.Second
 	// progressEvery is how often the log reports the progress of a harvest.
 	progressEvery = 5 * time.Second
-	// reprobeEvery bounds how often a server that refuses clients is probed again: any client can make it refuse.
-	reprobeEvery = time.Second
+	// clearEvery bounds how often a server that refuses clients is shown a cookie: any client can make it refuse.
+	clearEvery = time.Second
 	// freshAfter is after how many unanswered questions the watch asks from another port: a NAT between guard and server keeps
 	// a mapping to a server that is gone as long as the guard uses it.
 	freshAfter = 5
@@ -47,6 +47,7 @@ type watched struct {
 	silentSince time.Time // since when the server is silent; zero: it answered the last question
 	unanswered  int       // questions since then, by this canary
 	moved       bool      // the canary has another port than when known was read
+	witness     witness
 	began       time.Time // start of the last harvest, when all cookies were requested
 	filled      time.Time // when the pool was last searched for entries without a cookie
 	said        time.Time // when progress was last logged
@@ -185,6 +186,9 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 	if ctx.Err() != nil {
 		return
 	}
+	if err == nil && !a.said() {
+		err = errNotDTLS
+	}
 	if p := b.profile(); p.counts() || p.Pending {
 		b.prober.abort(b.canary) // leaves no state at the server
 	}
@@ -210,7 +214,8 @@ func (b *Backend) look(ctx context.Context, stop func(*Pool) bool) {
 		return
 	}
 	if b.Mode() != Harvest {
-		if !refused && b.mintsRight(ctx) || time.Since(b.probed) < reprobeEvery {
+		wrong := refused || b.witness.doubt || !b.mintsRight(ctx)
+		if b.witness.doubt = wrong && time.Since(b.probed) < recheckEvery; !wrong || b.witness.doubt {
 			return
 		}
 		// If the mode becomes harvest, cookies of the server's earlier life must not be used.
@@ -242,8 +247,13 @@ func (b *Backend) askElsewhere() {
 	if b.unanswered++; b.unanswered < freshAfter {
 		return
 	}
+	b.newCanary()
+}
+
+// newCanary has the canary ask from another port from now on.
+func (b *Backend) newCanary() {
 	if c, err := b.prober.dial(netip.AddrPort{}); err == nil {
-		_ = b.canary.Close()
+		b.prober.hangUp(b.canary)
 		b.canary, b.unanswered, b.moved = c, 0, true
 	}
 }

@@ -13,6 +13,12 @@ func (b *Backend) refill(ctx context.Context, a *reply, gap, refused bool, stop 
 	p := b.profile()
 	unknown, first := p.TimeDependent || p.Pending || b.moved, b.known == nil // the canary's cookie says nothing about others
 	changed := !first && !unknown && !bytes.Equal(a.cookie, b.known)
+	if !first {
+		gap, refused = b.hear(ctx, a.cookie, gap, refused)
+	}
+	if refused {
+		defer func() { b.witness.forgot = time.Now() }() // at the end: probing takes seconds
+	}
 	switch {
 	case !first && b.behavesOtherwise(a, changed, gap, refused):
 		b.config.Log.Info("back end behaves otherwise than before: probing it again", "backend", b.config.Server)
@@ -74,6 +80,7 @@ func (b *Backend) logProgress(p *Pool) {
 func (b *Backend) begin(ctx context.Context, canary []byte) {
 	now := time.Now()
 	b.known, b.began, b.said, b.complete, b.moved = canary, now, now, false, false
+	b.witness.cookie, b.witness.doubt = nil, false
 	b.reports.accepted.Store(false)
 	b.harvests.Add(1)
 	b.lifetime.end()
@@ -95,7 +102,7 @@ func (b *Backend) probeLifetime(ctx context.Context) {
 	}
 }
 
-// behavesOtherwise reports whether the profile no longer explains the server. A restart alone is no reason: a server that
+// behavesOtherwise reports whether the profile no longer explains the server. A restart alone is not a reason: a server that
 // answers the first question as before is served as before. An answer of another form is; and so are cookies that changed
 // again, or are refused, before any client was accepted with them: they may depend on more than was seen.
 func (b *Backend) behavesOtherwise(a *reply, changed, gap, refused bool) bool {

@@ -182,7 +182,7 @@ func TestWolfSSL13DoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkWolfSSL13 is what a minted HelloRetryRequest's cookie costs this thread, beside the two hashes alone that it
+// BenchmarkWolfSSL13 is what a minted HelloRetryRequest's cookie costs this thread, next to the two hashes alone that it
 // consists of; in turns, because the machine is never alone.
 func BenchmarkWolfSSL13(b *testing.B) {
 	const turns = 1000

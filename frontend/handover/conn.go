@@ -45,12 +45,12 @@ func FromFile(f *os.File) (*Conn, error) {
 	defer f.Close() // FileConn has a copy
 	c, err := net.FileConn(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no socket for a handover: %w", f.Name(), err)
+		return nil, fmt.Errorf("%s is not a socket for a handover: %w", f.Name(), err)
 	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		c.Close()
-		return nil, fmt.Errorf("%s is no unix socket", f.Name())
+		return nil, fmt.Errorf("%s is not a unix socket", f.Name())
 	}
 	return &Conn{u}, nil
 }

@@ -79,7 +79,7 @@ func TestParcel(t *testing.T) {
 	}
 }
 
-// What is no parcel of this version is refused, and its files are closed.
+// A parcel of another version is refused, and its files are closed.
 func TestParcelRefused(t *testing.T) {
 	for name, h := range map[string]header{
 		"version": {magic, Version + 1, 1, 0}, "magic": {"something", Version, 1, 0}, "size": {magic, Version, -1, 0}, "large": {magic, Version, mostState + 1, 0},

@@ -87,7 +87,7 @@ func (p *Probe) body() []byte {
 	return append(be.AppendUint16(b, uint16(len(extensions))), extensions...)
 }
 
-// Fragments cuts d, a datagram that Append wrote, into two whose message is cut behind byte at of its body.
+// Fragments cuts d, a datagram that Append wrote, into two whose message is cut after byte at of its body.
 func Fragments(d []byte, at int) [2][]byte {
 	be := binary.BigEndian
 	part := func(from, to int) []byte {

@@ -181,7 +181,7 @@ func Identity(psk []byte) []byte {
 		return nil
 	}
 	all, n := int(binary.BigEndian.Uint16(psk)), int(binary.BigEndian.Uint16(psk[2:]))
-	if 2+n+4 > all || 2+all > len(psk) { // a length in front, obfuscated_ticket_age behind
+	if 2+n+4 > all || 2+all > len(psk) { // a length before it, obfuscated_ticket_age after it
 		return nil
 	}
 	return psk[4 : 4+n]

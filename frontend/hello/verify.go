@@ -4,7 +4,7 @@ import "encoding/binary"
 
 // MaxCookie is the length in bytes of the longest cookie that is issued. The guard's own have 32, because GnuTLS, wolfSSL,
 // NSS and tinydtls refuse 33, although RFC 6347 allows 255. A server's own may be longer, for what other clients it has:
-// those of radsecproxy have 40, and 48 are what a cache line has room for beside the rest of a pool entry.
+// those of radsecproxy have 40, and 48 are what a cache line has room for besides the rest of a pool entry.
 const MaxCookie = 48
 
 // verifyOverhead is the length of a HelloVerifyRequest datagram without its cookie: two headers,

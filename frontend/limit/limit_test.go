@@ -147,7 +147,7 @@ func TestServiceRate(t *testing.T) {
 		}
 	}
 	if taken != asked {
-		t.Errorf("%d of %d ClientHellos of a known prefix got a token beside guesses", taken, asked)
+		t.Errorf("%d of %d ClientHellos of a known prefix got a token during guesses", taken, asked)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
-// The constants of the dropped reasons and of the stages behind them must not overlap.
+// The constants of the dropped reasons and of the stages after them must not overlap.
 func TestEventsHaveLabelsOfTheirOwn(t *testing.T) {
 	seen := make(map[Label]Event)
 	for e, l := range Labels {

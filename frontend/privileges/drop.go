@@ -16,7 +16,7 @@ import (
 type Config struct {
 	User  *User    // become this user; nil: stay
 	Keep  []int    // capabilities (unix.CAP_*) that are kept, of those there are
-	Read  []string // files and directories to be read after the drop, beside what every guard reads
+	Read  []string // files and directories to be read after the drop, besides what every guard reads
 	Write []string // directories in which files are made, written and removed after the drop
 	Exec  bool     // other programs are run, which need files and calls that only they know: neither is restricted
 	Log   *slog.Logger

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // nobody is a user of whom nothing is expected.
 var nobody = &User{Name: "nobody", UID: 65534, GID: 65534}
 
-// dropped drops all but CAP_NET_ADMIN, with threads beside it, and returns all that is not as it should be.
+// dropped drops all but CAP_NET_ADMIN, with other threads running, and returns what is not as it should be.
 func dropped(dir string) error {
 	stop := make(chan struct{})
 	defer close(stop)

@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// clients opens flows for clients that need no sockets.
+// clients opens flows of clients without sockets.
 type clients struct {
 	t     *testing.T
 	room  *Quota
@@ -56,7 +56,7 @@ func (c *clients) open(now int64) *Flow {
 	return c.openFrom(c.stranger(), now)
 }
 
-// establish has f finish its handshake.
+// establish finishes the handshake of f.
 func (c *clients) establish(f *Flow, now int64) *Flow {
 	c.t.Helper()
 	c.table.FromServer(f, flight, now)
@@ -68,7 +68,7 @@ func (c *clients) establish(f *Flow, now int64) *Flow {
 	return f
 }
 
-// swept are the flows that end at a time, and how.
+// swept returns the flows that end at a time, and why.
 func (c *clients) swept(now int64) map[*Flow]Expiry {
 	m := make(map[*Flow]Expiry)
 	c.table.Sweep(now, func(f *Flow, e Expiry) {

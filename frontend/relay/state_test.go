@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Every sign in every state, of a flow of which nothing else is known.
+// Each sign in each state of a flow about which nothing else is known.
 func TestEveryTransition(t *testing.T) {
 	signs := []Signs{ClientHello, ClientFlight, ClientProtected, ClientAlert, ServerFlight, ServerFinished, ServerData,
 		ServerAlert, ServerFatal, Silence}
@@ -132,7 +132,7 @@ func TestSigns(t *testing.T) {
 	}
 }
 
-// side says whose a datagram of a handshake is.
+// side is the sender of a datagram of a handshake.
 type side bool
 
 const (
@@ -140,7 +140,7 @@ const (
 	server side = true
 )
 
-// Handshakes as stacks send them, and as attackers would like them to look: the state and whether the flow may take an
+// Handshakes as stacks send them, and as attackers fake them: the state, and whether the flow may take an
 // older one's place, after each datagram.
 func TestHandshakes(t *testing.T) {
 	type act struct {

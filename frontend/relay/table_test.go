@@ -93,7 +93,7 @@ func TestHalfOpenFlowsGoSoonerWhenRoomIsScarce(t *testing.T) {
 		if n := len(cl.swept(5 * second)); n != 0 {
 			t.Errorf("%s: %d flows end at 5 s", name, n)
 		}
-		// Each that ends leaves room to the next ones, so the first is what counts.
+		// Each flow that ends makes room for the next ones, so only the first matters.
 		if n := len(cl.swept(6 * second)); (n > 0) != (c.gone > 0) {
 			t.Errorf("%s: %d flows end at 6 s, want %d at most", name, n, c.gone)
 		}
@@ -130,7 +130,7 @@ func TestVictims(t *testing.T) {
 		order = append(order, f)
 		c.table.Close(f)
 	}
-	// By the magnitude of what the heavy source had before: 4 to 7, 2 and 3, 1, and its first with the single ones.
+	// In order of how many flows the heavy source had before: 4 to 7, 2 and 3, 1; its first one is among the single ones.
 	want := []*Flow{flows[4], flows[5], flows[6], flows[7], flows[2], flows[3], flows[1], flows[0], first, last, closing, old, young}
 	if len(order) != len(want) {
 		t.Fatalf("%d flows can go, want %d", len(order), len(want))
@@ -202,7 +202,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Of two workers one has used all that may be half-open: the other one's clients still get in.
+// If one of two workers has used up its share of half-open flows, the other one still accepts clients.
 func TestEachTableMayHaveOneHalfOpenFlow(t *testing.T) {
 	a := newClients(t, Limits{Flows: 100})
 	b := &clients{t: t, room: a.room, table: NewTable(a.table.budget, a.room, usual), next: 1000}
@@ -240,7 +240,7 @@ func TestHandshakesOfOneTableLeaveOthersTheirs(t *testing.T) {
 	}
 }
 
-// A client's next handshake beside its established flow, whose place it takes when it is proved.
+// A client's next handshake runs next to its established flow, and replaces it when the client has proved itself.
 func TestRivals(t *testing.T) {
 	c := newClients(t, Limits{Flows: 100})
 	from := c.stranger()
@@ -270,14 +270,14 @@ func TestRivals(t *testing.T) {
 	again := c.openFrom(from, 2*second)
 	c.table.Close(again)
 	if c.table.Lookup(rival.Client) != rival || !rival.Alone() {
-		t.Error("a rival that ended leaves something behind")
+		t.Error("a rival that ended leaves something")
 	}
 	if n := c.table.budget.Used(); n != 1 {
 		t.Errorf("%d flows count, want 1", n)
 	}
 }
 
-// What anybody can send in a client's name neither closes its flow nor keeps a half-open one.
+// Datagrams that anybody can forge in a client's name neither close its flow nor keep a half-open one.
 func TestForgedAlertsChangeNothing(t *testing.T) {
 	c := newClients(t, Limits{Flows: 100})
 	silent, half := c.establish(c.open(0), 0), c.open(0)
@@ -308,7 +308,7 @@ func TestSilenceIsReportedOnce(t *testing.T) {
 	}
 }
 
-// What a datagram of an established flow costs.
+// The cost of a datagram of an established flow.
 func BenchmarkDatagram(b *testing.B) {
 	c := newClients(new(testing.T), Limits{Flows: 1000})
 	var flows []*Flow

@@ -60,7 +60,7 @@ func TestShare(t *testing.T) {
 	shared := Options{ReusePort: true}
 	if c, err := Listen(first.Local(), shared); !errors.Is(err, unix.EADDRINUSE) {
 		c.Close()
-		t.Fatalf("a second socket beside one that is alone: %v", err)
+		t.Fatalf("a second socket next to one that is alone: %v", err)
 	}
 	if err := first.Share(); err != nil {
 		t.Fatal(err)

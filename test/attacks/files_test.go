@@ -67,6 +67,6 @@ func TestHalfOpenFlowsBeyondTheFiles(t *testing.T) {
 	}
 	t.Logf("%d half-open flows with %d files: %d of %d new clients are served\n%s", begun, files, served, tried, p.flows())
 	if served != tried || begun < files {
-		t.Errorf("%d of %d new clients are served beside %d half-open flows", served, tried, begun)
+		t.Errorf("%d of %d new clients are served while there are %d half-open flows", served, tried, begun)
 	}
 }

@@ -62,7 +62,7 @@ func (c cell) String() string {
 // retransmissions, and no more round trips than it may.
 func TestLossTable(t *testing.T) {
 	if !*loss {
-		t.Skip("run by make test-loss: it takes 10 minutes")
+		t.Skip("run by make test-loss: it takes 20 minutes")
 	}
 	cells := make([][]cell, len(stacks)*len(lossPaths))
 	type ends struct{ direct, guarded netip.AddrPort }

@@ -23,7 +23,7 @@ const (
 // packages are the Debian packages of the libraries and programs whose versions the matrix shows.
 var packages = map[string]string{
 	"OpenSSL": "openssl", "GnuTLS": "gnutls-bin", "Mbed TLS": "libmbedtls-dev", "wolfSSL": "libwolfssl-dev",
-	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat",
+	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat", "Botan": "botan",
 }
 
 // version returns the installed version of a library, without the distribution's suffix.
@@ -57,7 +57,7 @@ func version(library string) string {
 
 // letters name the clients in the table.
 var letters = []struct{ client, letter string }{
-	{"openssl", "O"}, {"fragments", "F"}, {"gnutls", "G"}, {"mbedtls", "M"}, {"pion", "P"}, {"wolfssl", "W"},
+	{"openssl", "O"}, {"fragments", "F"}, {"gnutls", "G"}, {"mbedtls", "M"}, {"pion", "P"}, {"wolfssl", "W"}, {"botan", "B"},
 	{"pion4", "P4"}, {"pion4-13", "P13"}, {"wolfssl13", "W13"}, {"wolfssl-dual", "WD"},
 	{"coap-openssl", "CO"}, {"coap-gnutls", "CG"}, {"radsecproxy", "R"},
 }

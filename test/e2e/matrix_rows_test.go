@@ -20,6 +20,7 @@ var matrixClients = map[string]struct {
 	"mbedtls":      {"Mbed TLS", "Mbed TLS", peerClient("mbedtls-client")},
 	"wolfssl":      {"wolfSSL", "wolfSSL", peerClient("wolfssl-client")},
 	"pion":         {"Pion", "Pion", pion()},
+	"botan":        {"Botan tls_client", "Botan", botan},
 	"coap-openssl": {"coap-client-openssl", "libcoap", coap("openssl")},
 	"coap-gnutls":  {"coap-client-gnutls", "libcoap", coap("gnutls")},
 	"pion4":        {"Pion v4", "Pion v4", pion4(protocol.Version1_2)},
@@ -32,7 +33,7 @@ var matrixClients = map[string]struct {
 var (
 	four   = []string{"openssl", "gnutls", "mbedtls", "pion"}
 	five   = append(four[:4:4], "wolfssl")
-	six    = append(five[:5:5], "fragments")
+	six    = append(five[:5:5], "fragments", "botan")
 	pieces = []string{"fragments"}
 	late   = []string{"pion4", "pion4-13", "wolfssl13", "wolfssl-dual"}
 	v6     = []string{"::1"}
@@ -133,27 +134,27 @@ var rows = []row{
 	{
 		server: "Mbed TLS", library: "Mbed TLS", mode: "auto", becomes: "harvest",
 		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address and port as transport id",
-		start:  peer("mbedtls", ""), clients: five, alone: pieces, hosts: v6, limits: noPieces,
+		start:  peer("mbedtls", ""), clients: append(five[:5:5], "botan"), alone: pieces, hosts: v6, limits: noPieces,
 	},
 	{
 		server: "Mbed TLS", library: "Mbed TLS", mode: "double-hvr",
 		config: "the same",
-		start:  peer("mbedtls", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+		start:  peer("mbedtls", ""), clients: append(four[:4:4], "botan"), fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
 		server: "Mbed TLS, address without port", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
 		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address as transport id, as the library's sample server has it",
-		start:  peer("mbedtls", "host"), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+		start:  peer("mbedtls", "host"), clients: append(four[:4:4], "botan"), fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "double-hvr",
 		config: "`wolfSSL_DTLS_SetCookieSecret` with a secret of its own",
-		start:  peer("wolfssl", ""), clients: four, fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+		start:  peer("wolfssl", ""), clients: append(four[:4:4], "botan"), fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "native-wolfssl", secret: true,
 		config: "`wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`",
-		start:  peer("wolfssl", ""), clients: five, alone: pieces, hosts: v6, limits: noPieces,
+		start:  peer("wolfssl", ""), clients: append(five[:5:5], "botan"), alone: pieces, hosts: v6, limits: noPieces,
 	},
 	{
 		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "harvest",

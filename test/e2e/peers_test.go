@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -52,6 +53,13 @@ func peerClient(name string) dialer {
 		c := peers.FindClient(name)
 		return &gnutlsClient{start(t, "", build(t, c), addr.Addr().String(), strconv.Itoa(int(addr.Port())))}
 	}
+}
+
+// botan is the client of Botan's own program, which writes through a buffer unless told otherwise.
+func botan(t *testing.T, addr netip.AddrPort) association {
+	t.Helper()
+	need(t, "botan", "stdbuf")
+	return &gnutlsClient{start(t, "", "stdbuf", "-o0", "botan", "tls_client", addr.Addr().String(), fmt.Sprint("--port=", addr.Port()), "--type=udp", "--skip-system-cert-store")}
 }
 
 // awaitListener waits until something has the server's port.

@@ -72,7 +72,7 @@ func TestServerChangesItsMind(t *testing.T) {
 }
 
 // TestGuardRestart: the guard goes and comes back on its port, with a new secret and a new pool, while a client
-// is there. The client's association is lost, as with any proxy; it must not get stuck, nor any other.
+// is there. The client's association is lost, as with any proxy; it must not stall, nor any other.
 func TestGuardRestart(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"harvest", "trust"} {

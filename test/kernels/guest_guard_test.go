@@ -144,7 +144,7 @@ func connect(t *testing.T, l *lab.Lab, to netip.AddrPort) *client {
 	return &client{startIn(t, l.Client, "openssl", "s_client", "-brief", "-dtls1_2", "-connect", to.String())}
 }
 
-// ping sends a line and waits for its echo. What is lost is sent again: an association over UDP promises no more.
+// ping sends a line and waits for its echo. It sends a lost line again, because UDP may lose datagrams.
 func (c *client) ping(text string) {
 	c.t.Helper()
 	var next time.Time

@@ -43,3 +43,26 @@ func TestPrefixesOfXDP(t *testing.T) {
 	g.stop()
 	p.free()
 }
+
+// Handshakes with a server that keeps its port are counted, although no worker sees them.
+func TestHandshakesInline(t *testing.T) {
+	p := newPlace(t)
+	shapes["inline"].serve(t, p.Lab)
+	g := p.run(append(inline(), "--answer", "xdp", "--handshake-timeout", "1s")...)
+	client := openssl()(t, p.Lab, public[0])
+	client.ping("established")
+	counted := func() map[string]uint64 {
+		for _, s := range g.status().Services {
+			if s.Listen == public[0].String() {
+				return s.Handshakes
+			}
+		}
+		return nil
+	}
+	if n := counted(); n["established"] != 1 || n["started"] < 1 || n["timed-out"] != 0 {
+		t.Errorf("%v, want one that is established", n)
+	}
+	client.close()
+	g.stop()
+	p.free()
+}

@@ -23,7 +23,7 @@ func firewall(p *place, ports ...int) {
 	}
 	}`, list)
 	if status := start(p.t, p.Middle, "nft", rules).end(); status != 0 {
-		p.t.Fatalf("nft: exit status %d", status)
+		require(p.t, "nf_tables", fmt.Errorf("nft: exit status %d", status))
 	}
 }
 

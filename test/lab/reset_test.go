@@ -182,7 +182,7 @@ func TestAddressLists(t *testing.T) {
 	g.stop()
 }
 
-// sendFrame sends one frame of a flood; a full queue is no error.
+// sendFrame sends one frame of a flood; a full queue is not an error.
 func sendFrame(f *flooder, frame []byte) error {
 	if err := unix.Sendto(f.fd, frame, 0, &f.to); err != nil && err != unix.ENOBUFS {
 		return err

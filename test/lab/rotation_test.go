@@ -44,7 +44,7 @@ func TestRotation(t *testing.T) {
 				}
 				rotate(ctx, t, p)
 				running.Wait()
-				// The rotations themselves take time, on a busy machine: half of them is still five a second.
+				// The rotations themselves take time, on a busy machine: half of them is still five per second.
 				if n := g.status().Secret.Rotations; n < 50 || done < 100 {
 					t.Errorf("%d clients in %d rotations: too few to tell", done, n)
 				}

@@ -26,7 +26,7 @@ type Stage struct {
 // Nanoseconds of CPU time per packet, as measured.
 type Nanoseconds float64
 
-// PerCore is what one core does a second at a clock of so many GHz, where it takes ns at that of the measurement.
+// PerCore is how many one core does per second at the given clock in GHz, where each takes ns at the clock of the measurement.
 // It supposes that cycles stay the same, which waits for memory do not.
 func (ns Nanoseconds) PerCore(measured, clock float64) float64 {
 	return 1e9 / float64(ns) * clock / measured

@@ -15,7 +15,7 @@ import (
 type daemon struct {
 	binary  string
 	handoff string
-	answer  string   // who answers behind its XDP program; "": it has none
+	answer  string   // who answers besides its XDP program; "": it has none
 	more    []string // arguments
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// handshakeRate is how many clients come a second, whatever becomes of those before: so few that it is the flood that
+	// handshakeRate is how many clients start per second, whatever becomes of the earlier ones: so few that it is the flood that
 	// they wait for and not each other, and that the flood, which waits for them, comes nine tenths of the time.
 	handshakeRate = 50
 	// handshakePatience sees retransmissions after 1, 3 and 7 s (RFC 6347 section 4.2.4.1), and an answer to the last.

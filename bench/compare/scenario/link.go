@@ -29,7 +29,7 @@ const (
 )
 
 // genl is a generic netlink header (struct genlmsghdr). That of the netlink package has no reserved bytes and
-// so sends what lies behind it, which newer commands refuse.
+// so sends the bytes after it, which newer commands refuse.
 type genl uint8
 
 // Len and the other are what netlink wants of a part of a request: command, version 1, reserved bytes.

@@ -14,7 +14,7 @@ import (
 const (
 	// streamFlows are established at the same time: few enough that all stay in every cache of who relays them.
 	streamFlows = 16
-	// streamRate is that of requests for latency, a second: half of what the slowest path here takes.
+	// streamRate is the number of requests per second when latency is measured: half of what the slowest path here takes.
 	streamRate = 4000
 )
 

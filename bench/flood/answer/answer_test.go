@@ -113,7 +113,7 @@ func TestKinds(t *testing.T) {
 	}
 	real(t, func(name string, _ Question, d []byte, _ string) {
 		if IsHandshake(d) || IsAlert(d) {
-			t.Errorf("%s's HelloVerifyRequest counts as something behind it", name)
+			t.Errorf("%s's HelloVerifyRequest counts as something after it", name)
 		}
 	})
 }

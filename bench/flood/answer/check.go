@@ -52,7 +52,7 @@ func IsHandshake(d []byte) bool {
 // Cookie.
 //
 // RFC 6347 section 4.2.1 has servers send version 1.0 whatever will be negotiated, and clients ignore it: version 1.2,
-// which Mbed TLS and wolfSSL send, is no fault. The same section requires the record sequence number of the ClientHello.
+// which Mbed TLS and wolfSSL send, is not a fault. The same section requires the record sequence number of the ClientHello.
 // Cookies of up to 255 bytes are no fault either, although GnuTLS, wolfSSL, NSS and tinydtls refuse 33.
 func Check(d []byte, q Question) (cookie []byte, f Fault) {
 	if len(d) < recordHeader+1 || d[0] != handshake || d[epochAt]|d[epochAt+1] != 0 || d[messageTypeAt] != helloVerify {

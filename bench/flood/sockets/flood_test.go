@@ -139,7 +139,7 @@ func TestRun(t *testing.T) {
 			c.Close()
 			o, got := <-done, f.Counts()
 			if got.Sent != limit || got.Unsent != 0 || float64(got.Sent) > rate*got.Elapsed.Seconds()+1 {
-				t.Errorf("sent %d, and %d not, in %v, want %d in all and up to %d a second", got.Sent, got.Unsent, got.Elapsed, limit, rate)
+				t.Errorf("sent %d, and %d not, in %v, want %d in all and up to %d per second", got.Sent, got.Unsent, got.Elapsed, limit, rate)
 			}
 			sum := 0
 			for _, item := range m {

@@ -137,7 +137,7 @@ func Cases() []Case {
 	add("cookie of 255", hello.OK, func(b *Builder) { b.Cookie, b.MessageSeq = long(255), 1 })
 	add("session id of 32", hello.OK, func(b *Builder) { b.SessionID = long(32) })
 	add("session id and cookie", hello.OK, func(b *Builder) { b.SessionID, b.Cookie = long(32), long(32) })
-	add("later record behind", hello.OK, func(b *Builder) { b.Tail = append(b.Tail, 0, 0); b.RecordLength = 12 + 44 })
+	add("later record after it", hello.OK, func(b *Builder) { b.Tail = append(b.Tail, 0, 0); b.RecordLength = 12 + 44 })
 	add("first fragment up to the cookie", hello.OK, func(b *Builder) { b.FragmentLength = 36 })
 	add("first fragment of a post-quantum hello", hello.OK, func(b *Builder) {
 		b.Tail = append(b.Tail, long(1300)...)

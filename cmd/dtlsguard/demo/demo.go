@@ -35,7 +35,7 @@ const (
 	// poolSize: every start of the server means harvesting anew, so the pool is small, and still far larger than
 	// the number of clients, which come one at a time.
 	poolSize = 256
-	// readyWithin is how long the guard may take to notice a server's start: it asks twice a second, and has 250 ms
+	// readyWithin is how long the guard may take to notice a server's start: it asks twice per second, and has 250 ms
 	// of patience with each answer. The rest is for a machine that has other things to do.
 	readyWithin = 10 * time.Second
 	// floodFor is how long the flood lasts at least, so that its rate means something.

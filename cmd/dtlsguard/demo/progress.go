@@ -63,7 +63,7 @@ func (p *progress) step(format string, a ...any) {
 	}
 }
 
-// also sets what to show behind it; nil: nothing.
+// also sets what to show after it; nil: nothing.
 func (p *progress) also(more func() string) {
 	p.mu.Lock()
 	p.more = more

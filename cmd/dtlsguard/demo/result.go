@@ -134,8 +134,8 @@ func (r *result) print(out io.Writer, asJSON bool) error {
 	phases("handshake time, median", func(p *phase) string { return fmt.Sprintf("%.1f ms", p.Median) })
 	phases("handshake time, longest", func(p *phase) string { return fmt.Sprintf("%.1f ms", p.Max) })
 	f := &r.Flood
-	row("ClientHellos of the flood", "", fmt.Sprintf("%s a second for %.1f s, from 127.0.0.0/8", thousands(f.SentPerSecond), f.Seconds))
-	row("HelloVerifyRequests", "", fmt.Sprintf("%s a second; %s checked, %s wrong", thousands(f.PerSecond), thousands(f.Answers+f.Wrong), thousands(f.Wrong)))
+	row("ClientHellos of the flood", "", fmt.Sprintf("%s per second for %.1f s, from 127.0.0.0/8", thousands(f.SentPerSecond), f.Seconds))
+	row("HelloVerifyRequests", "", fmt.Sprintf("%s per second; %s checked, %s wrong", thousands(f.PerSecond), thousands(f.Answers+f.Wrong), thousands(f.Wrong)))
 	if err := w.Flush(); err != nil {
 		return err
 	}

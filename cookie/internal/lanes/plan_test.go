@@ -20,7 +20,7 @@ func TestChooseFindsTheBreakEven(t *testing.T) {
 		{[]cost{{one, 80, 80, 0}, {two, 120, 120, 5}, {wide, 5000, 5000, 5}}, "one for 1, two for 2 and each further 2"},
 		{[]cost{{one, 80, 80, 0}, {two, 240, 240, 5}, {wide, 5000, 5000, 5}}, "one"},
 		{[]cost{{one, 80, 80, 0}, {two, 90, 90, 5}, {wide, 40, 40, 5}}, "wide"},
-		// The wide one would be best for a single message, but its group would end behind the batch.
+		// The wide one would be best for a single message, but its group would end after the batch.
 		{[]cost{{two, 100, 100, 0}, {wide, 90, 5000, 5}}, "two"},
 	} {
 		if got := choose(c.costs).String(); got != c.want {

@@ -184,7 +184,7 @@ func (s *ni) schedule(i int) {
 	w := &s.m[i&3] // words t-16
 	w15, w7, w2 := s.m[(i+1)&3], s.m[(i+2)&3], s.m[(i+3)&3]
 	switch {
-	case w.known && w15.known: // words 8..11: s0 of the zeros behind adds nothing
+	case w.known && w15.known: // words 8..11: s0 of the zeros after it adds nothing
 		MOVO(w.mem, w.reg)
 	case w.known:
 		MOVO(w.mem, w.reg)
