@@ -82,10 +82,10 @@ func (g *Programs) attach(iface string, mode AttachMode) (*attachment, error) {
 func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
 	dev, err := net.InterfaceByName(a.iface)
 	if err != nil {
-		return fmt.Errorf("no such interface (ip link lists them): %w", err)
+		return &hinted{fmt.Errorf("no such interface: %w", err), "give one that ip link lists"}
 	}
 	if dev.Flags&net.FlagUp == 0 {
-		return fmt.Errorf("interface is down: ip link set %s up", a.iface)
+		return &hinted{errors.New("interface is down"), fmt.Sprintf("ip link set %s up", a.iface)}
 	}
 	header, err := linkHeader(a.iface)
 	if err != nil {

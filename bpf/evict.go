@@ -1,9 +1,7 @@
 package bpf
 
 import (
-	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -12,18 +10,28 @@ import (
 
 // Eviction reports what EvictFlows did.
 type Eviction struct {
-	Flows   int  // left
-	Expired int  // idle for too long
-	Evicted int  // idle for longest, because there were too many
-	Crowded int  // of sources or prefixes over their limit, while flows were scarce
-	Scarce  bool // more than three quarters of Options.MaxFlows are in use
+	Flows    int  // left
+	Expired  int  // idle for too long
+	Evicted  int  // idle for longest, because there were too many
+	Crowded  int  // idle, of sources or prefixes over their limit, while flows were scarce
+	Lingered int  // half-open for longer than a handshake may be silent, of sources over their limit
+	Refused  int  // sources and prefixes that begin no handshake, because they have all flows that they may have
+	Scarce   bool // more than three quarters of Options.MaxFlows are in use
 }
+
+// inUse is the part of its idle time that a flow may be silent for and still be in use: a new client ends no such flow.
+const inUse = 0.1
 
 // EvictFlows removes established flows that were idle for longer than idle says of their service (0: never); the zero key stands
 // for services that are deleted. While there are more than Options.MaxFlows, it also removes those that have used most of that
-// time, unless less than a tenth: those are in use. While more than three quarters of Options.MaxFlows are used, it removes the
-// flows that sources have beyond perSource (0: no limit) with inline services, then those of prefixes beyond eight times as many,
-// the longest silent first: nobody may fill the map alone. Workers limit those of a proxy. The error is ErrClosed, or the map's.
+// time, unless they are in use, silent for less than a tenth.
+//
+// Of inline services it limits what sources and prefixes have, as package relay does for those of a proxy: perSource flows of a
+// source (0: no limit), eight times as many of a prefix, of which a source gets its fair share, and eight times both while less
+// than half of Options.MaxFlows are used. Who has all begins no handshake until the next call, which must follow within
+// refusedFor. While more than three quarters are used, flows beyond the limits are removed that are not in use, the longest
+// silent first. Half-open flows that have outlived their tokens are limited by Policy.HalfOpenPerSource.
+// The error is ErrClosed, or the map's.
 func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration, perSource int) (e Eviction, err error) {
 	g.mu.Lock()
 	m, proxies, times := g.maps.Flows, make(map[uint32]bool), make(map[uint32]time.Duration)
@@ -48,14 +56,27 @@ func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration, perSource int
 		return e, err
 	}
 	most := int(m.MaxEntries()) * flowSlack / (flowSlack + 1)
+	if flows, err = e.evictIdle(m, flows, most); err != nil {
+		return e, err
+	}
+	flows = slices.DeleteFunc(flows, func(s silent) bool { return proxies[s.key.Service] })
+	if err := g.limitCrowds(&e, flows, perSource, most); err != nil {
+		return e, err
+	}
+	e.Lingered, err = g.evictLingering(proxies)
+	return e, err
+}
+
+// evictIdle removes flows that were idle for too long, or for longest, and returns the others.
+func (e *Eviction) evictIdle(m *ebpf.Map, flows []silent, most int) ([]silent, error) {
 	idles := 0
 	for ; idles < len(flows); idles++ {
 		s := &flows[idles]
-		if s.silence <= 1 && (len(flows)-idles <= most || s.silence <= 0.1) {
+		if s.silence <= 1 && (len(flows)-idles <= most || s.silence <= inUse) {
 			break
 		}
 		if err := evict(m, &s.key); err != nil {
-			return e, err
+			return nil, err
 		}
 		if s.silence > 1 {
 			e.Expired++
@@ -63,32 +84,9 @@ func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration, perSource int
 			e.Evicted++
 		}
 	}
-	flows = flows[idles:]
-	e.Flows = len(flows)
-	if e.Scarce = 4*e.Flows > 3*most; !e.Scarce || perSource <= 0 {
-		return e, nil
-	}
-	flows = slices.DeleteFunc(flows, func(s silent) bool { return proxies[s.key.Service] })
-	c := count(flows, perSource)
-	// Sources first: one address alone may have its whole prefix over, whose other addresses must not pay for it.
-	for _, over := range []func(*guardFlowKey) bool{c.sourceIsOver, c.prefixIsOver} {
-		left := flows[:0]
-		for i := range flows {
-			k := flows[i].key
-			if 4*e.Flows <= 3*most || !over(&k) {
-				left = append(left, flows[i])
-				continue
-			}
-			if err := evict(m, &k); err != nil {
-				return e, err
-			}
-			c.remove(&k)
-			e.Flows--
-			e.Crowded++
-		}
-		flows = left
-	}
-	return e, nil
+	e.Flows = len(flows) - idles
+	e.Scarce = 4*e.Flows > 3*most
+	return flows[idles:], nil
 }
 
 // silent is a flow that was idle for some time.
@@ -108,7 +106,7 @@ func bySilence(m *ebpf.Map, idle func(id uint32) time.Duration) (list []silent, 
 		list = append(list, s)
 		return true
 	})
-	slices.SortFunc(list, func(a, b silent) int { return cmp.Compare(b.silence, a.silence) })
+	slices.SortFunc(list, longestFirst)
 	return list, err
 }
 
@@ -117,51 +115,4 @@ func evict(m *ebpf.Map, k *guardFlowKey) error {
 		return fmt.Errorf("evict flow: %w", err)
 	}
 	return nil
-}
-
-// crowds counts flows by source and by prefix.
-type crowds struct {
-	limit             int // of a source
-	sources, prefixes map[netip.Prefix]int
-}
-
-func count(flows []silent, limit int) crowds {
-	c := crowds{limit, make(map[netip.Prefix]int), make(map[netip.Prefix]int)}
-	for i := range flows {
-		c.add(&flows[i].key, 1)
-	}
-	return c
-}
-
-func (c crowds) add(k *guardFlowKey, n int) {
-	source, prefix := sourceOf(addr(k.Peer))
-	c.sources[source] += n
-	c.prefixes[prefix] += n
-}
-
-func (c crowds) remove(k *guardFlowKey) { c.add(k, -1) }
-
-func (c crowds) sourceIsOver(k *guardFlowKey) bool {
-	source, _ := sourceOf(addr(k.Peer))
-	return c.sources[source] > c.limit
-}
-
-func (c crowds) prefixIsOver(k *guardFlowKey) bool {
-	_, prefix := sourceOf(addr(k.Peer))
-	return c.prefixes[prefix] > prefixFlows*c.limit
-}
-
-// prefixFlows is how many times the limit of a source that of a prefix is.
-const prefixFlows = 8
-
-// sourceOf is what one host can pick addresses from, an IPv4 address or an IPv6 /64, and what one site can, /24 and /48.
-func sourceOf(a netip.Addr) (source, prefix netip.Prefix) {
-	if a.Is4() {
-		source, _ = a.Prefix(32)
-		prefix, _ = a.Prefix(24)
-		return source, prefix
-	}
-	source, _ = a.Prefix(64)
-	prefix, _ = a.Prefix(48)
-	return source, prefix
 }

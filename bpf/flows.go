@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -22,6 +23,10 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 	g.mu.Lock()
 	names := g.serviceNames()
 	established, halfOpen := g.maps.Flows, g.maps.HalfOpen
+	var timeout uint64
+	if g.control != nil {
+		timeout = atomic.LoadUint64(&g.control.Handshake)
+	}
 	g.mu.Unlock()
 	if established == nil || halfOpen == nil {
 		return ErrClosed
@@ -37,7 +42,9 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 	if err != nil || !more {
 		return err
 	}
-	return eachFlow(halfOpen, func(k *guardFlowKey, v *guardHalfOpenFlow) bool { return show(k, v.Seen, false) })
+	return eachFlow(halfOpen, func(k *guardFlowKey, v *guardHalfOpenFlow) bool {
+		return over(v, now, timeout) || show(k, v.Seen, false) // the map keeps them beyond their time
+	})
 }
 
 // age is the time from then to now, on the clock that the programs read.

@@ -2,7 +2,6 @@ package bpf
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -172,108 +171,5 @@ func TestEvictFlowsByService(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-// While flows are scarce, a source or prefix loses its flows above the limit at inline services, the longest silent
-// first. Nobody else loses any, and while there is room nobody does.
-func TestCrowdsAreThinnedOut(t *testing.T) {
-	const room, idle, limit = 100, 100 * time.Second, 4
-	for _, c := range []struct {
-		name          string
-		crowd, others int
-		perSource     int
-		proxy         bool
-		from          func(i int) netip.AddrPort
-		crowded       int
-	}{
-		{"a source", 60, 30, limit, false, ports("198.18.1.1"), 15},
-		{"a source, with room", 30, 30, limit, false, ports("198.18.1.1"), 0},
-		{"a source within its limit", 8, 80, 8, false, ports("198.18.1.1"), 0},
-		{"an IPv6 /64", 60, 30, limit, false, func(i int) netip.AddrPort { return ports(fmt.Sprintf("2001:db8::%x", i))(0) }, 15},
-		{"an IPv4 /24", 60, 30, limit, false, func(i int) netip.AddrPort { return ports(fmt.Sprintf("198.18.1.%d", i))(0) }, 15},
-		{"an IPv6 /48", 60, 50, limit, false, func(i int) netip.AddrPort { return ports(fmt.Sprintf("2001:db8:0:%x::", i))(0) }, 28},
-		{"no limit", 60, 30, 0, false, ports("198.18.1.1"), 0},
-		{"of a proxy", 60, 30, limit, true, ports("198.18.1.1"), 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			g := load(t, Options{MaxFlows: room})
-			s := inline()
-			if c.proxy {
-				s.Proxy, s.WorkersPort = true, 0
-			}
-			if err := g.SetService(s); err != nil {
-				t.Fatal(err)
-			}
-			now := monotonic()
-			put := func(p netip.AddrPort, age time.Duration) {
-				key, err := g.flowKey(s.ServiceKey, p)
-				if err == nil {
-					err = g.maps.Flows.Put(key, &guardFlow{Seen: now - uint64(age), Established: 1})
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			for i := range c.crowd {
-				put(c.from(i), time.Duration(i)*time.Millisecond)
-			}
-			for i := range c.others { // silent for longer, each from a prefix of its own
-				put(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 1), time.Second)
-			}
-			e, err := g.EvictFlows(func(ServiceKey) time.Duration { return idle }, c.perSource)
-			if err != nil || e.Crowded != c.crowded || e.Flows != c.crowd+c.others-c.crowded {
-				t.Fatalf("%+v, %v; want %d taken from the crowd", e, err, c.crowded)
-			}
-			left := make(map[netip.AddrPort]bool)
-			if err := g.Flows(func(f Flow) bool { left[f.Peer] = true; return true }); err != nil {
-				t.Fatal(err)
-			}
-			for i := range c.crowd {
-				if p := c.from(i); left[p] != (i < c.crowd-c.crowded) {
-					t.Errorf("flow %d of the crowd is there: %v", i, left[p])
-				}
-			}
-		})
-	}
-}
-
-// An address that alone puts its prefix over the limit loses flows; its neighbours lose none.
-func TestCrowdsOfOneAddress(t *testing.T) {
-	const limit = 4
-	g := load(t, Options{MaxFlows: 100})
-	if err := g.SetService(inline()); err != nil {
-		t.Fatal(err)
-	}
-	now, neighbour := monotonic(), ports("198.18.1.200")
-	put := func(p netip.AddrPort, age time.Duration) {
-		key, err := g.flowKey(inline().ServiceKey, p)
-		if err == nil {
-			err = g.maps.Flows.Put(key, &guardFlow{Seen: now - uint64(age), Established: 1})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range 90 {
-		put(ports("198.18.1.1")(i), 0)
-	}
-	for i := range limit {
-		put(neighbour(i), time.Second)
-	}
-	if e, err := g.EvictFlows(func(ServiceKey) time.Duration { return 100 * time.Second }, limit); err != nil || e.Crowded != 94-75 {
-		t.Fatalf("%+v, %v", e, err)
-	}
-	left := 0
-	if err := g.Flows(func(f Flow) bool {
-		if f.Peer.Addr() == neighbour(0).Addr() {
-			left++
-		}
-		return true
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if left != limit {
-		t.Errorf("%d of the neighbour's flows are left, want %d", left, limit)
 	}
 }

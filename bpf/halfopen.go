@@ -31,9 +31,13 @@ func (o *Options) halfOpen() int { return max(o.MaxFlows/4, leastHalfOpen) }
 // late for those that are used, so all are full again.
 func (g *Programs) limitHalfOpen(p *Policy) {
 	var source, all uint64
-	if p.HalfOpenPerSource > 0 {
+	switch {
+	case p.HalfOpenPerSource > 0:
 		source, all = uint64(p.Handshake)/uint64(p.HalfOpenPerSource), uint64(p.Handshake)/uint64(g.options.halfOpen())
+	case p.Handshake > 0:
+		source = halfOpenRoom * prefixHalfOpen // ns, so little that only refuse stops anybody
 	}
+	g.halfOpenPerSource = p.HalfOpenPerSource
 	shorter := uint64(p.Handshake) < atomic.LoadUint64(&g.control.HalfOpenBurst)
 	atomic.StoreUint64(&g.control.HalfOpenBurst, uint64(p.Handshake))
 	atomic.StoreUint64(&g.control.HalfOpenAllCost, all)
@@ -73,7 +77,7 @@ func (g *Programs) addHalfOpen(k ServiceKey, peer netip.AddrPort, proved bool) e
 func (g *Programs) putHalfOpen(key *guardFlowKey, source netip.Addr, proved bool) error {
 	now := monotonic()
 	var f guardHalfOpenFlow
-	if g.maps.HalfOpen.Lookup(key, &f) == nil && !g.over(&f, now) {
+	if g.maps.HalfOpen.Lookup(key, &f) == nil && !over(&f, now, atomic.LoadUint64(&g.control.Handshake)) {
 		f.Seen = now
 		if err := g.maps.HalfOpen.Update(key, &f, ebpf.UpdateExist); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return err // if it is not there any more, its handshake has just been finished
@@ -89,8 +93,7 @@ func (g *Programs) putHalfOpen(key *guardFlowKey, source netip.Addr, proved bool
 }
 
 // over reports whether the time of a half-open flow is over, as half_open_flow of halfopen.h does.
-func (g *Programs) over(f *guardHalfOpenFlow, now uint64) bool {
-	timeout := atomic.LoadUint64(&g.control.Handshake)
+func over(f *guardHalfOpenFlow, now, timeout uint64) bool {
 	return timeout != 0 && (now > f.Seen+timeout || now > f.Born+longestHandshake*timeout)
 }
 
@@ -172,9 +175,9 @@ func giveBack(bucket *uint64, now, cost uint64) {
 
 // halfOpenBuckets are those of a source and its prefix.
 func (g *Programs) halfOpenBuckets(source netip.Addr) (ofSource, ofPrefix *uint64) {
-	_, prefix := sourceOf(source)
+	prefix := sourceOf(&guardFlowKey{Peer: words(source)}).prefix().addr()
 	return &g.halfOpen[halfOpenSources+g.halfOpenHash(halfOpenSources, source)],
-		&g.halfOpen[halfOpenPrefixes+g.halfOpenHash(halfOpenPrefixes, prefix.Addr())]
+		&g.halfOpen[halfOpenPrefixes+g.halfOpenHash(halfOpenPrefixes, prefix)]
 }
 
 func (g *Programs) halfOpenHash(domain uint64, a netip.Addr) uint64 {

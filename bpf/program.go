@@ -61,7 +61,9 @@ type Programs struct {
 	senders *guardSenderTable
 	mapped  [][]byte
 
-	halfOpen []uint64 // token buckets of half-open flows
+	halfOpen          []uint64     // token buckets of half-open flows
+	halfOpenPerSource int          // Policy.HalfOpenPerSource
+	emptied           map[int]bool // buckets that refuse has emptied
 
 	poolMemory    []byte      // entries that NewPoolMemory hands out
 	pools         []poolRange // those in use, in order

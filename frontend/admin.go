@@ -3,6 +3,7 @@ package frontend
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
@@ -40,7 +42,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		Services []Readiness `json:"services"`
 	}{s.Available() == nil, s.Readiness()}
 	if name := r.URL.Query().Get("service"); name != "" {
-		i := slices.IndexFunc(answer.Services, func(r Readiness) bool { return r.Service == name || r.Listen == name })
+		i := slices.IndexFunc(answer.Services, func(r Readiness) bool { return r.called(name) })
 		if i < 0 {
 			http.Error(w, fmt.Sprintf("there is no service %q", name), http.StatusNotFound)
 			return
@@ -55,7 +57,27 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// ControlHandler serves GET /status, /flows and /addresses, POST /flows/kill, /addresses, /reload, /upgrade, /drain and /rotate.
+// hintHeader has the hint of what was refused.
+const hintHeader = "Dtlsguard-Hint"
+
+// refuse answers that what was asked for was not done, and why.
+func refuse(w http.ResponseWriter, err error) {
+	code := http.StatusConflict
+	if errors.Is(err, hint.ErrUsage) { // what it names is not there
+		code = http.StatusNotFound
+	}
+	refuseAs(w, err, code)
+}
+
+func refuseAs(w http.ResponseWriter, err error, code int) {
+	if h := hint.Of(err); h != "" {
+		w.Header().Set(hintHeader, hint.Flags(h))
+	}
+	http.Error(w, hint.Flags(hint.Line(err)), code)
+}
+
+// ControlHandler serves GET /status, /flows and /addresses, POST /flows/kill, /addresses, /reload, /upgrade, /drain and /rotate,
+// and DELETE /addresses.
 func (s *Server) ControlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
@@ -69,10 +91,11 @@ func (s *Server) ControlHandler() http.Handler {
 	mux.HandleFunc("GET /capture", s.serveCapture)
 	mux.HandleFunc("GET /addresses", s.serveAddresses)
 	mux.HandleFunc("POST /addresses", s.serveRule)
+	mux.HandleFunc("DELETE /addresses", s.serveRule)
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		done, err := s.Reload(context.WithoutCancel(r.Context()))
 		if err != nil {
-			http.Error(w, say(err), http.StatusConflict)
+			refuse(w, err)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -85,13 +108,13 @@ func (s *Server) ControlHandler() http.Handler {
 		if start := r.URL.Query().Get("start"); start != "" {
 			var err error
 			if u.Start, err = time.ParseDuration(start); err != nil || u.Start <= 0 {
-				http.Error(w, fmt.Sprintf("start %q is not a time", start), http.StatusBadRequest)
+				refuseAs(w, fmt.Errorf("start %q is not a duration", start), http.StatusBadRequest)
 				return
 			}
 		}
 		done, err := s.Upgrade(u)
 		if err != nil {
-			http.Error(w, say(err), http.StatusConflict)
+			refuse(w, err)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -99,7 +122,7 @@ func (s *Server) ControlHandler() http.Handler {
 	})
 	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, _ *http.Request) {
 		if err := s.Rotate(); err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
+			refuse(w, err)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")

@@ -45,10 +45,10 @@ func (s *Server) serveAddresses(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(s.Addresses())
 }
 
-// serveRule answers POST /addresses?list=allow|deny|none&prefix=PREFIX&for=DURATION.
+// serveRule answers POST and DELETE /addresses?list=allow|deny&prefix=PREFIX, the first with &for=DURATION.
 func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	list, ok := map[string]addresses.Verdict{"allow": addresses.Allow, "deny": addresses.Deny, "none": addresses.None}[q.Get("list")]
+	list, ok := map[string]addresses.Verdict{"allow": addresses.Allow, "deny": addresses.Deny}[q.Get("list")]
 	prefix, err := addresses.ParsePrefix(q.Get("prefix"))
 	if err == nil && !ok {
 		err = fmt.Errorf("there is no list %q", q.Get("list"))
@@ -60,19 +60,27 @@ func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		refuseAs(w, err, http.StatusBadRequest)
 		return
 	}
-	if err := s.GiveRule(prefix, list, long); err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
+	if r.Method == http.MethodDelete {
+		err = s.TakeRule(prefix, list)
+	} else {
+		err = s.GiveRule(prefix, list, long)
+	}
+	if err != nil {
+		refuse(w, err)
 		return
 	}
-	s.config.Log.Info("list changed", "list", list, "prefix", prefix, "for", long)
+	if r.Method == http.MethodDelete {
+		s.config.Log.Info("prefix removed from its list", "list", list, "prefix", prefix)
+	} else {
+		s.config.Log.Info("list changed", "list", list, "prefix", prefix, "for", long)
+	}
 	s.serveAddresses(w, r)
 }
 
-// GiveRule allows or denies a prefix for a time, 0 for ever; addresses.None removes the rule. Known addresses in a denied
-// prefix are forgotten.
+// GiveRule allows or denies a prefix for a time, 0 for ever. Known addresses in a denied prefix are forgotten.
 func (s *Server) GiveRule(p netip.Prefix, v addresses.Verdict, long time.Duration) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -86,6 +94,16 @@ func (s *Server) GiveRule(p netip.Prefix, v addresses.Verdict, long time.Duratio
 		s.set.Remove(p)
 	}
 	return nil
+}
+
+// TakeRule takes back what GiveRule gave.
+func (s *Server) TakeRule(p netip.Prefix, v addresses.Verdict) error {
+	s.life.RLock()
+	defer s.life.RUnlock()
+	if s.closed {
+		return context.Canceled
+	}
+	return s.lists.Take(p, v)
 }
 
 // AdmissionStatus describes how a service of mode reset or limit admits first ClientHellos.

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 
@@ -33,12 +33,23 @@ func AskStream(ctx context.Context, socket, method, path string) (io.ReadCloser,
 	}
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, hint.Errorf("start the guard, or name its control socket", "no guard answers on %s: %w", socket, errors.Unwrap(err))
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, hint.Errorf(unanswered(err), "no guard answers on %s: %w", socket, errors.Unwrap(err))
 	}
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		return nil, fmt.Errorf("the guard on %s refused: %s", socket, bytes.TrimSpace(body))
+		return nil, hint.Errorf(resp.Header.Get(hintHeader), "the guard on %s refused: %s", socket, bytes.TrimSpace(body))
 	}
 	return resp.Body, nil
+}
+
+// unanswered says what to do when the control socket cannot be asked.
+func unanswered(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "ask as root, or as the user that the guard runs as (sudo -u USER)"
+	}
+	return "start the guard, or name its control socket with setting control"
 }

@@ -29,7 +29,7 @@ func drawSeed() [2]uint64 {
 	return [2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}
 }
 
-// attackState tracks attacks on a service. Show, may and xdp may be used by any goroutine; the rest belongs to watchAttacks.
+// attackState tracks attacks on a service. Show, state, may and xdp may be used by any goroutine; the rest belongs to watchAttacks.
 type attackState struct {
 	may      atomic.Bool // there is an attack, or one may be beginning
 	xdp      xdpSketch
@@ -37,8 +37,10 @@ type attackState struct {
 	rate     float64 // that the detector was made with
 	forgot   time.Time
 	limits   [relay.ReasonLen]limitState
+	handed   *attack.State // of an earlier process
+	before   attack.Counts // of earlier processes
 
-	mu                sync.Mutex
+	mu                sync.Mutex // also of detector, which only watchAttacks changes
 	attacked          bool
 	normal, threshold float64
 }
@@ -55,6 +57,21 @@ func (a *attackState) show() (attacked bool, normal, threshold float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.attacked, a.normal, a.threshold
+}
+
+// state is what another process needs to continue; nil if there is nothing yet.
+func (a *attackState) state() *attack.State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.detector == nil {
+		return a.handed
+	}
+	return a.detector.State()
+}
+
+// take has the state of an earlier process, whose counters of the service are t.
+func (a *attackState) take(s *attack.State, t *metrics.Totals) {
+	a.handed, a.before = s, unverified(t)
 }
 
 // watchAttacks reads the counters of all services once per second until ctx ends.
@@ -76,20 +93,28 @@ func (s *Server) watchAttacks(ctx context.Context) {
 // lookForAttack looks at one service.
 func (s *Server) lookForAttack(v *service, now time.Time) {
 	a := &v.attack
+	a.mu.Lock()
 	if rate := v.now.Load().settings.AttackRate; a.detector == nil || a.rate != rate {
-		a.detector, a.rate = attack.NewDetector(rate, s.config.AttackQuiet), rate
+		if a.detector, a.rate = attack.NewDetector(rate, s.config.AttackQuiet), rate; a.handed != nil && a.handed.Rate == rate {
+			a.detector = a.handed.Continue(s.config.AttackQuiet)
+		}
+		a.handed = nil
 	}
+	a.mu.Unlock()
 	var t metrics.Totals
 	for _, w := range v.workers {
 		w.counts.AddTo(&t)
 	}
 	c := unverified(&t)
+	c.Add(&a.before)
 	if s.kernel != nil {
 		if k, err := s.kernel.guard.ServiceCounters(v.key()); err == nil { // an error: it is not protected yet
 			a.xdp.count(unverifiedXDP(&c, &k))
 		}
 	}
+	a.mu.Lock()
 	news, r := a.detector.Look(now, c)
+	a.mu.Unlock()
 	switch news {
 	case attack.Started:
 		v.events.Emit(events.AttackStarted, v.name, "rate", whole(r.Rate), "normal", whole(r.Normal), "threshold", whole(r.Threshold),

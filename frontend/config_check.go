@@ -119,7 +119,18 @@ func (s *Service) checkBackend(b Backend) error {
 			pool, handoff.MaxPoolTowards(addr), addr, handoff.MaxPool),
 		when(notAddress == nil && s.Listen == netip.AddrPortFrom(addr.Unmap(), uint16(port)),
 			"setting listen and setting backend are both %v: let the server listen on another port", s.Listen),
+		when(notAddress == nil && s.Listen.Port() == uint16(port) && receives(s.Listen.Addr(), addr.Unmap()) && thisHost(addr.Unmap()),
+			"setting listen %v takes what is sent to setting backend %v: let the server listen on another port", s.Listen, b.Address),
 	)
+}
+
+// thisHost reports whether an address is one of this host's.
+func thisHost(a netip.Addr) bool {
+	all, _ := net.InterfaceAddrs()
+	return a.IsLoopback() || slices.ContainsFunc(all, func(have net.Addr) bool {
+		p, err := netip.ParsePrefix(have.String())
+		return err == nil && p.Addr() == a
+	})
 }
 
 // zoneless is an address and port without the zone of a link-local address.
@@ -130,6 +141,7 @@ func zoneless(a netip.AddrPort) netip.AddrPort {
 // checkAddresses refuses services that conflict with each other.
 func (c *Config) checkAddresses() error {
 	seen, names := make(map[netip.AddrPort]bool), make(map[string]bool)
+	var proxies []netip.AddrPort
 	for _, s := range c.Services {
 		flag := "setting listen"
 		if s.Inline() {
@@ -145,6 +157,13 @@ func (c *Config) checkAddresses() error {
 		)
 		if err != nil {
 			return err
+		}
+		if !s.Inline() {
+			if i := slices.IndexFunc(proxies, func(o netip.AddrPort) bool { return overlap(o, a) }); i >= 0 {
+				return hint.Add(hint.Usagef("%s %v and %s %v compete for the same datagrams", flag, a, flag, proxies[i]),
+					"let each service have its port, or let all of them listen at one address each")
+			}
+			proxies = append(proxies, a)
 		}
 		seen[a], seen[zoneless(a)], names[s.name()] = true, true, true
 		for _, b := range s.Backends {

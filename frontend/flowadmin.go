@@ -6,8 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"time"
-
-	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // FlowsEnded is the answer to POST /flows/kill.
@@ -21,7 +19,7 @@ func filterOf(w http.ResponseWriter, r *http.Request) (f FlowFilter, ok bool) {
 	f.Service = q.Get("service")
 	if c := q.Get("client"); c != "" {
 		if err := f.ParseClients(c); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			refuseAs(w, err, http.StatusBadRequest)
 			return f, false
 		}
 	}
@@ -74,13 +72,4 @@ func (s *Server) serveFlowKill(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(FlowsEnded{n})
-}
-
-// refuse answers with the error of a request.
-func refuse(w http.ResponseWriter, err error) {
-	code := http.StatusConflict
-	if errors.Is(err, hint.ErrUsage) {
-		code = http.StatusNotFound
-	}
-	http.Error(w, say(err), code)
 }

@@ -78,6 +78,12 @@ func (s *Server) EachFlow(ctx context.Context, f FlowFilter, yield func(*Flow) e
 	return s.eachKernelFlow(services, &f, yield)
 }
 
+// called reports whether a service goes by what somebody asked for: its name, its address, or :PORT of every address, as the
+// configuration may have it.
+func called(name string, listen netip.AddrPort, asked string) bool {
+	return asked == name || asked == listen.String() || listen.Addr().IsUnspecified() && asked == fmt.Sprintf(":%d", listen.Port())
+}
+
 // named returns the services of a name or an address; all for "".
 func (s *Server) named(name string) ([]*service, error) {
 	all := s.list()
@@ -87,7 +93,7 @@ func (s *Server) named(name string) ([]*service, error) {
 	var found []*service
 	names := make([]string, 0, len(all))
 	for _, v := range all {
-		if v.name == name || v.listen.String() == name {
+		if called(v.name, v.listen, name) {
 			found = append(found, v)
 		}
 		names = append(names, v.name)

@@ -87,3 +87,23 @@ func TestListOfManyFlows(t *testing.T) {
 	}
 	t.Logf("%d flows, %d kB of JSON, in %v", n, size/1000, time.Since(began).Round(time.Millisecond))
 }
+
+// TestCalled: a service is called by its name, its address, and the address as it may be written in the configuration.
+func TestCalled(t *testing.T) {
+	for _, c := range []struct {
+		name, listen, asked string
+		want                bool
+	}{
+		{"turn", "[::]:4433", "turn", true},
+		{"turn", "[::]:4433", "[::]:4433", true},
+		{"turn", "[::]:4433", ":4433", true},
+		{"turn", "0.0.0.0:4433", ":4433", true},
+		{"turn", "127.0.0.1:4433", ":4433", false},
+		{"turn", "[::]:4433", ":443", false},
+		{"[::]:4433", "[::]:4433", "coap", false},
+	} {
+		if got := called(c.name, netip.MustParseAddrPort(c.listen), c.asked); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}

@@ -136,6 +136,8 @@ func (in *inherited) adopt(v *service, st *serviceState) error {
 	if st == nil {
 		return nil
 	}
+	before := in.state.Totals[st.Name]
+	v.attack.take(st.Attack, before.Totals())
 	same := st.Asked == asked(v.now.Load().settings, len(v.configured.Backends) == 1)
 	if st.Fit != nil && same {
 		v.change(func(s *serving) { s.fit = st.Fit })

@@ -203,6 +203,7 @@ func (s *Server) inherit() error {
 	for name, t := range g.Totals {
 		s.gone[name] = t.Totals()
 	}
+	s.events.Continue(g.Events)
 	s.upgrades.done.Store(g.Upgrades.Done)
 	s.upgrades.failed.Store(g.Upgrades.Failed)
 	s.reloads.Store(g.Reloads[0])

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/frontend/attack"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/handover"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -24,6 +26,7 @@ type guardState struct {
 	Secrets       []secretState            `json:"secrets"`
 	Services      []serviceState           `json:"services"`
 	PreHandshakes []json.RawMessage        `json:"prehandshakes,omitempty"`
+	Events        *events.State            `json:"events,omitempty"`
 
 	Flows   int            `json:"flows"`
 	Entries []int          `json:"entries,omitempty"` // bytes, of each pool in turn
@@ -48,6 +51,8 @@ type serviceState struct {
 	Fit      *handoff.Fit `json:"fit,omitempty"`
 	Backends []backState  `json:"backends,omitempty"`
 	Asked    askedState   `json:"asked"`
+
+	Attack *attack.State `json:"attack,omitempty"`
 }
 
 // askedState has the settings that decide how back ends are handed clients. If they differ, back ends must be probed again.
@@ -145,13 +150,14 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	for name, t := range s.totalsByService() {
 		g.Totals[name] = t.State()
 	}
+	g.Events = s.events.State()
 	for key, x := range s.secrets {
 		g.Secrets = append(g.Secrets, x.export(key))
 	}
 	numbers := make(map[*liveBackend]int32)
 	for _, v := range s.services {
 		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.exportFit(),
-			Asked: asked(v.now.Load().settings, len(v.configured.Backends) == 1)}
+			Asked: asked(v.now.Load().settings, len(v.configured.Backends) == 1), Attack: v.attack.state()}
 		for _, w := range v.workers {
 			st.Sockets = append(st.Sockets, files.Add(w.socket.FD()))
 		}

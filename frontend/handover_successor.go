@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -157,6 +158,11 @@ func (s *Server) pass(n *Successor) error {
 	return err
 }
 
+// steps say what the successor has done when it says so.
+var steps = map[string]string{
+	sayHello: "started", sayPrepared: "opened what it needs", sayAdopted: "taken over the state", sayServing: "begun to serve", sayFailed: "said why it failed",
+}
+
 // hear waits for a message of the successor.
 func (n *Successor) hear(say string, wait time.Duration) (handover.Message, error) {
 	m, fds, err := n.Conn.Hear(wait)
@@ -166,8 +172,10 @@ func (n *Successor) hear(say string, wait time.Duration) (handover.Message, erro
 	switch {
 	case errors.Is(err, io.EOF):
 		return m, hint.Errorf("its own words are in the log", "the new program ended before it served")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return m, hint.Errorf("give it longer (command upgrade with setting timeout); what it says is in the log", "the new program has not %s within %v", steps[say], wait)
 	case err != nil:
-		return m, fmt.Errorf("the new program is not %s in %v: %w", say, wait, err)
+		return m, fmt.Errorf("the new program has not %s: %w", steps[say], err)
 	case m.Say == sayFailed && m.Hint != "":
 		return m, hint.Errorf(m.Hint, "the new program does not start: %s", m.Error)
 	case m.Say == sayFailed:

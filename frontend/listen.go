@@ -1,10 +1,12 @@
 package frontend
 
 import (
+	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
@@ -32,6 +34,17 @@ func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
 		return nil, err
 	}
 	return conns, nil
+}
+
+// listenInline opens sockets at the address of an inline server, with a port of their own, 0 for any, which XDP diverts
+// ClientHellos to.
+func listenInline(server netip.AddrPort, port uint16, c *Config) ([]*udpbatch.Conn, error) {
+	conns, err := listen(netip.AddrPortFrom(server.Addr(), port), c)
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		return nil, hint.Errorf("give an address that ip address lists, for one that comes later (keepalived) setting freebind, or for a server on another host setting listen and setting backend",
+			"setting protect %v: no interface of this host has the address", server)
+	}
+	return conns, err
 }
 
 // listenBeside opens n sockets next to those of the guard before, which has the port and shares it with this user's sockets.

@@ -3,6 +3,7 @@ package frontend
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
@@ -69,6 +70,12 @@ func (v *service) readiness() Readiness {
 		}
 	}
 	return r
+}
+
+// called is called for a service's readiness.
+func (r *Readiness) called(asked string) bool {
+	listen, err := netip.ParseAddrPort(r.Listen)
+	return err == nil && called(r.Service, listen, asked)
 }
 
 // say renders an error and its hint for status and /readyz, in one line.

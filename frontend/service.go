@@ -178,6 +178,10 @@ func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets)
 	v.log = s.config.Log.With("service", v.name)
 	v.now.Store(&serving{settings: c.Settings, interfaces: c.Interfaces, keys: &secrets.store, secrets: secrets, hellos: limit.NewHellos(c.Settings.HelloRate, c.Settings.BackendHelloRate)})
 	v.fitRoom()
+	if v.inline && transit(listen.Addr(), forwardingFiles) {
+		v.log.Warn("this host forwards, and the service is on every address: datagrams that pass through to this port of other hosts are taken for its own",
+			"hint", "name the server's addresses, one service each, in place of all")
+	}
 	return v
 }
 
@@ -227,8 +231,7 @@ func (s *Server) open(c *Service, others []*service) (*service, error) {
 		}
 	case len(conns) > 0:
 	case c.Settings.Answer != bpf.AnswerXDP:
-		// Workers of a port of their own, which XDP diverts ClientHellos to.
-		conns, err = listen(netip.AddrPortFrom(c.Listen.Addr(), s.workersPort(others)), &s.config)
+		conns, err = listenInline(c.Listen, s.workersPort(others), &s.config)
 	}
 	if err != nil {
 		return nil, err

@@ -166,12 +166,20 @@ func (c *Config) flags() map[string]any {
 		"backend-hello-rate": c.BackendHelloRate.PerSecond, "receive-buffer": c.ReceiveBuffer, "freebind": c.FreeBind, "workers-port": c.WorkersPort,
 		"attack-rate": c.AttackRate, "attack-quiet": c.AttackQuiet.String(),
 		"engage": c.Engage.String(), "engage-rate": c.EngageRate, "address-lifetime": c.AddressLifetime.String(),
-		"trust-tcp": c.TrustTCP, "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
-		"interface": c.XDP.Interfaces, "allow-unguarded": c.XDP.AllowUnguarded, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
+		"trust-tcp": listed(c.TrustTCP), "allow-file": c.AllowFile, "map-log": c.MapLog, "deny-file": c.DenyFile,
+		"interface": listed(c.XDP.Interfaces), "allow-unguarded": c.XDP.AllowUnguarded, "xdp-mode": c.XDP.Mode.String(), "xdp-chain": c.XDP.Chain, "answer": c.Answer.String(),
 		"unverified": c.Unverified.String(), "unverified-rate": c.UnverifiedRate.PerSecond,
 		"answer-rate": c.XDP.AnswerRate.PerSecond, "on-daemon-loss": map[bool]string{true: "pass", false: "drop"}[c.XDP.PassWhenLost],
 		"keep-attached": c.XDP.KeepAttached, "keep-neighbours": c.XDP.KeepNeighbours, "monitor": c.Monitor, "pin": c.XDP.Pin,
 	}
 	maps.Copy(m, c.Shown)
 	return m
+}
+
+// listed is a list that JSON shows as one even if it is empty.
+func listed[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
@@ -216,7 +217,7 @@ func (t *target) resolve(ctx context.Context) ([]netip.Addr, uint16, error) {
 			t.addrs = append(t.addrs, a.Unmap())
 		}
 	case len(t.addrs) == 0: // else what is known stays
-		return nil, 0, fmt.Errorf("resolve %s: %w", host, err)
+		return nil, 0, hint.Errorf("see that the resolver answers (getent hosts "+host+"), or give the address", "resolve %s: %w", host, err)
 	}
 	return slices.Clone(t.addrs), uint16(port), nil
 }

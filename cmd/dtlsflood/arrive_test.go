@@ -150,6 +150,8 @@ func TestInterfaceMistakes(t *testing.T) {
 		{guard + "198.18.0.1 -m ff:ff:ff:ff:ff:ff", "address of a group", exitUsage},
 		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-cidr 2001:2::/96", "destination's family", exitUsage},
 		{guard + "2001:2:0:1::1 -m 02:00:00:00:00:01 --src-cidr 2001:db8::/32", "want at least /96", exitUsage},
+		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-cidr 8.8.8.0/24", "--i-own-this-network", exitUsage},
+		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-cidr 8.8.8.0/24 --engine sendmmsg", "--i-own-this-network", exitUsage},
 		{guard + "198.18.0.1 -m 02:00:00:00:00:01 --src-ports 9-3", "the smaller first", exitUsage},
 		{guard + "198.18.0.77", "ping it first", exitRun},
 		{guard + "198.18.1.2 --i-own-this-network", "Ethernet address of 198.18.0.1 is not known", exitRun},
@@ -185,7 +187,7 @@ func TestUnprivileged(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if code != exitRun || !strings.Contains(stderr, "root") || !strings.Contains(stderr, "loopback") {
+		if code != exitRun || !strings.Contains(stderr, "root") || strings.Contains(stderr, "ethtool") || !strings.Contains(stderr, "loopback") || strings.Contains(stderr, "MEMLOCK") {
 			t.Errorf("%s: exit %d, %s", engine, code, stderr)
 		}
 	}

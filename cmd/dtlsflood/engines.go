@@ -90,8 +90,10 @@ func (o *options) openXDP() (engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := xdp.Arrives(f.Interface); err != nil {
-		return nil, hint.Add(rooted(err), "ethtool -K IF gro on at the other end, or any native XDP program there, or --engine sendmmsg")
+	if err := xdp.Arrives(f.Interface); errors.Is(err, os.ErrPermission) {
+		return nil, rooted(err)
+	} else if err != nil {
+		return nil, hint.Add(err, "ethtool -K IF gro on at the other end, or any native XDP program there, or --engine sendmmsg")
 	}
 	// In the driver, which sees the answers of XDP_TX too; in the stack where it has no place for a program.
 	counter, err := xdp.Count(*f, xdp.Driver)

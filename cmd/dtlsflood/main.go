@@ -149,5 +149,5 @@ func (o *options) register(fl *pflag.FlagSet) {
 	fl.Float64Var(&o.report.sample, "sample", 100, "sampled clients per second, whose answers are timed and compared (0: none)")
 	fl.IntVar(&o.report.giveBack, "return", 10, "one sampled client in `N` returns its cookie (0: none)")
 	fl.BoolVar(&o.report.json, "json", false, "one JSON object per second, and a summary")
-	fl.BoolVar(&o.target.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network")
+	fl.BoolVar(&o.target.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network, or from sources of others")
 }

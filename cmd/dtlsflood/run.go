@@ -49,7 +49,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	return errors.Join(err, e.close(), c.close())
 }
 
-// complete checks the flags, fills in those that follow from others, and refuses targets that may belong to others.
+// complete checks the flags, fills in those that follow from others, and refuses targets and sources that may belong to others.
 func (o *options) complete() error {
 	address, err := netip.ParseAddr(o.target.text)
 	if err != nil || o.target.port == 0 {
@@ -83,7 +83,10 @@ func (o *options) complete() error {
 	if err := o.fits(); err != nil {
 		return err
 	}
-	return o.target.reach(o.engine)
+	if err := o.target.reach(o.engine); err != nil {
+		return err
+	}
+	return o.mayForge()
 }
 
 // compose makes the mix.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
@@ -49,6 +50,46 @@ func (t *target) reach(engine string) error {
 		return hint.Usagef("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", a, t.iface)
 	}
 	return nil
+}
+
+// mayForge refuses sources of others: what is answered to them is sent to whoever has those addresses.
+func (o *options) mayForge() error {
+	if o.engine == "pcap" || o.target.iface == "" || o.target.mine {
+		return nil
+	}
+	var f traffic.Flow
+	if err := o.from(&f); err != nil {
+		return err
+	}
+	dev, err := device(o.target.iface)
+	if err != nil {
+		return err
+	}
+	near, err := dev.Addrs()
+	if err != nil {
+		return fmt.Errorf("addresses of %s: %w", o.target.iface, err)
+	}
+	if strangers(f.Sources, prefixes(near)) {
+		return hint.Usagef("--src-cidr %v is neither for benchmarks, such as 198.18.0.0/15, nor a network of %s, so the answers may reach strangers; "+
+			"only where nothing leaves a network that is yours, send with --i-own-this-network", f.Sources, o.target.iface)
+	}
+	return nil
+}
+
+// nobodys are prefixes that no host of others has: loopback, and those for benchmarks (RFC 2544, RFC 5180) and for documentation
+// (RFC 5737, RFC 3849).
+var nobodys = []netip.Prefix{
+	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
+	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:2::/48"),
+	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("2001:db8::/32"),
+}
+
+// strangers reports whether a prefix has addresses that are neither nobody's nor on the networks near.
+func strangers(sources netip.Prefix, near []netip.Prefix) bool {
+	return !slices.ContainsFunc(append(near, nobodys...), func(p netip.Prefix) bool {
+		return p.Bits() <= sources.Bits() && p.Contains(sources.Addr())
+	})
 }
 
 // notUnicast says why an address is not that of one host, "" if it may be. networks are those that this host is on.

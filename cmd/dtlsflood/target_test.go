@@ -6,6 +6,20 @@ import (
 	"testing"
 )
 
+// TestStrangers: sources may be forged without being asked if nobody's host has them, or this network's.
+func TestStrangers(t *testing.T) {
+	near := []netip.Prefix{netip.MustParsePrefix("10.1.2.3/24"), netip.MustParsePrefix("2001:db9::3/64")}
+	for text, want := range map[string]bool{
+		"198.18.128.0/17": false, "198.18.0.0/15": false, "2001:2:0:8000::/96": false, "203.0.113.0/24": false, "127.0.0.0/8": false,
+		"10.1.2.0/25": false, "10.1.2.0/24": false, "2001:db9::/96": false,
+		"8.8.8.0/24": true, "10.1.0.0/16": true, "0.0.0.0/0": true, "192.168.0.0/16": true, "198.16.0.0/14": true, "2001:db9::/32": true,
+	} {
+		if got := strangers(netip.MustParsePrefix(text), near); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestNotUnicast(t *testing.T) {
 	networks := []netip.Prefix{
 		netip.MustParsePrefix("198.18.0.2/24"), netip.MustParsePrefix("198.18.4.2/22"), netip.MustParsePrefix("198.18.9.0/31"),

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -19,7 +20,7 @@ import (
 func newAllow() *cobra.Command {
 	return newRule(addresses.Allow, "Treat the addresses of a prefix as proved",
 		`allow treats the addresses of a prefix as proved: in modes reset and limit their first ClientHellos reach the server.
-The longest prefix of both lists decides; of two equal ones, deny.`)
+The longest prefix of both lists decides; of two equal ones, deny (dtlsguard deny PREFIX --remove).`)
 }
 
 func newDeny() *cobra.Command {
@@ -48,15 +49,22 @@ func newRule(list addresses.Verdict, short, long string) *cobra.Command {
 			if duration != 0 {
 				q.Set("for", duration.String())
 			}
+			method := http.MethodPost
 			if remove {
-				q.Set("list", addresses.None.String())
+				method = http.MethodDelete
+				if duration != 0 {
+					return hint.Usagef("%s: --for is for a prefix that is added: leave it out with --remove", list)
+				}
 			}
-			_, err = ask[frontend.AddressStatus](cmd.Context(), control, "POST", "/addresses?"+q.Encode())
+			st, err := ask[frontend.AddressStatus](cmd.Context(), control, method, "/addresses?"+q.Encode())
+			if err == nil && !remove && list == addresses.Allow && slices.ContainsFunc(st.Rules, func(r addresses.Rule) bool { return r.Prefix == p && r.Verdict == addresses.Deny }) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "note: %v stays denied: it is on both lists\n", p)
+			}
 			return err
 		},
 	}
 	cmd.Flags().DurationVar(&duration, "for", 0, "for how long, 1s or more (0: until the guard ends)")
-	cmd.Flags().BoolVar(&remove, "remove", false, "remove the prefix; prefixes from files stay")
+	cmd.Flags().BoolVar(&remove, "remove", false, "remove the prefix from this list, where it was put by this command; exit status 1 if it is not there")
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	return cmd
 }

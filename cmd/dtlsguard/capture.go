@@ -60,7 +60,7 @@ func captureTo(ctx context.Context, control, file string, o *frontend.CaptureOpt
 	if file == "" || o.Count < 0 || o.For < 0 {
 		return hint.Usagef("capture needs -w FILE, or -w - for standard output, and neither --count nor --for below 0")
 	}
-	if f, ok := stdout.(*os.File); file == "-" && ok && term.IsTerminal(int(f.Fd())) {
+	if f := fileOf(stdout); file == "-" && f != nil && term.IsTerminal(int(f.Fd())) {
 		return hint.Usagef("a capture is not text for a terminal: give -w FILE, or a pipe to read it")
 	}
 	in, err := frontend.AskStream(ctx, control, "GET", "/capture?"+o.Query().Encode())

@@ -54,8 +54,9 @@ than it could, or FAIL for what does not work, each with the step that fixes it.
 
 With --interface it attaches a program that passes everything and takes it off again, unless one is
 attached. Without --interface, missing XDP support is not a failure. With --backend it asks a DTLS server for
-cookies, as run does, or several that one service is to have; with --secret-file in addition it reports whether the server computes them from a
-secret in that file. The exit status is 1 if something fails.`,
+cookies, as run does, or several that one service is to have; a server that would not be served is a failure, although run starts
+without it. With --secret-file in addition it reports whether the server computes them from a secret in that file. The exit
+status is 1 if something fails.`,
 		Example: `  dtlsguard check --interface eth0 --backend 127.0.0.1:4434
   dtlsguard check --backend 127.0.0.1:4434 --secret-file /etc/dtlsguard.secret`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +70,9 @@ secret in that file. The exit status is 1 if something fails.`,
 				if err := r.probe(cmd.Context(), b, secretFile); err != nil {
 					return err
 				}
+			}
+			if cmd.Context().Err() != nil {
+				return errors.New("interrupted before all was tried")
 			}
 			r.together(len(interfaces) > 0)
 			if others, err := frontend.Unguarded(interfaces...); err == nil && len(interfaces) > 0 {
@@ -175,7 +179,7 @@ func (r *report) together(xdp bool) {
 func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	addrs, err := settings.Addresses(ctx, "--backend", backend)
 	if settings.Unresolved(err) {
-		r.add(bpf.Warn, "back end "+backend, err.Error()+runSurvives, hint.Of(err))
+		r.add(bpf.Fail, "back end "+backend, err.Error()+runWaits, hint.Of(err))
 		return nil
 	}
 	if err != nil {
@@ -202,8 +206,8 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	return nil
 }
 
-// runSurvives turns failures of a back end into warnings, because run starts without it.
-const runSurvives = ": run would start, and serve nobody"
+// runWaits says what run makes of a back end that cannot be used: whoever checks one wants it served.
+const runWaits = ": run would start, and serve nobody"
 
 // backend adds the findings about a server.
 func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why string, err error) {
@@ -211,9 +215,9 @@ func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why 
 	var misfit *handoff.Misfit
 	switch {
 	case errors.As(err, &misfit):
-		r.add(bpf.Warn, name, handoff.ErrNoMode.Error()+": "+misfit.Reason+runSurvives, hint.Of(err))
+		r.add(bpf.Fail, name, handoff.ErrNoMode.Error()+": "+misfit.Reason+runWaits, hint.Of(err))
 	case err != nil:
-		r.add(bpf.Warn, name, err.Error()+runSurvives, hint.Of(err))
+		r.add(bpf.Fail, name, err.Error()+runWaits, hint.Of(err))
 		return
 	default:
 		r.modes = append(r.modes, kind)

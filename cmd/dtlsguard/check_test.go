@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"net"
 	"strings"
 	"testing"
 
@@ -56,5 +59,25 @@ func TestTrustingBackend(t *testing.T) {
 		if r.OK != c.want {
 			t.Errorf("%+v: ok %v, want %v: %+v", c, r.OK, c.want, r.Findings)
 		}
+	}
+}
+
+// TestCheckInterrupted: what was not tried to the end is no finding about a back end, and no success.
+func TestCheckInterrupted(t *testing.T) {
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	go func() {
+		_, _, _ = c.ReadFrom(make([]byte, 2048))
+		interrupt()
+	}()
+	var stdout, stderr bytes.Buffer
+	code := Main(ctx, []string{"check", "--backend", c.LocalAddr().String()}, &stdout, &stderr)
+	if code != exitRun || !strings.Contains(stderr.String(), "interrupted") || stdout.Len() != 0 {
+		t.Errorf("exit %d\n%s%s", code, &stdout, &stderr)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/settings"
 )
 
 // controlSocket is the file name of the control socket.
@@ -43,13 +44,24 @@ func defaultControl() string {
 	return "off"
 }
 
-// defaultAsk is the socket of the guard that the commands ask: this user's, or else that of the host's service.
+// defaultAsk is the socket of the guard that the commands ask: that of the variable, this user's, or that of the host's service.
 func defaultAsk() string {
+	if named := os.Getenv("DTLSGUARD_CONTROL"); named != "" && named != settings.Off {
+		return named
+	}
 	service := filepath.Join(runDirectory, controlSocket)
 	if own := defaultControl(); own != "off" && (exists(own) || !exists(service)) {
 		return own
 	}
 	return service
+}
+
+// sayControl warns that there is no control socket although nobody has asked for none.
+func (g *guard) sayControl(byDefault bool) {
+	if g.Control == settings.Off && byDefault {
+		g.Config.Log.Warn("no control socket: status, reload and drain cannot reach this guard",
+			"hint", "give --control SOCKET, or set XDG_RUNTIME_DIR to a directory of this user's")
+	}
 }
 
 func exists(path string) bool {

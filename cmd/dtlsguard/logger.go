@@ -27,6 +27,7 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	var h slog.Handler
 	switch format {
 	case "json":
+		o.ReplaceAttr = inSeconds
 		h = slog.NewJSONHandler(w, o)
 	case "journal":
 		h = newJournalHandler(w, o)
@@ -34,6 +35,14 @@ func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 		h = slog.NewTextHandler(w, o)
 	}
 	return slog.New(hint.Handler(h)), nil
+}
+
+// inSeconds writes a duration for programs: in seconds.
+func inSeconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+	}
+	return a
 }
 
 // toJournal reports whether w is the stream that systemd connected to the journal: JOURNAL_STREAM names its device and

@@ -37,6 +37,21 @@ func TestJournal(t *testing.T) {
 	}
 }
 
+// TestJSONDurations: JSON has durations in seconds, wherever they stand.
+func TestJSONDurations(t *testing.T) {
+	var out bytes.Buffer
+	log, err := newLogger(&out, "json", "info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.With("for", 90*time.Second).Info("one", "after", 1500*time.Millisecond, slog.Group("of", "pause", time.Minute))
+	for _, want := range []string{`"for":90,`, `"after":1.5,`, `"of":{"pause":60}`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q, want %q", &out, want)
+		}
+	}
+}
+
 // TestJournalStream: text becomes the journal's where JOURNAL_STREAM names the stream, and nowhere else.
 func TestJournalStream(t *testing.T) {
 	f, err := os.Create(filepath.Join(t.TempDir(), "stream"))

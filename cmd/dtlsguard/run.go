@@ -40,7 +40,7 @@ With --config it reads services from a file; each may have its own settings.
 XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open,
 and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
 
-On SIGTERM and SIGINT the guard serves what has arrived and exits with status 0. On SIGHUP it reads the configuration
+On SIGTERM and SIGINT the guard serves what has arrived and exits with status 0; with --drain the second one does. On SIGHUP it reads the configuration
 and secret files again. On SIGUSR2 another process takes over from it (dtlsguard upgrade).`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
   dtlsguard run --protect 192.0.2.7:4433 --interface eth0
@@ -100,9 +100,10 @@ type running struct {
 	launcher *launcher
 	manager  *manager
 	signals  chan os.Signal
-	drain    chan struct{} // asked for over the control socket
-	gone     chan struct{} // another process serves in this one's place
-	done     chan error    // what server.Run returned
+	stops    chan os.Signal // each signal to stop; the first one ends the context of run, too
+	drain    chan struct{}  // asked for over the control socket
+	gone     chan struct{}  // another process serves in this one's place
+	done     chan error     // what server.Run returned
 }
 
 // run serves until ctx ends, or the guard cannot go on, or another process serves in its place.
@@ -112,12 +113,16 @@ func (g *guard) run(ctx context.Context) error {
 	}
 	signal.Notify(r.signals, syscall.SIGHUP, syscall.SIGUSR2) // from now on, or one during the start would kill
 	defer signal.Stop(r.signals)
+	r.stops = make(chan os.Signal, 2)
+	signal.Notify(r.stops, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(r.stops)
 	var err error
 	// The admin listeners first: what can be said at once is said before anything takes time.
 	if r.admin, err = g.openAdmin(g.Config.Predecessor); err != nil {
 		return err
 	}
 	defer r.admin.close()
+	g.sayControl(g.Default("control"))
 	runner, err := g.startRunner()
 	if err != nil {
 		return err
@@ -193,7 +198,7 @@ func (r *running) start(ctx, serving context.Context, stop func()) error {
 
 // wait handles signals and requests until the server has ended, or is in another process.
 func (r *running) wait(ctx, serving context.Context, stop func()) error {
-	told, draining := ctx.Done(), false
+	told, draining, stops := ctx.Done(), false, 0
 	for {
 		select {
 		case s := <-r.signals:
@@ -209,6 +214,11 @@ func (r *running) wait(ctx, serving context.Context, stop func()) error {
 				continue
 			}
 			go func() { r.server.Drain(serving); stop() }()
+		case <-r.stops:
+			if stops++; stops == 2 && r.Drain {
+				r.Config.Log.Warn("told to stop again: the flows end now", "flows", r.server.Flows())
+				stop()
+			}
 		case <-r.drain:
 			if told != nil && !draining { // once
 				go func() { r.server.Drain(serving); stop() }()

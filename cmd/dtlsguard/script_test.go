@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
@@ -30,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"backend":     func(ts *testscript.TestScript, _ bool, args []string) { startBackend(t, ts, args) },
+			"client":      client,
 			"occupy":      occupy,
 			"exits":       exits,
 			"signal":      signalGuard,
@@ -60,6 +62,15 @@ func startBackend(t *testing.T, ts *testscript.TestScript, args []string) {
 		}
 	})
 	ts.Setenv(args[0], s.Addr().String())
+}
+
+// client is "client ADDRESS": a client sends a ClientHello there.
+func client(ts *testscript.TestScript, _ bool, args []string) {
+	c, err := net.Dial("udp", args[0])
+	ts.Check(err)
+	ts.Defer(func() { c.Close() })
+	_, err = c.Write(hellotest.New().Bytes())
+	ts.Check(err)
 }
 
 // occupy is "occupy udp|tcp NAME" or "occupy unix PATH": something else has that address, which NAME is set to;

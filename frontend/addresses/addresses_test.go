@@ -258,6 +258,30 @@ func TestLists(t *testing.T) {
 	}
 }
 
+// TestTwoLists: a prefix may be on both lists, deny counts, and what is removed from one stays on the other.
+func TestTwoLists(t *testing.T) {
+	l, err := OpenLists("", "", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := netip.MustParsePrefix("203.0.113.0/24")
+	of := func() Verdict { return l.Table().Load().Of(ip("203.0.113.1")) }
+	for _, v := range []Verdict{Deny, Allow} {
+		if err := l.Give(p, v, 0); err != nil || of() != Deny {
+			t.Errorf("%v given: %v, %v", v, of(), err)
+		}
+	}
+	if err := l.Take(p, Deny); err != nil || of() != Allow {
+		t.Errorf("deny taken: %v, %v", of(), err)
+	}
+	if err := l.Take(p, Deny); err == nil || of() != Allow {
+		t.Errorf("deny taken twice: %v, %v", of(), err)
+	}
+	if err := l.Take(p, Allow); err != nil || of() != None {
+		t.Errorf("allow taken: %v, %v", of(), err)
+	}
+}
+
 func TestListsRefuse(t *testing.T) {
 	dir := t.TempDir()
 	fifo := filepath.Join(dir, "fifo")

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
@@ -33,10 +34,10 @@ type Rule struct {
 	Seconds float64      `json:"expires_in_seconds,omitempty"` // 0: it does not expire
 }
 
-// given is a rule that somebody gave at run time.
-type given struct {
+// onList is a prefix on one of the lists. It may be on both.
+type onList struct {
+	prefix  netip.Prefix
 	verdict Verdict
-	until   time.Time // zero: no end
 }
 
 // Lists are the prefixes that are allowed or denied: from two files, which are read again when they change, and given
@@ -47,7 +48,7 @@ type Lists struct {
 	tell   func(map[netip.Prefix]Verdict) error // of the kernel; may be nil
 	files  []*file
 	mu     sync.Mutex
-	given  map[netip.Prefix]given
+	given  map[onList]time.Time // at run time, and until when; zero: no end
 	failed atomic.Uint64
 }
 
@@ -61,7 +62,7 @@ type file struct {
 
 // OpenLists reads the files, of which either may be "". tell is called with all rules whenever they change.
 func OpenLists(allow, deny string, log *slog.Logger, tell func(map[netip.Prefix]Verdict) error) (*Lists, error) {
-	l := &Lists{log: log, tell: tell, given: make(map[netip.Prefix]given)}
+	l := &Lists{log: log, tell: tell, given: make(map[onList]time.Time)}
 	for _, f := range []*file{{path: allow, verdict: Allow}, {path: deny, verdict: Deny}} {
 		if f.path == "" {
 			continue
@@ -142,25 +143,48 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// Give adds a rule for a time, 0 for no end; None takes one back that was given before.
+// Give puts a prefix on the list of a verdict, for a time, 0 for no end.
 func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	old, had := l.given[p]
-	if v == None {
-		delete(l.given, p)
-	} else {
-		g := given{verdict: v}
-		if long > 0 {
-			g.until = time.Now().Add(long)
-		}
-		l.given[p] = g
+	var until time.Time
+	if long > 0 {
+		until = time.Now().Add(long)
 	}
+	return l.change(onList{p, v}, func(k onList) { l.given[k] = until })
+}
+
+// Take takes a prefix off the list of a verdict, where Give had put it. It fails if it is not there.
+func (l *Lists) Take(p netip.Prefix, v Verdict) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	k := onList{p, v}
+	if _, there := l.given[k]; there {
+		return l.change(k, func(k onList) { delete(l.given, k) })
+	}
+	fix := ""
+	for _, f := range l.files {
+		if f.verdict == v && slices.Contains(f.rules, p) {
+			fix = "it is of a file: remove it from " + f.path
+		}
+	}
+	for _, other := range []Verdict{Allow, Deny} {
+		if _, there := l.given[onList{p, other}]; there {
+			fix = fmt.Sprintf("it is on the %v list, which command %[1]v with setting remove takes it off", other)
+		}
+	}
+	return hint.Errorf(fix, "the %v list has no %v", v, p)
+}
+
+// change puts a change of one rule in force, or takes it back. The caller holds mu.
+func (l *Lists) change(k onList, how func(onList)) error {
+	old, had := l.given[k]
+	how(k)
 	err := l.publish()
 	if err != nil {
-		delete(l.given, p)
+		delete(l.given, k)
 		if had {
-			l.given[p] = old
+			l.given[k] = old
 		}
 	}
 	return err
@@ -170,8 +194,8 @@ func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
 func (l *Lists) publish() error {
 	rules := make(map[netip.Prefix]Verdict)
 	add := func(p netip.Prefix, v Verdict) { rules[p] = max(rules[p], v) }
-	for p, g := range l.given {
-		add(p, g.verdict)
+	for k := range l.given {
+		add(k.prefix, k.verdict)
 	}
 	for _, f := range l.files {
 		for _, p := range f.rules {
@@ -209,9 +233,9 @@ func (l *Lists) Look(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	changed := false
-	for p, g := range l.given {
-		if !g.until.IsZero() && !now.Before(g.until) {
-			delete(l.given, p)
+	for k, until := range l.given {
+		if !until.IsZero() && !now.Before(until) {
+			delete(l.given, k)
 			changed = true
 		}
 	}
@@ -252,11 +276,10 @@ func (l *Lists) Rules() []Rule {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	rules := []Rule{}
-	for _, p := range slices.SortedFunc(maps.Keys(l.given), netip.Prefix.Compare) {
-		g := l.given[p]
-		r := Rule{Prefix: p, Verdict: g.verdict, Source: "control"}
-		if !g.until.IsZero() {
-			r.Seconds = max(0, time.Until(g.until).Seconds())
+	for _, k := range slices.SortedFunc(maps.Keys(l.given), func(a, b onList) int { return a.prefix.Compare(b.prefix) }) {
+		r := Rule{Prefix: k.prefix, Verdict: k.verdict, Source: "control"}
+		if until := l.given[k]; !until.IsZero() {
+			r.Seconds = max(0, time.Until(until).Seconds())
 		}
 		rules = append(rules, r)
 	}

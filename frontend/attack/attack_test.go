@@ -39,6 +39,31 @@ func join(lists ...[]float64) (all []float64) {
 	return all
 }
 
+// A process that continues another's detector tells the same news.
+func TestContinue(t *testing.T) {
+	rates := join(seconds(5, 100), seconds(70, 50_000), seconds(20, 100))
+	want, reports := watch(NewDetector(0, 10*time.Second), rates...)
+	d, at, c := NewDetector(0, 10*time.Second), time.Unix(1e9, 0), Counts{Dropped: make(Reasons)}
+	d.Look(at, Counts{})
+	for i, rate := range rates {
+		handed, err := json.Marshal(d.State())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s State
+		if err := json.Unmarshal(handed, &s); err != nil {
+			t.Fatal(err)
+		}
+		d = s.Continue(10 * time.Second)
+		c.Add(&Counts{Answered: uint64(rate / 10), Dropped: Reasons{"junk": uint64(rate - rate/10)}})
+		at = at.Add(time.Second)
+		news, r := d.Look(at, Counts{c.Answered, Reasons{"junk": c.Dropped["junk"]}})
+		if news != want[i] || r != nil && (r.Total() != reports[news].Total() || r.For != reports[news].For || r.Peak != reports[news].Peak) {
+			t.Errorf("second %d: %v, %+v, want %v, %+v", i, news, r, want[i], reports[news])
+		}
+	}
+}
+
 func TestAttack(t *testing.T) {
 	told, reports := watch(NewDetector(0, 10*time.Second), join(seconds(5, 100), seconds(70, 50_000), seconds(5, 90_000), seconds(20, 100))...)
 	if len(told) != 3 || told[7] != Started || told[67] != Continues || told[89] != Ended {

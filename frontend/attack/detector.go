@@ -23,8 +23,16 @@ const (
 
 // Counts are a service's datagrams from clients that nothing has verified, since it began.
 type Counts struct {
-	Answered uint64
-	Dropped  Reasons
+	Answered uint64  `json:"answered"`
+	Dropped  Reasons `json:"dropped"`
+}
+
+// Add adds o.
+func (c *Counts) Add(o *Counts) {
+	c.Answered += o.Answered
+	for reason, n := range o.Dropped {
+		c.Dropped[reason] += n
+	}
 }
 
 func (c *Counts) total() uint64 {

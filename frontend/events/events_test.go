@@ -80,3 +80,49 @@ func TestForms(t *testing.T) {
 	var none *Channel
 	none.Emit(Reloaded, "")
 }
+
+// Another process continues the events: earlier ones read the same, its own come after them, and counts add up.
+func TestContinue(t *testing.T) {
+	first, _ := channel()
+	for range Size {
+		first.Emit(Reloaded, "", "changes", "none")
+	}
+	first.Emit(AttackStarted, "a", "rate", 1_234_567, "for", 90*time.Second, "dropped", map[string]uint64{"junk": 5})
+	first.Emit(BackendDown, "b", "backend", "127.0.0.1:1", "error", errors.New("silent"))
+	handed, err := json.Marshal(first.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state State
+	if err := json.Unmarshal(handed, &state); err != nil {
+		t.Fatal(err)
+	}
+	second, _ := channel()
+	second.Emit(XDPAttached, "", "interface", "eth0", "mode", "native")
+	_, _, more := second.After(1)
+	second.Continue(&state)
+	select {
+	case <-more:
+	default:
+		t.Error("a reader was not woken")
+	}
+	before, _, _ := first.After(1)
+	after, missed, _ := second.After(1)
+	if missed != 2 || len(after) != Size {
+		t.Fatalf("%d events before; after %d, %d missed", len(before), len(after), missed)
+	}
+	was, _ := json.Marshal(before[len(before)-len(after)+1:])
+	is, _ := json.Marshal(after[:len(after)-1])
+	if !bytes.Equal(was, is) {
+		t.Errorf("events before and after differ:\n%s\n%s", was[len(was)-400:], is[len(is)-400:])
+	}
+	last := after[len(after)-1]
+	counts := second.Counts()
+	if last.Kind != XDPAttached || last.Number != Size+3 || counts[Reloaded] != Size || counts[AttackStarted] != 1 || counts[XDPAttached] != 1 {
+		t.Errorf("last %+v, counts %v", last, counts)
+	}
+	second.Emit(BackendUp, "b", "backend", "127.0.0.1:1")
+	if second.Last() != Size+4 {
+		t.Errorf("number %d after %d", second.Last(), Size+3)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -55,6 +56,30 @@ func Usage(err error) error {
 // Usagef makes an error of a mistake in what was asked for.
 func Usagef(format string, a ...any) error { return usage{fmt.Errorf(format, a...)} }
 
+// several are errors that are printed one by one.
+type several []error
+
+func (s several) Error() string   { return errors.Join(s...).Error() }
+func (s several) Unwrap() []error { return s }
+
+// Several joins errors that have each a hint of its own, such as mistakes in a file, and leaves out repeated ones; nil if there
+// are none.
+func Several(all ...error) error {
+	var list several
+	for _, err := range all {
+		if err != nil && !slices.ContainsFunc(list, func(e error) bool { return e.Error() == err.Error() }) {
+			list = append(list, err)
+		}
+	}
+	switch len(list) {
+	case 0:
+		return nil
+	case 1:
+		return list[0]
+	}
+	return list
+}
+
 // Of returns the hints of err and of all that it wraps, outermost first and each once, separated by "; ";
 // "" where nothing is known.
 func Of(err error) string {
@@ -88,14 +113,26 @@ var Setting = regexp.MustCompile(`\bsetting ([a-z][a-z0-9]*(?:-[a-z0-9]+)*)`)
 // command finds the commands that it names.
 var command = regexp.MustCompile(`\bcommand ([a-z]+) with setting\b`)
 
-// Flags renders the settings that a library's text names as command-line flags, and the commands as they are typed.
+// ebpfAdvice is what github.com/cilium/ebpf tells programmers when a kernel permits nothing: that the limit of locked memory may
+// be the reason, which it has not been since Linux 5.11.
+const ebpfAdvice = " (MEMLOCK may be too low, consider rlimit.RemoveMemlock)"
+
+// Flags renders the settings that a library's text names as command-line flags, and the commands as they are typed. Advice for
+// programmers is left out.
 func Flags(text string) string {
+	text = strings.ReplaceAll(text, ebpfAdvice, "")
 	return Setting.ReplaceAllString(command.ReplaceAllString(text, "dtlsguard $1 setting"), "--$1")
 }
 
 // Print writes err for a terminal: a line "error: ..." and, if a fix is known, a line "hint: ...". For a mistake in usage
-// without a fix of its own the hint is otherwise.
+// without a fix of its own the hint is otherwise. Of [Several] errors each is written so.
 func Print(w io.Writer, err error, otherwise string) {
+	if all, ok := err.(several); ok { //nolint:errorlint // one inside another error is part of its text
+		for _, e := range all {
+			Print(w, e, otherwise)
+		}
+		return
+	}
 	fmt.Fprintf(w, "error: %s\n", Flags(Line(err)))
 	h := Flags(Of(err))
 	if h == "" && errors.Is(err, ErrUsage) {

@@ -106,3 +106,11 @@ func TestLibrariesNameSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestAdviceForProgrammers: what a library tells programmers is not shown to operators.
+func TestAdviceForProgrammers(t *testing.T) {
+	const got, want = "map create: operation not permitted (MEMLOCK may be too low, consider rlimit.RemoveMemlock): b", "map create: operation not permitted: b"
+	if Flags(got) != want {
+		t.Errorf("%q, want %q", Flags(got), want)
+	}
+}

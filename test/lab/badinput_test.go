@@ -78,6 +78,7 @@ func TestBadInput(t *testing.T) {
 		"no such interface":           {first("--interface", "nosuch0"), exitRun, []string{"nosuch0", "ip link"}},
 		"the same service twice":      {first(first()...), exitUsage, []string{public[0].String(), "twice"}},
 		"a service and its wildcards": {[]string{"--protect", ":4433", "--protect", "0.0.0.0:4433"}, exitRun, []string{"0.0.0.0:4433", "*:4433"}},
+		"an address that is not here": {[]string{"--protect", "203.0.113.7:4433"}, exitRun, []string{"--protect 203.0.113.7:4433: no interface of this host has the address", "ip address", "--freebind"}},
 		"too many services":           {append(many(1025), "--answer", "xdp"), exitRun, []string{"services map is full", "1024"}},
 		"xdp without an interface":    {first("--interface", ""), exitUsage, []string{"--interface"}},
 		"no such pin directory":       {first("--pin", "/proc/nowhere", "--keep-attached"), exitRun, []string{"/proc/nowhere", "bpffs"}},

@@ -71,7 +71,7 @@ func TestCheck(t *testing.T) {
 	}
 	g.stop()
 
-	if c := p.check(command("--interface", "nosuch0", "--backend", "127.0.0.1:9")); !c.says("FAIL", "interface", "nosuch0") || !c.says("WARN", "back end 127.0.0.1:9", "no answer") {
+	if c := p.check(command("--interface", "nosuch0", "--backend", "127.0.0.1:9")); !c.says("FAIL", "interface", "nosuch0") || !c.says("FAIL", "back end 127.0.0.1:9", "no answer") {
 		t.Errorf("of nothing: %+v", c)
 	}
 

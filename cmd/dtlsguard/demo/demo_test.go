@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -194,4 +195,37 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	hint.Print(stderr, err, "")
 	return 1
+}
+
+// TestReadme: the README's table has rows that demo prints.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures := regexp.MustCompile(`\d[\d .]*`)
+	shape := func(line string) string {
+		return strings.Join(strings.Fields(figures.ReplaceAllString(line, "0 ")), " ")
+	}
+	var out bytes.Buffer
+	if err := new(result).print(&out, false); err != nil {
+		t.Fatal(err)
+	}
+	printed := make(map[string]bool)
+	for line := range strings.Lines(out.String()) {
+		printed[shape(line)] = true
+	}
+	_, table, _ := strings.Cut(string(text), "ends with a table like this one")
+	table, _, _ = strings.Cut(table, "\n## ")
+	rows := 0
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(line, "    ") {
+			if rows++; !printed[shape(line)] {
+				t.Errorf("not printed by demo: %q", shape(line))
+			}
+		}
+	}
+	if rows == 0 {
+		t.Error("the README has no table")
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -32,7 +33,7 @@ const mostBytes = 16 << 20
 func readFile(name string) (*file, error) {
 	b, err := regular.Read(name, mostBytes)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration file: %w", err)
+		return nil, hint.Errorf("write the file (dtlsguard config reference has an example), or name another with --config", "read the configuration file: %w", err)
 	}
 	return parseFile(name, b)
 }
@@ -56,6 +57,7 @@ func parseFile(name string, b []byte) (*file, error) {
 	into := f.all
 	p := unstable.Parser{}
 	p.Reset(b)
+	var bad []error // so that whoever mends one knows of the others
 	for p.NextExpression() {
 		e := p.Expression()
 		key, at := keyOf(&p, name, e)
@@ -68,7 +70,8 @@ func parseFile(name string, b []byte) (*file, error) {
 		case e.Kind == unstable.KeyValue:
 			g, err := valueOf(e.Value(), key, at, len(f.services) > 0)
 			if err != nil {
-				return nil, err
+				bad = append(bad, err)
+				continue
 			}
 			into[key] = g
 		}
@@ -76,7 +79,7 @@ func parseFile(name string, b []byte) (*file, error) {
 	if err := p.Error(); err != nil {
 		return nil, mistake(Source{File: name, Line: 1}, "see https://toml.io", "%v", err)
 	}
-	return f, nil
+	return f, hint.Several(bad...)
 }
 
 // keyOf returns the dotted key of an expression, and its position.
@@ -116,7 +119,7 @@ func valueOf(n *unstable.Node, key string, at Source, inService bool) (given, er
 		g.values = []string{string(n.Data)}
 		return g, nil
 	}
-	return g, mistake(at, "write "+key+" = "+example(want), "%s: want a %s, not a %s", key, want, strings.ToLower(n.Kind.String()))
+	return g, mistake(at, "write "+key+" = "+example(key, want), "%s: want %s, not %s", key, article(string(want)), article(strings.ToLower(n.Kind.String())))
 }
 
 func fits(got unstable.Kind, want kind) bool {
@@ -131,8 +134,42 @@ func fits(got unstable.Kind, want kind) bool {
 	return got == unstable.String // a list of one, too
 }
 
-func example(k kind) string {
-	return map[kind]string{text: `"WORD"`, list: `["WORD"]`, integer: "5", number: "2.5", duration: `"30s"`, boolean: "true"}[k]
+// article puts the right one before a noun.
+func article(noun string) string {
+	if strings.ContainsRune("aeiou", rune(noun[0])) {
+		return "an " + noun
+	}
+	return "a " + noun
+}
+
+// examples are values of settings that have no default, and of a service's own keys.
+var examples = map[string]string{
+	keyName: "turn", keyListen: ":4433", keyBackend: "127.0.0.1:4434", keyProtect: "192.0.2.7:4433",
+	"interface": "eth0", "trust-tcp": "443",
+}
+
+// example is a value that a key may have, as it is written in TOML.
+func example(key string, k kind) string {
+	value := examples[key]
+	if s := find(key); s != nil && value == "" {
+		switch {
+		case s.def != "":
+			value = s.def
+		case s.words != nil:
+			value = s.words[0]
+		case s.arg != "":
+			value = s.arg
+		default:
+			value = "WORD"
+		}
+	}
+	switch k {
+	case integer, number, boolean:
+		return value
+	case list:
+		return fmt.Sprintf("[%q]", value)
+	}
+	return strconv.Quote(value)
 }
 
 // serviceKeys are those that only a service has.

@@ -24,6 +24,12 @@ type effective struct {
 	values map[string]given
 }
 
+// Default reports whether nobody has said anything about a setting.
+func (l *Loaded) Default(name string) bool { return l.all[name].source.Name == byDefault }
+
+// byDefault is the Source.Name of such a setting.
+const byDefault = "default"
+
 // Load merges file, variables and flags.
 func Load(ctx context.Context, f *Flags, defaults map[string]string) (*Loaded, error) {
 	l := &Loaded{File: f.File()}
@@ -45,7 +51,7 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 		if d, ok := defaults[s.name]; ok {
 			def = d
 		}
-		g := given{source: Source{Name: "default"}}
+		g := given{source: Source{Name: byDefault}}
 		if def != "" {
 			g.values = []string{def}
 		}
@@ -63,9 +69,7 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 	if err != nil {
 		return err
 	}
-	if err := l.write(&target{&l.Run, &l.Config.Settings}, l.all, nil); err != nil {
-		return err
-	}
+	bad := []error{l.write(&target{&l.Run, &l.Config.Settings}, l.all, nil)}
 	for _, s := range sections {
 		values := maps.Clone(l.all)
 		for name, g := range s.own {
@@ -73,9 +77,10 @@ func (l *Loaded) merge(ctx context.Context, f *Flags, from *file, defaults map[s
 				values[name] = g
 			}
 		}
-		if err := l.service(ctx, s, values); err != nil {
-			return err
-		}
+		bad = append(bad, l.service(ctx, s, values))
+	}
+	if err := hint.Several(bad...); err != nil {
+		return err
 	}
 	return l.refuseWithoutXDP()
 }
@@ -204,7 +209,7 @@ func (l *Loaded) refuseWithoutXDP() error {
 	for _, values := range places {
 		for _, s := range table {
 			g := values[s.name]
-			if !s.xdp || g.source.Name == "default" || s.name == "interface" {
+			if !s.xdp || g.source.Name == byDefault || s.name == "interface" {
 				continue
 			}
 			const say = "is done by XDP: give --interface, the one that clients come in by"

@@ -39,6 +39,8 @@ go on for drain-timeout) and changed, and flows of the others are not touched. A
 all services together, but for secrets, take a restart; a reload says which. Those of sockets (workers, their port, buffers, freebind) take
 ` + "`systemctl stop` and `start`" + ` where the unit stores file descriptors, because a restart then keeps the sockets.
 
+Ranges are of whole numbers, and a number is 0 or more.
+
 Without --config the file is dtlsguard.toml in CONFIGURATION_DIRECTORY, which systemd sets, if there is one. A secret-file that is a
 bare name is looked up in CREDENTIALS_DIRECTORY first.
 `
@@ -79,7 +81,13 @@ func code(s string) string {
 }
 
 func (s *setting) values() string {
-	if s.words == nil {
+	switch {
+	case s.words != nil:
+	case s.kind == integer:
+		return fmt.Sprintf("%d to %d", s.from, s.to)
+	case s.kind == duration:
+		return fmt.Sprintf("duration, %v or more", s.least)
+	default:
 		return string(s.kind)
 	}
 	const most = 110 // of a table of the documentation, whose rows have 160 characters
@@ -128,7 +136,11 @@ func Schema(w io.Writer) error {
 func (s *setting) schema() map[string]any {
 	p := make(map[string]any)
 	switch s.kind {
-	case integer, number, boolean:
+	case integer:
+		p["type"], p["minimum"], p["maximum"] = string(s.kind), s.from, s.to
+	case number:
+		p["type"], p["minimum"] = string(s.kind), 0
+	case boolean:
 		p["type"] = string(s.kind)
 	case list:
 		one := map[string]any{"type": "string"}

@@ -48,6 +48,8 @@ type setting struct {
 	arg        string   // what stands for the value in help
 	def        string   // as it would be written
 	words      []string // those that it can be; nil: any
+	from, to   int      // of an integer
+	least      time.Duration
 	perService bool
 	xdp        bool // it does nothing without XDP
 	doc        string
@@ -105,7 +107,33 @@ func (s *setting) put(t *target, v string) error {
 	if s.words != nil && !slices.Contains(s.words, v) {
 		return fmt.Errorf("%q: want %s", v, strings.Join(s.words, ", "))
 	}
+	if err := s.inRange(v); err != nil {
+		return err
+	}
 	return s.set(t, v)
+}
+
+// inRange checks the size of an integer or a duration.
+func (s *setting) inRange(v string) error {
+	switch s.kind {
+	case integer:
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", v)
+		}
+		if n < s.from || n > s.to {
+			return fmt.Errorf("%d: want %d to %d", n, s.from, s.to)
+		}
+	case duration:
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return fmt.Errorf("%q is not a duration, such as 30s or 5m", v)
+		}
+		if d < s.least {
+			return fmt.Errorf("%v: want %v or more", d, s.least)
+		}
+	}
+	return nil
 }
 
 // The rest of this file has the parts that the table is made of.
@@ -114,23 +142,17 @@ func textOf(at func(*target) *string) func(*target, string) error {
 	return func(t *target, v string) error { *at(t) = v; return nil }
 }
 
-func integerOf(low, high int, at func(*target) *int) func(*target, string) error {
-	return func(t *target, v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			return fmt.Errorf("%q is not a whole number", v)
-		}
-		if n < low || n > high {
-			return fmt.Errorf("%d: want %d to %d", n, low, high)
-		}
-		*at(t) = n
-		return nil
+// integerOf stores a number that is within its range.
+func integerOf(at func(*target) *int) func(*target, string) error {
+	return func(t *target, v string) (err error) {
+		*at(t), err = strconv.Atoi(v)
+		return err
 	}
 }
 
 // limitOf is integerOf for a limit, where 0 says that there is none.
 func limitOf(at func(*target) *int) func(*target, string) error {
-	set := integerOf(0, 1<<30, at)
+	set := integerOf(at)
 	return func(t *target, v string) error {
 		err := set(t, v)
 		if p := at(t); err == nil && *p == 0 {
@@ -151,17 +173,11 @@ func numberOf(put func(*target, float64)) func(*target, string) error {
 	}
 }
 
-func durationOf(least time.Duration, at func(*target) *time.Duration) func(*target, string) error {
-	return func(t *target, v string) error {
-		d, err := time.ParseDuration(v)
-		if err != nil {
-			return fmt.Errorf("%q is not a duration, such as 30s or 5m", v)
-		}
-		if d < least {
-			return fmt.Errorf("%v: want %v or more", d, least)
-		}
-		*at(t) = d
-		return nil
+// durationOf stores a duration that is long enough.
+func durationOf(at func(*target) *time.Duration) func(*target, string) error {
+	return func(t *target, v string) (err error) {
+		*at(t), err = time.ParseDuration(v)
+		return err
 	}
 }
 

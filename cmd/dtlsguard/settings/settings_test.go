@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -62,11 +63,14 @@ func TestBadConfigurations(t *testing.T) {
 		{"dotted key", "service.listen = \":1\"\n", `:1: there is no setting "service.listen"`, ""},
 		{"service's key at the top", "listen = \":1\"\n", ":1: listen is of a service", "[[service]]"},
 		{"everybody's key in a service", service + "batch = 5\n", ":4: batch is for all services together", "above the first [[service]]"},
-		{"text for a number", "batch = \"5\"\n" + service, ":1: batch: want a integer, not a string", "batch = 5"},
-		{"number for text", service + "handoff = 5\n", ":4: handoff: want a string, not a integer", `handoff = "WORD"`},
-		{"number for a duration", "idle-timeout = 30\n" + service, ":1: idle-timeout: want a duration", `"30s"`},
+		{"text for a number", "batch = \"5\"\n" + service, ":1: batch: want an integer, not a string", "write batch = 64"},
+		{"number for text", service + "handoff = 5\n", ":4: handoff: want a string, not an integer", `write handoff = "auto"`},
+		{"number for a duration", "idle-timeout = 30\n" + service, ":1: idle-timeout: want a duration", `write idle-timeout = "5m0s"`},
+		{"number for an address", "[[service]]\nlisten = \":4433\"\nbackend = 4434\n", ":3: backend: want a list of strings, not an integer", `write backend = ["127.0.0.1:4434"]`},
+		{"text for bytes", "receive-buffer = \"4MB\"\n" + service, ":1: receive-buffer: want an integer, not a string", "write receive-buffer = 4194304"},
+		{"too small for a datagram", "receive-buffer = 5\n" + service, ":1: receive-buffer: 5: want ", ""},
 		{"list of numbers", service + "pass = [1, 2]\n", ":4: pass: want a list of strings", "pass = ["},
-		{"fraction", "batch = 2.5\n" + service, ":1: batch: want a integer, not a float", ""},
+		{"fraction", "batch = 2.5\n" + service, ":1: batch: want an integer, not a float", ""},
 		{"bad duration", "idle-timeout = \"soon\"\n" + service, `:1: idle-timeout: "soon" is not a duration`, ""},
 		{"short duration", "rotate-every = \"1ms\"\n" + service, ":1: rotate-every: 1ms: want 1s or more", ""},
 		{"too large", "batch = 5000\n" + service, ":1: batch: 5000: want 1 to 1024", ""},
@@ -83,6 +87,8 @@ func TestBadConfigurations(t *testing.T) {
 		{"inline without an interface", "[[service]]\nprotect = \"127.0.0.1:5\"\n", ": --protect is done by XDP", ""},
 		{"native without a secret", service + "handoff = \"native-qt\"\n", ":4: --handoff native-qt computes", ""},
 		{"address twice", service + service, ":5: --listen 127.0.0.1:4433 is given twice", ""},
+		{"address in another", "[[service]]\nlisten = \":4433\"\nbackend = \"127.0.0.1:4434\"\n" + service, ":5: --listen 127.0.0.1:4433 and --listen [::]:4433 ", "at one address each"},
+		{"itself by any address", "[[service]]\nlisten = \":5\"\nbackend = \"127.0.0.1:5\"\n", ":2: --listen [::]:5 takes what is sent to --backend 127.0.0.1:5", ""},
 		{"addresses that XDP takes for one", "interface = \"lo\"\n[[service]]\nlisten = \"[fe80::1%a]:5\"\nbackend = \"127.0.0.1:6\"\n[[service]]\nlisten = \"[fe80::1%b]:5\"\nbackend = \"127.0.0.1:7\"\n",
 			":6: --listen [fe80::1%b]:5 differs from another one by its zone alone", ""},
 		{"itself", "[[service]]\nlisten = \"127.0.0.1:5\"\nbackend = \"127.0.0.1:5\"\n", ":2: --listen and --backend are both", ""},
@@ -147,6 +153,49 @@ func TestServiceManagersDirectories(t *testing.T) {
 	l, err := load(t, "")
 	if err != nil || l.Config.Services[0].Settings.SecretFile != filepath.Join(dir, "cookies") {
 		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// TestRangesAreSaid: what is refused for its size has its range in the reference and in the schema.
+func TestRangesAreSaid(t *testing.T) {
+	var reference, schema bytes.Buffer
+	if err := errors.Join(Reference(&reference), Schema(&schema)); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{"| `max-flows` | 1 to 16777216 |", "| `worker-nice` | -20 to 19 |", "| `idle-timeout` | duration, 1s or more |"} {
+		if !strings.Contains(reference.String(), row) {
+			t.Errorf("the reference has no %q", row)
+		}
+	}
+	if !strings.Contains(schema.String(), `"maximum": 16777216`) {
+		t.Error("the schema has no maximum of max-flows")
+	}
+}
+
+// TestPackagedConfiguration: the values that the package's configuration shows as defaults are those.
+func TestPackagedConfiguration(t *testing.T) {
+	text, err := os.ReadFile("../../../deploy/package/dtlsguard.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, seen := string(text), 0
+	all, _, _ := strings.Cut(whole, "#[[service]]")
+	for line := range strings.Lines(all) {
+		name, value, ok := strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "#")), " = ")
+		s := find(name)
+		if !ok || s == nil || s.def == "" {
+			continue // a comment, or a setting without a default
+		}
+		if seen++; strings.Trim(value, `"`) != s.def {
+			t.Errorf("%s = %s, and the default is %s", name, value, s.def)
+		}
+	}
+	if seen == 0 {
+		t.Error("no defaults found")
+	}
+	uncommented := regexp.MustCompile(`(?m)^#(\[\[service|[a-z-]+ = )`).ReplaceAllString(whole, "$1")
+	if _, err := load(t, uncommented); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -63,7 +63,7 @@ func (l *Loaded) Shown() map[string]any {
 		backend = append(backend, e.values[keyBackend].String())
 	}
 	return map[string]any{
-		configFlag: l.File, keyListen: listen, keyBackend: backend, keyProtect: protect, "pass": l.all["pass"].values,
+		configFlag: l.File, keyListen: listen, keyBackend: backend, keyProtect: protect, "pass": append([]string{}, l.all["pass"].values...),
 		"metrics-listen": l.Metrics, "metrics-web-config": string(l.WebConfig), "control": l.Control,
 		"log-format": l.LogFormat, "log-level": l.LogLevel, "user": l.User, "on-event": l.OnEvent,
 		"drain": l.Drain, "drain-timeout": l.Config.DrainTimeout.String(),
