@@ -202,7 +202,7 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 			}
 		}
 		if len(all) > 1 || asked < len(all) {
-			s.config.Log.Info("back ends asked", "asked", asked, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
+			s.config.Log.Info("waiting for back ends", "asked", asked, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
 		}
 		if asked == len(all) {
 			return

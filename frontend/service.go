@@ -50,6 +50,8 @@ type service struct {
 	open        atomic.Pointer[openness] // ... and what was said of them
 	health      atomic.Pointer[health]   // inline; nil: it was not looked at yet
 
+	askOverIPv6 atomic.Bool // inline: the server is asked at ::1 instead of 127.0.0.1
+
 	configured Service
 	draining   atomic.Bool // no new clients are let in
 	held       atomic.Pointer[hold]

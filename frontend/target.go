@@ -177,6 +177,9 @@ func (t *target) follow(ctx context.Context) error {
 		}
 		next, err := t.open(ctx, netip.AddrPortFrom(a, port))
 		if err != nil {
+			if len(addrs) > 1 || a.String() != t.host() {
+				err = fmt.Errorf("%v: %w", a, err) // which address of the name
+			}
 			failed = append(failed, err)
 			continue
 		}
@@ -187,6 +190,12 @@ func (t *target) follow(ctx context.Context) error {
 		return nil
 	}
 	return errors.Join(failed...)
+}
+
+// host is the configured name or address.
+func (t *target) host() string {
+	host, _, _ := net.SplitHostPort(t.config.Address)
+	return host
 }
 
 // resolve finds the addresses of the back end.

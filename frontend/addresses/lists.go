@@ -170,7 +170,7 @@ func (l *Lists) Take(p netip.Prefix, v Verdict) error {
 	}
 	for _, other := range []Verdict{Allow, Deny} {
 		if _, there := l.given[onList{p, other}]; there {
-			fix = fmt.Sprintf("it is on the %v list, which command %[1]v with setting remove takes it off", other)
+			fix = fmt.Sprintf("it is on the %v list: command %[1]v with setting remove takes it off", other)
 		}
 	}
 	return hint.Errorf(fix, "the %v list has no %v", v, p)
