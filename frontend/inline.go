@@ -38,24 +38,12 @@ func (v *service) watchInline(ctx context.Context) {
 
 // lookInline looks at the server once.
 func (v *service) lookInline(ctx context.Context) {
-	s := v.now.Load()
 	was := v.inlineHealth()
-	var now health
-	if s.fit == nil || !was.up || !v.mintsRight(ctx, s) {
-		fit, err := v.fitInline(ctx, s)
-		now = health{up: err == nil, why: err, heard: time.Now()}
-		if err == nil && (s.fit == nil || *s.fit != fit) {
-			v.change(func(s *serving) { s.fit = &fit })
-			v.askForSuites(ctx, fit.PSK)
-			v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
-		}
-	} else {
-		err := handoff.Ask(ctx, v.probeAddress())
-		now = health{up: true, heard: time.Now()}
-		if err != nil {
-			now.heard = was.heard
-			now.up = !handoff.NobodyListens(err) && time.Since(was.heard) < inlineSilence
-			now.why = err
+	now := v.askInline(ctx, was)
+	if v.listen.Addr() == netip.IPv6Unspecified() && handoff.NobodyListens(now.why) {
+		v.askOverIPv6.Store(!v.askOverIPv6.Load()) // the next time
+		if was.heard.IsZero() {                    // it is not known yet where the server is
+			now = v.askInline(ctx, was)
 		}
 	}
 	if ctx.Err() != nil {
@@ -73,6 +61,29 @@ func (v *service) lookInline(ctx context.Context) {
 		v.log.Error("server cannot be used", "server", v.listen, "error", now.why)
 		v.backendIs(v.listen.String(), false, now.why)
 	}
+}
+
+// askInline asks the server once, and finds out how it accepts verified clients if that is not known.
+func (v *service) askInline(ctx context.Context, was health) (now health) {
+	s := v.now.Load()
+	if s.fit == nil || !was.up || !v.mintsRight(ctx, s) {
+		fit, err := v.fitInline(ctx, s)
+		now = health{up: err == nil, why: err, heard: time.Now()}
+		if err == nil && (s.fit == nil || *s.fit != fit) {
+			v.change(func(s *serving) { s.fit = &fit })
+			v.askForSuites(ctx, fit.PSK)
+			v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
+		}
+	} else {
+		err := handoff.Ask(ctx, v.probeAddress())
+		now = health{up: true, heard: time.Now()}
+		if err != nil {
+			now.heard = was.heard
+			now.up = !handoff.NobodyListens(err) && time.Since(was.heard) < inlineSilence
+			now.why = err
+		}
+	}
+	return now
 }
 
 // mintsRight reports whether the server's HelloRetryRequests equal those that workers make for it, if they make any.
@@ -105,9 +116,12 @@ func (v *service) inlineHealth() health {
 	return health{}
 }
 
-// probeAddress returns where to ask the server: a wildcard stands for every address of this host.
+// probeAddress returns where to ask the server: a wildcard stands for every address of this host. A server on the wildcard of IPv6
+// may have that alone.
 func (v *service) probeAddress() netip.AddrPort {
 	switch a := v.listen.Addr(); {
+	case a == netip.IPv6Unspecified() && v.askOverIPv6.Load():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), v.port)
 	case a == netip.IPv4Unspecified(), a == netip.IPv6Unspecified():
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), v.port)
 	}

@@ -140,7 +140,11 @@ func printService(w io.Writer, v *frontend.ServiceStatus) {
 		return
 	}
 	for _, b := range v.Backends {
-		fmt.Fprintf(w, "service\t%s -> %s, %d workers, hand-off %s (%s)%s\n", name, b.Server, v.Workers, b.Handoff, b.Why, state)
+		why := " (" + b.Why + ")"
+		if strings.Contains(state, b.Why) {
+			why = "" // the state says it
+		}
+		fmt.Fprintf(w, "service\t%s -> %s, %d workers, hand-off %s%s%s\n", name, b.Server, v.Workers, b.Handoff, why, state)
 		if b.Pool > 0 {
 			fmt.Fprintf(w, "\t%d of %d cookies known, harvested %d times", b.Known, b.Pool, b.Harvests)
 			if b.Refresh > 0 {

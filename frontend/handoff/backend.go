@@ -82,7 +82,7 @@ func Open(ctx context.Context, c Config) (*Backend, error) {
 	b := newBackend(c)
 	if err := b.open(ctx); err != nil {
 		b.Close()
-		return nil, fmt.Errorf("back end %v: %w", c.Server, err)
+		return nil, err
 	}
 	return b, nil
 }
