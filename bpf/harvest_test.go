@@ -303,6 +303,22 @@ func TestPoolMemory(t *testing.T) {
 	if err != nil || b.first != 60 {
 		t.Fatal(b.first, err)
 	}
+	a.Memory[5] = 1
+	g.FreePoolMemory(a)
+	if _, err := g.NewPoolMemory(61); err == nil || g.PoolRoom() != 60 {
+		t.Error("61 entries accepted with 60 left, or the room is", g.PoolRoom())
+	}
+	c, err := g.NewPoolMemory(20)
+	if err != nil || c.first != 0 || c.Memory[5] != 0 {
+		t.Fatal("what was given back is handed out as", c.first, c.Memory[:8], err)
+	}
+	if a, err = g.NewPoolMemory(40); err != nil || a.first != 20 {
+		t.Fatal(a.first, err)
+	}
+	g.FreePoolMemory(b)
+	if b, err = g.NewPoolMemory(40); err != nil || b.first != 60 {
+		t.Fatal("the last of three, given back:", b.first, err)
+	}
 	for _, s := range []Service{
 		{ServiceKey: ServiceKey{Port: 1}, Proxy: true, Answer: AnswerXDP, Format: FormatHarvest},
 		{ServiceKey: ServiceKey{Port: 1}, Answer: AnswerXDP, Format: FormatHarvest, Pool: a},

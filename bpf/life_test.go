@@ -219,7 +219,7 @@ func TestAttachRefusals(t *testing.T) {
 	refused := func(what string, err error, want ...string) {
 		t.Helper()
 		for _, w := range want {
-			if err == nil || !strings.Contains(err.Error(), w) {
+			if err == nil || !strings.Contains(err.Error()+hintOf(err), w) {
 				t.Errorf("%s: %v, want %q in it", what, err, w)
 			}
 		}

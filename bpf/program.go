@@ -65,7 +65,8 @@ type Programs struct {
 	halfOpenPerSource int          // Policy.HalfOpenPerSource
 	emptied           map[int]bool // buckets that refuse has emptied
 
-	poolMemory    []byte // entries that NewPoolMemory has not handed out
+	poolMemory    []byte      // entries that NewPoolMemory hands out
+	pools         []poolRange // those in use, in order
 	addressMemory []byte
 	trust         link.Link // of TrustTCP; nil: none
 

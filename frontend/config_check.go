@@ -68,8 +68,10 @@ func (c *Config) checkServices() error {
 		inline := s.Inline()
 		err := firstBroken(
 			when(inline && len(c.XDP.Interfaces) == 0, "setting protect is done by XDP: give setting interface, the one that clients come in by"),
+			when(inline && s.Listen.Addr().Is4In6(), "setting protect %v: give the IPv4 address as such: %v", s.Listen, s.Listen.Addr().Unmap()),
 			when(len(s.Interfaces) > bpf.MaxServiceInterfaces, "%d interfaces for one service: want at most %d, or none for all", len(s.Interfaces), bpf.MaxServiceInterfaces),
 			when(!contains(c.XDP.Interfaces, s.Interfaces), "a service names interfaces %v, and XDP is on %v", s.Interfaces, c.XDP.Interfaces),
+			when(o.Answer == bpf.AnswerXDP && len(c.XDP.Interfaces) > 0 && o.secretKey() != c.Services[0].Settings.secretKey(), "setting answer xdp of %s: the programs have the secrets of the first service alone: give it the same setting secret-file or setting rotate-every, or leave setting answer out", s.name()),
 			when(inline && !o.Handoff.Inline(), "setting handoff %v needs a socket between guard and server: use setting listen and setting backend, or setting handoff trust", o.Handoff),
 			when(o.Handoff.Native() && o.SecretFile == "", "setting handoff %v computes the server's cookies from a secret that both have: give setting secret-file, and the server the same 32 bytes as its key", o.Handoff),
 			when(o.RotateEvery < MinRotateEvery, "setting rotate-every %v: want %v or more, so that no handshake sees two rotations", o.RotateEvery, MinRotateEvery),

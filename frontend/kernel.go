@@ -94,7 +94,7 @@ func openKernel(c *Config) (*kernel, error) {
 func (k *kernel) setPolicy(c *Config) error {
 	return k.guard.SetPolicy(bpf.Policy{
 		Handshake: c.HandshakeTimeout, IdleTimeout: c.longestIdle(), HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
-		SecretLifetime: 2 * c.RotateEvery, // as long as a living guard would honour it
+		SecretLifetime: 2 * c.Services[0].Settings.RotateEvery, // as long as a living guard would honour it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
 	})

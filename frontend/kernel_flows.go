@@ -121,6 +121,38 @@ func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]
 	}
 }
 
+// inlineFlows counts the flows of the inline ones among services, which only the programs know: half-open ones, whose handshake has
+// not taken too long, and established ones. It does nothing on a nil kernel.
+func (k *kernel) inlineFlows(services []*service) (halfOpen, established int) {
+	if k == nil {
+		return 0, 0
+	}
+	inline := make(map[bpf.ServiceKey]time.Duration)
+	for _, v := range services {
+		if v.inline {
+			inline[v.key()] = v.config.HandshakeTimeout
+		}
+	}
+	if len(inline) == 0 {
+		return 0, 0
+	}
+	err := k.guard.Flows(func(f bpf.Flow) bool {
+		most, ok := inline[f.Service]
+		switch {
+		case !ok:
+		case f.Established:
+			established++
+		case f.Idle < most: // the programs' table forgets them when it needs room
+			halfOpen++
+		}
+		return true
+	})
+	if err != nil && !errors.Is(err, bpf.ErrClosed) {
+		k.log.Error("flows of XDP could not be counted", "error", err)
+	}
+	return halfOpen, established
+}
+
 // admit lets the packets of a client pass that proved its address to a worker: in a proxy while it has a flow, inline for its
 // handshake with the server. It reports whether the client's source may have one more of those. Only a cookie proves whose
 // share it is: without one anybody could use up a victim's.

@@ -77,7 +77,7 @@ func (k *kernel) protect(v *service, t told) error {
 	return k.guard.SetService(s)
 }
 
-// add adds a new service to the programs.
+// add adds a new service to the programs. After an error they may know it all the same, until remove.
 func (k *kernel) add(v *service) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -89,6 +89,7 @@ func (k *kernel) add(v *service) error {
 		return err
 	}
 	k.known[v] = t
+	v.refused.Store(nil)
 	for i, w := range v.workers {
 		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on: veth, RPS and
 		// irqbalance move them. So there the kernel chooses, by a hash of the addresses. A socket that is alone needs no group.
@@ -104,10 +105,17 @@ func (k *kernel) add(v *service) error {
 	return nil
 }
 
-// remove removes a service from the programs: its packets pass.
+// remove removes a service from the programs: its packets pass. It does nothing on a nil kernel, or if the programs do not know
+// the service.
 func (k *kernel) remove(v *service) {
+	if k == nil {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if _, ok := k.known[v]; !ok {
+		return
+	}
 	delete(k.known, v)
 	k.flows.forget(v.key())
 	if err := k.guard.DeleteService(v.key()); err != nil {
@@ -128,18 +136,22 @@ func protects(services []*service, k bpf.ServiceKey) bool {
 func (k *kernel) table(v *service, e *liveBackend, size int) handoff.Table {
 	memory, err := k.guard.NewPoolMemory(size)
 	if err != nil {
-		v.log.Warn("XDP cannot give harvested cookies: workers will", "error", err)
+		v.log.Warn("XDP cannot give harvested cookies: workers will, until a previous back end's last flow has ended", "error", err)
+		e.lacking.Store(int64(size))
 		return handoff.NewTable(size)
 	}
-	e.memory.Store(&memory)
+	if was := e.memory.Swap(&memory); was != nil {
+		e.outgrown = append(e.outgrown, *was)
+	}
 	return handoff.Table{Entries: handoff.EntriesOf(memory.Memory), Clock: memory.Clock}
 }
 
-// poolEntries returns how many entries for harvested cookies the services may need.
+// poolEntries returns how many entries for harvested cookies the services may need: each for two pools, because a new back end has
+// its pool while the previous one still has flows.
 func poolEntries(c *Config) (n int) {
 	for i := range c.Services {
 		if o := c.Services[i].Settings; len(c.Services[i].Backends) == 1 && (o.Handoff == handoff.Auto || o.Handoff.NeedsPool()) {
-			n += handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
+			n += 2 * handoff.Entries(cmp.Or(o.HarvestPool, handoff.DefaultPool))
 		}
 	}
 	return n

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -60,6 +61,9 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	}
 	for _, v := range services {
 		c, err := k.guard.ServiceCounters(v.key())
+		if errors.Is(err, bpf.ErrNoService) { // it is about to go
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

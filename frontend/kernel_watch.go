@@ -227,16 +227,24 @@ func (k *kernel) follow(v *service) {
 	if !ok || was == now {
 		return // it is not protected yet, or any more; or nothing has changed
 	}
-	k.known[v] = now
 	if now.why != "" && now.why != was.why {
 		v.log.Warn("workers answer in the kernel's place", "why", now.why)
 	}
-	if err == nil {
-		err = k.protect(v, now)
+	failed := k.protect(v, now)
+	if v.unprotected.Store(failed != nil); failed != nil {
+		err, now = errors.Join(err, failed), told{} // the next beat tries again
 	}
-	v.refused.Store(nil)
-	if err != nil {
-		v.refused.Store(&err)
+	k.known[v] = now
+	k.refuse(v, err)
+}
+
+// refuse records why the programs do not do what is asked for a service; nil: they do.
+func (k *kernel) refuse(v *service, err error) {
+	if err == nil {
+		v.refused.Store(nil)
+		return
+	}
+	if was := v.refused.Swap(&err); was == nil || (*was).Error() != err.Error() {
 		v.log.Error("XDP could not follow the back end", "error", err)
 	}
 }

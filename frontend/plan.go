@@ -34,20 +34,26 @@ type division struct {
 	passes bool // clients without a cookie are admitted by address
 }
 
-// divide decides who answers what. The error says why the requested answer is impossible.
+// workersAlone has workers answer everything: they count what they drop. Without workers there is no answer.
+func (s *situation) workersAlone() division {
+	if s.workers {
+		return division{format: bpf.FormatWorkers, answer: bpf.AnswerWorkers, hellos: s.inline}
+	}
+	return division{format: bpf.FormatV1, answer: bpf.AnswerDrop}
+}
+
+// divide decides who answers what. The error says why the requested answer is impossible; then workers answer, because the
+// programs must not keep to a format that is no longer right.
 func divide(s situation) (division, error) {
 	if len(s.modes) == 0 {
-		if s.workers { // which count what they drop
-			return division{format: bpf.FormatWorkers, answer: bpf.AnswerWorkers, hellos: s.inline}, nil
-		}
-		return division{format: bpf.FormatV1, answer: bpf.AnswerDrop}, nil
+		return s.workersAlone(), nil
 	}
 	d := division{format: s.format(), answer: s.asked}
 	d.passes = len(s.modes) == 1 && s.modes[0].Passes() && d.format != bpf.FormatWorkers
 	d.hellos = slices.ContainsFunc(s.modes, handoff.Mode.TwoRound) || d.passes || d.format == bpf.FormatWorkers && s.inline
 	switch {
 	case d.format == bpf.FormatWorkers && s.asked == bpf.AnswerXDP:
-		return d, hint.Usagef("setting answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave setting answer out, or see to it that setting handoff trust can be used", s.modes[0])
+		return s.workersAlone(), hint.Usagef("setting answer xdp needs cookies that the kernel can make, and only workers can make those of %v: leave setting answer out, or see to it that setting handoff trust can be used", s.modes[0])
 	case d.format == bpf.FormatWorkers:
 		d.answer = bpf.AnswerWorkers
 	case s.asked == bpf.AnswerAuto && s.attached == bpf.AttachNative && s.lost:

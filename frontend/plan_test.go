@@ -29,7 +29,7 @@ func TestWhoAnswers(t *testing.T) {
 		"trust, workers asked for":          {situation{modes: m{handoff.Trust}, asked: workers, attached: native, workers: true}, division{bpf.FormatV1, workers, false, false}, false},
 		"trust, the kernel asked for":       {situation{modes: m{handoff.Trust}, asked: xdp, attached: generic}, division{bpf.FormatV1, xdp, false, false}, false},
 		"trust, another secret":             {situation{modes: m{handoff.Trust}, foreign: true, asked: auto, attached: native, workers: true}, division{bpf.FormatWorkers, workers, false, false}, false},
-		"another secret, the kernel":        {situation{modes: m{handoff.Trust}, foreign: true, asked: xdp}, division{bpf.FormatWorkers, xdp, false, false}, true},
+		"another secret, the kernel":        {situation{modes: m{handoff.Trust}, foreign: true, asked: xdp, workers: true}, division{bpf.FormatWorkers, workers, false, false}, true},
 		"replay":                            {situation{modes: m{handoff.Replay}, asked: auto, attached: native}, division{bpf.FormatV1, xdp, false, false}, false},
 		"reset":                             {situation{modes: m{handoff.Reset}, asked: auto, attached: native}, division{bpf.FormatV1, xdp, true, true}, false},
 		"reset, SipHash":                    {situation{modes: m{handoff.Reset}, mac: cookie.SipHash, asked: auto, attached: native}, division{bpf.FormatV2, xdp, true, true}, false},
@@ -41,7 +41,7 @@ func TestWhoAnswers(t *testing.T) {
 		"native-hmac, proxy":                {situation{modes: m{handoff.NativeHMAC}, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
 		"native-qt, inline":                 {situation{inline: true, modes: m{handoff.NativeQt}, asked: auto, attached: native}, division{bpf.FormatQt, xdp, false, false}, false},
 		"native-qt, inline, mapped":         {situation{inline: true, mapped: true, modes: m{handoff.NativeQt}, asked: auto}, division{bpf.FormatWorkers, workers, true, false}, false},
-		"native-qt, inline, mapped, kernel": {situation{inline: true, mapped: true, modes: m{handoff.NativeQt}, asked: xdp}, division{bpf.FormatWorkers, xdp, true, false}, true},
+		"native-qt, inline, mapped, kernel": {situation{inline: true, mapped: true, modes: m{handoff.NativeQt}, asked: xdp}, division{bpf.FormatV1, bpf.AnswerDrop, false, false}, true},
 		"harvest":                           {situation{modes: m{handoff.Harvest}, sharedPool: true, cookieLength: 32, asked: auto, attached: native}, division{bpf.FormatHarvest, xdp, false, false}, false},
 		"harvest, long cookies":             {situation{modes: m{handoff.Harvest}, sharedPool: true, cookieLength: 40, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
 		"harvest, pool not shared":          {situation{modes: m{handoff.Harvest}, cookieLength: 20, asked: auto, attached: native}, division{bpf.FormatWorkers, workers, false, false}, false},
@@ -50,8 +50,8 @@ func TestWhoAnswers(t *testing.T) {
 	} {
 		got, err := divide(c.situation)
 		if c.refuse {
-			if !errors.Is(err, hint.ErrUsage) {
-				t.Errorf("%s: %v, want a refusal", name, err)
+			if !errors.Is(err, hint.ErrUsage) || got != c.want {
+				t.Errorf("%s: %+v, %v, want a refusal and %+v", name, got, err, c.want)
 			}
 			continue
 		}

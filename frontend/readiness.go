@@ -23,7 +23,7 @@ type Readiness struct {
 func (v *service) readiness() Readiness {
 	r := Readiness{Service: v.name, Listen: v.listen.String()}
 	if err := v.refused.Load(); err != nil {
-		r.Reasons = append(r.Reasons, say(*err))
+		r.Reasons, r.open = append(r.Reasons, say(*err)), v.inline && v.unprotected.Load()
 		return r
 	}
 	if v.kernel != nil {
@@ -41,6 +41,10 @@ func (v *service) readiness() Readiness {
 			return r
 		}
 	}
+	if v.draining.Load() {
+		r.Reasons = append(r.Reasons, "it drains")
+		return r
+	}
 	if v.inline {
 		h := v.inlineHealth()
 		if r.Ready = h.up; !r.Ready {
@@ -50,10 +54,6 @@ func (v *service) readiness() Readiness {
 			}
 			r.Reasons = append(r.Reasons, why)
 		}
-		return r
-	}
-	if v.draining.Load() {
-		r.Reasons = append(r.Reasons, "it drains")
 		return r
 	}
 	for _, t := range v.list() {

@@ -51,11 +51,6 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
 	errs := []error{s.mapLog.reopen()}
-	for key, x := range s.allSecrets() {
-		if key.file != "" {
-			errs = append(errs, x.follow())
-		}
-	}
 	var done Changes
 	if s.again != nil {
 		c, err := s.again(ctx)
@@ -65,6 +60,12 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 		if err != nil {
 			s.config.Log.Error("configuration refused; keeping the old one", "error", err)
 			errs = append(errs, err)
+		}
+		s.dropSecrets()
+	}
+	for key, x := range s.allSecrets() {
+		if key.file != "" {
+			errs = append(errs, x.follow())
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -92,50 +93,29 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 		return done, err
 	}
 	flags := c.flags()
-	done.Restart = s.restarts(flags)
-	now := make(map[serviceKey]*service)
-	for _, v := range s.list() {
-		now[v.configured.key()] = v
+	restart := s.restarts(flags)
+	t, err := s.plan(&c)
+	if err == nil {
+		err = t.protect(s.kernel)
 	}
-	var fresh []*service
-	changed := make(map[*service]*Service)
-	for i := range c.Services {
-		n := &c.Services[i]
-		v := now[n.key()]
-		delete(now, n.key())
-		err = s.possible(n)
-		switch {
-		case err != nil:
-		case v == nil:
-			if err = s.free(n); err == nil {
-				v, err = s.open(n, slices.Concat(s.list(), fresh))
-			}
-			if err == nil {
-				err = s.kernel.mayStandOpen(v)
-				fresh = append(fresh, v)
-				done.Added = append(done.Added, v.name)
-			}
-		case v.draining.Load() || !reflect.DeepEqual(v.configured, *n):
-			if _, err = s.secretsOf(n.Settings); err == nil {
-				err = v.changeable(n)
-			}
-			changed[v] = n
-			done.Changed = append(done.Changed, v.name)
+	if err != nil {
+		for _, v := range t.fresh {
+			v.close()
 		}
-		if err != nil {
-			for _, v := range fresh {
-				v.close()
-			}
-			return Changes{Restart: done.Restart}, err
-		}
+		return Changes{Restart: restart}, err
 	}
-	for _, v := range fresh {
+	done = t.done
+	done.Restart = restart
+	for _, v := range t.fresh {
 		s.add(v)
 	}
-	for v, n := range changed {
+	for v, n := range t.changed {
 		s.become(v, n)
 	}
-	for _, v := range now {
+	for _, v := range s.list() { // the programs may have other secrets now
+		s.kernel.follow(v)
+	}
+	for _, v := range t.gone {
 		if !v.draining.Load() {
 			done.Removed = append(done.Removed, v.name)
 			s.remove(v)
@@ -144,9 +124,79 @@ func (s *Server) apply(c Config) (done Changes, err error) {
 	slices.Sort(done.Removed)
 	s.show(flags)
 	if s.kernel != nil {
-		err = s.kernel.setPolicy(s.policy(&c, now))
+		err = s.kernel.setPolicy(s.policy(&c, t.gone))
 	}
 	return done, err
+}
+
+// transition is what a reload is about to do.
+type transition struct {
+	done    Changes
+	secrets *secrets   // of the first service
+	fresh   []*service // open, and neither known to the programs nor running
+	changed map[*service]*Service
+	gone    map[serviceKey]*service // those that drain already included
+}
+
+// plan opens what is new in c, and refuses what cannot be. The transition is never nil.
+func (s *Server) plan(c *Config) (t *transition, err error) {
+	t = &transition{changed: make(map[*service]*Service), gone: make(map[serviceKey]*service)}
+	for _, v := range s.list() {
+		t.gone[v.configured.key()] = v
+	}
+	if t.secrets, err = s.secretsOf(c.Services[0].Settings); err != nil {
+		return t, err
+	}
+	for i := range c.Services {
+		n := &c.Services[i]
+		v := t.gone[n.key()]
+		delete(t.gone, n.key())
+		err = s.possible(n)
+		switch {
+		case err != nil:
+		case v == nil:
+			if err = s.free(n); err == nil {
+				v, err = s.open(n, slices.Concat(s.list(), t.fresh))
+			}
+			if err == nil {
+				t.fresh = append(t.fresh, v)
+				t.done.Added = append(t.done.Added, v.name)
+				err = s.kernel.mayStandOpen(v)
+			}
+		case v.draining.Load() || !reflect.DeepEqual(v.configured, *n):
+			if _, err = s.secretsOf(n.Settings); err == nil {
+				err = v.changeable(n)
+			}
+			t.changed[v] = n
+			t.done.Changed = append(t.done.Changed, v.name)
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
+
+// protect makes the programs ready for a transition: they get its secrets and its new services. On error they are as before. It
+// does nothing on a nil kernel.
+func (t *transition) protect(k *kernel) error {
+	if k == nil {
+		return nil
+	}
+	was, err := k.use(t.secrets)
+	for _, v := range t.fresh {
+		if err == nil {
+			err = k.add(v)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	for _, v := range t.fresh {
+		k.remove(v)
+	}
+	_, failed := k.use(was)
+	return errors.Join(err, failed)
 }
 
 // policy is the configuration that the programs get after a reload: the services of c, and those that drain. Of the rest nothing
@@ -163,10 +213,6 @@ func (s *Server) policy(c *Config, draining map[serviceKey]*service) *Config {
 // add starts a new service.
 func (s *Server) add(v *service) {
 	if s.kernel != nil {
-		if err := s.kernel.add(v); err != nil {
-			v.refused.Store(&err)
-			v.log.Error("XDP does not protect the service", "error", err)
-		}
 		s.kernel.lookAround([]*service{v})
 	}
 	s.life.Lock()

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -13,6 +14,17 @@ import (
 func (v *service) changeable(n *Service) error {
 	if v.inline && len(v.workers) == 0 && n.Settings.Answer != bpf.AnswerXDP {
 		return hint.Errorf("restart the guard", "%s: answer cannot change from xdp while the service runs: it has no workers", v.name)
+	}
+	if v.kernel == nil || !slices.Equal(v.configured.Backends, n.Backends) {
+		return nil
+	}
+	at := v.situation(v.kernel.attachedFor(v))
+	at.asked, at.foreign = n.Settings.Answer, false // of the first service's secrets the configuration is checked
+	if handsOverAnew(v.configured.Settings, n.Settings) {
+		at.modes = nil // nobody knows before the server is asked
+	}
+	if _, err := divide(at); err != nil {
+		return fmt.Errorf("%s: %w", v.name, err)
 	}
 	return nil
 }
@@ -36,6 +48,9 @@ func (s *Server) possible(n *Service) error {
 // free returns an error if another service has the port of a new one: only a restart gives it up.
 func (s *Server) free(n *Service) error {
 	for _, v := range s.list() {
+		if n.Inline() != v.inline && s.kernel != nil && v.configured.Listen == n.Listen { // the programs tell services apart by address
+			return hint.Errorf(restart, "%v cannot change between listen and protect while the service runs", n.Listen)
+		}
 		if !n.Inline() && !v.inline && n.Listen.Port() != 0 && overlap(v.listen, n.Listen) {
 			return hint.Errorf(restart, "%v cannot be listened on while %v is", n.Listen, v.listen)
 		}

@@ -14,10 +14,12 @@ import (
 
 // secrets keeps a keyring and follows its source. If a new secret is refused, the old one stays in force.
 type secrets struct {
-	store   cookie.Store
-	source  secretSource
-	log     *slog.Logger
-	events  *events.Channel
+	store  cookie.Store
+	source secretSource
+	log    *slog.Logger
+	events *events.Channel
+	end    context.CancelFunc // of run
+
 	install func(*cookie.Keyring) error // copies a keyring to the kernel; nil: no XDP, or it has other secrets
 
 	mu sync.Mutex // serialises rotations, and what the source does
@@ -51,6 +53,19 @@ func (s *secrets) put(k *cookie.Keyring) error {
 	}
 	s.store.Swap(k)
 	s.changed.Store(time.Now().UnixNano())
+	return nil
+}
+
+// installs has every keyring copied by f, the one in force at once; nil: none.
+func (s *secrets) installs(f func(*cookie.Keyring) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f != nil {
+		if err := f(s.store.Load()); err != nil {
+			return err
+		}
+	}
+	s.install = f
 	return nil
 }
 

@@ -3,14 +3,12 @@ package frontend
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -57,21 +55,8 @@ type Server struct {
 	reload        sync.Mutex
 	reloads       atomic.Uint64
 	reloadsFailed atomic.Uint64
-	secretsRun    func(*secrets)                  // of Run
+	secretsRun    func(*secrets)                  // of Run; nil before
 	start         func(v *service, pinned func()) // of Run
-}
-
-// secretKey tells sources of secrets apart.
-type secretKey struct {
-	file  string
-	every time.Duration // of the guard's own
-}
-
-func (o *Settings) secretKey() secretKey {
-	if o.SecretFile != "" {
-		return secretKey{file: o.SecretFile}
-	}
-	return secretKey{every: o.RotateEvery}
 }
 
 // New opens everything that a guard needs, but contacts no back end yet. On failure nothing is left behind, and the error has a
@@ -129,51 +114,6 @@ func (s *Server) openAll() (err error) {
 // clock is what workers tell the time by: CLOCK_MONOTONIC, in nanoseconds.
 func (s *Server) clock() int64 { return s.zero + int64(time.Since(s.started)) }
 
-// secretsOf returns the secrets of services with the given settings. The programs have those of the first service.
-func (s *Server) secretsOf(o *Settings) (*secrets, error) {
-	var source secretSource = &randomSecrets{entropy: s.config.Entropy, every: o.RotateEvery}
-	key := o.secretKey()
-	if key.file != "" {
-		source = &fileSecrets{file: key.file, log: s.config.Log}
-	}
-	if x := s.secrets[key]; x != nil {
-		return x, nil
-	}
-	var install func(*cookie.Keyring) error
-	programs := s.kernel != nil && s.kernel.secrets == nil
-	if programs {
-		install = s.kernel.setSecret
-	}
-	var x *secrets
-	var err error
-	if before := s.inherited.secret(key); before != nil {
-		x, err = adoptSecrets(before, source, s.config.Log, install)
-	} else {
-		x, err = openSecrets(source, s.config.Log, install)
-	}
-	if err != nil {
-		return nil, err
-	}
-	x.events = s.events
-	if programs {
-		s.kernel.secrets = x
-	}
-	s.life.Lock()
-	s.secrets[key] = x
-	s.life.Unlock()
-	if s.secretsRun != nil { // added by a reload
-		s.secretsRun(x)
-	}
-	return x, nil
-}
-
-// allSecrets is the secrets in force.
-func (s *Server) allSecrets() map[secretKey]*secrets {
-	s.life.RLock()
-	defer s.life.RUnlock()
-	return maps.Clone(s.secrets)
-}
-
 // list is the services in force.
 func (s *Server) list() []*service {
 	s.life.RLock()
@@ -211,10 +151,7 @@ func (s *Server) Run(ctx context.Context) error {
 			s.running.Go(func() { n.run(ctx) })
 		}
 	}
-	s.secretsRun = func(x *secrets) { s.running.Go(func() { x.run(ctx) }) }
-	for _, x := range s.allSecrets() {
-		s.secretsRun(x)
-	}
+	s.runSecrets(ctx)
 	s.running.Go(func() { s.lists.Run(ctx) })
 	s.running.Go(func() { s.watchGates(ctx) })
 	s.running.Go(func() { s.watchAttacks(ctx) })
@@ -246,7 +183,7 @@ const (
 func (s *Server) tellProgress(ctx context.Context, services []*service) {
 	var all []*target
 	for _, v := range services {
-		all = append(all, v.targets...)
+		all = append(all, v.list()...)
 	}
 	began := time.Now()
 	for every := progressEvery; ctx.Err() == nil; every = min(2*every, slowestProgress) {
@@ -299,15 +236,6 @@ func (s *Server) Give(uid, gid int) error {
 		return err
 	}
 	return s.kernel.guard.GivePins(uid, gid)
-}
-
-// Rotate draws new secrets now. It fails if they come from files.
-func (s *Server) Rotate() error {
-	var errs []error
-	for _, x := range s.allSecrets() {
-		errs = append(errs, x.rotate())
-	}
-	return errors.Join(errs...)
 }
 
 // Listening returns the services' public addresses, with the ports that the kernel chose.

@@ -40,14 +40,15 @@ type service struct {
 	mapLog         *mapLog   // nil: none
 	workers        []*worker
 
-	mu      sync.Mutex // serialises changes of what follows
-	targets []*target
-	live    []*liveBackend // all that are open, those included that only have flows left
-	now     atomic.Pointer[serving]
-	refused atomic.Pointer[error]    // why the programs do not follow; nil: they do
-	others  atomic.Pointer[[]string] // inline: interfaces that lead past the programs
-	open    atomic.Pointer[openness] // ... and what was said of them
-	health  atomic.Pointer[health]   // inline; nil: it was not looked at yet
+	mu          sync.Mutex // serialises changes of what follows
+	targets     []*target
+	live        []*liveBackend // all that are open, those included that only have flows left
+	now         atomic.Pointer[serving]
+	refused     atomic.Pointer[error]    // why the programs do not follow; nil: they do
+	unprotected atomic.Bool              // the programs could not be told what they must do
+	others      atomic.Pointer[[]string] // inline: interfaces that lead past the programs
+	open        atomic.Pointer[openness] // ... and what was said of them
+	health      atomic.Pointer[health]   // inline; nil: it was not looked at yet
 
 	askOverIPv6 atomic.Bool // inline: the server is asked at ::1 instead of 127.0.0.1
 
@@ -70,6 +71,7 @@ type service struct {
 // replaced. Workers load it once per batch.
 type serving struct {
 	settings   *Settings
+	draining   bool     // nobody new is let in
 	interfaces []string // that it is guarded on; none: all
 	keys       *cookie.Store
 	secrets    *secrets
@@ -112,13 +114,13 @@ func (v *service) publish() { v.offer(nil, nil) }
 // offer does it with next in place of t's back end.
 func (v *service) offer(t *target, next *liveBackend) {
 	v.change(func(s *serving) {
-		s.backends = nil
+		s.backends, s.draining = nil, v.draining.Load()
 		for _, other := range v.targets {
 			e := other.backend.Load()
 			if other == t {
 				e = next
 			}
-			if e != nil && !v.draining.Load() {
+			if e != nil && !s.draining {
 				s.backends = append(s.backends, e)
 			}
 		}
@@ -133,8 +135,11 @@ func (v *service) serve(t *target, next *liveBackend) {
 	}
 }
 
-// modes returns the current hand-off mode of each back end.
+// modes returns the current hand-off mode of each back end that new clients are handed to.
 func (s *serving) modes() (modes []handoff.Mode) {
+	if s.draining {
+		return nil
+	}
 	if s.fit != nil {
 		return []handoff.Mode{s.fit.Mode}
 	}

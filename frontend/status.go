@@ -10,6 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
+	"github.com/dtlsguard/dtlsguard/frontend/relay"
 )
 
 // Status is what a guard shows of itself.
@@ -60,13 +61,17 @@ func (s *Server) Status() Status {
 	st := Status{
 		PID: os.Getpid(), Upgrades: s.upgrades.load(),
 		UptimeSeconds: time.Since(s.started).Seconds(), CPUSeconds: cpuSeconds(), Ready: true,
-		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.Flows(), FlowStatus: s.flowStatus(), Flags: s.flags,
+		Packets: t.Packets(), Received: t.Received, Overruns: t.Overruns, Flows: s.budget.Used(), FlowStatus: s.flowStatus(), Flags: s.flags,
 	}
 	if s.kernel != nil && !s.closed {
 		var err error
 		if st.XDP, err = s.kernel.status(s.services); err != nil {
 			s.config.Log.Error("counters of XDP could not be read", "error", err)
 		}
+		halfOpen, established := s.kernel.inlineFlows(s.services)
+		st.FlowStatus.States[relay.HalfOpen.String()] += halfOpen
+		st.FlowStatus.States[relay.Established.String()] += established
+		st.Flows += halfOpen + established
 	}
 	if err := s.available(); err != nil {
 		st.Ready, st.NotReady = false, err.Error()
@@ -145,8 +150,11 @@ func (s *Server) totals() *metrics.Totals {
 	return t
 }
 
-// Flows is the number of verified flows.
-func (s *Server) Flows() int { return s.budget.Used() }
+// Flows is the number of verified flows, those of inline services included, which the programs count.
+func (s *Server) Flows() int {
+	halfOpen, established := s.kernel.inlineFlows(s.list())
+	return s.budget.Used() + halfOpen + established
+}
 
 func (c *Config) flags() map[string]any {
 	m := map[string]any{

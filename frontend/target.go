@@ -45,6 +45,8 @@ type liveBackend struct {
 	seed      uint64 // of the rendezvous hash: from its configured address, so that a restart changes nothing
 	upstreams *relay.Upstreams
 	memory    atomic.Pointer[bpf.PoolMemory] // memory of its pool, where the programs can read it; nil: they cannot
+	outgrown  []bpf.PoolMemory               // that of earlier pools
+	lacking   atomic.Int64                   // entries of a pool that the programs had no room for
 
 	adopted bool         // of another process, and not watched yet
 	users   atomic.Int64 // the service, and each worker that may have flows there
@@ -84,8 +86,26 @@ func (e *liveBackend) release() {
 		<-e.ended
 		e.Close()
 		e.service.strike(e)
+		e.giveBack()
 		close(e.closed)
 	}()
+}
+
+// giveBack gives the memory of its pool back to the programs. Nothing of e may be running.
+func (e *liveBackend) giveBack() {
+	if m := e.memory.Swap(nil); m != nil {
+		e.outgrown = append(e.outgrown, *m)
+	}
+	for _, m := range e.outgrown {
+		e.service.kernel.guard.FreePoolMemory(m)
+	}
+	e.outgrown = nil
+}
+
+// fitsNow reports whether the programs had no room for the pool of e, and have it now, because a previous back end has ended.
+func (e *liveBackend) fitsNow() bool {
+	n := int(e.lacking.Load())
+	return n > 0 && e.service.kernel.guard.PoolRoom() >= n
 }
 
 // retryAfter is the pause before a back end that did not answer is probed again. Probing itself has waited for its answer.
@@ -139,19 +159,20 @@ func (t *target) fail(err error) {
 }
 
 // follow resolves the name, and opens the server at the first address that answers, unless the current one is still among them
-// and ready.
+// and ready. One whose pool the programs had no room for is opened again once they have it.
 func (t *target) follow(ctx context.Context) error {
 	addrs, port, err := t.resolve(ctx)
 	if err != nil {
 		return err
 	}
 	now := t.backend.Load()
-	if now != nil && (now.Ready() || len(addrs) == 1) && slices.Contains(addrs, now.Server().Addr()) {
+	again := now != nil && now.fitsNow()
+	if now != nil && !again && (now.Ready() || len(addrs) == 1) && slices.Contains(addrs, now.Server().Addr()) {
 		return nil
 	}
 	var failed []error
 	for _, a := range addrs {
-		if now != nil && now.Server().Addr() == a {
+		if now != nil && !again && now.Server().Addr() == a {
 			continue // it is watched
 		}
 		next, err := t.open(ctx, netip.AddrPortFrom(a, port))
@@ -223,6 +244,7 @@ func (t *target) open(ctx context.Context, server netip.AddrPort) (*liveBackend,
 	}
 	var err error
 	if e.Backend, err = handoff.Open(ctx, c); err != nil {
+		e.giveBack()
 		return nil, err
 	}
 	e.upstreams = relay.NewUpstreams(server)

@@ -38,7 +38,7 @@ func (w *worker) setServing(s *serving) {
 			w.add(&workerBackend{backend: e, verifier: e.NewVerifier(size)})
 		}
 	}
-	if s.fit != nil {
+	if s.fit != nil && !s.draining {
 		w.add(&workerBackend{verifier: handoff.NewInline(*s.fit, w.service.handoffConfig(s), size), fit: s.fit.Mode})
 	}
 	if len(w.active) == 0 {

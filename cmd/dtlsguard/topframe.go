@@ -73,7 +73,7 @@ func drawState(w io.Writer, was, now *sample, took float64) {
 		state = "NOT READY: " + now.NotReady
 	}
 	fmt.Fprintf(w, "dtlsguard  %s  up %v  secret epoch %d, %v old\n", state, seconds(now.UptimeSeconds), now.Secret.Epoch, seconds(now.Secret.AgeSeconds))
-	fmt.Fprintf(w, "flows  %d relayed", now.Flows)
+	fmt.Fprintf(w, "flows  %d", now.Flows)
 	if now.XDP != nil {
 		fmt.Fprintf(w, ", %d verified in XDP", now.XDP.Flows)
 		for _, i := range now.XDP.Interfaces {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -146,6 +148,52 @@ func TestReload(t *testing.T) {
 	}
 	one.ping("after mistakes")
 	one.close()
+}
+
+// TestReloadDropsSecrets: a secret file that no service has any more may be deleted, and one of a configuration that was refused.
+func TestReloadDropsSecrets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(strings.Repeat("5aa5c3", 16)[:64]+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	v := frontend.Service{Listen: address("127.0.0.1", freePort(t)), Backends: frontend.At(echoServer(t, address("127.0.0.1", freePort(t)), "trust").addr)}
+	with := func(file string) frontend.Service {
+		s := v
+		s.Settings = &frontend.Settings{HelloRate: limit.Rate{PerSecond: -1}, SecretFile: file}
+		return s
+	}
+	one, two, three := file("one"), file("two"), file("three")
+	g := startReloadable(t, frontend.Config{Services: []frontend.Service{with(one)}})
+	g.reload(t, with(two))
+	if err := os.Remove(one); err != nil {
+		t.Fatal(err)
+	}
+	g.reload(t, with(two))
+	elsewhere := with(three)
+	elsewhere.Listen = netip.MustParseAddrPort("192.0.2.1:1")
+	g.mu.Lock()
+	g.config.Services = []frontend.Service{with(two), elsewhere}
+	g.mu.Unlock()
+	if _, err := g.Reload(t.Context()); err == nil {
+		t.Fatal("an address that is not this host's is taken")
+	}
+	if err := os.Remove(three); err != nil {
+		t.Fatal(err)
+	}
+	g.reload(t, with(two))
+	g.reload(t, v)
+	if err := g.Rotate(); err != nil {
+		t.Errorf("the guard's own secret after those of files: %v", err)
+	}
+	g.wait(t)
+	c := openssl()(t, v.Listen)
+	c.ping("with the guard's own secret again")
+	c.close()
 }
 
 // ready reports whether one service is.

@@ -290,11 +290,11 @@ func TestUpgradeFails(t *testing.T) {
 		{"others' to write", script(t, 0o777, "#!/bin/sh\n"), "can be written to by others"},
 		{"not a program", script(t, 0o700, "text"), "exec format error"},
 		{"ends", script(t, 0o700, "#!/bin/sh\nexit 3\n"), "ended before it served"},
-		{"silent", script(t, 0o700, "#!/bin/sh\nexec sleep 1000\n"), "timeout"},
+		{"silent", script(t, 0o700, "#!/bin/sh\nexec sleep 1000\n"), "has not started within 2s"},
 		{"version", script(t, 0o700, successor(self, "version")), "reads states of version 99"},
 		{"dies prepared", script(t, 0o700, successor(self, "prepared")), "talk to the new program|ended before it served"},
 		{"dies adopted", script(t, 0o700, successor(self, "adopted")), "ended before it served"},
-		{"stalls adopted", script(t, 0o700, successor(self, "stalls")), "ended before it served|timeout"},
+		{"stalls adopted", script(t, 0o700, successor(self, "stalls")), "ended before it served|has not begun to serve within"},
 	} {
 		_, err := g.ask("POST", "/upgrade?start=2s&binary="+f.binary)
 		failures++
