@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/attack"
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
@@ -25,6 +26,7 @@ type guardState struct {
 	Reloads       [2]uint64                `json:"reloads"` // done, failed
 	Secrets       []secretState            `json:"secrets"`
 	Services      []serviceState           `json:"services"`
+	Rules         []addresses.Rule         `json:"rules,omitempty"` // those of files, too, which the successor reads itself
 	PreHandshakes []json.RawMessage        `json:"prehandshakes,omitempty"`
 	Events        *events.State            `json:"events,omitempty"`
 
@@ -154,6 +156,7 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	for key, x := range s.secrets {
 		g.Secrets = append(g.Secrets, x.export(key))
 	}
+	g.Rules = s.lists.Rules()
 	numbers := make(map[*liveBackend]int32)
 	for _, v := range s.services {
 		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.exportFit(),

@@ -91,6 +91,11 @@ func (s *Server) openAll() (err error) {
 	if err = s.openAddresses(); err != nil {
 		return err
 	}
+	if s.inherited != nil && s.config.Predecessor.live { // a restart forgets what was given at run time
+		if err = s.lists.Restore(s.inherited.state.Rules); err != nil {
+			return err
+		}
+	}
 	if err = s.openMapLog(); err != nil {
 		return err
 	}

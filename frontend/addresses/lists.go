@@ -30,9 +30,12 @@ var ErrTooMany = fmt.Errorf("more than %d prefixes", MaxRules)
 type Rule struct {
 	Prefix  netip.Prefix `json:"prefix"`
 	Verdict Verdict      `json:"list"`
-	Source  string       `json:"source"`                       // a file, or "control"
+	Source  string       `json:"source"`                       // a file, or Control
 	Seconds float64      `json:"expires_in_seconds,omitempty"` // 0: it does not expire
 }
+
+// Control is the Source of rules that were given at run time.
+const Control = "control"
 
 // onList is a prefix on one of the lists. It may be on both.
 type onList struct {
@@ -152,6 +155,23 @@ func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
 		until = time.Now().Add(long)
 	}
 	return l.change(onList{p, v}, func(k onList) { l.given[k] = until })
+}
+
+// Restore puts the rules in force that another process was given at run time, with what is left of their time.
+func (l *Lists) Restore(rules []Rule) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range rules {
+		if r.Source != Control {
+			continue
+		}
+		var until time.Time
+		if r.Seconds > 0 {
+			until = time.Now().Add(time.Duration(r.Seconds * float64(time.Second)))
+		}
+		l.given[onList{r.Prefix, r.Verdict}] = until
+	}
+	return l.publish()
 }
 
 // Take takes a prefix off the list of a verdict, where Give had put it. It fails if it is not there.
@@ -277,7 +297,7 @@ func (l *Lists) Rules() []Rule {
 	defer l.mu.Unlock()
 	rules := []Rule{}
 	for _, k := range slices.SortedFunc(maps.Keys(l.given), func(a, b onList) int { return a.prefix.Compare(b.prefix) }) {
-		r := Rule{Prefix: k.prefix, Verdict: k.verdict, Source: "control"}
+		r := Rule{Prefix: k.prefix, Verdict: k.verdict, Source: Control}
 		if until := l.given[k]; !until.IsZero() {
 			r.Seconds = max(0, time.Until(until).Seconds())
 		}

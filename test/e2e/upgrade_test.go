@@ -20,6 +20,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 )
 
 // buildGuard builds the command, once for all tests.
@@ -211,6 +212,26 @@ func TestUpgrade(t *testing.T) {
 			c.close()
 			eventually(t, "flows end", func() bool { return g.status().FlowStatus.States["established"] == 0 })
 		})
+	}
+}
+
+// TestUpgradeKeepsRules: who was denied is denied after an upgrade, too, and for as long as was said.
+func TestUpgradeKeepsRules(t *testing.T) {
+	t.Parallel()
+	g := runGuard(t, echoServer(t, address("127.0.0.1", freePort(t)), "trust").addr)
+	for _, rule := range []string{"list=deny&prefix=203.0.113.7/32", "list=allow&prefix=203.0.113.0/24&for=1h"} {
+		if _, err := g.ask("POST", "/addresses?"+rule); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.upgrade()
+	var st frontend.AddressStatus
+	b, err := g.ask("GET", "/addresses")
+	if err := errors.Join(err, json.Unmarshal(b, &st)); err != nil {
+		t.Fatal(err)
+	}
+	if r := st.Rules; len(r) != 2 || r[0].Verdict != addresses.Allow || r[0].Seconds <= 0 || r[0].Seconds > 3600 || r[1].Verdict != addresses.Deny || r[1].Seconds != 0 {
+		t.Errorf("%+v", r)
 	}
 }
 
