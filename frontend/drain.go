@@ -112,10 +112,13 @@ func (s *Server) Drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.config.DrainTimeout)
 	defer cancel()
 	every := drainLook
+	s.reload.Lock()
+	s.ending = true
 	for _, v := range s.list() {
 		v.drain()
 		every = max(every, v.drainLook())
 	}
+	s.reload.Unlock()
 	for s.Flows() > 0 && ctx.Err() == nil {
 		sleep(ctx, every)
 	}

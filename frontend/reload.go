@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/events"
+	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
 // Changes is what a reload did.
@@ -54,7 +55,11 @@ func (s *Server) Reload(ctx context.Context) (Changes, error) {
 	var done Changes
 	if s.again != nil {
 		c, err := s.again(ctx)
-		if err == nil {
+		switch {
+		case err != nil:
+		case s.ending:
+			err = hint.Errorf("start the guard again", "the guard drains: a reload would let clients in again")
+		default:
 			done, err = s.apply(c)
 		}
 		if err != nil {

@@ -53,6 +53,7 @@ type Server struct {
 
 	again         func(context.Context) (Config, error) // reads the configuration again; nil: there is none
 	reload        sync.Mutex
+	ending        bool // the guard drains as a whole; guarded by reload
 	reloads       atomic.Uint64
 	reloadsFailed atomic.Uint64
 	secretsRun    func(*secrets)                  // of Run; nil before

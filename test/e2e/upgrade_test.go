@@ -367,6 +367,9 @@ func TestDrain(t *testing.T) {
 	if _, err := g.ask("POST", "/upgrade"); err == nil || !strings.Contains(err.Error(), "drains") {
 		t.Errorf("an upgrade meanwhile: %v", err)
 	}
+	if _, err := g.ask("POST", "/reload"); err == nil || !strings.Contains(err.Error(), "drains") || g.status().Ready {
+		t.Errorf("a reload meanwhile: %v", err)
+	}
 	c.ping("ping meanwhile")
 	c.close()
 	eventually(t, "it ends with its last flow", func() bool { return g.pid() == 0 && (syscall.Kill(pid, 0) != nil || zombie(pid)) })

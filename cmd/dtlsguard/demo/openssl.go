@@ -146,8 +146,11 @@ func (o *openssl) startServer(ctx context.Context) (*serverProcess, error) {
 	return p, nil
 }
 
-// stop ends the process and waits until it is gone. Stopping twice is fine.
+// stop ends the process and waits until it is gone. Stopping twice is fine, and so is one that did not start.
 func (p *serverProcess) stop() {
+	if p == nil {
+		return
+	}
 	_ = p.cmd.Process.Kill() // asked nicely, s_server takes half a second
 	<-p.exited
 }
