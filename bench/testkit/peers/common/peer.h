@@ -46,7 +46,12 @@ static struct {
 	const char *certificate, *key, *cookies;
 	int fd; // listens
 	struct datagram *pending; // of clients without a socket, oldest first
+	int count; // of pending
 } peer_server;
+
+// PEER_PENDING bounds what is read ahead: a few clients' ClientHellos in fragments. In a flood the rest waits in the socket, or is
+// lost. PEER_QUEUED is more than a socket's buffer holds (net.core.rmem_default, 208 KiB).
+enum { PEER_PENDING = 64, PEER_QUEUED = 4096 };
 
 // struct peer is a client, verified or not.
 struct peer {
@@ -171,6 +176,7 @@ static inline struct datagram *peer_pop(struct datagram **list)
 static inline void peer_next(struct peer *p)
 {
 	for (struct datagram *d; (d = peer_pop(&peer_server.pending));) {
+		peer_server.count--;
 		p->size = d->size;
 		memcpy(&p->address, &d->from, sizeof(p->address));
 		p->length = d->length;
@@ -185,10 +191,39 @@ static inline void peer_next(struct peer *p)
 	} while (p->length <= 0 || peer_is_employed(p));
 }
 
-// peer_collect reads what has come to a socket: what p sent is p's, and what others sent is pending.
-static inline void peer_collect(int fd, struct peer *p)
+// peer_push makes a datagram the newest of a list.
+static inline void peer_push(struct datagram **list, struct datagram *d)
 {
-	for (;;) {
+	while (*list)
+		list = &(*list)->next;
+	d->next = NULL;
+	*list = d;
+}
+
+static inline int peer_sent(const struct peer *p, const struct datagram *d)
+{
+	return !memcmp(&d->from, &p->address, p->size);
+}
+
+// peer_claim gives p what it has sent of what is pending.
+static inline void peer_claim(struct peer *p)
+{
+	for (struct datagram **at = &peer_server.pending, *d; (d = *at);) {
+		if (!peer_sent(p, d)) {
+			at = &d->next;
+			continue;
+		}
+		*at = d->next;
+		peer_server.count--;
+		peer_push(&p->early, d);
+	}
+}
+
+// peer_collect reads at most so many datagrams that have come to a socket: what p sent is p's, and what others sent is pending. If
+// too much is, they will send it again.
+static inline void peer_collect(int fd, struct peer *p, int most)
+{
+	while (most-- > 0) {
 		struct datagram *d = calloc(1, sizeof(*d));
 		if (!d)
 			peer_die("memory");
@@ -198,10 +233,14 @@ static inline void peer_collect(int fd, struct peer *p)
 			free(d);
 			return;
 		}
-		struct datagram **end = memcmp(&d->from, &p->address, p->size) ? &peer_server.pending : &p->early;
-		while (*end)
-			end = &(*end)->next;
-		*end = d;
+		if (peer_sent(p, d)) {
+			peer_push(&p->early, d);
+		} else if (peer_server.count < PEER_PENDING) {
+			peer_push(&peer_server.pending, d);
+			peer_server.count++;
+		} else {
+			free(d);
+		}
 	}
 }
 
@@ -266,8 +305,9 @@ static inline void peer_start(struct peer *p, void *(*serve)(void *))
 static inline void peer_employ(struct peer *p, void *(*serve)(void *))
 {
 	peer_connect(p);
-	peer_collect(peer_server.fd, p);
-	peer_collect(p->fd, p); // between bind and connect others' came here, too
+	peer_claim(p);
+	peer_collect(peer_server.fd, p, PEER_PENDING - peer_server.count);
+	peer_collect(p->fd, p, PEER_QUEUED); // between bind and connect others' came here, too
 	peer_start(p, serve);
 }
 

@@ -25,7 +25,7 @@ static void begin(SSL *ssl, const BIO_ADDR *client)
 	}
 	session_take(ssl, p);
 	peer_connect(p);
-	peer_collect(p->fd, p);
+	peer_collect(p->fd, p, PEER_QUEUED);
 	peer_start(p, session_serve);
 }
 
