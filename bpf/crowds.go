@@ -9,10 +9,12 @@ import (
 	"time"
 )
 
-// refusedFor is for how long EvictFlows refuses handshakes of a source that has all flows that it may have.
+// refusedFor is for how long EvictFlows refuses handshakes of a source that has all flows that it may have: three of the looks
+// that the daemon takes every 10 s, so that one that comes late opens no gap, and a daemon that is gone refuses nobody for long.
 const refusedFor = 30 * time.Second
 
-// prefixFlows is how many times the limit of a source that of a prefix is.
+// prefixFlows is how many times the limit of a source a prefix has, as relay.PrefixFactor, which this package must not import:
+// a site has several busy hosts, and one attacker's /24 or /48 must not have all flows.
 const prefixFlows = 8
 
 // limitCrowds limits the flows of sources and prefixes; flows are those of inline services, the longest silent first.
