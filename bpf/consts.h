@@ -257,6 +257,7 @@ enum {
 	SERVICE_PROXY = 1 << 1,
 	SERVICE_FLOW_HELLOS = 1 << 2, // within a flow, workers verify ClientHellos with a cookie
 	SERVICE_ONLY_ON = 1 << 3,     // guarded on its own interfaces only
+	SERVICE_DROPS_JUNK = 1 << 4,  // whatever is not DTLS, on every interface
 };
 enum { SERVICE_INTERFACES = 8 }; // that a service can name
 // How first ClientHellos are admitted to a service in mode reset or limit.

@@ -6,6 +6,7 @@
 #include "capture.h"
 #include "clienthello.h"
 #include "egress.h"
+#include "junk.h"
 #include "trust.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -144,7 +145,7 @@ __noinline int parse_ip_xdp(struct xdp_md *ctx, struct packet *p, __u32 type)
 {
 	if (!p)
 		return PARSED_OTHER;
-	return parse_at((void *)(long)ctx->data, (void *)(long)ctx->data_end, bpf_xdp_get_buff_len(ctx), p, type);
+	return parse_at((void *)(long)ctx->data, (void *)(long)ctx->data_end, frame_length(ctx), p, type);
 }
 
 // parse_slow fills p from a packet that is not plain.
@@ -167,25 +168,11 @@ static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_slow(ctx, p);
 }
 
-// note_sender remembers the MAC address that a frame came from, before an answer overwrites it. It writes only addresses
-// that are not there yet, so that CPUs share the cache line without contention.
-static __always_inline void note_sender(struct xdp_md *ctx)
-{
-	const void *data = (void *)(long)ctx->data;
-	struct sender_table *s = LOOKUP(senders, 0);
-	if (!s || data + sizeof(struct ethhdr) > (void *)(long)ctx->data_end)
-		return;
-	__u64 mac = 0;
-	const struct ethhdr *eth = data;
-	__builtin_memcpy(&mac, eth->src, sizeof(eth->src));
-	__u64 *element = &s->mac[mac * 0x9e3779b97f4a7c15 >> (64 - SENDER_BITS)]; // Fibonacci hashing
-	if (unlikely(*element != mac))
-		*element = mac;
-}
-
 // dtlsguard is the ingress program. Every packet is counted once under its verdict.
 SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 {
+	if (drop_junk(ctx))
+		return XDP_DROP;
 	struct work *w = LOOKUP(scratch, 0);
 	if (!w)
 		return XDP_PASS;
@@ -210,7 +197,8 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 	if (!count || !c)
 		return XDP_PASS;
 	if (svc) {
-		note_sender(ctx);
+		if (link_header && (void *)(long)ctx->data + sizeof(struct ethhdr) <= (void *)(long)ctx->data_end)
+			note_sender((void *)(long)ctx->data);
 		if (unlikely(c->capturing))
 			copy_sample(ctx, p, index);
 	}

@@ -237,10 +237,13 @@ const (
 	guardProgEgress           = "egress"
 	guardProgSelectWorker     = "select_worker"
 	guardProgTrustTcp         = "trust_tcp"
+	guardVarControlValue      = "control_value"
 	guardVarEnums             = "enums"
 	guardVarHashKey           = "hash_key"
 	guardVarLinkHeader        = "link_header"
 	guardVarNoServiceIndex    = "no_service_index"
+	guardVarSenderValue       = "sender_value"
+	guardVarSeveralBuffers    = "several_buffers"
 	guardVarTrustedNetns      = "trusted_netns"
 )
 
@@ -333,10 +336,13 @@ type guardMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type guardVariableSpecs struct {
+	ControlValue   *ebpf.VariableSpec `ebpf:"control_value"`
 	Enums          *ebpf.VariableSpec `ebpf:"enums"`
 	HashKey        *ebpf.VariableSpec `ebpf:"hash_key"`
 	LinkHeader     *ebpf.VariableSpec `ebpf:"link_header"`
 	NoServiceIndex *ebpf.VariableSpec `ebpf:"no_service_index"`
+	SenderValue    *ebpf.VariableSpec `ebpf:"sender_value"`
+	SeveralBuffers *ebpf.VariableSpec `ebpf:"several_buffers"`
 	TrustedNetns   *ebpf.VariableSpec `ebpf:"trusted_netns"`
 }
 
@@ -433,10 +439,13 @@ func (m *guardMaps) Close() error {
 //
 // It can be passed to loadGuardObjects or ebpf.CollectionSpec.LoadAndAssign.
 type guardVariables struct {
+	ControlValue   *ebpf.Variable `ebpf:"control_value"`
 	Enums          *ebpf.Variable `ebpf:"enums"`
 	HashKey        *ebpf.Variable `ebpf:"hash_key"`
 	LinkHeader     *ebpf.Variable `ebpf:"link_header"`
 	NoServiceIndex *ebpf.Variable `ebpf:"no_service_index"`
+	SenderValue    *ebpf.Variable `ebpf:"sender_value"`
+	SeveralBuffers *ebpf.Variable `ebpf:"several_buffers"`
 	TrustedNetns   *ebpf.Variable `ebpf:"trusted_netns"`
 }
 

@@ -248,6 +248,9 @@ struct {
 volatile const __u32 no_service_index = 1024; // element of counts for packets to no service
 volatile const __u64 hash_key[2] = {0, 0}; // random, set by the loader, so that nobody can choose a bucket
 
+// several_buffers is 1 in the program for frames in several buffers, which the loader gives a section of its own.
+volatile const __u32 several_buffers SEC(".rodata.buffers") = 0;
+
 // Puts these enums into the object, from which enums.go is generated. Tests compare enum reason with the parser, and the
 // effect of enum harvest with the workers.
 volatile const struct {
@@ -269,7 +272,12 @@ volatile const struct {
 		bpf_map_lookup_elem(&map, &k__);            \
 	})
 
-static __always_inline struct control *control(void) { return LOOKUP(controls, 0); }
+// Values of maps with one element. The loader points references to these variables at the map's element (bpf's direct),
+// which saves the look-up.
+struct control control_value SEC(".data.control");
+struct sender_table sender_value SEC(".data.senders");
+
+static __always_inline struct control *control(void) { return &control_value; }
 
 static __always_inline struct counters *counters(__u32 index) { return LOOKUP(counts, index); }
 

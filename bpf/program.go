@@ -163,8 +163,32 @@ func (g *Programs) sized(header bool) (*ebpf.CollectionSpec, error) {
 		spec.Variables[guardVarLinkHeader].Set(linkHeader)); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
 	}
+	direct(spec)
 	addFrags(spec)
 	return spec, nil
+}
+
+// values are variables of the C code that stand for the only element of a map, by their section.
+var values = map[string]string{".data.control": guardMapControls, ".data.senders": guardMapSenders}
+
+// direct points references to these variables at their maps.
+func direct(spec *ebpf.CollectionSpec) {
+	for _, p := range spec.Programs {
+		refer(p, values)
+	}
+	for section := range values {
+		delete(spec.Maps, section)
+	}
+	maps.DeleteFunc(spec.Variables, func(_ string, v *ebpf.VariableSpec) bool { return values[v.SectionName] != "" })
+}
+
+// refer replaces the names of maps that a program refers to.
+func refer(p *ebpf.ProgramSpec, names map[string]string) {
+	for i := range p.Instructions {
+		if name := names[p.Instructions[i].Reference()]; name != "" {
+			p.Instructions[i] = p.Instructions[i].WithReference(name)
+		}
+	}
 }
 
 const (
@@ -181,22 +205,24 @@ const (
 const (
 	fragsProgram = "dtlsguard_frags"
 	fragsCPUs    = "cpus_frags"
+	buffers      = ".rodata.buffers" // section of several_buffers
+	fragsBuffers = ".rodata.frags"
 )
 
-// addFrags makes the ingress program again with BPF_F_XDP_HAS_FRAGS. It gets a CPU map of its own: the kernel
-// lets no two programs that differ in that flag share one.
+// addFrags makes the ingress program again with BPF_F_XDP_HAS_FRAGS, in which several_buffers is 1. It gets a CPU map of its
+// own: the kernel lets no two programs that differ in that flag share one.
 func addFrags(spec *ebpf.CollectionSpec) {
 	p := spec.Programs[guardProgDtlsguard].Copy()
 	p.Flags |= unix.BPF_F_XDP_HAS_FRAGS
-	for i := range p.Instructions {
-		if p.Instructions[i].Reference() == guardMapCpus {
-			p.Instructions[i] = p.Instructions[i].WithReference(fragsCPUs)
-		}
-	}
+	refer(p, map[string]string{guardMapCpus: fragsCPUs, buffers: fragsBuffers})
 	spec.Programs[fragsProgram] = p
 	m := spec.Maps[guardMapCpus].Copy()
 	m.Name = fragsCPUs
 	spec.Maps[fragsCPUs] = m
+	m = spec.Maps[buffers].Copy()
+	m.Name = fragsBuffers
+	m.Contents = []ebpf.MapKV{{Key: uint32(0), Value: native.AppendUint32(nil, 1)}}
+	spec.Maps[fragsBuffers] = m
 }
 
 // linkPrograms are those that differ with the kind of frames.

@@ -186,24 +186,18 @@ static __always_inline __u32 *start_answer(struct xdp_md *ctx, const struct pack
 		return 0;
 	if (link_header)
 		swap_macs(eth);
-	if (p->v6)
-		put_ipv6(ip, p, size);
-	else
-		put_ipv4(ip, p, size);
+	__u64 addresses = p->v6 ? put_ipv6(ip, p, size) : put_ipv4(ip, p, size);
 	__u32 ports = htonl((__u32)p->dport << 16 | p->sport), length = htonl((8 + size) << 16);
 	*(__u32 *)udp = ports;
 	*(__u32 *)(udp + 4) = length;
-	*sum = (__u64)ports + length + htonl(IPPROTO_UDP) + htonl(8 + size);
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		*sum += (__u64)p->saddr[i] + p->daddr[i];
+	*sum = addresses + ports + length + htonl(IPPROTO_UDP) + htonl(8 + size);
 	return udp + 8;
 }
 
 // finish_answer writes the checksum and cuts the frame to the answer's length.
 static __always_inline int finish_answer(struct xdp_md *ctx, const struct packet *p, __u32 *payload, const __u32 size, __u64 sum)
 {
-	__u32 length = (p->l3 & MAX_OFFSET) + (p->v6 ? 40 : 20) + 8 + size, frame = bpf_xdp_get_buff_len(ctx);
+	__u32 length = (p->l3 & MAX_OFFSET) + (p->v6 ? 40 : 20) + 8 + size, frame = frame_length(ctx);
 	__u16 check = ~fold(sum);
 	((__u16 *)payload)[-1] = check ? check : 0xffff;
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;

@@ -119,6 +119,9 @@ func (s *Service) encode(id uint32) guardService {
 		e.Flags |= flagInterfaces
 		e.Interfaces = indexes(s.Interfaces)
 	}
+	if s.Unverified == UnverifiedDrop && s.Pass == 0 && !s.Monitor && len(s.Interfaces) == 0 {
+		e.Flags |= flagDropsJunk
+	}
 	switch {
 	case !s.Address.IsValid():
 		e.Any = anyIPv4 | anyIPv6

@@ -165,3 +165,14 @@ static __always_inline __u32 class_of(const struct packet *p, __u32 reason)
 		return CLASS_TURN;
 	return b < 128 || b >= 192 ? CLASS_QUIC : CLASS_RTP;
 }
+
+// note_sender remembers the MAC address that a frame came from, before an answer overwrites it. It writes only addresses
+// that are not there yet, so that CPUs share the cache line without contention.
+static __always_inline void note_sender(const struct ethhdr *eth)
+{
+	__u64 mac = 0;
+	__builtin_memcpy(&mac, eth->src, sizeof(eth->src));
+	__u64 *element = &sender_value.mac[mac * 0x9e3779b97f4a7c15 >> (64 - SENDER_BITS)]; // Fibonacci hashing
+	if (unlikely(*element != mac))
+		*element = mac;
+}

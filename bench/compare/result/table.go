@@ -94,6 +94,12 @@ func (o *Outcome) rows() Table {
 				percent(row.Mean(func(r *Run) float64 { return r.Busy })), fmt.Sprintf("%d/%d", row.Valid, len(row.Runs)))
 		}
 	}
+	o.ratios(&t)
+	return t
+}
+
+// ratios adds those of o to a table of its rows.
+func (o *Outcome) ratios(t *Table) {
 	for _, c := range o.Ratios {
 		switch {
 		case c.Ratio == 0:
@@ -103,7 +109,6 @@ func (o *Outcome) rows() Table {
 			t.note("%s / %s: %.3f", c.A, c.B, c.Ratio)
 		}
 	}
-	return t
 }
 
 // why tells what disturbed the first run that was.

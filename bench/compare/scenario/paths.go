@@ -27,9 +27,14 @@ func routePath() *Subject {
 	return path("no guard", true, func(*Testbed) error { return nil })
 }
 
+// barePath is the same with programs that pass everything.
+func barePath(name string, egress bool) *Subject {
+	return path(name, true, attach(func(device string) (func() error, error) { return peers.Pass(device, egress) }))
+}
+
 // inlinePath is that with the guard's program before it.
 func inlinePath() *Subject {
-	return path("dtlsguard inline", true, func(b *Testbed) error { return startGuard(b, guardOptions{}) })
+	return path(inline, true, func(b *Testbed) error { return startGuard(b, guardOptions{}) })
 }
 
 // proxyPath is the daemon as a proxy with one worker.

@@ -18,6 +18,16 @@ const (
 	streamRate = 4000
 )
 
+const (
+	bareXDP  = "bare XDP_PASS"
+	bareBoth = "bare XDP_PASS, empty egress program"
+	inline   = "dtlsguard inline"
+)
+
+// leastInline is what the guard inline should reach of the round trips per second of CPU that bare programs have: 8 % more CPU
+// each is what its work may cost.
+const leastInline = 1 / 1.08
+
 // streamSizes are of requests and echoes, in bytes of UDP payload: a sensor's or a voice's, and a full record's.
 var streamSizes = []int{100, 1200}
 
@@ -30,7 +40,7 @@ type Streams struct {
 
 func streams(e *Entry, w *Fixtures) (Scenario, error) {
 	return &Streams{Name: e.Name, Title: e.Title, Paths: []*Subject{
-		routePath(), inlinePath(), proxyPath("dtlsguard proxy", w, false), proxyPath("dtlsguard proxy behind XDP", w, true), nginxPath(w),
+		routePath(), barePath(bareXDP, false), barePath(bareBoth, true), inlinePath(), proxyPath("dtlsguard proxy", w, false), proxyPath("dtlsguard proxy behind XDP", w, true), nginxPath(w),
 	}}, nil
 }
 
@@ -83,7 +93,24 @@ func (t *Streams) Run(ctx context.Context, s *Settings) (*result.Outcome, error)
 			o.Streams = append(o.Streams, r)
 		}
 	}
+	o.Ratios = inlineRatios(o.Streams)
 	return o, nil
+}
+
+// inlineRatios compares the guard inline with bare programs.
+func inlineRatios(all []result.Stream) (ratios []result.Ratio) {
+	for _, size := range streamSizes {
+		perCore := func(subject string) float64 {
+			i := slices.IndexFunc(all, func(r result.Stream) bool { return r.Subject == subject && r.Size == size })
+			return all[i].PerCore.Median
+		}
+		r := result.Ratio{A: fmt.Sprintf("%s, %d bytes, per s of CPU", inline, size), B: bareBoth, Want: leastInline}
+		if a, b := perCore(inline), perCore(bareBoth); a > 0 && b > 0 {
+			r.Ratio = a / b
+		}
+		ratios = append(ratios, r)
+	}
+	return ratios
 }
 
 // once has one round on a path.

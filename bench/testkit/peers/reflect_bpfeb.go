@@ -18,6 +18,8 @@ import (
 const (
 	reflectProgDrop = "drop"
 	reflectProgLook = "look"
+	reflectProgNext = "next"
+	reflectProgPass = "pass"
 	reflectProgSwap = "swap"
 )
 
@@ -65,6 +67,8 @@ type reflectSpecs struct {
 type reflectProgramSpecs struct {
 	Drop *ebpf.ProgramSpec `ebpf:"drop"`
 	Look *ebpf.ProgramSpec `ebpf:"look"`
+	Next *ebpf.ProgramSpec `ebpf:"next"`
+	Pass *ebpf.ProgramSpec `ebpf:"pass"`
 	Swap *ebpf.ProgramSpec `ebpf:"swap"`
 }
 
@@ -118,6 +122,8 @@ type reflectVariables struct {
 type reflectPrograms struct {
 	Drop *ebpf.Program `ebpf:"drop"`
 	Look *ebpf.Program `ebpf:"look"`
+	Next *ebpf.Program `ebpf:"next"`
+	Pass *ebpf.Program `ebpf:"pass"`
 	Swap *ebpf.Program `ebpf:"swap"`
 }
 
@@ -125,6 +131,8 @@ func (p *reflectPrograms) Close() error {
 	return _ReflectClose(
 		p.Drop,
 		p.Look,
+		p.Next,
+		p.Pass,
 		p.Swap,
 	)
 }
