@@ -35,11 +35,12 @@ func TestJunkIsDroppedAsBefore(t *testing.T) {
 				now := counters(t, g)
 				for i := range now.Verdict {
 					now.Verdict[i] -= before.Verdict[i]
+					now.Bytes[i] -= before.Bytes[i]
 				}
 				for i := range now.Reason {
 					now.Reason[i] -= before.Reason[i]
 				}
-				return action, Counters{Verdict: now.Verdict, Reason: now.Reason}
+				return action, Counters{Verdict: now.Verdict, Bytes: now.Bytes, Reason: now.Reason}
 			}
 			for sent := 0; sent < frames/6; {
 				for _, frame := range m.next() {
