@@ -163,7 +163,11 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 {
 	struct packet p = {};
 	__u32 index = 0, outcome;
-	int parsed = parse_skb(skb, &p);
+	int parsed = parse_plain((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &p);
+	if (parsed == PARSED_NOT_PLAIN) {
+		__builtin_memset(&p, 0, sizeof(p));
+		parsed = parse_skb(skb, &p);
+	}
 	if ((parsed == PARSED_NONLINEAR || parsed == PARSED_UNSEEN) && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
 		__builtin_memset(&p, 0, sizeof(p));
 		parsed = parse_skb(skb, &p);

@@ -164,7 +164,7 @@ static __always_inline int parse_slow(struct xdp_md *ctx, struct packet *p)
 static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 {
 	__builtin_memset(p, 0, sizeof(*p));
-	int parsed = parse_plain((void *)(long)ctx->data, (void *)(long)ctx->data_end, p);
+	int parsed = parse_plain((void *)(long)ctx->data, (void *)(long)ctx->data_end, ctx->data_end - ctx->data, p);
 	return likely(parsed != PARSED_NOT_PLAIN) ? parsed : parse_slow(ctx, p);
 }
 

@@ -186,7 +186,7 @@ static __always_inline __u16 ip_version(void *data, void *end)
 
 // parse_plain fills p, which must be zero, from a plain packet. For any other it returns PARSED_NOT_PLAIN; the caller must
 // zero p again.
-static __always_inline int parse_plain(void *data, void *end, struct packet *p)
+static __always_inline int parse_plain(void *data, void *end, __u32 frame, struct packet *p)
 {
 	__u32 l3 = link_header ? sizeof(struct ethhdr) : 0;
 	__u16 type;
@@ -201,9 +201,9 @@ static __always_inline int parse_plain(void *data, void *end, struct packet *p)
 	}
 	p->l3 = l3;
 	if (likely(type == ETH_P_IP))
-		return parse_ipv4(data, end, end - data, p, l3, 1);
+		return parse_ipv4(data, end, frame, p, l3, 1);
 	if (likely(type == ETH_P_IPV6))
-		return parse_ipv6(data, end, end - data, p, l3, 1);
+		return parse_ipv6(data, end, frame, p, l3, 1);
 	switch (type) {
 	case ETH_P_8021Q:
 	case ETH_P_8021AD:
