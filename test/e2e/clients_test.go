@@ -16,17 +16,17 @@ import (
 	"github.com/pion/dtls/v3"
 )
 
-// association is a client that has a server.
+// association is a client connected to a server.
 type association interface {
 	// ping sends a line that begins with "ping" and waits for its echo.
 	ping(text string)
 	// exchange sends a line and waits for answer, for servers that do not echo.
 	exchange(line, answer string)
-	// close ends the association as the protocol has it, and checks that the client is content.
+	// close ends the association with close_notify, and checks that the client reports no error.
 	close()
 }
 
-// dialer starts a client towards addr. Its handshake is proved by the first ping.
+// dialer starts a client towards addr. The first ping shows that its handshake succeeded.
 type dialer func(t *testing.T, addr netip.AddrPort) association
 
 // dtls10 makes OpenSSL 3 speak DTLS 1.0, whose SHA-1 signatures its default security level forbids.
@@ -47,8 +47,8 @@ func dialOpenSSL(t *testing.T, addr netip.AddrPort, args ...string) *opensslClie
 	return &opensslClient{start(t, "", "openssl", append([]string{"s_client", "-connect", addr.String()}, args...)...)}
 }
 
-// close ends the client by its input's end: a Q counts only as the first letter of what s_client reads, not behind a line
-// that was said twice.
+// close ends the client by closing its input: s_client understands Q only as the first letter of what it reads, not after a line
+// that was sent twice.
 func (c *opensslClient) close() { c.t.Helper(); c.closeInput(); c.succeed() }
 
 type gnutlsClient struct{ *program }

@@ -20,7 +20,7 @@ type pion4Client struct {
 	conn *dtls.Conn
 }
 
-// pion4 is such a client; least is the lowest version that it accepts.
+// pion4 starts such a client; least is the lowest version that it accepts.
 func pion4(least protocol.Version) dialer {
 	return func(t *testing.T, addr netip.AddrPort) association {
 		t.Helper()

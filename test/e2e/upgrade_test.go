@@ -40,7 +40,7 @@ type process struct {
 	control string
 	log     string
 	config  string
-	args    []string // of the command, itself included
+	args    []string // of the command, including its name
 }
 
 // runGuard starts the command in front of a server.
@@ -63,7 +63,7 @@ func runGuard(t *testing.T, server netip.AddrPort, env ...string) *process {
 	return g
 }
 
-// launch starts the process; what it says is added to the log.
+// launch starts the process; its output is added to the log.
 func (g *process) launch(cmd *exec.Cmd) {
 	g.t.Helper()
 	log, err := os.OpenFile(g.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -85,7 +85,7 @@ func (g *process) configure(text string) {
 	}
 }
 
-// end ends the serving process, and shows the log if the test has failed.
+// end stops the serving process, and shows the log if the test has failed.
 func (g *process) end() {
 	if pid := g.pid(); pid > 0 {
 		_ = syscall.Kill(pid, syscall.SIGTERM)
@@ -96,13 +96,13 @@ func (g *process) end() {
 	}
 }
 
-// zombie reports whether a process has ended and was not waited for.
+// zombie reports whether a process has ended and not been waited for.
 func zombie(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && bytes.Contains(b, []byte(") Z "))
 }
 
-// pid is the process that has the control socket, 0 if there is none.
+// pid is the process that serves the control socket, 0 if there is none.
 func (g *process) pid() int {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -134,7 +134,7 @@ func (g *process) status() *frontend.Status {
 	return s
 }
 
-// upgrade has another process take the guard's place.
+// upgrade replaces the guard by another process.
 func (g *process) upgrade() {
 	g.t.Helper()
 	before := g.pid()
@@ -147,11 +147,11 @@ func (g *process) upgrade() {
 		g.t.Fatal(err)
 	}
 	if now := g.pid(); now != done.PID || now == before {
-		g.t.Fatalf("process %d serves after process %d, and %d was said to", now, before, done.PID)
+		g.t.Fatalf("process %d serves after process %d, but the answer named %d", now, before, done.PID)
 	}
 }
 
-// talk has a client say a line 20 times per second until what it returns is called, which fails the test if one was
+// talk makes a client send 20 lines per second until the returned function is called, which fails the test if a line was
 // lost.
 func talk(t *testing.T, c *opensslClient) (stop func()) {
 	t.Helper()
@@ -175,7 +175,7 @@ func talk(t *testing.T, c *opensslClient) (stop func()) {
 		t.Helper()
 		close(end)
 		said := <-ended
-		eventually(t, "the last line is there", func() bool { return c.says(fmt.Sprintf("ping line %d.", said)) })
+		eventually(t, "the last line has arrived", func() bool { return c.says(fmt.Sprintf("ping line %d.", said)) })
 		for n := 1; n <= said; n++ {
 			if line := fmt.Sprintf("ping line %d.", n); !c.says(line) {
 				t.Errorf("%q is lost, of %d", line, said)
@@ -201,7 +201,7 @@ func TestUpgrade(t *testing.T) {
 			stop()
 			st := g.status()
 			if st.Flows != 1 || st.FlowStatus.States["established"] != 1 || st.Packets["client"]["verified"] != 1 || len(st.FlowStatus.Ended) != 0 {
-				t.Errorf("%d flows, %v, ended %v, %v, want the one that there was", st.Flows, st.FlowStatus.States, st.FlowStatus.Ended, st.Packets["client"])
+				t.Errorf("%d flows, %v, ended %v, %v, want the one from before", st.Flows, st.FlowStatus.States, st.FlowStatus.Ended, st.Packets["client"])
 			}
 			if st.Upgrades.Done != uint64(times) || st.Upgrades.Failed != 0 {
 				t.Errorf("upgrades: %+v, want %d", st.Upgrades, times)
@@ -215,7 +215,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// TestUpgradeKeepsRules: who was denied is denied after an upgrade, too, and for as long as was said.
+// TestUpgradeKeepsRules: a denied source stays denied after an upgrade, for as long as the rule says.
 func TestUpgradeKeepsRules(t *testing.T) {
 	t.Parallel()
 	g := runGuard(t, echoServer(t, address("127.0.0.1", freePort(t)), "trust").addr)
@@ -236,7 +236,7 @@ func TestUpgradeKeepsRules(t *testing.T) {
 }
 
 // TestUpgradeBetweenHellos: a client whose handshake is in progress during an upgrade finishes it, whichever of
-// its first six datagrams is under way.
+// its first six datagrams is on its way.
 func TestUpgradeBetweenHellos(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"harvest", "trust", "replay"} {
@@ -267,7 +267,7 @@ func TestUpgradeBetweenHellos(t *testing.T) {
 	}
 }
 
-// TestUpgradeSignal: SIGUSR2 does the same.
+// TestUpgradeSignal: SIGUSR2 starts an upgrade.
 func TestUpgradeSignal(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
@@ -289,7 +289,7 @@ func script(t *testing.T, mode os.FileMode, text string) string {
 	return path
 }
 
-// TestUpgradeFails: whatever a new program does, the guard serves on, and says why.
+// TestUpgradeFails: whatever a new program does wrong, the guard continues to serve and reports why the upgrade failed.
 func TestUpgradeFails(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
@@ -363,7 +363,7 @@ func TestDrain(t *testing.T) {
 	if _, err := g.ask("POST", "/drain"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it says that it drains", func() bool { st := g.status(); return !st.Ready && strings.Contains(st.NotReady, "drains") })
+	eventually(t, "it reports that it drains", func() bool { st := g.status(); return !st.Ready && strings.Contains(st.NotReady, "drains") })
 	if _, err := g.ask("POST", "/upgrade"); err == nil || !strings.Contains(err.Error(), "drains") {
 		t.Errorf("an upgrade meanwhile: %v", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// checked are the findings of dtlsguard check for the interface of the lab, which must not fail: by name, level and text.
+// checked returns the findings of dtlsguard check, which must succeed, for the lab's interface: level and text by name.
 func checked(t *testing.T, l *lab.Lab) map[string]string {
 	t.Helper()
 	p := startIn(t, l.Middle, "/bin/dtlsguard", "check", "--json", "--interface", lab.ToClient)
@@ -29,8 +29,8 @@ func checked(t *testing.T, l *lab.Lab) map[string]string {
 	return found
 }
 
-// On a kernel that serves every shape, check finds nothing that fails, says how the egress program is attached, and warns
-// where a driver hides the tags of VLANs above the interface.
+// On a kernel that supports every shape, check reports no failure, says how the egress program is attached, and warns
+// of a driver that hides the tags of VLANs above the interface.
 func TestGuestCheck(t *testing.T) {
 	guestOnly(t)
 	l := newLab(t)

@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// beforeFloor is the newest kernel before the oldest supported that Debian has.
+// beforeFloor is Debian's newest kernel before the oldest supported one.
 const beforeFloor = "5.10"
 
 // A kernel before the oldest supported is refused with the reason.
@@ -21,8 +21,8 @@ func TestKernelTooOld(t *testing.T) {
 	start(t, machine(t, k, "^TestGuestTooOld$"))
 }
 
-// run says in one line that the kernel is too old and in another what to do, check fails and names the shape that works, and
-// that one works.
+// run prints a line that the kernel is too old and a hint, check fails and names the shape that works, and
+// that shape works.
 func TestGuestTooOld(t *testing.T) {
 	guestOnly(t)
 	l := newLab(t)
@@ -49,7 +49,7 @@ func TestGuestTooOld(t *testing.T) {
 		t.Errorf("check: exit status %d", status)
 	}
 
-	for _, s := range protected { // the proxy takes their ports
+	for _, s := range protected { // the proxy needs their ports
 		if err := s.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -60,6 +60,6 @@ func TestGuestTooOld(t *testing.T) {
 		startServer(t, l.Server, a)
 	}
 	g := run(t, l, proxy.arguments(secretFile(t))...)
-	connect(t, l, services[0]).ping("by a proxy")
+	connect(t, l, services[0]).ping("through a proxy")
 	g.stop()
 }

@@ -136,7 +136,7 @@ func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort) *process {
 	return p
 }
 
-// client is openssl s_client with an association, once it has had its first ping.
+// client is openssl s_client; after the first ping its handshake has succeeded.
 type client struct{ *process }
 
 func connect(t *testing.T, l *lab.Lab, to netip.AddrPort) *client {
@@ -157,7 +157,7 @@ func (c *client) ping(text string) {
 	})
 }
 
-// keepTalking sends lines until the function that it returns is called: the server closes associations that are silent, and
+// keepTalking sends lines until the returned function is called: the server closes silent associations, and
 // a guard takes long to start on a busy host.
 func (c *client) keepTalking() (silent func()) {
 	const interval = 5 * time.Second // the server waits 30
@@ -196,7 +196,7 @@ func run(t *testing.T, l *lab.Lab, args ...string) *guard {
 	return runOn(t, l, 0, args...)
 }
 
-// runOn is run on the first CPUs of the machine only; 0: on all.
+// runOn is run, on the first cpus CPUs only; 0: on all.
 func runOn(t *testing.T, l *lab.Lab, cpus int, args ...string) *guard {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "guard") // the path of a socket is short
@@ -218,7 +218,7 @@ func runOn(t *testing.T, l *lab.Lab, cpus int, args ...string) *guard {
 	}
 	command = append(command, all...)
 	g.process = startIn(t, l.Middle, command[0], command[1:]...)
-	t.Cleanup(func() { // before that of startIn
+	t.Cleanup(func() { // runs before that of startIn
 		if s, err := g.ask(); err == nil && t.Failed() {
 			t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
 		}
@@ -247,7 +247,7 @@ func (g *guard) status() frontend.Status {
 	return s
 }
 
-// stop ends the guard as systemd does.
+// stop stops the guard as systemd does.
 func (g *guard) stop() {
 	g.t.Helper()
 	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -258,7 +258,7 @@ func (g *guard) stop() {
 	}
 }
 
-// gone checks that nothing of it is left on the interface, and nothing pinned.
+// gone checks that nothing is attached to the interface and nothing pinned.
 func (g *guard) gone() {
 	g.t.Helper()
 	if err := g.lab.Middle.Do(func() error {

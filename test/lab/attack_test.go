@@ -8,8 +8,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/attack"
 )
 
-// Where a flood comes from that XDP answers and drops is told, although no worker sees it, and an operator can capture
-// meanwhile.
+// The sources of a flood that XDP answers and drops are reported, although no worker sees it, and an operator can capture
+// it in the meantime.
 func TestPrefixesOfXDP(t *testing.T) {
 	p := newPlace(t)
 	shapes["inline"].serve(t, p.Lab)
@@ -27,7 +27,7 @@ func TestPrefixesOfXDP(t *testing.T) {
 		}
 		return top
 	}
-	g.until("the flood's prefix is told", func() bool { return len(told()) > 0 })
+	g.until("the flood's prefix is reported", func() bool { return len(told()) > 0 })
 	network, _ := spoofed[1].Addr().Prefix(48)
 	if top := told(); len(top) != 1 || top[0].Prefix != network || top[0].Share < 0.99 {
 		t.Errorf("%v, want %v alone", top, network)

@@ -14,11 +14,11 @@ const prometheusConfig = `global: {scrape_interval: 1s}
 scrape_configs: [{job_name: dtlsguard, static_configs: [{targets: ["127.0.0.1:9477"]}]}]
 `
 
-// The dashboard's queries of XDP give data of an inline guard under a flood. Those of workers are tried in test/monitoring.
+// The dashboard's queries of XDP return data of an inline guard under a flood. test/monitoring tests those of workers.
 func TestDashboardOfXDP(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("prometheus is not installed, and CI must have it")
+			t.Fatal("prometheus is not installed, which CI needs")
 		}
 		t.Skip("prometheus is not installed (apt-get install prometheus)")
 	}

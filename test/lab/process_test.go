@@ -25,7 +25,7 @@ type process struct {
 	err    error
 }
 
-// start runs a program whose standard input stays open until the test ends, when it is killed.
+// start runs a program whose standard input stays open. It is killed when the test ends.
 func start(t *testing.T, h *lab.Namespace, name string, args ...string) *process {
 	t.Helper()
 	return startCmd(t, h, exec.Command(name, args...))
@@ -78,12 +78,12 @@ func (p *process) until(what string, done func() bool) {
 		default:
 		}
 		if time.Now().After(end) {
-			p.t.Fatalf("%s: waited %v in vain for: %s", p.cmd.Path, patience, what)
+			p.t.Fatalf("%s: not within %v:  %s", p.cmd.Path, patience, what)
 		}
 	}
 }
 
-// expect waits until the program has said text.
+// expect waits until the program has printed text.
 func (p *process) expect(text string) {
 	p.t.Helper()
 	p.until("it says "+text, func() bool { return strings.Contains(p.text(), text) })
@@ -97,7 +97,7 @@ func (p *process) say(line string) {
 	}
 }
 
-// end waits for the program's end and returns its exit status, -1 for a signal.
+// end waits until the program ends and returns its exit status, -1 for a signal.
 func (p *process) end() int {
 	p.t.Helper()
 	select {
@@ -108,13 +108,13 @@ func (p *process) end() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// kill ends the program, if it runs, with SIGKILL.
+// kill sends SIGKILL if the program runs, and waits.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
 }
 
-// output runs a command of the lab to its end and returns what it printed; it must succeed.
+// output runs a command, which must succeed, and returns its output.
 func output(t *testing.T, h *lab.Namespace, name string, args ...string) string {
 	t.Helper()
 	p := start(t, h, name, args...)

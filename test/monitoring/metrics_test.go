@@ -81,7 +81,7 @@ func scrape(t *testing.T, web *httptest.Server, accept string) string {
 	return b.String()
 }
 
-// Services that share a back end have series of their own, promtool finds nothing to say, and OpenMetrics is spoken.
+// Services that share a back end have series of their own, promtool finds no fault, and OpenMetrics is supported.
 func TestMetricsAreClean(t *testing.T) {
 	need(t, "promtool")
 	_, web := run(t)
@@ -104,7 +104,7 @@ func TestMetricsAreClean(t *testing.T) {
 		t.Errorf("%d back ends, want the one of each service", n)
 	}
 	if n := strings.Count(text, "\ndtlsguard_harvest_pool_taken{"); n != 4 {
-		t.Errorf("%d shares of pools, want what flows and others have of the pool of each service", n)
+		t.Errorf("%d shares of pools, want the shares of flows and of others for each service", n)
 	}
 	check := exec.Command("promtool", "check", "metrics")
 	check.Stdin = strings.NewReader(text)
@@ -112,6 +112,6 @@ func TestMetricsAreClean(t *testing.T) {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 	if text := scrape(t, web, "application/openmetrics-text; version=1.0.0"); !strings.HasSuffix(text, "# EOF\n") {
-		t.Error("OpenMetrics is not spoken")
+		t.Error("OpenMetrics is not supported")
 	}
 }

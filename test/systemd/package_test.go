@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-var whole = flag.Bool("systemd", false, "build the packages and try them under systemd, which takes minutes")
+var whole = flag.Bool("systemd", false, "build the packages and test them under systemd, which takes minutes")
 
 // runbook writes the commands of each section of docs/runbook.md to a file in dir, named after the section.
 func runbook(t *testing.T, dir string) {
@@ -33,7 +33,7 @@ func runbook(t *testing.T, dir string) {
 			}
 		}
 		name := strings.ReplaceAll(strings.ToLower(title), " ", "-")
-		if commands.Len() == 0 { // a section to read
+		if commands.Len() == 0 { // a section without commands
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(commands.String()), 0o600); err != nil {
@@ -42,7 +42,7 @@ func runbook(t *testing.T, dir string) {
 	}
 }
 
-// The package as an operator uses it: testdata/package.sh says how, and docs/runbook.md.
+// The package as an operator uses it: testdata/package.sh and docs/runbook.md have the commands.
 func TestPackage(t *testing.T) {
 	if !*whole {
 		t.Skip("only with -systemd (make test-systemd)")
@@ -90,7 +90,7 @@ func TestPackage(t *testing.T) {
 				t.Fatal(err)
 			}
 			if b, err := os.ReadFile(filepath.Join(dist, filepath.Base(f))); err != nil || string(a) != string(b) {
-				t.Errorf("%s: built again, it is another (%v)", filepath.Base(f), err)
+				t.Errorf("%s: a second build differs (%v)", filepath.Base(f), err)
 			}
 		}
 	})

@@ -85,7 +85,7 @@ func TestServers(t *testing.T) {
 	}{
 		"own cookie for each source": {func(*server.Server) {}, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
 		"cookies with a clock":       {func(s *server.Server) { s.Lifetime = 1 }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
-		"keeps who asks":             {func(s *server.Server) { s.Counts = true }, map[Event]int{Compared: -1, Unrepeated: -1, Accepted: -2}},
+		"keeps state of clients":     {func(s *server.Server) { s.Counts = true }, map[Event]int{Compared: -1, Unrepeated: -1, Accepted: -2}},
 		"takes any cookie":           {func(s *server.Server) { s.Trusting = true }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
 		"silent":                     {func(s *server.Server) { s.Silent = true }, map[Event]int{Unanswered: -1}},
 		"without cookies":            {func(s *server.Server) { s.NoCookies = true }, map[Event]int{Wrong: -1}},
@@ -141,11 +141,11 @@ func respond(t *testing.T, f func(d []byte, h *hello.ClientHello) []byte) netip.
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// serverHello is the start of one.
+// serverHello is the start of a ServerHello.
 var serverHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // How a server reacts to a returned cookie.
-func TestJudgement(t *testing.T) {
+func TestReactions(t *testing.T) {
 	alert := []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40}
 	for name, c := range map[string]struct {
 		after  uint16 // the server accepts this message_seq
@@ -154,9 +154,9 @@ func TestJudgement(t *testing.T) {
 	}{
 		"at once":            {1, nil, map[Event]int{Accepted: -1}},
 		"asked twice":        {2, nil, map[Event]int{Accepted: -1, AskedTwice: -1}},
-		"asked for ever":     {9, nil, map[Event]int{Refused: -1}},
+		"asked forever":      {9, nil, map[Event]int{Refused: -1}},
 		"alert":              {9, alert, map[Event]int{Refused: -1}},
-		"what nobody knows":  {9, []byte("?"), map[Event]int{Silent: -1}},
+		"unknown datagram":   {9, []byte("?"), map[Event]int{Silent: -1}},
 		"a ServerHello, too": {9, serverHello, map[Event]int{Accepted: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestTakeIsSinceTheLast(t *testing.T) {
 		t.Errorf("%+v, %+v", since, all)
 	}
 	if since, again := s.Take(); since.Events[Clients] != 0 || since.Latency.Answers != 0 || again != all {
-		t.Errorf("nothing happened since, and %+v, %+v", since, again)
+		t.Errorf("nothing happened since, but %+v, %+v", since, again)
 	}
 }
 
