@@ -18,60 +18,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
-// reloadable is a guard whose configuration a test changes.
-type reloadable struct {
-	*frontend.Server
-	mu     sync.Mutex
-	config frontend.Config
-	err    error
-}
-
-func startReloadable(t *testing.T, c frontend.Config) *reloadable {
-	t.Helper()
-	c.HelloRate, c.HarvestPool, c.Workers = limit.Rate{PerSecond: -1}, 64, 2
-	c.FlowsPerSource, c.HalfOpenPerSource, c.DrainTimeout = -1, -1, time.Minute
-	s, err := frontend.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &reloadable{Server: s, config: c}
-	s.OnReload(func(context.Context) (frontend.Config, error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.config, r.err
-	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
-	<-s.Started()
-	r.wait(t)
-	return r
-}
-
-func (r *reloadable) wait(t *testing.T) {
-	t.Helper()
-	eventually(t, "all services are ready", func() bool { return r.Ready() == nil })
-}
-
-// reload changes the guard's services.
-func (r *reloadable) reload(t *testing.T, services ...frontend.Service) frontend.Changes {
-	t.Helper()
-	r.mu.Lock()
-	r.config.Services = services
-	r.mu.Unlock()
-	done, err := r.Reload(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return done
-}
-
 // TestReload: services are added, removed and changed, and a session through another one does not notice; that of a removed service
 // may go on.
 func TestReload(t *testing.T) {
@@ -194,16 +140,6 @@ func TestReloadDropsSecrets(t *testing.T) {
 	c := openssl()(t, v.Listen)
 	c.ping("with the guard's own secret again")
 	c.close()
-}
-
-// ready reports whether a service is ready.
-func ready(g *frontend.Server, at netip.AddrPort) bool {
-	for _, r := range g.Readiness() {
-		if r.Listen == at.String() {
-			return r.Ready
-		}
-	}
-	return false
 }
 
 // TestSeveralBackends: clients are spread over the servers; when one goes down, its clients and new ones go to the other.
