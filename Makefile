@@ -9,7 +9,7 @@
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-admission  2^20 mutated ClientHellos per admission policy, kernel against Go (make test: 2^15)
 # make test-attacks  attacks that use knowledge of the source, 40 minutes (make test runs a short form)
-# make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 40)
+# make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 20)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
 # make test-charts    Helm chart, DaemonSet and Compose file: linted, rendered, checked against their types and by the guard
