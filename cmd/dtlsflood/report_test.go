@@ -87,7 +87,7 @@ func TestPlain(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 	for _, want := range []string{
-		"sent 20000 in 2.0 s (10.0 k/s), 7 not taken by the system\n",
+		"sent 20000 in 2.0 s (10.0 k/s), 7 not accepted by the kernel\n",
 		"answers 15000, of them right 14000 (cookie 1000); 87.50 % of 16000 questions\n",
 		"sampled clients 10: 11 unanswered, 12 answers wrong (record_seq 3, length 4)\n",
 		"latency of 7 answers: p50 0.123 ms, p99 4.000 ms, p99.9 5.000 ms, longest 6.000 ms\n",

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
@@ -69,15 +70,7 @@ func startGuard(t *testing.T, c frontend.Config) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
+	testguard.Run(t, s)
 	within(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return s.Listening()[0]
 }

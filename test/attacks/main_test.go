@@ -1,11 +1,12 @@
 package attacks
 
 import (
-	"context"
 	"flag"
 	"net/netip"
 	"testing"
 	"time"
+
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -48,16 +49,8 @@ func startGuard(t *testing.T, server netip.AddrPort, change func(*frontend.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	testguard.Run(t, s)
 	g := &guard{s, t, s.Listening()[0]}
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
 	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g
 }

@@ -64,9 +64,10 @@ func gnutls(args ...string) dialer {
 
 func (c *gnutlsClient) close() { c.t.Helper(); c.closeInput(); c.succeed() }
 
+// pionClient is a client on github.com/pion/dtls, version 3 or 4.
 type pionClient struct {
 	t    *testing.T
-	conn *dtls.Conn
+	conn net.Conn
 }
 
 // pion is a client on github.com/pion/dtls.
@@ -88,6 +89,14 @@ func dialPion(t *testing.T, addr netip.AddrPort, within time.Duration, options .
 	if err != nil {
 		return nil, err
 	}
+	return handshaken(t, conn, within)
+}
+
+// handshaken returns a client whose handshake has finished.
+func handshaken(t *testing.T, conn interface {
+	net.Conn
+	HandshakeContext(ctx context.Context) error
+}, within time.Duration) (*pionClient, error) {
 	t.Cleanup(func() { _ = conn.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()

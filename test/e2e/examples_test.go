@@ -125,7 +125,7 @@ func TestSharedSecretRotates(t *testing.T) {
 			}
 			for range rotations {
 				next := drawSecret(t)
-				for next.SharedEpoch() == now.SharedEpoch() { // the same key ID, one time in 256, would be refused
+				for next.SharedKeyID() == now.SharedKeyID() { // the same key ID, one time in 256, would be refused
 					next = drawSecret(t)
 				}
 				writeSecrets(t, secrets, next, now)

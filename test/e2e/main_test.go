@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
+
 	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
@@ -93,22 +95,8 @@ func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	g := &guard{Server: s, addr: s.Listening()[0]}
-	stopped := false
-	g.stop = func() {
-		cancel()
-		if !stopped {
-			stopped = true
-			defer unshared()()
-			if err := <-done; err != nil {
-				t.Errorf("guard: %v", err)
-			}
-		}
-	}
-	t.Cleanup(g.stop)
+	stop := testguard.Run(t, s)
+	g := &guard{Server: s, addr: s.Listening()[0], stop: func() { defer unshared()(); stop() }}
 	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
+
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
@@ -33,15 +35,7 @@ func startReloadable(t *testing.T, c frontend.Config) *reloadable {
 		defer r.mu.Unlock()
 		return r.config, r.err
 	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
+	testguard.Run(t, s)
 	<-s.Started()
 	r.wait(t)
 	return r

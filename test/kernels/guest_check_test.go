@@ -12,15 +12,15 @@ import (
 func checked(t *testing.T, l *lab.Lab) map[string]string {
 	t.Helper()
 	p := startIn(t, l.Middle, "/bin/dtlsguard", "check", "--json", "--interface", lab.ToClient)
-	if status := p.end(); status != 0 {
+	if status := p.End(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	var report struct {
 		Findings []struct{ Level, Name, Text string }
 	}
-	line, _, _ := strings.Cut(p.text(), "\n")
+	line, _, _ := strings.Cut(p.Text(), "\n")
 	if err := json.Unmarshal([]byte(line), &report); err != nil {
-		t.Fatalf("%v: %s", err, p.text())
+		t.Fatalf("%v: %s", err, p.Text())
 	}
 	found := make(map[string]string)
 	for _, f := range report.Findings {
@@ -53,8 +53,8 @@ func TestGuestCheck(t *testing.T) {
 	}
 	offload := func(state string) {
 		t.Helper()
-		if p := startIn(t, l.Middle, "ethtool", "-K", lab.ToClient, "rxvlan", state); p.end() != 0 {
-			t.Fatal(p.text())
+		if p := startIn(t, l.Middle, "ethtool", "-K", lab.ToClient, "rxvlan", state); p.End() != 0 {
+			t.Fatal(p.Text())
 		}
 	}
 	offload("on")

@@ -32,8 +32,8 @@ func addLibxdp(f emulator.Files) error {
 func TestGuestDispatcher(t *testing.T) {
 	guestOnly(t)
 	l := newLab(t)
-	if p := startIn(t, l.Middle, "xdp-loader", "load", "-vv", "-m", "native", lab.ToClient, filter); p.end() != 0 || strings.Contains(p.text(), "without dispatcher") {
-		t.Fatalf("no dispatcher: %s", p.text())
+	if p := startIn(t, l.Middle, "xdp-loader", "load", "-vv", "-m", "native", lab.ToClient, filter); p.End() != 0 || strings.Contains(p.Text(), "without dispatcher") {
+		t.Fatalf("no dispatcher: %s", p.Text())
 	}
 	dispatcher := func() (id ebpf.ProgramID) {
 		t.Helper()
@@ -53,8 +53,8 @@ func TestGuestDispatcher(t *testing.T) {
 	id := dispatcher()
 	inline := shapes[2]
 	p := startIn(t, l.Middle, "/bin/dtlsguard", append([]string{"run", "--pin", "off", "--control", t.TempDir() + "/c"}, inline.arguments(secretFile(t))...)...)
-	if status := p.end(); status != 1 || !strings.Contains(p.text(), "another XDP program is attached") {
-		t.Errorf("exit status %d: %s", status, p.text())
+	if status := p.End(); status != 1 || !strings.Contains(p.Text(), "another XDP program is attached") {
+		t.Errorf("exit status %d: %s", status, p.Text())
 	}
 	if now := dispatcher(); now != id {
 		t.Errorf("program %d is on the interface, want %d still", now, id)

@@ -190,7 +190,7 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	}
 	at := services[0]
 	server := startBy(t, in(host), "/bin/openssl-server", peers.Arguments(at, id, "trust")...)
-	server.until("it listens", func() bool { return peers.Listens(server.cmd.Process.Pid, at) })
+	server.Until("it listens", func() bool { return peers.Listens(server.Cmd.Process.Pid, at) })
 	dir, err := os.MkdirTemp("", "guard") // others must not be able to write to it
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +199,7 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	g := &guard{control: filepath.Join(dir, "control")}
 	g.process = startBy(t, in(host), "/bin/dtlsguard", "run", "--metrics-listen", "off", "--control", g.control, "--pin", "off", "--protect", at.String(),
 		"--handoff", "trust", "--answer", p.answer(), "--interface", attach, "--allow-unguarded")
-	g.until("the guard is ready", func() bool {
+	g.Until("the guard is ready", func() bool {
 		s, err := g.ask()
 		return err == nil && s.Ready
 	})
@@ -232,8 +232,8 @@ const serving = 30 * time.Second
 // reaches reports whether the client's first line is echoed in time.
 func (c *client) reaches(limit time.Duration) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Second) {
-		_, _ = c.stdin.Write([]byte("hello\n"))
-		if strings.Contains(c.text(), "hello\n") {
+		_, _ = c.Stdin.Write([]byte("hello\n"))
+		if strings.Contains(c.Text(), "hello\n") {
 			return true
 		}
 	}

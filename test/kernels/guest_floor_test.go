@@ -32,11 +32,11 @@ func TestGuestTooOld(t *testing.T) {
 	}
 	inline := shapes[2]
 	p := startIn(t, l.Middle, "/bin/dtlsguard", append([]string{"run", "--pin", "off"}, inline.arguments(secretFile(t))...)...)
-	if status := p.end(); status != 1 {
+	if status := p.End(); status != 1 {
 		t.Errorf("exit status %d", status)
 	}
 	var said []string
-	for line := range strings.Lines(p.text()) {
+	for line := range strings.Lines(p.Text()) {
 		if !strings.Contains(line, "level=") {
 			said = append(said, line)
 		}
@@ -45,15 +45,15 @@ func TestGuestTooOld(t *testing.T) {
 		t.Errorf("want the reason and the hint, got %q", said)
 	}
 	c := startIn(t, l.Middle, "/bin/dtlsguard", "check", "--interface", lab.ToClient)
-	if status := c.end(); status != 1 || !strings.Contains(c.text(), "too old") || !strings.Contains(c.text(), "a proxy without XDP") {
+	if status := c.End(); status != 1 || !strings.Contains(c.Text(), "too old") || !strings.Contains(c.Text(), "a proxy without XDP") {
 		t.Errorf("check: exit status %d", status)
 	}
 
 	for _, s := range protected { // the proxy needs their ports
-		if err := s.cmd.Process.Kill(); err != nil {
+		if err := s.Cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		s.end()
+		s.End()
 	}
 	proxy := shapes[0]
 	for _, a := range backends {

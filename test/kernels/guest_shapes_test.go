@@ -225,7 +225,7 @@ func noJunk(t *testing.T, l *lab.Lab, g *guard, servers []*process) {
 		}
 	}
 	if g.xdp {
-		g.until("the junk is dropped", func() bool { return g.status().XDP.Verdicts["drop-malformed"] >= 2*n })
+		g.Until("the junk is dropped", func() bool { return g.status().XDP.Verdicts["drop-malformed"] >= 2*n })
 	} else {
 		flood(t, l) // when these are answered, the junk has been handled
 	}
@@ -237,7 +237,7 @@ func noJunk(t *testing.T, l *lab.Lab, g *guard, servers []*process) {
 // received is the number of datagrams that the servers' host has received.
 func received(t *testing.T, servers []*process) (n uint64) {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp", servers[0].cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp", servers[0].Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func received(t *testing.T, servers []*process) (n uint64) {
 			break
 		}
 	}
-	six, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp6", servers[0].cmd.Process.Pid))
+	six, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp6", servers[0].Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestPrefixesOfXDP(t *testing.T) {
 		}
 		return top
 	}
-	g.until("the flood's prefix is reported", func() bool { return len(told()) > 0 })
+	g.Until("the flood's prefix is reported", func() bool { return len(told()) > 0 })
 	network, _ := spoofed[1].Addr().Prefix(48)
 	if top := told(); len(top) != 1 || top[0].Prefix != network || top[0].Share < 0.99 {
 		t.Errorf("%v, want %v alone", top, network)
@@ -37,8 +37,8 @@ func TestPrefixesOfXDP(t *testing.T) {
 		t.Errorf("%d datagrams of %v", n, counted)
 	}
 	capture := startCmd(t, p.Middle, exec.Command(program(), "capture", "-w", filepath.Join(t.TempDir(), "c.pcapng"), "--for", "500ms", "--control", p.control))
-	if status := capture.end(); status != 0 {
-		t.Errorf("capture: exit status %d: %s", status, capture.text())
+	if status := capture.End(); status != 0 {
+		t.Errorf("capture: exit status %d: %s", status, capture.Text())
 	}
 	g.stop()
 	p.free()

@@ -25,10 +25,10 @@ func (p *place) refused(cmd *exec.Cmd, status int, want ...string) {
 func (p *place) refusedBeside(cmd *exec.Cmd, status int, want ...string) {
 	p.t.Helper()
 	run := startCmd(p.t, p.Middle, cmd)
-	if got := run.end(); got != status {
+	if got := run.End(); got != status {
 		p.t.Errorf("exit status %d, want %d", got, status)
 	}
-	said := run.text()
+	said := run.Text()
 	if strings.Count(said, "\n") > 2 || !strings.HasPrefix(said, "error: ") {
 		p.t.Errorf("not one line: %q", said)
 	}
@@ -132,7 +132,7 @@ func TestNoDriver(t *testing.T) {
 	p := newPlace(t)
 	p.refused(p.command(first("--interface", "lo", "--xdp-mode", "native")...), exitRun, "native", "generic")
 	g := p.attach(first("--interface", "lo", "--handoff", "trust")...)
-	g.expect("the driver has no XDP")
+	g.Expect("the driver has no XDP")
 	if x := g.status().XDP.Interfaces[0]; x.Mode != "generic" {
 		t.Errorf("mode is %s", x.Mode)
 	}

@@ -47,14 +47,14 @@ func TestSystemCalls(t *testing.T) {
 			g := &guard{startCmd(t, p.Middle, cmd), p}
 			g.ready()
 			write(t, secrets, p.secret())
-			g.until("the secret file is reread", func() bool { return g.status().Secret.Rotations == 1 })
+			g.Until("the secret file is reread", func() bool { return g.status().Secret.Rotations == 1 })
 			c := pion(t, p.Lab, public[0])
 			c.ping("every call is allowed")
 			c.close()
 			output(t, p.Middle, "curl", "-s", "-o", "/dev/null", "http://127.0.0.1:9477/metrics")
 			output(t, p.Middle, program(), "status", "--control", p.control)
-			output(t, p.Middle, "sh", "-c", fmt.Sprintf("kill -TERM $(cat /proc/%d/task/*/children)", g.cmd.Process.Pid))
-			if status := g.end(); status != 0 {
+			output(t, p.Middle, "sh", "-c", fmt.Sprintf("kill -TERM $(cat /proc/%d/task/*/children)", g.Cmd.Process.Pid))
+			if status := g.End(); status != 0 {
 				t.Errorf("exit status %d", status)
 			}
 			p.free()

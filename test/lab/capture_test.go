@@ -21,17 +21,17 @@ func TestCaptureOpens(t *testing.T) {
 			g := p.run(append(inline(), "--answer", answer, "--unverified", "drop")...)
 			file := filepath.Join(t.TempDir(), "capture.pcapng")
 			c := start(t, p.Middle, program(), "capture", "-w", file, "--rate", "10000", "--control", p.control)
-			c.until("the capture has begun", func() bool { info, err := os.Stat(file); return err == nil && info.Size() > 0 })
+			c.Until("the capture has begun", func() bool { info, err := os.Stat(file); return err == nil && info.Size() > 0 })
 			client := openssl()(t, p.Lab, public[0])
 			client.ping("a secret text")
 			client.close()
 			junk(t, p.Client)
-			c.until("the junk is in the file", func() bool { return strings.Contains(read(file), "reason=unverified datagram=not-dtls") })
-			if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+			c.Until("the junk is in the file", func() bool { return strings.Contains(read(file), "reason=unverified datagram=not-dtls") })
+			if err := c.Cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}
-			if status := c.end(); status != 0 || !strings.Contains(c.text(), " packets captured") {
-				t.Errorf("exit status %d: %s", status, c.text())
+			if status := c.End(); status != 0 || !strings.Contains(c.Text(), " packets captured") {
+				t.Errorf("exit status %d: %s", status, c.Text())
 			}
 			lines := output(t, p.Middle, "tshark", "-r", file, "-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment", "-e", "frame.cap_len", "-e", "dtls.record.content_type")
 			want := []string{iface + "\tverdict=passed reason=verified service=", iface + "\tverdict=passed reason=flow datagram=encrypted", iface + "\tverdict=dropped reason=unverified datagram=not-dtls"}

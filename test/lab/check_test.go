@@ -22,10 +22,10 @@ type checked struct {
 func (p *place) check(cmd *exec.Cmd) (c checked) {
 	p.t.Helper()
 	run := startCmd(p.t, p.Middle, cmd)
-	status := run.end()
-	line, _, _ := strings.Cut(run.text(), "\n")
+	status := run.End()
+	line, _, _ := strings.Cut(run.Text(), "\n")
 	if err := json.Unmarshal([]byte(line), &c); err != nil {
-		p.t.Fatalf("%q: %v", run.text(), err)
+		p.t.Fatalf("%q: %v", run.Text(), err)
 	}
 	ok := true
 	for _, f := range c.Findings {
@@ -96,7 +96,7 @@ func TestVethWithoutPeer(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	g := p.run(first("--handoff", "trust")...)
-	g.expect("answers in the driver would be lost")
+	g.Expect("answers in the driver would be lost")
 	client := pion(t, p.Lab, public[0])
 	client.ping("by a worker")
 	client.close()

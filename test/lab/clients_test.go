@@ -48,13 +48,13 @@ func gnutls(args ...string) dialer {
 // commandClient is a program that sends its standard input.
 type commandClient struct{ *process }
 
-func (c *commandClient) ping(text string) { c.t.Helper(); c.say(text); c.expect(text + "\n") }
+func (c *commandClient) ping(text string) { c.t.Helper(); c.Say(text); c.Expect(text + "\n") }
 
 func (c *commandClient) close() {
 	c.t.Helper()
-	_ = c.stdin.Close()
-	if status := c.end(); status != 0 {
-		c.t.Errorf("%s: exit status %d", c.cmd.Path, status)
+	_ = c.Stdin.Close()
+	if status := c.End(); status != 0 {
+		c.t.Errorf("%s: exit status %d", c.Cmd.Path, status)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
 // firewall accepts UDP to some ports of the guard's host, and nothing else from the client.
@@ -22,8 +24,8 @@ func firewall(p *place, ports ...int) {
 		udp dport { %s } accept
 	}
 	}`, list)
-	if status := start(p.t, p.Middle, "nft", rules).end(); status != 0 {
-		require(p.t, "nf_tables", fmt.Errorf("nft: exit status %d", status))
+	if status := start(p.t, p.Middle, "nft", rules).End(); status != 0 {
+		await.Require(p.t, "nf_tables", fmt.Errorf("nft: exit status %d", status))
 	}
 }
 

@@ -59,7 +59,7 @@ func TestMapLogRotates(t *testing.T) {
 	}
 	file := filepath.Join(dir, "map.jsonl")
 	g := p.run(append(proxy(), "--user", "nobody", "--map-log", file)...)
-	g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+	g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 	for i, name := range []string{file, file + ".1"} {
 		if i == 1 {
 			if err := os.Rename(file, name); err != nil {
@@ -71,7 +71,7 @@ func TestMapLogRotates(t *testing.T) {
 		c.ping("mapped")
 		c.close()
 		output(t, p.Middle, program(), "flows", "kill", "--all", "--control", p.control)
-		g.until("a flow opened and closed", func() bool {
+		g.Until("a flow opened and closed", func() bool {
 			b, err := os.ReadFile(file)
 			return err == nil && strings.Count(string(b), `"event":"opened"`) == 1 && strings.Count(string(b), `"event":"closed"`) == 1
 		})

@@ -100,7 +100,7 @@ func TestNativeWolfSSL13(t *testing.T) {
 			if n := s.clients(len(late)); n != len(late) {
 				t.Errorf("%d clients at the server, want %d", n, len(late))
 			}
-			s.kill()
+			s.Kill()
 			startPeer(t, p.Middle, public[0], server, others)
 			g.unready("secret")
 			g.stop()
@@ -121,7 +121,7 @@ func TestNativeHMACRotates(t *testing.T) {
 	for i, lines := range []string{first, second + first, second} {
 		write(t, secrets, lines)
 		g.signal(syscall.SIGHUP)
-		g.until("the secret in force", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
+		g.Until("the secret in force", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
 		c := pion(t, p.Lab, public[0])
 		c.ping("under a secret in force")
 		c.close()

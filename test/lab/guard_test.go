@@ -119,7 +119,7 @@ func (p *place) attach(args ...string) *guard {
 // answers waits until the guard answers a status request.
 func (g *guard) answers() {
 	g.t.Helper()
-	g.until("the guard answers", func() bool {
+	g.Until("the guard answers", func() bool {
 		_, err := g.ask()
 		return err == nil
 	})
@@ -128,7 +128,7 @@ func (g *guard) answers() {
 // unready waits until the guard reports that a service is not ready, for these reasons.
 func (g *guard) unready(reasons ...string) {
 	g.t.Helper()
-	g.until("the guard reports why it is not ready:  "+strings.Join(reasons, ", "), func() bool {
+	g.Until("the guard reports why it is not ready:  "+strings.Join(reasons, ", "), func() bool {
 		s, err := g.ask()
 		return err == nil && slices.ContainsFunc(s.Services, func(v frontend.ServiceStatus) bool {
 			return !v.Ready && !slices.ContainsFunc(reasons, func(r string) bool { return !strings.Contains(strings.Join(v.Reasons, " "), r) })
@@ -138,7 +138,7 @@ func (g *guard) unready(reasons ...string) {
 
 func (g *guard) ready() {
 	g.t.Helper()
-	g.until("the guard is ready", func() bool {
+	g.Until("the guard is ready", func() bool {
 		s, err := g.ask()
 		return err == nil && !slices.ContainsFunc(s.Services, func(v frontend.ServiceStatus) bool { return !v.Ready })
 	})
@@ -165,7 +165,7 @@ func (g *guard) status() frontend.Status {
 // signal sends a signal.
 func (g *guard) signal(s syscall.Signal) {
 	g.t.Helper()
-	if err := g.cmd.Process.Signal(s); err != nil {
+	if err := g.Cmd.Process.Signal(s); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -174,7 +174,7 @@ func (g *guard) signal(s syscall.Signal) {
 func (g *guard) stop() {
 	g.t.Helper()
 	g.signal(syscall.SIGTERM)
-	if status := g.end(); status != 0 {
+	if status := g.End(); status != 0 {
 		g.t.Errorf("guard: exit status %d", status)
 	}
 }

@@ -33,10 +33,10 @@ func TestHarvestPrograms(t *testing.T) {
 				newFlooder(t, p).send(1000)
 				c := gnutls()(t, p.Lab, to).(*commandClient)
 				if name == "openssl" { // it prints what it receives and sends what it reads
-					c.say("there")
-					srv.expect("there\n")
-					srv.say("and back")
-					c.expect("and back\n")
+					c.Say("there")
+					srv.Expect("there\n")
+					srv.Say("and back")
+					c.Expect("and back\n")
 				} else {
 					c.ping("there and back")
 				}
@@ -106,7 +106,7 @@ func TestHarvestAfterKill(t *testing.T) {
 		}
 		if i == 0 {
 			g.signal(syscall.SIGKILL)
-			g.end()
+			g.End()
 			continue
 		}
 		c.close()

@@ -82,20 +82,20 @@ func TestTwoInterfaces(t *testing.T) {
 
 	// Somebody detaches the programs from one interface.
 	output(t, p.Middle, program(), "unload", "--interface", lab.ToServer, "--pin", p.pin, "--force")
-	g.until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 1 })
+	g.Until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 1 })
 	g.ready()
 	byServer.until(guardCookie, "attached again")
 
 	// One is renamed and stays guarded; a changed MTU is logged.
 	p.inGuardOn(lab.ToServer, func(l netlink.Link) error { return netlink.LinkSetMTU(l, 1400) })
-	g.expect("MTU of the interface has changed")
+	g.Expect("MTU of the interface has changed")
 	p.inGuardOn(lab.ToServer, netlink.LinkSetDown)
-	g.expect("interface is down")
+	g.Expect("interface is down")
 	g.ready() // clients come in through the other one
 	p.inGuardOn(lab.ToServer, func(l netlink.Link) error { return netlink.LinkSetName(l, "renamed0") })
 	p.inGuardOn("renamed0", netlink.LinkSetUp)
-	g.expect("interface was renamed")
-	g.until("it has its new name", func() bool { i := g.on(lab.ToServer); return i.Name == "renamed0" && i.Lost == "" && i.Up })
+	g.Expect("interface was renamed")
+	g.Until("it has its new name", func() bool { i := g.on(lab.ToServer); return i.Name == "renamed0" && i.Lost == "" && i.Up })
 	g.ready()
 	if p.attachedTo("renamed0") == "" {
 		t.Error("a renamed interface is no longer guarded")
@@ -114,7 +114,7 @@ func TestTwoInterfaces(t *testing.T) {
 	for _, name := range []string{"other0", lab.ToServer} {
 		p.inGuardOn(name, netlink.LinkSetUp)
 	}
-	g.until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 2 })
+	g.Until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 2 })
 	g.unready("can be reached past the guard by other0") // no guard is on this one
 	p.inGuardOn("other0", netlink.LinkSetDown)
 	g.ready()
@@ -144,13 +144,13 @@ func TestTwoInterfacesRestart(t *testing.T) {
 	args := first("--unverified", "drop")
 	g := p.run(append(both, args...)...)
 	s := openStream(t, p, to)
-	g.kill()
+	g.Kill()
 	if p.attachedTo(lab.ToClient) == "" || p.attachedTo(lab.ToServer) == "" {
 		t.Error("the programs were detached with the killed daemon")
 	}
 	g = p.run(append(both, args...)...)
 	s.flows("after a restart")
-	g.kill()
+	g.Kill()
 	g = p.run(args...)
 	s.flows("after a restart with one")
 	if a := p.attachedTo(lab.ToServer); a != "" {
@@ -174,7 +174,7 @@ func TestServiceOnOneInterface(t *testing.T) {
 	g := &guard{start(t, p.Middle, program(), slices.Delete(args, at, at+2)...), p}
 	g.answers()
 	g.ready()
-	g.expect("the server can be reached unchecked by interfaces without XDP")
+	g.Expect("the server can be reached unchecked by interfaces without XDP")
 	newAsker(t, p, public[0]).until(serverCookie, "by an interface that the service does not name")
 	askerIn(t, p.Server, public[0]).until(guardCookie, "by the one that it names")
 	newAsker(t, p, public[1]).until(guardCookie, "a service that names none, by the one interface")
@@ -202,7 +202,7 @@ func TestUnguardedInterface(t *testing.T) {
 	g.unready("past the guard by " + lab.ToServer)
 	g.stop()
 	g = p.run(first()...)
-	g.expect("can be reached unchecked by interfaces without XDP")
+	g.Expect("can be reached unchecked by interfaces without XDP")
 	g.stop()
 
 	check := func(args ...string) checked {

@@ -42,7 +42,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	g := p.run(args...)
 	s := openStream(t, p, to)
 
-	g.kill()
+	g.Kill()
 	if p.attached() == "" || len(p.pinned()) == 0 {
 		t.Error("the programs went with the killed daemon")
 	}
@@ -77,7 +77,7 @@ func TestUnload(t *testing.T) {
 	startServer(t, p.Middle, to)
 	g := p.run(first()...)
 	s := openStream(t, p, to)
-	g.kill()
+	g.Kill()
 	if said := p.unload(); said != iface+" is free\n" {
 		t.Errorf("unload says %q", said)
 	}
@@ -102,7 +102,7 @@ func TestAttachedAgain(t *testing.T) {
 	}
 	before := p.attached()
 	output(t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin, "--force")
-	g.expect("XDP attached again")
+	g.Expect("XDP attached again")
 	if p.attached() == "" || p.attached() == before && len(p.pinned()) == 0 {
 		t.Errorf("attached: %q, and before: %q; pinned: %v", p.attached(), before, p.pinned())
 	}
@@ -126,7 +126,7 @@ func TestInlineServerDies(t *testing.T) {
 	p := newPlace(t)
 	srv := startServer(t, p.Middle, public[0])
 	g := p.run(first()...)
-	srv.kill()
+	srv.Kill()
 	g.unready("nothing listens there")
 	startServer(t, p.Middle, public[0])
 	g.ready()
@@ -140,7 +140,7 @@ func TestWithoutPins(t *testing.T) {
 	startServer(t, p.Middle, public[0])
 	p.pin = "off"
 	g := p.run(first()...)
-	g.kill()
+	g.Kill()
 	for end := time.Now().Add(patience); p.attached() != ""; {
 		if time.Now().After(end) {
 			t.Fatalf("still attached: %s", p.attached())
@@ -165,7 +165,7 @@ func TestNeighboursPins(t *testing.T) {
 		}
 	}
 	refused()
-	g.kill()
+	g.Kill()
 	refused()
 	p.unload()
 	p.free()
@@ -197,7 +197,7 @@ func TestFailedStart(t *testing.T) {
 	args := first("--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, public[0])
-	g.kill()
+	g.Kill()
 	p.refusedBeside(p.command(append(inline(), "--secret-file", "/nonexistent")...), exitRun, "/nonexistent", "secret generate")
 	if p.attached() == "" {
 		t.Error("the failed start detached the programs")

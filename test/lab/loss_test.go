@@ -96,7 +96,7 @@ func TestDaemonLoss(t *testing.T) {
 				c.ping("without a daemon")
 				c.close()
 				a.until(guardCookie, "while the secret is valid")
-				g.kill()
+				g.Kill()
 
 				// The secret of this one is valid for two seconds.
 				g = p.run(slices.Concat(args, []string{"--rotate-every", "1s"})...)
@@ -109,7 +109,7 @@ func TestDaemonLoss(t *testing.T) {
 				if got := srv.tap.received > before; got != (loss == "pass") {
 					t.Errorf("%s: did a ClientHello come to the server? %v", loss, got)
 				}
-				g.kill()
+				g.Kill()
 
 				g = p.run(args...)
 				a.until(guardCookie, "after another restart")

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
@@ -97,24 +98,12 @@ func furnish() error {
 // program returns the path of the built program.
 func program() string { return filepath.Join(os.Getenv(built), "dtlsguard") }
 
-// require skips the test, or fails it under DTLSGUARD_REQUIRE_BPF=1.
-func require(t *testing.T, what string, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("DTLSGUARD_REQUIRE_BPF") != "":
-		t.Fatalf("needs %s: %v", what, err)
-	default:
-		t.Skipf("needs %s: %v", what, err)
-	}
-}
-
 // need requires programs.
 func need(t *testing.T, names ...string) {
 	t.Helper()
 	for _, n := range names {
 		_, err := exec.LookPath(n)
-		require(t, n+" (apt-get install openssl gnutls-bin gcc libssl-dev iproute2 bpftool)", err)
+		await.Require(t, n+" (apt-get install openssl gnutls-bin gcc libssl-dev iproute2 bpftool)", err)
 	}
 }
 
@@ -122,10 +111,10 @@ func need(t *testing.T, names ...string) {
 func newLab(t *testing.T, name string) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		require(t, "root", unix.EPERM)
+		await.Require(t, "root", unix.EPERM)
 	}
 	l, err := lab.New(name)
-	require(t, "network namespaces and XDP", err)
+	await.Require(t, "network namespaces and XDP", err)
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)

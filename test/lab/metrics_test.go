@@ -48,11 +48,11 @@ func TestDashboardOfXDP(t *testing.T) {
 				continue
 			}
 			tried++
-			g.until("data of "+target.Expr, func() bool {
+			g.Until("data of "+target.Expr, func() bool {
 				f.send(100)
 				ask := startCmd(t, p.Middle, exec.Command("curl", "-s", "--data-urlencode", "query="+fill.Replace(target.Expr), "http://127.0.0.1:9090/api/v1/query"))
-				_ = ask.end() // Prometheus may not listen yet
-				return strings.Contains(ask.text(), `"verdict":"answered"`)
+				_ = ask.End() // Prometheus may not listen yet
+				return strings.Contains(ask.Text(), `"verdict":"answered"`)
 			})
 		}
 	}

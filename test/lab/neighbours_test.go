@@ -107,7 +107,7 @@ func TestRouterStaysReachable(t *testing.T) {
 			routers := [2]netip.Addr{lab.Client4, lab.Client6}
 			var before [2]string
 			for i, a := range routers {
-				g.until(fmt.Sprintf("%v is resolved", a), func() bool {
+				g.Until(fmt.Sprintf("%v is resolved", a), func() bool {
 					n := p.neighbour(a)
 					if n != nil {
 						before[i] = n.HardwareAddr.String()
@@ -118,7 +118,7 @@ func TestRouterStaysReachable(t *testing.T) {
 			deafen(p)
 			if !keep {
 				for _, a := range routers {
-					g.until(fmt.Sprintf("%v is unreachable", a), func() bool {
+					g.Until(fmt.Sprintf("%v is unreachable", a), func() bool {
 						f.send(10)
 						n := p.neighbour(a)
 						return n == nil || n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) != 0
@@ -126,7 +126,7 @@ func TestRouterStaysReachable(t *testing.T) {
 				}
 				return
 			}
-			g.until("both entries were kept several times", func() bool {
+			g.Until("both entries were kept several times", func() bool {
 				f.send(10)
 				return g.status().XDP.Interfaces[0].NeighboursHeld >= 8
 			})

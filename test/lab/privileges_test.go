@@ -52,7 +52,7 @@ func TestOrdinaryUser(t *testing.T) {
 	for _, answer := range []string{"workers", "xdp"} {
 		g := &guard{startCmd(t, p.Middle, p.ordinary(exec.Command(program(), p.arguments(first("--answer", answer)...)...), all...)), p}
 		g.ready()
-		g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+		g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 		output(t, p.Middle, program(), "secret", "rotate", "--control", p.control)
 		c := pion(t, p.Lab, public[0])
 		c.ping("an ordinary user answers")
@@ -68,7 +68,7 @@ func TestOrdinaryUser(t *testing.T) {
 // remaining counts the capabilities that threads have or could gain.
 func remaining(t *testing.T, g *guard) (n int) {
 	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", g.cmd.Process.Pid))
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", g.Cmd.Process.Pid))
 	if err != nil || len(files) == 0 {
 		t.Fatal("no threads: ", err)
 	}
@@ -137,10 +137,10 @@ func TestBecomesUser(t *testing.T) {
 	}
 	for _, last := range []string{"--keep-attached", "--keep-attached=false"} {
 		g := p.run(append(args, last)...)
-		g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+		g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 		write(t, secrets, p.secret())
-		g.until("the secret file is reread", func() bool { return g.status().Secret.Rotations == 1 })
-		g.until("the event command runs as the user, without capabilities", func() bool {
+		g.Until("the secret file is reread", func() bool { return g.status().Secret.Rotations == 1 })
+		g.Until("the event command runs as the user, without capabilities", func() bool {
 			b, _ := os.ReadFile(told)
 			return strings.Contains(string(b), "secret-rotated nobody CapEff:\t0000000000000000\n")
 		})
@@ -203,8 +203,8 @@ func TestWorkersPriority(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
 	g := p.run(first("--workers", "2")...)
-	g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.cmd.Process.Pid))
+	g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func TestReload(t *testing.T) {
 	s := openStream(t, p, public[0])
 	g.write(t, protect(2))
 	g.signal(syscall.SIGHUP)
-	g.expect("added: ")
+	g.Expect("added: ")
 	g.ready()
 	newAsker(t, p, public[1]).until(guardCookie, "from the service that was added")
 	c := openssl()(t, p.Lab, public[1])
@@ -68,7 +68,7 @@ func TestReload(t *testing.T) {
 	c.close()
 	s.flows("while another service was added")
 	g.reload(protect(1))
-	g.until("the service is gone", func() bool { st, err := g.ask(); return err == nil && len(st.Services) == 1 })
+	g.Until("the service is gone", func() bool { st, err := g.ask(); return err == nil && len(st.Services) == 1 })
 	s.flows("while another service was removed")
 	g.stop()
 	p.free()
@@ -140,7 +140,7 @@ func TestReloadReplacesPools(t *testing.T) {
 	g := p.runFile(settings(100_000))
 	answered := func(who string, i int) association {
 		t.Helper()
-		g.until(fmt.Sprintf("%s answers after %d replacements", who, i), func() bool {
+		g.Until(fmt.Sprintf("%s answers after %d replacements", who, i), func() bool {
 			s, err := g.ask()
 			return err == nil && s.Services[0].Answer == who && s.Services[0].Ready
 		})
@@ -229,7 +229,7 @@ func TestInlineDrains(t *testing.T) {
 	newAsker(t, p, public[0]).until(0, "while the guard drains")
 	clients[0].ping("while the guard drains")
 	end(public[0].String())
-	if status := g.end(); status != 0 {
+	if status := g.End(); status != 0 {
 		t.Errorf("guard: exit status %d", status)
 	}
 	p.free()

@@ -104,7 +104,7 @@ func TestReset(t *testing.T) {
 				g := p.run(first("--answer", answer, "--unverified", "drop", "--cookie-mac", s.mac)...)
 				f := newFlooder(t, p)
 				server.tap.look()
-				received, memory := server.tap.received, resident(t, server.cmd.Process.Pid)
+				received, memory := server.tap.received, resident(t, server.Cmd.Process.Pid)
 				hello := bytes.Clone(hellotest.Retries()[0].Hello)
 				for i := range 4000 {
 					hello[27], hello[28], hello[29] = byte(i), byte(i>>8), byte(i>>16)
@@ -123,7 +123,7 @@ func TestReset(t *testing.T) {
 				if n := server.tap.received - received; n > 0 {
 					t.Errorf("%d datagrams at the server before a client had proved its address", n)
 				}
-				if now := resident(t, server.cmd.Process.Pid); now > memory+4096 {
+				if now := resident(t, server.Cmd.Process.Pid); now > memory+4096 {
 					t.Errorf("the server's memory grew from %d to %d KiB", memory, now)
 				}
 				for range 2 {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/examples"
@@ -38,7 +39,7 @@ func serve(t *testing.T, h *lab.Namespace, at netip.AddrPort, argv ...string) *s
 	t.Helper()
 	s := &server{tap: openTap(t, h, at.Port())}
 	s.process = start(t, h, argv[0], argv[1:]...)
-	s.until("it listens", func() bool { return peers.Listens(s.cmd.Process.Pid, at) })
+	s.Until("it listens", func() bool { return peers.Listens(s.Cmd.Process.Pid, at) })
 	return s
 }
 
@@ -50,7 +51,7 @@ func startPeer(t *testing.T, h *lab.Namespace, at netip.AddrPort, name, cookies 
 	t.Helper()
 	p := peers.Find(name)
 	path, err := builds().Build(&p.Program)
-	require(t, p.Title, err)
+	await.Require(t, p.Title, err)
 	return serve(t, h, at, append([]string{path}, peers.Arguments(at, certFiles(t), cookies)...)...)
 }
 
@@ -65,7 +66,7 @@ var exampleFiles = sync.OnceValue(func() error { return examples.Build(os.Getenv
 // examplePath is the path of a program of examples.
 func examplePath(t *testing.T, name string) string {
 	t.Helper()
-	require(t, "Go, a C compiler and OpenSSL", exampleFiles())
+	await.Require(t, "Go, a C compiler and OpenSSL", exampleFiles())
 	return filepath.Join(os.Getenv(built), name)
 }
 
@@ -93,7 +94,7 @@ func startGate(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile str
 // clients waits until the server has accepted n clients, and returns how many it has.
 func (s *server) clients(n int) int {
 	s.t.Helper()
-	accepted := func() int { return strings.Count(s.text(), "accepted") }
-	s.until(fmt.Sprint(n, " clients"), func() bool { return accepted() >= n })
+	accepted := func() int { return strings.Count(s.Text(), "accepted") }
+	s.Until(fmt.Sprint(n, " clients"), func() bool { return accepted() >= n })
 	return accepted()
 }

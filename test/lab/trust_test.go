@@ -65,8 +65,8 @@ func TestTrustTCP(t *testing.T) {
 	}
 	c := startCmd(t, p.Client, exec.Command("openconnect", "--protocol=anyconnect", "--user=me", "--passwd-on-stdin", "--non-inter",
 		"--servercert", pin(t, id.Certificate), "--script=/bin/true", "--interface=vpnc0", "https://"+public[0].String()))
-	c.say("secret")
-	c.until("DTLS is up", func() bool { return strings.Contains(c.text(), "Established DTLS connection") })
+	c.Say("secret")
+	c.Until("DTLS is up", func() bool { return strings.Contains(c.Text(), "Established DTLS connection") })
 	s.tap.look()
 	if n := s.tap.flood - before; n > 0 {
 		t.Errorf("%d datagrams of the flood at the gateway", n)

@@ -43,7 +43,7 @@ func TestUpgrade(t *testing.T) {
 				if err := unix.Kill(last, unix.SIGTERM); err != nil {
 					t.Fatal(err)
 				}
-				g.until("the last guard has detached its programs", func() bool { return p.attached() == "" })
+				g.Until("the last guard has detached its programs", func() bool { return p.attached() == "" })
 			})
 		}
 	}

@@ -2,13 +2,14 @@ package monitoring
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
+
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
@@ -46,17 +47,9 @@ func run(t *testing.T, change ...func(*frontend.Config)) (*frontend.Server, *htt
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	testguard.Run(t, s)
 	web := httptest.NewServer(s.MetricsHandler())
-	t.Cleanup(func() {
-		web.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(web.Close)
 	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return s, web
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
 // patience is how long a boot and its script may take on a busy machine.
@@ -112,26 +114,14 @@ func goarch(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
-// require skips the test, or fails it in CI.
-func require(t *testing.T, err error, what string) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("DTLSGUARD_REQUIRE_BPF") != "":
-		t.Fatalf("needs %s: %v", what, err)
-	default:
-		t.Skipf("needs %s: %v", what, err)
-	}
-}
-
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		require(t, errors.New("this is an ordinary user"), "root")
+		await.Require(t, "root", errors.New("this is an ordinary user"))
 	}
 	_, err := os.Stat("/lib/systemd/systemd")
-	require(t, err, "systemd (apt-get install systemd)")
+	await.Require(t, "systemd (apt-get install systemd)", err)
 	if _, err := exec.LookPath("dpkg"); err != nil {
-		require(t, fmt.Errorf("no dpkg: %w", err), "Debian")
+		await.Require(t, "Debian", fmt.Errorf("no dpkg: %w", err))
 	}
 }

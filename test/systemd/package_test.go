@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
@@ -60,7 +61,7 @@ func TestPackage(t *testing.T) {
 	t.Run("runbook", func(t *testing.T) {
 		runbook(t, filepath.Join(dist, "runbook"))
 		server, err := peers.Find("openssl").Build(t.TempDir())
-		require(t, err, "gcc and libssl-dev")
+		await.Require(t, "gcc and libssl-dev", err)
 		if err := os.Rename(server, filepath.Join(dist, "server")); err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +69,7 @@ func TestPackage(t *testing.T) {
 	})
 	t.Run("lintian", func(t *testing.T) {
 		_, err := exec.LookPath("lintian")
-		require(t, err, "lintian")
+		await.Require(t, "lintian", err)
 		files, err := filepath.Glob(filepath.Join(dist, "*.deb"))
 		if err != nil || len(files) != 2 {
 			t.Fatalf("packages: %v, %v", files, err)
