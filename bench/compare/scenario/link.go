@@ -32,7 +32,7 @@ const (
 // so sends the bytes after it, which newer commands refuse.
 type genl uint8
 
-// Len and Serialize implement nl.NetlinkRequestData: command, version 1, reserved bytes.
+// These methods implement nl.NetlinkRequestData: command, version 1, reserved bytes.
 func (genl) Len() int { return nl.SizeofGenlmsg }
 
 func (g genl) Serialize() []byte { return []byte{byte(g), 1, 0, 0} } //nolint:misspell // the interface's name
