@@ -64,12 +64,12 @@ func TestHandshakesInline(t *testing.T) {
 		}
 		return nil
 	}
-	g.until("the server's alert is counted", func() bool { return counted()["failed"] > 0 })
+	g.Until("the server's alert is counted", func() bool { return counted()["failed"] > 0 })
 	if n := counted(); n["established"] != 1 || n["started"] < 2 || n["failed"] != 1 || n["timed-out"] != 0 {
 		t.Errorf("%v, want one that is established and one that failed", n)
 	}
 	took := fmt.Sprintf("dtlsguard_handshake_duration_seconds_count{service=%q} 1\n", public[0].String())
-	g.until("the time of a handshake is known", func() bool { return strings.Contains(g.get("/metrics"), took) })
+	g.Until("the time of a handshake is known", func() bool { return strings.Contains(g.get("/metrics"), took) })
 	x := g.status().XDP
 	const shortest, longest = 67, 60 // bytes of a ClientHello and of a HelloVerifyRequest
 	n, bytes := x.Services[public[0].String()], x.ServiceBytes[public[0].String()]
