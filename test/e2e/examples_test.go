@@ -130,7 +130,7 @@ func TestSharedSecretRotates(t *testing.T) {
 				}
 				writeSecrets(t, secrets, next, now)
 				now = next
-				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secret.Fingerprint == now.Fingerprint() })
+				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secrets[0].Fingerprint == now.Fingerprint() })
 				// A client that is kept waiting for two rotations must start anew: let all go that came before this one.
 				for i := range served {
 					n := served[i].Load() + 2

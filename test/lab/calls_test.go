@@ -47,7 +47,7 @@ func TestSystemCalls(t *testing.T) {
 			g := &guard{startCmd(t, p.Middle, cmd), p}
 			g.ready()
 			write(t, secrets, p.secret())
-			g.until("the secret is followed", func() bool { return g.status().Secret.Rotations == 1 })
+			g.until("the secret is followed", func() bool { return g.status().Secrets[0].Rotations == 1 })
 			c := pion(t, p.Lab, public[0])
 			c.ping("all calls are allowed")
 			c.close()
