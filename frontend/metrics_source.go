@@ -58,7 +58,7 @@ func (v *service) metrics(closed bool) metrics.Service {
 	}
 	m.Attacked, m.Normal, m.Threshold = v.attack.show()
 	secret := v.now.Load().secrets.status()
-	m.SecretEpoch, m.SecretAge = secret.Epoch, secret.AgeSeconds
+	m.SecretKeyID, m.SecretAge = secret.KeyID, secret.AgeSeconds
 	for state := range relay.Over {
 		for _, w := range v.workers {
 			m.Flows[state.String()] += w.flows.Count(state)

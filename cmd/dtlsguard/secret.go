@@ -87,7 +87,7 @@ func newRotate() *cobra.Command {
 				return err
 			}
 			for _, x := range *all {
-				fmt.Fprintf(cmd.OutOrStdout(), "epoch %d, fingerprint %s%s\n", x.Epoch, x.Fingerprint, whose(*all, &x))
+				fmt.Fprintf(cmd.OutOrStdout(), "key ID %d, fingerprint %s%s\n", x.KeyID, x.Fingerprint, whose(*all, &x))
 			}
 			return nil
 		},

@@ -88,8 +88,8 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 		fmt.Fprintf(w, "\t%s\t%d\n", k, f.Ended[k])
 	}
 	for _, x := range s.Secrets {
-		fmt.Fprintf(w, "secret\tepoch %d, fingerprint %s, %v old, %d rotations, %d failures%s\n",
-			x.Epoch, x.Fingerprint, seconds(x.AgeSeconds), x.Rotations, x.Failures, whose(s.Secrets, &x))
+		fmt.Fprintf(w, "secret\tkey ID %d, fingerprint %s, %v old, %d rotations, %d failures%s\n",
+			x.KeyID, x.Fingerprint, seconds(x.AgeSeconds), x.Rotations, x.Failures, whose(s.Secrets, &x))
 	}
 	for _, v := range s.Services {
 		printService(w, &v)

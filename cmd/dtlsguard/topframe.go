@@ -74,7 +74,7 @@ func drawState(w io.Writer, was, now *sample, took float64) {
 	}
 	fmt.Fprintf(w, "dtlsguard  %s  up %v", state, seconds(now.UptimeSeconds))
 	for _, x := range now.Secrets {
-		fmt.Fprintf(w, "  secret epoch %d, %v old%s", x.Epoch, seconds(x.AgeSeconds), whose(now.Secrets, &x))
+		fmt.Fprintf(w, "  secret key ID %d, %v old%s", x.KeyID, seconds(x.AgeSeconds), whose(now.Secrets, &x))
 	}
 	fmt.Fprintln(w)
 	fmt.Fprintf(w, "flows  %d", now.Flows)

@@ -23,7 +23,7 @@ type Service struct {
 	Challenging       bool    // who has not proved the address is challenged or dropped now
 	Backends          []Backend
 	Challenged        uint64 // times that it began
-	SecretEpoch       uint8
+	SecretKeyID       uint8
 	SecretAge         float64 // seconds
 }
 
@@ -80,7 +80,7 @@ var (
 	attackDesc     = families.Add(Gauge, "attack_active", "Whether there is an attack on the service.", "service")
 	normalDesc     = families.Add(Gauge, "unverified_normal_rate", "Datagrams per second that nothing has verified and that are usual.", "service")
 	thresholdDesc  = families.Add(Gauge, "attack_threshold_rate", "Datagrams per second that nothing has verified, above which is an attack.", "service")
-	epochDesc      = families.Add(Gauge, "secret_epoch", "Epoch byte of the cookie secret in force.", "service")
+	keyIDDesc      = families.Add(Gauge, "secret_key_id", "Key ID of the cookie secret in force: byte 0 of its cookies.", "service")
 	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.", "service")
 	reloadDesc     = families.Add(Counter, "reloads_total", "Reloads of the configuration, by outcome.", "outcome")
 	upgradeDesc    = families.Add(Counter, "upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
@@ -188,7 +188,7 @@ func (s *Service) gauges(ch sink) {
 	ch.gauge(thresholdDesc, s.Threshold, s.Name)
 	ch.is(engagedDesc, s.Challenging, s.Name)
 	ch.counter(timesDesc, s.Challenged, s.Name)
-	ch.gauge(epochDesc, float64(s.SecretEpoch), s.Name)
+	ch.gauge(keyIDDesc, float64(s.SecretKeyID), s.Name)
 	ch.gauge(ageDesc, s.SecretAge, s.Name)
 	for _, b := range s.Backends {
 		ch.gauge(handoffDesc, 1, s.Name, b.Server, b.Handoff)
