@@ -3,13 +3,14 @@ package bpf
 import "fmt"
 
 // Counters count the packets of one service, or of all services and of none, since the maps were created. The indices are
-// Verdict, hello.Reason, CookieState, EgressOutcome and SocketChoice.
+// Verdict, hello.Reason, CookieState, EgressOutcome, SocketChoice and IngressOutcome.
 type Counters struct {
 	Verdict [VerdictLen]uint64
 	Reason  [reasonLen]uint64
 	Cookie  [CookieLen]uint64
 	Egress  [EgressLen]uint64
 	Socket  [SocketLen]uint64
+	Ingress [IngressLen]uint64
 }
 
 // Packets is the number of packets at ingress.
@@ -35,6 +36,9 @@ func (c *Counters) add(o *guardCounters) {
 	}
 	for i := range c.Socket {
 		c.Socket[i] += o.Socket[i]
+	}
+	for i := range c.Ingress {
+		c.Ingress[i] += o.Ingress[i]
 	}
 }
 
@@ -77,6 +81,7 @@ func (g *Programs) StrayCounters() (c Counters, err error) {
 func (c *Counters) subtract(o *Counters) {
 	for _, p := range [][2][]uint64{
 		{c.Verdict[:], o.Verdict[:]}, {c.Reason[:], o.Reason[:]}, {c.Cookie[:], o.Cookie[:]}, {c.Egress[:], o.Egress[:]}, {c.Socket[:], o.Socket[:]},
+		{c.Ingress[:], o.Ingress[:]},
 	} {
 		for i := range p[0] {
 			p[0][i] -= p[1][i]

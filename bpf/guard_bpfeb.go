@@ -64,6 +64,7 @@ type guardCounters struct {
 	Cookie  [5]uint64
 	Egress  [7]uint64
 	Socket  [2]uint64
+	Ingress [3]uint64
 }
 
 type guardCredit struct {
@@ -235,6 +236,7 @@ const (
 	guardMapWorkerCpus        = "worker_cpus"
 	guardProgDtlsguard        = "dtlsguard"
 	guardProgEgress           = "egress"
+	guardProgIngress          = "ingress"
 	guardProgSelectWorker     = "select_worker"
 	guardProgTrustTcp         = "trust_tcp"
 	guardVarEnums             = "enums"
@@ -288,6 +290,7 @@ type guardSpecs struct {
 type guardProgramSpecs struct {
 	Dtlsguard    *ebpf.ProgramSpec `ebpf:"dtlsguard"`
 	Egress       *ebpf.ProgramSpec `ebpf:"egress"`
+	Ingress      *ebpf.ProgramSpec `ebpf:"ingress"`
 	SelectWorker *ebpf.ProgramSpec `ebpf:"select_worker"`
 	TrustTcp     *ebpf.ProgramSpec `ebpf:"trust_tcp"`
 }
@@ -446,6 +449,7 @@ type guardVariables struct {
 type guardPrograms struct {
 	Dtlsguard    *ebpf.Program `ebpf:"dtlsguard"`
 	Egress       *ebpf.Program `ebpf:"egress"`
+	Ingress      *ebpf.Program `ebpf:"ingress"`
 	SelectWorker *ebpf.Program `ebpf:"select_worker"`
 	TrustTcp     *ebpf.Program `ebpf:"trust_tcp"`
 }
@@ -454,6 +458,7 @@ func (p *guardPrograms) Close() error {
 	return _GuardClose(
 		p.Dtlsguard,
 		p.Egress,
+		p.Ingress,
 		p.SelectWorker,
 		p.TrustTcp,
 	)

@@ -23,6 +23,7 @@ var (
 	xdpPacketsDesc = xdpFamilies.Add(metrics.Counter, "xdp_packets_total", "Packets at ingress by verdict; service is empty for those of none.", "service", "verdict")
 	xdpReasonsDesc = xdpFamilies.Add(metrics.Counter, "xdp_datagrams_total", "Datagrams to services by what they were found to be.", "service", "reason")
 	xdpHellosDesc  = xdpFamilies.Add(metrics.Counter, "xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", "service", "cookie")
+	xdpIngressDesc = xdpFamilies.Add(metrics.Counter, "xdp_workers_packets_total", "ClientHellos on their way from XDP to the workers of inline services.", "service", "outcome")
 	xdpEgressDesc  = xdpFamilies.Add(metrics.Counter, "xdp_egress_packets_total", "Packets of protected services at egress.", "service", "outcome")
 	xdpFlowsDesc   = xdpFamilies.Add(metrics.Gauge, "xdp_flows", "Flows that the programs know, by state.", "state")
 	xdpEndedDesc   = xdpFamilies.Add(metrics.Counter, "xdp_flows_ended_total", "Flows taken from the programs, or not given to them for want of room.", "outcome")
@@ -97,6 +98,9 @@ func (k kernelCollector) packets(value func(*prometheus.Desc, prometheus.ValueTy
 		}
 		for i, n := range c.Cookie {
 			counter(xdpHellosDesc, n, bpf.CookieState(i).String())
+		}
+		for i, n := range c.Ingress {
+			counter(xdpIngressDesc, n, bpf.IngressOutcome(i).String())
 		}
 		for i, n := range c.Egress {
 			counter(xdpEgressDesc, n, bpf.EgressOutcome(i).String())

@@ -56,6 +56,7 @@ type service struct {
 	draining   atomic.Bool // no new clients are let in
 	held       atomic.Pointer[hold]
 	inherited  *serviceState // what it was in another process; nil: it was not there
+	delivery   delivery      // inline
 	large      atomic.Bool   // warned that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers
@@ -244,6 +245,7 @@ func (s *Server) open(c *Service, others []*service) (*service, error) {
 		v.close()
 		return nil, err
 	}
+	s.answerFromPort(v)
 	if m := c.Settings.Handoff; c.Inline() && m != handoff.Auto && m != handoff.Reset && !m.Native() {
 		v.change(func(s *serving) { s.fit = &handoff.Fit{Mode: m} }) // the server is asked all the same, whether it does so
 	}
