@@ -110,6 +110,9 @@ enum {
 	// What lies further back in a datagram is read by a helper: verifiers want the variable part of an offset below 2^16.
 	MAX_IN_PLACE = 0x7fff,
 
+	// A histogram of times: ns per step are 1 << HANDSHAKE_STEP; from 4 steps on there are four buckets per power of two, up to 34 s.
+	HANDSHAKE_STEP = 14,
+	HANDSHAKE_BUCKETS = 80,
 	CAS_TRIES = 4,     // a bucket that four CPUs change at once is busy: the packet is over the rate
 	// Proved addresses: package addresses' numbers.
 	ADDRESS_BITS = 13, // buckets, as a power of 2
@@ -203,6 +206,7 @@ enum egress {
 	EGRESS_REINJECTED,  // a ClientHello that a worker verified, sent to the server by ingress
 	EGRESS_ERROR,
 	EGRESS_FULL, // first protected record to a peer, with no room for the flow
+	EGRESS_REFUSED, // an alert that ends a peer's handshake
 	EGRESS_LEN,
 };
 

@@ -112,8 +112,26 @@ static __always_inline void keep_flow(const struct packet *p, struct flow *flow,
 		flow->kept = now;
 }
 
+// refuse_flow reports whether the datagram is an alert that ends the handshake of p's receiver: a fatal one, or a protected one, whose
+// level cannot be read, before any other protected record. Of a handshake it reports one.
+__noinline int refuse_flow(struct __sk_buff *skb, struct packet *p, __u32 service)
+{
+	__u8 head[RECORD_HEADER + 1];
+	struct control *c = control();
+	if (!p || !c || p->len < sizeof(head) || bpf_skb_load_bytes(skb, p->l4 + sizeof(struct udphdr), head, sizeof(head)))
+		return 0;
+	if (head[0] != TYPE_ALERT || (!(head[3] | head[4]) && head[RECORD_HEADER] != ALERT_FATAL))
+		return 0;
+	struct flow_key key = flow_key(p->daddr, p->dport, service);
+	struct half_open_flow *flow = half_open_flow(&key, c);
+	if (!flow || flow->refused)
+		return 0;
+	flow->refused = 1;
+	return 1;
+}
+
 // learn_flow remembers peers that the service sends protected records. In a proxy the workers publish their flows instead.
-static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, const struct service *svc)
+static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, const struct service *svc, __u32 index)
 {
 	struct control *c = control();
 	if (!c)
@@ -121,12 +139,12 @@ static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, c
 	struct flow_key key = flow_key(p->daddr, p->dport, svc->id);
 	struct flow *flow = known_flow(&key, c);
 	if (!protected_record(skb, p))
-		return EGRESS_PLAIN;
+		return !flow && !(svc->flags & SERVICE_PROXY) && refuse_flow(skb, p, svc->id) ? EGRESS_REFUSED : EGRESS_PLAIN;
 	if (svc->admission)
 		keep_flow(p, flow, c);
 	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
-	return establish_flow(p, &key, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
+	return establish_flow(p, &key, index, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
 }
 
 // parse_skb fills p, which must be zero.
@@ -165,11 +183,11 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 		svc = find_service(use, p.saddr, p.sport, p.v6, &index);
 		if (!svc)
 			return TCX_NEXT;
-		outcome = learn_flow(skb, &p, svc);
+		outcome = learn_flow(skb, &p, svc, index);
 	}
 	struct counters *count = counters(index);
 	if (count)
-		count->egress[outcome]++;
+		add_packet(&count->egress[outcome], &p);
 	return outcome == EGRESS_REINJECTED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
 }
 

@@ -136,9 +136,10 @@ const (
 	EgressReinjected  EgressOutcome = 4 // a ClientHello that a worker verified, sent to the server by ingress
 	EgressError       EgressOutcome = 5
 	EgressFull        EgressOutcome = 6 // first protected record to a peer, with no room for the flow
+	EgressRefused     EgressOutcome = 7 // an alert that ends a peer's handshake
 
 	// EgressLen is the number of values of EgressOutcome.
-	EgressLen EgressOutcome = 7
+	EgressLen EgressOutcome = 8
 )
 
 var egressOutcomeNames = [EgressLen]string{
@@ -149,6 +150,7 @@ var egressOutcomeNames = [EgressLen]string{
 	"reinjected",
 	"error",
 	"full",
+	"refused",
 }
 
 // String is the name of the value in flags and metrics.

@@ -59,12 +59,21 @@ type guardControl struct {
 
 type guardCounters struct {
 	_       structs.HostLayout
-	Verdict [40]uint64
-	Reason  [12]uint64
-	Cookie  [5]uint64
-	Egress  [7]uint64
-	Socket  [2]uint64
-	Ingress [3]uint64
+	Verdict [40]struct {
+		_       structs.HostLayout
+		Packets uint64
+		Bytes   uint64
+	}
+	Egress [8]struct {
+		_       structs.HostLayout
+		Packets uint64
+		Bytes   uint64
+	}
+	AnswerBytes uint64
+	Reason      [12]uint64
+	Cookie      [5]uint64
+	Socket      [2]uint64
+	Ingress     [3]uint64
 }
 
 type guardCredit struct {
@@ -95,6 +104,7 @@ type guardHalfOpenFlow struct {
 	Born       uint64
 	Taken      uint64
 	TakenOfAll uint64
+	Refused    uint64
 }
 
 type guardKeyring struct {
@@ -197,6 +207,7 @@ type guardServiceState struct {
 	ProtectedBucket uint64
 	EngageBucket    uint64
 	EngagedUntil    uint64
+	Handshakes      [80]uint64
 }
 
 // Names of all BPF objects in the ELF.

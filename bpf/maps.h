@@ -274,6 +274,12 @@ static __always_inline struct control *control(void) { return LOOKUP(controls, 0
 
 static __always_inline struct counters *counters(__u32 index) { return LOOKUP(counts, index); }
 
+static __always_inline void add_packet(struct tally *t, const struct packet *p)
+{
+	t->packets++;
+	t->bytes += p->len;
+}
+
 // coarse_now is CLOCK_MONOTONIC in ns, as of the last tick. Reading the tick is one load; the clock, whose call costs 14 ns,
 // is read once per tick.
 static __always_inline __u64 coarse_now(void)

@@ -15,9 +15,10 @@ func (w *worker) fromClients() {
 	for range burst {
 		w.in.Reset()
 		n, err := w.conn.Recv(w.in)
+		w.backlog = n == w.in.Cap()
 		if w.credit != nil {
 			w.credit.Grant(n)
-			if n < w.in.Cap() { // the socket is empty
+			if !w.backlog { // the socket is empty
 				w.credit.Refill(creditBudget)
 			}
 		}
@@ -31,7 +32,7 @@ func (w *worker) fromClients() {
 		w.classify()
 		w.dispatch()
 		w.send()
-		if n < w.in.Cap() {
+		if !w.backlog {
 			return
 		}
 	}

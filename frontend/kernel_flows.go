@@ -19,7 +19,8 @@ type kernelFlows struct {
 	refused          atomic.Uint64 // there was no room for them
 
 	mu       sync.Mutex
-	timedOut map[bpf.ServiceKey]uint64 // handshakes
+	timedOut map[bpf.ServiceKey]uint64                       // handshakes
+	took     map[bpf.ServiceKey][bpf.HandshakeBuckets]uint64 // how many had taken how long at the last look
 }
 
 // forget forgets a service that is removed.
@@ -27,10 +28,12 @@ func (f *kernelFlows) forget(s bpf.ServiceKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.timedOut, s)
+	delete(f.took, s)
 }
 
 // inlineHandshakes adds the handshakes of an inline service to t, as far as the kernel can tell: ClientHellos that passed began them,
-// repeated ones too, and the server's first protected record to a client finished one. A failed one is not seen: it times out.
+// repeated ones too, the server's first protected record to a client finished one, and its alert to a client without one failed it. One
+// that the client gives up is not seen: it times out.
 func (k *kernel) inlineHandshakes(v *service, t *metrics.Totals) {
 	c, err := k.guard.ServiceCounters(v.key())
 	if err != nil { // it is not protected yet, or no more
@@ -38,6 +41,7 @@ func (k *kernel) inlineHandshakes(v *service, t *metrics.Totals) {
 	}
 	t.Events[metrics.Started] += c.Verdict[bpf.PassVerified] + c.Verdict[bpf.PassAddress] + c.Verdict[bpf.PassUnproved] + c.Egress[bpf.EgressReinjected]
 	t.Events[metrics.Finished] += c.Egress[bpf.EgressLearned]
+	t.Events[metrics.Failed] += c.Egress[bpf.EgressRefused]
 	k.flows.mu.Lock()
 	defer k.flows.mu.Unlock()
 	t.Events[metrics.TimedOut] += k.flows.timedOut[v.key()]
@@ -51,6 +55,40 @@ func (k *kernel) countTimedOut(since uint64) (uint64, error) {
 		k.flows.timedOut = make(map[bpf.ServiceKey]uint64)
 	}
 	return k.guard.TimedOut(since, func(s bpf.ServiceKey) { k.flows.timedOut[s]++ })
+}
+
+// observe puts how long handshakes with inline services took into their histograms: those since the last call, and since the first
+// call for a service, for its counters may be a predecessor's.
+func (k *kernel) observe(services []*service) {
+	k.flows.mu.Lock()
+	defer k.flows.mu.Unlock()
+	for _, v := range services {
+		if !v.inline {
+			continue
+		}
+		now, err := k.guard.ServiceCounters(v.key())
+		if err != nil { // it is not protected yet, or no more
+			continue
+		}
+		for i, was := range k.flows.handshakes(v.key(), &now) {
+			for range now.Handshakes[i] - was {
+				v.handshakeTimes.Observe(bpf.HandshakeTime(i).Seconds())
+			}
+		}
+	}
+}
+
+// handshakes returns those that were counted at the last call, and remembers those of now.
+func (f *kernelFlows) handshakes(s bpf.ServiceKey, now *bpf.Counters) [bpf.HandshakeBuckets]uint64 {
+	if f.took == nil {
+		f.took = make(map[bpf.ServiceKey][bpf.HandshakeBuckets]uint64)
+	}
+	was, ok := f.took[s]
+	f.took[s] = now.Handshakes
+	if !ok {
+		return now.Handshakes
+	}
+	return was
 }
 
 // evictEvery is how often idle flows are looked for in the kernel, and evictSoon the same while three quarters of the
@@ -79,9 +117,9 @@ func (s *Server) idleTimes() map[bpf.ServiceKey]time.Duration {
 	return times
 }
 
-// watchFlows removes idle flows from the programs, and those beyond the limits in force, until ctx ends. idle returns how long flows
-// may be silent, by service.
-func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]time.Duration, limits func() relay.Limits) {
+// watchFlows removes idle flows from the programs, and those beyond the limits in force, until ctx ends, and observes the handshakes of
+// services. idle returns how long flows may be silent, by service.
+func (k *kernel) watchFlows(ctx context.Context, services func() []*service, idle func() map[bpf.ServiceKey]time.Duration, limits func() relay.Limits) {
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
@@ -91,6 +129,7 @@ func (k *kernel) watchFlows(ctx context.Context, idle func() map[bpf.ServiceKey]
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
+			k.observe(services())
 			if !full && now.Sub(last) < evictEvery {
 				continue
 			}

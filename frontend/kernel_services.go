@@ -90,6 +90,7 @@ func (k *kernel) add(v *service) error {
 	}
 	k.known[v] = t
 	v.refused.Store(nil)
+	k.observe([]*service{v})
 	for i, w := range v.workers {
 		// A proxy's flow lives with the worker that opened it, whatever CPU the client's later packets arrive on: veth, RPS and
 		// irqbalance move them. So there the kernel chooses, by a hash of the addresses. A socket that is alone needs no group.

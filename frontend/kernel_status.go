@@ -20,6 +20,11 @@ type XDPStatus struct {
 	Egress     map[string]uint64            `json:"egress"`
 	Sockets    map[string]uint64            `json:"sockets"`  // how datagrams found their worker
 	Services   map[string]map[string]uint64 `json:"services"` // verdicts of each
+
+	// Bytes of UDP payload: of packets by verdict, of answers, and by service.
+	Bytes        map[string]uint64            `json:"bytes"`
+	AnswerBytes  uint64                       `json:"answer_bytes"`
+	ServiceBytes map[string]map[string]uint64 `json:"service_bytes"`
 }
 
 // InterfaceStatus describes the programs on one interface.
@@ -53,6 +58,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
 		Ingress: named[bpf.IngressOutcome](c.Ingress[:]), Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
 		Services: make(map[string]map[string]uint64),
+		Bytes:    named[bpf.Verdict](c.Bytes[:]), AnswerBytes: c.AnswerBytes, ServiceBytes: make(map[string]map[string]uint64),
 	}
 	for _, d := range k.devices {
 		st.Interfaces = append(st.Interfaces, d.status())
@@ -69,6 +75,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 			return nil, err
 		}
 		st.Services[v.listen.String()] = named[bpf.Verdict](c.Verdict[:])
+		st.ServiceBytes[v.listen.String()] = named[bpf.Verdict](c.Bytes[:])
 	}
 	return st, nil
 }

@@ -155,7 +155,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.kernel != nil {
 		s.running.Go(func() { s.sampleXDP(ctx) })
 		s.running.Go(func() { s.kernel.beat(ctx, s.list, s.clock) })
-		s.running.Go(func() { s.kernel.watchFlows(ctx, s.idleTimes, s.budget.Limits) })
+		s.running.Go(func() { s.kernel.watchFlows(ctx, s.list, s.idleTimes, s.budget.Limits) })
 		if n := s.kernel.neighbours; n != nil {
 			s.running.Go(func() { n.run(ctx) })
 		}

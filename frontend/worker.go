@@ -25,12 +25,13 @@ type worker struct {
 	socket  *udpbatch.Conn // what conn is: bound, steered to and polled
 	cpu     int            // -1: not pinned
 	poller  *udpbatch.Poller
+	polling bool // socket is not in poller: see poll
+	backlog bool // the last batch was full
 
 	in      *udpbatch.Batch // from clients
 	reasons []hello.Reason  // of each slot of in
 	answers *udpbatch.Queue
-	// Inline, answers leave from the service's port, which the server has; what returns leave by conn instead, for the egress
-	// program to rewrite or reinject.
+	// Inline, answers leave from the service's port, which is the server's.
 	fromPort *udpbatch.RawSender // nil: answers leave by conn
 	admitted *udpbatch.Queue     // verified ClientHellos, for the egress program to reinject
 
@@ -157,12 +158,16 @@ func (w *worker) run(stop <-chan struct{}) error {
 		w.credit.Refill(creditBudget)
 	}
 	for {
-		n, woken, err := w.poller.Wait(int(sweepEvery.Milliseconds()))
+		n, woken, err := w.wait()
 		if err != nil {
 			return fmt.Errorf("worker on %v: %w", w.socket.Local(), err)
 		}
 		w.now = w.service.clock()
 		w.follow()
+		before := w.counts.Strangers()
+		if w.polling {
+			w.fromClients()
+		}
 		for i := range n {
 			if e := w.poller.Event(i); e.A == listenToken {
 				w.fromClients()
@@ -171,6 +176,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 			}
 		}
 		w.flushReturns()
+		w.poll(w.counts.Strangers() - before)
 		if w.now-w.swept >= int64(sweepEvery) {
 			w.sweep()
 		}

@@ -104,8 +104,8 @@ func TestDatagramsOfEverySize(t *testing.T) {
 	}
 	defer client.Close()
 	q := NewQueue(4)
-	for _, size := range []int{0, 1, 1500, 65507} {
-		d := bytes.Repeat([]byte{byte(size)}, size)
+	for _, size := range []int{0, 1, 1500, headSize, headSize + 1, 65507} {
+		d := bytes.Repeat([]byte("datagram"), size/8+1)[:size]
 		q.Add(d, nil)
 		if n, err := client.Send(q); n != 1 || err != nil {
 			t.Fatal(size, n, err)

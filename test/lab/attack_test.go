@@ -1,10 +1,13 @@
 package lab
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/attack"
 )
 
@@ -44,13 +47,15 @@ func TestPrefixesOfXDP(t *testing.T) {
 	p.free()
 }
 
-// Handshakes with a server that keeps its port are counted, although no worker sees them.
+// Handshakes with a server that keeps its port are counted, although no worker sees them, with how they ended, how long they took and
+// what they and the answers weighed.
 func TestHandshakesInline(t *testing.T) {
 	p := newPlace(t)
 	shapes["inline"].serve(t, p.Lab)
-	g := p.run(append(inline(), "--answer", "xdp", "--handshake-timeout", "1s")...)
+	g := p.run(append(inline(), "--answer", "xdp", "--handshake-timeout", "1s", "--metrics-listen", frontend.DefaultMetrics)...)
 	client := openssl()(t, p.Lab, public[0])
 	client.ping("established")
+	openssl("-cipher", "ECDHE-RSA-AES128-GCM-SHA256")(t, p.Lab, public[0]) // is refused: the server has an ECDSA key
 	counted := func() map[string]uint64 {
 		for _, s := range g.status().Services {
 			if s.Listen == public[0].String() {
@@ -59,8 +64,20 @@ func TestHandshakesInline(t *testing.T) {
 		}
 		return nil
 	}
-	if n := counted(); n["established"] != 1 || n["started"] < 1 || n["timed-out"] != 0 {
-		t.Errorf("%v, want one that is established", n)
+	g.until("the server's alert is counted", func() bool { return counted()["failed"] > 0 })
+	if n := counted(); n["established"] != 1 || n["started"] < 2 || n["failed"] != 1 || n["timed-out"] != 0 {
+		t.Errorf("%v, want one that is established and one that failed", n)
+	}
+	took := fmt.Sprintf("dtlsguard_handshake_duration_seconds_count{service=%q} 1\n", public[0].String())
+	g.until("the time of a handshake is known", func() bool { return strings.Contains(g.get("/metrics"), took) })
+	x := g.status().XDP
+	const shortest, longest = 67, 60 // bytes of a ClientHello and of a HelloVerifyRequest
+	n, bytes := x.Services[public[0].String()], x.ServiceBytes[public[0].String()]
+	if bytes["answered"] < n["answered"]*shortest || bytes["pass-verified"] < n["pass-verified"]*shortest || bytes["pass-flow"] < n["pass-flow"] {
+		t.Errorf("bytes of %v: %v", n, bytes)
+	}
+	if x.AnswerBytes != n["answered"]*longest {
+		t.Errorf("%d answers of %d bytes", n["answered"], x.AnswerBytes)
 	}
 	client.close()
 	g.stop()
