@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
@@ -55,7 +56,7 @@ func attachTC(p *place, at ebpf.AttachType, code asm.Instructions) {
 		}
 		return err
 	})
-	require(p.t, "tcx links", err)
+	await.Require(p.t, "tcx links", err)
 }
 
 // behindBridge gives the addresses of the guard's interface to a bridge that it becomes a port of.
@@ -123,7 +124,7 @@ func TestLostAnswersAreSaid(t *testing.T) {
 			t.Fatal("an answer from the service's port came by the other way")
 		}
 	}
-	g.expect("answers of workers are not seen at egress")
+	g.Expect("answers of workers are not seen at egress")
 	if s := g.status().Services[0].Problem; !strings.Contains(s, "egress") {
 		t.Errorf("status says %q", s)
 	}
@@ -143,7 +144,7 @@ func TestLostHellosAreSaid(t *testing.T) {
 			t.Fatal("an answer came through the firewall")
 		}
 	}
-	g.expect("ClientHellos do not reach the workers")
+	g.Expect("ClientHellos do not reach the workers")
 	g.stop()
 	p.free()
 }
