@@ -12,7 +12,7 @@ type Probe13 struct {
 	Session []byte // legacy_session_id, at most 32 bytes
 	Suites  []uint16
 	Groups  []uint16
-	// Identity of a pre-shared key, which is offered with a binder that is not right; nil: none is.
+	// Identity of a pre-shared key, which is offered with a wrong binder; nil: none.
 	Identity []byte
 }
 
@@ -51,7 +51,7 @@ func (p *Probe13) Append(d []byte) []byte {
 	return append(d, b...)
 }
 
-// probeSignatures are what any server has a certificate for.
+// probeSignatures include one that any server has a certificate for.
 var probeSignatures = []byte{0, 18, 4, 3, 5, 3, 6, 3, 8, 4, 8, 5, 8, 6, 8, 7, 4, 1, 5, 1}
 
 // ReadRetry reads d, if it begins with a HelloRetryRequest of DTLS 1.3. Its cookie is a part of d; Echo is set if it has a
