@@ -30,7 +30,7 @@ type XDPStatus struct {
 // InterfaceStatus describes the programs on one interface.
 type InterfaceStatus struct {
 	Interface      string `json:"interface"` // as it was configured
-	Name           string `json:"name"`      // its current one; "": it is gone
+	Name           string `json:"name"`      // its current name; "": it is gone
 	Mode           string `json:"mode"`
 	Up             bool   `json:"up"`
 	MTU            int    `json:"mtu"`
@@ -68,7 +68,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	}
 	for _, v := range services {
 		c, err := k.guard.ServiceCounters(v.key())
-		if errors.Is(err, bpf.ErrNoService) { // it is about to go
+		if errors.Is(err, bpf.ErrNoService) { // it is being removed
 			continue
 		}
 		if err != nil {
