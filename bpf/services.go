@@ -18,7 +18,8 @@ const (
 	flagHellos  = 1 << 2
 
 	flagInterfaces = 1 << 3
-	flagDropsJunk  = 1 << 4
+	flagAssign     = 1 << 4
+	flagDropsJunk  = 1 << 5
 
 	anyIPv4    = 1 << 0
 	anyIPv6    = 1 << 1

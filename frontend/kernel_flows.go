@@ -16,7 +16,7 @@ import (
 // kernelFlows counts the flows that the programs know, by outcome.
 type kernelFlows struct {
 	expired, evicted atomic.Uint64
-	refused          atomic.Uint64 // there was no room for them
+	refused          atomic.Uint64 // for lack of room
 
 	mu       sync.Mutex
 	timedOut map[bpf.ServiceKey]uint64                       // handshakes
@@ -36,7 +36,7 @@ func (f *kernelFlows) forget(s bpf.ServiceKey) {
 // that the client gives up is not seen: it times out.
 func (k *kernel) inlineHandshakes(v *service, t *metrics.Totals) {
 	c, err := k.guard.ServiceCounters(v.key())
-	if err != nil { // it is not protected yet, or no more
+	if err != nil { // it is not protected yet, or not any more
 		return
 	}
 	t.Events[metrics.Started] += c.Verdict[bpf.PassVerified] + c.Verdict[bpf.PassAddress] + c.Verdict[bpf.PassUnproved] + c.Egress[bpf.EgressReinjected]
@@ -67,7 +67,7 @@ func (k *kernel) observe(services []*service) {
 			continue
 		}
 		now, err := k.guard.ServiceCounters(v.key())
-		if err != nil { // it is not protected yet, or no more
+		if err != nil { // it is not protected yet, or not any more
 			continue
 		}
 		for i, was := range k.flows.handshakes(v.key(), &now) {
@@ -123,7 +123,7 @@ func (k *kernel) watchFlows(ctx context.Context, services func() []*service, idl
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
-	full, refused, looked := false, 0, uint64(monotonic())
+	full, crowded, looked := false, 0, uint64(monotonic())
 	for {
 		select {
 		case <-ctx.Done():
@@ -140,24 +140,30 @@ func (k *kernel) watchFlows(ctx context.Context, services func() []*service, idl
 			if t, ok := times[s]; ok {
 				return t
 			}
-			return times[bpf.ServiceKey{}] // it has just come
+			return times[bpf.ServiceKey{}] // it was added just now
 		}, limits().PerSource)
 		if err != nil {
-			k.log.Error("flows of XDP could not be looked through", "error", err)
+			k.log.Error("flows of XDP could not be listed", "error", err)
 			continue
 		}
 		k.flows.expired.Add(uint64(e.Expired))
 		k.flows.evicted.Add(uint64(e.Evicted + e.Crowded + e.Lingered))
 		full = e.Scarce
-		if e.Refused > 0 && refused == 0 {
-			k.log.Warn("sources have all flows that they may have with inline services: they begin no handshakes", "sources", e.Refused,
-				"hint", "for many clients behind one address raise flows-per-source")
-		}
-		refused = e.Refused
+		crowded = k.tellFull(crowded, e.Refused)
 		if looked, err = k.countTimedOut(looked); err != nil {
-			k.log.Error("half-open flows of XDP could not be looked through", "error", err)
+			k.log.Error("half-open flows of XDP could not be listed", "error", err)
 		}
 	}
+}
+
+// tellFull says that sources have as many flows as they may have, once until there is none: was and now are how many there were at the
+// last look and are now. It returns now.
+func (k *kernel) tellFull(was, now int) int {
+	if now > 0 && was == 0 {
+		k.log.Warn("sources have all flows that they may have with inline services: they begin no handshakes", "sources", now,
+			"hint", "for many clients behind one address raise flows-per-source")
+	}
+	return now
 }
 
 // inlineFlows counts the flows of the inline ones among services, which only the programs know: half-open ones, whose handshake has
@@ -193,8 +199,8 @@ func (k *kernel) inlineFlows(services []*service) (halfOpen, established int) {
 }
 
 // admit lets the packets of a client pass that proved its address to a worker: in a proxy while it has a flow, inline for its
-// handshake with the server. It reports whether the client's source may have one more of those. Only a cookie proves whose
-// share it is: without one anybody could use up a victim's.
+// handshake with the server. It reports whether the client's source may have one more of those. Only with a cookie does it count
+// against the source's share: without one anybody could use up a victim's.
 func (k *kernel) admit(v *service, client udpbatch.Endpoint, cookie bool) bool {
 	var err error
 	switch {

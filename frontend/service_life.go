@@ -16,7 +16,7 @@ import (
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
 		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel, mapLog: s.mapLog,
-		configured: *c, clock: s.clock, gate: s.newGate(), events: s.events, stop: make(chan struct{}),
+		configured: *c, clock: s.clock, gate: s.newGate(c.Inline()), events: s.events, stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()
@@ -90,6 +90,7 @@ func (s *Server) open(c *Service, others []*service) (*service, error) {
 		v.close()
 		return nil, err
 	}
+	s.answerFromPort(v)
 	if m := c.Settings.Handoff; c.Inline() && m != handoff.Auto && m != handoff.Reset && !m.Native() {
 		v.change(func(s *serving) { s.fit = &handoff.Fit{Mode: m} }) // the server is asked all the same, whether it does so
 	}
