@@ -71,7 +71,6 @@ type Message struct {
 	Error   string   `json:"error,omitempty"`   // why it came to nothing
 	Hint    string   `json:"hint,omitempty"`    // what to do about it
 	PID     int      `json:"pid,omitempty"`
-	Path    string   `json:"path,omitempty"`
 	Files   []string `json:"files,omitempty"` // names of the files that come with it
 }
 
