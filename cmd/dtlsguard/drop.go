@@ -28,7 +28,7 @@ func (g *guard) drop(server *frontend.Server, admin adminListeners) error {
 	}
 	if os.Geteuid() == 0 {
 		if g.user == nil && g.User == "" {
-			g.Config.Log.Warn("the guard stays root: there is no user "+privileges.DefaultUser, "hint", addUser)
+			g.Config.Log.Warn("the guard stays root: there is no user dtlsguard to become", "hint", addUser)
 		}
 		var uid, gid int // root without capabilities cannot remove another user's pins either
 		if u := g.user; u != nil {
