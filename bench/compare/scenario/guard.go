@@ -12,9 +12,10 @@ import (
 
 // guardOptions is what differs between guards under test.
 type guardOptions struct {
-	services int            // at this address, besides the flooded one
-	flows    int            // verified ones of the flooded service
-	mode     bpf.AttachMode // how it is attached; AttachAuto: native or failure
+	services  int            // at this address, besides the flooded one
+	flows     int            // verified ones of the flooded service
+	admission bpf.Admission  // of the flooded service
+	mode      bpf.AttachMode // how it is attached; AttachAuto: native or failure
 }
 
 // guardSubject is the guard's XDP program, which answers by itself.
@@ -42,7 +43,7 @@ func startGuard(b *Testbed, o guardOptions) error {
 	if err := protect(b, g, o); err != nil {
 		return err
 	}
-	b.key = ring.Current()
+	b.key, b.retries = ring.Current(), o.admission.DTLS13
 	if o.mode == bpf.AttachAuto {
 		o.mode = bpf.AttachNative
 	}
@@ -58,7 +59,7 @@ func startGuard(b *Testbed, o guardOptions) error {
 // protect adds the services and flows.
 func protect(b *Testbed, g *bpf.Programs, o guardOptions) error {
 	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
-	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP}); err != nil {
+	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP, Admission: o.admission}); err != nil {
 		return err
 	}
 	for i := range o.services {

@@ -29,6 +29,7 @@ type Testbed struct {
 	Service netip.AddrPort
 
 	key     *cookie.Key // of the guard under test, if there is one
+	retries bool        // that guard answers ClientHellos of DTLS 1.3 with HelloRetryRequests
 	flow    xdp.Flow
 	counter *xdp.Counter
 	round   bool             // answers are sent back
