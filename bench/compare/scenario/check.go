@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
@@ -31,6 +32,16 @@ func (b *Testbed) checkAnswers(t xdp.Template) error {
 	return nil
 }
 
+// issue is a guard's own cookie.
+func issue(k *cookie.Key, f bpf.Format, b *cookie.Binding) []byte {
+	if f == bpf.FormatV2 {
+		c := k.IssueV2(b)
+		return c[:]
+	}
+	c := k.Issue(b)
+	return c[:]
+}
+
 // rightAnswer is the guard's answer to a question, computed here.
 func rightAnswer(b *Testbed, asked []byte, a xdp.Answer) ([]byte, error) {
 	var h hello.ClientHello
@@ -41,6 +52,5 @@ func rightAnswer(b *Testbed, asked []byte, a xdp.Answer) ([]byte, error) {
 		Source: a.Peer.Addr().As16(), SourcePort: a.Peer.Port(),
 		DestinationPort: b.Service.Port(), Version: h.Version, Random: h.Random,
 	}
-	c := b.key.Issue(&binding)
-	return asked[:hello.PutHelloVerify(asked, c[:])], nil
+	return asked[:hello.PutHelloVerify(asked, issue(b.key, b.format, &binding))], nil
 }

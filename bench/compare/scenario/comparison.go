@@ -67,7 +67,7 @@ func (c *Comparison) Run(ctx context.Context, s *Settings) (*result.Outcome, err
 		a, b := &o.Rows[p.A], &o.Rows[p.B]
 		r := result.Ratio{A: a.Subject, B: b.Subject, Want: p.Want}
 		if a.Median > 0 && b.Median > 0 {
-			r.Ratio = a.Median / b.Median
+			r.Ratio, r.Bound = a.Median/b.Median, result.BoundOf(a, b)
 		}
 		o.Ratios = append(o.Ratios, r)
 	}
@@ -96,6 +96,8 @@ func (c *Comparison) once(s *Subject, settings *Settings) (run result.Run, err e
 		return run, err
 	}
 	run.PerCore = s.Handled(&run)
+	// A peak that is not at the highest rate is one, whatever was offered there.
+	run.Short = short(&run, run.PerCore) && (s.Rates == nil || best == s.Rates[len(s.Rates)-1])
 	if s.Rates == nil && !s.Wall {
 		run.PerCore /= max(run.Busy, 1e-9)
 	}

@@ -15,6 +15,9 @@ type guardOptions struct {
 	services int            // at this address, beside the flooded one
 	flows    int            // verified ones of the flooded service
 	mode     bpf.AttachMode // how it is attached; AttachAuto: native, and nothing else will do
+	format   bpf.Format
+	refuses  bool           // verified clients, all but one of them: a proxy whose limit they exceed
+	secret   *cookie.Secret // nil: a new one
 }
 
 // guardSubject is the guard's XDP program that answers by itself.
@@ -31,18 +34,21 @@ func startGuard(b *Testbed, o guardOptions) error {
 		return err
 	}
 	b.Defer(g.Close)
-	secret, err := cookie.NewSecret(rand.Reader)
-	if err != nil {
-		return err
+	if o.secret == nil {
+		secret, err := cookie.NewSecret(rand.Reader)
+		if err != nil {
+			return err
+		}
+		o.secret = &secret
 	}
-	ring := cookie.NewKeyring(secret, guardEpoch)
+	ring := cookie.NewKeyring(*o.secret, guardEpoch)
 	if err := g.SetSecret(ring.Current(), nil); err != nil {
 		return err
 	}
 	if err := protect(b, g, o); err != nil {
 		return err
 	}
-	b.key = ring.Current()
+	b.key, b.format = ring.Current(), o.format
 	if o.mode == bpf.AttachAuto {
 		o.mode = bpf.AttachNative
 	}
@@ -58,7 +64,11 @@ func startGuard(b *Testbed, o guardOptions) error {
 // protect adds the services and flows.
 func protect(b *Testbed, g *bpf.Programs, o guardOptions) error {
 	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
-	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP}); err != nil {
+	s := bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP, Format: o.format}
+	if o.refuses {
+		s.Proxy, s.ServiceRate = true, bpf.Rate{PerSecond: 1}
+	}
+	if err := g.SetService(s); err != nil {
 		return err
 	}
 	for i := range o.services {

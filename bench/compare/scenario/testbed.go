@@ -14,6 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
@@ -29,6 +30,7 @@ type Testbed struct {
 	Service netip.AddrPort
 
 	key     *cookie.Key // of the guard under test, if it is one
+	format  bpf.Format  // of its cookies
 	flow    xdp.Flow
 	counter *xdp.Counter
 	round   bool             // answers go back
@@ -84,6 +86,10 @@ func (b *Testbed) build(s *Subject, t *xdp.Template) error {
 		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
 	}
 	b.flow.Destination, b.flow.Sources = b.Service, netip.MustParsePrefix(sources4)
+	if s.Source.IsValid() {
+		b.flow.Sources = netip.PrefixFrom(s.Source.Addr(), s.Source.Addr().BitLen())
+		b.flow.Ports = traffic.Ports{First: s.Source.Port(), Last: s.Source.Port()}
+	}
 	if b.cpus, b.shared = s.Shared, true; b.cpus == nil {
 		b.cpus, b.shared = []int{subjectCPU}, false
 	}
