@@ -38,7 +38,7 @@ func BenchmarkCookie(b *testing.B) {
 		need(b, s.guard.SetService(service))
 		h := hellotest.New()
 		h.Cookie = make([]byte, c.size)
-		h.Cookie[0] = testRing.Current().Epoch()
+		h.Cookie[0] = testRing.Current().KeyID()
 		s.wrong = h.Bytes()
 		all = append(all, s)
 	}

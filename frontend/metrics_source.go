@@ -102,7 +102,7 @@ func (s *Server) Gauges() metrics.Gauges {
 	g.Addresses = addresses.DefaultSize
 	if len(s.services) > 0 {
 		sec := s.services[0].now.Load().secrets.status()
-		g.SecretEpoch, g.SecretAge = sec.Epoch, sec.AgeSeconds
+		g.SecretKeyID, g.SecretAge = sec.KeyID, sec.AgeSeconds
 	}
 	s.life.RUnlock()
 	for _, x := range s.allSecrets() {

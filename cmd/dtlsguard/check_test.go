@@ -10,7 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
-// TestSeveralBackends: XDP cannot know the cookies of one of two back ends, and check says so.
+// TestSeveralBackends: XDP cannot know the cookies of one of two back ends, and check reports it.
 func TestSeveralBackends(t *testing.T) {
 	for _, c := range []struct {
 		xdp   bool
@@ -54,7 +54,7 @@ func TestTrustingBackend(t *testing.T) {
 		for _, p := range c.profiles {
 			r.backend("192.0.2.1:4433", p, handoff.Trust, "", nil)
 		}
-		r.own = false // of a last one elsewhere
+		r.own = false // as of a last back end elsewhere
 		r.unguarded([]string{"eth1"}, false)
 		if r.OK != c.want {
 			t.Errorf("%+v: ok %v, want %v: %+v", c, r.OK, c.want, r.Findings)
@@ -62,7 +62,7 @@ func TestTrustingBackend(t *testing.T) {
 	}
 }
 
-// TestCheckInterrupted: what was not tried to the end is no finding about a back end, and no success.
+// TestCheckInterrupted: an interrupted probe is neither a finding about a back end nor a success.
 func TestCheckInterrupted(t *testing.T) {
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

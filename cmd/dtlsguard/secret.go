@@ -84,7 +84,7 @@ func newRotate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "epoch %d, fingerprint %s\n", s.Epoch, s.Fingerprint)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "key ID %d, fingerprint %s\n", s.KeyID, s.Fingerprint)
 			return err
 		},
 	}

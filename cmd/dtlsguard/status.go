@@ -79,8 +79,8 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	for _, k := range slices.Sorted(maps.Keys(f.Ended)) {
 		fmt.Fprintf(w, "\t%s\t%d\n", k, f.Ended[k])
 	}
-	fmt.Fprintf(w, "secret\tepoch %d, fingerprint %s, %v old, %d rotations, %d failures\n",
-		s.Secret.Epoch, s.Secret.Fingerprint, seconds(s.Secret.AgeSeconds), s.Secret.Rotations, s.Secret.Failures)
+	fmt.Fprintf(w, "secret\tkey ID %d, fingerprint %s, %v old, %d rotations, %d failures\n",
+		s.Secret.KeyID, s.Secret.Fingerprint, seconds(s.Secret.AgeSeconds), s.Secret.Rotations, s.Secret.Failures)
 	for _, v := range s.Services {
 		printService(w, &v)
 	}

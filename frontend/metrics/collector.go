@@ -30,7 +30,7 @@ type Gauges struct {
 	Build                       Build
 	Uptime                      float64        // seconds
 	FlowLimits                  map[string]int // by what they bound; 0: none
-	SecretEpoch                 uint8
+	SecretKeyID                 uint8
 	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
 	Reloads, ReloadFailures     uint64
@@ -80,7 +80,7 @@ var (
 	attackDesc     = families.Add(Gauge, "attack_active", "Whether there is an attack on the service.", "service")
 	normalDesc     = families.Add(Gauge, "unverified_normal_rate", "Datagrams per second that nothing has verified and that are usual.", "service")
 	thresholdDesc  = families.Add(Gauge, "attack_threshold_rate", "Datagrams per second that nothing has verified, above which is an attack.", "service")
-	epochDesc      = families.Add(Gauge, "secret_epoch", "Epoch byte of the cookie secret in force.")
+	keyIDDesc      = families.Add(Gauge, "secret_key_id", "Key ID of the cookie secret in force: byte 0 of its cookies.")
 	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.")
 	reloadDesc     = families.Add(Counter, "reloads_total", "Reloads of the configuration, by outcome.", "outcome")
 	upgradeDesc    = families.Add(Counter, "upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
@@ -125,7 +125,7 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	for budget, n := range g.FlowLimits {
 		ch.gauge(limitDesc, float64(n), budget)
 	}
-	ch.gauge(epochDesc, float64(g.SecretEpoch))
+	ch.gauge(keyIDDesc, float64(g.SecretKeyID))
 	ch.gauge(ageDesc, g.SecretAge)
 	ch.counter(upgradeDesc, g.Upgrades, "done")
 	ch.counter(upgradeDesc, g.UpgradeFailures, "failed")

@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// page is the file that has the matrix, between two marks.
+// page is the file with the matrix, between two marks.
 const (
 	page      = "../../docs/servers.md"
 	markBegin = "<!-- matrix: written by make test-matrix -->\n"
@@ -102,7 +102,7 @@ func checkPage(t *testing.T) {
 	before, rest, ok := bytes.Cut(text, []byte(markBegin))
 	old, after, ok2 := bytes.Cut(rest, []byte(markEnd))
 	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the matrix: %s%s", page, markBegin, markEnd)
+		t.Fatalf("%s lacks the marks of the matrix: %s%s", page, markBegin, markEnd)
 	}
 	if *update {
 		now := string(before) + markBegin + table(version) + markEnd + string(after)
@@ -112,7 +112,7 @@ func checkPage(t *testing.T) {
 		return
 	}
 	if want := table(func(string) string { return "" }); withoutVersions(string(old)) != withoutVersions(want) {
-		t.Errorf("the matrix in %s is not that of this test: make test-matrix UPDATE=-update", page)
+		t.Errorf("the matrix in %s differs from this test's: make test-matrix UPDATE=-update", page)
 	}
 }
 

@@ -12,10 +12,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// failing has a client try, and waits until its attempt has failed.
+// failing starts a client and waits until its attempt has failed.
 type failing func(t *testing.T, addr netip.AddrPort)
 
-// fails is for clients that are programs.
+// fails is failing for clients that are programs.
 func fails(d dialer) failing {
 	return func(t *testing.T, addr netip.AddrPort) {
 		t.Helper()
@@ -44,7 +44,7 @@ func failsPion4(least protocol.Version) failing {
 	}
 }
 
-// firstAttempts are those of the matrix's clients that prove their address by one that fails.
+// firstAttempts are the clients of the matrix whose failed first attempt verifies their address.
 var firstAttempts = map[string]failing{
 	"openssl": fails(openssl()), "gnutls": fails(gnutls()), "mbedtls": fails(peerClient("mbedtls-client")),
 	"wolfssl": fails(peerClient("wolfssl-client")), "pion": failsPion,
@@ -52,8 +52,8 @@ var firstAttempts = map[string]failing{
 	"wolfssl13": fails(peerClient("wolfssl13-client")), "wolfssl-dual": fails(peerClient("wolfssl-dual-client")),
 }
 
-// TestReset: a client's first attempt proves its address and fails at once, the next one reaches the server, which is
-// one that no cookie of the guard's can be shown to.
+// TestReset: a client's first attempt verifies its address and fails at once; the next one reaches the server, which
+// accepts no cookie of the guard.
 func TestReset(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

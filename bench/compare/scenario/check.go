@@ -10,7 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// checkAnswers compares the sampled answers of a guard with what they must be, byte by byte.
+// checkAnswers compares the sampled answers of a guard with the expected ones, byte by byte.
 func (b *Testbed) checkAnswers(t xdp.Template) error {
 	if b.key == nil {
 		return nil

@@ -10,23 +10,23 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// guardOptions are what differs between guards under test.
+// guardOptions is what differs between guards under test.
 type guardOptions struct {
-	services int            // at this address, beside the flooded one
+	services int            // at this address, besides the flooded one
 	flows    int            // verified ones of the flooded service
-	mode     bpf.AttachMode // how it is attached; AttachAuto: native, and nothing else will do
+	mode     bpf.AttachMode // how it is attached; AttachAuto: native or failure
 	format   bpf.Format
 	refuses  bool           // verified clients, all but one of them: a proxy whose limit they exceed
 	secret   *cookie.Secret // nil: a new one
 }
 
-// guardSubject is the guard's XDP program that answers by itself.
+// guardSubject is the guard's XDP program, which answers by itself.
 func guardSubject(name string, o guardOptions) *Subject {
 	return &Subject{Name: name, At: xdp.Driver, Handled: rightAnswers, Start: func(b *Testbed) error { return startGuard(b, o) }}
 }
 
-// guardEpoch is that of the guard's secret: what byte 0 of a cookie must be for the guard to compute it.
-const guardEpoch = 0x42
+// guardKeyID is the key ID of the guard's secret: only for a cookie with this byte 0 does the guard compute a cookie.
+const guardKeyID = 0x42
 
 func startGuard(b *Testbed, o guardOptions) error {
 	g, err := bpf.Load(bpf.Options{})
@@ -41,7 +41,7 @@ func startGuard(b *Testbed, o guardOptions) error {
 		}
 		o.secret = &secret
 	}
-	ring := cookie.NewKeyring(*o.secret, guardEpoch)
+	ring := cookie.NewKeyring(*o.secret, guardKeyID)
 	if err := g.SetSecret(ring.Current(), nil); err != nil {
 		return err
 	}
