@@ -35,7 +35,7 @@ NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # to check that the committed BPF objects match their source.
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 nftables util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
 # Servers and clients that only the matrix needs.
-MATRIX_PACKAGES := socat botan coturn libcoap3-bin radsecproxy freeradius-utils
+MATRIX_PACKAGES := android-libboringssl-dev socat botan coturn libcoap3-bin radsecproxy freeradius-utils
 # The emulator that boots other kernels, and the contents of their file systems.
 EMULATOR_PACKAGES := qemu-system-x86 busybox-static xz-utils debian-archive-keyring xdp-tools
 # The kernels of make test-kernels: Debian's series; 6 and 7 are the newest of each.

@@ -78,14 +78,30 @@ func (g *Programs) attach(iface string, mode AttachMode) (*attachment, error) {
 	return a, nil
 }
 
-// attachTo fills a. Whatever fails, nothing that was not attached before is.
-func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
-	dev, err := net.InterfaceByName(a.iface)
+// Usable says why the programs cannot be attached to an interface, as far as that shows without trying; nil: it does not.
+func Usable(iface string) error {
+	if _, err := usable(iface); err != nil {
+		return fmt.Errorf("attach to %s: %w", iface, err)
+	}
+	return nil
+}
+
+func usable(iface string) (*net.Interface, error) {
+	dev, err := net.InterfaceByName(iface)
 	if err != nil {
-		return &hinted{fmt.Errorf("no such interface: %w", err), "give one that ip link lists"}
+		return nil, &hinted{fmt.Errorf("no such interface: %w", err), "give one that ip link lists"}
 	}
 	if dev.Flags&net.FlagUp == 0 {
-		return &hinted{errors.New("interface is down"), fmt.Sprintf("ip link set %s up", a.iface)}
+		return nil, &hinted{errors.New("interface is down"), fmt.Sprintf("ip link set %s up", iface)}
+	}
+	return dev, nil
+}
+
+// attachTo fills a. Whatever fails, nothing that was not attached before is.
+func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
+	dev, err := usable(a.iface)
+	if err != nil {
+		return err
 	}
 	header, err := linkHeader(a.iface)
 	if err != nil {

@@ -55,6 +55,7 @@ enum {
 
 	TYPE_ALERT = 21,
 	TYPE_HANDSHAKE = 22,
+	TYPE_DATA = 23,
 	TYPE_CID = 25,
 	MSG_CLIENT_HELLO = 1,
 	MSG_SERVER_HELLO = 2,
@@ -116,6 +117,7 @@ enum {
 	// Proved addresses: package addresses' numbers.
 	ADDRESS_BITS = 13, // buckets, as a power of 2
 	ADDRESS_WAYS = 8,
+	ADDRESS_SITE = 64, // buckets that the addresses of one site share, see bucket_of; a power of 2
 	ADDRESS_GRAIN = 60, // s; a flow refreshes its address once per grain, not per packet
 	MAX_PREFIXES = 1 << 16,
 	MAX_TRUSTED_PORTS = 64,

@@ -48,27 +48,31 @@ static __always_inline int reinject(struct __sk_buff *skb, const struct packet *
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// record_epoch says what a record's header tells of the handshake: PROTECTED for epoch 1 or later, PLAIN if the next record must be
-// looked at, UNKNOWN if there is nothing more to see. The handshake epoch of DTLS 1.3 does not count: a server encrypts its first
-// flight with it, to anybody (RFC 9147 section 6.1). Nor does an alert.
-enum record_epoch { RECORD_UNKNOWN, RECORD_PROTECTED, RECORD_PLAIN };
+// record_epoch says what a record's header tells of the handshake: PROTECTED for epoch 1 or later, DATA if it is application data as
+// well, PLAIN if the next record must be looked at, UNKNOWN if there is nothing more to see. The handshake epoch of DTLS 1.3 does not
+// count: a server encrypts its first flight with it, to anybody (RFC 9147 section 6.1). Nor does an alert. Only DATA proves the
+// client's address: in an abbreviated handshake the server's Finished comes first, and goes to whoever resumes a session of his own
+// from a forged address (RFC 5246 section 7.3). Connection IDs hide which of the two it is.
+enum record_epoch { RECORD_UNKNOWN, RECORD_PLAIN, RECORD_PROTECTED, RECORD_DATA };
 
 static __always_inline enum record_epoch record_epoch(const __u8 *head)
 {
 	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
 		return RECORD_UNKNOWN;
 	if (head[0] >= DTLS13_FIRST)
-		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE ? RECORD_PROTECTED : RECORD_UNKNOWN;
+		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE ? RECORD_DATA : RECORD_UNKNOWN;
 	if (head[0] == TYPE_CID)
 		return RECORD_PROTECTED;
 	if (!(head[3] | head[4]))
 		return RECORD_PLAIN;
+	if (head[0] == TYPE_DATA)
+		return RECORD_DATA;
 	return head[0] == TYPE_ALERT ? RECORD_UNKNOWN : RECORD_PROTECTED;
 }
 
-// later_protected reports whether a record after the first one is protected: a server may send its ChangeCipherSpec and its
+// later_record looks for a protected record after the first one: a server may send its ChangeCipherSpec and its
 // Finished in one datagram. A global function, so that the verifier checks it once.
-__noinline int later_protected(struct __sk_buff *skb, struct packet *p)
+__noinline int later_record(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 head[RECORD_HEADER];
 	if (!p)
@@ -79,13 +83,13 @@ __noinline int later_protected(struct __sk_buff *skb, struct packet *p)
 			return 0;
 		enum record_epoch e = record_epoch(head);
 		if (e != RECORD_PLAIN)
-			return e == RECORD_PROTECTED;
+			return e;
 		at += sizeof(head) + (head[11] << 8 | head[12]);
 	}
 	return 0;
 }
 
-// protected_record reports whether the datagram has a record of epoch 1 or later.
+// protected_record returns PROTECTED or DATA if the datagram has a record of epoch 1 or later.
 static __always_inline int protected_record(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 copy[5];
@@ -98,7 +102,7 @@ static __always_inline int protected_record(struct __sk_buff *skb, struct packet
 		head = copy;
 	}
 	enum record_epoch e = record_epoch(head);
-	return e == RECORD_PLAIN ? later_protected(skb, p) : e == RECORD_PROTECTED;
+	return e == RECORD_PLAIN ? later_record(skb, p) : (int)e;
 }
 
 // keep_flow refreshes the proved address of a client; flow is 0 if the client has no flow yet.
@@ -138,9 +142,10 @@ static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, c
 		return EGRESS_ERROR;
 	struct flow_key key = flow_key(p->daddr, p->dport, svc->id);
 	struct flow *flow = known_flow(&key, c);
-	if (!protected_record(skb, p))
+	int record = protected_record(skb, p);
+	if (record < RECORD_PROTECTED)
 		return !flow && !(svc->flags & SERVICE_PROXY) && refuse_flow(skb, p, svc->id) ? EGRESS_REFUSED : EGRESS_PLAIN;
-	if (svc->admission)
+	if (svc->admission && record == RECORD_DATA)
 		keep_flow(p, flow, c);
 	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;

@@ -126,7 +126,7 @@ func (s *Server) ControlHandler() http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.Status().Secret)
+		_ = json.NewEncoder(w).Encode(s.Status().Secrets)
 	})
 	return mux
 }

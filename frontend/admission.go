@@ -71,9 +71,12 @@ func (c *Config) admission(m handoff.Mode, serves handoff.Versions) bpf.Admissio
 	}
 }
 
-// newGate makes the gate of one service.
-func (s *Server) newGate() *addresses.Gate {
-	return addresses.NewGate(s.set, s.lists.Table(), s.config.policy())
+// newGate makes the gate of one service. Inline, the XDP programs see each ClientHello first, and workers get those that are to be
+// challenged.
+func (s *Server) newGate(inline bool) *addresses.Gate {
+	p := s.config.policy()
+	p.Challenged = inline
+	return addresses.NewGate(s.set, s.lists.Table(), p)
 }
 
 // monotonic returns CLOCK_MONOTONIC in nanoseconds, the only clock that the XDP programs can read: they share the memory of
@@ -113,7 +116,14 @@ func admittedAs(h *handoff.Hello) metrics.Event {
 func (w *worker) keepAddresses() {
 	if since := w.kept; w.now-since > int64(w.service.gate.Set.Lifetime())*1e9/8 {
 		w.kept = w.now
-		w.flows.UsedSince(since, func(f *relay.Flow) { w.service.gate.Keep(&f.Client.IP, w.now) })
+		w.flows.UsedSince(since, w.keep)
+	}
+}
+
+// keep refreshes or remembers the address of f's client, if it is proved.
+func (w *worker) keep(f *relay.Flow) {
+	if !f.Unproved() {
+		w.service.gate.Keep(&f.Client.IP, w.now)
 	}
 }
 

@@ -141,6 +141,9 @@ func (in *inherited) adopt(v *service, st *serviceState) error {
 	same := st.Asked == asked(v.now.Load().settings, len(v.configured.Backends) == 1)
 	if st.Fit != nil && same {
 		v.change(func(s *serving) { s.fit = st.Fit })
+		if st.Heard != 0 {
+			v.health.Store(&health{up: true, heard: time.Unix(0, st.Heard)})
+		}
 	}
 	var backends []*liveBackend
 	for i := range st.Backends {

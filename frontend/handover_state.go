@@ -54,6 +54,7 @@ type serviceState struct {
 	Backends []backState  `json:"backends,omitempty"`
 	Asked    askedState   `json:"asked"`
 
+	Heard  int64         `json:"heard,omitempty"` // inline: Unix nanoseconds of the server's last answer, if it is up
 	Attack *attack.State `json:"attack,omitempty"`
 }
 
@@ -161,6 +162,9 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	for _, v := range s.services {
 		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.exportFit(),
 			Asked: asked(v.now.Load().settings, len(v.configured.Backends) == 1), Attack: v.attack.state()}
+		if h := v.inlineHealth(); h.up {
+			st.Heard = h.heard.UnixNano()
+		}
 		for _, w := range v.workers {
 			st.Sockets = append(st.Sockets, files.Add(w.socket.FD()))
 		}

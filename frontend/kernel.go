@@ -132,6 +132,11 @@ func (k *kernel) attach(services []*service) error {
 			return err
 		}
 	}
+	for _, d := range k.devices { // all before the first is touched
+		if err := bpf.Usable(d.name); err != nil {
+			return err
+		}
+	}
 	for _, old := range k.guard.Services() {
 		if !protects(services, old) {
 			if err := k.guard.DeleteService(old); err != nil {

@@ -123,7 +123,7 @@ func (k *kernel) watchFlows(ctx context.Context, services func() []*service, idl
 	t := time.NewTicker(evictSoon)
 	defer t.Stop()
 	var last time.Time
-	full, refused, looked := false, 0, uint64(monotonic())
+	full, crowded, looked := false, 0, uint64(monotonic())
 	for {
 		select {
 		case <-ctx.Done():
@@ -149,15 +149,21 @@ func (k *kernel) watchFlows(ctx context.Context, services func() []*service, idl
 		k.flows.expired.Add(uint64(e.Expired))
 		k.flows.evicted.Add(uint64(e.Evicted + e.Crowded + e.Lingered))
 		full = e.Scarce
-		if e.Refused > 0 && refused == 0 {
-			k.log.Warn("sources have all flows that they may have with inline services: they begin no handshakes", "sources", e.Refused,
-				"hint", "for many clients behind one address raise flows-per-source")
-		}
-		refused = e.Refused
+		crowded = k.tellFull(crowded, e.Refused)
 		if looked, err = k.countTimedOut(looked); err != nil {
 			k.log.Error("half-open flows of XDP could not be looked through", "error", err)
 		}
 	}
+}
+
+// tellFull says that sources have as many flows as they may have, once until there is none: was and now are how many there were at the
+// last look and are now. It returns now.
+func (k *kernel) tellFull(was, now int) int {
+	if now > 0 && was == 0 {
+		k.log.Warn("sources have all flows that they may have with inline services: they begin no handshakes", "sources", now,
+			"hint", "for many clients behind one address raise flows-per-source")
+	}
+	return now
 }
 
 // inlineFlows counts the flows of the inline ones among services, which only the programs know: half-open ones, whose handshake has

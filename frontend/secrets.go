@@ -123,13 +123,14 @@ func (s *secrets) run(ctx context.Context) {
 
 // SecretStatus is the public part of a secret's state.
 type SecretStatus struct {
-	Source      string  `json:"source"`
-	KeyID       uint8   `json:"key_id"`
-	Fingerprint string  `json:"fingerprint"`
-	Previous    string  `json:"previous_fingerprint,omitempty"`
-	AgeSeconds  float64 `json:"age_seconds"`
-	Rotations   uint64  `json:"rotations"`
-	Failures    uint64  `json:"failures"`
+	Services    []string `json:"services"` // whose cookies it makes
+	Source      string   `json:"source"`
+	KeyID       uint8    `json:"key_id"`
+	Fingerprint string   `json:"fingerprint"`
+	Previous    string   `json:"previous_fingerprint,omitempty"`
+	AgeSeconds  float64  `json:"age_seconds"`
+	Rotations   uint64   `json:"rotations"`
+	Failures    uint64   `json:"failures"`
 }
 
 func (s *secrets) status() SecretStatus {

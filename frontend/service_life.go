@@ -16,7 +16,7 @@ import (
 func (s *Server) newService(c *Service, listen netip.AddrPort, secrets *secrets) *service {
 	v := &service{
 		config: &s.config, name: c.Name, listen: listen, port: listen.Port(), inline: c.Inline(), budget: s.budget, kernel: s.kernel, mapLog: s.mapLog,
-		configured: *c, clock: s.clock, gate: s.newGate(), events: s.events, stop: make(chan struct{}),
+		configured: *c, clock: s.clock, gate: s.newGate(c.Inline()), events: s.events, stop: make(chan struct{}),
 	}
 	if v.name == "" {
 		v.name = listen.String()

@@ -21,7 +21,7 @@ type Status struct {
 	Ready         bool                         `json:"ready"`
 	NotReady      string                       `json:"not_ready,omitempty"`
 	Services      []ServiceStatus              `json:"services"`
-	Secret        SecretStatus                 `json:"secret"`
+	Secrets       []SecretStatus               `json:"secrets"` // in the order of services
 	Flows         int                          `json:"flows"`
 	FlowStatus    FlowStatus                   `json:"flow_status"`
 	Packets       map[string]map[string]uint64 `json:"packets"`
@@ -84,10 +84,23 @@ func (s *Server) Status() Status {
 		}
 		st.Services = append(st.Services, one)
 	}
-	if len(s.services) > 0 {
-		st.Secret = s.services[0].now.Load().secrets.status()
-	}
+	st.Secrets = s.secretsStatus()
 	return st
+}
+
+// secretsStatus shows each secret in force. Call it with life locked.
+func (s *Server) secretsStatus() (all []SecretStatus) {
+	at := make(map[*secrets]int)
+	for _, v := range s.services {
+		x := v.now.Load().secrets
+		i, ok := at[x]
+		if !ok {
+			i, at[x] = len(all), len(all)
+			all = append(all, x.status())
+		}
+		all[i].Services = append(all[i].Services, v.name)
+	}
+	return all
 }
 
 // status of one service; the sockets of one that is closed are not looked at.

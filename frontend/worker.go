@@ -265,6 +265,6 @@ func (w *worker) handshakeOver(f *relay.Flow) {
 	w.backends[f.Server].backend.HandshakeDone(f.State == relay.Established)
 	if f.State == relay.Established {
 		w.serving.hellos.Finished(&f.Client.IP, w.now)
-		w.service.gate.Keep(&f.Client.IP, w.now)
+		w.keep(f)
 	}
 }

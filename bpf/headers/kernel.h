@@ -60,7 +60,15 @@ struct bpf_sock_ops {
 	__u32 local_port; // a number
 };
 
-enum { BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5, BPF_SOCK_OPS_RTT_CB = 12, BPF_SOCK_OPS_RTT_CB_FLAG = 1 << 3, AF_INET6 = 10 };
+enum {
+	BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5,
+	BPF_SOCK_OPS_STATE_CB = 10, // args: the old state and the new one
+	BPF_SOCK_OPS_RTT_CB = 12,
+	BPF_SOCK_OPS_STATE_CB_FLAG = 1 << 2,
+	BPF_SOCK_OPS_RTT_CB_FLAG = 1 << 3,
+	BPF_TCP_ESTABLISHED = 1,
+	AF_INET6 = 10,
+};
 
 struct sk_reuseport_md {
 	void *data;

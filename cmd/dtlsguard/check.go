@@ -34,15 +34,21 @@ type finding struct {
 type report struct {
 	OK       bool             `json:"ok"` // nothing fails
 	Findings []finding        `json:"findings"`
-	Backend  *handoff.Profile `json:"backend,omitempty"`
-	Handoff  string           `json:"handoff,omitempty"` // the mode that fits the back end
-	Why      string           `json:"why,omitempty"`
+	Backends []checkedBackend `json:"backends,omitempty"` // those that answered
 
 	control string // a running guard's socket
 
 	own    bool           // the probed back end is on this host
 	trusts bool           // a back end on this host accepts any cookie
 	modes  []handoff.Mode // the modes of back ends that have one
+}
+
+// checkedBackend is what check has found out about a back end.
+type checkedBackend struct {
+	Address string          `json:"address"`
+	Profile handoff.Profile `json:"profile"`
+	Handoff string          `json:"handoff,omitempty"` // that fits it
+	Why     string          `json:"why,omitempty"`
 }
 
 func newCheck() *cobra.Command {
@@ -231,11 +237,12 @@ func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why 
 	for _, l := range t.Lines() {
 		r.add(bpf.Pass, l[0], l[1], "")
 	}
-	r.Backend, r.Why = &t, why
-	r.trusts = r.trusts || r.own && t.Trusts
+	b := checkedBackend{Address: addr, Profile: t, Why: why}
 	if err == nil {
-		r.Handoff = kind.String()
+		b.Handoff = kind.String()
 	}
+	r.Backends = append(r.Backends, b)
+	r.trusts = r.trusts || r.own && t.Trusts
 }
 
 func (r *report) print(w io.Writer, asJSON bool) error {

@@ -39,7 +39,7 @@ func TestCheckBesideGuard(t *testing.T) {
 	found := func(level, name string) bool {
 		return slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Level == level && f.Name == name })
 	}
-	if !found("WARN", "running guard") || !found("PASS", "back end "+at) || r.Handoff != "replay" || !r.OK {
+	if !found("WARN", "running guard") || !found("PASS", "back end "+at) || len(r.Backends) != 1 || r.Backends[0].Handoff != "replay" || !r.OK {
 		t.Errorf("got %+v", r)
 	}
 	_ = server.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // a deadline in the past would read nothing

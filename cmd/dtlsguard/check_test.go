@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net"
 	"strings"
 	"testing"
@@ -58,6 +59,26 @@ func TestTrustingBackend(t *testing.T) {
 		r.unguarded([]string{"eth1"}, false)
 		if r.OK != c.want {
 			t.Errorf("%+v: ok %v, want %v: %+v", c, r.OK, c.want, r.Findings)
+		}
+	}
+}
+
+// TestCheckShowsEachBackend: of several back ends each has its profile in the JSON.
+func TestCheckShowsEachBackend(t *testing.T) {
+	r := report{OK: true}
+	r.backend("192.0.2.1:4433", handoff.Profile{AsksCookie: true, Trusts: true}, handoff.Trust, "one", nil)
+	r.backend("192.0.2.2:4433", handoff.Profile{AsksCookie: true}, handoff.Replay, "two", nil)
+	var out bytes.Buffer
+	if err := r.print(&out, true); err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Backends []checkedBackend }
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || len(got.Backends) != 2 {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	for i, want := range []checkedBackend{{"192.0.2.1:4433", handoff.Profile{AsksCookie: true, Trusts: true}, "trust", "one"}, {"192.0.2.2:4433", handoff.Profile{AsksCookie: true}, "replay", "two"}} {
+		if b := got.Backends[i]; b.Address != want.Address || b.Handoff != want.Handoff || b.Why != want.Why || b.Profile.Trusts != want.Profile.Trusts {
+			t.Errorf("%+v, want %+v", b, want)
 		}
 	}
 }

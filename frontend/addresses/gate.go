@@ -47,6 +47,8 @@ const (
 type Policy struct {
 	Engage Engage
 	Rate   limit.Rate // of unproved ClientHellos that pass, all together
+	// Challenged: with Load, only ClientHellos come that the XDP programs have decided to challenge: their rate is used up.
+	Challenged bool
 }
 
 // Calm is for how many nanoseconds unproved ClientHellos must have stayed within the rate before challenges end.
@@ -82,7 +84,7 @@ func (g *Gate) Admit(ip *[16]byte, now int64) Outcome {
 	switch o := g.known(ip, now); {
 	case o != Challenge:
 		return o
-	case g.policy.Engage == Always, !g.within(ip, now), g.Engaged(now):
+	case g.policy.Engage == Always, g.policy.Challenged, !g.within(ip, now), g.Engaged(now):
 		return Challenge
 	}
 	return Unproved

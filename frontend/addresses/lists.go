@@ -20,8 +20,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// MaxRules is how many prefixes all lists may have together; the programs' table has room for as many.
-const MaxRules = 1 << 16
+// MaxRules is how many prefixes all lists may have together; the programs' table has room for them and one more.
+const MaxRules = 1<<16 - 1
 
 // ErrTooMany says that the lists are full.
 var ErrTooMany = fmt.Errorf("more than %d prefixes", MaxRules)
@@ -52,6 +52,7 @@ type Lists struct {
 	files  []*file
 	mu     sync.Mutex
 	given  map[onList]time.Time // at run time, and until when; zero: no end
+	behind bool                 // what is in force is not what the lists say
 	failed atomic.Uint64
 }
 
@@ -60,6 +61,7 @@ type file struct {
 	path    string
 	verdict Verdict
 	seen    os.FileInfo
+	gone    int // looks in a row that found no file
 	rules   []netip.Prefix
 }
 
@@ -231,6 +233,7 @@ func (l *Lists) publish() error {
 		}
 	}
 	l.table.Store(NewTable(rules))
+	l.behind = false
 	return nil
 }
 
@@ -260,6 +263,7 @@ func (l *Lists) Look(now time.Time) {
 		}
 	}
 	for _, f := range l.files {
+		l.missed(f)
 		if !f.touched() {
 			continue // and if it cannot be read, that is said once
 		}
@@ -271,12 +275,27 @@ func (l *Lists) Look(now time.Time) {
 		l.log.Info("list read again", "list", f.verdict, "file", f.path, "prefixes", len(f.rules))
 		changed = true
 	}
-	if !changed {
+	if !changed && !l.behind {
 		return
 	}
 	if err := l.publish(); err != nil {
+		if !l.behind { // it is tried again, and said once
+			l.failed.Add(1)
+			l.log.Error("lists could not be put in force; keeping the previous ones", "error", err)
+		}
+		l.behind = true
+	}
+}
+
+// missed says once that f has been gone for two looks in a row: one may come between a removal and a renaming.
+func (l *Lists) missed(f *file) {
+	if _, err := os.Stat(f.path); err == nil {
+		f.gone = 0
+		return
+	} else if f.gone++; f.gone == 2 {
 		l.failed.Add(1)
-		l.log.Error("lists could not be put in force; keeping the previous ones", "error", err)
+		l.log.Error("list cannot be read any more; keeping what it said", "list", f.verdict, "error", err,
+			"hint", "to take its prefixes back, empty the file")
 	}
 }
 
@@ -299,7 +318,9 @@ func (l *Lists) Rules() []Rule {
 	for _, k := range slices.SortedFunc(maps.Keys(l.given), func(a, b onList) int { return a.prefix.Compare(b.prefix) }) {
 		r := Rule{Prefix: k.prefix, Verdict: k.verdict, Source: Control}
 		if until := l.given[k]; !until.IsZero() {
-			r.Seconds = max(0, time.Until(until).Seconds())
+			if r.Seconds = time.Until(until).Seconds(); r.Seconds <= 0 {
+				continue // it ends with the next Look
+			}
 		}
 		rules = append(rules, r)
 	}

@@ -68,11 +68,20 @@ func prefixOf(key uint64) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
 }
 
-// bucket is where key is looked for. The programs hash three words.
+// bucket is where key is looked for. The programs hash three words. The /64s of an IPv6 /48, the most that one site is
+// assigned (RFC 6177), share 64 buckets: who has one can displace one address in 128, and not all of them. Bits 8 to 13
+// spread those of customers with a /56 each.
 func (s *Set) bucket(key uint64) *[ways]entry {
+	const site = 64
 	var b [24]byte
-	binary.LittleEndian.PutUint64(b[:], key)
-	return &s.buckets[siphash.Hash(s.key[0], s.key[1], b[:])>>s.shift]
+	spread := uint64(0)
+	if key>>32 == 0xffffffff {
+		binary.LittleEndian.PutUint64(b[:], key)
+	} else {
+		binary.LittleEndian.PutUint64(b[:], key>>16)
+		spread = (key ^ key>>8) % site
+	}
+	return &s.buckets[siphash.Hash(s.key[0], s.key[1], b[:])>>s.shift^spread]
 }
 
 // fresh reports whether state was seen within the lifetime. Clocks of CPUs may differ by a second, so an address can

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -19,6 +20,17 @@ type Fit struct {
 	Retries *Retries   // native-wolfssl of DTLS 1.3
 	PSK     *PSKSuites // ... whose Run the caller must call; nil without Retries
 	Why     string
+}
+
+// Same reports whether f, which may be nil, equals fit apart from what was learned of pre-shared keys since.
+func (f *Fit) Same(fit *Fit) bool {
+	if f == nil || f.Mode != fit.Mode || f.Mapped != fit.Mapped || f.Serves != fit.Serves || f.Why != fit.Why {
+		return false
+	}
+	if a, b := f.Retries, fit.Retries; a != nil && b != nil {
+		return slices.Equal(a.Suites, b.Suites) && a.Client == b.Client && slices.Equal(a.Groups, b.Groups) && a.Echo == b.Echo
+	}
+	return f.Retries == fit.Retries
 }
 
 // ProbeInline finds the mode for a server that keeps its port and sees the clients' own addresses. Its cookies cannot be

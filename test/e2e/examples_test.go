@@ -130,7 +130,7 @@ func TestSharedSecretRotates(t *testing.T) {
 				}
 				writeSecrets(t, secrets, next, now)
 				now = next
-				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secret.Fingerprint == now.Fingerprint() })
+				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secrets[0].Fingerprint == now.Fingerprint() })
 				// A client delayed over two rotations must start anew: let all clients finish that started before this rotation.
 				for i := range served {
 					n := served[i].Load() + 2

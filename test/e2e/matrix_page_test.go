@@ -23,13 +23,13 @@ const (
 // packages are the Debian packages of the libraries and programs whose versions the matrix shows.
 var packages = map[string]string{
 	"OpenSSL": "openssl", "GnuTLS": "gnutls-bin", "Mbed TLS": "libmbedtls-dev", "wolfSSL": "libwolfssl-dev",
-	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat", "Botan": "botan",
+	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat", "Botan": "botan", "BoringSSL": "android-libboringssl-dev",
 }
 
 // version returns the installed version of a library, without the distribution's suffix.
 func version(library string) string {
-	if library == "wolfSSL 1.3" {
-		tree, err := peers.Find("wolfssl13").Prefix()
+	if built := map[string]string{"wolfSSL 1.3": "wolfssl13", "wolfSSL 1.3 of Debian 12": "wolfssl13-bookworm"}[library]; built != "" {
+		tree, err := peers.Find(built).Prefix()
 		if err != nil {
 			return "?"
 		}

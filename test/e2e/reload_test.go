@@ -96,6 +96,20 @@ func TestReload(t *testing.T) {
 	one.close()
 }
 
+// TestStatusOfSecrets: services that rotate at different times have secrets of their own, and status shows whose each is.
+func TestStatusOfSecrets(t *testing.T) {
+	t.Parallel()
+	server := echoServer(t, address("127.0.0.1", freePort(t)), "trust").addr
+	service := func(name string, every time.Duration) frontend.Service {
+		return frontend.Service{Name: name, Listen: address("127.0.0.1", freePort(t)), Backends: frontend.At(server), Settings: &frontend.Settings{RotateEvery: every}}
+	}
+	g := startReloadable(t, frontend.Config{Services: []frontend.Service{service("one", time.Hour), service("two", time.Minute), service("three", time.Hour)}})
+	all := g.Status().Secrets
+	if len(all) != 2 || !slices.Equal(all[0].Services, []string{"one", "three"}) || !slices.Equal(all[1].Services, []string{"two"}) || all[0].Fingerprint == all[1].Fingerprint {
+		t.Errorf("%+v", all)
+	}
+}
+
 // TestReloadDropsSecrets: a secret file that no service uses any more may be deleted, as may one of a configuration that was refused.
 func TestReloadDropsSecrets(t *testing.T) {
 	t.Parallel()

@@ -65,7 +65,7 @@ func TestPreviousSecret(t *testing.T) {
 					return
 				}
 				writeSecrets(t, path, secrets[n], secrets[n-1])
-				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secret.Fingerprint == secrets[n].Fingerprint() })
+				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secrets[0].Fingerprint == secrets[n].Fingerprint() })
 			}
 			rotate(1)
 			early.send(offer13(one))

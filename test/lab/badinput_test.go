@@ -100,6 +100,16 @@ func many(n int) (args []string) {
 	return args
 }
 
+// A guard that names an interface that does not exist touches none of the others.
+func TestInterfacesAreLookedAtFirst(t *testing.T) {
+	p := newPlace(t)
+	run := startCmd(t, p.Middle, p.command(first("--log-level", "info", "--interface", "nosuch0")...))
+	if status, said := run.End(), run.Text(); status != exitRun || !strings.Contains(said, "nosuch0") || strings.Contains(said, "XDP attached") {
+		t.Errorf("exit status %d: %s", status, said)
+	}
+	p.free()
+}
+
 func TestInterfaceDown(t *testing.T) {
 	p := newPlace(t)
 	p.inGuard(netlink.LinkSetDown)

@@ -47,7 +47,7 @@ func TestSystemCalls(t *testing.T) {
 			g := &guard{startCmd(t, p.Middle, cmd), p}
 			g.ready()
 			write(t, secrets, p.secret())
-			g.Until("the secret file is reread", func() bool { return g.status().Secret.Rotations == 1 })
+			g.Until("the secret file is reread", func() bool { return g.status().Secrets[0].Rotations == 1 })
 			c := pion(t, p.Lab, public[0])
 			c.ping("every call is allowed")
 			c.close()

@@ -117,11 +117,11 @@ func TestNativeHMACRotates(t *testing.T) {
 	write(t, secrets, first)
 	s := startExample(t, p.Middle, public[0], secrets)
 	g := p.run(slices.Concat(inline()[:2], []string{"--handoff", "native-hmac", "--secret-file", secrets})...)
-	before := g.status().Secret.Fingerprint
+	before := g.status().Secrets[0].Fingerprint
 	for i, lines := range []string{first, second + first, second} {
 		write(t, secrets, lines)
 		g.signal(syscall.SIGHUP)
-		g.Until("the secret in force", func() bool { return i == 0 || g.status().Secret.Fingerprint != before })
+		g.Until("the secret in force", func() bool { return i == 0 || g.status().Secrets[0].Fingerprint != before })
 		c := pion(t, p.Lab, public[0])
 		c.ping("under a secret in force")
 		c.close()

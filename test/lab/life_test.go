@@ -176,14 +176,14 @@ func TestSecondGuard(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
 	g := p.run(first()...)
-	secret := g.status().Secret.Fingerprint
+	secret := g.status().Secrets[0].Fingerprint
 	p.refusedBeside(p.command(first()...), exitRun, "another dtlsguard answers there")
 	p.refusedBeside(p.command(first("--control", p.control+"2")...), exitRun, "another running dtlsguard", "--pin")
 	newAsker(t, p, public[0]).until(guardCookie, "beside a second guard")
 	c := pion(t, p.Lab, public[0])
 	c.ping("beside a second guard")
 	c.close()
-	if now := g.status().Secret.Fingerprint; now != secret {
+	if now := g.status().Secrets[0].Fingerprint; now != secret {
 		t.Error("the second guard changed the secret")
 	}
 	g.stop()

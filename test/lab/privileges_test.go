@@ -139,7 +139,7 @@ func TestBecomesUser(t *testing.T) {
 		g := p.run(append(args, last)...)
 		g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 		write(t, secrets, p.secret())
-		g.Until("the secret file is reread", func() bool { return g.status().Secret.Rotations == 1 })
+		g.Until("the secret file is reread", func() bool { return g.status().Secrets[0].Rotations == 1 })
 		g.Until("the event command runs as the user, without capabilities", func() bool {
 			b, _ := os.ReadFile(told)
 			return strings.Contains(string(b), "secret-rotated nobody CapEff:\t0000000000000000\n")

@@ -45,13 +45,13 @@ func TestRotation(t *testing.T) {
 				rotate(ctx, t, p)
 				running.Wait()
 				// Rotations themselves take time on a busy machine: half of them is still five per second.
-				if n := g.status().Secret.Rotations; n < 50 || done < 100 {
+				if n := g.status().Secrets[0].Rotations; n < 50 || done < 100 {
 					t.Errorf("%d clients in %d rotations: too few to tell", done, n)
 				}
 				if anew > done/100 {
 					t.Errorf("%d of %d clients had to start anew", anew, done)
 				}
-				t.Logf("%d clients in %d rotations, %d had to start anew", done, g.status().Secret.Rotations, anew)
+				t.Logf("%d clients in %d rotations, %d had to start anew", done, g.status().Secrets[0].Rotations, anew)
 				g.stop()
 			})
 		}

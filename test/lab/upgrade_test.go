@@ -27,8 +27,8 @@ func TestUpgrade(t *testing.T) {
 				for n := range 3 {
 					before, loaded := g.status().PID, p.attached()
 					output(t, p.Middle, program(), "upgrade", "--control", p.control)
-					if now := g.status(); now.PID == before || g.on(iface).Lost != "" {
-						t.Fatalf("process %d after %d; XDP: %+v", now.PID, before, now.XDP)
+					if now := g.status(); now.PID == before || g.on(iface).Lost != "" || !now.Ready {
+						t.Fatalf("process %d after %d, not ready: %q; XDP: %+v", now.PID, before, now.NotReady, now.XDP)
 					}
 					if now := p.attached(); now == "" || now == loaded {
 						t.Errorf("the interface has %q after %q", now, loaded)

@@ -162,6 +162,20 @@ func formatsComparison(w *Fixtures) (*Comparison, error) {
 	}, Compare: []Pair{{1, 0, 0}, {2, 0, 1.6}, {3, 0, 1.75}}}, err
 }
 
+// resetComparison has the answers of mode reset next to those of a server that accepts the guard's cookies. All have the same cookie.
+// Of HelloRetryRequests any answer counts: the generator reads HelloVerifyRequests.
+func resetComparison(*Fixtures) (*Comparison, error) {
+	t, err := xdp.FirstHello(question())
+	late, err2 := xdp.FirstHello(hellotest.Retries()[0].Hello)
+	admission := bpf.Admission{Reset: true, DTLS12: true}
+	verify := guardSubject("reset, HelloVerifyRequest", guardOptions{admission: admission})
+	admission.DTLS13 = true
+	retry := guardSubject("reset, HelloRetryRequest", guardOptions{admission: admission})
+	retry.Template, retry.Handled = &late, allAnswers
+	return &Comparison{Template: t, Subjects: []*Subject{guardSubject("HelloVerifyRequest", guardOptions{}), verify, retry},
+		Compare: []Pair{{1, 0, 0.90}, {2, 0, 0.90}}}, errors.Join(err, err2)
+}
+
 // qtSubject is the daemon inline in front of a Qt server with a shared secret.
 func qtSubject(w *Fixtures) *Subject {
 	server, err := newServer("qt", w)

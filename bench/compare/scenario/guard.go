@@ -12,12 +12,13 @@ import (
 
 // guardOptions is what differs between guards under test.
 type guardOptions struct {
-	services int            // at this address, besides the flooded one
-	flows    int            // verified ones of the flooded service
-	mode     bpf.AttachMode // how it is attached; AttachAuto: native or failure
-	format   bpf.Format
-	refuses  bool           // verified clients, all but one of them: a proxy whose limit they exceed
-	secret   *cookie.Secret // nil: a new one
+	services  int            // at this address, besides the flooded one
+	flows     int            // verified ones of the flooded service
+	admission bpf.Admission  // of the flooded service
+	mode      bpf.AttachMode // how it is attached; AttachAuto: native or failure
+	format    bpf.Format
+	refuses   bool           // verified clients, all but one of them: a proxy whose limit they exceed
+	secret    *cookie.Secret // nil: a new one
 }
 
 // guardSubject is the guard's XDP program, which answers by itself.
@@ -48,7 +49,7 @@ func startGuard(b *Testbed, o guardOptions) error {
 	if err := protect(b, g, o); err != nil {
 		return err
 	}
-	b.key, b.format = ring.Current(), o.format
+	b.key, b.format, b.retries = ring.Current(), o.format, o.admission.DTLS13
 	if o.mode == bpf.AttachAuto {
 		o.mode = bpf.AttachNative
 	}
@@ -64,7 +65,7 @@ func startGuard(b *Testbed, o guardOptions) error {
 // protect adds the services and flows.
 func protect(b *Testbed, g *bpf.Programs, o guardOptions) error {
 	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
-	s := bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP, Format: o.format}
+	s := bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP, Format: o.format, Admission: o.admission}
 	if o.refuses {
 		s.Proxy, s.ServiceRate = true, bpf.Rate{PerSecond: 1}
 	}

@@ -50,6 +50,7 @@ var Entries = []Entry{
 	{"peers", "ClientHellos answered in the kernel, compared with servers with sockets, in overload", comparison(peersComparison)},
 	{"paths", "ClientHellos answered on each of the guard's paths, in overload", comparison(pathsComparison)},
 	{"formats", "ClientHellos answered in the kernel by the daemon, by kind of cookie", comparison(formatsComparison)},
+	{"reset", "ClientHellos answered in the kernel before servers that take no cookie of the guard's", comparison(resetComparison)},
 	{"workers", "ClientHellos answered by workers, in overload and at their peak", comparison(workersComparison)},
 	{"junk", "datagrams that are not DTLS, dropped", comparison(junkComparison)},
 	{"wrong-cookie", "ClientHellos with a wrong cookie, answered again", comparison(wrongCookieComparison)},

@@ -31,6 +31,7 @@ type Testbed struct {
 
 	key     *cookie.Key // of the guard under test, if there is one
 	format  bpf.Format  // of its cookies
+	retries bool        // that guard answers ClientHellos of DTLS 1.3 with HelloRetryRequests
 	flow    xdp.Flow
 	counter *xdp.Counter
 	round   bool             // answers are sent back
