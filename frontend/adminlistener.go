@@ -20,13 +20,13 @@ import (
 
 // Limits of a listener, so that no client of it can exhaust the guard.
 const (
-	// AdminConnections is how many connections each of the two listeners has: a few scrapers, health checks and operators.
-	// Together with the listeners they stay below the files that flows leave for them.
+	// AdminConnections is the limit of connections of each of the two listeners: a few scrapers, health checks and operators.
+	// With the listeners they stay below the number of files reserved for them.
 	AdminConnections = 24
-	// adminHeader: seconds are long for a request that fits one packet, and short for one that means harm.
+	// adminHeader: seconds are enough for a request that fits one packet, and limit a malicious one.
 	adminHeader = 5 * time.Second
 	adminRead   = 10 * time.Second
-	// adminWrite is longer than a scrape that its reader takes slowly. A handler that follows events sets its own.
+	// adminWrite is longer than a slowly read scrape. A handler that follows events sets its own.
 	adminWrite = 30 * time.Second
 	// adminIdle is longer than the usual 15 s between two scrapes.
 	adminIdle = time.Minute
@@ -41,7 +41,7 @@ type AdminListener struct {
 	server   *http.Server
 	own      []*os.File // what Give gives away: the control socket's file, and its directory if this guard made it
 	web      WebConfig
-	users    bool         // web had some when the guard started
+	users    bool         // web had users when the guard started
 	log      *slog.Logger // with web
 
 	mu    sync.Mutex
