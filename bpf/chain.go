@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -72,7 +73,7 @@ func (g *Programs) attachChain(a *attachment, path string) error {
 	if root.Native {
 		a.mode = AttachNative
 	}
-	return a.attachEgress()
+	return cmp.Or(a.attachEgress(), g.attachIngress(a))
 }
 
 // put installs the first of the programs that the array accepts. The kernel accepts only programs that resemble the first one

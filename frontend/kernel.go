@@ -171,6 +171,9 @@ func (k *kernel) attach(services []*service) error {
 	for _, v := range services { // by the mode that they are attached in
 		k.follow(v)
 	}
+	for _, v := range services {
+		v.sayPort()
+	}
 	if k.config.KeepNeighbours {
 		k.neighbours = newNeighbours(k.devices, k.guard.Senders, k.log)
 	}

@@ -71,7 +71,7 @@ func (k *kernel) protect(v *service, t told) error {
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
 		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
 		if len(v.workers) > 0 {
-			s.WorkersPort = v.workers[0].socket.Local().Port()
+			s.WorkersPort, s.Assign = v.workers[0].socket.Local().Port(), v.config.WorkersPort == 0
 		}
 	}
 	return k.guard.SetService(s)

@@ -19,7 +19,7 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	links := newLinkWatch(ctx.Done())
-	for {
+	for beats := 0; ; beats++ {
 		changed := false
 		select {
 		case <-ctx.Done():
@@ -40,6 +40,9 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 			k.tellOpen(services())
 			for _, v := range services() {
 				k.follow(v)
+				if beats%lookAfterBeats == 0 {
+					k.watchDelivery(v)
+				}
 			}
 		}
 		k.turn.Unlock()

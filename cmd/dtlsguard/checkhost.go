@@ -75,5 +75,9 @@ func capabilities() bpf.Finding {
 		return bpf.Finding{Name: name, Level: bpf.Fail, Text: "missing " + strings.Join(missing, ", "),
 			Hint: "run as root, or with AmbientCapabilities= in a systemd unit"}
 	}
-	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"}
+	if data[0].Effective&(1<<unix.CAP_NET_RAW) == 0 {
+		return bpf.Finding{Name: name, Level: bpf.Warn, Text: "missing CAP_NET_RAW: where workers answer inline, their answers leave from another port, which only the egress program puts right",
+			Hint: "run as root, or with AmbientCapabilities= in a systemd unit"}
+	}
+	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_RAW"}
 }
