@@ -42,7 +42,6 @@ func (o *Outcome) streams() Table {
 		t.add(s.Subject, fmt.Sprint(s.Size), whole(s.Rate.Median), whole(s.Rate.Low)+"-"+whole(s.Rate.High),
 			core[0], core[1], core[2], percent(s.Busy), fmt.Sprintf("%d/%d", s.Valid, s.Rounds))
 	}
-	o.ratios(&t)
 	if len(t.Rows) > 0 {
 		t.note("busy below 90%%: clients and server on the other CPU limited the rate; compare the figures per second of CPU")
 	}

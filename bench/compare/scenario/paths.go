@@ -27,10 +27,16 @@ func routePath() *Subject {
 	return path("no guard", true, func(*Testbed) error { return nil })
 }
 
-// barePath is the same with programs that pass everything.
-func barePath(name string, egress bool) *Subject {
-	return path(name, true, attach(func(device string) (func() error, error) { return peers.Pass(device, egress) }))
+// passPath is the same with the programs that the guard's are compared with: what veth's XDP mode and two programs cost by themselves.
+func passPath() *Subject {
+	return path(barePass, true, func(b *Testbed) error { return attach(peers.Pass)(b) })
 }
+
+// Of the two that are compared.
+const (
+	barePass = "bare XDP_PASS, empty egress program"
+	inline   = "dtlsguard inline"
+)
 
 // inlinePath is the same with the guard's program in front.
 func inlinePath() *Subject {

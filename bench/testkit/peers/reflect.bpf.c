@@ -54,14 +54,3 @@ SEC("xdp") int drop(struct xdp_md *ctx)
 {
 	return XDP_DROP;
 }
-
-// pass and next let everything through, at ingress and at egress: what an interface costs as soon as it has programs at all.
-SEC("xdp") int pass(struct xdp_md *ctx)
-{
-	return XDP_PASS;
-}
-
-SEC("tcx/egress") int next(struct __sk_buff *skb)
-{
-	return TCX_NEXT;
-}

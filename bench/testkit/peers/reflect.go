@@ -26,29 +26,6 @@ func Look(device string) (detach func() error, err error) {
 	return attach(device, func(o *reflectObjects) *ebpf.Program { return o.Look })
 }
 
-// Pass attaches a program to device that passes everything, and with egress one that does so with what is sent. It returns a
-// function that detaches them.
-func Pass(device string, egress bool) (detach func() error, err error) {
-	detach, err = attach(device, func(o *reflectObjects) *ebpf.Program { return o.Pass })
-	if err != nil || !egress {
-		return detach, err
-	}
-	var o reflectObjects
-	if err := loadReflectObjects(&o, nil); err != nil {
-		return nil, errors.Join(fmt.Errorf("load bare programs: %w", err), detach())
-	}
-	defer o.Close() // the link keeps its program
-	dev, err := net.InterfaceByName(device)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("attach to %s: %w", device, err), detach())
-	}
-	l, err := link.AttachTCX(link.TCXOptions{Program: o.Next, Interface: dev.Index, Attach: ebpf.AttachTCXEgress})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("attach to %s: %w", device, err), detach())
-	}
-	return func() error { return errors.Join(l.Close(), detach()) }, nil
-}
-
 func attach(device string, pick func(*reflectObjects) *ebpf.Program) (func() error, error) {
 	dev, err := net.InterfaceByName(device)
 	if err != nil {

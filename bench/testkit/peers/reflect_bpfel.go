@@ -18,8 +18,6 @@ import (
 const (
 	reflectProgDrop = "drop"
 	reflectProgLook = "look"
-	reflectProgNext = "next"
-	reflectProgPass = "pass"
 	reflectProgSwap = "swap"
 )
 
@@ -67,8 +65,6 @@ type reflectSpecs struct {
 type reflectProgramSpecs struct {
 	Drop *ebpf.ProgramSpec `ebpf:"drop"`
 	Look *ebpf.ProgramSpec `ebpf:"look"`
-	Next *ebpf.ProgramSpec `ebpf:"next"`
-	Pass *ebpf.ProgramSpec `ebpf:"pass"`
 	Swap *ebpf.ProgramSpec `ebpf:"swap"`
 }
 
@@ -122,8 +118,6 @@ type reflectVariables struct {
 type reflectPrograms struct {
 	Drop *ebpf.Program `ebpf:"drop"`
 	Look *ebpf.Program `ebpf:"look"`
-	Next *ebpf.Program `ebpf:"next"`
-	Pass *ebpf.Program `ebpf:"pass"`
 	Swap *ebpf.Program `ebpf:"swap"`
 }
 
@@ -131,8 +125,6 @@ func (p *reflectPrograms) Close() error {
 	return _ReflectClose(
 		p.Drop,
 		p.Look,
-		p.Next,
-		p.Pass,
 		p.Swap,
 	)
 }
