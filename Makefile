@@ -6,6 +6,7 @@
 # make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies: only the cookies
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on other kernels, drivers and numbers of CPUs, in an emulator
+# make test-arm64    the guard on a kernel of 64-bit ARM, in an emulator: 3 minutes
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-admission  2^20 mutated ClientHellos per admission policy, kernel against Go (make test: 2^15)
 # make test-attacks  attacks that use knowledge of the source, 40 minutes (make test runs a short form)
@@ -49,7 +50,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned, so that a commit's findings stay the same.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-loss test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-charts test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-loss test-matrix test-kernels test-arm64 test-gate test-admission test-probes test-portable test-systemd test-charts test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -77,6 +78,11 @@ GUEST ?= ^TestGuest
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -timeout 80m -run 'TestKernel$$$(if $(filter ^TestGuest,$(GUEST)),|OneCPU|TooOld)' ./test/kernels -kernel $(KERNELS) $(if $(filter-out ^TestGuest,$(GUEST)),-guest '$(GUEST)')
+
+# A kernel of 64-bit ARM, with Debian's programs for it.
+test-arm64:
+	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES) qemu-system-arm gcc-aarch64-linux-gnu
+	$(GO) test -count=1 -v -timeout 40m -run 'TestArm64$$' ./test/kernels -arm64 -guest '^TestGuest(Verifier|Shapes)'
 
 # The table of docs/xdp.md: drivers, VLANs and bonds, on the newest kernel; UPDATE=-update rewrites it.
 test-drivers:

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type Program struct {
 	Libraries []string // for the linker: -lNAME, or the name of a pkg-config module
 	Package   string   // Debian's, with the headers of the libraries; several, separated by blanks
 	Options   []string // for the C compiler
+	Compiler  string   // of C, for another architecture; "": cc
 	Tree      string   // path in this directory of a script that builds libraries without a package, and prints where they are
 	Release   string   // argument of that script: Debian's release with the source; "": the newest
 }
@@ -69,7 +71,7 @@ func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
 			return nil, err
 		}
 	}
-	compiler := "cc"
+	compiler := cmp.Or(p.Compiler, "cc")
 	if path.Ext(p.Source) == ".cc" {
 		compiler = "c++"
 	}
