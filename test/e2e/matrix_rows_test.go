@@ -3,17 +3,21 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/pion/dtls/v4/pkg/protocol"
 )
 
-// matrixClients are the clients of the matrix by the names in rows.
-var matrixClients = map[string]struct {
+// matrixClient is a client of the matrix.
+type matrixClient struct {
 	title   string
 	library string
 	dial    dialer
-}{
+}
+
+// matrixClients are the clients of the matrix by the names in rows.
+var matrixClients = map[string]matrixClient{
 	"openssl":      {"openssl s_client", "OpenSSL", openssl()},
 	"fragments":    {"openssl s_client -mtu 256", "OpenSSL", openssl("-dtls1_2", "-mtu", "256")}, // its ClientHellos come in several
 	"gnutls":       {"gnutls-cli", "GnuTLS", gnutls()},
@@ -28,6 +32,13 @@ var matrixClients = map[string]struct {
 	"wolfssl13":    {"wolfSSL, DTLS 1.3", "wolfSSL 1.3", peerClient("wolfssl13-client")},
 	"wolfssl-dual": {"wolfSSL, DTLS 1.2 and 1.3", "wolfSSL 1.3", peerClient("wolfssl-dual-client")},
 	"radsecproxy":  {"radsecproxy (radclient)", "radsecproxy", radsec},
+	"erlang":       {"Erlang/OTP ssl", "Erlang/OTP", peerClient("erlang-client")},
+	"jsse":         {"Java, JSSE", "Java", peerClient("jsse-client")},
+	"bouncycastle": {"BouncyCastle", "BouncyCastle", peerClient("bouncycastle-client")},
+	"godot":        {"Godot 3", "Godot", peerClient("godot-client")},
+	"werift":       {"werift-dtls", "werift-dtls", peerClient("werift-client")},
+	"node":         {"node-dtls-client, pre-shared key", "node-dtls-client", peerClient("node-dtls-client")},
+	"nodertc":      {"@nodertc/dtls, pre-shared key", "@nodertc/dtls", peerClient("nodertc-client")},
 }
 
 var (
@@ -44,6 +55,8 @@ const (
 	firstFails = "a client's first attempt from an address ends with an error at once, and its next one succeeds"
 	// noSecond is what double-hvr asks of clients.
 	noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
+	// noSecondOfThree is the same with the clients of make test-foreign.
+	noSecondOfThree = "wolfSSL, BouncyCastle and werift-dtls clients do not take a second HelloVerifyRequest, and end with an error"
 	// noPieces is what some libraries ask of clients.
 	coapPool = "DTLS is on the port above"
 	// coapRoom is how many addresses libcoap hears.
@@ -66,7 +79,9 @@ func peer(name, cookies string) starter {
 }
 
 // rows are the matrix.
-var rows = []row{
+var rows = append(nativeRows, foreignRows...)
+
+var nativeRows = []row{
 	{
 		server: "openssl s_server", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		command: opensslListens,
@@ -82,7 +97,7 @@ var rows = []row{
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		config: "cookie callbacks with an HMAC over the client's address and port, as DTLSv1_listen(3) has it",
-		start:  peer("openssl", ""), clients: six, hosts: v6,
+		start:  peer("openssl", ""), clients: slices.Concat(six, foreigners), hosts: v6,
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "trust",
@@ -92,7 +107,7 @@ var rows = []row{
 	{
 		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "replay",
 		config: "`SSL_OP_COOKIE_EXCHANGE`, the cookie verify callback returns 1; reachable through the guard alone",
-		start:  peer("openssl-accept", "trust"), clients: six, hosts: v6,
+		start:  peer("openssl-accept", "trust"), clients: slices.Concat(six, foreigners), hosts: v6,
 	},
 	{
 		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "harvest",
@@ -102,7 +117,7 @@ var rows = []row{
 	{
 		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto", becomes: "reset",
 		config: "no `SSL_OP_COOKIE_EXCHANGE` (Janus and Asterisk are said to be so, and what is built on BoringSSL; they were not tried)", start: peer("openssl-accept", "none"),
-		single: true, clients: append(five[:5:5], "pion4"), limits: firstFails + "; set `SSL_OP_COOKIE_EXCHANGE` and the callbacks, and it does not",
+		single: true, clients: slices.Concat(five, foreigners, []string{"pion4"}), limits: firstFails + "; set `SSL_OP_COOKIE_EXCHANGE` and the callbacks, and it does not",
 	},
 	{
 		server: "socat", library: "socat", mode: "auto", becomes: "reset", command: socatEchoes, single: true, clients: []string{"openssl", "gnutls", "mbedtls", "pion", "wolfssl", "pion4"}, limits: firstFails,
@@ -124,7 +139,7 @@ var rows = []row{
 	{
 		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "harvest",
 		config: "a key of gnutls_key_generate, the client's socket address as client data",
-		start:  peer("gnutls", ""), clients: six, hosts: v6,
+		start:  peer("gnutls", ""), clients: slices.Concat(six, bySeveral), hosts: v6,
 	},
 	{
 		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "native-gnutls", secret: true,
@@ -139,7 +154,7 @@ var rows = []row{
 	{
 		server: "Mbed TLS", library: "Mbed TLS", mode: "double-hvr",
 		config: "the same",
-		start:  peer("mbedtls", ""), clients: append(four[:4:4], "botan"), fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+		start:  peer("mbedtls", ""), clients: append(four[:4:4], "botan", "erlang", "jsse", "godot"), fails: []string{"wolfssl", "bouncycastle", "werift"}, hosts: v6, alone: pieces, limits: noSecondOfThree + "; " + noPieces,
 	},
 	{
 		server: "Mbed TLS, address without port", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
@@ -154,7 +169,7 @@ var rows = []row{
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "native-wolfssl", secret: true,
 		config: "`wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`",
-		start:  peer("wolfssl", ""), clients: append(five[:5:5], "botan"), alone: pieces, hosts: v6, limits: noPieces,
+		start:  peer("wolfssl", ""), clients: slices.Concat(five, bySeveral, []string{"botan"}), alone: pieces, hosts: v6, limits: noPieces,
 	},
 	{
 		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "harvest",

@@ -151,5 +151,6 @@ func (p *program) succeed() {
 // stop kills the program, if it runs, and waits for its end.
 func (p *program) stop() {
 	_ = p.cmd.Process.Kill()
+	p.closeInput() // programs of its own may wait for it, and hold its output
 	<-p.exited
 }

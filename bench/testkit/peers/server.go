@@ -27,6 +27,14 @@ var Servers = []Server{
 	{library("pion4", "Pion v4", "pion4/main.go", "golang"), false},
 }
 
+// Foreign lists servers in languages that need a runtime, which benchmarks do not compare with.
+var Foreign = []Server{
+	{Program: library("erlang", "Erlang/OTP ssl", "erlang/server.escript", "erlang-base erlang-ssl")},
+	{Program: library("jsse", "Java, JSSE", "java/Jsse.java", "openjdk-17-jdk-headless")},
+	{Program: library("bouncycastle", "BouncyCastle", "java/Bouncy.java", "openjdk-17-jdk-headless libbctls-java")},
+	{Program: library("godot", "Godot DTLSServer", "godot/server.gd", "godot3-server")},
+}
+
 // library is a program whose libraries a package has.
 func library(name, title, source, pkg string, libraries ...string) Program {
 	return Program{Name: name, Title: title, Source: source, Libraries: libraries, Package: pkg}
@@ -50,9 +58,11 @@ func Arguments(at netip.AddrPort, id Identity, cookies string) []string {
 
 // Find returns the server of that name, nil if there is none.
 func Find(name string) *Server {
-	for i := range Servers {
-		if Servers[i].Name == name {
-			return &Servers[i]
+	for _, list := range [][]Server{Servers, Foreign} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
 		}
 	}
 	return nil
