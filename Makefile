@@ -175,7 +175,7 @@ info:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -run 'TestKernel$$' ./test/kernels -kernel $(KERNELS) -guest Costs -v $(UPDATE) | grep -oE 'Linux [0-9].*|[a-z_]+ +[0-9]+ instructions verified.*'
 
-check: test test-matrix test-foreign test-kernels test-systemd test-charts test-portable lint vet race generate
+check: test test-matrix test-kernels test-systemd test-charts test-portable lint vet race generate
 	git diff --exit-code
 
 clean:
