@@ -4,17 +4,17 @@
 # make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update rewrites it
 # make test-foreign  the same for clients and servers in Erlang, Java, Godot and node
 # make test-loss  handshakes over paths that lose datagrams, with the guard and without: the table of docs/field.md, 20 minutes
-# make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies the cookies alone
+# make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies: only the cookies
 # make info       what the XDP programs cost the kernel
-# make test-kernels  the guard on the kernels, drivers and machines that people have, in an emulator
+# make test-kernels  the guard on other kernels, drivers and numbers of CPUs, in an emulator
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-admission  2^20 mutated ClientHellos per admission policy, kernel against Go (make test: 2^15)
 # make test-attacks  attacks that use knowledge of the source, 40 minutes (make test runs a short form)
-# make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 40)
+# make test-probes    1000 probes per kind of server and path, on a virtual clock (make test: 20)
 # make test-drivers  the guard on emulated network cards, VLANs and bonds: the table of docs/xdp.md
 # make test-systemd  the packages under a real systemd: installed, served with, reloaded, upgraded, purged
-# make test-charts    Helm chart, DaemonSet and Compose file: linted, rendered, held to their types, their configuration checked
-# make test-bare      make demo and make build on Debian 12 and 13 with git and make alone
+# make test-charts    Helm chart, DaemonSet and Compose file: linted, rendered, checked against their types and by the guard
+# make test-bare      make demo and make build on Debian 12 and 13 with only git and make
 # make packages   .deb, .rpm, archives and an OCI image, in dist/; make release adds bills of materials and checksums
 # make test-portable  the cookies without assembly, and on arm64 by emulation
 # make lint       golangci-lint
@@ -22,7 +22,7 @@
 # make check      what CI runs: all of the above that fits in 40 minutes, and that generated files are up to date
 
 GO      ?= $(CURDIR)/.ci/go
-# Without a tag the programs say the newest release of CHANGELOG.md.
+# Without a tag the programs report the newest release of CHANGELOG.md.
 LDFLAGS := $(shell p=github.com/dtlsguard/dtlsguard/cmd/internal/version; \
 	echo -X $$p.described=$$(git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null) -X $$p.revision=$$(git describe --always --match '' --dirty 2>/dev/null))
 # Without cgo each program is one static file, and can drop privileges on all threads.
@@ -35,8 +35,8 @@ NGINX_PACKAGES := nginx-light libnginx-mod-stream
 # Clients and servers that tests talk to, compilers for test servers, and tools that show what is attached. clang is here
 # to check that the committed BPF objects match their source.
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 nftables util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
-# Servers and clients of the matrix alone.
-MATRIX_PACKAGES := socat botan coturn libcoap3-bin radsecproxy freeradius-utils
+# Servers and clients that only the matrix needs.
+MATRIX_PACKAGES := android-libboringssl-dev socat botan coturn libcoap3-bin radsecproxy freeradius-utils
 # Runtimes of make test-foreign; npm comes with the nodejs of others, and is a package of its own in Debian.
 FOREIGN_PACKAGES := erlang-base erlang-ssl openjdk-17-jdk-headless libbctls-java godot3-server nodejs $(if $(shell command -v npm),,npm)
 # The emulator that boots other kernels, and the contents of their file systems.
@@ -65,7 +65,7 @@ test:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test $(TURNS) -timeout 20m ./...
 
-# Every client against every server, through the guard; docs/servers.md is held to it.
+# Every client against every server, through the guard; docs/servers.md must agree.
 test-matrix:
 	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES) $(if $(UPDATE),$(FOREIGN_PACKAGES))
 	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
@@ -80,7 +80,7 @@ test-loss:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test $(TURNS) -timeout 60m -run TestLossTable ./test/e2e -loss -v $(UPDATE)
 
-# Two kernels at a time; GUEST says which tests run in them. One kernel: go test ./test/kernels -run 'Kernel$' -kernel 6.12
+# Two kernels at a time; GUEST selects the tests that run in them. One kernel: go test ./test/kernels -run 'Kernel$' -kernel 6.12
 GUEST ?= ^TestGuest
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
@@ -96,11 +96,11 @@ test-attacks:
 	.ci/need $(TEST_PACKAGES)
 	$(GO) test -v -count=1 -timeout 60m ./test/attacks -whole
 
-# Frames that the parser does not understand must not pass.
+# No frame may pass that the parser does not understand.
 test-gate:
 	$(GO) test -v -count=1 -timeout 30m -run TestNothingPassesUnparsed ./bpf -frames 5000000
 
-# Kernel and workers admit the same clients.
+# Kernel and workers must admit the same clients.
 test-admission:
 	$(GO) test -v -count=1 -timeout 60m -run TestAdmissionDifferential ./bpf -mutations 1048576
 
@@ -168,7 +168,7 @@ bench-cookies:
 	for i in $$(seq 11); do $(GO) test -run '^$$' -bench 'Cookies|StdHMAC' -benchtime 40ms ./cookie/internal/lanes; done | \
 		$(GO) run ./cmd/dtlsbench cookies -svg cookie/cookies.svg
 
-# What the programs cost the kernel: instructions, those that the verifier looked at, stack. Then the same of other kernels;
+# What the programs cost the kernel: instructions, instructions verified, stack. Then the same on other kernels;
 # UPDATE=-update rewrites the table of docs/xdp.md.
 info:
 	$(GO) run ./bpf/info

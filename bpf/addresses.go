@@ -72,6 +72,7 @@ func (g *Programs) SetAddressLifetime(d time.Duration) error {
 
 // Verdicts on prefixes, as in enum listed.
 const (
+	listedNone  = 0
 	listedAllow = 1
 	listedDeny  = 2
 )
@@ -91,6 +92,10 @@ func (g *Programs) SetPrefixes(denied map[netip.Prefix]bool) error {
 			v = listedDeny
 		}
 		now[prefixKey(p)] = v
+	}
+	ipv4 := prefixKey(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	if _, said := now[ipv4]; !said && len(now) > 0 {
+		now[ipv4] = listedNone // ::/0 is all of IPv6, and says nothing of the mapped addresses in it
 	}
 	for k, v := range now {
 		if err := g.maps.Prefixes.Put(&k, v); err != nil {

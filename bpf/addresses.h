@@ -17,6 +17,15 @@ static __always_inline __u64 address_key(const __u32 *a, __u8 v6)
 	return (__u64)ntohl(a[0]) << 32 | ntohl(a[1]);
 }
 
+// bucket_of returns the bucket of a key. The /64s of an IPv6 /48, the most that one site is assigned (RFC 6177), share ADDRESS_SITE
+// buckets: who has one can displace one address in 128, and not all of them. Bits 8 to 13 spread those of customers with a /56 each.
+static __always_inline __u32 bucket_of(const struct control *c, __u64 key)
+{
+	int v6 = key >> 32 != 0xffffffff;
+	__u32 bucket = siphash64(c->address_key[0], c->address_key[1], v6 ? key >> 16 : key, 0, 0) >> (64 - ADDRESS_BITS);
+	return v6 ? bucket ^ ((key ^ key >> 8) & (ADDRESS_SITE - 1)) : bucket;
+}
+
 // A way is where an address is: the index in its bucket, a flag, and the number of the bucket.
 enum { WAY_FOUND = ADDRESS_WAYS, WAY_BUCKET = 4 };
 
@@ -27,7 +36,7 @@ __noinline int find_way(__u64 key)
 	struct control *c = control();
 	if (!c)
 		return 0;
-	__u32 bucket = siphash64(c->address_key[0], c->address_key[1], key, 0, 0) >> (64 - ADDRESS_BITS);
+	__u32 bucket = bucket_of(c, key);
 	struct address_bucket *b = LOOKUP(addresses, bucket);
 	if (!b)
 		return 0;

@@ -37,6 +37,7 @@ type attachment struct {
 	chain   *chain // instead of xdp
 	path    string // of the array, for chain
 	egress  *tc.Attachment
+	ingress *tc.Attachment // nil: the kernel cannot
 	mode    AttachMode
 }
 
@@ -78,14 +79,30 @@ func (g *Programs) attach(iface string, mode AttachMode) (*attachment, error) {
 	return a, nil
 }
 
-// attachTo fills a. Whatever fails, nothing that was not attached before is.
-func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
-	dev, err := net.InterfaceByName(a.iface)
+// Usable says why the programs cannot be attached to an interface, as far as that shows without trying; nil: it does not.
+func Usable(iface string) error {
+	if _, err := usable(iface); err != nil {
+		return fmt.Errorf("attach to %s: %w", iface, err)
+	}
+	return nil
+}
+
+func usable(iface string) (*net.Interface, error) {
+	dev, err := net.InterfaceByName(iface)
 	if err != nil {
-		return &hinted{fmt.Errorf("no such interface: %w", err), "give one that ip link lists"}
+		return nil, &hinted{fmt.Errorf("no such interface: %w", err), "give one that ip link lists"}
 	}
 	if dev.Flags&net.FlagUp == 0 {
-		return &hinted{errors.New("interface is down"), fmt.Sprintf("ip link set %s up", a.iface)}
+		return nil, &hinted{errors.New("interface is down"), fmt.Sprintf("ip link set %s up", iface)}
+	}
+	return dev, nil
+}
+
+// attachTo fills a. Whatever fails, nothing that was not attached before is.
+func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
+	dev, err := usable(a.iface)
+	if err != nil {
+		return err
 	}
 	header, err := linkHeader(a.iface)
 	if err != nil {
@@ -113,6 +130,9 @@ func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
 		return err
 	}
 	if err = a.attachEgress(); err == nil {
+		err = g.attachIngress(a)
+	}
+	if err == nil {
 		err = g.pinAll(a)
 	}
 	if err != nil {
@@ -128,9 +148,10 @@ func (a *attachment) attachEgress() (err error) {
 	return nil
 }
 
-// egressOptions say where the egress program goes. As a filter, before Linux 6.6, it runs between others by priority.
+// egressOptions say where the egress program goes. As a link it comes before others, any of which may end the chain; as a
+// filter, before Linux 6.6, it runs between them by priority.
 func egressOptions(ifindex int) tc.Options {
-	return tc.Options{Interface: ifindex, Hook: tc.Egress, Name: "dtlsguard", Priority: 4433}
+	return tc.Options{Interface: ifindex, Hook: tc.Egress, First: true, Name: "dtlsguard", Priority: 4433}
 }
 
 // attachXDP tries the modes that mode allows, each with the program for several buffers first.

@@ -36,7 +36,7 @@ func BenchmarkBefore(b *testing.B) {
 	now, before := guards(embedded), guards(other)
 	wrong := hellotest.New()
 	wrong.Cookie = make([]byte, 32)
-	wrong.Cookie[0] = testRing.Current().Epoch()
+	wrong.Cookie[0] = testRing.Current().KeyID()
 	for name, p := range map[string]*packet{"parse": newPacket(firstHello), "cookie": newPacket(wrong.Bytes()), "harvest": newPacket(wrong.Bytes())} {
 		b.Run(name, func(b *testing.B) {
 			var ns [2][]float64

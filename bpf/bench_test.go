@@ -2,9 +2,11 @@ package bpf
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -38,7 +40,7 @@ func BenchmarkCookie(b *testing.B) {
 		need(b, s.guard.SetService(service))
 		h := hellotest.New()
 		h.Cookie = make([]byte, c.size)
-		h.Cookie[0] = testRing.Current().Epoch()
+		h.Cookie[0] = testRing.Current().KeyID()
 		s.wrong = h.Bytes()
 		all = append(all, s)
 	}
@@ -228,4 +230,59 @@ func BenchmarkCaptured(b *testing.B) {
 		b.ReportMetric(median(s.off), "ns/"+s.name)
 		b.ReportMetric(median(s.on)-median(s.off), "ns/"+s.name+"-captured")
 	}
+}
+
+// BenchmarkSampled is what sampling where a flood comes from adds to an answer: windows of 16 samples or 10 ms, ten per second at random
+// times, as the daemon has them, in turns with none.
+func BenchmarkSampled(b *testing.B) {
+	const turn, every, window, samples = 500 * time.Millisecond, 100 * time.Millisecond, 10 * time.Millisecond, 16
+	g := guarding(b, inline())
+	frame := newPacket(firstHello).bytes()
+	filter := CaptureFilter{Verdicts: 1 << Answered, Reasons: ^uint32(0), Rate: Rate{PerSecond: 1 / window.Seconds(), Burst: samples}}
+	answers := func() float64 {
+		var took time.Duration
+		n := 0
+		for end := time.Now().Add(turn); time.Now().Before(end); n++ {
+			_, one, err := g.progs.Dtlsguard.Benchmark(frame, 1, nil)
+			need(b, err)
+			took += one
+		}
+		return float64(took.Nanoseconds()) / float64(n)
+	}
+	taken := 0
+	sampled := func() float64 {
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(rand.N(2 * every)):
+				}
+				c, err := g.Capture(filter)
+				need(b, err)
+				c.SetDeadline(time.Now().Add(window))
+				for range samples {
+					if _, err := c.Read(); err != nil {
+						break
+					}
+					taken++
+				}
+				need(b, c.Close())
+			}
+		}()
+		defer func() { close(stop); <-done }()
+		return answers()
+	}
+	var off, on, ratio []float64
+	for b.Loop() {
+		x, y := answers(), sampled()
+		off, on, ratio = append(off, x), append(on, y), append(ratio, y/x)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(off), "ns/answer")
+	b.ReportMetric(median(on), "ns/answer-sampled")
+	b.ReportMetric(median(ratio), "sampled/not")
+	b.ReportMetric(float64(taken)/float64(len(on))/turn.Seconds(), "samples/s")
 }

@@ -81,9 +81,10 @@ __noinline int verified(struct packet *p, __u32 index, __u32 verdict)
 			return_half_open(p);
 		return VERDICT_DROP_SERVICE_RATE;
 	}
-	if (flow) // a repetition: its time goes on
+	if (flow) { // a repetition: its time goes on
 		flow->seen = now;
-	else if (remember_half_open(p, &key, now))
+		flow->refused = 0;
+	} else if (remember_half_open(p, &key, now))
 		return VERDICT_PASS_ERROR;
 	return verdict;
 }

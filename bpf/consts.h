@@ -55,6 +55,8 @@ enum {
 
 	TYPE_ALERT = 21,
 	TYPE_HANDSHAKE = 22,
+	TYPE_DATA = 23,
+	ASSIGNED_TYPE = 31, // of a ClientHello on its way to a worker's socket: assigned to nothing, and of DTLS's range (RFC 7983)
 	TYPE_CID = 25,
 	MSG_CLIENT_HELLO = 1,
 	MSG_SERVER_HELLO = 2,
@@ -109,10 +111,14 @@ enum {
 	// What lies further back in a datagram is read by a helper: verifiers want the variable part of an offset below 2^16.
 	MAX_IN_PLACE = 0x7fff,
 
+	// A histogram of times: ns per step are 1 << HANDSHAKE_STEP; from 4 steps on there are four buckets per power of two, up to 34 s.
+	HANDSHAKE_STEP = 14,
+	HANDSHAKE_BUCKETS = 80,
 	CAS_TRIES = 4,     // a bucket that four CPUs change at once is busy: the packet is over the rate
 	// Proved addresses: package addresses' numbers.
 	ADDRESS_BITS = 13, // buckets, as a power of 2
 	ADDRESS_WAYS = 8,
+	ADDRESS_SITE = 64, // buckets that the addresses of one site share, see bucket_of; a power of 2
 	ADDRESS_GRAIN = 60, // s; a flow refreshes its address once per grain, not per packet
 	MAX_PREFIXES = 1 << 16,
 	MAX_TRUSTED_PORTS = 64,
@@ -202,7 +208,16 @@ enum egress {
 	EGRESS_REINJECTED,  // a ClientHello that a worker verified, sent to the server by ingress
 	EGRESS_ERROR,
 	EGRESS_FULL, // first protected record to a peer, with no room for the flow
+	EGRESS_REFUSED, // an alert that ends a peer's handshake
 	EGRESS_LEN,
+};
+
+// How ClientHellos that XDP has diverted go on to the workers of an inline service.
+enum ingress {
+	INGRESS_ASSIGNED, // with the service's port, to a worker's socket
+	INGRESS_PORT,     // to the workers' port: the kernel assigned no socket
+	INGRESS_ERROR,    // dropped: a helper failed after the first write
+	INGRESS_LEN,
 };
 
 // How a worker's socket was chosen.
@@ -257,6 +272,7 @@ enum {
 	SERVICE_PROXY = 1 << 1,
 	SERVICE_FLOW_HELLOS = 1 << 2, // within a flow, workers verify ClientHellos with a cookie
 	SERVICE_ONLY_ON = 1 << 3,     // guarded on its own interfaces only
+	SERVICE_ASSIGN = 1 << 4,      // inline: ClientHellos are assigned to workers' sockets
 };
 enum { SERVICE_INTERFACES = 8 }; // that a service can name
 // How first ClientHellos are admitted to a service in mode reset or limit.

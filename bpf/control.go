@@ -72,7 +72,7 @@ func (g *Programs) SetSecret(current, previous *cookie.Key) error {
 	set := func(inner, outer *[8]uint32, sip *[2]uint64, epoch, valid *uint32, k *cookie.Key) {
 		*inner, *outer = k.Midstates()
 		*sip = k.SipHash()
-		*epoch, *valid = uint32(k.Epoch()), 1
+		*epoch, *valid = uint32(k.KeyID()), 1
 	}
 	c, p := &ring.Current, &ring.Previous
 	set(&c.Inner, &c.Outer, &c.Sip, &c.Epoch, &c.Valid, current)

@@ -1,15 +1,39 @@
 package bpf
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Counters count the packets of one service, or of all services and of none, since the maps were created. The indices are
-// Verdict, hello.Reason, CookieState, EgressOutcome and SocketChoice.
+// Verdict, hello.Reason, CookieState, EgressOutcome, SocketChoice and IngressOutcome. Bytes are of UDP payload, as packets' headers say.
 type Counters struct {
-	Verdict [VerdictLen]uint64
-	Reason  [reasonLen]uint64
-	Cookie  [CookieLen]uint64
-	Egress  [EgressLen]uint64
-	Socket  [SocketLen]uint64
+	Verdict     [VerdictLen]uint64
+	Bytes       [VerdictLen]uint64 // of the packets of each verdict
+	AnswerBytes uint64             // of what XDP sent itself
+	Reason      [reasonLen]uint64
+	Cookie      [CookieLen]uint64
+	Egress      [EgressLen]uint64
+	EgressBytes [EgressLen]uint64 // of the packets of each outcome
+	Socket      [SocketLen]uint64
+	Ingress     [IngressLen]uint64
+	Handshakes  [HandshakeBuckets]uint64 // inline, by HandshakeTime
+}
+
+// Numbers of consts.h: HandshakeBuckets is the length of Counters.Handshakes.
+const (
+	HandshakeBuckets = 80
+	handshakeStep    = 1 << 14 // ns
+)
+
+// HandshakeTime is the middle of a bucket of Counters.Handshakes, an eighth off at most, but for the last, which has all that took
+// more than 30 s.
+func HandshakeTime(bucket int) time.Duration {
+	if bucket < 4 {
+		return handshakeStep * (2*time.Duration(bucket) + 1) / 2
+	}
+	log := bucket/4 - 1
+	return handshakeStep * (2*time.Duration(4+bucket%4) + 1) << log / 2
 }
 
 // Packets is the number of packets at ingress.
@@ -22,8 +46,10 @@ func (c *Counters) Packets() (n uint64) {
 
 func (c *Counters) add(o *guardCounters) {
 	for i := range c.Verdict {
-		c.Verdict[i] += o.Verdict[i]
+		c.Verdict[i] += o.Verdict[i].Packets
+		c.Bytes[i] += o.Verdict[i].Bytes
 	}
+	c.AnswerBytes += o.AnswerBytes
 	for i := range c.Reason {
 		c.Reason[i] += o.Reason[i]
 	}
@@ -31,10 +57,14 @@ func (c *Counters) add(o *guardCounters) {
 		c.Cookie[i] += o.Cookie[i]
 	}
 	for i := range c.Egress {
-		c.Egress[i] += o.Egress[i]
+		c.Egress[i] += o.Egress[i].Packets
+		c.EgressBytes[i] += o.Egress[i].Bytes
 	}
 	for i := range c.Socket {
 		c.Socket[i] += o.Socket[i]
+	}
+	for i := range c.Ingress {
+		c.Ingress[i] += o.Ingress[i]
 	}
 }
 
@@ -75,8 +105,11 @@ func (g *Programs) StrayCounters() (c Counters, err error) {
 }
 
 func (c *Counters) subtract(o *Counters) {
+	c.AnswerBytes -= o.AnswerBytes
 	for _, p := range [][2][]uint64{
-		{c.Verdict[:], o.Verdict[:]}, {c.Reason[:], o.Reason[:]}, {c.Cookie[:], o.Cookie[:]}, {c.Egress[:], o.Egress[:]}, {c.Socket[:], o.Socket[:]},
+		{c.Verdict[:], o.Verdict[:]}, {c.Bytes[:], o.Bytes[:]}, {c.Reason[:], o.Reason[:]}, {c.Cookie[:], o.Cookie[:]},
+		{c.Egress[:], o.Egress[:]}, {c.EgressBytes[:], o.EgressBytes[:]}, {c.Socket[:], o.Socket[:]}, {c.Handshakes[:], o.Handshakes[:]},
+		{c.Ingress[:], o.Ingress[:]},
 	} {
 		for i := range p[0] {
 			p[0][i] -= p[1][i]
@@ -91,6 +124,16 @@ func (g *Programs) addCounters(sum *Counters, index uint32) error {
 	}
 	for i := range perCPU {
 		sum.add(&perCPU[i])
+	}
+	if int(index) == len(g.services) { // packets to no service
+		return nil
+	}
+	var state guardServiceState
+	if err := g.maps.ServiceStates.Lookup(index, &state); err != nil {
+		return fmt.Errorf("read counters: %w", err)
+	}
+	for i, n := range state.Handshakes {
+		sum.Handshakes[i] += n
 	}
 	return nil
 }

@@ -13,9 +13,9 @@ import (
 // that the daemon takes every 10 s, so that one that comes late opens no gap, and a daemon that is gone refuses nobody for long.
 const refusedFor = 30 * time.Second
 
-// prefixFlows is how many times the limit of a source a prefix has, as relay.PrefixFactor, which this package must not import:
-// a site has several busy hosts, and one attacker's /24 or /48 must not have all flows.
-const prefixFlows = 8
+// PrefixFactor is how many times the limit of a source a prefix has: a site has several busy hosts, and one attacker's /24 or /48
+// must not have all flows. It equals relay.PrefixFactor, which a test of package frontend checks.
+const PrefixFactor = 8
 
 // limitCrowds limits the flows of sources and prefixes; flows are those of inline services, the longest silent first.
 func (g *Programs) limitCrowds(e *Eviction, flows []silent, perSource, most int) error {
@@ -123,12 +123,12 @@ func count(flows []silent, limit int) crowds {
 	}
 	members := make(map[network][]int)
 	for source, n := range c.sources {
-		if prefix := source.prefix(); c.prefixes[prefix] > prefixFlows*limit {
+		if prefix := source.prefix(); c.prefixes[prefix] > PrefixFactor*limit {
 			members[prefix] = append(members[prefix], n)
 		}
 	}
 	for prefix, flows := range members {
-		c.shares[prefix] = fairShare(flows, prefixFlows*limit)
+		c.shares[prefix] = fairShare(flows, PrefixFactor*limit)
 	}
 	return c
 }
@@ -186,7 +186,7 @@ func (c crowds) sourceIsOver(k *guardFlowKey) bool {
 }
 
 func (c crowds) prefixIsOver(k *guardFlowKey) bool {
-	return c.prefixes[sourceOf(k).prefix()] > prefixFlows*c.limit
+	return c.prefixes[sourceOf(k).prefix()] > PrefixFactor*c.limit
 }
 
 // full returns the sources that have all flows that they may have, and the prefixes with so many sources that one flow for each is
@@ -203,7 +203,7 @@ func (c crowds) full() (sources, prefixes []network) {
 		}
 	}
 	for prefix, n := range members {
-		if n >= prefixFlows*c.limit {
+		if n >= PrefixFactor*c.limit {
 			prefixes = append(prefixes, prefix)
 		}
 	}

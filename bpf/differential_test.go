@@ -37,7 +37,7 @@ var formulaV2 = formula{FormatV2, func(k *cookie.Key, b *cookie.Binding) []byte 
 	switch {
 	case ring.VerifyV2(b, c):
 		return CookieValid
-	case c[0] != ring.Current().Epoch() && c[0] != ring.Previous().Epoch():
+	case c[0] != ring.Current().KeyID() && c[0] != ring.Previous().KeyID():
 		return CookieExpired
 	}
 	return CookieWrong

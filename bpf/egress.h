@@ -48,27 +48,31 @@ static __always_inline int reinject(struct __sk_buff *skb, const struct packet *
 		      : swap(skb, p->l3 + __builtin_offsetof(struct iphdr, saddr), 4));
 }
 
-// record_epoch says what a record's header tells of the handshake: PROTECTED for epoch 1 or later, PLAIN if the next record must be
-// looked at, UNKNOWN if there is nothing more to see. The handshake epoch of DTLS 1.3 does not count: a server encrypts its first
-// flight with it, to anybody (RFC 9147 section 6.1). Nor does an alert.
-enum record_epoch { RECORD_UNKNOWN, RECORD_PROTECTED, RECORD_PLAIN };
+// record_epoch says what a record's header tells of the handshake: PROTECTED for epoch 1 or later, DATA if it is application data as
+// well, PLAIN if the next record must be looked at, UNKNOWN if there is nothing more to see. The handshake epoch of DTLS 1.3 does not
+// count: a server encrypts its first flight with it, to anybody (RFC 9147 section 6.1). Nor does an alert. Only DATA proves the
+// client's address: in an abbreviated handshake the server's Finished comes first, and goes to whoever resumes a session of his own
+// from a forged address (RFC 5246 section 7.3). Connection IDs hide which of the two it is.
+enum record_epoch { RECORD_UNKNOWN, RECORD_PLAIN, RECORD_PROTECTED, RECORD_DATA };
 
 static __always_inline enum record_epoch record_epoch(const __u8 *head)
 {
 	if (head[0] < DTLS_FIRST || head[0] > DTLS_LAST)
 		return RECORD_UNKNOWN;
 	if (head[0] >= DTLS13_FIRST)
-		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE ? RECORD_PROTECTED : RECORD_UNKNOWN;
+		return (head[0] & DTLS13_EPOCH) != DTLS13_HANDSHAKE ? RECORD_DATA : RECORD_UNKNOWN;
 	if (head[0] == TYPE_CID)
 		return RECORD_PROTECTED;
 	if (!(head[3] | head[4]))
 		return RECORD_PLAIN;
+	if (head[0] == TYPE_DATA)
+		return RECORD_DATA;
 	return head[0] == TYPE_ALERT ? RECORD_UNKNOWN : RECORD_PROTECTED;
 }
 
-// later_protected reports whether a record after the first one is protected: a server may send its ChangeCipherSpec and its
+// later_record looks for a protected record after the first one: a server may send its ChangeCipherSpec and its
 // Finished in one datagram. A global function, so that the verifier checks it once.
-__noinline int later_protected(struct __sk_buff *skb, struct packet *p)
+__noinline int later_record(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 head[RECORD_HEADER];
 	if (!p)
@@ -79,13 +83,13 @@ __noinline int later_protected(struct __sk_buff *skb, struct packet *p)
 			return 0;
 		enum record_epoch e = record_epoch(head);
 		if (e != RECORD_PLAIN)
-			return e == RECORD_PROTECTED;
+			return e;
 		at += sizeof(head) + (head[11] << 8 | head[12]);
 	}
 	return 0;
 }
 
-// protected_record reports whether the datagram has a record of epoch 1 or later.
+// protected_record returns PROTECTED or DATA if the datagram has a record of epoch 1 or later.
 static __always_inline int protected_record(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 copy[5];
@@ -98,7 +102,7 @@ static __always_inline int protected_record(struct __sk_buff *skb, struct packet
 		head = copy;
 	}
 	enum record_epoch e = record_epoch(head);
-	return e == RECORD_PLAIN ? later_protected(skb, p) : e == RECORD_PROTECTED;
+	return e == RECORD_PLAIN ? later_record(skb, p) : (int)e;
 }
 
 // keep_flow refreshes the proved address of a client; flow is 0 if the client has no flow yet.
@@ -112,21 +116,40 @@ static __always_inline void keep_flow(const struct packet *p, struct flow *flow,
 		flow->kept = now;
 }
 
+// refuse_flow reports whether the datagram is an alert that ends the handshake of p's receiver: a fatal one, or a protected one, whose
+// level cannot be read, before any other protected record. Of a handshake it reports one.
+__noinline int refuse_flow(struct __sk_buff *skb, struct packet *p, __u32 service)
+{
+	__u8 head[RECORD_HEADER + 1];
+	struct control *c = control();
+	if (!p || !c || p->len < sizeof(head) || bpf_skb_load_bytes(skb, p->l4 + sizeof(struct udphdr), head, sizeof(head)))
+		return 0;
+	if (head[0] != TYPE_ALERT || (!(head[3] | head[4]) && head[RECORD_HEADER] != ALERT_FATAL))
+		return 0;
+	struct flow_key key = flow_key(p->daddr, p->dport, service);
+	struct half_open_flow *flow = half_open_flow(&key, c);
+	if (!flow || flow->refused)
+		return 0;
+	flow->refused = 1;
+	return 1;
+}
+
 // learn_flow remembers peers that the service sends protected records. In a proxy the workers publish their flows instead.
-static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, const struct service *svc)
+static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, const struct service *svc, __u32 index)
 {
 	struct control *c = control();
 	if (!c)
 		return EGRESS_ERROR;
 	struct flow_key key = flow_key(p->daddr, p->dport, svc->id);
 	struct flow *flow = known_flow(&key, c);
-	if (!protected_record(skb, p))
-		return EGRESS_PLAIN;
-	if (svc->admission)
+	int record = protected_record(skb, p);
+	if (record < RECORD_PROTECTED)
+		return !flow && !(svc->flags & SERVICE_PROXY) && refuse_flow(skb, p, svc->id) ? EGRESS_REFUSED : EGRESS_PLAIN;
+	if (svc->admission && record == RECORD_DATA)
 		keep_flow(p, flow, c);
 	if ((flow && flow->established) || svc->flags & SERVICE_PROXY)
 		return EGRESS_ESTABLISHED;
-	return establish_flow(p, &key, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
+	return establish_flow(p, &key, index, coarse_now()) ? EGRESS_FULL : EGRESS_LEARNED;
 }
 
 // parse_skb fills p, which must be zero.
@@ -165,11 +188,11 @@ SEC("tcx/egress") int egress(struct __sk_buff *skb)
 		svc = find_service(use, p.saddr, p.sport, p.v6, &index);
 		if (!svc)
 			return TCX_NEXT;
-		outcome = learn_flow(skb, &p, svc);
+		outcome = learn_flow(skb, &p, svc, index);
 	}
 	struct counters *count = counters(index);
 	if (count)
-		count->egress[outcome]++;
+		add_packet(&count->egress[outcome], &p);
 	return outcome == EGRESS_REINJECTED ? bpf_redirect(skb->ifindex, BPF_F_INGRESS) : TCX_NEXT;
 }
 

@@ -6,10 +6,12 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 )
 
 // send runs the egress program on a frame of the server.
@@ -284,5 +286,41 @@ func TestEgressDifferential(t *testing.T) {
 	}
 	if found < 250 {
 		t.Errorf("%d datagrams have a protected record", found)
+	}
+}
+
+// In an abbreviated handshake a server's Finished comes first, and goes to whoever resumes a session of his own from a forged
+// address. So does the first flight of DTLS 1.3. Neither proves the address; application data does.
+func TestEgressProvesByDataAlone(t *testing.T) {
+	g := guarding(t, admitting(Admission{Reset: true, Load: true, DTLS12: true, DTLS13: true}, FormatV1))
+	need(t, g.SetAddressLifetime(time.Hour))
+	memory, key, err := g.Addresses()
+	need(t, err)
+	set := addresses.SetOf(memory, key, 3600)
+	record := func(kind, epoch byte) []byte { return []byte{kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1, 0, 2, 1, 2} }
+	finished, data := record(22, 1), record(23, 1)
+	for i, c := range []struct {
+		name     string
+		datagram []byte
+		proved   bool
+	}{
+		{"Finished", finished, false},
+		{"ChangeCipherSpec, Finished", append(record(20, 0), finished...), false},
+		{"connection ID", record(25, 1), false},
+		{"first flight of DTLS 1.3", []byte{0x2e, 0, 1, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8}, false},
+		{"data", data, true},
+		{"ACK, data", append(record(26, 0), data...), true},
+		{"data of DTLS 1.3", []byte{0x2f, 0, 1, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8}, true},
+	} {
+		p := newPacket(c.datagram)
+		p.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 77, byte(i)}), 5000)
+		for range 2 { // once more when the flow is established
+			send(t, g, back(p))
+			back(p)
+			ip := p.Src.Addr().As16()
+			if got := set.Has(&ip, addresses.Seconds(int64(monotonic()))); got != c.proved {
+				t.Errorf("%s: proved %v, want %v", c.name, got, c.proved)
+			}
+		}
 	}
 }

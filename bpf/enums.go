@@ -136,9 +136,10 @@ const (
 	EgressReinjected  EgressOutcome = 4 // a ClientHello that a worker verified, sent to the server by ingress
 	EgressError       EgressOutcome = 5
 	EgressFull        EgressOutcome = 6 // first protected record to a peer, with no room for the flow
+	EgressRefused     EgressOutcome = 7 // an alert that ends a peer's handshake
 
 	// EgressLen is the number of values of EgressOutcome.
-	EgressLen EgressOutcome = 7
+	EgressLen EgressOutcome = 8
 )
 
 var egressOutcomeNames = [EgressLen]string{
@@ -149,10 +150,33 @@ var egressOutcomeNames = [EgressLen]string{
 	"reinjected",
 	"error",
 	"full",
+	"refused",
 }
 
 // String is the name of the value in flags and metrics.
 func (v EgressOutcome) String() string { return name(egressOutcomeNames[:], int(v)) }
+
+// IngressOutcome is how a ClientHello that XDP has diverted went on to a worker: enum ingress.
+type IngressOutcome uint8
+
+// Values of IngressOutcome.
+const (
+	IngressAssigned IngressOutcome = 0 // with the service's port, to a worker's socket
+	IngressPort     IngressOutcome = 1 // to the workers' port: the kernel assigned no socket
+	IngressError    IngressOutcome = 2 // dropped: a helper failed after the first write
+
+	// IngressLen is the number of values of IngressOutcome.
+	IngressLen IngressOutcome = 3
+)
+
+var ingressOutcomeNames = [IngressLen]string{
+	"assigned",
+	"port",
+	"error",
+}
+
+// String is the name of the value in flags and metrics.
+func (v IngressOutcome) String() string { return name(ingressOutcomeNames[:], int(v)) }
 
 // SocketChoice is how a datagram found a worker's socket: enum socket.
 type SocketChoice uint8

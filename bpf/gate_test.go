@@ -159,7 +159,7 @@ func gateMaker() *frameMaker {
 	const seed = 7
 	wrong, ourOwn := hellotest.New(), hellotest.New()
 	wrong.Cookie = make([]byte, 32)
-	wrong.Cookie[0] = testRing.Current().Epoch()
+	wrong.Cookie[0] = testRing.Current().KeyID()
 	ourOwn.Tail = append(ourOwn.Tail, make([]byte, 300)...)
 	return &frameMaker{
 		r: rand.New(rand.NewPCG(seed, seed)), macs: newPacket(nil).MACs,

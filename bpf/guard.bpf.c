@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
+#include "assign.h"
 #include "capture.h"
 #include "clienthello.h"
 #include "egress.h"
@@ -226,7 +227,9 @@ SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 		verdict = service_packet(ctx, w, svc, index, c, count);
 	asm volatile("" : "+r"(verdict)); // else the compiler drops a check that the verifier needs
 	if (verdict < VERDICT_LEN)
-		count->verdict[verdict]++;
+		add_packet(&count->verdict[verdict], p);
+	if (p->answer)
+		count->answer_bytes += p->answer;
 	if (unlikely(p->sampled)) // in p, because this function has no stack left: Linux 6.1 allows 512 bytes for nested calls
 		send_sample(p, verdict);
 	if (svc && svc->flags & SERVICE_MONITOR)

@@ -59,11 +59,21 @@ type guardControl struct {
 
 type guardCounters struct {
 	_       structs.HostLayout
-	Verdict [40]uint64
-	Reason  [12]uint64
-	Cookie  [5]uint64
-	Egress  [7]uint64
-	Socket  [2]uint64
+	Verdict [40]struct {
+		_       structs.HostLayout
+		Packets uint64
+		Bytes   uint64
+	}
+	Egress [8]struct {
+		_       structs.HostLayout
+		Packets uint64
+		Bytes   uint64
+	}
+	AnswerBytes uint64
+	Reason      [12]uint64
+	Cookie      [5]uint64
+	Socket      [2]uint64
+	Ingress     [3]uint64
 }
 
 type guardCredit struct {
@@ -94,6 +104,7 @@ type guardHalfOpenFlow struct {
 	Born       uint64
 	Taken      uint64
 	TakenOfAll uint64
+	Refused    uint64
 }
 
 type guardKeyring struct {
@@ -196,6 +207,7 @@ type guardServiceState struct {
 	ProtectedBucket uint64
 	EngageBucket    uint64
 	EngagedUntil    uint64
+	Handshakes      [80]uint64
 }
 
 // Names of all BPF objects in the ELF.
@@ -235,6 +247,7 @@ const (
 	guardMapWorkerCpus        = "worker_cpus"
 	guardProgDtlsguard        = "dtlsguard"
 	guardProgEgress           = "egress"
+	guardProgIngress          = "ingress"
 	guardProgSelectWorker     = "select_worker"
 	guardProgTrustTcp         = "trust_tcp"
 	guardVarEnums             = "enums"
@@ -288,6 +301,7 @@ type guardSpecs struct {
 type guardProgramSpecs struct {
 	Dtlsguard    *ebpf.ProgramSpec `ebpf:"dtlsguard"`
 	Egress       *ebpf.ProgramSpec `ebpf:"egress"`
+	Ingress      *ebpf.ProgramSpec `ebpf:"ingress"`
 	SelectWorker *ebpf.ProgramSpec `ebpf:"select_worker"`
 	TrustTcp     *ebpf.ProgramSpec `ebpf:"trust_tcp"`
 }
@@ -446,6 +460,7 @@ type guardVariables struct {
 type guardPrograms struct {
 	Dtlsguard    *ebpf.Program `ebpf:"dtlsguard"`
 	Egress       *ebpf.Program `ebpf:"egress"`
+	Ingress      *ebpf.Program `ebpf:"ingress"`
 	SelectWorker *ebpf.Program `ebpf:"select_worker"`
 	TrustTcp     *ebpf.Program `ebpf:"trust_tcp"`
 }
@@ -454,6 +469,7 @@ func (p *guardPrograms) Close() error {
 	return _GuardClose(
 		p.Dtlsguard,
 		p.Egress,
+		p.Ingress,
 		p.SelectWorker,
 		p.TrustTcp,
 	)

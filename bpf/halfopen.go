@@ -78,7 +78,7 @@ func (g *Programs) putHalfOpen(key *guardFlowKey, source netip.Addr, proved bool
 	now := monotonic()
 	var f guardHalfOpenFlow
 	if g.maps.HalfOpen.Lookup(key, &f) == nil && !over(&f, now, atomic.LoadUint64(&g.control.Handshake)) {
-		f.Seen = now
+		f.Seen, f.Refused = now, 0
 		if err := g.maps.HalfOpen.Update(key, &f, ebpf.UpdateExist); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return err // if it is not there any more, its handshake has just been finished
 		}
@@ -98,7 +98,7 @@ func over(f *guardHalfOpenFlow, now, timeout uint64) bool {
 }
 
 // TimedOut calls yield with the service of each half-open flow whose time ended after since, CLOCK_MONOTONIC in ns, and returns until
-// when it looked, for the next call. Flows that newcomers displaced or whose clients began anew are missed.
+// when it looked, for the next call. Those that the server refused are not among them, and flows that newcomers displaced or whose clients began anew are missed.
 func (g *Programs) TimedOut(since uint64, yield func(ServiceKey)) (until uint64, err error) {
 	g.mu.Lock()
 	names, m := g.serviceNames(), g.maps.HalfOpen
@@ -112,7 +112,7 @@ func (g *Programs) TimedOut(since uint64, yield func(ServiceKey)) (until uint64,
 	}
 	return until, eachFlow(m, func(k *guardFlowKey, f *guardHalfOpenFlow) bool {
 		end := min(f.Seen+timeout, f.Born+longestHandshake*timeout)
-		if service, ok := names[k.Service]; ok && since < end && end <= until {
+		if service, ok := names[k.Service]; ok && f.Refused == 0 && since < end && end <= until {
 			yield(service)
 		}
 		return true

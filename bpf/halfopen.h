@@ -102,9 +102,21 @@ static __always_inline long remember_half_open(const struct packet *p, const str
 	return bpf_map_update_elem(&half_open, key, &w->half_open, BPF_ANY);
 }
 
+// count_handshake counts a handshake that took so many ns.
+__noinline int count_handshake(__u32 service, __u64 took)
+{
+	struct service_state *state = LOOKUP(service_states, service);
+	__u64 steps = took >> HANDSHAKE_STEP;
+	__u32 log = 63 - __builtin_clzll(steps | 4);
+	__u32 bucket = steps < 4 ? steps : (log - 1) * 4 + (steps >> (log - 2) & 3);
+	if (state)
+		__sync_fetch_and_add(&state->handshakes[bucket < HANDSHAKE_BUCKETS ? bucket : HANDSHAKE_BUCKETS - 1], 1);
+	return 0;
+}
+
 // establish_flow remembers p's receiver, which has finished its handshake, and gives back its tokens. It returns a negative number
 // if there is no room. p must not be used afterwards.
-static __always_inline long establish_flow(struct packet *p, const struct flow_key *key, __u64 now)
+static __always_inline long establish_flow(struct packet *p, const struct flow_key *key, __u32 service, __u64 now)
 {
 	struct flow flow = {now, 1, 0};
 	long failed = bpf_map_update_elem(&flows, key, &flow, BPF_ANY);
@@ -113,10 +125,13 @@ static __always_inline long establish_flow(struct packet *p, const struct flow_k
 	struct half_open_flow *was = bpf_map_lookup_elem(&half_open, key);
 	if (!was)
 		return 0;
+	__u64 born = was->born;
 	p->taken = was->taken;
 	p->taken_of_all = was->taken_of_all;
 	__builtin_memcpy(p->saddr, p->daddr, sizeof(p->saddr)); // whose tokens they are
-	if (!bpf_map_delete_elem(&half_open, key)) // else another CPU gives them back
-		return_half_open(p);
+	if (bpf_map_delete_elem(&half_open, key)) // another CPU gives them back
+		return 0;
+	return_half_open(p);
+	count_handshake(service, bpf_ktime_get_ns() - born);
 	return 0;
 }

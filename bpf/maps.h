@@ -256,6 +256,7 @@ volatile const struct {
 	enum cookie_state cookie_state;
 	enum egress egress;
 	enum socket socket;
+	enum ingress ingress;
 	enum answer answer;
 	enum unverified unverified;
 	enum format format;
@@ -272,6 +273,12 @@ volatile const struct {
 static __always_inline struct control *control(void) { return LOOKUP(controls, 0); }
 
 static __always_inline struct counters *counters(__u32 index) { return LOOKUP(counts, index); }
+
+static __always_inline void add_packet(struct tally *t, const struct packet *p)
+{
+	t->packets++;
+	t->bytes += p->len;
+}
 
 // coarse_now is CLOCK_MONOTONIC in ns, as of the last tick. Reading the tick is one load; the clock, whose call costs 14 ns,
 // is read once per tick.

@@ -29,22 +29,22 @@ func (g *Programs) GivePins(uid, gid int) error {
 	if err := os.Lchown(root, uid, gid); err != nil {
 		return err
 	}
+	// Another process of that user can put links under any of these names from now on: os.Root leaves the directory by none.
+	below, err := os.OpenRoot(root)
+	if err != nil {
+		return err
+	}
+	defer below.Close()
 	for _, a := range g.at {
 		if a.pin == "" {
 			continue
 		}
-		if err := filepath.WalkDir(a.pin, func(path string, _ fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			return os.Lchown(path, uid, gid)
-		}); err != nil {
+		if err := giveAll(below, filepath.Base(a.pin), uid, gid); err != nil {
 			return err
 		}
 	}
 	// The bpffs itself belongs to root, with mode 0700 where systemd mounts it: another user reaches names below it only
 	// through a directory that is already open.
-	var err error
 	if g.root, err = os.Open(root); err != nil {
 		return err
 	}
@@ -55,6 +55,16 @@ func (g *Programs) GivePins(uid, gid int) error {
 		}
 	}
 	return nil
+}
+
+// giveAll gives a directory below root, and all in it, to another user.
+func giveAll(root *os.Root, dir string, uid, gid int) error {
+	return fs.WalkDir(root.FS(), dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return root.Lchown(path, uid, gid)
+	})
 }
 
 // checkOwner refuses pins that anybody else created or can change, because the guard would use their maps. Root, this

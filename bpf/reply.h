@@ -92,7 +92,7 @@ static __always_inline void put_udp(__u32 *udp, const struct packet *p, const __
 
 // reply turns the frame into its answer, with the cookie of the given length in s->h, padded with zeroes. The fixed part of
 // the datagram d must be readable.
-static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, const void *d, const struct sha256 *s, __u32 cookie)
+static __always_inline int reply(struct xdp_md *ctx, struct packet *p, const void *d, const struct sha256 *s, __u32 cookie)
 {
 	__u32 question[3] = {*(__u32 *)(d + 4), *(__u32 *)(d + 8), *(__u32 *)(d + 16)};
 	__u64 l3 = p->l3 & MAX_OFFSET, l4 = l3 + (p->v6 ? 40 : 20);
@@ -111,5 +111,6 @@ static __always_inline int reply(struct xdp_md *ctx, const struct packet *p, con
 	else
 		put_ipv4(ip, p, HELLO_VERIFY_HEAD + cookie);
 	put_udp(udp, p, question, s, HELLO_VERIFY_HEAD + cookie);
+	p->answer = HELLO_VERIFY_HEAD + cookie;
 	return bpf_xdp_adjust_tail(ctx, (int)size - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;
 }

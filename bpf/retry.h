@@ -201,17 +201,18 @@ static __always_inline __u32 *start_answer(struct xdp_md *ctx, const struct pack
 }
 
 // finish_answer writes the checksum and cuts the frame to the answer's length.
-static __always_inline int finish_answer(struct xdp_md *ctx, const struct packet *p, __u32 *payload, const __u32 size, __u64 sum)
+static __always_inline int finish_answer(struct xdp_md *ctx, struct packet *p, __u32 *payload, const __u32 size, __u64 sum)
 {
 	__u32 length = (p->l3 & MAX_OFFSET) + (p->v6 ? 40 : 20) + 8 + size, frame = bpf_xdp_get_buff_len(ctx);
 	__u16 check = ~fold(sum);
 	((__u16 *)payload)[-1] = check ? check : 0xffff;
+	p->answer = size;
 	return bpf_xdp_adjust_tail(ctx, (int)length - (int)frame) ? VERDICT_ABORTED : VERDICT_ANSWERED;
 }
 
 // put_retry turns the frame into a HelloRetryRequest with the first bytes of w->hash.h as its cookie. For one length of
 // cookie all bytes are constant except record sequence number, suite and cookie.
-static __always_inline int put_retry(struct xdp_md *ctx, const struct packet *p, const struct work *w, const __u32 cookie)
+static __always_inline int put_retry(struct xdp_md *ctx, struct packet *p, const struct work *w, const __u32 cookie)
 {
 	const __u32 size = RETRY_HEAD + cookie, record = size - RECORD_HEADER, body = size - BODY_AT;
 	if (p->len < size)

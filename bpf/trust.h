@@ -17,14 +17,22 @@ struct {
 volatile const __u64 trusted_netns = 0; // cookie of the network namespace whose connections count
 
 // trust_tcp remembers the peers of accepted connections, and refreshes them while data is acknowledged. It is attached to the
-// root control group, so it sees the connections of all network namespaces.
+// root control group, so it sees the connections of all network namespaces. With TCP Fast Open the kernel calls a connection
+// established when its SYN comes, which may be forged (net.ipv4.tcp_fastopen, 0x200): its state says when the peer has answered.
 SEC("sockops") int trust_tcp(struct bpf_sock_ops *ops)
 {
 	struct control *c = control();
-	if (!c || (ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && ops->op != BPF_SOCK_OPS_RTT_CB))
+	__u32 op = ops->op;
+	if (!c || (op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB && op != BPF_SOCK_OPS_RTT_CB && op != BPF_SOCK_OPS_STATE_CB))
 		return 1;
 	__u32 port = ops->local_port;
 	if (!bpf_map_lookup_elem(&trusted_ports, &port) || bpf_get_netns_cookie(ops) != trusted_netns)
+		return 1;
+	if (op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB) {
+		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
+		return 1;
+	}
+	if (op == BPF_SOCK_OPS_STATE_CB && ops->args[1] != BPF_TCP_ESTABLISHED)
 		return 1;
 	__u32 a[4] = {0, 0, htonl(0xffff), ops->remote_ip4};
 	__u8 v6 = 0;
@@ -36,7 +44,5 @@ SEC("sockops") int trust_tcp(struct bpf_sock_ops *ops)
 		v6 = !v4_mapped(a);
 	}
 	add_address(c, a, v6, 0, 1, bpf_ktime_get_coarse_ns() / SECOND);
-	if (ops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
-		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RTT_CB_FLAG);
 	return 1;
 }

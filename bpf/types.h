@@ -77,6 +77,7 @@ struct half_open_flow {
 	__u64 born; // CLOCK_MONOTONIC, ns, of its first ClientHello
 	__u64 taken;        // what its token of the source's bucket cost, ns; 0: it took none
 	__u64 taken_of_all; // ... of the bucket of all
+	__u64 refused;      // 1: the server has ended the handshake with an alert
 };
 
 // A fragmented datagram whose first IP fragment passed.
@@ -192,14 +193,23 @@ struct service_state {
 	__u64 protected_bucket; // those that are
 	__u64 engage_bucket;
 	__u64 engaged_until; // CLOCK_MONOTONIC, ns: unproved addresses are challenged until then
+	__u64 handshakes[HANDSHAKE_BUCKETS]; // inline, how many took how long
+};
+
+// Packets and their bytes of UDP payload, as their headers say, in one cache line.
+struct tally {
+	__u64 packets;
+	__u64 bytes;
 };
 
 struct counters {
-	__u64 verdict[VERDICT_LEN];
+	struct tally verdict[VERDICT_LEN];
+	struct tally egress[EGRESS_LEN];
+	__u64 answer_bytes; // of UDP payload that the kernel sent
 	__u64 reason[REASON_LEN];
 	__u64 cookie[COOKIE_LEN];
-	__u64 egress[EGRESS_LEN];
 	__u64 socket[SOCKET_LEN];
+	__u64 ingress[INGRESS_LEN];
 };
 
 // A packet as the programs parse it. To a global function the verifier gives it as memory of unknown contents, so each
@@ -216,6 +226,7 @@ struct packet {
 	__u64 taken, taken_of_all; // as of struct half_open_flow
 	__u16 stop;         // offset in the datagram where a ClientHello's first fragment ends
 	__u16 version;      // client_version of a ClientHello
+	__u16 answer;       // bytes of UDP payload of the answer that took the packet's place; 0: none
 	__u8 cookie_len;
 	__u8 first; // byte of the datagram
 	__u8 v6;

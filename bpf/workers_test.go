@@ -162,7 +162,7 @@ func TestFloodLeavesNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	wrong := hellotest.New()
 	wrong.Cookie = make([]byte, 32)
-	wrong.Cookie[0] = testRing.Current().Epoch()
+	wrong.Cookie[0] = testRing.Current().KeyID()
 	payloads := [][]byte{firstHello, wrong.Bytes(), appData, alert, later, malformed, stun, nil}
 	for range flood {
 		p := newPacket(payloads[r.IntN(len(payloads))])
@@ -226,7 +226,7 @@ func TestRotationLosesNobody(t *testing.T) {
 				return
 			case <-tick.C:
 			}
-			next, err := ring.Next(cookie.Secret{n, 0xee}, ring.Current().Epoch()+1)
+			next, err := ring.Next(cookie.Secret{n, 0xee}, ring.Current().KeyID()+1)
 			if err == nil {
 				err = g.SetSecret(next.Current(), next.Previous())
 			}

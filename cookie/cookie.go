@@ -45,7 +45,7 @@ func (k *Keyring) Verify(b *Binding, c []byte) bool {
 	return lanes.Equal(&want, c)
 }
 
-// ForCookie picks the key that c claims to be made under, by its epoch byte; nil if there is none, or if c is
+// ForCookie picks the key that c claims to be made under, by its key ID; nil if there is none, or if c is
 // not Size bytes long.
 func (k *Keyring) ForCookie(c []byte) *Key {
 	if len(c) != Size {
@@ -57,9 +57,9 @@ func (k *Keyring) ForCookie(c []byte) *Key {
 // byID finds the key whose cookies begin with id, nil if there is none.
 func (k *Keyring) byID(id byte) *Key {
 	switch {
-	case id == k.current.epoch:
+	case id == k.current.keyID:
 		return k.current
-	case k.previous != nil && id == k.previous.epoch:
+	case k.previous != nil && id == k.previous.keyID:
 		return k.previous
 	}
 	return nil

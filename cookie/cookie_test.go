@@ -14,11 +14,11 @@ import (
 )
 
 // reference computes a cookie with the standard library, from the format's definition alone.
-func reference(s Secret, epoch uint8, b *Binding) [Size]byte {
+func reference(s Secret, keyID uint8, b *Binding) [Size]byte {
 	h := hmac.New(sha256.New, s[:])
 	h.Write(message(b))
 	var c [Size]byte
-	c[0] = epoch
+	c[0] = keyID
 	copy(c[1:], h.Sum(nil))
 	return c
 }
@@ -147,8 +147,8 @@ func TestNextRefusesRepeatsAndCollisions(t *testing.T) {
 	if _, err := k.Next(a, 2); !errors.Is(err, ErrRepeatedSecret) {
 		t.Errorf("current secret again: %v", err)
 	}
-	if _, err := k.Next(b, 1); !errors.Is(err, ErrEpochCollision) {
-		t.Errorf("current epoch again: %v", err)
+	if _, err := k.Next(b, 1); !errors.Is(err, ErrKeyIDCollision) {
+		t.Errorf("current keyID again: %v", err)
 	}
 	k2, err := k.Next(b, 2)
 	if err != nil {
@@ -193,7 +193,7 @@ func TestRotationRefusesBadEntropy(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		next, err := store.Load().Next(s, store.Load().Current().Epoch()+1)
+		next, err := store.Load().Next(s, store.Load().Current().KeyID()+1)
 		if err == nil {
 			store.Swap(next)
 		}
@@ -212,12 +212,12 @@ func TestRotationRefusesBadEntropy(t *testing.T) {
 		if err := rotate(c.source); !errors.Is(err, c.want) {
 			t.Errorf("%s source: %v, want %v", name, err, c.want)
 		}
-		if store.Load() != before || before.Current().Epoch() != 1 {
+		if store.Load() != before || before.Current().KeyID() != 1 {
 			t.Errorf("%s source: the keyring has changed", name)
 		}
 	}
-	if err := rotate(rand.Reader); err != nil || store.Load().Current().Epoch() != 2 {
-		t.Errorf("working source: %v, epoch %d", err, store.Load().Current().Epoch())
+	if err := rotate(rand.Reader); err != nil || store.Load().Current().KeyID() != 2 {
+		t.Errorf("working source: %v, key ID %d", err, store.Load().Current().KeyID())
 	}
 	if err := rotate(bytes.NewReader(first[:])); !errors.Is(err, ErrRepeatedSecret) {
 		t.Errorf("the previous secret again: %v", err)
@@ -248,7 +248,7 @@ func TestParseSecret(t *testing.T) {
 	}
 }
 
-// Ten million random cookies under the right epoch, and as many that differ from the right one in a few bits.
+// Ten million random cookies under the right keyID, and as many that differ from the right one in a few bits.
 func TestRandomCookiesAreRefused(t *testing.T) {
 	tries := 10_000_000
 	if testing.Short() {

@@ -1,6 +1,6 @@
 // Package cookie issues and verifies the stateless cookies of a DTLS HelloVerifyRequest (RFC 6347 section 4.2.1).
 //
-// A cookie is format v1, 32 bytes: byte 0 is the low byte of the secret's epoch, bytes 1..31 are the first 31
+// A cookie is format v1, 32 bytes: byte 0 is the secret's key ID, bytes 1..31 are the first 31
 // bytes of HMAC-SHA256(secret, m). The message m is 55 bytes, big-endian:
 //
 //	0x01 | source address (16, IPv4 as v4-mapped) | source port (2) | destination port (2) | client_version (2) | random (32)

@@ -2,7 +2,7 @@ package cookie
 
 import "errors"
 
-// keyringState is the length of a keyring for another process: for each of two secrets whether it is there, its epoch byte and
+// keyringState is the length of a keyring for another process: for each of two secrets whether it is there, its key ID and
 // the secret.
 const keyringState = 2 * (2 + SecretSize)
 
@@ -16,7 +16,7 @@ func (k *Keyring) AppendState(b []byte) []byte {
 			b = append(b, make([]byte, 2+SecretSize)...)
 			continue
 		}
-		b = append(append(b, 1, key.epoch), key.secret[:]...)
+		b = append(append(b, 1, key.keyID), key.secret[:]...)
 	}
 	return b
 }

@@ -8,25 +8,25 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie/internal/lanes"
 )
 
-// ErrEpochCollision says that the new secret's epoch byte is the one of the current secret, so a cookie would not say
+// ErrKeyIDCollision says that the new secret has the key ID of the current one, so a cookie would not say
 // which of the two made it.
-var ErrEpochCollision = errors.New("epoch byte of the secret is the current one's")
+var ErrKeyIDCollision = errors.New("the secret has the key ID of the current one")
 
 // Key is one secret made ready: the SHA-256 states after the two HMAC key pads, so that a cookie costs two
 // compressions instead of four. Immutable.
 type Key struct {
 	lanes  lanes.Key
-	epoch  uint8
+	keyID  uint8
 	sip    [2]uint64 // key of SipHash
 	secret Secret
 }
 
-func newKey(s Secret, epoch uint8) *Key {
-	return &Key{lanes: lanes.NewKey((*[SecretSize]byte)(&s), epoch), epoch: epoch, sip: sipKey(&s), secret: s}
+func newKey(s Secret, keyID uint8) *Key {
+	return &Key{lanes: lanes.NewKey((*[SecretSize]byte)(&s), keyID), keyID: keyID, sip: sipKey(&s), secret: s}
 }
 
-// Epoch is byte 0 of the cookies made under k.
-func (k *Key) Epoch() uint8 { return k.epoch }
+// KeyID is byte 0 of the cookies made under k.
+func (k *Key) KeyID() uint8 { return k.keyID }
 
 // Fingerprint names k's secret.
 func (k *Key) Fingerprint() string { return k.secret.Fingerprint() }
@@ -38,7 +38,7 @@ type Keyring struct {
 }
 
 // NewKeyring starts a keyring with one secret.
-func NewKeyring(s Secret, epoch uint8) *Keyring { return &Keyring{current: newKey(s, epoch)} }
+func NewKeyring(s Secret, keyID uint8) *Keyring { return &Keyring{current: newKey(s, keyID)} }
 
 // Current issues cookies.
 func (k *Keyring) Current() *Key { return k.current }
@@ -47,15 +47,15 @@ func (k *Keyring) Current() *Key { return k.current }
 func (k *Keyring) Previous() *Key { return k.previous }
 
 // Next returns the keyring after a rotation to s. It refuses a secret that k holds (ErrRepeatedSecret) and
-// one with the current epoch byte (ErrEpochCollision); k stays valid either way.
-func (k *Keyring) Next(s Secret, epoch uint8) (*Keyring, error) {
+// one with the current key ID (ErrKeyIDCollision); k stays valid either way.
+func (k *Keyring) Next(s Secret, keyID uint8) (*Keyring, error) {
 	if s.Equal(&k.current.secret) || k.previous != nil && s.Equal(&k.previous.secret) {
 		return nil, fmt.Errorf("rotate to secret %v: %w", s, ErrRepeatedSecret)
 	}
-	if epoch == k.current.epoch {
-		return nil, fmt.Errorf("rotate to secret %v: %w (%#02x)", s, ErrEpochCollision, epoch)
+	if keyID == k.current.keyID {
+		return nil, fmt.Errorf("rotate to secret %v: %w (%#02x)", s, ErrKeyIDCollision, keyID)
 	}
-	return &Keyring{current: newKey(s, epoch), previous: k.current}, nil
+	return &Keyring{current: newKey(s, keyID), previous: k.current}, nil
 }
 
 // Store is where readers find the keyring in force. The zero Store is empty; Swap fills it.

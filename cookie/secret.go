@@ -76,9 +76,9 @@ func (s Secret) Fingerprint() string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// SharedEpoch is the epoch byte for a secret that several guards share: derived from the secret, so that they
+// SharedKeyID is the key ID of a secret that several guards share: derived from the secret, so that they
 // agree on it without talking to each other.
-func (s Secret) SharedEpoch() uint8 { sum := s.digest(); return sum[8] }
+func (s Secret) SharedKeyID() uint8 { sum := s.digest(); return sum[8] }
 
 func (s Secret) digest() [sha256.Size]byte {
 	return sha256.Sum256(append([]byte("dtlsguard secret fingerprint\x00"), s[:]...))

@@ -36,21 +36,21 @@ func ParseSecrets(r io.Reader) ([]Secret, error) {
 }
 
 // Shared is the keyring of who shares secrets: list's first is the current one, its second, if there is one, the one
-// before; both must be other than each other. The epochs follow from the secrets, so that all have the same.
+// before; both must be other than each other. The key IDs follow from the secrets, so all guards have the same.
 func Shared(list []Secret) (*Keyring, error) {
 	if len(list) == 0 {
 		return nil, errors.New("no secret to share")
 	}
 	if len(list) == 1 {
-		return NewKeyring(list[0], list[0].SharedEpoch()), nil
+		return NewKeyring(list[0], list[0].SharedKeyID()), nil
 	}
-	return NewKeyring(list[1], list[1].SharedEpoch()).NextShared(list[0])
+	return NewKeyring(list[1], list[1].SharedKeyID()).NextShared(list[0])
 }
 
 // NextShared is Next to a shared secret.
 func (k *Keyring) NextShared(s Secret) (*Keyring, error) {
-	next, err := k.Next(s, s.SharedEpoch())
-	if errors.Is(err, ErrEpochCollision) {
+	next, err := k.Next(s, s.SharedKeyID())
+	if errors.Is(err, ErrKeyIDCollision) {
 		err = fmt.Errorf("%w, which happens once in 256: generate another", err)
 	}
 	return next, err

@@ -50,7 +50,7 @@ func (k *Key) PoolTag(b *Binding) (low, high uint64) { return k.tag(bindingPool,
 // IssueV2 returns the cookie of format v2 for b under k.
 func (k *Key) IssueV2(b *Binding) (c [SizeV2]byte) {
 	low, high := k.tag(bindingV2^byte(b.Purpose), b)
-	binary.LittleEndian.PutUint64(c[:], uint64(k.epoch)|low<<8)
+	binary.LittleEndian.PutUint64(c[:], uint64(k.keyID)|low<<8)
 	binary.LittleEndian.PutUint64(c[8:], low>>56|high<<8)
 	return c
 }

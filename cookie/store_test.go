@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// Readers during rotations find keyrings whose parts belong together: secret e under epoch e, its predecessor
+// Readers during rotations find keyrings whose parts belong together: secret e under key ID e, its predecessor
 // beside it, cookies that both the keyring and the definition of the format call right.
 func TestRotationIsNeverSeenHalfDone(t *testing.T) {
 	const looks = 500 // of each reader
-	secret := func(epoch uint8) Secret { return Secret(sha256.Sum256([]byte{epoch})) }
+	secret := func(keyID uint8) Secret { return Secret(sha256.Sum256([]byte{keyID})) }
 	var store Store
 	store.Swap(NewKeyring(secret(0), 0))
 	var wg sync.WaitGroup
@@ -22,13 +22,13 @@ func TestRotationIsNeverSeenHalfDone(t *testing.T) {
 			batch := NewBatch(3)
 			for range looks {
 				k := store.Load()
-				epoch := k.Current().Epoch()
-				if s := secret(epoch); k.Current().Fingerprint() != s.Fingerprint() {
-					t.Errorf("epoch %d has the secret of another", epoch)
+				keyID := k.Current().KeyID()
+				if s := secret(keyID); k.Current().Fingerprint() != s.Fingerprint() {
+					t.Errorf("key ID %d has the secret of another", keyID)
 					return
 				}
-				if p := k.Previous(); p != nil && p.Epoch() != epoch-1 {
-					t.Errorf("epoch %d after %d", epoch, p.Epoch())
+				if p := k.Previous(); p != nil && p.KeyID() != keyID-1 {
+					t.Errorf("key ID %d after %d", keyID, p.KeyID())
 					return
 				}
 				batch.Reset(3)
@@ -36,9 +36,9 @@ func TestRotationIsNeverSeenHalfDone(t *testing.T) {
 					batch.Add(b)
 				}
 				batch.Sum(k.Current())
-				c := reference(secret(epoch), epoch, b)
+				c := reference(secret(keyID), keyID, b)
 				if !batch.Equal(2, c[:]) || !k.Verify(b, c[:]) {
-					t.Errorf("epoch %d refuses its own cookie", epoch)
+					t.Errorf("key ID %d refuses its own cookie", keyID)
 					return
 				}
 			}
@@ -49,13 +49,13 @@ func TestRotationIsNeverSeenHalfDone(t *testing.T) {
 		wg.Wait()
 		close(done)
 	}()
-	for epoch := uint8(1); ; epoch++ {
+	for keyID := uint8(1); ; keyID++ {
 		select {
 		case <-done:
 			return
 		default:
 		}
-		next, err := store.Load().Next(secret(epoch), epoch)
+		next, err := store.Load().Next(secret(keyID), keyID)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,13 +1,13 @@
 package cookie
 
 // Verifier decides a batch of ClientHellos: which cookies are valid, and which fresh cookie the others get. All of
-// it is computed in lanes, in one pass while all cookies are of the current epoch: only those that claim the
+// it is computed in lanes, in one pass while all cookies have the current key ID: only those that claim the
 // previous one are computed under the previous secret, too. Not for concurrent use.
 type Verifier struct {
 	ring              *Keyring
 	current, previous *Batch
 	hellos            []verdict
-	late              []int // hellos with a cookie of the previous epoch
+	late              []int // hellos with a cookie of the previous key ID
 }
 
 type verdict struct {
@@ -67,7 +67,7 @@ func (j *Verifier) Finish() {
 	}
 }
 
-// finishLate verifies the cookies of the previous epoch; those that fail get a lane for a fresh one.
+// finishLate verifies the cookies of the previous key ID; those that fail get a lane for a fresh one.
 func (j *Verifier) finishLate() {
 	j.previous.Reset(len(j.late))
 	if len(j.late) == 0 {

@@ -66,7 +66,7 @@ func someCookie(r *mrand.Rand, k *Key, b *Binding) []byte {
 	return c[:]
 }
 
-// While all cookies are of the current epoch there is one pass.
+// While all cookies have the current key ID there is one pass.
 func TestVerifierComputesPreviousOnlyIfClaimed(t *testing.T) {
 	old := NewKeyring(testSecret(t, "1"), 7)
 	ring, err := old.Next(testSecret(t, "2"), 8)
@@ -88,7 +88,7 @@ func TestVerifierComputesPreviousOnlyIfClaimed(t *testing.T) {
 		}
 		j.Finish()
 		if j.previous.Len() != claims || j.current.Len() != 16-claims {
-			t.Errorf("%d cookies of the previous epoch: %d and %d computed", claims, j.previous.Len(), j.current.Len())
+			t.Errorf("%d cookies of the previous key ID: %d and %d computed", claims, j.previous.Len(), j.current.Len())
 		}
 	}
 }

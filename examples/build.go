@@ -1,4 +1,4 @@
-// Package examples builds the servers of its directory as their heads say, for tests.
+// Package examples builds the servers of its directory for tests, with the commands in their heads.
 package examples
 
 import (
@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// The binaries that Build makes.
+// Names of the binaries that Build makes.
 const (
 	OpenSSL = "example-openssl"
 	Gate    = "example-gate"
@@ -18,7 +18,7 @@ const (
 //go:embed dtlsguard_cookie.h openssl/server.c
 var sources embed.FS
 
-// Build compiles the servers into dir. An error says what to install.
+// Build compiles the servers into dir. An error names the packages to install.
 func Build(dir string) error {
 	source, err := os.MkdirTemp(dir, "examples")
 	if err == nil {

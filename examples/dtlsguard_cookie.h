@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0. Copyright The dtlsguard Authors
 
 // dtlsguard's cookies, format v1, for servers that compute them themselves (--handoff native-hmac): call dtlsguard_verify
-// for each ClientHello with a cookie. For one thread at a time. HMAC-SHA256 comes from whatever library the server has.
+// for each ClientHello with a cookie. Not thread-safe. The server provides HMAC-SHA256 from its own library.
 #ifndef DTLSGUARD_COOKIE_H
 #define DTLSGUARD_COOKIE_H
 
@@ -13,15 +13,15 @@
 enum { DTLSGUARD_COOKIE = 32, DTLSGUARD_SECRET = 32, DTLSGUARD_SECRETS = 4 }; // bytes, bytes, lines of a file
 
 struct dtlsguard_secrets {
-	const char *path; // of dtlsguard's --secret-file; this and hmac are the caller's to set, the rest starts as zeroes
+	const char *path; // of dtlsguard's --secret-file; the caller sets this and hmac, the rest must be zero
 	void (*hmac)(const unsigned char key[DTLSGUARD_SECRET], const void *message, size_t length, unsigned char tag[32]);
 	struct stat seen; // the file as it was read
 	int count;	  // of keys; the first is the current one
 	unsigned char key[DTLSGUARD_SECRETS][DTLSGUARD_SECRET];
 };
 
-// dtlsguard_read reads the file, if it is another one than was read last. -1: it cannot be read, holds no secret, or
-// something else than 64 hexadecimal digits per line; the previous secrets stay.
+// dtlsguard_read reads the file if it has changed since the last time. -1: it cannot be read, has no secret, or has
+// something other than 64 hexadecimal digits per line; the previous secrets stay in force.
 static inline int dtlsguard_read(struct dtlsguard_secrets *s)
 {
 	struct dtlsguard_secrets new = *s;
@@ -45,8 +45,8 @@ static inline int dtlsguard_read(struct dtlsguard_secrets *s)
 	return same || new.count > 0 ? 0 : -1;
 }
 
-// dtlsguard_tag computes bytes 1 to 31 of a cookie into tag[0] to tag[30]; byte 0 only tells the guard's secrets apart.
-// client is whom the server sees, port the server's own, hello the ClientHello's client_version and random as they came.
+// dtlsguard_tag computes bytes 1 to 31 of a cookie into tag[0] to tag[30]; byte 0 is the guard's key ID.
+// client is the peer that the server sees, port the server's own, hello the ClientHello's client_version and random in wire order.
 static inline void dtlsguard_tag(const struct dtlsguard_secrets *s, int key, const struct sockaddr *client, unsigned port,
 				 const unsigned char hello[34], unsigned char tag[32])
 {
@@ -56,13 +56,13 @@ static inline void dtlsguard_tag(const struct dtlsguard_secrets *s, int key, con
 		memcpy(m + 13, &v4->sin_addr, 4);
 	else
 		memcpy(m + 1, &((const struct sockaddr_in6 *)client)->sin6_addr, 16);
-	memcpy(m + 17, &v4->sin_port, 2); // sin6_port is at the same place
+	memcpy(m + 17, &v4->sin_port, 2); // sin6_port is at the same offset
 	m[19] = port >> 8, m[20] = port & 0xff;
 	memcpy(m + 21, hello, 34);
 	s->hmac(s->key[key], m, sizeof(m), tag);
 }
 
-// dtlsguard_verify reports whether a cookie is right under one of the secrets.
+// dtlsguard_verify reports whether a cookie is valid under one of the secrets.
 static inline int dtlsguard_verify(struct dtlsguard_secrets *s, const struct sockaddr *client, unsigned port,
 				   const unsigned char hello[34], const unsigned char *cookie, size_t length)
 {

@@ -57,13 +57,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// hintHeader has the hint of what was refused.
+// hintHeader is the header with the hint of a refusal.
 const hintHeader = "Dtlsguard-Hint"
 
-// refuse answers that what was asked for was not done, and why.
+// refuse answers a request that failed with its error.
 func refuse(w http.ResponseWriter, err error) {
 	code := http.StatusConflict
-	if errors.Is(err, hint.ErrUsage) { // what it names is not there
+	if errors.Is(err, hint.ErrUsage) { // it names something unknown
 		code = http.StatusNotFound
 	}
 	refuseAs(w, err, code)
@@ -126,7 +126,7 @@ func (s *Server) ControlHandler() http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(s.Status().Secret)
+		_ = json.NewEncoder(w).Encode(s.Status().Secrets)
 	})
 	return mux
 }

@@ -3,6 +3,7 @@ package frontend
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -19,13 +20,13 @@ import (
 
 // Limits of a listener, so that no client of it can exhaust the guard.
 const (
-	// AdminConnections is how many connections each of the two listeners has: a few scrapers, health checks and operators.
-	// Together with the listeners they stay below the files that flows leave for them.
+	// AdminConnections is the limit of connections of each of the two listeners: a few scrapers, health checks and operators.
+	// With the listeners they stay below the number of files reserved for them.
 	AdminConnections = 24
-	// adminHeader: seconds are long for a request that fits one packet, and short for one that means harm.
+	// adminHeader: seconds are enough for a request that fits one packet, and limit a malicious one.
 	adminHeader = 5 * time.Second
 	adminRead   = 10 * time.Second
-	// adminWrite is longer than a scrape that its reader takes slowly. A handler that follows events sets its own.
+	// adminWrite is longer than a slowly read scrape. A handler that follows events sets its own.
 	adminWrite = 30 * time.Second
 	// adminIdle is longer than the usual 15 s between two scrapes.
 	adminIdle = time.Minute
@@ -38,11 +39,10 @@ const (
 type AdminListener struct {
 	listener net.Listener
 	server   *http.Server
-	// madeDirectory: the socket's directory was created by this guard.
-	madeDirectory bool
-	web           WebConfig
-	users         bool         // web had some when the guard started
-	log           *slog.Logger // with web
+	own      []*os.File // what Give gives away: the control socket's file, and its directory if this guard made it
+	web      WebConfig
+	users    bool         // web had users when the guard started
+	log      *slog.Logger // with web
 
 	mu    sync.Mutex
 	conns []*adminConn // oldest first
@@ -66,7 +66,14 @@ func OpenMetrics(addr string) (*AdminListener, error) {
 // OpenControl opens the control socket, for its owner only. It replaces a socket that a dead guard left, but not one that a
 // living guard answers on, nor one in a directory where other users may create files.
 func OpenControl(path string) (*AdminListener, error) {
-	made := os.Mkdir(filepath.Dir(path), 0o755) == nil //nolint:gosec // the socket's mode decides who may ask
+	var own []*os.File
+	if os.Mkdir(filepath.Dir(path), 0o755) == nil { //nolint:gosec // the socket's mode decides who may ask
+		d, err := openOwn(filepath.Dir(path), unix.S_IFDIR)
+		if err != nil {
+			return nil, fmt.Errorf("control socket: %w", err)
+		}
+		own = append(own, d)
+	}
 	if err := ownDirectory(filepath.Dir(path)); err != nil {
 		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
 	}
@@ -86,7 +93,32 @@ func OpenControl(path string) (*AdminListener, error) {
 	if err != nil {
 		return nil, hint.Errorf("choose another control socket, or switch it off", "control socket %s: %w", path, err)
 	}
-	return &AdminListener{listener: l, madeDirectory: made}, nil
+	file, err := openOwn(path, unix.S_IFSOCK)
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return &AdminListener{listener: l, own: append(own, file)}, nil
+}
+
+// openOwn opens what this process has just made under a name, for nothing but to change its owner. Another user may own the
+// directory and put a link to somebody's file there at any time: that is refused.
+func openOwn(path string, kind uint32) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && (st.Mode&unix.S_IFMT != kind || int(st.Uid) != os.Geteuid() || kind == unix.S_IFSOCK && st.Nlink != 1) {
+		err = fmt.Errorf("%s is not what this guard has made there: somebody else can write to %s", path, filepath.Dir(path))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // ownDirectory refuses a directory that everybody may write to: whoever creates the socket first would be asked instead of the
@@ -105,19 +137,26 @@ func ownDirectory(dir string) error {
 // Addr is where it listens.
 func (l *AdminListener) Addr() net.Addr { return l.listener.Addr() }
 
-// Give changes the owner of a control socket to the user that this process is about to become. It does nothing on a nil
+// Give gives a control socket that OpenControl made to the user that this process is about to become, and its directory if it
+// made that, so that the socket can be removed at the end. An adopted one belongs to that user already. It does nothing on a nil
 // AdminListener.
-func (l *AdminListener) Give(uid, gid int) error {
-	if l == nil || l.Addr().Network() != "unix" {
+func (l *AdminListener) Give(uid, gid int) (err error) {
+	if l == nil {
 		return nil
 	}
-	path := l.Addr().String()
-	if l.madeDirectory { // so that the socket can be removed at the end
-		if err := os.Chown(filepath.Dir(path), uid, gid); err != nil {
-			return err
-		}
+	for _, f := range l.own { // by descriptor: under the name there may be something else by now
+		err = errors.Join(err, unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH))
 	}
-	return os.Chown(path, uid, gid)
+	l.keepOwn()
+	return err
+}
+
+// keepOwn gives nothing away any more.
+func (l *AdminListener) keepOwn() {
+	for _, f := range l.own {
+		f.Close()
+	}
+	l.own = nil
 }
 
 // Serve serves h until Close. It does nothing on a nil AdminListener.
@@ -125,6 +164,7 @@ func (l *AdminListener) Serve(h http.Handler) {
 	if l == nil {
 		return
 	}
+	l.keepOwn()
 	l.server = &http.Server{
 		Handler: l.guarded(h), ReadHeaderTimeout: adminHeader, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
 		MaxHeaderBytes: adminMaxHeader,

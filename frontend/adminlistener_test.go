@@ -155,3 +155,54 @@ func TestControlSocket(t *testing.T) {
 		t.Errorf("in a directory like /tmp: %v", err)
 	}
 }
+
+// Root gives its socket and the directory that it made to the guard's user, and nothing that somebody has put under their names.
+func TestGiveFollowsNoLinks(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root gives files away")
+	}
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "control-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "roots")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	owner := func(path string) uint32 {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Uid
+	}
+	made := filepath.Join(dir, "made")
+	path := filepath.Join(made, "s")
+	l, err := OpenControl(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	moved := filepath.Join(dir, "moved")
+	for _, err := range []error{
+		os.Rename(path, filepath.Join(made, "moved")), os.Symlink(file, path), os.Rename(made, moved), os.Symlink(filepath.Dir(file), made),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Give(nobody, nobody); err != nil {
+		t.Error(err)
+	}
+	if owner(file) != 0 || owner(dir) != 0 {
+		t.Errorf("root's file belongs to %d, its directory to %d", owner(file), owner(dir))
+	}
+	if a, b := owner(moved), owner(filepath.Join(moved, "moved")); a != nobody || b != nobody {
+		t.Errorf("the directory belongs to %d, the socket to %d, want %d", a, b, nobody)
+	}
+	if _, err := openOwn(filepath.Join(moved, "s"), unix.S_IFSOCK); err == nil {
+		t.Error("a link under the socket's name was opened")
+	}
+}

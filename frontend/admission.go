@@ -25,7 +25,7 @@ func (s *Server) openAddresses() (err error) {
 	lifetime := uint32(c.AddressLifetime.Seconds())
 	if s.kernel == nil {
 		var b [16]byte
-		rand.Read(b[:]) // crashes rather than fail
+		rand.Read(b[:]) // never fails: it crashes instead
 		s.set = addresses.NewSet([2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}, lifetime)
 		s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, nil)
 		return err
@@ -56,7 +56,7 @@ func (k *kernel) setPrefixes(rules map[netip.Prefix]addresses.Verdict) error {
 
 // policy returns the policy of all services' gates.
 func (c *Config) policy() addresses.Policy {
-	rate := limit.Rate{PerSecond: c.EngageRate, Burst: max(1, int(c.EngageRate))} // a second's worth
+	rate := limit.Rate{PerSecond: c.EngageRate, Burst: max(1, int(c.EngageRate))} // the tokens of one second
 	return addresses.Policy{Engage: c.Engage, Rate: rate}
 }
 
@@ -71,16 +71,19 @@ func (c *Config) admission(m handoff.Mode, serves handoff.Versions) bpf.Admissio
 	}
 }
 
-// newGate makes the gate of one service.
-func (s *Server) newGate() *addresses.Gate {
-	return addresses.NewGate(s.set, s.lists.Table(), s.config.policy())
+// newGate makes the gate of one service. Inline, the XDP programs see each ClientHello first, and workers get those that are to be
+// challenged.
+func (s *Server) newGate(inline bool) *addresses.Gate {
+	p := s.config.policy()
+	p.Challenged = inline
+	return addresses.NewGate(s.set, s.lists.Table(), p)
 }
 
 // monotonic returns CLOCK_MONOTONIC in nanoseconds, the only clock that the XDP programs can read: they share the memory of
 // addresses.
 func monotonic() int64 {
 	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // every kernel knows it
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // every kernel has this clock
 	return t.Nano()
 }
 
@@ -113,7 +116,14 @@ func admittedAs(h *handoff.Hello) metrics.Event {
 func (w *worker) keepAddresses() {
 	if since := w.kept; w.now-since > int64(w.service.gate.Set.Lifetime())*1e9/8 {
 		w.kept = w.now
-		w.flows.UsedSince(since, func(f *relay.Flow) { w.service.gate.Keep(&f.Client.IP, w.now) })
+		w.flows.UsedSince(since, w.keep)
+	}
+}
+
+// keep refreshes or remembers the address of f's client, if it is proved.
+func (w *worker) keep(f *relay.Flow) {
+	if !f.Unproved() {
+		w.service.gate.Keep(&f.Client.IP, w.now)
 	}
 }
 

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -14,9 +15,10 @@ func (w *worker) fromClients() {
 	for range burst {
 		w.in.Reset()
 		n, err := w.conn.Recv(w.in)
+		w.backlog = n == w.in.Cap()
 		if w.credit != nil {
 			w.credit.Grant(n)
-			if n < w.in.Cap() { // the socket is empty
+			if !w.backlog { // the socket is empty
 				w.credit.Refill(creditBudget)
 			}
 		}
@@ -30,7 +32,7 @@ func (w *worker) fromClients() {
 		w.classify()
 		w.dispatch()
 		w.send()
-		if n < w.in.Cap() {
+		if !w.backlog {
 			return
 		}
 	}
@@ -44,6 +46,9 @@ func (w *worker) classify() {
 	}
 	port, listed, bytes := w.service.port, w.service.gate.Table.Load(), 0
 	for i := range w.in.Len() {
+		if w.service.inline {
+			bpf.Unassign(w.in.Datagram(i))
+		}
 		peer := w.in.Route(i).Peer()
 		bytes += len(w.in.Datagram(i))
 		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
@@ -197,7 +202,7 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 		w.counts.Count(metrics.NoFlow(relay.SourceHalfOpen))
 		return
 	}
-	w.answers.Add(w.in.Datagram(slot), w.in.Route(slot))
+	w.admitted.Add(w.in.Datagram(slot), w.in.Route(slot))
 	w.counts.Count(metrics.Verified)
 }
 

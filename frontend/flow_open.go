@@ -34,6 +34,9 @@ func (w *worker) open(slot int, to *workerBackend, h *handoff.Hello) {
 	}
 	f := w.flows.Open(route, up, &h.ClientHello, rank, w.now)
 	f.PreHandshake = handoff.PreHandshakeOf(to.verifier)
+	if h.Unproved {
+		f.Unprove()
+	}
 	if w.poller.Add(up.FD(), f.Event()) != nil {
 		w.flows.Close(f)
 		w.counts.Count(metrics.NoUpstream)

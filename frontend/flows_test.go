@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
@@ -110,5 +111,12 @@ func TestMaxFlowsWithInheritedSockets(t *testing.T) {
 	}
 	if without, with := most(0), most(5); with != without+5 {
 		t.Errorf("%d flows with five inherited sockets, %d without", with, without)
+	}
+}
+
+// The programs and the workers limit the flows of a prefix by the same factor.
+func TestPrefixFactorsAgree(t *testing.T) {
+	if bpf.PrefixFactor != relay.PrefixFactor {
+		t.Errorf("a prefix has %d times a source's flows in XDP, %d times in workers", bpf.PrefixFactor, relay.PrefixFactor)
 	}
 }

@@ -26,7 +26,7 @@ type guardState struct {
 	Reloads       [2]uint64                `json:"reloads"` // done, failed
 	Secrets       []secretState            `json:"secrets"`
 	Services      []serviceState           `json:"services"`
-	Rules         []addresses.Rule         `json:"rules,omitempty"` // those of files, too, which the successor reads itself
+	Rules         []addresses.Rule         `json:"rules,omitempty"` // including those of files, which the successor reads itself
 	PreHandshakes []json.RawMessage        `json:"prehandshakes,omitempty"`
 	Events        *events.State            `json:"events,omitempty"`
 
@@ -54,6 +54,7 @@ type serviceState struct {
 	Backends []backState  `json:"backends,omitempty"`
 	Asked    askedState   `json:"asked"`
 
+	Heard  int64         `json:"heard,omitempty"` // inline: Unix nanoseconds of the server's last answer, if it is up
 	Attack *attack.State `json:"attack,omitempty"`
 }
 
@@ -102,7 +103,7 @@ func (g *guardState) encode() ([]byte, error) {
 	for _, n := range g.Entries {
 		size += n
 	}
-	b := append(binary.BigEndian.AppendUint64(make([]byte, 0, size), uint64(len(head))), head...) // clients wait: no copy too many
+	b := append(binary.BigEndian.AppendUint64(make([]byte, 0, size), uint64(len(head))), head...) // one allocation, because clients wait
 	if b, err = binary.Append(b, binary.BigEndian, g.records); err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func (g *guardState) encode() ([]byte, error) {
 	return b, nil
 }
 
-var errGuardState = errors.New("the state that was handed over makes no sense")
+var errGuardState = errors.New("the state that was handed over is invalid")
 
 func decodeState(b []byte) (*guardState, error) {
 	if len(b) < 8 || binary.BigEndian.Uint64(b) > uint64(len(b)-8) {
@@ -161,6 +162,9 @@ func (s *Server) export() ([]byte, *handover.Files, error) {
 	for _, v := range s.services {
 		st := serviceState{Listen: v.configured.Listen.String(), Inline: v.inline, Name: v.name, Fit: v.exportFit(),
 			Asked: asked(v.now.Load().settings, len(v.configured.Backends) == 1), Attack: v.attack.state()}
+		if h := v.inlineHealth(); h.up {
+			st.Heard = h.heard.UnixNano()
+		}
 		for _, w := range v.workers {
 			st.Sockets = append(st.Sockets, files.Add(w.socket.FD()))
 		}

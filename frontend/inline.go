@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
@@ -18,11 +19,22 @@ const inlineWatchEvery = 2 * time.Second
 // inlineSilence is how long a server that was up may be silent: some ignore everybody else during a handshake.
 const inlineSilence = 10 * time.Second
 
+// askAnewEvery bounds how often clients can have a server asked for all that it takes: any client can have itself refused.
+const askAnewEvery = 10 * time.Second
+
 // health is the state of an inline server.
 type health struct {
-	up    bool
-	why   error // why it is not
-	heard time.Time
+	up      bool
+	why     error // why it is not
+	heard   time.Time
+	refused uint64    // handshakes that it had ended by an alert when it was last asked for all that it takes
+	asked   time.Time // when that was
+}
+
+// doubted reports whether the server has refused clients since it was asked what it takes: it may take other suites by now, which
+// the one question of each look does not show (illegal_parameter, RFC 9147 section 5.1).
+func (h *health) doubted(refused uint64, now time.Time) bool {
+	return refused > h.refused && now.Sub(h.asked) >= askAnewEvery
 }
 
 // watchInline finds out how the server accepts verified clients, and then checks whether it is alive, until ctx ends.
@@ -42,7 +54,7 @@ func (v *service) lookInline(ctx context.Context) {
 	now := v.askInline(ctx, was)
 	if v.listen.Addr() == netip.IPv6Unspecified() && handoff.NobodyListens(now.why) {
 		v.askOverIPv6.Store(!v.askOverIPv6.Load()) // the next time
-		if was.heard.IsZero() {                    // it is not known yet where the server is
+		if was.heard.IsZero() {                    // the server's address is still unknown
 			now = v.askInline(ctx, was)
 		}
 	}
@@ -66,17 +78,18 @@ func (v *service) lookInline(ctx context.Context) {
 // askInline asks the server once, and finds out how it accepts verified clients if that is not known.
 func (v *service) askInline(ctx context.Context, was health) (now health) {
 	s := v.now.Load()
-	if s.fit == nil || !was.up || !v.mintsRight(ctx, s) {
+	refused := v.refusedHellos(s)
+	if s.fit == nil || !was.up || was.doubted(refused, time.Now()) || !v.mintsRight(ctx, s) {
 		fit, err := v.fitInline(ctx, s)
-		now = health{up: err == nil, why: err, heard: time.Now()}
-		if err == nil && (s.fit == nil || *s.fit != fit) {
+		now = health{up: err == nil, why: err, heard: time.Now(), refused: refused, asked: time.Now()}
+		if err == nil && !s.fit.Same(&fit) {
 			v.change(func(s *serving) { s.fit = &fit })
 			v.askForSuites(ctx, fit.PSK)
 			v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
 		}
 	} else {
 		err := handoff.Ask(ctx, v.probeAddress())
-		now = health{up: true, heard: time.Now()}
+		now = health{up: true, heard: time.Now(), refused: was.refused, asked: was.asked}
 		if err != nil {
 			now.heard = was.heard
 			now.up = !handoff.NobodyListens(err) && time.Since(was.heard) < inlineSilence
@@ -84,6 +97,18 @@ func (v *service) askInline(ctx context.Context, was health) (now health) {
 		}
 	}
 	return now
+}
+
+// refusedHellos is how many handshakes the server has ended by an alert, if workers make its HelloRetryRequests; else 0.
+func (v *service) refusedHellos(s *serving) uint64 {
+	if s.fit == nil || s.fit.Retries == nil || v.kernel == nil {
+		return 0
+	}
+	c, err := v.kernel.guard.ServiceCounters(v.key())
+	if err != nil { // it is not protected yet, or no more
+		return 0
+	}
+	return c.Egress[bpf.EgressRefused]
 }
 
 // mintsRight reports whether the server's HelloRetryRequests equal those that workers make for it, if they make any.
@@ -132,7 +157,7 @@ func (v *service) probeAddress() netip.AddrPort {
 func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error) {
 	asked := s.settings.Handoff
 	if asked == handoff.Trust {
-		asked = handoff.Auto // which says if the server does not
+		asked = handoff.Auto // Auto reports if the server does not
 	}
 	var shared *cookie.Keyring
 	if s.settings.SecretFile != "" {
@@ -147,7 +172,7 @@ func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error
 		fit, err = handoff.Fit{Mode: handoff.Reset, Serves: handoff.Serves12, Why: "the server is silent, as to everybody who has no TCP connection"}, nil
 	}
 	if s.settings.Monitor {
-		return fit, err // nothing is enforced, so nobody is handed over
+		return fit, err // nothing is enforced, so no client is handed over
 	}
 	if err == nil && asked != s.settings.Handoff && fit.Mode != handoff.Trust {
 		return fit, hint.Errorf("let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or choose another hand-off: auto says what fits",

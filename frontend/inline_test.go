@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -40,5 +41,20 @@ func alerting(s *net.UDPConn) {
 			return
 		}
 		_, _ = s.WriteToUDPAddrPort([]byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 40}, from)
+	}
+}
+
+// A server that refuses clients is asked anew what it takes, but not as often as clients like.
+func TestRefusedClientsRaiseDoubt(t *testing.T) {
+	asked := time.Unix(1000, 0)
+	h := health{up: true, refused: 3, asked: asked}
+	for _, c := range []struct {
+		refused uint64
+		after   time.Duration
+		want    bool
+	}{{3, time.Hour, false}, {4, time.Second, false}, {4, askAnewEvery, true}} {
+		if got := h.doubted(c.refused, asked.Add(c.after)); got != c.want {
+			t.Errorf("%d refused, %v after it was asked: %v", c.refused, c.after, got)
+		}
 	}
 }

@@ -21,9 +21,13 @@ var (
 	xdpModeDesc    = xdpFamilies.Add(metrics.Gauge, "xdp_mode", "1 for the mode that XDP is attached in, 0 while it is not.", "interface", "mode")
 	xdpAgainDesc   = xdpFamilies.Add(metrics.Counter, "xdp_reattached_total", "Times that XDP was off its interface and was attached again.", "interface")
 	xdpPacketsDesc = xdpFamilies.Add(metrics.Counter, "xdp_packets_total", "Packets at ingress by verdict; service is empty for those of none.", "service", "verdict")
+	xdpBytesDesc   = xdpFamilies.Add(metrics.Counter, "xdp_payload_bytes_total", "UDP payload of packets to services at ingress, by verdict.", "service", "verdict")
+	xdpAnswersDesc = xdpFamilies.Add(metrics.Counter, "xdp_answer_payload_bytes_total", "UDP payload that XDP answered with.", "service")
 	xdpReasonsDesc = xdpFamilies.Add(metrics.Counter, "xdp_datagrams_total", "Datagrams to services by what they were found to be.", "service", "reason")
 	xdpHellosDesc  = xdpFamilies.Add(metrics.Counter, "xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", "service", "cookie")
+	xdpIngressDesc = xdpFamilies.Add(metrics.Counter, "xdp_workers_packets_total", "ClientHellos on their way from XDP to the workers of inline services.", "service", "outcome")
 	xdpEgressDesc  = xdpFamilies.Add(metrics.Counter, "xdp_egress_packets_total", "Packets of protected services at egress.", "service", "outcome")
+	xdpSentDesc    = xdpFamilies.Add(metrics.Counter, "xdp_egress_payload_bytes_total", "UDP payload that protected services sent.", "service", "outcome")
 	xdpFlowsDesc   = xdpFamilies.Add(metrics.Gauge, "xdp_flows", "Flows that the programs know, by state.", "state")
 	xdpEndedDesc   = xdpFamilies.Add(metrics.Counter, "xdp_flows_ended_total", "Flows taken from the programs, or not given to them for want of room.", "outcome")
 	neighboursDesc = xdpFamilies.Add(metrics.Counter, "neighbours_held_total", "Times that a router's neighbour entry was kept from being doubted.", "interface")
@@ -92,11 +96,21 @@ func (k kernelCollector) packets(value func(*prometheus.Desc, prometheus.ValueTy
 		if name == noService {
 			continue // not parsed any further
 		}
+		for i, n := range c.Bytes {
+			counter(xdpBytesDesc, n, bpf.Verdict(i).String())
+		}
+		value(xdpAnswersDesc, prometheus.CounterValue, float64(c.AnswerBytes), name)
+		for i, n := range c.EgressBytes {
+			counter(xdpSentDesc, n, bpf.EgressOutcome(i).String())
+		}
 		for i, n := range c.Reason {
 			counter(xdpReasonsDesc, n, hello.Reason(i).String())
 		}
 		for i, n := range c.Cookie {
 			counter(xdpHellosDesc, n, bpf.CookieState(i).String())
+		}
+		for i, n := range c.Ingress {
+			counter(xdpIngressDesc, n, bpf.IngressOutcome(i).String())
 		}
 		for i, n := range c.Egress {
 			counter(xdpEgressDesc, n, bpf.EgressOutcome(i).String())

@@ -16,15 +16,21 @@ type XDPStatus struct {
 	Verdicts   map[string]uint64            `json:"verdicts"`
 	Reasons    map[string]uint64            `json:"reasons"` // kinds of datagrams to services
 	Cookies    map[string]uint64            `json:"cookies"`
+	Ingress    map[string]uint64            `json:"ingress"` // inline: how ClientHellos went on to workers
 	Egress     map[string]uint64            `json:"egress"`
 	Sockets    map[string]uint64            `json:"sockets"`  // how datagrams found their worker
 	Services   map[string]map[string]uint64 `json:"services"` // verdicts of each
+
+	// Bytes of UDP payload: of packets by verdict, of answers, and by service.
+	Bytes        map[string]uint64            `json:"bytes"`
+	AnswerBytes  uint64                       `json:"answer_bytes"`
+	ServiceBytes map[string]map[string]uint64 `json:"service_bytes"`
 }
 
 // InterfaceStatus describes the programs on one interface.
 type InterfaceStatus struct {
 	Interface      string `json:"interface"` // as it was configured
-	Name           string `json:"name"`      // its current one; "": it is gone
+	Name           string `json:"name"`      // its current name; "": it is gone
 	Mode           string `json:"mode"`
 	Up             bool   `json:"up"`
 	MTU            int    `json:"mtu"`
@@ -50,8 +56,9 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	}
 	st := &XDPStatus{
 		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
-		Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
+		Ingress: named[bpf.IngressOutcome](c.Ingress[:]), Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
 		Services: make(map[string]map[string]uint64),
+		Bytes:    named[bpf.Verdict](c.Bytes[:]), AnswerBytes: c.AnswerBytes, ServiceBytes: make(map[string]map[string]uint64),
 	}
 	for _, d := range k.devices {
 		st.Interfaces = append(st.Interfaces, d.status())
@@ -61,13 +68,14 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	}
 	for _, v := range services {
 		c, err := k.guard.ServiceCounters(v.key())
-		if errors.Is(err, bpf.ErrNoService) { // it is about to go
+		if errors.Is(err, bpf.ErrNoService) { // it is being removed
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
 		st.Services[v.listen.String()] = named[bpf.Verdict](c.Verdict[:])
+		st.ServiceBytes[v.listen.String()] = named[bpf.Verdict](c.Bytes[:])
 	}
 	return st, nil
 }

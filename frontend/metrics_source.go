@@ -57,6 +57,8 @@ func (v *service) metrics(closed bool) metrics.Service {
 		HelloLimits: map[string]float64{"source": max(o.HelloRate.PerSecond, 0), "service": max(o.BackendHelloRate.PerSecond, 0)},
 	}
 	m.Attacked, m.Normal, m.Threshold = v.attack.show()
+	secret := v.now.Load().secrets.status()
+	m.SecretKeyID, m.SecretAge = secret.KeyID, secret.AgeSeconds
 	for state := range relay.Over {
 		for _, w := range v.workers {
 			m.Flows[state.String()] += w.flows.Count(state)
@@ -100,10 +102,6 @@ func (s *Server) Gauges() metrics.Gauges {
 		g.AddressesKnown = s.set.Len(addresses.Seconds(s.clock()))
 	}
 	g.Addresses = addresses.DefaultSize
-	if len(s.services) > 0 {
-		sec := s.services[0].now.Load().secrets.status()
-		g.SecretEpoch, g.SecretAge = sec.Epoch, sec.AgeSeconds
-	}
 	s.life.RUnlock()
 	for _, x := range s.allSecrets() {
 		sec := x.status()

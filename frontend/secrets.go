@@ -104,8 +104,8 @@ func (s *secrets) follow() error {
 	if s.source.onDemand() != nil {
 		level = slog.LevelInfo
 	}
-	s.log.Log(context.Background(), level, "secret rotated", "key_id", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
-	s.events.Emit(events.SecretRotated, "", "source", s.source.name(), "key_id", ring.Current().Epoch(), "fingerprint", ring.Current().Fingerprint())
+	s.log.Log(context.Background(), level, "secret rotated", "key_id", ring.Current().KeyID(), "fingerprint", ring.Current().Fingerprint())
+	s.events.Emit(events.SecretRotated, "", "source", s.source.name(), "key_id", ring.Current().KeyID(), "fingerprint", ring.Current().Fingerprint())
 	return nil
 }
 
@@ -123,19 +123,20 @@ func (s *secrets) run(ctx context.Context) {
 
 // SecretStatus is the public part of a secret's state.
 type SecretStatus struct {
-	Source      string  `json:"source"`
-	Epoch       uint8   `json:"epoch"`
-	Fingerprint string  `json:"fingerprint"`
-	Previous    string  `json:"previous_fingerprint,omitempty"`
-	AgeSeconds  float64 `json:"age_seconds"`
-	Rotations   uint64  `json:"rotations"`
-	Failures    uint64  `json:"failures"`
+	Services    []string `json:"services"` // whose cookies it makes
+	Source      string   `json:"source"`
+	KeyID       uint8    `json:"key_id"`
+	Fingerprint string   `json:"fingerprint"`
+	Previous    string   `json:"previous_fingerprint,omitempty"`
+	AgeSeconds  float64  `json:"age_seconds"`
+	Rotations   uint64   `json:"rotations"`
+	Failures    uint64   `json:"failures"`
 }
 
 func (s *secrets) status() SecretStatus {
 	ring := s.store.Load()
 	st := SecretStatus{
-		Source: s.source.name(), Epoch: ring.Current().Epoch(), Fingerprint: ring.Current().Fingerprint(),
+		Source: s.source.name(), KeyID: ring.Current().KeyID(), Fingerprint: ring.Current().Fingerprint(),
 		AgeSeconds: time.Since(time.Unix(0, s.changed.Load())).Seconds(),
 		Rotations:  s.rotations.Load(), Failures: s.failures.Load(),
 	}

@@ -93,15 +93,15 @@ func TestRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Past 256 the epoch byte comes round again.
+	// Past 256 the key ID comes round again.
 	for i := 1; i < 300; i++ {
 		was := s.store.Load().Current()
 		if err := s.rotate(); err != nil {
 			t.Fatal(err)
 		}
 		ring := s.store.Load()
-		if ring.Previous() != was || ring.Current().Epoch() != uint8(i) {
-			t.Fatalf("rotation %d: previous %v, epoch %d", i, ring.Previous() == was, ring.Current().Epoch())
+		if ring.Previous() != was || ring.Current().KeyID() != uint8(i) {
+			t.Fatalf("rotation %d: previous %v, key ID %d", i, ring.Previous() == was, ring.Current().KeyID())
 		}
 	}
 }

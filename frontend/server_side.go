@@ -50,7 +50,10 @@ func (w *worker) fromServer(f *relay.Flow) {
 		if !f.Answered() && hello.IsPlain(d) {
 			w.checkFirstAnswer(server, d)
 		}
-		w.flows.FromServer(f, d, w.now)
+		unproved := f.Unproved()
+		if w.flows.FromServer(f, d, w.now); unproved {
+			w.keep(f)
+		}
 		if f.PreHandshake != nil && hello.IsPlain(d) {
 			f.PreHandshake.Server(d)
 		}

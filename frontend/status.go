@@ -21,7 +21,7 @@ type Status struct {
 	Ready         bool                         `json:"ready"`
 	NotReady      string                       `json:"not_ready,omitempty"`
 	Services      []ServiceStatus              `json:"services"`
-	Secret        SecretStatus                 `json:"secret"`
+	Secrets       []SecretStatus               `json:"secrets"` // in the order of services
 	Flows         int                          `json:"flows"`
 	FlowStatus    FlowStatus                   `json:"flow_status"`
 	Packets       map[string]map[string]uint64 `json:"packets"`
@@ -46,6 +46,8 @@ type ServiceStatus struct {
 	Admission     *AdmissionStatus `json:"admission,omitempty"`
 	Answer        string           `json:"answer,omitempty"`     // who answers ClientHellos, with XDP
 	AnswerWhy     string           `json:"answer_why,omitempty"` // why it is not the kernel
+	WorkersBy     string           `json:"workers_by,omitempty"` // inline: how ClientHellos reach the workers, "socket" or "port N"
+	Problem       string           `json:"problem,omitempty"`    // inline: packets that get lost on this host
 
 	Clients    map[string]uint64 `json:"clients"`      // what workers did with clients' datagrams: "outcome" or "outcome/reason"
 	Handshakes map[string]uint64 `json:"handshakes"`   // with back ends, by outcome
@@ -84,10 +86,23 @@ func (s *Server) Status() Status {
 		}
 		st.Services = append(st.Services, one)
 	}
-	if len(s.services) > 0 {
-		st.Secret = s.services[0].now.Load().secrets.status()
-	}
+	st.Secrets = s.secretsStatus()
 	return st
+}
+
+// secretsStatus shows each secret in force. Call it with life locked.
+func (s *Server) secretsStatus() (all []SecretStatus) {
+	at := make(map[*secrets]int)
+	for _, v := range s.services {
+		x := v.now.Load().secrets
+		i, ok := at[x]
+		if !ok {
+			i, at[x] = len(all), len(all)
+			all = append(all, x.status())
+		}
+		all[i].Services = append(all[i].Services, v.name)
+	}
+	return all
 }
 
 // status of one service; the sockets of one that is closed are not looked at.
@@ -107,6 +122,10 @@ func (v *service) status(closed bool) ServiceStatus {
 	if !closed {
 		st.Admission = v.admission()
 		st.Answer, st.AnswerWhy = v.kernel.answers(v)
+		st.WorkersBy, _ = v.workersBy()
+		if p := v.delivery.problem.Load(); p != nil {
+			st.Problem = *p
+		}
 	}
 	var t metrics.Totals
 	for _, w := range v.workers {

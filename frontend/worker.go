@@ -25,10 +25,15 @@ type worker struct {
 	socket  *udpbatch.Conn // what conn is: bound, steered to and polled
 	cpu     int            // -1: not pinned
 	poller  *udpbatch.Poller
+	polling bool // socket is not in poller: see poll
+	backlog bool // the last batch was full
 
 	in      *udpbatch.Batch // from clients
 	reasons []hello.Reason  // of each slot of in
 	answers *udpbatch.Queue
+	// Inline, answers leave from the service's port, which is the server's.
+	fromPort *udpbatch.RawSender // nil: answers leave by conn
+	admitted *udpbatch.Queue     // verified ClientHellos, for the egress program to reinject
 
 	serving  *serving         // that the back ends are of
 	backends []*workerBackend // by number, which flows have; nil: the number is free
@@ -85,13 +90,13 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	w := &worker{
 		service: s, conn: conn, socket: conn, cpu: cpu,
 		reasons: make([]hello.Reason, size), by: make([]*workerBackend, size), early: make([]int, 0, size),
-		answers: udpbatch.NewQueue(size),
-		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
+		answers: udpbatch.NewQueue(size), admitted: udpbatch.NewQueue(size),
+		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		preHandshake: udpbatch.NewQueue(relay.PreHandshakeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		sketch: attack.NewSketch(s.sketchSeed),
 		flows:  relay.NewTable(s.budget, &s.room, relay.Timeouts{Handshake: s.config.HandshakeTimeout, Idle: s.now.Load().settings.IdleTimeout}),
 	}
-	w.answers.DontFragment, w.confirms.Confirm = true, true
+	w.answers.DontFragment, w.admitted.DontFragment, w.confirms.Confirm = true, true, true
 	w.requests.init()
 	var err error
 	if w.poller, err = udpbatch.NewPoller(256); err != nil {
@@ -153,12 +158,16 @@ func (w *worker) run(stop <-chan struct{}) error {
 		w.credit.Refill(creditBudget)
 	}
 	for {
-		n, woken, err := w.poller.Wait(int(sweepEvery.Milliseconds()))
+		n, woken, err := w.wait()
 		if err != nil {
 			return fmt.Errorf("worker on %v: %w", w.socket.Local(), err)
 		}
 		w.now = w.service.clock()
 		w.follow()
+		before := w.counts.Strangers()
+		if w.polling {
+			w.fromClients()
+		}
 		for i := range n {
 			if e := w.poller.Event(i); e.A == listenToken {
 				w.fromClients()
@@ -167,6 +176,7 @@ func (w *worker) run(stop <-chan struct{}) error {
 			}
 		}
 		w.flushReturns()
+		w.poll(w.counts.Strangers() - before)
 		if w.now-w.swept >= int64(sweepEvery) {
 			w.sweep()
 		}
@@ -258,6 +268,6 @@ func (w *worker) handshakeOver(f *relay.Flow) {
 	w.backends[f.Server].backend.HandshakeDone(f.State == relay.Established)
 	if f.State == relay.Established {
 		w.serving.hellos.Finished(&f.Client.IP, w.now)
-		w.service.gate.Keep(&f.Client.IP, w.now)
+		w.keep(f)
 	}
 }

@@ -51,7 +51,7 @@ func parse(flags *flag.FlagSet, args []string, out io.Writer) error {
 	return hint.Usage(hint.Add(err, "see dtlsbench "+flags.Name()+" -help"))
 }
 
-// command runs what the first argument names.
+// command runs the command that the first argument names.
 func command(args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return run(args, out)

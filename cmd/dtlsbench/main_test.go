@@ -48,7 +48,7 @@ func TestReportOfAStoredRun(t *testing.T) {
 	if err := command([]string{"compare", path, path}, &out); err != nil {
 		t.Error(err)
 	}
-	// The figures of the repository's own files can be written anew.
+	// The figures of the repository's own files can be rewritten.
 	args := []string{"report"}
 	for _, name := range []string{"../../docs/figures.md", "../../bench/README.md"} {
 		text, err := os.ReadFile(name)

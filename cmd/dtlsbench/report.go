@@ -58,7 +58,7 @@ func (f *files) Set(path string) error {
 	return nil
 }
 
-// update writes the figures of r, which is at results, into the files.
+// update writes the figures of r, whose file is results, into the files.
 func (f files) update(r *result.Report, results string) error {
 	for _, readme := range f {
 		source, err := linkTo(results, readme)
@@ -82,7 +82,7 @@ func writePage(r *result.Report, results string, out io.Writer) error {
 	return nil
 }
 
-// linkTo is path as seen from where a file is.
+// linkTo returns path relative to the directory of a file.
 func linkTo(path, from string) (string, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {

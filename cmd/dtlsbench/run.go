@@ -30,7 +30,7 @@ func run(args []string, out io.Writer) error {
 	flags.DurationVar(&s.Window, "window", time.Second, "length of one run")
 	flags.IntVar(&s.Rounds, "rounds", 5, "runs of each subject, interleaved")
 	flags.IntVar(&s.Handshakes, "handshakes", 1000, "handshakes that clients try at each level of a flood")
-	flags.BoolVar(&s.KeepDisturbed, "keep-disturbed", false, "count disturbed runs too, to try things out")
+	flags.BoolVar(&s.KeepDisturbed, "keep-disturbed", false, "count disturbed runs as well, to try things out")
 	if err := parse(flags, args, out); err != nil {
 		return err
 	}
@@ -99,9 +99,9 @@ func choose(names string) ([]scenario.Entry, error) {
 	return entries, nil
 }
 
-// able returns an error if something is missing, before anything is built.
+// able returns an error if a requirement is missing, before anything is built.
 func able(s *scenario.Settings) error {
-	const shortest = 10 * time.Millisecond // of which /proc/stat counts
+	const shortest = 10 * time.Millisecond // the resolution of /proc/stat
 	switch {
 	case s.Rounds < 1 || s.Handshakes < 1 || s.Window < shortest:
 		return hint.Usagef("want at least 1 round, 1 handshake and a window of %v", shortest)
@@ -113,7 +113,7 @@ func able(s *scenario.Settings) error {
 	return nil
 }
 
-// measure runs one scenario after the other.
+// measure runs one scenario after another.
 func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings) (*result.Report, error) {
 	dir, err := os.MkdirTemp("", "dtlsbench-")
 	if err != nil {
@@ -141,7 +141,7 @@ func measure(ctx context.Context, entries []scenario.Entry, s *scenario.Settings
 			time.Since(began).Round(time.Second), corrected(left, expected, time.Since(began)).Round(10*time.Second))
 		o, err := c.Run(ctx, s)
 		if errors.Is(err, context.Canceled) {
-			return nil, errors.New("interrupted: nothing is left of it, and nothing saved")
+			return nil, errors.New("interrupted: nothing was saved, and all namespaces are removed")
 		}
 		if err != nil { // the other scenarios' results count
 			fmt.Fprintln(s.Progress, err)

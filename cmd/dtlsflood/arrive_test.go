@@ -42,8 +42,8 @@ func toClient(t *testing.T, l *lab.Lab) string {
 	return dev.Attrs().HardwareAddr.String()
 }
 
-// Each kind of datagram arrives at a socket, so the kernel there found all lengths and checksums right, and is byte for
-// byte what the mix says of its source.
+// Each kind of datagram arrives at a socket, so the kernel there accepted all lengths and checksums, and is exactly
+// what the mix has for its source.
 func TestEveryKindArrives(t *testing.T) {
 	l := newLab(t, "arrive")
 	// A veth takes redirected frames if the other end has a program.
@@ -67,7 +67,7 @@ func TestEveryKindArrives(t *testing.T) {
 				if err := server.SetReadBuffer(1 << 20); err != nil {
 					t.Fatal(err)
 				}
-				// Nobody answers, which it says in the end.
+				// Nobody answers, and the end of the run says so.
 				code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToMiddle, "-d", to.String(), "-m", toClient(t, l),
 					"--mix", mix, "-n", fmt.Sprint(n), "-Q", "1000", "--src-ports", "1000-1999", "--duration", "20s", "--sample", "0")
 				if code != exitRun || !strings.Contains(stderr, "no answer at all") {
@@ -113,7 +113,7 @@ func TestGuardAnswersBothEngines(t *testing.T) {
 	l := newLab(t, "answers")
 	mac := protect(t, l, bpf.Policy{})
 	for _, engine := range []string{"xdp", "sendmmsg"} {
-		if engine == "sendmmsg" { // whose answers a veth delivers only if this end has a program; xdp brings its own
+		if engine == "sendmmsg" { // a veth delivers the guard's answers only if this end has a program; engine xdp has its own
 			if err := l.PassXDP(l.Client, lab.ToMiddle); err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +123,7 @@ func TestGuardAnswersBothEngines(t *testing.T) {
 				"--mix", "hello=4,large,wrong-cookie,dtls10,junk", "-Q", "2000", "-n", "1000", "--sample", "0", "--json")
 			all := lines(t, stdout)
 			sum := all[len(all)-1]
-			// Seven of nine datagrams are questions, by chance some more or fewer; what a busy machine loses is little.
+			// Seven of nine datagrams are questions, give or take chance; a busy machine loses few.
 			if !ended(code, stderr) || sum.Questions < 700 || sum.Questions > 860 || sum.Right < sum.Questions*98/100 || sum.Right != sum.Answers {
 				t.Errorf("%s to %v: exit %d\n%s%s", engine, to, code, stdout, stderr)
 			}
@@ -131,7 +131,7 @@ func TestGuardAnswersBothEngines(t *testing.T) {
 	}
 }
 
-// What must not be sent is refused where there is an interface to send it from, and what is missing is said.
+// What must not be sent is refused although there is an interface, and errors say what is missing.
 func TestInterfaceMistakes(t *testing.T) {
 	l := newLab(t, "mistakes")
 	guard := "-i " + lab.ToMiddle + " -d "
@@ -170,13 +170,13 @@ func TestInterfaceMistakes(t *testing.T) {
 	}
 }
 
-// Without privileges the engines that need them say so, and what does not need them.
+// Without privileges the engines that need them say so, and name the engine that does not.
 func TestUnprivileged(t *testing.T) {
 	l := newLab(t, "unprivileged")
 	for _, engine := range []string{"xdp", "sendmmsg"} {
 		var code int
 		var stderr string
-		// The thread ends with Do, and what it has given up with it.
+		// The thread that gave up its privileges ends with Do.
 		if err := l.Client.Do(func() error {
 			none := [2]unix.CapUserData{}
 			if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {

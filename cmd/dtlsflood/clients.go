@@ -23,7 +23,7 @@ func (o *options) openClients() (clients, error) {
 		return clients{}, err
 	}
 	c := sample.Config{Target: o.target.addr, Source: source, Rate: o.report.sample, Return: o.report.giveBack, Hello: traffic.Captured("openssl-dtls12:1")}
-	if len(o.traffic.own) == 1 { // one in fragments has no place for a cookie
+	if len(o.traffic.own) == 1 { // a first fragment has no place for a cookie
 		c.Hello = o.traffic.own[0]
 	}
 	s, err := sample.New(c)
@@ -56,8 +56,8 @@ func (o *options) clientSource() (func() netip.Addr, error) {
 	}, nil
 }
 
-// ownAddresses are those of the interface that reach the target, and are no sources of the flood: what comes back to them is
-// the engine's.
+// ownAddresses are the interface's addresses that reach the target and are not sources of the flood, whose answers go to
+// the engine.
 func (o *options) ownAddresses() (own []netip.Addr, err error) {
 	dev, err := device(o.target.iface)
 	if err != nil {

@@ -49,7 +49,7 @@ type kernelEngine struct {
 	counter    *xdp.Counter
 }
 
-// linger is how long after the last frame answers still count, as they are under way.
+// linger is how long after the last frame answers on their way still count.
 const linger = 200 * time.Millisecond
 
 func (x *kernelEngine) run(ctx context.Context) error {
@@ -95,7 +95,7 @@ func (o *options) openXDP() (engine, error) {
 	} else if err != nil {
 		return nil, hint.Add(err, "ethtool -K IF gro on at the other end, or any native XDP program there, or --engine sendmmsg")
 	}
-	// In the driver, which sees the answers of XDP_TX too; in the stack where it has no place for a program.
+	// In the driver, which also sees the answers of XDP_TX; in the stack if the driver has no room for a program.
 	counter, err := xdp.Count(*f, xdp.Driver)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBUSY) || errors.Is(err, ebpf.ErrNotSupported) {
 		counter, err = xdp.Count(*f, xdp.Stack)

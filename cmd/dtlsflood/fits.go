@@ -7,8 +7,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// only lists the flags that not every engine can follow, with the engines that can. What sockets on loopback do is
-// engine sendmmsg without -i.
+// only lists the flags that not every engine supports, with the engines that do. Engine sendmmsg without -i uses
+// sockets on loopback.
 var only = []struct {
 	flag    string
 	engines []string

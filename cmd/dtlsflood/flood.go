@@ -16,7 +16,7 @@ type flood struct {
 	began time.Time
 	took  time.Duration // of sending; after that, the run only waits for answers
 	last  counts        // at the end of the last second
-	// The rate is checked from the end of the first second on, a part of which goes to the set-up.
+	// The rate is checked from the end of the first second, since part of that second is set-up.
 	settled time.Duration
 	before  counts
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// flow is where datagrams go and come from.
+// flow returns the addresses of the flood.
 func (o *options) flow() (*traffic.Flow, error) {
 	f := &traffic.Flow{Destination: o.target.addr}
 	if err := o.from(f); err != nil {
@@ -28,10 +28,10 @@ func (o *options) flow() (*traffic.Flow, error) {
 		}
 		const group = 1 // of the first byte's bits, the one that broadcast and multicast addresses have
 		if len(f.Peer) == 6 && f.Peer[0]&group != 0 {
-			return nil, hint.Usagef("-m %s: is the address of a group; want that of one host", o.target.mac)
+			return nil, hint.Usagef("-m %s: is the address of a group; want the address of one host", o.target.mac)
 		}
 	}
-	if o.engine == "pcap" && o.target.iface == "" { // the player knows its own
+	if o.engine == "pcap" && o.target.iface == "" { // the player fills in its own
 		f.Interface = &net.Interface{HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}}
 	} else {
 		var err error
@@ -79,18 +79,18 @@ func (o *options) from(f *traffic.Flow) (err error) {
 	return nil
 }
 
-// plain reports whether datagrams go by sockets, without frames of our own.
+// plain reports whether datagrams are sent from sockets, not as frames.
 func (o *options) plain() bool { return o.engine == "sendmmsg" && o.target.iface == "" }
 
 // device is the interface of that name.
 func device(name string) (*net.Interface, error) {
 	dev, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, hint.Usagef("-i %s: %w (ip link lists those there are)", name, err)
+		return nil, hint.Usagef("-i %s: %w (ip link lists the interfaces)", name, err)
 	}
 	const ethernet = 6
 	if len(dev.HardwareAddr) != ethernet {
-		return nil, hint.Usagef("-i %s: frames go by Ethernet, and it has no address of that; loopback is reached without -i", name)
+		return nil, hint.Usagef("-i %s: it has no Ethernet address, which frames need; loopback is reached without -i", name)
 	}
 	if dev.Flags&net.FlagUp == 0 {
 		return nil, fmt.Errorf("-i %s: it is down (ip link set %s up)", name, name)

@@ -31,7 +31,7 @@ func newLab(t *testing.T, name string) *lab.Lab {
 	return l
 }
 
-// serve has a server on the guard's host that takes whoever comes with a cookie.
+// serve starts a server on the guard's host that accepts every cookie.
 func serve(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	conn, err := l.Middle.ListenUDP(netip.AddrPortFrom(lab.Middle4, 4433).String())
@@ -83,7 +83,7 @@ func protect(t *testing.T, l *lab.Lab, p bpf.Policy) string {
 	return toClient(t, l)
 }
 
-// Both engines that send frames keep their rate, the guard's answers come back and are right, and clients beside them are
+// Both engines that send frames keep their rate, the guard's answers come back and are right, and clients at the same time are
 // served like any others.
 func TestFloodOfFrames(t *testing.T) {
 	l := newLab(t, "dtlsflood")
@@ -92,7 +92,7 @@ func TestFloodOfFrames(t *testing.T) {
 	for _, engine := range []string{"xdp", "sendmmsg"} {
 		t.Run(engine, func(t *testing.T) {
 			rate := 20000.0
-			if engine == "sendmmsg" { // the guard's answers come to an end that has a program; xdp brings its own
+			if engine == "sendmmsg" { // a veth delivers the guard's answers only if this end has a program; engine xdp has its own
 				rate = 5000
 				if err := l.PassXDP(l.Client, lab.ToMiddle); err != nil {
 					t.Fatal(err)
@@ -112,17 +112,17 @@ func TestFloodOfFrames(t *testing.T) {
 			})
 		})
 	}
-	// Answers to the flood's sources are the engine's, so no client may be one of them.
+	// Answers to the flood's sources go to the engine, so a client must not use one of them.
 	code, _, stderr := inClient(t, l, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac, "--src-cidr", "198.18.0.0/24")
 	if code != exitUsage || !strings.Contains(stderr, "--sample 0 does without") {
 		t.Errorf("sources with the interface's own address: exit %d, %s", code, stderr)
 	}
 }
 
-// A search finds the rate that the guard is held to.
+// A search finds the guard's rate limit.
 func TestNonDropRateOfTheKernel(t *testing.T) {
 	l := newLab(t, "dtlsflood-ndr")
-	const limit = 5000 // which a busy machine can send
+	const limit = 5000 // a busy machine can send this
 	mac := protect(t, l, bpf.Policy{AnswerRate: bpf.Rate{PerSecond: limit, Burst: limit / 10}})
 	code, stdout, stderr := inClient(t, l, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac, "--ndr", "0.05", "--duration", "1s", "--json", "-Q", "10000")
 	all := lines(t, stdout)

@@ -61,7 +61,7 @@ type options struct {
 	given   func(flag string) bool // on the command line
 }
 
-// target is the service, and the way to it.
+// target is the service and the path to it.
 type target struct {
 	text  string // -d
 	port  uint16
@@ -75,7 +75,7 @@ type target struct {
 type content struct {
 	text    string      // --mix
 	file    string      // --hello
-	own     [][]byte    // what is in it
+	own     [][]byte    // its contents
 	mix     traffic.Mix // of all
 	sources string
 	ports   string
@@ -135,7 +135,7 @@ func (o *options) register(fl *pflag.FlagSet) {
 	fl.StringVarP(&o.target.iface, "interface", "i", "", "`INTERFACE` to send frames from, which must be on the service's network")
 	fl.StringVarP(&o.target.mac, "mac", "m", "", "with -i: the service's or the router's Ethernet `ADDRESS` (its neighbour entry's)")
 	fl.StringVar(&o.traffic.sources, "src-cidr", "", "source `PREFIX` (198.18.128.0/17, 2001:2:0:8000::/96; without -i 127.64.0.0/10, ::1/128)")
-	fl.Float64VarP(&o.pace.rate, "rate", "Q", 0, "datagrams per second (0: all that is possible)")
+	fl.Float64VarP(&o.pace.rate, "rate", "Q", 0, "datagrams per second (0: as fast as possible)")
 	fl.DurationVar(&o.pace.duration, "duration", 10*time.Second, "how long")
 	fl.StringVar(&o.traffic.ports, "src-ports", "", "source ports `FIRST-LAST` (16384-49151; without -i some free ones, at most 512)")
 	fl.StringVar(&o.traffic.text, "mix", "hello", "what to send: `NAME=WEIGHT,...`, see above")
@@ -149,5 +149,5 @@ func (o *options) register(fl *pflag.FlagSet) {
 	fl.Float64Var(&o.report.sample, "sample", 100, "sampled clients per second, whose answers are timed and compared (0: none)")
 	fl.IntVar(&o.report.giveBack, "return", 10, "one sampled client in `N` returns its cookie (0: none)")
 	fl.BoolVar(&o.report.json, "json", false, "one JSON object per second, and a summary")
-	fl.BoolVar(&o.target.mine, "i-own-this-network", false, "send to an address that is neither loopback nor on the interface's network, or from sources of others")
+	fl.BoolVar(&o.target.mine, "i-own-this-network", false, "allow targets that are neither loopback nor on the interface's network, and sources of others")
 }

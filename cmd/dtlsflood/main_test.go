@@ -22,7 +22,7 @@ func runFlood(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), log.String()
 }
 
-// ended reports whether a run ended well. A machine with other things to do may have been too slow for the rate.
+// ended reports whether a run succeeded. A busy machine may have been too slow for the rate.
 func ended(code int, stderr string) bool {
 	return code == exitOK || code == exitRun && strings.Contains(stderr, "the rate was not reached")
 }
@@ -81,7 +81,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-func TestMistakesAreSaid(t *testing.T) {
+func TestMistakesAreReported(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hello")
 	if err := os.WriteFile(file, []byte("no hello"), 0o600); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestMistakesAreSaid(t *testing.T) {
 	}
 }
 
-// A captured ClientHello is what is sent, fragments and all.
+// A captured ClientHello is sent, with all its fragments.
 func TestOwnHello(t *testing.T) {
 	for file, n := range map[string]int{"openssl.pcap": 1, "gnutls-fragments.pcap": 2} {
 		own, err := capture.Read("../../bench/flood/capture/testdata/" + file)

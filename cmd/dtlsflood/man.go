@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// A program built with the tag man writes its manual pages into the directory that it is given, and does nothing else: so
-// the generator is not part of what is installed. The date is that of SOURCE_DATE_EPOCH.
+// A program built with the tag man only writes its manual pages into the directory of its argument, so the installed
+// program does not contain the generator. The date is that of SOURCE_DATE_EPOCH.
 func init() {
 	command := newCommand()
 	command.DisableAutoGenTag = true

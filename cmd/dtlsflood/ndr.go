@@ -15,10 +15,10 @@ const precision = 0.02
 // leastQuestions is how many questions a step needs for its loss to be meaningful.
 const leastQuestions = 10
 
-// mostSpoiled is how many steps may fall short of their rate because the machine is busy; then the search ends with a wider gap.
+// mostSpoiled is how many steps may miss their rate on a busy machine before the search ends with a wider gap.
 const mostSpoiled = 3
 
-// search finds the highest rate with a loss below the bound (RFC 2544 section 26.1): first all that can be sent, or
+// search finds the highest rate with a loss below the bound (RFC 2544 section 26.1): first as fast as possible, or at
 // -Q, then halving between what held and what did not. Each step takes --duration.
 func (o *options) search(ctx context.Context, report *reporter) error {
 	if o.traffic.mix.Questions() == 0 || o.pace.count != 0 {
@@ -80,7 +80,7 @@ func (o *options) step(ctx context.Context, rate float64, report *reporter) (c c
 		return c, 0, err
 	}
 	sent = float64(c.Sent) / took.Seconds()
-	if whole.Err() == nil { // else it was cut short
+	if whole.Err() == nil { // otherwise it was cut short
 		report.step(rate, sent, loss(c))
 	}
 	return c, sent, nil

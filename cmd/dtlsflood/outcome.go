@@ -27,14 +27,14 @@ func (o *options) wrong(c counts, s *sample.Report) error {
 	case o.traffic.mix.Questions() == 0:
 		return nil // needs no answer
 	case c.Right == 0 && s != nil && s.Events[sample.Accepted] > 0:
-		return fmt.Errorf("no right answer, but a sampled client was accepted: a server that serves one client at a time answers nobody else meanwhile; try --return 0")
+		return fmt.Errorf("no right answer, but a sampled client was accepted: a server for one client at a time answers nobody else during that; try --return 0")
 	case c.Answers == 0:
 		return fmt.Errorf("no answer at all from %v: does it listen, are the sources routed back here?", o.target.addr)
 	case c.Right == 0 && c.Faults[answer.RecordSeq] == c.Answers:
-		return fmt.Errorf("%d HelloVerifyRequests, all with another record sequence number than their questions' "+
-			"(RFC 6347 section 4.2.1 wants that): GnuTLS, Pion and OpenSSL's SSL_accept count their own", c.Answers)
+		return fmt.Errorf("%d HelloVerifyRequests, none with the record sequence number of its question "+
+			"(required by RFC 6347 section 4.2.1): GnuTLS, Pion and OpenSSL's SSL_accept count their own", c.Answers)
 	case c.Right == 0:
-		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest that its question would have%s", c.Answers, faults(c.Faults))
+		return fmt.Errorf("%d answers, none of them a HelloVerifyRequest for its question%s", c.Answers, faults(c.Faults))
 	}
 	return nil
 }
@@ -46,6 +46,6 @@ func (p *pace) outrun(c counts) error {
 	if p.rate != 0 || p.count != 0 || c.Questions == 0 || (c.Questions-min(c.Right, c.Questions))*outrunLoss > c.Questions {
 		return nil
 	}
-	return fmt.Errorf("the generator is slower than the service, which answered %d of %d questions: its limit is not known. "+
+	return fmt.Errorf("the generator is slower than the service, which answered %d of %d questions: its limit is unknown. "+
 		"Ask for a rate with -Q, or for more with --engine xdp and -t", c.Right, c.Questions)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 )
 
-// The outcome of a run.
-func TestJudgement(t *testing.T) {
+// Each outcome of a run has its error.
+func TestOutcome(t *testing.T) {
 	mix := func(text string) traffic.Mix {
 		m, err := traffic.ParseMix(text, nil)
 		if err != nil {
@@ -25,7 +25,7 @@ func TestJudgement(t *testing.T) {
 		rate  float64
 		count uint64
 		got   counts
-		want  string // "" for a run that went as asked
+		want  string // "" for a successful run
 	}{
 		"all answered at a rate":      {"hello", 1000, 0, counts{Sent: 1000, Questions: 1000, Answers: 1000, Right: 1000}, ""},
 		"within 2 %, and late":        {"hello", 1000, 0, counts{Sent: 931, Questions: 931, Answers: 931, Right: 931}, ""},
@@ -39,7 +39,7 @@ func TestJudgement(t *testing.T) {
 		"own record numbers":          {"hello", 9, 9, counts{Sent: 9, Questions: 9, Answers: 9, Faults: [answer.FaultLen]uint64{answer.RecordSeq: 9}}, "GnuTLS, Pion"},
 		"other faults":                {"hello", 9, 9, counts{Sent: 9, Questions: 9, Answers: 9, Faults: [answer.FaultLen]uint64{answer.RecordSeq: 8, answer.Length: 1}}, "(record_seq 8, length 1)"},
 		"nothing sent":                {"hello", 0, 0, counts{Unsent: 5}, "nothing was sent"},
-		"junk is not to be answered":  {"junk", 0, 0, counts{Sent: 5000}, ""},
+		"junk has no answers":         {"junk", 0, 0, counts{Sent: 5000}, ""},
 		"fast enough, but no answers": {"hello", 1000, 0, counts{Sent: 1000, Questions: 1000}, "no answer at all"},
 	} {
 		o := options{pace: pace{rate: c.rate, count: c.count}, traffic: content{mix: mix(c.mix)}, target: target{addr: netip.MustParseAddrPort("127.0.0.1:4433")}}

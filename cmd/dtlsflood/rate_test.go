@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// told is any line of JSON.
+// told is a line of JSON of any type.
 type told struct {
 	line
 	Asked float64
@@ -17,7 +17,7 @@ type told struct {
 	Limit string
 }
 
-// lines reads what was said as JSON; all of it must be.
+// lines parses the output, which must be JSON only.
 func lines(t *testing.T, stdout string) (all []told) {
 	t.Helper()
 	for text := range strings.Lines(stdout) {
@@ -28,13 +28,13 @@ func lines(t *testing.T, stdout string) (all []told) {
 		all = append(all, l)
 	}
 	if len(all) == 0 {
-		t.Fatal("nothing was said")
+		t.Fatal("no output")
 	}
 	return all
 }
 
-// holdsRate checks that a rate is held within 2 %, by what was sent from the end of one second to that of another, as the
-// lines have both. A machine with other things to do may be late with a look or two; a rate that is wrong is wrong in each.
+// holdsRate checks that a rate is kept within 2 %, by the counts at the ends of two seconds. On a busy machine a second or two
+// may be off; a wrong rate is wrong in each.
 // check sees the summary.
 func holdsRate(t *testing.T, rate float64, flood func(args ...string) (code int, stdout, stderr string), check func(told)) {
 	t.Helper()

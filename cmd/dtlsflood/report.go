@@ -30,7 +30,7 @@ func newReporter(stdout, stderr io.Writer, json bool) *reporter {
 	return r
 }
 
-// line is one of JSON. Its type says of what: "second" is what was counted since the line before, "summary" all.
+// line is a line of JSON. Type "second" has the counts since the previous line, "summary" the totals.
 type line struct {
 	Type      string            `json:"type"`
 	Seconds   float64           `json:"seconds"` // since the start
@@ -39,7 +39,7 @@ type line struct {
 	Questions uint64            `json:"questions"` // of those sent
 	Answers   uint64            `json:"answers"`
 	Right     uint64            `json:"right"`
-	Faults    map[string]uint64 `json:"faults,omitempty"`  // of the other answers; not of engine xdp
+	Faults    map[string]uint64 `json:"faults,omitempty"`  // of the other answers; not counted by engine xdp
 	Clients   map[string]uint64 `json:"clients,omitempty"` // the sampled ones
 	Wrong     map[string]uint64 `json:"client_faults,omitempty"`
 	Latency   *latency          `json:"latency_us,omitempty"`
@@ -96,7 +96,7 @@ func (r *reporter) summary(took time.Duration, c counts, s *sample.Report) {
 		r.line("summary", took, c, s)
 		return
 	}
-	fmt.Fprintf(r.stdout, "sent %d in %.1f s (%s), %d not taken by the system\n", c.Sent, took.Seconds(), perSecond(float64(c.Sent)/took.Seconds()), c.Unsent)
+	fmt.Fprintf(r.stdout, "sent %d in %.1f s (%s), %d not accepted by the kernel\n", c.Sent, took.Seconds(), perSecond(float64(c.Sent)/took.Seconds()), c.Unsent)
 	fmt.Fprintf(r.stdout, "answers %d, of them right %d%s; %s of %d questions\n", c.Answers, c.Right, faults(c.Faults), percent(c.Right, c.Questions), c.Questions)
 	if s != nil {
 		r.clients(s)
@@ -109,7 +109,7 @@ func (r *reporter) clients(s *sample.Report) {
 	fmt.Fprintf(r.stdout, "sampled clients %d: %d unanswered, %d answers wrong%s\n", e[sample.Clients], e[sample.Unanswered], e[sample.Wrong], faults(s.Faults))
 	l := s.Latency
 	fmt.Fprintf(r.stdout, "  latency of %d answers: p50 %s, p99 %s, p99.9 %s, longest %s\n", l.Answers, ms(l.P50), ms(l.P99), ms(l.P999), ms(l.Max))
-	fmt.Fprintf(r.stdout, "  cookies of %d sources: %d had been another source's; asked again: %d the same, %d another, %d without an answer\n",
+	fmt.Fprintf(r.stdout, "  cookies of %d sources: %d were another source's as well; asked again: %d the same, %d another, %d without an answer\n",
 		e[sample.Compared], e[sample.Shared], e[sample.Same], e[sample.Changed], e[sample.Unrepeated])
 	fmt.Fprintf(r.stdout, "  cookies sent back: %d accepted (%d after a second one), %d refused, %d without an answer\n",
 		e[sample.Accepted], e[sample.AskedTwice], e[sample.Refused], e[sample.Silent])
@@ -143,7 +143,7 @@ func (r *reporter) line(kind string, at time.Duration, c counts, s *sample.Repor
 	r.encode(l)
 }
 
-// named are the faults that there were.
+// named returns the faults that occurred.
 func named(counts [answer.FaultLen]uint64) map[string]uint64 {
 	all := make(map[string]uint64)
 	for f, n := range counts {
@@ -156,7 +156,7 @@ func named(counts [answer.FaultLen]uint64) map[string]uint64 {
 
 // encode writes a line of JSON.
 func (r *reporter) encode(v any) {
-	if text, err := json.Marshal(v); err == nil { // numbers and names can always be written
+	if text, err := json.Marshal(v); err == nil { // numbers and strings always can be encoded
 		fmt.Fprintf(r.stdout, "%s\n", text)
 	}
 }
@@ -188,7 +188,7 @@ func (r *reporter) step(asked, sent, lost float64) {
 	}
 	r.encode(struct {
 		Type  string  `json:"type"`
-		Asked float64 `json:"asked"` // per second; 0: all that can be sent
+		Asked float64 `json:"asked"` // per second; 0: as fast as possible
 		Sent  float64 `json:"sent"`  // per second
 		Lost  float64 `json:"lost"`  // share of the questions
 	}{"step", asked, sent, lost})
@@ -207,7 +207,7 @@ func (r *reporter) found(rate, tooMuch, lost float64) {
 			Type    string  `json:"type"`
 			Rate    float64 `json:"rate"`     // per second
 			TooMuch float64 `json:"too_much"` // per second; 0: there was none
-			Lost    float64 `json:"lost"`     // share of the questions that may be
+			Lost    float64 `json:"lost"`     // allowed share of the questions
 			Limit   string  `json:"limit"`
 		}{"ndr", rate, tooMuch, lost, limit})
 	case tooMuch != 0:

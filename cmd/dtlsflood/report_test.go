@@ -17,7 +17,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/sample"
 )
 
-// terminal is a pseudo terminal, and what was written to it once it is closed.
+// terminal returns a pseudo terminal and a function that returns what was written to it, once it is closed.
 func terminal(t *testing.T) (near *os.File, said func() string) {
 	t.Helper()
 	far, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -38,12 +38,12 @@ func terminal(t *testing.T) (near *os.File, said func() string) {
 	t.Cleanup(func() { near.Close() })
 	return near, func() string {
 		near.Close()
-		text, _ := io.ReadAll(far) // ends with EIO, as nobody has the other side open
+		text, _ := io.ReadAll(far) // ends with EIO, since the other side is closed
 		return string(text)
 	}
 }
 
-// someReport is one that has something of each.
+// someReport returns a report with each count nonzero.
 func someReport() *sample.Report {
 	r := new(sample.Report)
 	for e := range r.Events {
@@ -58,7 +58,7 @@ var someCounts = counts{
 	Sent: 20000, Questions: 16000, Unsent: 7, Answers: 15000, Right: 14000, Faults: [answer.FaultLen]uint64{answer.Cookie: 1000},
 }
 
-// People at a terminal see one line that changes, and nothing of it stays.
+// On a terminal one line changes in place and is cleared at the end.
 func TestTerminal(t *testing.T) {
 	near, said := terminal(t)
 	var stdout bytes.Buffer
@@ -77,7 +77,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// Elsewhere each second is a line.
+// Elsewhere each second has a line.
 func TestPlain(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	r := newReporter(&stdout, &stderr, false)
@@ -87,11 +87,11 @@ func TestPlain(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 	for _, want := range []string{
-		"sent 20000 in 2.0 s (10.0 k/s), 7 not taken by the system\n",
+		"sent 20000 in 2.0 s (10.0 k/s), 7 not accepted by the kernel\n",
 		"answers 15000, of them right 14000 (cookie 1000); 87.50 % of 16000 questions\n",
 		"sampled clients 10: 11 unanswered, 12 answers wrong (record_seq 3, length 4)\n",
 		"latency of 7 answers: p50 0.123 ms, p99 4.000 ms, p99.9 5.000 ms, longest 6.000 ms\n",
-		"cookies of 13 sources: 14 had been another source's; asked again: 15 the same, 16 another, 17 without an answer\n",
+		"cookies of 13 sources: 14 were another source's as well; asked again: 15 the same, 16 another, 17 without an answer\n",
 		"cookies sent back: 18 accepted (19 after a second one), 20 refused, 21 without an answer\n",
 	} {
 		if !strings.Contains(stdout.String(), want) {
@@ -136,7 +136,7 @@ func TestJSONSummary(t *testing.T) {
 	}
 }
 
-// Who is interrupted says what it was until then, and has not been too slow.
+// An interrupted run reports its totals and does not complain about the rate.
 func TestInterrupted(t *testing.T) {
 	port := answerer(t, verify)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,13 +13,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// counts of a flood so far. Right is of Answers, Questions of Sent, Unsent not.
+// counts of a flood so far. Right is part of Answers and Questions part of Sent; Unsent is not.
 type counts struct {
 	Sent, Questions, Unsent, Answers, Right uint64
-	Faults                                  [answer.FaultLen]uint64 // of the other answers; engine xdp counts them, no more
+	Faults                                  [answer.FaultLen]uint64 // of the other answers; engine xdp does not fill it in
 }
 
-// engine sends a flood. run sends until ctx ends; counts may be called meanwhile.
+// engine sends a flood. run sends until ctx ends; counts may be called at the same time.
 type engine interface {
 	run(ctx context.Context) error
 	counts() (counts, error)
@@ -49,7 +49,7 @@ func (o *options) run(ctx context.Context, stdout, stderr io.Writer) error {
 	return errors.Join(err, e.close(), c.close())
 }
 
-// complete checks the flags, fills in those that follow from others, and refuses targets and sources that may belong to others.
+// complete checks the flags, fills in defaults, and refuses targets and sources that may belong to others.
 func (o *options) complete() error {
 	address, err := netip.ParseAddr(o.target.text)
 	if err != nil || o.target.port == 0 {
@@ -70,7 +70,7 @@ func (o *options) complete() error {
 	case o.engine != "sendmmsg" && o.engine != "xdp" && o.engine != "pcap":
 		return hint.Usagef("--engine %q: want sendmmsg, xdp or pcap", o.engine)
 	case o.pace.threads < 1 || o.pace.cpu < 0 || o.pace.batch > xdp.MaxBatch:
-		return hint.Usagef("-t %d -F %d -b %d: want CPUs that there are, and at most %d frames per batch", o.pace.threads, o.pace.cpu, o.pace.batch, xdp.MaxBatch)
+		return hint.Usagef("-t %d -F %d -b %d: want existing CPUs, and at most %d frames per batch", o.pace.threads, o.pace.cpu, o.pace.batch, xdp.MaxBatch)
 	case o.pace.ndr < 0 || o.pace.ndr >= 1:
 		return hint.Usagef("--ndr %v: want a share from 0 to 1, such as 0.001", o.pace.ndr)
 	case o.pace.duration <= 0 || o.pace.rate < 0:

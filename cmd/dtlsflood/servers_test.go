@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"os"
@@ -11,13 +10,15 @@ import (
 	"testing"
 	"time"
 
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
+
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
-// served floods a service with clients beside it, and checks that all of them were served.
+// served floods a service and checks that all sampled clients are served.
 func served(t *testing.T, at netip.AddrPort, check func(all told)) {
 	t.Helper()
 	code, stdout, stderr := runFlood(t, "-d", at.Addr().String(), "-p", strconv.Itoa(int(at.Port())), "--json",
@@ -38,7 +39,7 @@ func served(t *testing.T, at netip.AddrPort, check func(all told)) {
 	check(last)
 }
 
-// The guard answers the flood and serves the clients, with its own cookies and with the server's.
+// The guard answers the flood and serves clients, with its own cookies and with the server's.
 func TestGuardUnderFlood(t *testing.T) {
 	for name, kind := range map[string]handoff.Mode{"own cookies": handoff.Trust, "the server's cookies": handoff.Harvest} {
 		t.Run(name, func(t *testing.T) {
@@ -53,7 +54,7 @@ func TestGuardUnderFlood(t *testing.T) {
 				if kind == handoff.Trust && (c["same"] != n || c["shared"] != 0) {
 					t.Errorf("the cookies of %d sources: %v", n, c)
 				}
-				// A pool has so many cookies and no more, and two for each client in turn.
+				// A pool has a limited number of cookies; each client gets two in turn.
 				if c["same"]+c["changed"] != n {
 					t.Errorf("asked again, %d sources: %v", n, c)
 				}
@@ -69,15 +70,7 @@ func startGuard(t *testing.T, c frontend.Config) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
+	testguard.Run(t, s)
 	within(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return s.Listening()[0]
 }
@@ -87,12 +80,12 @@ func within(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("waited in vain: ", what)
+			t.Fatal("not in time:  ", what)
 		}
 	}
 }
 
-// A server of another make, OpenSSL's: its cookies are its own, and it takes them back.
+// OpenSSL's server issues its own cookies and accepts them.
 func TestOpenSSLUnderFlood(t *testing.T) {
 	id, err := peers.NewIdentity(t.TempDir())
 	if err != nil {
@@ -122,10 +115,10 @@ func TestOpenSSLUnderFlood(t *testing.T) {
 	})
 }
 
-// freePort is one that nobody has now.
+// freePort returns a port that is free now.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	syscall.ForkLock.RLock() // a program that is started meanwhile would have the socket, too, until its exec
+	syscall.ForkLock.RLock() // a program started in that time would hold the socket until its exec
 	defer syscall.ForkLock.RUnlock()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// reach refuses targets that may belong to others, and those that no frame would reach.
+// reach refuses targets that may belong to others or that frames cannot reach.
 func (t *target) reach(engine string) error {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -47,12 +47,12 @@ func (t *target) reach(engine string) error {
 	case slices.ContainsFunc(prefixes(all), func(p netip.Prefix) bool { return p.Addr() == a }):
 		return hint.Usagef("-d %v is this host's own, and frames that leave by %s do not come back to it; sendmmsg without -i sends to 127.0.0.0/8 and ::1", a, t.iface)
 	case !t.mine && !slices.ContainsFunc(prefixes(near), contains):
-		return hint.Usagef("%v is not on a network of %s; only to a network that is yours, send with --i-own-this-network", a, t.iface)
+		return hint.Usagef("%v is not on a network of %s; if that network is yours, add --i-own-this-network", a, t.iface)
 	}
 	return nil
 }
 
-// mayForge refuses sources of others: what is answered to them is sent to whoever has those addresses.
+// mayForge refuses sources of others, because answers go to whoever has those addresses.
 func (o *options) mayForge() error {
 	if o.engine == "pcap" || o.target.iface == "" || o.target.mine {
 		return nil
@@ -70,13 +70,13 @@ func (o *options) mayForge() error {
 		return fmt.Errorf("addresses of %s: %w", o.target.iface, err)
 	}
 	if strangers(f.Sources, prefixes(near)) {
-		return hint.Usagef("--src-cidr %v is neither for benchmarks, such as 198.18.0.0/15, nor a network of %s, so the answers may reach strangers; "+
-			"only where nothing leaves a network that is yours, send with --i-own-this-network", f.Sources, o.target.iface)
+		return hint.Usagef("--src-cidr %v is neither a benchmark prefix, such as 198.18.0.0/15, nor a network of %s, so answers may reach others; "+
+			"if nothing leaves your network, add --i-own-this-network", f.Sources, o.target.iface)
 	}
 	return nil
 }
 
-// nobodys are prefixes that no host of others has: loopback, and those for benchmarks (RFC 2544, RFC 5180) and for documentation
+// nobodys are prefixes that no other host uses: loopback, and those for benchmarks (RFC 2544, RFC 5180) and for documentation
 // (RFC 5737, RFC 3849).
 var nobodys = []netip.Prefix{
 	netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"),
@@ -85,14 +85,14 @@ var nobodys = []netip.Prefix{
 	netip.MustParsePrefix("2001:db8::/32"),
 }
 
-// strangers reports whether a prefix has addresses that are neither nobody's nor on the networks near.
+// strangers reports whether a prefix has addresses that others may use: outside nobodys and the networks near.
 func strangers(sources netip.Prefix, near []netip.Prefix) bool {
 	return !slices.ContainsFunc(append(near, nobodys...), func(p netip.Prefix) bool {
 		return p.Bits() <= sources.Bits() && p.Contains(sources.Addr())
 	})
 }
 
-// notUnicast says why an address is not that of one host, "" if it may be. networks are those that this host is on.
+// notUnicast returns why an address is not that of one host, "" if it may be. networks are this host's networks.
 func notUnicast(a netip.Addr, networks []netip.Prefix) string {
 	switch {
 	case a.IsUnspecified():
@@ -110,14 +110,14 @@ func notUnicast(a netip.Addr, networks []netip.Prefix) string {
 	return ""
 }
 
-// last is the address of an IPv4 network that has all bits of the host set.
+// last is the broadcast address of an IPv4 network.
 func last(n netip.Prefix) netip.Addr {
 	b := n.Addr().As4()
 	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|(1<<(32-n.Bits())-1))
 	return netip.AddrFrom4(b)
 }
 
-// prefixes are the addresses with their networks' lengths.
+// prefixes returns the addresses with the lengths of their networks.
 func prefixes(all []net.Addr) (list []netip.Prefix) {
 	for _, a := range all {
 		if p, err := netip.ParsePrefix(a.String()); err == nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestStrangers: sources may be forged without being asked if nobody's host has them, or this network's.
+// TestStrangers: sources may be forged without confirmation if no other host uses them or they are on this network.
 func TestStrangers(t *testing.T) {
 	near := []netip.Prefix{netip.MustParsePrefix("10.1.2.3/24"), netip.MustParsePrefix("2001:db9::3/64")}
 	for text, want := range map[string]bool{

@@ -11,9 +11,9 @@ import (
 
 const (
 	defaultFrames = 10000
-	// defaultPace is the pace of a file without one; players have a flag to change it.
+	// defaultPace is the default pace of a file; players have a flag to change it.
 	defaultPace = 10000
-	// trafgenPackets are enough to tell many sources from few; it compiles each.
+	// trafgenPackets is enough for many sources; trafgen compiles each packet.
 	trafgenPackets = 1000
 )
 

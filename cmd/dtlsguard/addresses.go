@@ -25,8 +25,8 @@ The longest prefix of both lists decides; of two equal ones, deny (dtlsguard den
 
 func newDeny() *cobra.Command {
 	return newRule(addresses.Deny, "Drop everything from the addresses of a prefix",
-		`deny drops everything that comes from the addresses of a prefix, and forgets those that were known.
-A longer prefix of either list goes before it.`)
+		`deny drops everything from the addresses of a prefix, and forgets those that were known.
+A longer prefix of either list takes precedence.`)
 }
 
 // newRule is a command that puts a prefix on a list.
@@ -64,7 +64,7 @@ func newRule(list addresses.Verdict, short, long string) *cobra.Command {
 		},
 	}
 	cmd.Flags().DurationVar(&duration, "for", 0, "for how long, 1s or more (0: until the guard ends)")
-	cmd.Flags().BoolVar(&remove, "remove", false, "remove the prefix from this list, where it was put by this command; exit status 1 if it is not there")
+	cmd.Flags().BoolVar(&remove, "remove", false, "remove a prefix that this command has added; exit status 1 if it is not there")
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	return cmd
 }

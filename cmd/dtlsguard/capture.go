@@ -20,7 +20,7 @@ func newCapture() *cobra.Command {
 	var control, file string
 	var o frontend.CaptureOptions
 	cmd := &cobra.Command{
-		Use: "capture -w FILE", Short: "Write what clients send to a pcapng file, with what became of it", Args: noArgs,
+		Use: "capture -w FILE", Short: "Write what clients send to a pcapng file, with the outcome of each datagram", Args: noArgs,
 		Long: fmt.Sprintf(`capture samples datagrams that come from clients, in the kernel and in workers, and writes them as pcapng for
 tcpdump and Wireshark. Each packet has a comment, for example
 
@@ -33,7 +33,7 @@ workers; what XDP steers is seen by both. Packets are in the file as they came, 
 Of established flows' and other encrypted records only the header is written, and of other protocols that pass
 nothing, unless --payload is given. Read addresses from the file with care all the same.
 
-It ends with Ctrl-C, after --count packets or after --for. The guard bears one capture at a time.`, bpf.SnapLength),
+It ends with Ctrl-C, after --count packets or after --for. The guard runs one capture at a time.`, bpf.SnapLength),
 		Example: `  dtlsguard capture -w flood.pcapng --for 10s
   dtlsguard capture -w drops.pcapng --verdict dropped --reason malformed,unverified --count 100
   dtlsguard capture -w - | tshark -r - -T fields -e ip.src -e frame.comment`,
@@ -47,10 +47,10 @@ It ends with Ctrl-C, after --count packets or after --for. The guard bears one c
 	fl.StringVar(&o.Service, "service", "", "only packets to a service, by its name or address")
 	fl.StringSliceVar(&o.Verdicts, "verdict", nil, "only these: passed, answered, steered, dropped, verified, relayed")
 	fl.StringSliceVar(&o.Reasons, "reason", nil, "only those with one of these reasons")
-	fl.Float64Var(&o.Rate, "rate", frontend.DefaultCaptureRate, "packets per second, of the kernel and of workers each")
-	fl.IntVar(&o.Count, "count", 0, "end after so many packets (0: no end)")
+	fl.Float64Var(&o.Rate, "rate", frontend.DefaultCaptureRate, "packets per second, each from the kernel and from workers")
+	fl.IntVar(&o.Count, "count", 0, "end after this number of packets (0: no end)")
 	fl.DurationVar(&o.For, "for", 0, "end after this time (0: no end)")
-	fl.BoolVar(&o.Payload, "payload", false, "write encrypted records and other protocols whole, too")
+	fl.BoolVar(&o.Payload, "payload", false, "write encrypted records and other protocols in full as well")
 	fl.StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	return cmd
 }
@@ -70,7 +70,7 @@ func captureTo(ctx context.Context, control, file string, o *frontend.CaptureOpt
 	defer in.Close()
 	out := stdout
 	if file != "-" {
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // it shows who talks to whom
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // it shows who communicates with whom
 		if err != nil {
 			return err
 		}
@@ -85,14 +85,14 @@ func captureTo(ctx context.Context, control, file string, o *frontend.CaptureOpt
 	return nil
 }
 
-// Of a pcapng block (draft-ietf-opsawg-pcapng section 3.1): type and length stand before its contents.
+// A pcapng block (draft-ietf-opsawg-pcapng section 3.1) begins with its type and length.
 const (
 	blockHead   = 8
 	blockPacket = 6       // an Enhanced Packet Block
 	blockMost   = 1 << 20 // bytes; a packet's is below a thousand
 )
 
-// copyBlocks copies whole blocks until the input ends, and counts those that are packets: a file that ends within a block cannot
+// copyBlocks copies complete blocks until the input ends, and counts packets: a file that ends within a block cannot
 // be read.
 func copyBlocks(w io.Writer, r io.Reader) (packets int, err error) {
 	block := make([]byte, blockMost)
@@ -104,7 +104,7 @@ func copyBlocks(w io.Writer, r io.Reader) (packets int, err error) {
 		}
 		n := binary.LittleEndian.Uint32(block[4:])
 		if n < blockHead || n > blockMost {
-			return packets, fmt.Errorf("a block of %d bytes makes no sense", n)
+			return packets, fmt.Errorf("invalid block length %d", n)
 		}
 		if _, err := io.ReadFull(r, block[blockHead:n]); err != nil {
 			return packets, err

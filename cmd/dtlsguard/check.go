@@ -34,15 +34,21 @@ type finding struct {
 type report struct {
 	OK       bool             `json:"ok"` // nothing fails
 	Findings []finding        `json:"findings"`
-	Backend  *handoff.Profile `json:"backend,omitempty"`
-	Handoff  string           `json:"handoff,omitempty"` // that fits the back end
-	Why      string           `json:"why,omitempty"`
+	Backends []checkedBackend `json:"backends,omitempty"` // those that answered
 
 	control string // a running guard's socket
 
-	own    bool           // the back end that is asked is on this host
-	trusts bool           // one on this host takes any cookie
-	modes  []handoff.Mode // of back ends that one fits
+	own    bool           // the probed back end is on this host
+	trusts bool           // a back end on this host accepts any cookie
+	modes  []handoff.Mode // the modes of back ends that have one
+}
+
+// checkedBackend is what check has found out about a back end.
+type checkedBackend struct {
+	Address string          `json:"address"`
+	Profile handoff.Profile `json:"profile"`
+	Handoff string          `json:"handoff,omitempty"` // that fits it
+	Why     string          `json:"why,omitempty"`
 }
 
 func newCheck() *cobra.Command {
@@ -74,7 +80,7 @@ status is 1 if something fails.`,
 				}
 			}
 			if cmd.Context().Err() != nil {
-				return errors.New("interrupted before all was tried")
+				return errors.New("interrupted before all checks were done")
 			}
 			r.together(len(interfaces) > 0)
 			if others, err := frontend.Unguarded(interfaces...); err == nil && len(interfaces) > 0 {
@@ -126,7 +132,7 @@ func (r *report) kernel(interfaces []string) {
 	}
 }
 
-// shapes says which shapes work: those with XDP need all findings to pass.
+// shapes reports which shapes work: those with XDP need all findings to pass.
 func shapes(found []bpf.Finding) bpf.Finding {
 	const name = "shapes"
 	text := "proxy, proxy with XDP, inline"
@@ -141,12 +147,12 @@ func shapes(found []bpf.Finding) bpf.Finding {
 	return bpf.Finding{Name: name, Text: text}
 }
 
-// unguarded says by which other interfaces inline servers can be reached past XDP, which a server that accepts any cookie must not be.
+// unguarded reports the other interfaces through which inline servers can be reached past XDP, which is unsafe for a server that accepts any cookie.
 func (r *report) unguarded(others []string, allowed bool) {
 	if len(others) == 0 {
 		return
 	}
-	level, text := bpf.Warn, "clients can come in by "+strings.Join(others, ", ")+", too, and what is protected inline is reached unchecked there"
+	level, text := bpf.Warn, "clients can also arrive on "+strings.Join(others, ", ")+" and reach inline servers unchecked"
 	if r.trusts && !allowed {
 		level, text = bpf.Fail, text+"; the server takes any cookie, so protected inline, without --allow-unguarded, it keeps run from starting (--handoff trust) or from being ready (auto)"
 	}
@@ -165,16 +171,16 @@ func ownAddress(a netip.Addr) bool {
 	})
 }
 
-// together says who would answer the ClientHellos of a service that has all of the back ends.
+// together reports who would answer the ClientHellos of one service with all of the back ends.
 func (r *report) together(xdp bool) {
 	if !xdp || len(r.modes) < 2 {
 		return
 	}
 	if why := frontend.WhyWorkers(r.modes); why != "" {
-		r.add(bpf.Warn, "several back ends", "as those of one service, workers would answer ClientHellos, not XDP: "+why, "")
+		r.add(bpf.Warn, "several back ends", "in one service, workers would answer ClientHellos, not XDP:  "+why, "")
 		return
 	}
-	r.add(bpf.Pass, "several back ends", "as those of one service, XDP can answer", "")
+	r.add(bpf.Pass, "several back ends", "in one service, XDP can answer", "")
 }
 
 // probe probes a back end. Errors are mistakes in usage.
@@ -211,7 +217,7 @@ func (r *report) probe(ctx context.Context, backend, secretFile string) error {
 	return nil
 }
 
-// runWaits says what run makes of a back end that cannot be used: whoever checks one wants it served.
+// runWaits is the consequence of an unusable back end for run.
 const runWaits = ": run would start, and serve nobody"
 
 // backend adds the findings about a server.
@@ -231,11 +237,12 @@ func (r *report) backend(addr string, t handoff.Profile, kind handoff.Mode, why 
 	for _, l := range t.Lines() {
 		r.add(bpf.Pass, l[0], l[1], "")
 	}
-	r.Backend, r.Why = &t, why
-	r.trusts = r.trusts || r.own && t.Trusts
+	b := checkedBackend{Address: addr, Profile: t, Why: why}
 	if err == nil {
-		r.Handoff = kind.String()
+		b.Handoff = kind.String()
 	}
+	r.Backends = append(r.Backends, b)
+	r.trusts = r.trusts || r.own && t.Trusts
 }
 
 func (r *report) print(w io.Writer, asJSON bool) error {

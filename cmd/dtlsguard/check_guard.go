@@ -26,17 +26,17 @@ func guardOf(ctx context.Context, control string, a netip.AddrPort) (pid int, fo
 	return 0, nil
 }
 
-// asGuardKnows adds what a running guard knows of its back end b, and reports whether that is enough, which it never is
-// if secrets are to be tried. Questions of the guard's and
-// of check's to the same server would disturb each other: some servers serve one client at a time.
+// asGuardKnows adds what a running guard knows of its back end b, and reports whether that is enough; it is not if
+// secrets must be tried. Probes of the guard and of check at the same server would disturb each other: some servers serve one
+// client at a time.
 func (r *report) asGuardKnows(pid int, b *handoff.Status, secrets bool) bool {
 	mode, err := handoff.ParseMode(b.Handoff)
 	if err != nil || b.Profile == nil || !b.Up || secrets {
 		r.add(bpf.Warn, "running guard", fmt.Sprintf("the guard with process ID %d asks %s as well: findings may be wrong", pid, b.Server), "stop the guard, and check again")
 		return false
 	}
-	r.add(bpf.Warn, "running guard", fmt.Sprintf("the guard with process ID %d serves %s: what it found is shown, and the server is not asked again", pid, b.Server),
-		"stop the guard to have the server asked")
+	r.add(bpf.Warn, "running guard", fmt.Sprintf("the guard with process ID %d serves %s: its findings are shown, and the server is not probed again", pid, b.Server),
+		"stop the guard to probe the server")
 	r.backend(b.Server, *b.Profile, mode, b.Why, nil)
 	return true
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
-// TestCheckBesideGuard: the back end of a running guard is not asked, because questions of two disturb each other.
+// TestCheckBesideGuard: the back end of a running guard is not probed, because two probes disturb each other.
 func TestCheckBesideGuard(t *testing.T) {
 	server, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -39,10 +39,10 @@ func TestCheckBesideGuard(t *testing.T) {
 	found := func(level, name string) bool {
 		return slices.ContainsFunc(r.Findings, func(f finding) bool { return f.Level == level && f.Name == name })
 	}
-	if !found("WARN", "running guard") || !found("PASS", "back end "+at) || r.Handoff != "replay" || !r.OK {
+	if !found("WARN", "running guard") || !found("PASS", "back end "+at) || len(r.Backends) != 1 || r.Backends[0].Handoff != "replay" || !r.OK {
 		t.Errorf("got %+v", r)
 	}
-	_ = server.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // what has come is there: a past time would read nothing
+	_ = server.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // a deadline in the past would read nothing
 	if n, _, err := server.ReadFrom(make([]byte, 1)); err == nil {
 		t.Errorf("the server was asked: %d bytes", n)
 	}

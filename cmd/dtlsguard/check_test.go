@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
-// TestSeveralBackends: XDP cannot know the cookies of one of two back ends, and check says so.
+// TestSeveralBackends: XDP cannot know the cookies of one of two back ends, and check reports it.
 func TestSeveralBackends(t *testing.T) {
 	for _, c := range []struct {
 		xdp   bool
@@ -54,7 +55,7 @@ func TestTrustingBackend(t *testing.T) {
 		for _, p := range c.profiles {
 			r.backend("192.0.2.1:4433", p, handoff.Trust, "", nil)
 		}
-		r.own = false // of a last one elsewhere
+		r.own = false // as of a last back end elsewhere
 		r.unguarded([]string{"eth1"}, false)
 		if r.OK != c.want {
 			t.Errorf("%+v: ok %v, want %v: %+v", c, r.OK, c.want, r.Findings)
@@ -62,7 +63,27 @@ func TestTrustingBackend(t *testing.T) {
 	}
 }
 
-// TestCheckInterrupted: what was not tried to the end is no finding about a back end, and no success.
+// TestCheckShowsEachBackend: of several back ends each has its profile in the JSON.
+func TestCheckShowsEachBackend(t *testing.T) {
+	r := report{OK: true}
+	r.backend("192.0.2.1:4433", handoff.Profile{AsksCookie: true, Trusts: true}, handoff.Trust, "one", nil)
+	r.backend("192.0.2.2:4433", handoff.Profile{AsksCookie: true}, handoff.Replay, "two", nil)
+	var out bytes.Buffer
+	if err := r.print(&out, true); err != nil {
+		t.Fatal(err)
+	}
+	var got struct{ Backends []checkedBackend }
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || len(got.Backends) != 2 {
+		t.Fatalf("%v: %s", err, out.String())
+	}
+	for i, want := range []checkedBackend{{"192.0.2.1:4433", handoff.Profile{AsksCookie: true, Trusts: true}, "trust", "one"}, {"192.0.2.2:4433", handoff.Profile{AsksCookie: true}, "replay", "two"}} {
+		if b := got.Backends[i]; b.Address != want.Address || b.Handoff != want.Handoff || b.Why != want.Why || b.Profile.Trusts != want.Profile.Trusts {
+			t.Errorf("%+v, want %+v", b, want)
+		}
+	}
+}
+
+// TestCheckInterrupted: an interrupted probe is neither a finding about a back end nor a success.
 func TestCheckInterrupted(t *testing.T) {
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

@@ -23,13 +23,13 @@ func (r *report) host() {
 func (r *report) receiveBuffer() {
 	const name, sysctl = "receive buffer", "net.core.rmem_max"
 	b, err := os.ReadFile("/proc/sys/net/core/rmem_max")
-	if err != nil { // in a network namespace of its own it does not show, and the host's holds
-		r.add(bpf.Pass, name, sysctl+" does not show here", "")
+	if err != nil { // other network namespaces do not show it; the host's value applies
+		r.add(bpf.Pass, name, sysctl+" is not visible here", "")
 		return
 	}
 	most, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	if err != nil || most < frontend.DefaultReceiveBuffer {
-		r.add(bpf.Warn, name, fmt.Sprintf("%s is %d: without CAP_NET_ADMIN, bursts longer than that holds are lost", sysctl, most),
+		r.add(bpf.Warn, name, fmt.Sprintf("%s is %d: without CAP_NET_ADMIN, longer bursts are lost", sysctl, most),
 			fmt.Sprintf("sysctl -w %s=%d", sysctl, frontend.DefaultReceiveBuffer))
 		return
 	}
@@ -44,9 +44,9 @@ func (r *report) openFiles() {
 		r.add(bpf.Warn, name, err.Error(), "ulimit -n shows the limit")
 		return
 	}
-	const spare = 1024 // for other files than flows: workers' sockets, maps, pollers
+	const spare = 1024 // for files other than flows: workers' sockets, maps, pollers
 	if l.Max < frontend.DefaultMaxFlows+spare {
-		r.add(bpf.Warn, name, fmt.Sprintf("at most %d: a proxy has one for each of its --max-flows, %d unless told otherwise", l.Max, frontend.DefaultMaxFlows),
+		r.add(bpf.Warn, name, fmt.Sprintf("at most %d: a proxy has one per flow, and --max-flows is %d by default", l.Max, frontend.DefaultMaxFlows),
 			fmt.Sprintf("ulimit -Hn %d (LimitNOFILE= of a systemd unit)", frontend.DefaultMaxFlows+spare))
 		return
 	}
@@ -75,5 +75,9 @@ func capabilities() bpf.Finding {
 		return bpf.Finding{Name: name, Level: bpf.Fail, Text: "missing " + strings.Join(missing, ", "),
 			Hint: "run as root, or with AmbientCapabilities= in a systemd unit"}
 	}
-	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"}
+	if data[0].Effective&(1<<unix.CAP_NET_RAW) == 0 {
+		return bpf.Finding{Name: name, Level: bpf.Warn, Text: "missing CAP_NET_RAW: where workers answer inline, their answers leave from another port, which only the egress program puts right",
+			Hint: "run as root, or with AmbientCapabilities= in a systemd unit"}
+	}
+	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_RAW"}
 }

@@ -15,7 +15,7 @@ import (
 // controlSocket is the file name of the control socket.
 const controlSocket = "dtlsguard.sock"
 
-// runDirectory has the socket of root's guard and of the service unit's.
+// runDirectory has the sockets of root's guard and of the service unit.
 const runDirectory = "/run/dtlsguard"
 
 // controlHome returns the directory for the control socket of this user's guard, "" if there is none. Only this user or root
@@ -44,7 +44,7 @@ func defaultControl() string {
 	return "off"
 }
 
-// defaultAsk is the socket of the guard that the commands ask: that of the variable, this user's, or that of the host's service.
+// defaultAsk is the default control socket of the commands: from the environment variable, this user's, or the host service's.
 func defaultAsk() string {
 	if named := os.Getenv("DTLSGUARD_CONTROL"); named != "" && named != settings.Off {
 		return named
@@ -56,7 +56,7 @@ func defaultAsk() string {
 	return service
 }
 
-// sayControl warns that there is no control socket although nobody has asked for none.
+// sayControl warns if there is no control socket although it was not switched off.
 func (g *guard) sayControl(byDefault bool) {
 	if g.Control == settings.Off && byDefault {
 		g.Config.Log.Warn("no control socket: status, reload and drain cannot reach this guard",

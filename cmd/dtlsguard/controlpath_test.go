@@ -10,9 +10,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// TestNoControlIsSaid: a guard that has no control socket because its user has no directory for one says so; one that was told
-// to have none does not.
-func TestNoControlIsSaid(t *testing.T) {
+// TestNoControlIsReported: a guard without a control socket reports it if its user has no directory for one, but not if the
+// socket is switched off.
+func TestNoControlIsReported(t *testing.T) {
 	for _, asked := range []bool{false, true} {
 		var log bytes.Buffer
 		g := &guard{Loaded: &settings.Loaded{}}

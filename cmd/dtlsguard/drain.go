@@ -11,9 +11,9 @@ import (
 func newDrain() *cobra.Command {
 	var control string
 	cmd := &cobra.Command{
-		Use: "drain", Short: "Have the running guard let no new clients in, and end with its last flow", Args: noArgs,
-		Long: `drain has the guard let no new clients in. It ends when its last flow has ended, or after --drain-timeout of run; status and
-readyz say meanwhile that it drains. There is no way back but a restart.`,
+		Use: "drain", Short: "Make the running guard refuse new clients, and end with its last flow", Args: noArgs,
+		Long: `drain makes the guard refuse new clients. It ends when its last flow has ended, or after --drain-timeout of run; status and
+/readyz report that it drains. Only a restart undoes it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := ask[frontend.Draining](cmd.Context(), control, "POST", "/drain")
 			if err != nil {

@@ -33,6 +33,9 @@ func (g *guard) drop(server *frontend.Server, admin adminListeners) error {
 		}
 	}
 	c.Read, c.Write = g.directories()
+	if pin := g.Config.XDP.Pin; pin != "" {
+		c.Pins = []string{pin}
+	}
 	if err := privileges.Drop(c); err != nil {
 		return err
 	}
@@ -60,9 +63,6 @@ func (g *guard) directories() (read, write []string) {
 	}
 	if g.Control != settings.Off {
 		write = append(write, filepath.Dir(g.Control))
-	}
-	if pin := g.Config.XDP.Pin; pin != "" {
-		write = append(write, pin)
 	}
 	return read, write
 }

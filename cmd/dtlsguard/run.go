@@ -37,8 +37,8 @@ verified clients, whose own addresses the server sees.
 
 With --config it reads services from a file; each may have its own settings.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open,
-and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root; workers that answer inline do so from the service's port with CAP_NET_RAW.
+All capabilities are dropped when all is open, and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
 
 On SIGTERM and SIGINT the guard serves what has arrived and exits with status 0; with --drain the second one does. On SIGHUP it reads the configuration
 and secret files again. On SIGUSR2 another process takes over from it (dtlsguard upgrade).`,

@@ -43,8 +43,10 @@ func newFingerprint() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), s.Secret.Fingerprint)
-				return err
+				for _, x := range s.Secrets {
+					fmt.Fprintln(cmd.OutOrStdout(), x.Fingerprint+whose(s.Secrets, &x))
+				}
+				return nil
 			}
 			list, err := readSecrets(file)
 			if err != nil {
@@ -80,12 +82,14 @@ func newRotate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rotate", Short: "Make the running guard replace its secret now", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := ask[frontend.SecretStatus](cmd.Context(), control, "POST", "/rotate")
+			all, err := ask[[]frontend.SecretStatus](cmd.Context(), control, "POST", "/rotate")
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "epoch %d, fingerprint %s\n", s.Epoch, s.Fingerprint)
-			return err
+			for _, x := range *all {
+				fmt.Fprintf(cmd.OutOrStdout(), "key ID %d, fingerprint %s%s\n", x.KeyID, x.Fingerprint, whose(*all, &x))
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")

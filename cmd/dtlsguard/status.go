@@ -66,6 +66,14 @@ func ask[T any](ctx context.Context, control, method, path string) (*T, error) {
 // stages of a datagram, in order.
 var stages = []string{"client", "answer", "forward", "server", "return"}
 
+// whose names the services of a secret, where there are several secrets.
+func whose(all []frontend.SecretStatus, x *frontend.SecretStatus) string {
+	if len(all) < 2 {
+		return ""
+	}
+	return " (" + strings.Join(x.Services, ", ") + ")"
+}
+
 func printStatus(out io.Writer, s *frontend.Status) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	state := "ready"
@@ -79,8 +87,10 @@ func printStatus(out io.Writer, s *frontend.Status) error {
 	for _, k := range slices.Sorted(maps.Keys(f.Ended)) {
 		fmt.Fprintf(w, "\t%s\t%d\n", k, f.Ended[k])
 	}
-	fmt.Fprintf(w, "secret\tepoch %d, fingerprint %s, %v old, %d rotations, %d failures\n",
-		s.Secret.Epoch, s.Secret.Fingerprint, seconds(s.Secret.AgeSeconds), s.Secret.Rotations, s.Secret.Failures)
+	for _, x := range s.Secrets {
+		fmt.Fprintf(w, "secret\tkey ID %d, fingerprint %s, %v old, %d rotations, %d failures%s\n",
+			x.KeyID, x.Fingerprint, seconds(x.AgeSeconds), x.Rotations, x.Failures, whose(s.Secrets, &x))
+	}
 	for _, v := range s.Services {
 		printService(w, &v)
 	}

@@ -72,7 +72,11 @@ func drawState(w io.Writer, was, now *sample, took float64) {
 	if !now.Ready {
 		state = "NOT READY: " + now.NotReady
 	}
-	fmt.Fprintf(w, "dtlsguard  %s  up %v  secret epoch %d, %v old\n", state, seconds(now.UptimeSeconds), now.Secret.Epoch, seconds(now.Secret.AgeSeconds))
+	fmt.Fprintf(w, "dtlsguard  %s  up %v", state, seconds(now.UptimeSeconds))
+	for _, x := range now.Secrets {
+		fmt.Fprintf(w, "  secret key ID %d, %v old%s", x.KeyID, seconds(x.AgeSeconds), whose(now.Secrets, &x))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintf(w, "flows  %d", now.Flows)
 	if now.XDP != nil {
 		fmt.Fprintf(w, ", %d verified in XDP", now.XDP.Flows)
@@ -110,6 +114,7 @@ func drawCounters(w io.Writer, was, now *sample, took float64) {
 			table(service, old.Services[service], now.XDP.Services[service])
 		}
 		table("cookie", old.Cookies, now.XDP.Cookies)
+		table("to workers", old.Ingress, now.XDP.Ingress)
 		table("egress", old.Egress, now.XDP.Egress)
 	}
 	for i := range now.Services {

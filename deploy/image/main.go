@@ -1,10 +1,10 @@
-// Command image writes an OCI image of programs: one layer with the files that it is given, nothing else. There is no base
-// image: the programs need none. The same files and time give the same bytes, so the digest, which it prints, can be checked
-// by whoever builds the same commit.
+// Command image writes an OCI image of programs: one layer with the given files and nothing else. There is no base
+// image, since the programs need none. The same files and time give the same bytes, so anybody who builds the same
+// commit can check the digest, which the command prints.
 //
 //	image -o FILE -arch amd64=DIR -arch arm64=DIR -version V    (SOURCE_DATE_EPOCH is the time)
 //
-// FILE is an OCI archive (tar), as podman load, docker load, skopeo copy oci-archive: and buildah pull take.
+// FILE is an OCI archive (tar) for podman load, docker load, skopeo copy oci-archive: and buildah pull.
 package main
 
 import (
@@ -79,7 +79,7 @@ type builder struct {
 	digest    string
 }
 
-// user runs the programs: any that is not root. A port below 1024 or XDP needs capabilities, which root's have.
+// user runs the programs; it is not root. A port below 1024 and XDP need capabilities, which only root gets.
 const user = "65532:65532"
 
 func (b *builder) write(out string) error {
@@ -126,7 +126,7 @@ func (b *builder) image(arch string) (descriptor, error) {
 		return descriptor{}, err
 	}
 	compressed := new(bytes.Buffer)
-	z, _ := gzip.NewWriterLevel(compressed, gzip.BestCompression) // which is a valid level
+	z, _ := gzip.NewWriterLevel(compressed, gzip.BestCompression) // the level is valid
 	if _, err := z.Write(layer); err != nil {
 		return descriptor{}, err
 	}
@@ -157,7 +157,7 @@ func (b *builder) image(arch string) (descriptor, error) {
 	return d, err
 }
 
-// layer is a tar of the programs in dir, and of the directory for the control socket, which their user writes to.
+// layer is a tar of the programs in dir and of the directory for the control socket, which their user can write to.
 func (b *builder) layer(dir string) ([]byte, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*")) // sorted
 	if err != nil || len(names) == 0 {
@@ -187,13 +187,13 @@ func (b *builder) layer(dir string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	err = w.Close() // which writes the end
+	err = w.Close() // writes the end of the archive
 	return layer.Bytes(), err
 }
 
 func digest(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b)) }
 
-// json adds a blob that is v, with its keys in order.
+// json adds v as a blob, with sorted keys.
 func (b *builder) json(mediaType string, v any) (descriptor, error) {
 	text, err := json.Marshal(v)
 	if err != nil {

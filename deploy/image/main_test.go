@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The layer is a whole archive, also for programs whose length is no multiple of its blocks: Go's reader is content with less, tar
-// and what unpacks images by it are not.
+// The layer is a complete archive, also if a program's length is not a multiple of the block size. Go's reader tolerates less; tar
+// and programs that unpack images with it do not.
 func TestLayerIsWhole(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "program"), make([]byte, 1000), 0o600); err != nil {

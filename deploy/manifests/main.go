@@ -1,6 +1,6 @@
-// Command manifests checks files of Kubernetes and of Compose against their types: every field must be one that the API has,
-// and every name within a file must lead somewhere. Files named compose* are Compose's. A module of its own, so that the
-// guard's has none of these dependencies.
+// Command manifests checks files of Kubernetes and of Compose against their types: the API must know every field,
+// and every reference within a file must resolve. Files named compose* are Compose's. It is a separate module, so that the
+// guard's module has none of these dependencies.
 package main
 
 import (
@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// compose reads a file as docker compose does, with the variables that it asks for.
+// compose reads a file as docker compose does, with values for its variables.
 func compose(file string) error {
 	o, err := cli.NewProjectOptions([]string{file}, cli.WithEnv([]string{"SERVER_IMAGE=server"}), cli.WithName("check"))
 	if err != nil {
@@ -90,7 +90,7 @@ func kubernetes(file string) error {
 	return nil
 }
 
-// daemonSet checks what the API server would: that names lead somewhere.
+// daemonSet checks the references that the API server would check.
 func daemonSet(d *appsv1.DaemonSet, configs map[string]bool) (err error) {
 	s, e := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if e != nil || s.Empty() || !s.Matches(labels.Set(d.Spec.Template.Labels)) {
@@ -128,7 +128,7 @@ func container(c *corev1.Container, volumes map[string]bool) (err error) {
 	}
 	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe} {
 		if p == nil || p.HTTPGet == nil || !ports[p.HTTPGet.Port.StrVal] {
-			err = errors.Join(err, errors.New("a probe is missing, or of a port that is not named"))
+			err = errors.Join(err, errors.New("a probe is missing or names an unknown port"))
 		}
 	}
 	return err

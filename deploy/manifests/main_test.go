@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The files of this repository are right, and wrong without what they need.
+// The files of this repository pass, and fail when something that they need is removed.
 func TestCheck(t *testing.T) {
 	for _, c := range []struct{ file, old, wrong, says string }{
 		{"../kubernetes/daemonset.yaml", "", "", ""},

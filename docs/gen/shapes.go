@@ -53,8 +53,9 @@ func (p *picture) arrow(x1, x2, y int, class, label string) {
 const (
 	width, row = 840, 118
 	clientsX   = 20
-	cardX      = 250
-	guardX     = 430
+	cardX      = 276
+	cardW      = 120
+	guardX     = 440
 	serverX    = 690
 	boxH       = 54
 )
@@ -86,7 +87,7 @@ func (p *picture) shape(n int, head string, xdp, proxy bool) {
 	from := clientsX + 110
 	floodTo := guardX
 	if xdp {
-		p.box(cardX, y, 130, true, "XDP", "answers, verifies")
+		p.box(cardX, y, cardW, true, "XDP", "answers, verifies")
 		floodTo = cardX
 	}
 	p.arrow(from, floodTo, y+18, "flood", "no cookie: answered")
@@ -98,10 +99,10 @@ func (p *picture) shape(n int, head string, xdp, proxy bool) {
 	switch {
 	case xdp && proxy:
 		p.arrow(from, cardX, y+38, "ok", "")
-		p.arrow(cardX+130, guardX, y+36, "ok", "")
+		p.arrow(cardX+cardW, guardX, y+36, "ok", "")
 	case xdp:
 		p.arrow(from, cardX, y+38, "ok", "")
-		p.arrow(cardX+130, serverX, y+36, "ok", "verified clients, untouched")
+		p.arrow(cardX+cardW, serverX, y+36, "ok", "verified clients, untouched")
 	default:
 		p.arrow(from, guardX, y+38, "ok", "")
 	}

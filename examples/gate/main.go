@@ -1,11 +1,11 @@
-// Gate is a Go program that computes dtlsguard's cookies itself (--handoff native-hmac) before it lets a client
-// through to its DTLS stack, here a server of any kind that takes every cookie and is reachable for nobody else.
+// Command gate is a Go program that computes dtlsguard's cookies itself (--handoff native-hmac) before it lets a client
+// through to its DTLS stack, here any server that accepts every cookie and that only the gate can reach.
 //
 //	go run ./examples/gate -listen 127.0.0.1:4434 -server 127.0.0.1:4435 -secret-file secrets
 //	dtlsguard run --listen :4433 --backend 127.0.0.1:4434 --handoff native-hmac --secret-file secrets
 //
-// Its DTLS stack cannot be Pion (v3.1): that draws the cookie of each connection at random, has no hook for another
-// one, and takes no handshake that begins with message_seq 1.
+// Its DTLS stack cannot be Pion (v3.1), which draws the cookie of each connection at random, has no hook for another
+// one, and accepts no handshake that begins with message_seq 1.
 package main
 
 import (
@@ -37,7 +37,7 @@ type gate struct {
 	clients map[netip.AddrPort]*net.UDPConn
 }
 
-// read reads the secret file, if it is another one than was read last.
+// read reads the secret file if it has changed since the last time.
 func (g *gate) read() error {
 	info, err := os.Stat(g.file)
 	if err != nil {
@@ -62,7 +62,7 @@ func (g *gate) read() error {
 	return err
 }
 
-// take does with a client's datagram what is right.
+// take answers a client's datagram, relays it or drops it.
 func (g *gate) take(d []byte, from netip.AddrPort) {
 	g.mu.Lock()
 	to := g.clients[from]
@@ -73,7 +73,7 @@ func (g *gate) take(d []byte, from netip.AddrPort) {
 			log.Printf("secrets: %v; keeping the previous ones", err)
 		}
 		b := cookie.Bind(from, g.port, h.Version, h.Random)
-		if !g.ring.Verify(&b, h.Cookie) { // it comes past dtlsguard, or is dtlsguard itself
+		if !g.ring.Verify(&b, h.Cookie) { // a client that bypasses dtlsguard, or dtlsguard's probe
 			c := g.ring.Current().Issue(&b)
 			if n := hello.PutHelloVerify(d, c[:]); n > 0 {
 				_, _ = g.conn.WriteToUDPAddrPort(d[:n], from)
@@ -89,7 +89,7 @@ func (g *gate) take(d []byte, from netip.AddrPort) {
 	}
 }
 
-// open gives a verified client its way to the server and back.
+// open connects a verified client to the server.
 func (g *gate) open(client netip.AddrPort) *net.UDPConn {
 	to, err := net.DialUDP("udp", nil, g.server)
 	if err != nil {
@@ -117,11 +117,11 @@ func (g *gate) open(client netip.AddrPort) *net.UDPConn {
 	return to
 }
 
-// run serves until something fails.
+// run serves until an error.
 func run() error {
 	g := &gate{clients: make(map[netip.AddrPort]*net.UDPConn)}
 	listen := flag.String("listen", "127.0.0.1:4434", "`address` that dtlsguard hands clients over to")
-	server := flag.String("server", "127.0.0.1:4435", "`address` of a DTLS server that takes every cookie")
+	server := flag.String("server", "127.0.0.1:4435", "`address` of a DTLS server that accepts every cookie")
 	flag.StringVar(&g.file, "secret-file", "secrets", "dtlsguard's --secret-file")
 	flag.Parse()
 	at, err := netip.ParseAddrPort(*listen)

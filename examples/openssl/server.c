@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0. Copyright The dtlsguard Authors
 
-// A DTLS server on OpenSSL that shares its cookies' secrets with dtlsguard, so that it need not take dtlsguard's word
-// for it: DTLSv1_listen with cookie callbacks, then a thread for each client, which sends back what the client says.
+// A DTLS server on OpenSSL that shares its cookie secrets with dtlsguard and verifies the cookies itself:
+// DTLSv1_listen with cookie callbacks, then a thread per client, which echoes the client's data.
 //
 //	cc -o server server.c -lssl -lcrypto -lpthread
 //	./server ADDRESS PORT CERTIFICATE KEY SECRETFILE
@@ -48,18 +48,18 @@ static void hmac(const unsigned char key[DTLSGUARD_SECRET], const void *message,
 
 static struct dtlsguard_secrets secrets = {.hmac = hmac};
 
-// look keeps of each ClientHello that OpenSSL reads what its cookie depends on: DTLSv1_listen keeps it to itself.
+// look copies from each ClientHello that OpenSSL reads what its cookie depends on, since DTLSv1_listen does not pass it on.
 static long look(BIO *bio, int oper, const char *data, size_t len, int argi, long argl, int ret, size_t *processed)
 {
 	struct client *c = (void *)BIO_get_callback_arg(bio);
 	(void)len, (void)argi, (void)argl;
 	if (oper == (BIO_CB_READ | BIO_CB_RETURN) && ret > 0 && processed && *processed >= HELLO_AT + HELLO && data[0] == 22 &&
-	    data[13] == 1 && !data[19] && !data[20] && !data[21]) // a handshake message, a ClientHello, from its beginning on
+	    data[13] == 1 && !data[19] && !data[20] && !data[21]) // a handshake message, a ClientHello, at fragment offset 0
 		memcpy(c->hello, data + HELLO_AT, HELLO);
 	return ret;
 }
 
-// peer_of is the address that OpenSSL's datagram came from.
+// peer_of returns the client with the sender of OpenSSL's datagram.
 static struct client *peer_of(SSL *ssl)
 {
 	struct client *c = SSL_get_app_data(ssl);
@@ -73,7 +73,7 @@ static int verify(SSL *ssl, const unsigned char *cookie, unsigned length)
 	return dtlsguard_verify(&secrets, (struct sockaddr *)&c->peer, port, c->hello, cookie, length);
 }
 
-// generate serves who comes past dtlsguard: dtlsguard itself when it looks at this server, or anybody without it.
+// generate issues cookies to clients that bypass dtlsguard, and to dtlsguard's own probes.
 static int generate(SSL *ssl, unsigned char *cookie, unsigned *length)
 {
 	struct client *c = peer_of(ssl);
@@ -85,7 +85,7 @@ static int generate(SSL *ssl, unsigned char *cookie, unsigned *length)
 	return 1;
 }
 
-// open_socket opens a socket at the server's address. The kernel prefers the one that is connected to a sender.
+// open_socket opens a socket at the server's address. The kernel prefers the socket connected to the sender.
 static int open_socket(void)
 {
 	int on = 1, fd = socket(address.ss_family, SOCK_DGRAM, 0);
@@ -112,8 +112,8 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-// employ goes on with a client that has shown its cookie, on a socket of its own.
-static void employ(struct client *c)
+// start gives a client with a valid cookie a socket and a thread.
+static void start(struct client *c)
 {
 	struct timeval patience = {.tv_sec = 60};
 	BIO *bio = SSL_get_rbio(c->ssl);
@@ -140,7 +140,7 @@ static void parse_address(const char *host, const char *service)
 		v6->sin6_family = AF_INET6, address_size = sizeof(*v6);
 	else
 		die(host);
-	v4->sin_port = htons(port); // sin6_port is at the same place
+	v4->sin_port = htons(port); // sin6_port is at the same offset
 }
 
 int main(int argc, char **argv)
@@ -160,7 +160,7 @@ int main(int argc, char **argv)
 	SSL_CTX_set_cookie_generate_cb(ctx, generate);
 	SSL_CTX_set_cookie_verify_cb(ctx, verify);
 	SSL_CTX_set_options(ctx, SSL_OP_COOKIE_EXCHANGE);
-	BIO_ADDR *sender = BIO_ADDR_new(); // DTLSv1_listen wants it; the callbacks have the address as a sockaddr already
+	BIO_ADDR *sender = BIO_ADDR_new(); // required by DTLSv1_listen; the callbacks have the address as a sockaddr
 	for (int fd = open_socket(), r;;) {
 		struct client *c = calloc(1, sizeof(*c));
 		BIO *bio = BIO_new_dgram(fd, BIO_NOCLOSE);
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 		while ((r = DTLSv1_listen(c->ssl, sender)) == 0)
 			;
 		if (r > 0) {
-			employ(c);
+			start(c);
 			continue;
 		}
 		ERR_clear_error();

@@ -1,6 +1,7 @@
 package addresses
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -74,6 +75,63 @@ func TestSetForgetsTheOldest(t *testing.T) {
 	}
 }
 
+// One site of IPv6 has 65 536 networks, each with addresses that prove themselves. Those of others stay.
+func TestOneSiteFillsItsShareOnly(t *testing.T) {
+	s := NewSet([2]uint64{3}, 600)
+	var others [2000]*[16]byte
+	for i := range others {
+		others[i] = ip(fmt.Sprintf("198.18.%d.%d", i>>8, i&255))
+		if i%2 == 0 {
+			others[i] = ip(fmt.Sprintf("2001:db8:%x:%x::1", i, i&0xff<<8)) // as of providers that give each customer a /56
+		}
+		s.Add(others[i], 1, 100)
+	}
+	site := *ip("2001:db8:ffff::")
+	for range 4 {
+		for n := range 1 << 16 {
+			site[6], site[7] = byte(n>>8), byte(n)
+			s.Add(&site, 1, 101)
+		}
+	}
+	lost := 0
+	for _, a := range others {
+		if !s.Has(a, 102) {
+			lost++
+		}
+	}
+	if most := len(others) / 40; lost > most { // a 128th, and some by chance
+		t.Errorf("%d of %d other addresses displaced, want at most %d", lost, len(others), most)
+	}
+	if n := s.Remove(netip.MustParsePrefix("2001:db8:ffff::/48")); n != 64*ways {
+		t.Errorf("%d addresses of one site, want %d", n, 64*ways)
+	}
+	// Customers with a /56 each do not share one bucket.
+	for n := range 256 {
+		site[6], site[7] = byte(n), 0
+		s.Add(&site, 1, 101)
+	}
+	if n := s.Remove(netip.MustParsePrefix("2001:db8:ffff::/48")); n < 250 {
+		t.Errorf("%d addresses of 256 customers of one site", n)
+	}
+}
+
+// What is said of all of IPv6 is not said of IPv4.
+func TestPrefixesOfIPv6MeanIPv6(t *testing.T) {
+	for _, p := range []string{"::/0", "::/64", "::/80"} {
+		table := NewTable(map[netip.Prefix]Verdict{netip.MustParsePrefix(p): Allow})
+		if v := table.Of(ip("192.0.2.1")); v != None {
+			t.Errorf("192.0.2.1 with %s allowed: %v", p, v)
+		}
+		if v := table.Of(ip("::7")); v != Allow {
+			t.Errorf("::7 with %s allowed: %v", p, v)
+		}
+	}
+	table := NewTable(map[netip.Prefix]Verdict{netip.MustParsePrefix("::/0"): Deny, netip.MustParsePrefix("0.0.0.0/0"): Allow})
+	if table.Of(ip("192.0.2.1")) != Allow || table.Of(ip("2001:db8::1")) != Deny {
+		t.Error("both families are not told apart")
+	}
+}
+
 func TestTableIsLongestMatch(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	for range 300 {
@@ -94,14 +152,7 @@ func TestTableIsLongestMatch(t *testing.T) {
 			}
 			want, bits := None, -1
 			for p, v := range rules {
-				q := p
-				if a.Is4() && !p.Addr().Is4() { // IPv4 is inside ::/0, as v4-mapped
-					q = netip.PrefixFrom(a, 0)
-					if p.Bits() != 0 {
-						continue
-					}
-				}
-				if q.Contains(a) && bits128(p) > bits {
+				if p.Contains(a) && bits128(p) > bits { // no IPv4 address is in a prefix of IPv6
 					want, bits = v, bits128(p)
 				}
 			}
@@ -166,6 +217,19 @@ func TestGateEngagesUnderLoad(t *testing.T) {
 	}
 	if o := g.Admit(ip("198.51.100.1"), now+12e9); o != Unproved || g.Engaged(now+12e9) {
 		t.Errorf("11 s after the flood: %v", o)
+	}
+}
+
+// What the programs have decided to challenge does not get the rate a second time.
+func TestGateOfTheChallenged(t *testing.T) {
+	g := gate(Policy{Engage: Load, Challenged: true})
+	now := int64(1000e9)
+	if got := flood(g.Admit, 40, 40, now); got[Challenge] != 40 || g.Engaged(now) {
+		t.Errorf("%v", got)
+	}
+	g.Prove(ip("203.0.113.1"), 0, now)
+	if o := g.Admit(ip("203.0.113.1"), now+1e9); o != Known {
+		t.Errorf("a known address: %v", o)
 	}
 }
 
@@ -255,6 +319,77 @@ func TestLists(t *testing.T) {
 	}
 	if l.Look(time.Now().Add(2 * time.Minute)); of("203.0.113.1") != None {
 		t.Error("a given prefix does not end")
+	}
+}
+
+// A rule whose time is over is gone, though Look has not come by: what is handed to a successor then must not be for ever.
+func TestRulesEnd(t *testing.T) {
+	open := func() *Lists {
+		l, err := OpenLists("", "", slog.New(slog.DiscardHandler), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l := open()
+	if err := l.Give(netip.MustParsePrefix("203.0.113.0/24"), Allow, time.Nanosecond); err != nil {
+		t.Fatal(err)
+	}
+	rules := l.Rules()
+	next := open()
+	if err := next.Restore(rules); err != nil {
+		t.Fatal(err)
+	}
+	next.Look(time.Now().Add(time.Hour))
+	if v := next.Table().Load().Of(ip("203.0.113.1")); len(rules) > 0 || v != None {
+		t.Errorf("rules %v after their time, and %v after an hour more", rules, v)
+	}
+}
+
+// What could not be put in force is tried again.
+func TestListsTryAgain(t *testing.T) {
+	var refuse error
+	l, err := OpenLists("", "", slog.New(slog.DiscardHandler), func(map[netip.Prefix]Verdict) error { return refuse })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Give(netip.MustParsePrefix("203.0.113.0/24"), Allow, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	later := time.Now().Add(time.Hour)
+	refuse = errors.New("no memory")
+	l.Look(later)
+	l.Look(later)
+	if l.Failures() != 1 {
+		t.Errorf("%d failures, want one", l.Failures())
+	}
+	refuse = nil
+	if l.Look(later); l.Table().Load().Of(ip("203.0.113.1")) != None {
+		t.Error("an allowed prefix is in force after its time")
+	}
+}
+
+// A file that is gone for good is not a rename: what it said stays in force, and that is said.
+func TestListIsGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "allow")
+	if err := os.WriteFile(path, []byte("192.0.2.0/24\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := OpenLists(path, "", slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for want := range []uint64{0, 1, 2} {
+		l.Look(time.Now())
+		if n := l.Failures(); n != uint64(min(want, 1)) {
+			t.Errorf("look %d without the file: %d failures", want, n)
+		}
+	}
+	if l.Table().Load().Of(ip("192.0.2.1")) != Allow {
+		t.Error("its prefixes are gone, too")
 	}
 }
 

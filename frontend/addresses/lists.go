@@ -20,8 +20,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
-// MaxRules is how many prefixes all lists may have together; the programs' table has room for as many.
-const MaxRules = 1 << 16
+// MaxRules is how many prefixes all lists may have together; the programs' table has room for them and one more.
+const MaxRules = 1<<16 - 1
 
 // ErrTooMany says that the lists are full.
 var ErrTooMany = fmt.Errorf("more than %d prefixes", MaxRules)
@@ -52,6 +52,7 @@ type Lists struct {
 	files  []*file
 	mu     sync.Mutex
 	given  map[onList]time.Time // at run time, and until when; zero: no end
+	behind bool                 // what is in force is not what the lists say
 	failed atomic.Uint64
 }
 
@@ -60,6 +61,7 @@ type file struct {
 	path    string
 	verdict Verdict
 	seen    os.FileInfo
+	gone    int // looks in a row that found no file
 	rules   []netip.Prefix
 }
 
@@ -86,7 +88,7 @@ func (l *Lists) Table() *atomic.Pointer[Table] { return &l.table }
 // Failures counts changes that could not be put in force.
 func (l *Lists) Failures() uint64 { return l.failed.Load() }
 
-// read reads f, which must be a regular file: to read another may not end.
+// read reads f, which must be a regular file: reading anything else might never end.
 func (f *file) read() error {
 	r, err := regular.Open(f.path)
 	if err != nil {
@@ -146,7 +148,7 @@ func ParsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// Give puts a prefix on the list of a verdict, for a time, 0 for no end.
+// Give adds a prefix to the list of a verdict, for a time; 0: without an end.
 func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,7 +159,7 @@ func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
 	return l.change(onList{p, v}, func(k onList) { l.given[k] = until })
 }
 
-// Restore puts the rules in force that another process was given at run time, with what is left of their time.
+// Restore adds the rules that another process was given at run time, with the rest of their time.
 func (l *Lists) Restore(rules []Rule) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,7 +176,7 @@ func (l *Lists) Restore(rules []Rule) error {
 	return l.publish()
 }
 
-// Take takes a prefix off the list of a verdict, where Give had put it. It fails if it is not there.
+// Take removes a prefix that Give has added to the list of a verdict. It fails if there is none.
 func (l *Lists) Take(p netip.Prefix, v Verdict) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,7 +198,7 @@ func (l *Lists) Take(p netip.Prefix, v Verdict) error {
 	return hint.Errorf(fix, "the %v list has no %v", v, p)
 }
 
-// change puts a change of one rule in force, or takes it back. The caller holds mu.
+// change changes one rule, and undoes that on failure. The caller holds mu.
 func (l *Lists) change(k onList, how func(onList)) error {
 	old, had := l.given[k]
 	how(k)
@@ -231,10 +233,11 @@ func (l *Lists) publish() error {
 		}
 	}
 	l.table.Store(NewTable(rules))
+	l.behind = false
 	return nil
 }
 
-// Run ends rules whose time is over and reads files that have changed, until ctx ends.
+// Run removes expired rules and reads files that have changed, until ctx ends.
 func (l *Lists) Run(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -260,27 +263,43 @@ func (l *Lists) Look(now time.Time) {
 		}
 	}
 	for _, f := range l.files {
+		l.missed(f)
 		if !f.touched() {
-			continue // and if it cannot be read, that is said once
+			continue // a failure to read it is logged once
 		}
 		if err := f.read(); err != nil {
 			l.failed.Add(1)
-			l.log.Error("list refused; keeping what it said before", "error", err)
+			l.log.Error("list refused; keeping its previous version", "error", err)
 			continue
 		}
 		l.log.Info("list read again", "list", f.verdict, "file", f.path, "prefixes", len(f.rules))
 		changed = true
 	}
-	if !changed {
+	if !changed && !l.behind {
 		return
 	}
 	if err := l.publish(); err != nil {
-		l.failed.Add(1)
-		l.log.Error("lists could not be put in force; keeping the previous ones", "error", err)
+		if !l.behind { // it is tried again, and said once
+			l.failed.Add(1)
+			l.log.Error("lists could not be put in force; keeping the previous ones", "error", err)
+		}
+		l.behind = true
 	}
 }
 
-// touched reports whether f is another file than was looked at last, or was written since.
+// missed says once that f has been gone for two looks in a row: one may come between a removal and a renaming.
+func (l *Lists) missed(f *file) {
+	if _, err := os.Stat(f.path); err == nil {
+		f.gone = 0
+		return
+	} else if f.gone++; f.gone == 2 {
+		l.failed.Add(1)
+		l.log.Error("list cannot be read any more; keeping what it said", "list", f.verdict, "error", err,
+			"hint", "to take its prefixes back, empty the file")
+	}
+}
+
+// touched reports whether f was replaced or written since the last look.
 func (f *file) touched() bool {
 	info, err := os.Stat(f.path)
 	if err != nil {
@@ -291,7 +310,7 @@ func (f *file) touched() bool {
 	return !os.SameFile(info, old) || !info.ModTime().Equal(old.ModTime()) || info.Size() != old.Size()
 }
 
-// Rules are those in force, with where they come from.
+// Rules returns the rules in force, with their sources.
 func (l *Lists) Rules() []Rule {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -299,7 +318,9 @@ func (l *Lists) Rules() []Rule {
 	for _, k := range slices.SortedFunc(maps.Keys(l.given), func(a, b onList) int { return a.prefix.Compare(b.prefix) }) {
 		r := Rule{Prefix: k.prefix, Verdict: k.verdict, Source: Control}
 		if until := l.given[k]; !until.IsZero() {
-			r.Seconds = max(0, time.Until(until).Seconds())
+			if r.Seconds = time.Until(until).Seconds(); r.Seconds <= 0 {
+				continue // it ends with the next Look
+			}
 		}
 		rules = append(rules, r)
 	}

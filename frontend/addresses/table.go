@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Verdict is what is said of an address.
+// Verdict is a list's decision on an address.
 type Verdict uint8
 
 // The verdicts.
@@ -35,6 +35,9 @@ func (v *Verdict) UnmarshalText(text []byte) error {
 	*v = Verdict(i)
 	return nil
 }
+
+// ipv4 is all addresses of IPv4.
+var ipv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 // number is an address as a number of 128 bits.
 type number struct{ high, low uint64 }
@@ -90,10 +93,16 @@ func NewTable(rules map[netip.Prefix]Verdict) *Table {
 		bits        int
 		verdict     Verdict
 	}
-	spans := make([]span, 0, len(rules))
-	for p, v := range rules {
+	spans := make([]span, 0, len(rules)+1)
+	add := func(p netip.Prefix, v Verdict) {
 		first, last := ends(p)
 		spans = append(spans, span{first, last, bits128(p), v})
+	}
+	for p, v := range rules {
+		add(p, v)
+	}
+	if _, said := rules[ipv4]; !said && len(rules) > 0 {
+		add(ipv4, None) // ::/0 is all of IPv6, and says nothing of the mapped addresses in it
 	}
 	// Prefixes are inside each other or apart, so those around an address are a stack, the longest on top.
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(a.first.compare(b.first), cmp.Compare(a.bits, b.bits)) })
@@ -135,7 +144,7 @@ func (t *Table) begin(at number, v Verdict) {
 // Empty reports whether there is no prefix in t, which may be nil.
 func (t *Table) Empty() bool { return t == nil || len(t.starts) == 0 }
 
-// Of is the verdict on ip. A nil Table has none on anybody.
+// Of is the verdict on ip. A nil Table has no verdicts.
 func (t *Table) Of(ip *[16]byte) Verdict {
 	if t.Empty() {
 		return None

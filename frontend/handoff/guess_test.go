@@ -114,12 +114,11 @@ func TestOneCookieIsRight(t *testing.T) {
 	}
 }
 
-// The share of guesses that are right: one in as many as there are cookies, two in the grace after a rotation, so at
-// most 2/pool. In front of a pool that lacks as many cookies as it may, where that is the mean, the measured share may lie
-// above by chance.
+// The share of right guesses is one per known cookie, or two in the grace time after a rotation: 2/pool at most, also for a pool
+// that lacks as many cookies as allowed.
 func TestHarvestGuesses(t *testing.T) {
 	t.Parallel()
-	const pool, guesses = 256, 1 << 20 / share
+	const pool, guesses = 256, 1 << 18 / share
 	spared := Entries(pool) - pool
 	for _, c := range []struct {
 		name          string
@@ -164,9 +163,6 @@ func TestHarvestGuesses(t *testing.T) {
 			t.Logf("%d of %d guesses are right, %.2f/pool", right, guesses, float64(right)/guesses*pool)
 			if math.Abs(float64(right)-mean) > 5*math.Sqrt(mean) || mean > guesses*2./pool {
 				t.Errorf("%d of %d guesses are right, want %.0f give or take five deviations of %.0f", right, guesses, mean, math.Sqrt(mean))
-			}
-			if c.silent == 0 && right > guesses*2/pool {
-				t.Errorf("more than 2/pool")
 			}
 		})
 	}

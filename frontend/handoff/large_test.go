@@ -26,7 +26,7 @@ func openFiles(t *testing.T) int {
 // cookies. A server that is started anew is asked anew in the background, and clients are served meanwhile. Not parallel: it
 // counts open files. With DTLSGUARD_LARGE it is of the default size, and guessed at more often.
 func TestLargePool(t *testing.T) {
-	pool, guesses := 1<<13, 1<<17/share
+	pool, guesses := 1<<13, 1<<16/share
 	if os.Getenv("DTLSGUARD_LARGE") != "" {
 		pool, guesses = DefaultPool, 1<<22
 	}

@@ -130,15 +130,16 @@ func (q *probing) suites(c line) (taken []uint16, client bool, err error) {
 	return taken, client, err
 }
 
-// groups finds the groups that the server accepts, in its order.
+// groups finds the groups that the server accepts, in its order. A server that accepts a share's group does not ask for another
+// one. No question is without a group that it has: wolfSSL 5.5.4 crashes over such a ClientHello.
 func (q *probing) groups(c line) (order []uint16, err error) {
 	var left []uint16
 	for _, g := range groups13 {
-		r, _, err := q.retry(c, &hello.Probe13{Suites: suites13, Groups: []uint16{g}})
+		r, _, err := q.retry(c, &hello.Probe13{Suites: suites13, Groups: groups13, Share: g})
 		if err != nil {
 			return nil, err
 		}
-		if r.Group == g {
+		if len(r.Cookie) > 0 && r.Group == 0 {
 			left = append(left, g)
 		}
 	}

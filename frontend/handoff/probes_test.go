@@ -14,7 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 )
 
-var probes = flag.Int("probes", max(1, 40/share), "how often each server of TestProbes is probed on each path (make test-probes: 1000)")
+var probes = flag.Int("probes", max(1, 20/share), "how often each server of TestProbes is probed on each path (make test-probes: 1000)")
 
 // virtual is a network that is none: a server model answers, by the clock of synctest.
 type virtual struct {

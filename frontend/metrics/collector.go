@@ -23,6 +23,8 @@ type Service struct {
 	Challenging       bool    // who has not proved the address is challenged or dropped now
 	Backends          []Backend
 	Challenged        uint64 // times that it began
+	SecretKeyID       uint8
+	SecretAge         float64 // seconds
 }
 
 // Gauges are the values that are of no service.
@@ -30,8 +32,6 @@ type Gauges struct {
 	Build                       Build
 	Uptime                      float64        // seconds
 	FlowLimits                  map[string]int // by what they bound; 0: none
-	SecretEpoch                 uint8
-	SecretAge                   float64 // seconds
 	Rotations, RotationFailures uint64
 	Reloads, ReloadFailures     uint64
 	Upgrades, UpgradeFailures   uint64
@@ -65,12 +65,12 @@ var (
 	buildDesc      = families.Add(Gauge, "build_info", "1; the labels say which program runs.", "version", "revision", "goversion")
 	uptimeDesc     = families.Add(Gauge, "uptime_seconds", "Time since the guard started.")
 	packetsDesc    = families.Add(Counter, "packets_total", "Datagrams by what happened to them in each stage.", "service", "stage", "outcome", "reason")
-	bytesDesc      = families.Add(Counter, "payload_bytes_total", "UDP payload that workers took and sent; XDP counts none.", "service", "direction")
+	bytesDesc      = families.Add(Counter, "payload_bytes_total", "UDP payload that workers took and sent.", "service", "direction")
 	fillDesc       = families.Add(Histogram, "batch_fill", "Datagrams received per system call.", "service")
 	overrunsDesc   = families.Add(Counter, "receive_overruns_total", "Datagrams that the kernel dropped because a worker's socket buffer was full.", "service")
 	flowsDesc      = families.Add(Gauge, "flows", "Verified flows at the moment, by state.", "service", "state")
 	endedDesc      = families.Add(Counter, "flows_ended_total", "Flows that ended, by how.", "service", "outcome", "reason")
-	handshakesDesc = families.Add(Counter, "handshakes_total", "Handshakes of verified clients with servers, by outcome; inline a failed one times out.", "service", "outcome")
+	handshakesDesc = families.Add(Counter, "handshakes_total", "Handshakes of verified clients with servers, by outcome; inline what clients give up times out.", "service", "outcome")
 	flowLimitDesc  = families.Add(Gauge, "service_flow_limit", "Most flows that the service has upstream sockets for.", "service")
 	limitDesc      = families.Add(Gauge, "flow_limit", "Most flows that there may be, by what is bounded (0: no limit).", "budget")
 	hellosDesc     = families.Add(Gauge, "hello_rate_limit", "Verified ClientHellos per second that may pass, by what is bounded (0: no limit).", "service", "scope")
@@ -80,8 +80,8 @@ var (
 	attackDesc     = families.Add(Gauge, "attack_active", "Whether there is an attack on the service.", "service")
 	normalDesc     = families.Add(Gauge, "unverified_normal_rate", "Datagrams per second that nothing has verified and that are usual.", "service")
 	thresholdDesc  = families.Add(Gauge, "attack_threshold_rate", "Datagrams per second that nothing has verified, above which is an attack.", "service")
-	epochDesc      = families.Add(Gauge, "secret_epoch", "Epoch byte of the cookie secret in force.")
-	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.")
+	keyIDDesc      = families.Add(Gauge, "secret_key_id", "Key ID of the cookie secret in force: byte 0 of its cookies.", "service")
+	ageDesc        = families.Add(Gauge, "secret_age_seconds", "Time since the cookie secret came into force.", "service")
 	reloadDesc     = families.Add(Counter, "reloads_total", "Reloads of the configuration, by outcome.", "outcome")
 	upgradeDesc    = families.Add(Counter, "upgrades_total", "Upgrades, of this process and those before, by outcome.", "outcome")
 	rotateDesc     = families.Add(Counter, "secret_rotations_total", "Rotations of the cookie secret, by outcome.", "outcome")
@@ -125,8 +125,6 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	for budget, n := range g.FlowLimits {
 		ch.gauge(limitDesc, float64(n), budget)
 	}
-	ch.gauge(epochDesc, float64(g.SecretEpoch))
-	ch.gauge(ageDesc, g.SecretAge)
 	ch.counter(upgradeDesc, g.Upgrades, "done")
 	ch.counter(upgradeDesc, g.UpgradeFailures, "failed")
 	ch.counter(reloadDesc, g.Reloads, "done")
@@ -190,6 +188,8 @@ func (s *Service) gauges(ch sink) {
 	ch.gauge(thresholdDesc, s.Threshold, s.Name)
 	ch.is(engagedDesc, s.Challenging, s.Name)
 	ch.counter(timesDesc, s.Challenged, s.Name)
+	ch.gauge(keyIDDesc, float64(s.SecretKeyID), s.Name)
+	ch.gauge(ageDesc, s.SecretAge, s.Name)
 	for _, b := range s.Backends {
 		ch.gauge(handoffDesc, 1, s.Name, b.Server, b.Handoff)
 		ch.is(upDesc, b.Up, s.Name, b.Server)

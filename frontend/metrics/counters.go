@@ -49,6 +49,9 @@ func (c *Counters) Count(e Event) { c.local[e]++ }
 // Add counts e n times.
 func (c *Counters) Add(e Event, n int) { c.local[e] += uint64(n) }
 
+// Strangers is how many datagrams came from clients that were of no flow. It belongs to the worker.
+func (c *Counters) Strangers() uint64 { return c.filled - c.local[Relayed] }
+
 // Bytes counts n bytes of UDP payload that go in direction d.
 func (c *Counters) Bytes(d Direction, n int) { c.bytes[d] += uint64(n) }
 

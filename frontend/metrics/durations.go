@@ -12,7 +12,7 @@ type Durations struct{ *prometheus.HistogramVec }
 
 var durationFamily = Family{
 	Name: "dtlsguard_handshake_duration_seconds", Kind: Histogram, Labels: []string{"service"},
-	Help: "Time from a valid cookie to the server's acceptance of the client.",
+	Help: "Time from a valid cookie to the server's acceptance of the client; inline within an eighth.",
 }
 
 // NewDurations makes them.

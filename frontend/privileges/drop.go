@@ -18,6 +18,7 @@ type Config struct {
 	Keep  []int    // capabilities (unix.CAP_*) that are kept, of those there are
 	Read  []string // files and directories to be read after the drop, besides what every guard reads
 	Write []string // directories in which files are made, written and removed after the drop
+	Pins  []string // like Write, and symbolic links are made, too
 	Exec  bool     // other programs are run, which need files and calls that only they know: neither is restricted
 	Log   *slog.Logger
 }

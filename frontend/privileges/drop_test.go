@@ -56,6 +56,7 @@ func dropped(dir string) error {
 	_, err = os.ReadFile(filepath.Join(dir, "else", "file"))
 	expect("read what is not", err, unix.EACCES)
 	expect("write where it is named", os.WriteFile(filepath.Join(write, "file"), nil, 0o600), nil)
+	expect("make a symbolic link there", os.Symlink("file", filepath.Join(write, "link")), unix.EACCES)
 	expect("remove there", os.Remove(filepath.Join(write, "file")), nil)
 	expect("write where it is to be read", os.WriteFile(filepath.Join(read, "new"), nil, 0o600), unix.EACCES)
 	expect("run a program", unix.Exec("/bin/true", []string{"true"}, nil), unix.EPERM)

@@ -16,8 +16,9 @@ var always = []string{"/etc", "/proc", "/sys", "/run", "/dev/null", "/usr/share/
 // Rights on files, as Landlock names them.
 const (
 	mayRead  = ll.AccessFSReadFile | ll.AccessFSReadDir
-	mayWrite = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSMakeSock | ll.AccessFSMakeSym |
+	mayWrite = mayRead | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSMakeSock |
 		ll.AccessFSRemoveFile | ll.AccessFSRemoveDir | ll.AccessFSRefer
+	mayPin = mayWrite | ll.AccessFSMakeSym // a link there names the layout of the maps
 )
 
 // restrictFiles leaves what is named, by Landlock, which holds whoever the process is. Files that are not there yet
@@ -48,7 +49,7 @@ func (c *Config) restrictFiles() error {
 		}
 		return nil
 	}
-	if err := errors.Join(add(mayRead, always), add(mayRead, c.Read), add(mayWrite, c.Write)); err != nil {
+	if err := errors.Join(add(mayRead, always), add(mayRead, c.Read), add(mayWrite, c.Write), add(mayPin, c.Pins)); err != nil {
 		return err
 	}
 	err := landlock.V5.BestEffort().RestrictPaths(rules...)

@@ -60,3 +60,50 @@ func TestReadsRegularFiles(t *testing.T) {
 		t.Errorf("got %v, want ErrNotExist", err)
 	}
 }
+
+// What a log is added to is the file in the directory that root or this user named: nobody else's link leads elsewhere.
+func TestAppendFollowsNoLinksOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	log := filepath.Join(there, "log")
+	if err := os.Mkdir(there, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := func(to, name string) string {
+		t.Helper()
+		if err := os.Symlink(to, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		return filepath.Join(dir, name)
+	}
+	own, loop, far := link("there/../there/.", "own"), link("loop", "loop"), link(filepath.Join(dir, "far"), "far")
+	absolute := link(own, "absolute")
+	for _, name := range []string{log, filepath.Join(own, "log"), filepath.Join(absolute, "log")} {
+		f, err := Append(name)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		f.Close()
+	}
+	hard := filepath.Join(there, "hard")
+	if err := os.Link(log, hard); err != nil {
+		t.Fatal(err)
+	}
+	bad := []string{link(log, "symbolic"), hard, filepath.Join(loop, "log"), filepath.Join(far, "log"), filepath.Join(log, "log"), filepath.Join(dir, "none", "log")}
+	if os.Geteuid() == 0 {
+		others := link("there", "others")
+		if err := os.Lchown(others, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		bad = append(bad, filepath.Join(others, "new"))
+	}
+	for _, name := range bad {
+		if f, err := Append(name); err == nil {
+			f.Close()
+			t.Errorf("%s was opened", name)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(there, "new")); err == nil {
+		t.Error("a file was made where another user's link leads")
+	}
+}

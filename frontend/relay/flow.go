@@ -63,6 +63,14 @@ func (f *Flow) Event() udpbatch.Event { return udpbatch.Event{A: f.id, B: f.gene
 // Answered reports whether the server accepted the client's ClientHello.
 func (f *Flow) Answered() bool { return f.progress&answered != 0 }
 
+// Unprove notes that f was opened without a proof of its client's address.
+func (f *Flow) Unprove() { f.progress |= unproved }
+
+// Unproved reports whether f was opened without a proof of its client's address, and nothing has proved it since. That f is
+// established does not: in an abbreviated handshake a server sends its Finished to whoever forges a ClientHello with a session of his
+// own, and what the client sends may be forged as well.
+func (f *Flow) Unproved() bool { return f.progress&unproved != 0 }
+
 // Rival is a newer flow of f's client, from the same address and port; nil if there is none. Both live until the
 // handshake of the new one is proved: until then its ClientHello may be spoofed (RFC 6347 section 4.2.8).
 func (f *Flow) Rival() *Flow { return f.rival }

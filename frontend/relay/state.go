@@ -33,6 +33,7 @@ const (
 	clientProtected                      // the client sent a protected record
 	finished                             // the server sent its Finished (DTLS 1.2)
 	proved                               // the server sent what only follows the client's Finished
+	unproved                             // nobody knows yet whether the client can be reached at its address
 )
 
 // step is the transition function of a flow: the state and the progress after a datagram with signs. Whatever a client's
@@ -84,6 +85,9 @@ func advance(p progress, signs Signs) progress {
 	}
 	if signs&ServerData != 0 && p&clientProtected != 0 {
 		p |= proved
+	}
+	if signs&ClientReached != 0 {
+		p &^= unproved
 	}
 	if signs&(ClientFlight|ClientProtected) != 0 {
 		p |= secondFlight

@@ -100,11 +100,11 @@ func TestSigns(t *testing.T) {
 		"ChangeCipherSpec":          {change, ClientFlight, ServerFlight},
 		"flight up to Finished":     {join(keyExchange, change, sealed), ClientFlight | ClientProtected, ServerFlight | ServerFinished},
 		"Finished":                  {sealed, ClientProtected, ServerFinished},
-		"data":                      {data, ClientProtected, ServerFinished | ServerData},
+		"data":                      {data, ClientProtected, ServerFinished | ServerData | ClientReached},
 		"encrypted alert":           {alert, ClientAlert, ServerAlert},
 		"fatal alert":               {fatal, ClientAlert, ServerFatal},
 		"warning":                   {warning, ClientAlert, 0},
-		"data and alert":            {join(data, alert), ClientProtected | ClientAlert, ServerFinished | ServerData | ServerAlert},
+		"data and alert":            {join(data, alert), ClientProtected | ClientAlert, ServerFinished | ServerData | ClientReached | ServerAlert},
 		"ACK of epoch 0":            {ack, 0, 0},
 		"connection ID":             {cid(1), ClientProtected, ServerFinished | ServerData},
 		"ServerHello and encrypted": {join(flight, unified(0x2e)), ClientFlight | ClientProtected, ServerFlight},
@@ -118,7 +118,7 @@ func TestSigns(t *testing.T) {
 		}
 	}
 	for first := unifiedFirst; first <= unifiedLast; first++ {
-		client, server := ClientProtected, ServerData
+		client, server := ClientProtected, ServerData|ClientReached
 		switch first & unifiedEpoch {
 		case earlyEpoch:
 			client = 0

@@ -132,7 +132,7 @@ func (t *Table) FromClient(f *Flow, d []byte, now int64) {
 
 // FromServer records that datagram d of f's server goes to f's client.
 func (t *Table) FromServer(f *Flow, d []byte, now int64) {
-	if f.progress&proved != 0 && f.State != Closing && len(d) > 0 && d[0] != typeAlert {
+	if f.progress&(proved|unproved) == proved && f.State != Closing && len(d) > 0 && d[0] != typeAlert {
 		t.use(f, now)
 		return
 	}

@@ -3,6 +3,8 @@ package udpbatch
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,6 +67,29 @@ func (p *Poller) Wait(timeout int) (n int, woken bool, err error) {
 			break
 		}
 	}
+	return p.taken(n, err)
+}
+
+// Poll sleeps for pause and returns the events that are there then, as [Poller.Wait] does. It is for callers that are woken
+// too often otherwise: like Recv and Send it is made of raw system calls, so pause must be short.
+func (p *Poller) Poll(pause time.Duration) (n int, woken bool, err error) {
+	if pause > 0 {
+		t := unix.NsecToTimespec(int64(pause))
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0) // a signal may end it earlier
+	}
+	for {
+		got, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)
+		if errno == 0 {
+			return p.taken(int(got), nil)
+		}
+		if errno != unix.EINTR {
+			return p.taken(0, errno)
+		}
+	}
+}
+
+// taken sorts the Poller's own event out of n.
+func (p *Poller) taken(n int, err error) (_ int, woken bool, _ error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("wait for sockets: %w", err)
 	}

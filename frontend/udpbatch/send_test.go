@@ -104,16 +104,7 @@ func TestDontFragment(t *testing.T) {
 	}
 	defer unix.Close(raw)
 	// Not connected: a connected socket numbers its datagrams by itself.
-	server, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	client, err := Dial(server.Local())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	server, client := pair(t, Options{})
 	q, b := NewQueue(2), newBatch(t, 2)
 	q.Add([]byte("where to"), nil)
 	if _, err := client.Send(q); err != nil {

@@ -33,6 +33,21 @@ func newBatch(t *testing.T, size int) *Batch {
 	return b
 }
 
+// pair opens a socket with options on loopback, and one that is connected to it.
+func pair(t *testing.T, o Options) (server, client *Conn) {
+	t.Helper()
+	server, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	if client, err = Dial(server.Local()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	return server, client
+}
+
 // await receives until b holds n datagrams.
 func await(t *testing.T, c *Conn, b *Batch, n int) {
 	t.Helper()
@@ -104,8 +119,8 @@ func TestDatagramsOfEverySize(t *testing.T) {
 	}
 	defer client.Close()
 	q := NewQueue(4)
-	for _, size := range []int{0, 1, 1500, 65507} {
-		d := bytes.Repeat([]byte{byte(size)}, size)
+	for _, size := range []int{0, 1, 1500, headSize, headSize + 1, 65507} {
+		d := bytes.Repeat([]byte("datagram"), size/8+1)[:size]
 		q.Add(d, nil)
 		if n, err := client.Send(q); n != 1 || err != nil {
 			t.Fatal(size, n, err)
@@ -149,16 +164,7 @@ func TestBatchFillsUp(t *testing.T) {
 }
 
 func TestOverrunsAreCounted(t *testing.T) {
-	server, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), Options{ReceiveBuffer: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Close()
-	client, err := Dial(server.Local())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	server, client := pair(t, Options{ReceiveBuffer: 1})
 	q, b := NewQueue(64), newBatch(t, 64)
 	for range 64 {
 		q.Add(make([]byte, 1000), nil)

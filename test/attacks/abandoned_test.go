@@ -2,11 +2,11 @@ package attacks
 
 import "testing"
 
-// A client that gets the pool's entry of a handshake that was abandoned is served at once: the server has forgotten it.
+// A client that gets the pool entry of an abandoned handshake is served at once: the server has forgotten that handshake.
 func TestAbandonedHandshakesAreForgotten(t *testing.T) {
 	t.Parallel()
 	const pool = 4
-	b := &battle{mixture: &mixture{pool: "4", guarded: true, flags: "--handshake-timeout 1s"}, t: t}
+	b := &mixedRun{mixture: &mixture{pool: "4", guarded: true, flags: "--handshake-timeout 1s"}, t: t}
 	b.open()
 	for i := range pool {
 		if !b.abandon(source(i)) {

@@ -20,7 +20,7 @@ type client struct {
 	conn *net.UDPConn
 }
 
-// source is an address of loopback that proves itself: by number, each in a /24 of its own.
+// source returns the i-th loopback address of a client that completes cookie exchanges; each is in a /24 of its own.
 func source(i int) netip.Addr { return netip.AddrFrom4([4]byte{127, byte(16 + i>>8), byte(i), 9}) }
 
 // dial opens a client at an address.
@@ -35,10 +35,10 @@ func (g *guard) dial(from netip.Addr) *client {
 }
 
 func (c *client) send(d []byte) {
-	_, _ = c.conn.Write(d) // the guard's socket may be full: so is a network
+	_, _ = c.conn.Write(d) // the guard's socket buffer may be full, and networks drop datagrams too
 }
 
-// receive waits for a datagram that f takes.
+// receive waits for a datagram that f accepts.
 func (c *client) receive(wait time.Duration, f func([]byte) bool) bool {
 	b := make([]byte, 1<<16)
 	_ = c.conn.SetReadDeadline(time.Now().Add(wait))
@@ -53,7 +53,7 @@ func (c *client) receive(wait time.Duration, f func([]byte) bool) bool {
 	}
 }
 
-// ask sends d until something comes that f takes: after 1 s, 2 s, 4 s, as RFC 6347 section 4.2.4.1 has it.
+// ask sends d until f accepts an answer, and retransmits after 1 s, 2 s, 4 s (RFC 6347 section 4.2.4.1).
 func (c *client) ask(d []byte, within time.Duration, f func([]byte) bool) bool {
 	end := time.Now().Add(within)
 	for wait := time.Second; ; wait *= 2 {
@@ -68,7 +68,7 @@ func (c *client) ask(d []byte, within time.Duration, f func([]byte) bool) bool {
 	}
 }
 
-// newHello is a ClientHello that nobody else sends.
+// newHello returns a ClientHello with a random of its own.
 func newHello() *hellotest.Builder {
 	b := hellotest.New()
 	for i := 0; i < len(b.Random); i += 8 {
@@ -77,7 +77,7 @@ func newHello() *hellotest.Builder {
 	return b
 }
 
-// prove does the cookie exchange for b and returns the second ClientHello, not sent yet; nil if there was no answer.
+// prove does the cookie exchange for b and returns the second ClientHello without sending it; nil if there was no answer.
 func (c *client) prove(b *hellotest.Builder, within time.Duration) (second []byte) {
 	c.ask(b.Bytes(), within, func(d []byte) bool {
 		cookie, ok := hello.HelloVerifyCookie(d)
@@ -91,10 +91,10 @@ func (c *client) prove(b *hellotest.Builder, within time.Duration) (second []byt
 	return second
 }
 
-// end closes a client of an attacker's, who needs no more of it.
+// end closes a client that an attacker no longer needs.
 func (c *client) end() { c.conn.Close() }
 
-// connect does a handshake and reports whether it was finished in time. A second HelloVerifyRequest has it start over.
+// connect does a handshake and reports whether it finished in time. On a second HelloVerifyRequest it starts over.
 func (c *client) connect(within time.Duration) bool {
 	end := time.Now().Add(within)
 	for time.Until(end) > 0 {
@@ -122,7 +122,7 @@ func (c *client) alive() bool {
 	return c.ask(d, 3*time.Second, func(got []byte) bool { return bytes.Equal(got, d) })
 }
 
-// sessions are clients that have finished a handshake.
+// sessions returns clients that have finished a handshake.
 func (g *guard) sessions(n int, from func(i int) netip.Addr) []*client {
 	g.t.Helper()
 	all := make([]*client, n)
@@ -138,12 +138,12 @@ func (g *guard) sessions(n int, from func(i int) netip.Addr) []*client {
 	return all
 }
 
-// connected counts the clients whose handshakes are finished in time, all at once.
+// connected starts all handshakes at once and counts those that finish in time.
 func connected(clients []*client, within time.Duration) int {
 	return each(clients, func(c *client) bool { return c.connect(within) })
 }
 
-// living counts those that are alive.
+// living counts the clients that are alive.
 func living(clients []*client) int { return each(clients, (*client).alive) }
 
 func each(clients []*client, f func(*client) bool) (n int) {

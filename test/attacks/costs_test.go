@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What guesses cost a server in front of whom a pool has 65 536 cookies: by arithmetic a million per second are right 16 to 32
-// times.
+// What guessed cookies cost a server behind a pool of 65 536 cookies: of a million guesses per second, 16 to 32 are right
+// by arithmetic.
 func TestGuessesCost(t *testing.T) {
 	perSecond, lasts := 20_000, 5*time.Second
 	pool := 1 << 13
@@ -21,7 +21,7 @@ func TestGuessesCost(t *testing.T) {
 		perSecond, lasts, pool = 1_000_000, time.Minute, 1<<16
 	}
 	m := &mixture{pool: fmt.Sprint(pool), guarded: true, collected: min(pool, 2000)}
-	b := &battle{mixture: m, t: t}
+	b := &mixedRun{mixture: m, t: t}
 	b.open()
 	cookies := b.collect(m.collected)
 	idle := b.server.cpu()
@@ -47,14 +47,14 @@ func TestGuessesCost(t *testing.T) {
 	s.end()
 }
 
-// As many clients at a time as there are files for, through a pool without their sockets.
+// As many clients at once as the limit of open files allows, through a pool that holds no sockets for them.
 func TestManyClientsAtATime(t *testing.T) {
 	n, pool := 500, 1<<13
 	if *whole {
 		n, pool = 20_000, 1<<16
 	}
 	s := startServer(t, false)
-	// Flows are sockets, some files are for others, and no limit can be raised above the hard one.
+	// Each flow is a socket, some files serve other purposes, and the limit cannot be raised above the hard one.
 	const others = 500
 	files := min(n+others, hardLimit(t))
 	n = min(n, files-others)
@@ -63,7 +63,7 @@ func TestManyClientsAtATime(t *testing.T) {
 	before := g.memory()
 	c := newCrowd(t, n, g.addr)
 	began, served := time.Now(), 0
-	atOnce := min(n/8, 500) // half of those that may be half-open
+	atOnce := min(n/8, 500) // half of the half-open flows allowed
 	for part := range slices.Chunk(c.members, atOnce) {
 		served += c.connect(part)
 	}
@@ -77,7 +77,7 @@ func TestManyClientsAtATime(t *testing.T) {
 	}
 }
 
-// hardLimit is how many files this process may open at most.
+// hardLimit is the highest number of files that this process may open.
 func hardLimit(t *testing.T) int {
 	t.Helper()
 	var l unix.Rlimit
@@ -87,7 +87,7 @@ func hardLimit(t *testing.T) int {
 	return int(min(l.Max, math.MaxInt32))
 }
 
-// How long pools take, and what they need.
+// How long pools take to fill, and what memory and files they need.
 func TestPools(t *testing.T) {
 	pools := []int{1 << 12}
 	if *whole {
@@ -103,7 +103,7 @@ func TestPools(t *testing.T) {
 			end := time.Now().Add(patience + 3*time.Duration(pool)*time.Second/perSecond)
 			for !bytes.Contains([]byte(g.said.String()), []byte("pool is full")) {
 				if time.Now().After(end) {
-					t.Fatal("the pool is not full in time")
+					t.Fatal("the pool did not fill in time")
 				}
 				time.Sleep(10 * time.Millisecond)
 			}

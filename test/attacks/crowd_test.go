@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// crowd are many clients, each at an address of its own, that share one socket: there are fewer files than clients.
+// crowd is many clients, each with an address of its own, that share one socket, since there are fewer files than clients.
 type crowd struct {
 	conn    *udpbatch.Conn
 	in      *udpbatch.Batch
@@ -52,7 +52,7 @@ func newCrowd(t *testing.T, n int, to netip.AddrPort) *crowd {
 	return c
 }
 
-// connect has members do handshakes, and returns how many finish them. A second HelloVerifyRequest has a member start over, once.
+// connect runs the members' handshakes and returns how many finish. On a second HelloVerifyRequest a member starts over, once.
 func (c *crowd) connect(members []*member) (n int) {
 	for range 2 {
 		var again, flown []*member
@@ -92,7 +92,7 @@ func (c *crowd) living(members []*member) int {
 	return len(c.round(members, func(m *member) []byte { return m.line }, func(m *member, d []byte) bool { return bytes.Equal(d, m.line) }))
 }
 
-// round has each member send, again each second, until it receives what it takes, and returns those that did.
+// round has each member send, and repeat every second, until take accepts an answer; it returns the members that got one.
 func (c *crowd) round(members []*member, send func(*member) []byte, take func(*member, []byte) bool) (done []*member) {
 	waiting := make(map[netip.Addr]*member, len(members))
 	for _, m := range members {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// output is what a program says.
+// output collects what a program prints.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -28,7 +28,7 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// free is a port of loopback that was free just now.
+// free returns a loopback address with a port that was free just now.
 func free(t *testing.T) netip.AddrPort {
 	t.Helper()
 	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -39,7 +39,7 @@ func free(t *testing.T) netip.AddrPort {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// More half-open flows than there are files: new clients are served, and metrics can be read.
+// With more half-open flows than open files allowed, new clients are served and metrics can be read.
 func TestHalfOpenFlowsBeyondTheFiles(t *testing.T) {
 	t.Parallel()
 	const files = 400
@@ -47,7 +47,7 @@ func TestHalfOpenFlowsBeyondTheFiles(t *testing.T) {
 	p := startProgram(t, files, s.addr(), "--handoff trust --hello-rate 0 --half-open-per-source 0 --flows-per-source 0")
 	eventually(t, "the guard is ready", func() bool { _, err := p.get("/readyz"); return err == nil })
 	if !strings.Contains(p.said.String(), "fewer flows than asked for") {
-		t.Errorf("--max-flows is above the limit of open files, and nobody says so")
+		t.Errorf("--max-flows is above the limit of open files, and the guard did not say so")
 	}
 	g := &guard{t: t, addr: p.addr}
 	begun, served, tried := 0, 0, 0

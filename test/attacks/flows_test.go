@@ -11,10 +11,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// unlimited lets attackers do their worst: only what bounds flows is under test.
+// unlimited removes the rate limit, so that only the limits on flows are under test.
 func unlimited(c *frontend.Config) { c.HelloRate = limit.Rate{PerSecond: -1} }
 
-// abandon proves an address and has the server begin a handshake, which is never finished.
+// abandon does the cookie exchange and makes the server begin a handshake that is never finished.
 func (c *client) abandon() bool {
 	second := c.prove(newHello(), time.Second)
 	if second != nil {
@@ -23,7 +23,7 @@ func (c *client) abandon() bool {
 	return second != nil
 }
 
-// abandon has an attacker at an address do so.
+// abandon does so from an attacker's address.
 func (g *guard) abandon(from netip.Addr) bool {
 	c := g.dial(from)
 	defer c.end()
@@ -37,8 +37,8 @@ func (g *guard) serves(from netip.Addr) bool {
 	return c.connect(patience)
 }
 
-// Two real addresses that begin handshakes and finish none take no pool away from others: at the default rates, and as
-// fast as they can.
+// Two real addresses that begin handshakes and finish none do not use up the pool: at the default rates, and as
+// fast as possible.
 func TestHalfOpenFlowsOfTwoSources(t *testing.T) {
 	for name, change := range map[string]func(*frontend.Config){"default rates": func(*frontend.Config) {}, "unlimited": unlimited} {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestHalfOpenFlowsOfTwoSources(t *testing.T) {
 			busy := g.sessions(10, source)
 			begun, tried, served := 0, 0, 0
 			stop := time.Now().Add(lasting(6*time.Second, 4*time.Minute))
-			// Two new clients per second: those that were served keep their part of the pool for 30 s of silence.
+			// Two new clients per second, because each served client keeps its pool entry for 30 s of silence.
 			for i := 0; time.Now().Before(stop); i++ {
 				next := time.Now().Add(time.Second / 2)
 				for range 20 {
@@ -80,7 +80,7 @@ func TestHalfOpenFlowsOfTwoSources(t *testing.T) {
 	}
 }
 
-// One forged 14-byte alert from a client's address and port ends no session, silent or busy.
+// A forged 14-byte alert from a client's address and port ends no session, silent or busy.
 func TestForgedAlerts(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, false)
@@ -91,7 +91,7 @@ func TestForgedAlerts(t *testing.T) {
 	}
 	silent, busy := g.sessions(n, source), g.sessions(n, func(i int) netip.Addr { return source(500 + i) })
 	sent := 0
-	// A flow that is closing ends after 10 s of silence.
+	// A closing flow ends after 10 s of silence.
 	for end := time.Now().Add(lasting(13*time.Second, 3*time.Minute)); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		for _, c := range append(busy, silent...) {
 			if sent < 2*n || c != silent[0] { // one of the silent ones gets a single alert
@@ -111,8 +111,8 @@ func TestForgedAlerts(t *testing.T) {
 	}
 }
 
-// Guesses that are right, each from another prefix, take no pool away from clients, nor the tokens of --backend-hello-rate from
-// those of prefixes that are known: 20 right ones per second, as 1.3 million guesses per second have in front of 65 536 cookies.
+// Right guesses, each from another prefix, do not use up the pool, nor the tokens of --backend-hello-rate of
+// prefixes that are known: 20 right guesses per second, as 1.3 million guesses per second score against 65 536 cookies.
 func TestRightGuessesFromEverywhere(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, false)
@@ -155,14 +155,14 @@ func TestGuessesFromAnEstablishedAddress(t *testing.T) {
 	guesses, right := 0, 0
 	for end := time.Now().Add(lasting(4*time.Second, time.Minute)); time.Now().Before(end); {
 		for _, c := range victims {
-			// The right cookie, as a guess has it once in 64, and with it all that an attacker knows of a handshake.
+			// The right cookie, which one guess in 64 hits, and then all that an attacker can send without keys.
 			before := s.flights.Load()
 			if c.abandon() {
 				guesses++
 			}
 			eventually(t, "the right guess reaches the server", func() bool { return s.flights.Load() > before })
 			right++
-			c.send(record(22, 0, append([]byte{16}, make([]byte, 20)...)...)) // the second flight, of the wrong keys
+			c.send(record(22, 0, append([]byte{16}, make([]byte, 20)...)...)) // the second flight, with the wrong keys
 			c.send(record(22, 1, 0xff))
 			c.send(forgedAlert)
 		}
@@ -196,7 +196,7 @@ func TestHalfOpenAttemptsBesideEstablishedSessions(t *testing.T) {
 	begun := 0
 	for begun < attempts {
 		begun += each(attackers, (*client).abandon)
-		if n := living(sessions); n != flows { // in use: idle ones may go
+		if n := living(sessions); n != flows { // in use: idle ones may be evicted
 			t.Fatalf("%d of %d established sessions are alive after %d half-open attempts", n, flows, begun)
 		}
 	}
@@ -211,7 +211,7 @@ func TestHalfOpenAttemptsBesideEstablishedSessions(t *testing.T) {
 	}
 }
 
-// Retransmissions of the ClientHello that opened a flow cost tokens, as each costs the server a look.
+// Retransmissions of the ClientHello that opened a flow cost tokens, since the server parses each of them.
 func TestReplayedHello(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, false)
@@ -222,7 +222,7 @@ func TestReplayedHello(t *testing.T) {
 	before := s.flights.Load()
 	for i := range repeats {
 		c.send(second)
-		if i%64 == 63 { // the guard reads them all
+		if i%64 == 63 { // let the guard read all of them
 			eventually(t, "the guard has read them", func() bool { return g.Totals().Received >= uint64(i) })
 		}
 	}
@@ -252,7 +252,7 @@ func TestClientsBehindOneAddress(t *testing.T) {
 	}
 }
 
-// --backend-hello-rate lets a second's worth through at once.
+// --backend-hello-rate lets the tokens of one second through at once.
 func TestBackendHelloRate(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, false)

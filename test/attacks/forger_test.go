@@ -22,12 +22,12 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// forger sends datagrams to a guard, a group of them from an address of 127.0.0.0/8 that nobody has. Groups are prepared, and only
-// what differs from one datagram to the next is written; each goes through the system as one, which divides it up where it
-// arrives (UDP_SEGMENT, udp(7)): datagrams that are sent one by one cost several times as much.
+// forger sends datagrams to a guard in groups, each group from an unused address of 127.0.0.0/8. Groups are prepared, and only
+// what differs from one datagram to the next is written; each group passes the kernel as one packet, which is divided where it
+// arrives (UDP_SEGMENT, udp(7)): datagrams sent one by one cost several times as much.
 type forger struct {
-	sent, refused atomic.Uint64 // refused: by the system, which had no buffers
-	cpu           time.Duration // of the thread that has run
+	sent, refused atomic.Uint64 // refused by the kernel for lack of buffers
+	cpu           time.Duration // of the sending thread
 
 	kind     attack
 	random   *rand.PCG
@@ -37,11 +37,11 @@ type forger struct {
 	queue    *udpbatch.Queue
 }
 
-// attack is a kind of datagrams.
+// attack describes the datagrams of an attack.
 type attack struct {
-	bytes []byte                                  // one of them
-	size  func(r uint64) int                      // how much of it those of a batch have
-	vary  func(d []byte, i int, random *rand.PCG) // makes another one of d, the i-th of a group
+	bytes []byte                                  // a template
+	size  func(r uint64) int                      // the length of a batch's datagrams
+	vary  func(d []byte, i int, random *rand.PCG) // varies d, the i-th of a group
 }
 
 const (
@@ -52,7 +52,7 @@ const (
 
 func newForger(t *testing.T, to netip.AddrPort, kind attack) *forger {
 	t.Helper()
-	conn, err := udpbatch.Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), 0), udpbatch.Options{ReceiveBuffer: 1}) // answers are nobody's
+	conn, err := udpbatch.Listen(netip.AddrPortFrom(netip.IPv4Unspecified(), 0), udpbatch.Options{ReceiveBuffer: 1}) // nobody reads the answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func newForger(t *testing.T, to netip.AddrPort, kind attack) *forger {
 
 // run sends perSecond datagrams, or as many as it can, until ctx ends.
 func (f *forger) run(ctx context.Context, perSecond int) {
-	runtime.LockOSThread() // system calls of a batch are longer than the scheduler waits for
+	runtime.LockOSThread() // the scheduler would move the goroutine at each long system call
 	defer runtime.UnlockOSThread()
 	used := threadCPU()
 	defer func() { f.cpu = threadCPU() - used }()
@@ -104,26 +104,26 @@ func (f *forger) send(n int) {
 	f.refused.Add(uint64(forgerGroup * (n - sent)))
 }
 
-// rate is what it has sent per second.
+// rate is datagrams sent per second.
 func (f *forger) rate(seconds float64) float64 { return float64(f.sent.Load()) / seconds }
 
-// says how fast it was in so many seconds, of what was asked for, and what a datagram cost it: the system's delivery to the guard's
-// socket and all.
+// says reports the rate over seconds, the rate asked for, and the CPU time per datagram, which includes the kernel's delivery to
+// the guard's socket.
 func (f *forger) says(seconds float64, perSecond int) string {
 	n := f.sent.Load()
 	return fmt.Sprintf("%d (%.0f/s of %d/s, %d refused, %v of CPU each)", n, f.rate(seconds), perSecond, f.refused.Load(), f.cpu/time.Duration(max(n, 1)))
 }
 
-// threadCPU is what the calling thread has used.
+// threadCPU is the CPU time of the calling thread.
 func threadCPU() time.Duration {
 	var u unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_THREAD, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// guesses are ClientHellos with cookies of the server's, as any client can collect, for handshakes that they are not for.
+// guesses are ClientHellos with real cookies of the server, as any client can collect, but of other handshakes.
 func guesses(cookies [][]byte) attack {
-	d := (&hello.Probe{MessageSeq: 1, RecordSeq: 1, Cookie: cookies[0]}).Append(nil) // servers go on with it
+	d := (&hello.Probe{MessageSeq: 1, RecordSeq: 1, Cookie: cookies[0]}).Append(nil) // a ClientHello that servers accept
 	const randomAt, cookieAt = 27, 27 + 32 + 1 + 1                                   // without a session_id
 	return attack{d, func(uint64) int { return len(d) }, func(d []byte, _ int, random *rand.PCG) {
 		r := random.Uint64()
@@ -134,13 +134,13 @@ func guesses(cookies [][]byte) attack {
 	}}
 }
 
-// junk is anything: bytes, records of sessions that nobody has, pieces of ClientHellos.
+// junk is random bytes, records of unknown sessions, and fragments of ClientHellos.
 func junk() attack {
 	const longest, shortest, header = 200, 24, 13
 	d := slices.Concat(newHello().Bytes(), make([]byte, longest))[:longest]
 	return attack{d, func(r uint64) int { return shortest + int(r%(longest-shortest)) }, func(d []byte, i int, random *rand.PCG) {
 		switch i % 4 {
-		case 0: // a piece of a ClientHello
+		case 0: // a fragment of a ClientHello
 			return
 		case 1:
 			copy(d, record(23, 1))

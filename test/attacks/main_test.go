@@ -1,11 +1,12 @@
 package attacks
 
 import (
-	"context"
 	"flag"
 	"net/netip"
 	"testing"
 	"time"
+
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -13,14 +14,14 @@ import (
 )
 
 var (
-	whole = flag.Bool("whole", false, "attack for as long as it takes, not for seconds")
+	whole = flag.Bool("whole", false, "run the attacks at full length instead of for seconds")
 	mixed = flag.Duration("mixed", 30*time.Minute, "with -whole: how long TestMixedAttack lasts")
 )
 
-// patience is how long a test waits for what must happen on a busy machine.
+// patience is how long a test waits on a busy machine for what must happen.
 const patience = 20 * time.Second
 
-// lasting is the duration of an attack, short unless all of it is asked for.
+// lasting is the duration of an attack: short, unless -whole is given.
 func lasting(short, long time.Duration) time.Duration {
 	if *whole {
 		return long
@@ -28,7 +29,7 @@ func lasting(short, long time.Duration) time.Duration {
 	return short
 }
 
-// guard is one in this process, with the defaults of the program but for what a test changes.
+// guard is a guard in this process, with the program's defaults except for what a test changes.
 type guard struct {
 	*frontend.Server
 	t    *testing.T
@@ -48,21 +49,13 @@ func startGuard(t *testing.T, server netip.AddrPort, change func(*frontend.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	testguard.Run(t, s)
 	g := &guard{s, t, s.Listening()[0]}
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
 	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g
 }
 
-// count is how often events happened so far.
+// count is the number of the given events so far.
 func (g *guard) count(events ...metrics.Event) (n uint64) {
 	totals := g.Totals()
 	for _, e := range events {
@@ -71,7 +64,7 @@ func (g *guard) count(events ...metrics.Event) (n uint64) {
 	return n
 }
 
-// report says what the guard made of an attack.
+// report logs what the guard did with an attack.
 func (g *guard) report() {
 	st := g.Status()
 	g.t.Logf("packets %v; flows %v; ended %v", st.Packets["client"], st.FlowStatus.States, st.FlowStatus.Ended)

@@ -3,8 +3,6 @@ package attacks
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,20 +14,20 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// mixture is how much of each attack there is at once.
+// mixture is how much of each attack runs at once.
 type mixture struct {
 	lasts           time.Duration
 	guesses, junk   int // per second
-	sessions        int // silent ones, and as many busy ones
+	sessions        int // silent ones; there are as many busy ones
 	clients         int // new ones per second
 	collected       int // cookies that the attacker has
 	everyPort       bool
 	pool, flags     string
-	guarded         bool // else everything goes to the server itself
+	guarded         bool // otherwise everything goes to the server directly
 	measured, sweep time.Duration
 }
 
-// TestMixedAttack has all attacks at once in front of an unmodified OpenSSL server: guesses, junk, two real hosts at their limits,
+// TestMixedAttack runs all attacks at once against an unmodified OpenSSL server: guesses, junk, two real hosts at their limits,
 // forged alerts to all ports, guesses from established clients' addresses.
 func TestMixedAttack(t *testing.T) {
 	m := mixture{lasts: 8 * time.Second, guesses: 3000, junk: 3000, sessions: 10, clients: 5, collected: 100, pool: "4096", guarded: true,
@@ -41,8 +39,8 @@ func TestMixedAttack(t *testing.T) {
 	m.run(t)
 }
 
-// TestMixedAttackIsOne shows that the attack is one: without the guard clients are lost.
-func TestMixedAttackIsOne(t *testing.T) {
+// TestMixedAttackHurts shows that the attack works: without the guard clients are lost.
+func TestMixedAttackHurts(t *testing.T) {
 	if !*whole {
 		t.Skip("takes more than seconds: -whole")
 	}
@@ -51,8 +49,8 @@ func TestMixedAttackIsOne(t *testing.T) {
 	m.run(t)
 }
 
-// battle is a mixture under way.
-type battle struct {
+// mixedRun is a running mixture.
+type mixedRun struct {
 	*mixture
 	t      *testing.T
 	to     netip.AddrPort
@@ -71,7 +69,7 @@ type battle struct {
 }
 
 func (m *mixture) run(t *testing.T) {
-	b := &battle{mixture: m, t: t, why: make(map[string]int)}
+	b := &mixedRun{mixture: m, t: t, why: make(map[string]int)}
 	b.open()
 	began := time.Now()
 	b.busy, b.silent = begin(t, m.sessions, 0, b.to), begin(t, m.sessions, 8, b.to)
@@ -107,7 +105,7 @@ func (m *mixture) run(t *testing.T) {
 		b.flat(samples)
 		t.Logf("flows:\n%s", b.guard.flows())
 	}
-	const enough = 0.95 // of the rates that are asked for
+	const enough = 0.95 // of the rates asked for
 	if *whole && min(g.rate(took)/float64(m.guesses), j.rate(took)/float64(m.junk)) < enough {
 		t.Error("the attack was weaker than asked for: this machine is busy, or too slow")
 	}
@@ -117,7 +115,7 @@ func (m *mixture) run(t *testing.T) {
 }
 
 // open starts the server, which keeps silent clients, and the guard.
-func (b *battle) open() {
+func (b *mixedRun) open() {
 	t := b.t
 	dir := t.TempDir()
 	id, err := peers.NewIdentity(dir)
@@ -145,8 +143,8 @@ func (b *battle) open() {
 		first.Round(time.Millisecond), memory, b.guard.files(), (time.Since(b.guard.began) - first).Round(time.Millisecond), b.guard.memory())
 }
 
-// collect gets cookies as any client can.
-func (b *battle) collect(n int) (list [][]byte) {
+// collect gets cookies from the server, as any client can.
+func (b *mixedRun) collect(n int) (list [][]byte) {
 	g := &guard{t: b.t, addr: b.to}
 	for i := range n {
 		c := g.dial(source(100 + i%200))
@@ -165,131 +163,26 @@ func (b *battle) collect(n int) (list [][]byte) {
 	return list
 }
 
-// seesTheDead checks that a session that has ended counts as lost.
-func (b *battle) seesTheDead() {
+// seesTheDead checks that an ended session counts as lost.
+func (b *mixedRun) seesTheDead() {
 	s, err := connectDTLS(source(90), b.to, patience)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	if !s.alive(patience) {
-		b.t.Error("a session that goes on counts as lost")
+		b.t.Error("a live session counts as lost")
 	}
 	s.end()
 	if s.alive(time.Second) {
-		b.t.Error("a session that has ended counts as alive")
+		b.t.Error("an ended session counts as alive")
 	}
 }
 
-// hosts are two that prove their addresses and begin handshakes, at the default rate of --hello-rate.
-func (b *battle) hosts(ctx context.Context) {
-	every := time.NewTicker(time.Second / 40)
-	defer every.Stop()
-	for i := 0; ctx.Err() == nil; i++ {
-		<-every.C
-		if b.abandon(source(50 + i%2)) {
-			b.abandoned.Add(1)
-		}
-	}
-}
-
-// abandon proves an address and has the server begin a handshake, which is never finished.
-func (b *battle) abandon(from netip.Addr) (begun bool) {
-	c := (&guard{t: b.t, addr: b.to}).dial(from)
-	defer c.end()
-	q := hello.Probe{} // servers go on with it
-	for i := 0; i < len(q.Random); i += 8 {
-		binary.NativeEndian.PutUint64(q.Random[i:], rand.Uint64())
-	}
-	c.ask(q.Append(nil), time.Second, func(d []byte) bool {
-		k, ok := hello.HelloVerifyCookie(d)
-		if ok {
-			q.Cookie, q.MessageSeq, q.RecordSeq = bytes.Clone(k), 1, 1
-			c.send(q.Append(nil))
-			begun = true
-		}
-		return ok
-	})
-	return begun
-}
-
-// forgers send alerts and guesses in the clients' names.
-func (b *battle) forgers(ctx context.Context, cookies [][]byte) {
-	kind, random := guesses(cookies), rand.NewPCG(rand.Uint64(), rand.Uint64())
-	guess := slices.Clone(kind.bytes)
-	for ctx.Err() == nil {
-		for _, s := range slices.Concat(b.silent, b.busy) {
-			s.forge(forgedAlert)
-			b.alerts.Add(1)
-			kind.vary(guess, 0, random)
-			s.forge(guess)
-			b.stolen.Add(1)
-		}
-		pause(ctx, 100*time.Millisecond)
-	}
-}
-
-// sweeps send alerts from all ports of the clients' addresses.
-func (b *battle) sweeps(ctx context.Context) {
-	for b.everyPort && ctx.Err() == nil {
-		next := time.Now().Add(b.sweep)
-		for i := range 16 {
-			n, err := alertAll(ctx, source(i), b.to)
-			if b.alerts.Add(uint64(n)); err != nil {
-				b.t.Error(err)
-				return
-			}
-		}
-		pause(ctx, time.Until(next))
-	}
-}
-
-// converse has the busy sessions say something each second.
-func (b *battle) converse(ctx context.Context) {
-	for ctx.Err() == nil {
-		if n := survivors(b.busy); n < len(b.busy) {
-			b.dead.Add(uint64(len(b.busy) - n))
-		}
-		pause(ctx, time.Second)
-	}
-}
-
-// newcomers are new clients, of many addresses, each of which says something and leaves.
-func (b *battle) newcomers(ctx context.Context) {
-	var all sync.WaitGroup
-	defer all.Wait()
-	every := time.NewTicker(time.Second / time.Duration(b.clients))
-	defer every.Stop()
-	for ctx.Err() == nil {
-		<-every.C
-		from := source(300 + rand.IntN(500))
-		all.Go(func() {
-			b.tried.Add(1)
-			s, err := connectDTLS(from, b.to, patience)
-			switch {
-			case err != nil:
-				b.lose(err.Error())
-				return
-			case !s.alive(patience):
-				b.lose("no echo")
-			}
-			s.end()
-		})
-	}
-}
-
-// lose counts a new client that was not served.
-func (b *battle) lose(why string) {
-	b.lost.Add(1)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.why[why]++
-}
-
-// sample is what the guard needs at a time.
+// sample is what the guard uses at one moment.
 type sample struct{ memory, files int }
 
 // measure samples the guard until ctx ends.
-func (b *battle) measure(ctx context.Context) (list []sample) {
+func (b *mixedRun) measure(ctx context.Context) (list []sample) {
 	began, cpu := time.Now(), 0.0
 	if b.guard != nil {
 		cpu = b.guard.cpu()
@@ -306,8 +199,8 @@ func (b *battle) measure(ctx context.Context) (list []sample) {
 	return list
 }
 
-// flat checks that the guard needs no more at the end than it did after a third of the time.
-func (b *battle) flat(list []sample) {
+// flat checks that the guard uses no more at the end than after a third of the time.
+func (b *mixedRun) flat(list []sample) {
 	third := len(list) / 3
 	if third == 0 {
 		return
@@ -326,13 +219,6 @@ func (b *battle) flat(list []sample) {
 		return
 	}
 	if last.memory > middle.memory+middle.memory/slack || last.files > middle.files+middle.files/slack {
-		b.t.Error("what the guard needs grows")
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+		b.t.Error("the guard's memory or files grow")
 	}
 }

@@ -23,7 +23,7 @@ type program struct {
 	said *output
 }
 
-// start starts a program, which is told to end with the test.
+// start starts a program, which is terminated with the test.
 func start(t *testing.T, name string, args ...string) *program {
 	t.Helper()
 	p := &program{t, exec.Command(name, args...), new(output)}
@@ -36,13 +36,13 @@ func start(t *testing.T, name string, args ...string) *program {
 		_ = p.cmd.Wait()
 		if t.Failed() {
 			said := p.said.String()
-			t.Logf("%s said at last:\n%s", filepath.Base(name), said[max(0, len(said)-4000):])
+			t.Logf("the end of the output of %s:\n%s", filepath.Base(name), said[max(0, len(said)-4000):])
 		}
 	})
 	return p
 }
 
-// cpu is the seconds of CPU that it has used (proc_pid_stat(5): utime and stime, in ticks of 10 ms).
+// cpu is its CPU time in seconds (proc_pid_stat(5): utime and stime, in ticks of 10 ms).
 func (p *program) cpu() float64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
@@ -54,7 +54,7 @@ func (p *program) cpu() float64 {
 	return float64(user+system) / 100
 }
 
-// files is how many it has open.
+// files is the number of its open files.
 func (p *program) files() int {
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
 	if err != nil {
@@ -79,14 +79,14 @@ func (p *program) memory() int {
 	return 0
 }
 
-// guardProgram is the built guard.
+// guardProgram is the guard as a built program.
 type guardProgram struct {
 	*program
 	addr, metrics netip.AddrPort
 	began         time.Time
 }
 
-// startProgram builds the guard and starts it, with so many files.
+// startProgram builds the guard and starts it with a limit of open files.
 func startProgram(t *testing.T, files int, backend netip.AddrPort, flags string) *guardProgram {
 	t.Helper()
 	dir := t.TempDir()
@@ -101,7 +101,7 @@ func startProgram(t *testing.T, files int, backend netip.AddrPort, flags string)
 	return g
 }
 
-// get reads a page of the metrics listener.
+// get reads a page from the metrics listener.
 func (g *guardProgram) get(path string) (body string, err error) {
 	c := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := c.Get("http://" + g.metrics.String() + path)
@@ -127,7 +127,7 @@ func (g *guardProgram) metric(name string) string {
 	return ""
 }
 
-// flows are the metrics of flows that are not zero.
+// flows returns the nonzero metrics of flows.
 func (g *guardProgram) flows() string {
 	b, _ := g.get("/metrics")
 	var list []string

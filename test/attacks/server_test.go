@@ -12,16 +12,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// server is what a DTLS server looks like from outside: cookies over the peer's address, a flight to each ClientHello with
-// the right one, a Finished to a client's, an echo of each application record of an association, and a protected alert to
-// what is none. Associations live for ever.
+// server behaves like a DTLS server seen from outside: cookies over the peer's address, a flight for each ClientHello with
+// the right cookie, a Finished for a client's Finished, an echo of each application record of an association, and a protected
+// alert for a record of no association. Associations never end.
 type server struct {
 	conn    *net.UDPConn
-	any     bool          // takes every cookie
-	flights atomic.Uint64 // ClientHellos with a right cookie
+	any     bool          // accepts every cookie
+	flights atomic.Uint64 // ClientHellos with a valid cookie
 }
 
-// Datagrams of a handshake, as far as anybody can see who has no keys.
+// Datagrams of a handshake, as they look to somebody without the keys.
 var (
 	serverFlight  = record(22, 0, append([]byte{2, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 2, 0xfe, 0xfd}, make([]byte, 40)...)...)
 	serverDone    = bytes.Join([][]byte{record(20, 0, 1), record(22, 1, 0x5e)}, nil)
@@ -30,7 +30,7 @@ var (
 	clientRecords = []byte{23, 0xfe, 0xfd, 0, 1}
 )
 
-// record is a record of DTLS 1.2.
+// record returns a record of DTLS 1.2.
 func record(contentType, epoch byte, body ...byte) []byte {
 	return append([]byte{contentType, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1, byte(len(body) >> 8), byte(len(body))}, body...)
 }

@@ -38,13 +38,13 @@ func connectDTLS(from netip.Addr, to netip.AddrPort, within time.Duration) (*ses
 	return s, nil
 }
 
-// end closes the session as the protocol has it.
+// end closes the session with close_notify.
 func (s *session) end() {
 	_ = s.conn.Close()
 	s.socket.Close()
 }
 
-// alive reports whether what it says comes back, said again each second.
+// alive reports whether its line is echoed; it repeats the line every second.
 func (s *session) alive(within time.Duration) bool {
 	b := make([]byte, 256)
 	line := fmt.Appendf(nil, "ping %d\n", time.Now().UnixNano())
@@ -66,10 +66,10 @@ func (s *session) alive(within time.Duration) bool {
 	return false
 }
 
-// forge sends a datagram in its name.
+// forge sends a datagram from the session's socket.
 func (s *session) forge(d []byte) { _, _ = s.socket.WriteTo(d, s.to) }
 
-// begin are n sessions, those of eight addresses from the first on, some at a time.
+// begin starts n sessions from eight addresses, the first-th and those after it, some at a time.
 func begin(t *testing.T, n, first int, to netip.AddrPort) []*session {
 	t.Helper()
 	const atOnce, addresses = 10, 8
@@ -97,7 +97,7 @@ func begin(t *testing.T, n, first int, to netip.AddrPort) []*session {
 	return all
 }
 
-// survivors counts those of list that are alive, all asked at once.
+// survivors asks all sessions at once and counts those that are alive.
 func survivors(list []*session) (n int) {
 	results := make(chan bool, len(list))
 	for _, s := range list {

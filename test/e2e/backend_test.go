@@ -16,7 +16,7 @@ import (
 // cookies decides about a ClientHello: the cookie of the HelloVerifyRequest that answers it, or nil for none.
 type cookies func(peer netip.AddrPort, h *hello.ClientHello) []byte
 
-// key of all the cookies: any bytes will do.
+// key is the key of all cookies: any bytes will do.
 var key = []byte("a server's own secret")
 
 func mac(parts ...[]byte) []byte {
@@ -27,7 +27,7 @@ func mac(parts ...[]byte) []byte {
 	return m.Sum(nil)[:20]
 }
 
-// byAddress gives cookies that depend on the peer's address and port, as most servers do: they can be harvested.
+// byAddress issues cookies that depend on the peer's address and port, as most servers do: they can be harvested.
 func byAddress(peer netip.AddrPort, h *hello.ClientHello) []byte {
 	c := mac([]byte(peer.String()))
 	if hmac.Equal(c, h.Cookie) {
@@ -47,7 +47,7 @@ func anyCookie(peer netip.AddrPort, h *hello.ClientHello) []byte {
 // serverHello is the server's answer to a ClientHello that it accepts: the beginning of a ServerHello.
 var serverHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 14, 2, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 2, 0xfe, 0xfd}
 
-// relayed is a datagram that was relayed to the server.
+// relayed is a datagram that the guard relayed to the server.
 type relayed struct {
 	From netip.AddrPort
 	Data []byte
@@ -69,7 +69,7 @@ func startBackend(tb testing.TB, address string, cookies cookies) *backend {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	// Room for a flood that gets through, so that the test can say how much of it did.
+	// Room for a flood that gets through, so that the test can report how much of it did.
 	s := &backend{conn: conn, cookies: cookies, got: make(chan relayed, 1<<15)}
 	done := make(chan struct{})
 	go func() { defer close(done); s.serve() }()
@@ -77,16 +77,16 @@ func startBackend(tb testing.TB, address string, cookies cookies) *backend {
 	return s
 }
 
-// addr is where it listens.
+// addr is the address that it listens on.
 func (s *backend) addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
 // questions is the number of the guard's own questions so far.
 func (s *backend) questions() uint64 { return s.asked.Load() }
 
-// relayed is the number of relayed datagrams that wait for next.
+// relayed is the number of relayed datagrams that next has not returned yet.
 func (s *backend) relayed() int { return len(s.got) }
 
-// next is the next datagram that was relayed to the server. It fails the test if none comes.
+// next returns the next datagram relayed to the server. It fails the test if none comes.
 func (s *backend) next(tb testing.TB) relayed {
 	tb.Helper()
 	select {
@@ -139,11 +139,11 @@ func (s *backend) answer(peer netip.AddrPort, d []byte, h *hello.ClientHello) {
 	_, _ = s.conn.WriteToUDPAddrPort(answer, peer) // the guard may be gone
 }
 
-// What all of the guard's own questions have: the suites of each, which stand in the first of two fragments, and the
-// end of the extensions, which stands in the second. No client of the tests has them.
+// All of the guard's own questions have these: the cipher suites, which are in the first of two fragments, and the
+// end of the extensions, which is in the second. No client of the tests has them.
 var (
 	plain     = (&hello.Probe{}).Append(nil)
-	suites    = plain[25+38 : 25+60] // after headers, client_version, random and the lengths of what is empty; up to the first fragment's end
+	suites    = plain[25+38 : 25+60] // after headers, client_version, random and the lengths of empty fields; up to the end of the first fragment
 	extension = plain[len(plain)-24:]
 )
 

@@ -14,10 +14,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// backends are servers of both hand-offs.
+// backends are servers for the modes that differ here.
 var backends = map[string]cookies{"harvest": byAddress, "trust": anyCookie}
 
-// moved is which counters differ between two snapshots, and by how much.
+// moved returns which counters differ between two snapshots, and by how much.
 func moved(before, after *metrics.Totals) map[metrics.Event]uint64 {
 	m := make(map[metrics.Event]uint64)
 	for e := range after.Events {
@@ -95,8 +95,8 @@ func TestCounters(t *testing.T) {
 	}
 }
 
-// TestForeignCookies: a cookie is good for the handshake, address, port and destination that it was made for,
-// whole, and until its secret has been rotated twice.
+// TestForeignCookies: a cookie is valid for the handshake, address, port and destination that it was made for,
+// at full length, and until its secret has been rotated twice.
 func TestForeignCookies(t *testing.T) {
 	t.Parallel()
 	s, other := startBackend(t, anyPort, anyCookie), startBackend(t, anyPort, anyCookie)
@@ -108,7 +108,7 @@ func TestForeignCookies(t *testing.T) {
 	r := dialRaw(t, "127.0.0.2:0", g.addr)
 	samePort := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.3"), r.addr().Port()).String()
 	hello1 := randomly(1)
-	answers := uint64(0) // that clients have got
+	answers := uint64(0) // sent to clients
 	cookieFor := func(r *raw, b *hellotest.Builder) []byte { answers++; return r.cookieFor(b) }
 	refused := func(name string, cookie []byte) {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestForeignCookies(t *testing.T) {
 	if n := s.relayed() + other.relayed(); n != 0 {
 		t.Errorf("%d datagrams reached the servers", n)
 	}
-	// And the good one is, under the next secret, too: nothing above was refused for a reason of its own.
+	// The valid cookie is still accepted under the next secret: nothing above was refused for another reason.
 	r.send(second(hello1, good))
 	s.next(t)
 }
@@ -153,7 +153,7 @@ func TestForeignCookies(t *testing.T) {
 func freeAddress(t *testing.T) string { return address("127.0.0.1", freePort(t)).String() }
 
 // mutated is a datagram of any length up to the most that UDP over IPv4 carries: random bytes, or a ClientHello
-// that went wrong in one to four places.
+// with one to four mistakes.
 func mutated(random *rand.Rand, seeds []hellotest.Case) []byte {
 	const most = 65507
 	if random.IntN(4) == 0 {
@@ -166,7 +166,7 @@ func mutated(random *rand.Rand, seeds []hellotest.Case) []byte {
 			d[i] = byte(random.Uint32())
 		}
 		if n > 0 && random.IntN(2) == 0 {
-			d[0] = byte(20 + random.IntN(6)) // or hardly any would be DTLS
+			d[0] = byte(20 + random.IntN(6)) // otherwise hardly any would be DTLS
 		}
 		return d
 	}
@@ -186,8 +186,8 @@ func mutated(random *rand.Rand, seeds []hellotest.Case) []byte {
 	return d
 }
 
-// TestAnyDatagram: whatever a stranger sends, the guard answers well-formed ClientHellos alone, never with more
-// than it was sent, keeps nothing, and lives on. Not parallel: it looks at the heap.
+// TestAnyDatagram: whatever an unverified client sends, the guard answers only well-formed ClientHellos, never with more
+// bytes than it received, keeps no state, and goes on serving. Not parallel: it measures the heap.
 func TestAnyDatagram(t *testing.T) {
 	const datagrams = 4000
 	seeds := append(hellotest.Cases(), hellotest.Captured()...)
@@ -220,12 +220,12 @@ func TestAnyDatagram(t *testing.T) {
 		t.Errorf("client stage: %d outcomes of %d datagrams", sum, datagrams)
 	}
 	if n := s.relayed(); n != 0 {
-		t.Errorf("%d datagrams of a stranger reached the server", n)
+		t.Errorf("%d datagrams of an unverified client reached the server", n)
 	}
-	if grown := int64(heap()) - int64(before); grown > 1<<20 { // the runtime's own needs stay below
+	if grown := int64(heap()) - int64(before); grown > 1<<20 { // the runtime itself needs less
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
-	established(r, s, 1) // it lives
+	established(r, s, 1) // the guard still serves
 }
 
 func heap() uint64 {
@@ -235,7 +235,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestAnyDatagramOfAFlow: of the datagrams that a client with a flow sends, the server gets what is not a ClientHello and not
+// TestAnyDatagramOfAFlow: of the datagrams that a client with a flow sends, the server gets those that are neither ClientHellos nor
 // malformed, unchanged and in order, and nothing else.
 func TestAnyDatagramOfAFlow(t *testing.T) {
 	t.Parallel()
@@ -259,7 +259,7 @@ func TestAnyDatagramOfAFlow(t *testing.T) {
 			r.send(d)
 		}
 	}
-	eventually(t, "all is counted", func() bool { return clientSum(g.Totals()) == 1003 })
+	eventually(t, "all are counted", func() bool { return clientSum(g.Totals()) == 1003 })
 	if n := s.relayed(); n != 0 {
 		t.Errorf("%d more datagrams reached the server", n)
 	}

@@ -16,17 +16,17 @@ import (
 	"github.com/pion/dtls/v3"
 )
 
-// association is a client that has a server.
+// association is a client connected to a server.
 type association interface {
 	// ping sends a line that begins with "ping" and waits for its echo.
 	ping(text string)
 	// exchange sends a line and waits for answer, for servers that do not echo.
 	exchange(line, answer string)
-	// close ends the association as the protocol has it, and checks that the client is content.
+	// close ends the association with close_notify, and checks that the client reports no error.
 	close()
 }
 
-// dialer starts a client towards addr. Its handshake is proved by the first ping.
+// dialer starts a client towards addr. The first ping shows that its handshake succeeded.
 type dialer func(t *testing.T, addr netip.AddrPort) association
 
 // dtls10 makes OpenSSL 3 speak DTLS 1.0, whose SHA-1 signatures its default security level forbids.
@@ -47,8 +47,8 @@ func dialOpenSSL(t *testing.T, addr netip.AddrPort, args ...string) *opensslClie
 	return &opensslClient{start(t, "", "openssl", append([]string{"s_client", "-connect", addr.String()}, args...)...)}
 }
 
-// close ends the client by its input's end: a Q counts only as the first letter of what s_client reads, not behind a line
-// that was said twice.
+// close ends the client by closing its input: s_client understands Q only as the first letter of what it reads, not after a line
+// that was sent twice.
 func (c *opensslClient) close() { c.t.Helper(); c.closeInput(); c.succeed() }
 
 type gnutlsClient struct{ *program }
@@ -64,9 +64,10 @@ func gnutls(args ...string) dialer {
 
 func (c *gnutlsClient) close() { c.t.Helper(); c.closeInput(); c.succeed() }
 
+// pionClient is a client on github.com/pion/dtls, version 3 or 4.
 type pionClient struct {
 	t    *testing.T
-	conn *dtls.Conn
+	conn net.Conn
 }
 
 // pion is a client on github.com/pion/dtls.
@@ -88,6 +89,14 @@ func dialPion(t *testing.T, addr netip.AddrPort, within time.Duration, options .
 	if err != nil {
 		return nil, err
 	}
+	return handshaken(t, conn, within)
+}
+
+// handshaken returns a client whose handshake has finished.
+func handshaken(t *testing.T, conn interface {
+	net.Conn
+	HandshakeContext(ctx context.Context) error
+}, within time.Duration) (*pionClient, error) {
 	t.Cleanup(func() { _ = conn.Close() })
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()

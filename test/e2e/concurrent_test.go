@@ -11,16 +11,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// TestConcurrentClients: 50 clients at a time, all with data to exchange, through hand-offs that auto chooses.
+// TestConcurrentClients: 50 clients at once exchange data, in the modes that auto chooses.
 func TestConcurrentClients(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"harvest", "trust", "replay"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := echoServer(t, address("127.0.0.1", freePort(t)), mode)
-			g := startGuard(t, s.addr, func(c *frontend.Config) { c.HarvestPool = 2048 }) // each is a descriptor
+			g := startGuard(t, s.addr, func(c *frontend.Config) { c.HarvestPool = 2048 }) // each entry is a descriptor
 			if chosen := g.Status().Services[0].Backends[0].Handoff; chosen != mode {
-				t.Fatalf("auto chose %s for a server that wants %s", chosen, mode)
+				t.Fatalf("auto chose %s for a server that needs %s", chosen, mode)
 			}
 			converseAll(t, g, 50)
 			if n := g.count(metrics.Verified); n < 50 {
@@ -34,8 +34,8 @@ func TestConcurrentClients(t *testing.T) {
 	}
 }
 
-// TestReservedPorts: of 512 clients that are all between their two ClientHellos, hardly any loses its port to
-// another. Not parallel: it needs more descriptors than all others together.
+// TestReservedPorts: of 512 clients between their two ClientHellos, hardly any loses its port to
+// another. Not parallel: it needs more descriptors than all other tests together.
 func TestReservedPorts(t *testing.T) {
 	s := startBackend(t, anyPort, byAddress)
 	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.HarvestPool = 4096 })
@@ -53,7 +53,7 @@ func TestReservedPorts(t *testing.T) {
 		c.send(seconds[i])
 		c.receive(patience) // from the server, or a second HelloVerifyRequest
 	}
-	// With one port for each, 30 lose it on average; with a choice of four, one in fifty runs of this test.
+	// With one candidate port per client, 30 lose it on average; with four, one client in fifty runs of this test.
 	if n := g.count(metrics.WrongCookie); n > 3 {
 		t.Errorf("%d of %d clients lost their port", n, clients)
 	}
@@ -62,20 +62,20 @@ func TestReservedPorts(t *testing.T) {
 	}
 }
 
-// converseAll runs n clients that are all open at one time.
+// converseAll runs n clients that are all open at the same time.
 func converseAll(t *testing.T, g *guard, n int) {
 	dialers := []dialer{openssl(), gnutls()}
 	var open, wg sync.WaitGroup
 	open.Add(n)
 	for i := range n {
-		dial := pion() // programs cost more than the guard does, so they are the minority
+		dial := pion() // programs cost more CPU than the guard does, so most clients are Pion's
 		if i < 10 {
 			dial = dialers[i%len(dialers)]
 		}
 		wg.Go(func() {
 			t.Run(fmt.Sprint("client ", i), func(t *testing.T) {
 				opened := sync.OnceFunc(open.Done)
-				defer opened() // where this one fails, the others must not wait for it
+				defer opened() // if this client fails, the others must not wait for it
 				c := dial(t, g.addr)
 				c.ping(fmt.Sprintf("ping %d opens", i))
 				opened()

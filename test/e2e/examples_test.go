@@ -18,7 +18,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// exampleFiles has the programs of examples.
+// exampleFiles caches the built programs of examples.
 var exampleFiles = sync.OnceValues(func() (string, error) { return shared, examples.Build(shared) })
 
 func example(t *testing.T, name string) string {
@@ -35,7 +35,7 @@ func opensslExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	return &server{program: p, addr: addr, closed: "closed"}
 }
 
-// gateExample starts the example that verifies the guard's cookies in Go, in front of a server that accepts any.
+// gateExample starts the example that verifies the guard's cookies in Go, in front of a server that accepts any cookie.
 func gateExample(t *testing.T, addr netip.AddrPort, secrets string) *server {
 	t.Helper()
 	behind := echoServer(t, netip.AddrPortFrom(addr.Addr(), freePort(t)), "trust")
@@ -55,7 +55,7 @@ func drawSecret(t *testing.T) cookie.Secret {
 
 var exampleServers = map[string]func(*testing.T, netip.AddrPort, string) *server{"openssl": opensslExample, "gate": gateExample}
 
-// TestExamples: clients reach servers that verify the guard's cookies themselves, and a guard that has another secret does not
+// TestExamples: clients reach servers that verify the guard's cookies themselves; a guard with another secret does not
 // start.
 func TestExamples(t *testing.T) {
 	t.Parallel()
@@ -90,7 +90,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// TestSharedSecretRotates: the secret file is replaced while clients come, and not one of them notices.
+// TestSharedSecretRotates: the secret file is replaced while clients connect, and none of them fails.
 func TestSharedSecretRotates(t *testing.T) {
 	t.Parallel()
 	const rotations, atOnce = 4, 3
@@ -101,8 +101,8 @@ func TestSharedSecretRotates(t *testing.T) {
 			secrets := secretFile(t, now)
 			s := serve(t, address("127.0.0.1", freePort(t)), secrets)
 			g := startGuard(t, s.addr, func(c *frontend.Config) {
-				// Ports of clients that have gone stay theirs for a while: more than there are clients, so that none has to
-				// take a port that was free when it came and is taken when it returns.
+				// Ports of closed clients stay reserved for a while: more ports than clients, so that none has to
+				// use a port that was free at its first ClientHello and is taken at its second.
 				c.Handoff, c.SecretFile, c.HarvestPool = handoff.NativeHMAC, secrets, handoff.DefaultPool
 			})
 			ctx, stop := context.WithCancel(t.Context())
@@ -125,16 +125,16 @@ func TestSharedSecretRotates(t *testing.T) {
 			}
 			for range rotations {
 				next := drawSecret(t)
-				for next.SharedEpoch() == now.SharedEpoch() { // refused, once in 256
+				for next.SharedKeyID() == now.SharedKeyID() { // the same key ID, one time in 256, would be refused
 					next = drawSecret(t)
 				}
 				writeSecrets(t, secrets, next, now)
 				now = next
-				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secret.Fingerprint == now.Fingerprint() })
-				// A client that is kept waiting for two rotations must start anew: let all go that came before this one.
+				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secrets[0].Fingerprint == now.Fingerprint() })
+				// A client delayed over two rotations must start anew: let all clients finish that started before this rotation.
 				for i := range served {
 					n := served[i].Load() + 2
-					eventually(t, "clients come under the new secret", func() bool { return ctx.Err() != nil || served[i].Load() >= n })
+					eventually(t, "clients connect under the new secret", func() bool { return ctx.Err() != nil || served[i].Load() >= n })
 				}
 			}
 			stop()

@@ -39,7 +39,7 @@ func newFlood(t *testing.T, guard netip.AddrPort) *flood {
 	return f
 }
 
-// next is a ClientHello without a cookie, one with a wrong cookie, a record of a flow that there is not, or junk.
+// next returns a ClientHello without a cookie, one with a wrong cookie, a record of no flow, or junk.
 func (f *flood) next() []byte {
 	b := hellotest.New()
 	binary.BigEndian.PutUint64(b.Random[:], f.random.Uint64())
@@ -67,7 +67,7 @@ func (f *flood) send(t *testing.T, n int) {
 	}
 }
 
-// TestFloodStaysOutside: not one of thousands of bad datagrams reaches the server.
+// TestFloodStaysOutside: none of thousands of bad datagrams reaches the server.
 func TestFloodStaysOutside(t *testing.T) {
 	t.Parallel()
 	for mode, cookies := range backends {
@@ -76,7 +76,7 @@ func TestFloodStaysOutside(t *testing.T) {
 			s := startBackend(t, anyPort, cookies)
 			g := startGuard(t, s.addr())
 			f := newFlood(t, g.addr)
-			const rounds, each = 250, 32 // so that the socket's buffer holds a round of the longest
+			const rounds, each = 250, 32 // the socket's buffer holds a round of the longest datagrams
 			for i := range uint64(rounds) {
 				f.send(t, each)
 				eventually(t, "the guard has read all", func() bool { return g.Totals().Received == (i+1)*each })
@@ -91,7 +91,7 @@ func TestFloodStaysOutside(t *testing.T) {
 				}
 			}
 			if answers := totals.Events[metrics.Answered] + totals.Events[metrics.WrongCookie]; answers < rounds*each/3 {
-				t.Errorf("%d answers: the flood had more good ClientHellos", answers)
+				t.Errorf("%d answers: the flood had more well-formed ClientHellos", answers)
 			}
 			// The server answers in order, so what was relayed before this question has arrived.
 			asked := s.questions()
@@ -103,7 +103,7 @@ func TestFloodStaysOutside(t *testing.T) {
 	}
 }
 
-// TestClientsDuringFlood: real clients get through during a flood, and only they do.
+// TestClientsDuringFlood: during a flood real clients reach the server, and nothing else does.
 func TestClientsDuringFlood(t *testing.T) {
 	t.Parallel()
 	for mode := range backends {

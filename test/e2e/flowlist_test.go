@@ -10,7 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// listed is all flows that f means.
+// listed returns all flows that f matches.
 func (g *guard) listed(t *testing.T, f frontend.FlowFilter) (all []frontend.Flow) {
 	t.Helper()
 	if err := g.EachFlow(t.Context(), f, func(flow *frontend.Flow) error { all = append(all, *flow); return nil }); err != nil {
@@ -19,7 +19,7 @@ func (g *guard) listed(t *testing.T, f frontend.FlowFilter) (all []frontend.Flow
 	return all
 }
 
-// of is the filter that s means.
+// of parses a filter.
 func of(t *testing.T, s string) (f frontend.FlowFilter) {
 	t.Helper()
 	if err := f.ParseClients(s); err != nil {
@@ -28,7 +28,7 @@ func of(t *testing.T, s string) (f frontend.FlowFilter) {
 	return f
 }
 
-// A flow is listed under the address and port that the server's log has, with what it carried.
+// A flow is listed with the address and port that the server's log shows, and with what it carried.
 func TestFlowsAreListed(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)
@@ -49,7 +49,7 @@ func TestFlowsAreListed(t *testing.T) {
 	if *f.Age < f.Idle || f.Idle < 0 {
 		t.Errorf("age %v, idle %v", *f.Age, f.Idle)
 	}
-	// ClientHello, the last flight, the data; the server's two flights.
+	// From the client: ClientHello, last flight, data; from the server: two flights.
 	if f.ToServer.Packets != 3 || f.ToClient.Packets != 2 || f.ToServer.Bytes < uint64(len(data)) || f.ToClient.Bytes < uint64(len(serverHello)) {
 		t.Errorf("carried %+v and %+v", f.ToServer, f.ToClient)
 	}
@@ -57,11 +57,11 @@ func TestFlowsAreListed(t *testing.T) {
 		t.Errorf("%d flows of another prefix", n)
 	}
 	if err := g.EachFlow(t.Context(), frontend.FlowFilter{Service: "nobody"}, nil); err == nil || !strings.Contains(err.Error(), `no service "nobody"`) {
-		t.Errorf("a service that is not there: %v", err)
+		t.Errorf("an unknown service: %v", err)
 	}
 }
 
-// More flows than a worker copies at once: all are listed once, those that are named end, and the others live.
+// With more flows than a worker copies at once, each is listed once; those selected end, and the others live.
 func TestFlowsAreKilled(t *testing.T) {
 	t.Parallel()
 	const clients = 300
@@ -97,5 +97,5 @@ func TestFlowsAreKilled(t *testing.T) {
 		t.Errorf("%d flows are left", n)
 	}
 	g.waitCount(t, metrics.Killed, clients)
-	opened(last, s, 2) // it may come back at once
+	opened(last, s, 2) // the client may return at once
 }

@@ -15,7 +15,7 @@ import (
 
 const anyPort = "127.0.0.1:0"
 
-// established has r do a handshake; it returns r's address as the server sees it.
+// established runs a handshake of r; it returns r's address as the server sees it.
 func established(r *raw, s *backend, random byte) netip.AddrPort {
 	r.t.Helper()
 	upstream := opened(r, s, random)
@@ -35,21 +35,21 @@ func finish(r *raw, s *backend, upstream netip.AddrPort) {
 	}
 }
 
-// opened opens a flow for r and has the server answer; it returns r's address as the server sees it.
+// opened opens a flow for r and makes the server answer; it returns r's address as the server sees it.
 func opened(r *raw, s *backend, random byte) netip.AddrPort {
 	r.t.Helper()
 	d := r.open(randomly(random))
 	got := s.next(r.t)
 	if !bytes.Equal(got.Data, d) {
-		r.t.Fatalf("the server got %x, want the second ClientHello byte by byte: %x", got.Data, d)
+		r.t.Fatalf("the server got %x, want the second ClientHello unchanged: %x", got.Data, d)
 	}
 	if answer := r.receive(patience); !bytes.Equal(answer, serverHello) {
-		r.t.Fatalf("the client got %x, want what the server said", answer)
+		r.t.Fatalf("the client got %x, want the server's answer", answer)
 	}
 	return got.From
 }
 
-// TestReturnOnTheSamePort: a client that lost its association comes back from the same address and port. Its old
+// TestReturnOnTheSamePort: a client that lost its association returns from the same address and port. Its old
 // association lives until the new cookie is verified (RFC 6347 section 4.2.8).
 func TestReturnOnTheSamePort(t *testing.T) {
 	t.Parallel()
@@ -70,7 +70,7 @@ func TestReturnOnTheSamePort(t *testing.T) {
 	}
 	s.send(t, old, record(23, 1, "to the old"))
 	if d := r.receive(patience); !bytes.Equal(d, record(23, 1, "to the old")) {
-		t.Errorf("client got %x of its old association", d)
+		t.Errorf("client got %x from its old association", d)
 	}
 
 	r.send(second(randomly(2), cookie))
@@ -81,14 +81,14 @@ func TestReturnOnTheSamePort(t *testing.T) {
 	if d := r.receive(patience); !bytes.Equal(d, serverHello) {
 		t.Fatalf("client got %x, want the server's answer", d)
 	}
-	for i := range 3 { // whoever sends those in the client's name, the old association lives
+	for i := range 3 { // anybody could send these from the client's address: the old association lives
 		r.send(record(22, 1, "whose?"))
 		if a, b := s.next(t).From, s.next(t).From; a == b || (a != old && a != fresh.From) || (b != old && b != fresh.From) {
 			t.Errorf("record %d reached %v and %v, want both associations", i, a, b)
 		}
 		s.send(t, old, record(23, 1, "to the old"))
 		if d := r.receive(patience); !bytes.Equal(d, record(23, 1, "to the old")) {
-			t.Errorf("client got %x of its old association", d)
+			t.Errorf("client got %x from its old association", d)
 		}
 	}
 	finish(r, s, fresh.From)
@@ -101,7 +101,7 @@ func TestReturnOnTheSamePort(t *testing.T) {
 	}
 }
 
-// TestConnectionIDs: records with a connection ID pass if their flow is known, and are dropped if not.
+// TestConnectionIDs: records with a connection ID are relayed if their flow is known, and dropped otherwise.
 func TestConnectionIDs(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)
@@ -119,7 +119,7 @@ func TestConnectionIDs(t *testing.T) {
 		t.Errorf("client got %x", d)
 	}
 	if n := s.relayed(); n != 0 {
-		t.Errorf("%d datagrams of strangers reached the server", n)
+		t.Errorf("%d datagrams of unverified clients reached the server", n)
 	}
 }
 
@@ -155,7 +155,7 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// TestIdleTimeout: a silent flow ends, one that is used stays.
+// TestIdleTimeout: a silent flow ends, a flow in use stays.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)
@@ -173,7 +173,7 @@ func TestIdleTimeout(t *testing.T) {
 }
 
 // TestClosing: after the server's close_notify, which is an encrypted alert, a flow ends long before the idle timeout. A
-// client's proves nothing: anybody can send it.
+// client's alert proves nothing: anybody can send it.
 func TestClosing(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)
@@ -197,7 +197,7 @@ func TestClosing(t *testing.T) {
 	}
 }
 
-// TestRates: a source that proves its address may start only so many handshakes, and so may all together.
+// TestRates: a verified source may start a limited number of handshakes, and so may all sources together.
 func TestRates(t *testing.T) {
 	t.Parallel()
 	const burst = 5
@@ -209,7 +209,7 @@ func TestRates(t *testing.T) {
 		through int
 	}{
 		"one source": {func(c *frontend.Config) { c.HelloRate = slow }, metrics.SourceRate, []string{"127.0.0.2:0"}, burst},
-		// Each prefix has a share of one; what is left is for who had none.
+		// Each prefix has a share of one token; the rest is for prefixes that had none.
 		"all sources": {func(c *frontend.Config) { c.BackendHelloRate = slow }, metrics.ServiceRate, []string{"127.0.0.2:0", "127.0.1.3:0", "127.0.2.4:0"}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,14 +224,14 @@ func TestRates(t *testing.T) {
 			if n := g.count(metrics.Verified); n != uint64(c.through) {
 				t.Errorf("%d of %d handshakes went through, want %d", n, tries, c.through)
 			}
-			if name == "one source" { // another one is not held up by it
+			if name == "one source" { // another source is not delayed by it
 				established(dialRaw(t, "127.0.0.9:0", g.addr), drained(t, s, burst), 99)
 			}
 		})
 	}
 }
 
-// drained is s after n relayed datagrams.
+// drained receives n relayed datagrams from s.
 func drained(t *testing.T, s *backend, n int) *backend {
 	for range n {
 		s.next(t)
@@ -239,7 +239,7 @@ func drained(t *testing.T, s *backend, n int) *backend {
 	return s
 }
 
-// TestWildcard: bound to every address, the guard answers from the one it was asked at, over both families.
+// TestWildcard: bound to every address, the guard answers from the address that was asked, over both families.
 func TestWildcard(t *testing.T) {
 	t.Parallel()
 	s := startBackend(t, anyPort, byAddress)

@@ -15,7 +15,7 @@ import (
 )
 
 // TestFragmentedHellos: ClientHellos that do not fit one datagram are answered from their first fragment, and
-// with a good cookie all their fragments reach the server.
+// with a valid cookie all their fragments reach the server.
 func TestFragmentedHellos(t *testing.T) {
 	t.Parallel()
 	big := []string{"-dtls1_2", "-mtu", "256", "-alpn", "first-protocol,second-protocol,third-protocol,fourth-protocol"}
@@ -33,7 +33,7 @@ func TestFragmentedHellos(t *testing.T) {
 			g := startGuard(t, c.start(t).addr)
 			dropped := func() bool { return g.count(metrics.Dropped(hello.LaterFragment)) > 0 }
 			p := startPath(t, g.addr, func(d *netpath.Datagram) netpath.Fate {
-				// Until the guard has read the whole first ClientHello: in one batch with the second, the first's later
+				// Wait until the guard has read the whole first ClientHello: in one batch with the second, the first's later
 				// fragments are tried again when the client is verified.
 				for _, cookie := clientHello(d); cookie && !dropped() && t.Context().Err() == nil; {
 					time.Sleep(time.Millisecond)
@@ -47,7 +47,7 @@ func TestFragmentedHellos(t *testing.T) {
 				return hello.Parse(d.Data, new(hello.ClientHello)) == hello.LaterFragment
 			})
 			if len(later) < 2 {
-				t.Errorf("%d later fragments of ClientHellos on the path, want those of two: this tests nothing", len(later))
+				t.Errorf("%d later fragments of ClientHellos on the path, want those of two: the test is void", len(later))
 			}
 			if !dropped() {
 				t.Error("no later fragment of the first ClientHello was dropped, although its client had proved nothing")
@@ -111,8 +111,8 @@ func TestLossAndDuplication(t *testing.T) {
 	}
 }
 
-// TestReplayOverLoss: whatever is lost of the exchange that the guard has with a server for its client, the client's
-// retransmissions repair.
+// TestReplayOverLoss: whatever is lost of the guard's exchange with a server on behalf of a client, the client's
+// retransmissions repair it.
 func TestReplayOverLoss(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []string{
@@ -130,7 +130,7 @@ func TestReplayOverLoss(t *testing.T) {
 				defer mu.Unlock()
 				var h hello.ClientHello
 				what := byte(0)
-				if d.FromClient && hello.Parse(d.Data, &h) == hello.OK && ready && *h.Random != [32]byte{} { // that is the watch's
+				if d.FromClient && hello.Parse(d.Data, &h) == hello.OK && ready && *h.Random != [32]byte{} { // a zero random is the watch's
 					flow = d.Client
 					if what = 'Q'; len(h.Cookie) > 0 {
 						what = 'H'
@@ -186,7 +186,7 @@ func TestRotationBetweenHellos(t *testing.T) {
 		})
 	}
 	// The guard answers the expired cookie with another HelloVerifyRequest (RFC 6347 section 4.2.1), and the
-	// client returns that one's cookie. But the servers number their first message as if there had been one
+	// client returns that one's cookie. But servers number their first message as if there had been one
 	// HelloVerifyRequest, so this handshake fails, and the client's next attempt must not.
 	for name, start := range map[string]func(t *testing.T) *server{
 		"s_server":    func(t *testing.T) *server { return opensslServer(t, address("127.0.0.1", freePort(t))) },
@@ -198,12 +198,12 @@ func TestRotationBetweenHellos(t *testing.T) {
 			g := startGuard(t, start(t).addr)
 			p := startPath(t, g.addr, rotating(g, 2))
 			late := dialOpenSSL(t, p.Addr)
-			late.say("ping by luck") // by harvest, one time in 64, the cookie is right in spite of all
-			lucky := func() bool { return late.says("ping by luck\n") }
+			late.say("ping by chance") // with harvest the cookie is right anyway, one time in 64
+			lucky := func() bool { return late.says("ping by chance\n") }
 			eventually(t, "a second HelloVerifyRequest", func() bool {
 				return lucky() || len(p.Seen(func(d *netpath.Datagram) bool { _, is := hello.HelloVerifyCookie(d.Data); return is && !d.FromClient })) == 2
 			})
-			if name == "gnutls-serv" { // it answers, so the client sees that it is wrong and says so
+			if name == "gnutls-serv" { // it answers, so the client sees the mistake and reports it
 				eventually(t, "the client gives up", func() bool {
 					select {
 					case <-late.exited:

@@ -7,7 +7,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// TestClientsAndServers is the main job: each client reaches each server through the guard, over both address
+// TestClientsAndServers is the main test: each client reaches each server through the guard, over both address
 // families, exchanges data in both directions and closes.
 func TestClientsAndServers(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 
 var loss = flag.Bool("loss", false, "measure handshakes over paths that lose datagrams: make test-loss")
 
-// The table of handshake times in docs/field.md, between two marks.
+// The table of handshake times in docs/field.md is between two marks.
 const (
 	lossPage  = "../../docs/field.md"
 	lossBegin = "<!-- loss: written by make test-loss -->\n"
@@ -25,16 +25,16 @@ const (
 )
 
 const (
-	// lossRuns is how many handshakes a cell has: with the seeds from 1 on, with the guard and without.
+	// lossRuns is the number of handshakes per cell, with the guard and without it; their seeds count from 1.
 	lossRuns = 15
-	// lossPool has more cookies than clients by far, so that two of them rarely share one.
+	// lossPool has far more cookies than clients, so that two of them rarely share one.
 	lossPool = 4096
-	// givesUp is how long a handshake may take. Clients and servers give up by themselves after 30 to 60 s.
+	// givesUp is how long a handshake may take. Clients and servers themselves give up after 30 to 60 s.
 	givesUp = time.Minute
 )
 
-// lossPaths are round trips, and how many handshakes run at the same time over one: each takes some 20 ms of a CPU, which must not
-// become what is measured.
+// lossPaths are round trips and the number of handshakes that run at once over each: a handshake takes some 20 ms of CPU, which must not
+// become the thing measured.
 var lossPaths = []struct {
 	roundTrip time.Duration
 	atOnce    int
@@ -42,8 +42,8 @@ var lossPaths = []struct {
 
 var losses = []float64{0, 0.01, 0.05, 0.2}
 
-// cell is a place in the table: what handshakes took without the guard and with it.
-type cell struct{ direct, guarded course }
+// cell is a cell of the table: how handshakes went without the guard and with it.
+type cell struct{ direct, guarded run }
 
 func (c cell) String() string {
 	if c.direct.took == never && c.guarded.took == never {
@@ -59,7 +59,7 @@ func (c cell) String() string {
 }
 
 // TestLossTable measures handshakes through the guard against those without it. In the median the guard must cost no
-// retransmissions, and no more round trips than it may.
+// retransmissions, and no more round trips than allowed.
 func TestLossTable(t *testing.T) {
 	if !*loss {
 		t.Skip("run by make test-loss: it takes 20 minutes")
@@ -91,14 +91,14 @@ func TestLossTable(t *testing.T) {
 	}
 }
 
-// cell measures one, and holds it to the rule. What a busy machine has spoilt is measured again.
+// cell measures a cell and checks it against the rule. A cell that fails is measured again: a busy machine may have spoilt it.
 func (s *stack) cell(t *testing.T, direct, guarded netip.AddrPort, roundTrip time.Duration, share float64, slots chan struct{}) (c cell) {
 	const tries = 3
 	for range tries {
-		var without, with [lossRuns]course
+		var without, with [lossRuns]run
 		var running sync.WaitGroup
 		for n := range lossRuns {
-			for to, put := range map[netip.AddrPort]*course{direct: &without[n], guarded: &with[n]} {
+			for to, put := range map[netip.AddrPort]*run{direct: &without[n], guarded: &with[n]} {
 				running.Go(func() {
 					slots <- struct{}{}
 					defer func() { <-slots }()
@@ -118,22 +118,22 @@ func (s *stack) cell(t *testing.T, direct, guarded netip.AddrPort, roundTrip tim
 	return c
 }
 
-// keeps reports whether the guard costs no more than it may. A retransmission, which it must not cost, takes a second (RFC 6347
+// keeps reports whether the guard costs no more than allowed. A retransmission, which it must not cost, takes a second (RFC 6347
 // section 4.2.4.1).
 func (c cell) keeps(allowed time.Duration) bool {
 	const retransmission = time.Second
 	return c.direct.took == never || c.guarded.took < never && c.guarded.took-c.direct.took < allowed+retransmission/2
 }
 
-// median of runs, by time and by datagrams.
-func median(runs []course) course {
+// median returns the median of runs, by time and by datagrams.
+func median(runs []run) run {
 	took, sent := make([]time.Duration, 0, len(runs)), make([]int, 0, len(runs))
 	for _, r := range runs {
 		took, sent = append(took, r.took), append(sent, r.sent)
 	}
 	slices.Sort(took)
 	slices.Sort(sent)
-	return course{took[len(took)/2], sent[len(sent)/2]}
+	return run{took[len(took)/2], sent[len(sent)/2]}
 }
 
 // lossTable returns the table as Markdown.
@@ -164,7 +164,7 @@ func writeLossTable(t *testing.T, table string) {
 	before, rest, ok := bytes.Cut(text, []byte(lossBegin))
 	_, after, ok2 := bytes.Cut(rest, []byte(lossEnd))
 	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table: %s%s", lossPage, lossBegin, lossEnd)
+		t.Fatalf("%s lacks the marks of the table: %s%s", lossPage, lossBegin, lossEnd)
 	}
 	if err := os.WriteFile(lossPage, []byte(string(before)+lossBegin+table+lossEnd+string(after)), 0o644); err != nil {
 		t.Fatal(err)

@@ -18,10 +18,10 @@ import (
 type stack struct {
 	row
 	client string
-	extra  int // datagrams of the client that the guard costs: none where the server asks for a cookie by itself
+	extra  int // additional datagrams of the client with a guard: none where the server asks for a cookie itself
 }
 
-// stacks are those of the table in docs/field.md. The first ones, a mode each, are tried with losses in every run of the tests.
+// stacks are those of the table in docs/field.md. The first ones, one per mode, are tried with losses in every run of the tests.
 var stacks = []stack{
 	{row: row{server: "OpenSSL, DTLSv1_listen", mode: "harvest", start: peer("openssl", "")}, client: "openssl"},
 	{row: row{server: "OpenSSL, SSL_accept", mode: "replay", start: peer("openssl-accept", "trust")}, client: "pion"},
@@ -33,13 +33,13 @@ var stacks = []stack{
 	{row: row{server: "wolfSSL, own secret", mode: "double-hvr", start: peer("wolfssl", "")}, client: "openssl", extra: 1},
 }
 
-// lossy is how many stacks are tried with losses in every run.
+// lossy is the number of stacks that are tried with losses in every run.
 const lossy = 4
 
-// connected is what programs say when they have finished a handshake.
+// connected is what programs print when they have finished a handshake.
 var connected = map[string]string{"openssl": "SSL handshake has read", "gnutls": "Handshake was completed"}
 
-// shake starts a client, and reports whether it finishes its handshake within a time. It returns at once when it has; the client is ended.
+// shake starts a client and reports whether its handshake finishes within a time. It returns as soon as it has, and kills the client.
 func shake(t *testing.T, name string, addr netip.AddrPort, within time.Duration) bool {
 	t.Helper()
 	switch name {
@@ -65,29 +65,29 @@ func shake(t *testing.T, name string, addr netip.AddrPort, within time.Duration)
 	return false
 }
 
-// course is how a handshake went.
-type course struct {
+// run is how a handshake went.
+type run struct {
 	took time.Duration // from the client's first datagram
 	sent int           // datagrams of the client
 }
 
-// never is how long a handshake takes that fails.
+// never is the time of a handshake that fails.
 const never = time.Duration(1<<63 - 1)
 
-// measure has a client handshake over a path.
-func measure(t *testing.T, client string, to netip.AddrPort, decide func(*netpath.Datagram) netpath.Fate, within time.Duration) course {
+// measure runs a client's handshake over a path.
+func measure(t *testing.T, client string, to netip.AddrPort, decide func(*netpath.Datagram) netpath.Fate, within time.Duration) run {
 	t.Helper()
 	p := startPath(t, to, decide)
 	done := shake(t, client, p.Addr, within)
 	end := time.Now()
 	sent := p.Seen(func(d *netpath.Datagram) bool { return d.FromClient })
 	if !done || len(sent) == 0 {
-		return course{never, len(sent)}
+		return run{never, len(sent)}
 	}
-	return course{end.Sub(sent[0].At), len(sent)}
+	return run{end.Sub(sent[0].At), len(sent)}
 }
 
-// serve starts a stack's server and a guard before it.
+// both starts a stack's server and a guard in front of it.
 func (s *stack) both(t *testing.T, pool int) (direct, guarded netip.AddrPort) {
 	t.Helper()
 	secretFile := s.secrets(t)
@@ -100,8 +100,8 @@ func (s *stack) both(t *testing.T, pool int) (direct, guarded netip.AddrPort) {
 	return srv.addr, g.addr
 }
 
-// TestRoundTrips: a client sends no more datagrams to finish a handshake through the guard than to the server itself, whichever
-// is lost, and one more where the server's own question is the second. How long that takes is make test-loss's.
+// TestRoundTrips: a client needs no more datagrams for a handshake through the guard than for one with the server itself, whichever
+// is lost, and one more where the server asks for a cookie a second time. make test-loss measures the time.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	lose := func(fromClient bool, nth int) func(*netpath.Datagram) netpath.Fate {
@@ -133,12 +133,12 @@ func TestRoundTrips(t *testing.T) {
 
 // compare compares the client's datagrams until its handshake is finished, without the guard and through it.
 func (s *stack) compare(t *testing.T, direct, guarded netip.AddrPort, decide func(*netpath.Datagram) netpath.Fate) {
-	const tries = 5 // a busy machine makes clients retransmit, so the best through the guard is compared with the worst without it
+	const tries = 5 // a busy machine makes clients retransmit: compare the best through the guard with the worst without it
 	least, most := math.MaxInt, 0
 	for range tries {
 		without := measure(t, s.client, direct, decide, patience)
 		if without.took == never {
-			t.Fatalf("%s does not finish its handshake without the guard", s.client)
+			t.Fatalf("%s: the handshake without the guard did not finish", s.client)
 		}
 		most = max(most, without.sent)
 		if with := measure(t, s.client, guarded, decide, patience); with.took < never {
@@ -148,5 +148,5 @@ func (s *stack) compare(t *testing.T, direct, guarded netip.AddrPort, decide fun
 			return
 		}
 	}
-	t.Errorf("%s: %d datagrams of the client through the guard, %d without it, and %d may be added", s.client, least, most, s.extra)
+	t.Errorf("%s: %d datagrams of the client through the guard, %d without it, and %d more are allowed", s.client, least, most, s.extra)
 }

@@ -1,9 +1,3 @@
-// Package e2e has the tests that run the guard as it will be run: real clients on one side, real servers on the other, and
-// everything that must not get through in between. Traffic stays on loopback addresses.
-//
-// The clients and servers are OpenSSL's and GnuTLS's command line programs, Pion, and those of bench/testkit/peers. A test
-// whose program is missing says so and is skipped; where the environment has CI=true it fails, because there the programs must
-// be.
 package e2e
 
 import (
@@ -15,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -38,18 +34,18 @@ func eventually(t *testing.T, what string, done func() bool) {
 	await.Eventually(t, what, done)
 }
 
-// nextPort runs below the ephemeral ports (ip_local_port_range begins at 32768), so that no guard's socket
-// takes a port between its choice and its server's start; test processes start at different numbers.
+// nextPort stays below the ephemeral ports (ip_local_port_range begins at 32768), so that no guard's socket
+// binds a port between its choice and its server's start. Test processes start at different numbers.
 var nextPort atomic.Uint32
 
 func init() { nextPort.Store(20000 + uint32(os.Getpid()*37%10000)) }
 
-// freePort returns a UDP port on which nothing listens, for a server that must be told.
+// freePort returns a UDP port on which nothing listens, for a server that must be told its port.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
 	defer unshared()()
 	for range 1000 {
-		port := uint16(20000 + nextPort.Add(2)%12000) // the one below is left to coap-server, which takes two
+		port := uint16(20000 + nextPort.Add(2)%12000) // the next lower port is left to coap-server, which uses two
 		if c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)}); err == nil {
 			c.Close()
 			return port
@@ -60,7 +56,7 @@ func freePort(t *testing.T) uint16 {
 }
 
 // unshared keeps other tests from starting programs until the returned function is called. Between fork and exec a program
-// holds copies of all sockets of this process, so the port of one that is closed meanwhile cannot be bound.
+// holds copies of all sockets of this process, so the port of a socket that is closed in that time cannot be bound.
 func unshared() func() {
 	syscall.ForkLock.RLock()
 	return syscall.ForkLock.RUnlock
@@ -93,28 +89,14 @@ func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.C
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	g := &guard{Server: s, addr: s.Listening()[0]}
-	stopped := false
-	g.stop = func() {
-		cancel()
-		if !stopped {
-			stopped = true
-			defer unshared()()
-			if err := <-done; err != nil {
-				t.Errorf("guard: %v", err)
-			}
-		}
-	}
-	t.Cleanup(g.stop)
+	stop := testguard.Run(t, s)
+	g := &guard{Server: s, addr: s.Listening()[0], stop: func() { defer unshared()(); stop() }}
 	// A server that keeps who asks, and is slow to answer, is asked for half a minute on a busy machine, and then once more.
 	await.Within(t, 3*patience, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g
 }
 
-// refusal runs a guard until it says why it cannot use its back end.
+// refusal runs a guard until it reports why it cannot use its back end.
 func refusal(t *testing.T, c frontend.Config) (why string) {
 	t.Helper()
 	s, err := frontend.New(c)
@@ -134,7 +116,7 @@ func refusal(t *testing.T, c frontend.Config) (why string) {
 	return why
 }
 
-// count is how often e happened so far.
+// count is the number of events e so far.
 func (g *guard) count(e metrics.Event) uint64 { return g.Totals().Events[e] }
 
 // waitCount waits until e happened n times.

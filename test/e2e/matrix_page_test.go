@@ -13,7 +13,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// page is the file that has the matrix, between two marks.
+// page is the file with the matrix, between two marks.
 const (
 	page      = "../../docs/servers.md"
 	markBegin = "<!-- matrix: written by make test-matrix -->\n"
@@ -23,14 +23,14 @@ const (
 // packages are the Debian packages of the libraries and programs whose versions the matrix shows.
 var packages = map[string]string{
 	"OpenSSL": "openssl", "GnuTLS": "gnutls-bin", "Mbed TLS": "libmbedtls-dev", "wolfSSL": "libwolfssl-dev",
-	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat", "Botan": "botan",
+	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat", "Botan": "botan", "BoringSSL": "android-libboringssl-dev",
 	"Erlang/OTP": "erlang-base", "Java": "openjdk-17-jdk-headless", "BouncyCastle": "libbctls-java", "Godot": "godot3-server",
 }
 
 // version returns the installed version of a library, without the distribution's suffix.
 func version(library string) string {
-	if library == "wolfSSL 1.3" {
-		tree, err := peers.Find("wolfssl13").Prefix()
+	if built := map[string]string{"wolfSSL 1.3": "wolfssl13", "wolfSSL 1.3 of Debian 12": "wolfssl13-bookworm"}[library]; built != "" {
+		tree, err := peers.Find(built).Prefix()
 		if err != nil {
 			return "?"
 		}
@@ -105,7 +105,7 @@ func checkPage(t *testing.T) {
 	before, rest, ok := bytes.Cut(text, []byte(markBegin))
 	old, after, ok2 := bytes.Cut(rest, []byte(markEnd))
 	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the matrix: %s%s", page, markBegin, markEnd)
+		t.Fatalf("%s lacks the marks of the matrix: %s%s", page, markBegin, markEnd)
 	}
 	if *update {
 		now := string(before) + markBegin + table(version) + markEnd + string(after)
@@ -115,7 +115,7 @@ func checkPage(t *testing.T) {
 		return
 	}
 	if want := table(func(string) string { return "" }); withoutVersions(string(old)) != withoutVersions(want) {
-		t.Errorf("the matrix in %s is not that of this test: make test-matrix UPDATE=-update", page)
+		t.Errorf("the matrix in %s differs from this test's: make test-matrix UPDATE=-update", page)
 	}
 }
 

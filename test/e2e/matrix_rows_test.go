@@ -19,7 +19,7 @@ type matrixClient struct {
 // matrixClients are the clients of the matrix by the names in rows.
 var matrixClients = map[string]matrixClient{
 	"openssl":      {"openssl s_client", "OpenSSL", openssl()},
-	"fragments":    {"openssl s_client -mtu 256", "OpenSSL", openssl("-dtls1_2", "-mtu", "256")}, // its ClientHellos come in several
+	"fragments":    {"openssl s_client -mtu 256", "OpenSSL", openssl("-dtls1_2", "-mtu", "256")}, // its ClientHellos come in fragments
 	"gnutls":       {"gnutls-cli", "GnuTLS", gnutls()},
 	"mbedtls":      {"Mbed TLS", "Mbed TLS", peerClient("mbedtls-client")},
 	"wolfssl":      {"wolfSSL", "wolfSSL", peerClient("wolfssl-client")},
@@ -51,17 +51,20 @@ var (
 )
 
 const (
-	// firstFails is what reset asks of clients.
+	// firstFails is what clients must cope with in mode reset.
 	firstFails = "a client's first attempt from an address ends with an error at once, and its next one succeeds"
-	// noSecond is what double-hvr asks of clients.
-	noSecond = "a wolfSSL client does not take a second HelloVerifyRequest, and ends with an error"
+	// dies is a limit of wolfSSL 5.5.4, found when the guard asked such a server for its groups one by one.
+	dies = "a first ClientHello of DTLS 1.3 without any group of the server's ends the server, with or without a guard: use a later release"
+	// noSecond is a limit of double-hvr.
+	noSecond = "wolfSSL clients reject a second HelloVerifyRequest and end with an error"
 	// noSecondOfThree is the same with the clients of make test-foreign.
-	noSecondOfThree = "wolfSSL, BouncyCastle and werift-dtls clients do not take a second HelloVerifyRequest, and end with an error"
-	// noPieces is what some libraries ask of clients.
+	noSecondOfThree = "wolfSSL, BouncyCastle and werift-dtls clients reject a second HelloVerifyRequest and give up"
+	// coapPool is the place of coap-server's DTLS port.
 	coapPool = "DTLS is on the port above"
-	// coapRoom is how many addresses libcoap hears.
-	coapRoom = "the library keeps 100 addresses that asked for a cookie, for half a minute each, and hears no others: so the pool has some 90 sockets, and serves after three seconds"
-	noPieces = "takes no ClientHello in fragments (`openssl s_client -mtu 256`), with or without a guard"
+	// coapRoom is a limit of libcoap.
+	coapRoom = "the library keeps 100 addresses that asked for a cookie, for half a minute each, and ignores others: so the pool has some 90 sockets, and is ready after three seconds"
+	// noPieces is a limit of some libraries.
+	noPieces = "accepts no ClientHello in fragments (`openssl s_client -mtu 256`), with or without a guard"
 )
 
 // starter starts a row's server.
@@ -78,7 +81,7 @@ func peer(name, cookies string) starter {
 	}
 }
 
-// rows are the matrix.
+// rows are the rows of the matrix.
 var rows = append(nativeRows, foreignRows...)
 
 var nativeRows = []row{
@@ -91,22 +94,22 @@ var nativeRows = []row{
 	{
 		server: "openssl s_server without -listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		command: opensslAccepts,
-		limits:  "serves one client at a time, with or without a guard, and sends to whoever wrote last: what it says right after one of the guard's questions, two a second, is lost",
+		limits:  "serves one client at a time, with or without a guard, and sends to whoever wrote last: what it sends right after one of the guard's questions, two per second, is lost",
 		single:  true, clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
-		config: "cookie callbacks with an HMAC over the client's address and port, as DTLSv1_listen(3) has it",
+		config: "cookie callbacks with an HMAC over the client's address and port, as in DTLSv1_listen(3)",
 		start:  peer("openssl", ""), clients: slices.Concat(six, foreigners), hosts: v6,
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "trust",
-		config: "the cookie verify callback returns 1; reachable through the guard alone",
+		config: "the cookie verify callback returns 1; reachable only through the guard",
 		start:  peer("openssl", "trust"), clients: six, hosts: v6,
 	},
 	{
 		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "replay",
-		config: "`SSL_OP_COOKIE_EXCHANGE`, the cookie verify callback returns 1; reachable through the guard alone",
+		config: "`SSL_OP_COOKIE_EXCHANGE`, the cookie verify callback returns 1; reachable only through the guard",
 		start:  peer("openssl-accept", "trust"), clients: slices.Concat(six, foreigners), hosts: v6,
 	},
 	{
@@ -116,19 +119,23 @@ var nativeRows = []row{
 	},
 	{
 		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto", becomes: "reset",
-		config: "no `SSL_OP_COOKIE_EXCHANGE` (Janus and Asterisk are said to be so, and what is built on BoringSSL; they were not tried)", start: peer("openssl-accept", "none"),
-		single: true, clients: slices.Concat(five, foreigners, []string{"pion4"}), limits: firstFails + "; set `SSL_OP_COOKIE_EXCHANGE` and the callbacks, and it does not",
+		config: "no `SSL_OP_COOKIE_EXCHANGE` (reportedly Janus and Asterisk; not tried)", start: peer("openssl-accept", "none"),
+		single: true, clients: slices.Concat(five, foreigners, []string{"pion4"}), limits: firstFails + "; with `SSL_OP_COOKIE_EXCHANGE` and the callbacks it does not",
 	},
 	{
 		server: "socat", library: "socat", mode: "auto", becomes: "reset", command: socatEchoes, single: true, clients: []string{"openssl", "gnutls", "mbedtls", "pion", "wolfssl", "pion4"}, limits: firstFails,
 	},
 	{
+		server: "BoringSSL, SSL_accept", library: "BoringSSL", mode: "auto", becomes: "reset", config: "the library has no cookies", start: peer("boringssl", ""),
+		single: true, clients: append(five[:5:5], "pion4"), limits: firstFails,
+	},
+	{
 		server: "examples/openssl", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
-		config: "as its head says", start: opensslExample, clients: six, hosts: v6,
+		config: "as in the head of its source", start: opensslExample, clients: six, hosts: v6,
 	},
 	{
 		server: "examples/gate, OpenSSL behind it", library: "OpenSSL", mode: "auto", becomes: "native-hmac", secret: true,
-		config: "as its head says", start: gateExample, clients: six, hosts: v6,
+		config: "as in the head of its source", start: gateExample, clients: six, hosts: v6,
 	},
 	{
 		server: "gnutls-serv", library: "GnuTLS", mode: "auto", becomes: "harvest",
@@ -158,12 +165,12 @@ var nativeRows = []row{
 	},
 	{
 		server: "Mbed TLS, address without port", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
-		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address as transport id, as the library's sample server has it",
+		config: "`mbedtls_ssl_conf_dtls_cookies`, the client's address as transport id, as in the library's sample server",
 		start:  peer("mbedtls", "host"), clients: append(four[:4:4], "botan"), fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "double-hvr",
-		config: "`wolfSSL_DTLS_SetCookieSecret` with a secret of its own",
+		config: "`wolfSSL_DTLS_SetCookieSecret` with its own secret",
 		start:  peer("wolfssl", ""), clients: append(four[:4:4], "botan"), fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
 	},
 	{
@@ -173,7 +180,7 @@ var nativeRows = []row{
 	},
 	{
 		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "harvest",
-		config: "`QDtlsClientVerifier` and `QDtls` with the same secret of their own",
+		config: "`QDtlsClientVerifier` and `QDtls` with a secret of their own",
 		start:  peer("qt", ""), clients: six, hosts: v6,
 	},
 	{
@@ -191,7 +198,7 @@ var nativeRows = []row{
 		server: "coap-server-gnutls", library: "libcoap", mode: "auto", becomes: "harvest",
 		command: fmt.Sprintf(coapServer, "gnutls"), config: coapPool,
 		clients: []string{"coap-openssl", "coap-gnutls"},
-		limits:  coapRoom + "; no handshake over IPv6 with an address in the URI, with or without a guard: the server refuses it as a server name",
+		limits:  coapRoom + "; no handshake over IPv6 with an address in the URI, with or without a guard: the server rejects it as a server name",
 	},
 	{
 		server: "coturn", library: "coturn", mode: "auto", becomes: "harvest",
@@ -202,7 +209,7 @@ var nativeRows = []row{
 		server: "radsecproxy", library: "radsecproxy", mode: "auto", becomes: "harvest",
 		config: "`ListenDTLS 127.0.0.1:4434`, a `client` with `host 127.0.0.1`, the guard's address, and `type dtls`",
 		start:  radsecServes, talk: rejected, clients: []string{"radsecproxy"}, hosts: v6,
-		limits: "its cookies have 40 bytes, and GnuTLS and wolfSSL clients take 32, with or without a guard; they are good for 5 seconds, so each socket of the pool asks anew every two; all clients have the guard's address, so it tells them apart by their certificates alone",
+		limits: "its cookies have 40 bytes, and GnuTLS and wolfSSL clients accept 32, with or without a guard; they are valid for 5 seconds, so each socket of the pool asks again every two; all clients have the guard's address, so only certificates tell them apart",
 	},
 	{
 		server: "Pion", library: "Pion", mode: "auto", becomes: "reset", config: "`dtls.Listen`", start: peer("pion", ""),
@@ -217,7 +224,7 @@ var nativeRows = []row{
 		single: true, clients: late, limits: firstFails,
 	},
 	{
-		server: "wolfSSL, DTLS 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "reset", config: "`wolfSSL_send_hrr_cookie` with a secret of its own", start: peer("wolfssl13", ""),
+		server: "wolfSSL, DTLS 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "reset", config: "`wolfSSL_send_hrr_cookie` with its own secret", start: peer("wolfssl13", ""),
 		single: true, clients: late, limits: firstFails,
 	},
 	{
@@ -231,7 +238,17 @@ var nativeRows = []row{
 	},
 	{
 		server: "wolfSSL, DTLS 1.2 and 1.3", library: "wolfSSL 1.3", mode: "auto", becomes: "reset",
-		config: "`wolfSSL_send_hrr_cookie` and `wolfSSL_DTLS_SetCookieSecret` with secrets of its own", start: peer("wolfssl-dual", ""),
+		config: "`wolfSSL_send_hrr_cookie` and `wolfSSL_DTLS_SetCookieSecret` with its own secrets", start: peer("wolfssl-dual", ""),
 		single: true, clients: append(five[:5:5], late...), limits: firstFails,
+	},
+	{
+		server: "wolfSSL, DTLS 1.3", library: "wolfSSL 1.3 of Debian 12", mode: "auto", becomes: "native-wolfssl", secret: true,
+		config: "`wolfSSL_send_hrr_cookie` with the 32 bytes of `--secret-file`; built from Debian 12's source with `--enable-dtls13`", start: peer("wolfssl13-bookworm", ""), clients: late,
+		limits: dies,
+	},
+	{
+		server: "wolfSSL, DTLS 1.2 and 1.3", library: "wolfSSL 1.3 of Debian 12", mode: "auto", becomes: "native-wolfssl", secret: true,
+		config: "`wolfSSL_send_hrr_cookie` and `wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`; built from Debian 12's source with `--enable-dtls13`", start: peer("wolfssl-dual-bookworm", ""), clients: append(five[:5:5], late...),
+		limits: dies,
 	},
 }

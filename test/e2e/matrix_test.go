@@ -24,20 +24,20 @@ import (
 var (
 	matrix  = flag.Bool("matrix", false, "run every client against every server: make test-matrix")
 	foreign = flag.Bool("foreign", false, "run clients and servers that need a runtime: make test-foreign")
-	update  = flag.Bool("update", false, "with -matrix, -foreign or -loss: write the table of docs anew")
+	update  = flag.Bool("update", false, "with -matrix, -foreign or -loss: write the table in docs anew")
 )
 
 // row is a server in a configuration, behind the guard in a mode: a row of the matrix in docs/servers.md.
 type row struct {
 	server  string // its name for people
 	library string // whose version is shown: a key of versions
-	command string // of a server program: the very line that is run, but for addresses and files (recipe)
-	config  string // of a server of our own, or what else there is to know of the configuration
-	mode    string // --handoff: auto unless it must be told
-	becomes string // what auto finds, if mode is auto
+	command string // of a server program: the line that is run, but for addresses and files (recipe)
+	config  string // of a server of our own, or what else the configuration needs
+	mode    string // --handoff: auto unless it must be set
+	becomes string // the mode that auto chooses
 	limits  string // what does not work, and why
 
-	start   starter // of servers of our own
+	start   starter // for servers of our own
 	single  bool    // it serves one client per start
 	foreign bool    // it needs a runtime, or its clients do
 	pool    int     // --harvest-pool; 0: any
@@ -45,9 +45,9 @@ type row struct {
 	clients []string
 	fails   []string // clients that are not served behind the guard, and end with an error
 	alone   []string // clients that the server does not serve without a guard either
-	hosts   []string // nil: IPv4 alone
-	refused string   // what the guard says when it does not start; "": it does
-	// talk is what a client says, by number, and what it gets back; nil: the server echoes.
+	hosts   []string // nil: IPv4 only
+	refused string   // the guard's error if it does not start; "" if it does
+	// talk is what a client sends, by number, and the answer; nil: the server echoes.
 	talk func(number int) (line, answer string)
 }
 
@@ -84,7 +84,7 @@ func (r *row) serve(t *testing.T, addr netip.AddrPort, secretFile string) *serve
 	return r.start(t, addr, secretFile)
 }
 
-// handoff is the mode that clients get.
+// handoff is the mode in use.
 func (r *row) handoff() string {
 	if r.becomes != "" {
 		return r.becomes
@@ -92,7 +92,7 @@ func (r *row) handoff() string {
 	return r.mode
 }
 
-// TestMatrix runs every pair of client and server of the matrix, and holds docs/servers.md to it.
+// TestMatrix runs every pair of client and server of the matrix, and checks that docs/servers.md agrees.
 func TestMatrix(t *testing.T) {
 	if !*matrix {
 		t.Skip("run by make test-matrix: it needs servers that other tests do not")
@@ -161,7 +161,7 @@ func (r *row) run(t *testing.T, host string) {
 	}
 }
 
-// secrets writes a --secret-file, if guard and server share one.
+// secrets writes a --secret-file if guard and server share one.
 func (r *row) secrets(t *testing.T) string {
 	t.Helper()
 	if !r.secret {
@@ -175,12 +175,12 @@ func (r *row) secrets(t *testing.T) string {
 	return path
 }
 
-// roomy is how many ports a pool has if any number will do. Of 32 ports one of six clients at once loses its own in every
-// 2000th run of a row, and servers that count messages take no third ClientHello from it; of 128 in three of a
-// million (see choices in handoff/places.go). All rows at once have some 80 guards, and each port is a descriptor.
+// roomy is the size of a pool where any size will do. Of 32 ports one of six clients at once loses its own in every
+// 2000th run of a row, and servers that count messages refuse its third ClientHello; of 128 ports in three of a
+// million (see choices in frontend/handoff/portmap.go). All rows at once have some 80 guards, and each port is a descriptor.
 const roomy = 128
 
-// config returns the configuration of a guard in front of the row's server.
+// configure sets the configuration of a guard in front of the row's server.
 func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 	t.Helper()
 	kind, err := handoff.ParseMode(r.mode)
@@ -191,7 +191,7 @@ func (r *row) configure(t *testing.T, c *frontend.Config, secretFile string) {
 	c.HarvestPool = cmp.Or(r.pool, roomy)
 }
 
-// refuse checks why the guard refuses to serve the server.
+// refuse checks the guard's reason for not serving the server.
 func (r *row) refuse(t *testing.T, host string) {
 	secretFile := r.secrets(t)
 	s := r.serve(t, address(host, freePort(t)), secretFile)
@@ -205,11 +205,11 @@ func (r *row) refuse(t *testing.T, host string) {
 	}
 }
 
-// vain is how long a client that cannot be served may try: its first two retransmissions, after 1 s and 2 s more (RFC 6347
+// vain is how long an unserved client may try: its first two retransmissions, after 1 s and 2 s more (RFC 6347
 // section 4.2.4.1), and the time to answer them.
 const vain = 5 * time.Second
 
-// unserved has a client send for a while, and checks that it gets no answer. It has
+// unserved lets a client try for a while, and checks that it gets no answer. The client has
 // ended when this returns.
 func unserved(t *testing.T, name string, addr netip.AddrPort, within time.Duration) *program {
 	t.Helper()
@@ -225,12 +225,12 @@ func unserved(t *testing.T, name string, addr netip.AddrPort, within time.Durati
 	}
 	p.stop()
 	if p.says("ping in vain") {
-		t.Errorf("%s is served, and the matrix says that it cannot be", name)
+		t.Errorf("%s is served, but the matrix says that it cannot be", name)
 	}
 	return p
 }
 
-// converse starts the server and a guard, and has clients talk to it at the same time.
+// converse starts the server and a guard, and lets all clients talk to it at the same time.
 func (r *row) converse(t *testing.T, host string, clients ...string) {
 	secretFile := r.secrets(t)
 	s := r.serve(t, address(host, freePort(t)), secretFile)
@@ -252,7 +252,7 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 	if r.handoff() == "reset" && !r.single && len(clients) > 0 { // the address of the first is that of all
 		firstAttempts[clients[0]](t, g.addr)
 	}
-	t.Run("clients", func(t *testing.T) { // ends when all have
+	t.Run("clients", func(t *testing.T) { // returns when all have ended
 		for i, name := range clients {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -274,7 +274,7 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				if c := unserved(t, name, g.addr, 20*time.Second); c.err == nil {
-					t.Errorf("%s is content, and the matrix says that it ends with an error", name)
+					t.Errorf("%s reports no error, but the matrix says that it does", name)
 				}
 			})
 		}
@@ -291,7 +291,7 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 		t.Errorf("%d verified ClientHellos of %d clients", n, len(clients))
 	}
 	if n := g.count(metrics.Finished); n < uint64(len(clients)) {
-		t.Errorf("%d handshakes of %d clients are seen to be finished", n, len(clients))
+		t.Errorf("%d finished handshakes of %d clients are counted", n, len(clients))
 	}
 	if s.closed != "" && !r.foreign { // not every library of those tells the other side
 		eventually(t, "all clients have closed", func() bool { return strings.Count(s.text(), s.closed) >= len(clients) })

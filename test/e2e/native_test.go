@@ -20,7 +20,7 @@ func secretFile(t *testing.T, secrets ...cookie.Secret) string {
 	return name
 }
 
-// writeSecrets puts a new secret file in the place of name, as an operator is told to: by renaming.
+// writeSecrets replaces the secret file name by renaming, as the documentation tells operators to.
 func writeSecrets(t *testing.T, name string, secrets ...cookie.Secret) {
 	t.Helper()
 	var lines strings.Builder
@@ -35,7 +35,7 @@ func writeSecrets(t *testing.T, name string, secrets ...cookie.Secret) {
 	}
 }
 
-// TestNativeModes: each client reaches servers that share their cookies' secret with the guard, over both address
+// TestNativeModes: each client reaches servers that share their cookie secret with the guard, over both address
 // families; the server gets one ClientHello from each, and accepts it.
 func TestNativeModes(t *testing.T) {
 	t.Parallel()

@@ -8,8 +8,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
 )
 
-// TestLostAnswerCostsNoFlight: a client whose first HelloVerifyRequest was lost has had one with a record number that the server,
-// which was asked once, would give its ServerHello. The client must accept the server's first flight all the same.
+// TestLostAnswerCostsNoFlight: after a lost HelloVerifyRequest a client has received a second one, whose record number the server,
+// which was asked once, uses again for its ServerHello. The client must accept the server's first flight all the same.
 func TestLostAnswerCostsNoFlight(t *testing.T) {
 	t.Parallel()
 	for name, dial := range map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion()} {
@@ -31,7 +31,7 @@ func TestLostAnswerCostsNoFlight(t *testing.T) {
 				return !d.FromClient && len(d.Data) > 13 && binary.BigEndian.Uint16(d.Data[3:]) == 0
 			})[1:] {
 				if seen[number(&d)] {
-					t.Errorf("the client had record %d twice", number(&d))
+					t.Errorf("the client received record %d twice", number(&d))
 				}
 				seen[number(&d)] = true
 			}

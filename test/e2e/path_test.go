@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// startPath opens a path for the time of a test.
+// startPath opens a path for the duration of a test.
 func startPath(t *testing.T, to netip.AddrPort, decide func(d *netpath.Datagram) netpath.Fate) *netpath.Path {
 	t.Helper()
 	p, err := netpath.Start(to, decide)

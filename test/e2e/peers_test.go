@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// builds are the programs of bench/testkit/peers that tests have asked for.
+// builds caches the programs of bench/testkit/peers.
 var builds peers.Builder
 
 // build compiles a program of bench/testkit/peers.
@@ -55,14 +55,14 @@ func peerClient(name string) dialer {
 	}
 }
 
-// botan is the client of Botan's own program, which writes through a buffer unless told otherwise.
+// botan is the client of Botan's command, whose output is buffered unless it is told otherwise.
 func botan(t *testing.T, addr netip.AddrPort) association {
 	t.Helper()
 	need(t, "botan", "stdbuf")
 	return &gnutlsClient{start(t, "", "stdbuf", "-o0", "botan", "tls_client", addr.Addr().String(), fmt.Sprint("--port=", addr.Port()), "--type=udp", "--skip-system-cert-store")}
 }
 
-// awaitListener waits until something has the server's port.
+// awaitListener waits until something listens on the server's port.
 func awaitListener(t *testing.T, p *program, addr netip.AddrPort) {
 	t.Helper()
 	eventually(t, p.name+" listens", func() bool {
@@ -78,7 +78,7 @@ func awaitListener(t *testing.T, p *program, addr netip.AddrPort) {
 // coapKey is the pre-shared key of coap-server and its clients.
 const coapKey = "a-key-for-tests"
 
-// coapClient is libcoap's: a program that asks one thing, each time in an association of its own.
+// coapClient is libcoap's: a program that sends one request, each in an association of its own.
 type coapClient struct {
 	t       *testing.T
 	addr    netip.AddrPort
@@ -89,7 +89,7 @@ func coap(library string) dialer {
 	return func(t *testing.T, addr netip.AddrPort) association { return &coapClient{t, addr, library} }
 }
 
-// ping puts text into a resource of the client's own, and gets it back.
+// ping puts text into a resource and reads it back.
 func (c *coapClient) ping(text string) {
 	c.t.Helper()
 	need(c.t, "coap-client-"+c.library)
@@ -100,7 +100,7 @@ func (c *coapClient) ping(text string) {
 	}
 }
 
-// ask runs the program, which ends by itself.
+// ask runs the program until it ends.
 func (c *coapClient) ask(args ...string) string {
 	c.t.Helper()
 	args = append([]string{"-B", strconv.Itoa(int(patience.Seconds())), "-u", "me", "-k", coapKey}, args...)
@@ -112,6 +112,9 @@ func (c *coapClient) ask(args ...string) string {
 }
 
 // exchange is for servers of other protocols.
-func (c *coapClient) exchange(string, string) { c.t.Helper(); c.t.Fatal("coap-client cannot say that") }
+func (c *coapClient) exchange(string, string) {
+	c.t.Helper()
+	c.t.Fatal("coap-client speaks CoAP only")
+}
 
 func (*coapClient) close() {}

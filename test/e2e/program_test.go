@@ -16,11 +16,11 @@ type program struct {
 	name  string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	echo  string // what lines begin with that are written back to the program
+	echo  string // lines that begin with this are written back to the program
 
 	mu     sync.Mutex
 	output bytes.Buffer
-	line   []byte // of output, not ended yet
+	line   []byte // of output, not complete yet
 
 	exited chan struct{}
 	err    error
@@ -72,7 +72,7 @@ func (p *program) Write(b []byte) (int, error) {
 	}
 	p.mu.Unlock()
 	if len(back) > 0 {
-		_, _ = p.stdin.Write(back) // a program that has gone shows in the test by its silence
+		_, _ = p.stdin.Write(back) // a program that has ended shows in the test by its silence
 	}
 	return len(b), nil
 }
@@ -83,12 +83,12 @@ func (p *program) text() string {
 	return p.output.String()
 }
 
-// self is the program in what embeds it.
+// self returns the program of a type that embeds it.
 func (p *program) self() *program { return p }
 
 func (p *program) says(text string) bool { return strings.Contains(p.text(), text) }
 
-// expect waits until the program has said text.
+// expect waits until the program has printed text.
 func (p *program) expect(text string) {
 	p.t.Helper()
 	for end := time.Now().Add(patience); !p.says(text); time.Sleep(2 * time.Millisecond) {
@@ -99,7 +99,7 @@ func (p *program) expect(text string) {
 		default:
 		}
 		if over {
-			p.t.Fatalf("%s did not say %q", p.name, text)
+			p.t.Fatalf("%s did not print %q", p.name, text)
 		}
 	}
 }
@@ -115,11 +115,11 @@ func (p *program) say(line string) {
 // ping implements association.
 func (p *program) ping(text string) { p.t.Helper(); p.exchange(text, text+"\n") }
 
-// again is after how long a client repeats an unanswered line: longer than any answer takes.
+// again is the time after which a client repeats an unanswered line: longer than any answer takes.
 const again = 2 * time.Second
 
-// exchange writes a line to the program until it says answer, which it got from the server: application data that
-// comes before the end of the handshake is lost, and nobody sends it again.
+// exchange writes a line to the program until it prints the server's answer: application data that
+// comes before the end of the handshake is lost and not retransmitted.
 func (p *program) exchange(line, answer string) {
 	p.t.Helper()
 	for end := time.Now().Add(patience / 2); ; {
@@ -136,10 +136,10 @@ func (p *program) exchange(line, answer string) {
 	}
 }
 
-// closeInput ends the program's input.
+// closeInput closes the program's input.
 func (p *program) closeInput() { _ = p.stdin.Close() }
 
-// succeed waits for the program's end, which must be a good one.
+// succeed waits until the program ends without an error.
 func (p *program) succeed() {
 	p.t.Helper()
 	select {
@@ -152,7 +152,7 @@ func (p *program) succeed() {
 	}
 }
 
-// stop kills the program, if it runs, and waits for its end.
+// stop kills the program if it runs, and waits for its end.
 func (p *program) stop() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// radsecServer has radsecproxy take requests over DTLS (RFC 7360), and answer them itself.
+// radsecServer configures radsecproxy to accept requests over DTLS (RFC 7360) and to answer them itself.
 const radsecServer = `ListenDTLS %[1]v
 client guard {
 	host %[2]v
@@ -20,7 +20,7 @@ client guard {
 	certificatenamecheck off
 }
 realm * {
-	replymessage "nobody is let in here"
+	replymessage "access is denied"
 }
 `
 
@@ -42,7 +42,7 @@ realm * {
 }
 `
 
-// radsecHost is an address as radsecproxy wants it: IPv6 in brackets, without a port, too.
+// radsecHost formats an address for radsecproxy: IPv6 in brackets, even without a port.
 func radsecHost(a netip.AddrPort) string {
 	return strings.TrimSuffix(a.String(), fmt.Sprintf(":%d", a.Port()))
 }
@@ -67,7 +67,7 @@ func radsecServes(t *testing.T, addr netip.AddrPort, _ string) *server {
 	return &server{program: p, addr: addr}
 }
 
-// radsecAssociation is a radsecproxy with a server.
+// radsecAssociation is a radsecproxy connected to a server.
 type radsecAssociation struct {
 	*program
 	udp netip.AddrPort
@@ -81,7 +81,7 @@ func radsec(t *testing.T, addr netip.AddrPort) association {
 	return &radsecAssociation{p, udp}
 }
 
-// exchange asks for a user to be let in until answer comes.
+// exchange requests access for a user until answer comes.
 func (c *radsecAssociation) exchange(user, answer string) {
 	c.t.Helper()
 	need(c.t, "radclient")
@@ -89,17 +89,17 @@ func (c *radsecAssociation) exchange(user, answer string) {
 	for end := time.Now().Add(patience); time.Now().Before(end); {
 		cmd := exec.CommandContext(c.t.Context(), "radclient", "-x", "-r", "1", "-t", "2", c.udp.String(), "auth", "radclient")
 		cmd.Stdin = strings.NewReader(fmt.Sprintf("User-Name = %q, User-Password = \"secret\"\n", user))
-		out, _ = cmd.CombinedOutput() // it fails where nobody is let in
+		out, _ = cmd.CombinedOutput() // its exit status is that of the rejection
 		if strings.Contains(string(out), answer) {
 			return
 		}
 	}
-	c.t.Fatalf("radclient was not told %q:\n%s", answer, out)
+	c.t.Fatalf("radclient did not get %q:\n%s", answer, out)
 }
 
-// rejected is a row's conversation with such a server.
+// rejected is a row's talk with such a server.
 func rejected(number int) (user, answer string) {
-	return fmt.Sprintf("user%d", number), "nobody is let in here"
+	return fmt.Sprintf("user%d", number), "access is denied"
 }
 
 func (c *radsecAssociation) close() { c.stop() }

@@ -20,7 +20,7 @@ type raw struct {
 	to   netip.AddrPort
 }
 
-// dialRaw opens a client at from, an address and port of which the latter may be 0, towards the guard.
+// dialRaw opens a client at from, an address and port (which may be 0), towards the guard.
 func dialRaw(t *testing.T, from string, guard netip.AddrPort) *raw {
 	t.Helper()
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(from)))
@@ -53,7 +53,7 @@ func (r *raw) receive(wait time.Duration) []byte {
 		r.t.Fatal(err)
 	}
 	if from != r.to {
-		r.t.Errorf("answer from %v, want it from %v, which was asked", from, r.to)
+		r.t.Errorf("answer from %v, want it from %v, where the question went", from, r.to)
 	}
 	return b[:n]
 }
@@ -89,7 +89,7 @@ func second(b *hellotest.Builder, cookie []byte) []byte {
 	return s.Bytes()
 }
 
-// open does the cookie exchange for b and returns the second ClientHello that went out.
+// open does the cookie exchange for b and returns the second ClientHello, which it has sent.
 func (r *raw) open(b *hellotest.Builder) []byte {
 	r.t.Helper()
 	d := second(b, r.cookieFor(b))
@@ -97,20 +97,20 @@ func (r *raw) open(b *hellotest.Builder) []byte {
 	return d
 }
 
-// randomly is the smallest ClientHello with a random that begins with n.
+// randomly returns the smallest ClientHello, with a random that begins with n.
 func randomly(n byte) *hellotest.Builder {
 	b := hellotest.New()
 	b.Random[0] = n
 	return b
 }
 
-// record is one of the given content type and epoch, as after a handshake.
+// record returns a record of the given content type and epoch, as after a handshake.
 func record(contentType byte, epoch byte, payload string) []byte {
 	d := []byte{contentType, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1, 0, byte(len(payload))}
 	return append(d, payload...)
 }
 
-// cidRecord is one with a connection ID of four bytes (RFC 9146 section 4), as after a handshake.
+// cidRecord returns a record with a connection ID of four bytes (RFC 9146 section 4), as after a handshake.
 func cidRecord(payload string) []byte {
 	d := []byte{25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 'c', 'i', 'd', '1', 0, byte(len(payload))}
 	return append(d, payload...)

@@ -18,61 +18,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
-// reloadable is a guard whose configuration a test changes.
-type reloadable struct {
-	*frontend.Server
-	mu     sync.Mutex
-	config frontend.Config
-	err    error
-}
-
-func startReloadable(t *testing.T, c frontend.Config) *reloadable {
-	t.Helper()
-	c.HelloRate, c.HarvestPool, c.Workers = limit.Rate{PerSecond: -1}, 64, 2
-	c.FlowsPerSource, c.HalfOpenPerSource, c.DrainTimeout = -1, -1, time.Minute
-	s, err := frontend.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &reloadable{Server: s, config: c}
-	s.OnReload(func(context.Context) (frontend.Config, error) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.config, r.err
-	})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("guard: %v", err)
-		}
-	})
-	<-s.Started()
-	r.wait(t)
-	return r
-}
-
-func (r *reloadable) wait(t *testing.T) {
-	t.Helper()
-	eventually(t, "all services are ready", func() bool { return r.Ready() == nil })
-}
-
-// reload has the guard take services.
-func (r *reloadable) reload(t *testing.T, services ...frontend.Service) frontend.Changes {
-	t.Helper()
-	r.mu.Lock()
-	r.config.Services = services
-	r.mu.Unlock()
-	done, err := r.Reload(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return done
-}
-
-// TestReload: services come, go and change, and a session through another one does not notice; that of a service that goes
+// TestReload: services are added, removed and changed, and a session through another one does not notice; that of a removed service
 // may go on.
 func TestReload(t *testing.T) {
 	t.Parallel()
@@ -96,9 +42,9 @@ func TestReload(t *testing.T) {
 	third.ping("of the new one")
 	third.close()
 	other.close()
-	eventually(t, "the service that drains has gone", func() bool { return len(g.Listening()) == 2 })
+	eventually(t, "the draining service has ended", func() bool { return len(g.Listening()) == 2 })
 
-	// Another hand-off, and other limits, of a service with a session.
+	// Another mode and other limits of a service with a session.
 	changed := stays
 	changed.Settings = &frontend.Settings{HelloRate: limit.Rate{PerSecond: -1}, HarvestPool: 32}
 	if done := g.reload(t, changed, comes); len(done.Changed) != 1 || len(done.Added)+len(done.Removed) != 0 {
@@ -110,38 +56,38 @@ func TestReload(t *testing.T) {
 	fourth.ping("after the change")
 	fourth.close()
 
-	// Status shows what is in force, and a reload names what takes a restart.
+	// Status shows what is in force, and a reload names what needs a restart.
 	g.mu.Lock()
 	g.config.RotateEvery, g.config.MaxFlows = time.Hour, 77
 	g.mu.Unlock()
 	if done := g.reload(t, changed, comes); !slices.Equal(done.Restart, []string{"max-flows"}) {
-		t.Errorf("takes a restart: %v", done.Restart)
+		t.Errorf("needs a restart: %v", done.Restart)
 	}
 	if f := g.Status().Flags; f["rotate-every"] != time.Hour.String() || f["max-flows"] == 77 {
 		t.Errorf("after a reload status shows rotate-every %v, max-flows %v", f["rotate-every"], f["max-flows"])
 	}
 
-	// What cannot be changes nothing.
+	// A configuration that cannot be served changes nothing.
 	before := fmt.Sprint(g.Listening())
 	g.mu.Lock()
 	g.err = errors.New("a mistake")
 	g.mu.Unlock()
 	if _, err := g.Reload(t.Context()); err == nil {
-		t.Error("a configuration with a mistake is taken")
+		t.Error("a configuration with a mistake is accepted")
 	}
 	g.mu.Lock()
 	g.err = nil
 	g.config.Services = []frontend.Service{{Listen: netip.MustParseAddrPort("192.0.2.1:1"), Backends: comes.Backends}}
 	g.mu.Unlock()
 	if _, err := g.Reload(t.Context()); err == nil {
-		t.Error("an address that is not this host's is taken")
+		t.Error("an address that is not this host's is accepted")
 	}
 	g.mu.Lock()
 	g.config.XDP.Interfaces = []string{"lo"}
 	g.config.Services = []frontend.Service{stays, {Listen: netip.MustParseAddrPort("127.0.0.1:1")}}
 	g.mu.Unlock()
 	if _, err := g.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "started without an interface") {
-		t.Errorf("a service inline, of a guard without XDP: %v", err)
+		t.Errorf("an inline service of a guard without XDP: %v", err)
 	}
 	if now := fmt.Sprint(g.Listening()); now != before {
 		t.Errorf("after mistakes it listens on %s, and before on %s", now, before)
@@ -150,7 +96,21 @@ func TestReload(t *testing.T) {
 	one.close()
 }
 
-// TestReloadDropsSecrets: a secret file that no service has any more may be deleted, and one of a configuration that was refused.
+// TestStatusOfSecrets: services that rotate at different times have secrets of their own, and status shows whose each is.
+func TestStatusOfSecrets(t *testing.T) {
+	t.Parallel()
+	server := echoServer(t, address("127.0.0.1", freePort(t)), "trust").addr
+	service := func(name string, every time.Duration) frontend.Service {
+		return frontend.Service{Name: name, Listen: address("127.0.0.1", freePort(t)), Backends: frontend.At(server), Settings: &frontend.Settings{RotateEvery: every}}
+	}
+	g := startReloadable(t, frontend.Config{Services: []frontend.Service{service("one", time.Hour), service("two", time.Minute), service("three", time.Hour)}})
+	all := g.Status().Secrets
+	if len(all) != 2 || !slices.Equal(all[0].Services, []string{"one", "three"}) || !slices.Equal(all[1].Services, []string{"two"}) || all[0].Fingerprint == all[1].Fingerprint {
+		t.Errorf("%+v", all)
+	}
+}
+
+// TestReloadDropsSecrets: a secret file that no service uses any more may be deleted, as may one of a configuration that was refused.
 func TestReloadDropsSecrets(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -180,7 +140,7 @@ func TestReloadDropsSecrets(t *testing.T) {
 	g.config.Services = []frontend.Service{with(two), elsewhere}
 	g.mu.Unlock()
 	if _, err := g.Reload(t.Context()); err == nil {
-		t.Fatal("an address that is not this host's is taken")
+		t.Fatal("an address that is not this host's is accepted")
 	}
 	if err := os.Remove(three); err != nil {
 		t.Fatal(err)
@@ -196,17 +156,7 @@ func TestReloadDropsSecrets(t *testing.T) {
 	c.close()
 }
 
-// ready reports whether one service is.
-func ready(g *frontend.Server, at netip.AddrPort) bool {
-	for _, r := range g.Readiness() {
-		if r.Listen == at.String() {
-			return r.Ready
-		}
-	}
-	return false
-}
-
-// TestSeveralBackends: clients are shared out; when a server goes, its clients go to the other one, and new ones, too.
+// TestSeveralBackends: clients are spread over the servers; when one goes down, its clients and new ones go to the other.
 func TestSeveralBackends(t *testing.T) {
 	t.Parallel()
 	one, two := echoServer(t, address("127.0.0.1", freePort(t)), "harvest"), echoServer(t, address("127.0.0.1", freePort(t)), "trust")
@@ -226,9 +176,9 @@ func TestSeveralBackends(t *testing.T) {
 	c.ping("with both")
 	c.close()
 	one.stop()
-	eventually(t, "the guard sees that one is gone", func() bool { return len(g.Readiness()[0].Reasons) == 1 })
+	eventually(t, "the guard notices that one is down", func() bool { return len(g.Readiness()[0].Reasons) == 1 })
 	if g.Available() != nil {
-		t.Error("the service is not ready, and it has a back end")
+		t.Error("the service is not ready although it has a back end")
 	}
 	c = openssl()(t, g.Listening()[0])
 	c.ping("with the other")
@@ -277,7 +227,7 @@ func TestNameMoves(t *testing.T) {
 	c.close()
 }
 
-// TestDeadBackends: services whose servers are silent, gone or nameless do not keep the others waiting.
+// TestDeadBackends: services whose servers are silent, down or unresolvable do not delay the others.
 func TestDeadBackends(t *testing.T) {
 	t.Parallel()
 	const dead = 100
@@ -317,9 +267,9 @@ func TestDeadBackends(t *testing.T) {
 	cl.ping("among the dead")
 	cl.close()
 	if g.Available() != nil || g.Ready() == nil {
-		t.Errorf("as a whole: %v; every service: %v", g.Available(), g.Ready())
+		t.Errorf("available: %v; every service: %v", g.Available(), g.Ready())
 	}
-	eventually(t, "each dead service says why", func() bool {
+	eventually(t, "each dead service reports why", func() bool {
 		n := 0
 		for _, r := range g.Readiness() {
 			if why := strings.Join(r.Reasons, " "); !r.Ready && (strings.Contains(why, "no answer") || strings.Contains(why, "no such name")) {

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/pion/dtls/v4/pkg/protocol"
@@ -9,13 +11,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// failing has a client try, and waits until its attempt has failed.
+// failing starts a client and waits until its attempt has failed.
 type failing func(t *testing.T, addr netip.AddrPort)
 
-// fails is for clients that are programs.
+// fails is failing for clients that are programs.
 func fails(d dialer) failing {
 	return func(t *testing.T, addr netip.AddrPort) {
 		t.Helper()
@@ -44,7 +47,7 @@ func failsPion4(least protocol.Version) failing {
 	}
 }
 
-// firstAttempts are those of the matrix's clients that prove their address by one that fails.
+// firstAttempts are the clients of the matrix whose failed first attempt verifies their address.
 var firstAttempts = map[string]failing{
 	"openssl": fails(openssl()), "gnutls": fails(gnutls()), "mbedtls": fails(peerClient("mbedtls-client")),
 	"wolfssl": fails(peerClient("wolfssl-client")), "pion": failsPion,
@@ -55,8 +58,8 @@ var firstAttempts = map[string]failing{
 	"godot": fails(peerClient("godot-client")), "werift": fails(peerClient("werift-client")),
 }
 
-// TestReset: a client's first attempt proves its address and fails at once, the next one reaches the server, which is
-// one that no cookie of the guard's can be shown to.
+// TestReset: a client's first attempt verifies its address and fails at once; the next one reaches the server, which
+// accepts no cookie of the guard.
 func TestReset(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -84,4 +87,33 @@ func TestReset(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestForgedResumption: who resumes a session of his own from a forged address has the server's Finished sent there, and can forge
+// what the client would send. That does not prove the address: only a server's data does, which waits for the client's Finished.
+func TestForgedResumption(t *testing.T) {
+	t.Parallel()
+	server := startBackend(t, anyPort, func(netip.AddrPort, *hello.ClientHello) []byte { return nil }) // no cookies
+	g := startGuard(t, server.addr(), func(f *frontend.Config) { f.Handoff = handoff.Limit })
+	r := dialRaw(t, "127.0.0.2:0", g.addr)
+	r.send(randomly(1).Bytes())
+	client := server.next(t).From
+	if got := r.receive(patience); !bytes.Equal(got, serverHello) {
+		t.Errorf("the client gets %x, want a ServerHello", got)
+	}
+	answer := func(d []byte) {
+		t.Helper()
+		server.send(t, client, d)
+		if got := r.receive(patience); !bytes.Equal(got, d) {
+			t.Errorf("the client gets %x, want %x", got, d)
+		}
+	}
+	answer(slices.Concat(record(20, 0, "\x01"), record(22, 1, "Finished")))
+	r.send(record(22, 1, "forged"))
+	eventually(t, "the flow is established", func() bool { return g.count(metrics.Finished) == 1 })
+	if known := g.Addresses().Known; len(known) > 0 {
+		t.Errorf("known: %v", known)
+	}
+	answer(record(23, 1, "data"))
+	eventually(t, "the address is known", func() bool { return len(g.Addresses().Known) == 1 })
 }

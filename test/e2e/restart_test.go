@@ -30,9 +30,9 @@ func TestServerRestart(t *testing.T) {
 			for _, text := range []string{"ping before", "ping between", "ping after"} {
 				c := openssl()(t, g.addr)
 				c.ping(text)
-				c.(*opensslClient).stop() // the server dies, too, so there is nobody to close with
+				c.(*opensslClient).stop() // the server is killed as well, so no close_notify can be exchanged
 				s.stop()
-				eventually(t, "the guard sees that the server is gone", func() bool { up, _ := backend(); return !up })
+				eventually(t, "the guard notices that the server is down", func() bool { up, _ := backend(); return !up })
 				s = startServer(t, s.addr)
 				eventually(t, "the guard is ready again", func() bool {
 					_, harvests := backend()
@@ -44,16 +44,16 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
-// TestServerChangesItsMind: a server that comes back with other cookies may need another hand-off. Clients get through in
+// TestServerChangesCookies: a server that returns with other cookies may need another mode. Clients get through in
 // any case; one that accepts any cookie accepts harvested ones, too.
-func TestServerChangesItsMind(t *testing.T) {
+func TestServerChangesCookies(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
 	g := startGuard(t, s.addr)
 	for _, mode := range []string{"harvest", "trust", "harvest"} {
 		s.stop()
 		s = echoServer(t, s.addr, mode)
-		// In trust the guard asks for no cookie that it could compare, so a client that is refused sets it right.
+		// With trust the guard has no cookie to compare, so a refused client makes it probe again.
 		eventually(t, "a client gets through to a server for "+mode, func() bool {
 			c := dialOpenSSL(t, g.addr)
 			defer c.stop()
@@ -66,13 +66,13 @@ func TestServerChangesItsMind(t *testing.T) {
 			return c.says("ping " + mode + "\n")
 		})
 		if now := g.Status().Services[0].Backends[0].Handoff; mode == "harvest" && now != mode {
-			t.Errorf("hand-off %s for a server that wants %s", now, mode)
+			t.Errorf("hand-off %s for a server that needs %s", now, mode)
 		}
 	}
 }
 
-// TestGuardRestart: the guard goes and comes back on its port, with a new secret and a new pool, while a client
-// is there. The client's association is lost, as with any proxy; it must not stall, nor any other.
+// TestGuardRestart: the guard is stopped and started on its port, with a new secret and a new pool, while a client
+// is connected. The client's association is lost, as with any proxy; neither it nor any other client may stall.
 func TestGuardRestart(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"harvest", "trust"} {
@@ -84,7 +84,7 @@ func TestGuardRestart(t *testing.T) {
 			c.ping("ping before")
 			g.stop()
 			again := startGuard(t, s.addr, func(c *frontend.Config) { c.Services[0].Listen = g.addr })
-			c.(*opensslClient).say("ping into the void")
+			c.(*opensslClient).say("ping without a flow")
 			eventually(t, "its record is dropped: it belongs to no flow", func() bool {
 				return again.Status().Packets["client"]["dropped/encrypted"] > 0
 			})
@@ -102,7 +102,7 @@ func TestGuardRestart(t *testing.T) {
 		p := startPath(t, g.addr, func(d *netpath.Datagram) netpath.Fate {
 			if d.Nth == 0 && !d.FromClient {
 				close(restart)
-				return netpath.Drop // so that the client asks again, and finds another guard
+				return netpath.Drop // so that the client retransmits, to another guard
 			}
 			return netpath.Pass
 		})
@@ -115,7 +115,7 @@ func TestGuardRestart(t *testing.T) {
 	})
 }
 
-// own gives a guard a port that no other socket gets while the guard is down.
+// own returns a port that no other socket gets while the guard is down.
 func own(t *testing.T) func(*frontend.Config) {
 	t.Helper()
 	port := freePort(t)

@@ -7,7 +7,7 @@ import (
 	"github.com/pion/dtls/v3"
 )
 
-// TestResumption: a client comes back with the session it had, and the server knows it again, although the
+// TestResumption: a client resumes its session, and the server recognises it, although the
 // guard gives it another port. OpenSSL resumes by ticket, Pion by session ID, GnuTLS by either.
 func TestResumption(t *testing.T) {
 	t.Parallel()

@@ -13,8 +13,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// offer13 is a ClientHello of DTLS 1.3 as the guard looks at it: long enough for any HelloRetryRequest. With a cookie it is the
-// second one.
+// offer13 is a ClientHello of DTLS 1.3, long enough for any HelloRetryRequest. With a cookie it is the
+// second ClientHello.
 func offer13(c []byte) []byte {
 	b := hellotest.New()
 	extensions := [][]byte{hellotest.Extension(10, 0, 2, 0, 0x17), hellotest.Extension(51, 0, 0), hellotest.Extension(21, make([]byte, 100)...)}
@@ -26,7 +26,7 @@ func offer13(c []byte) []byte {
 	return b.Bytes()
 }
 
-// retried asks for the cookie of a HelloRetryRequest.
+// retried gets the cookie of a HelloRetryRequest.
 func (r *raw) retried() []byte {
 	r.t.Helper()
 	answer := r.ask(offer13(nil))
@@ -37,7 +37,7 @@ func (r *raw) retried() []byte {
 	return bytes.Clone(retry.Cookie)
 }
 
-// TestPreviousSecret: the cookie of a HelloRetryRequest is taken after one rotation, and not after two.
+// TestPreviousSecret: the cookie of a HelloRetryRequest is accepted after one rotation, and not after two.
 func TestPreviousSecret(t *testing.T) {
 	t.Parallel()
 	secrets := []cookie.Secret{{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}
@@ -65,7 +65,7 @@ func TestPreviousSecret(t *testing.T) {
 					return
 				}
 				writeSecrets(t, path, secrets[n], secrets[n-1])
-				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secret.Fingerprint == secrets[n].Fingerprint() })
+				eventually(t, "the guard has the new secret", func() bool { return g.Status().Secrets[0].Fingerprint == secrets[n].Fingerprint() })
 			}
 			rotate(1)
 			early.send(offer13(one))
@@ -74,25 +74,25 @@ func TestPreviousSecret(t *testing.T) {
 			late.send(offer13(two))
 			g.waitCount(t, metrics.BadRetry, 1)
 			if n := g.count(c.taken); n != 1 {
-				t.Errorf("%d cookies were taken, want 1", n)
+				t.Errorf("%d cookies were accepted, want 1", n)
 			}
 		})
 	}
 }
 
-// TestFirstFragments: 40 kB of first fragments, of ClientHellos whose rest never comes, get less than they are, leave nothing
-// behind, and do not reach the server.
+// TestFirstFragments: 40 kB of first fragments, of ClientHellos whose rest never comes, are answered with fewer bytes, leave no state
+// and do not reach the server.
 func TestFirstFragments(t *testing.T) {
 	t.Parallel()
 	const bytesSent = 40_000
 	for name, c := range map[string]struct {
 		server, cookies string
 		mode            handoff.Mode
-		event           metrics.Event // what becomes of each
+		event           metrics.Event // how each is counted
 	}{
 		"reset, 1.2":         {"openssl-accept", "none", handoff.Reset, metrics.Answered},
 		"reset, 1.3":         {"pion4", "13", handoff.Reset, metrics.Retried},
-		"native-wolfssl":     {"wolfssl13", "", handoff.NativeWolfSSL, metrics.NoRetry}, // nor does the server answer it
+		"native-wolfssl":     {"wolfssl13", "", handoff.NativeWolfSSL, metrics.NoRetry}, // the server does not answer it either
 		"native, dual":       {"wolfssl-dual", "", handoff.NativeWolfSSL, metrics.NoRetry},
 		"reset, 1.2 and 1.3": {"pion4", "", handoff.Reset, metrics.Retried},
 	} {
@@ -131,8 +131,8 @@ func TestFirstFragments(t *testing.T) {
 	}
 }
 
-// TestAlertsByTurns: one ClientHello with a valid cookie gets one alert, however often it comes. Of several by turns each gets its
-// alert anew, which is far shorter than the ClientHello.
+// TestAlertsByTurns: a ClientHello with a valid cookie gets one alert, however often it is repeated. Of several in turn each gets its
+// alert again, which is far shorter than the ClientHello.
 func TestAlertsByTurns(t *testing.T) {
 	t.Parallel()
 	s := startPeer(t, address("127.0.0.1", freePort(t)), "openssl-accept", "none")

@@ -60,18 +60,18 @@ func certFiles(t *testing.T) (cert, key string) {
 type server struct {
 	*program
 	addr   netip.AddrPort
-	closed string // what it says when a client has closed; "" where it says nothing
+	closed string // what it prints when a client has closed; "" if nothing
 }
 
-// Command lines of unmodified server programs: as an operator writes them, for port 4434.
+// Command lines of unmodified server programs, as an operator writes them, for port 4434.
 const (
-	// opensslListens serves one client and is then good for no other: its socket stays connected to that client's address.
+	// opensslListens serves one client only: its socket stays connected to that client's address.
 	opensslListens = "openssl s_server -dtls1_2 -listen -accept 127.0.0.1:4434 -cert cert.pem -key key.pem"
 	// opensslAccepts serves one client at a time.
 	opensslAccepts = "openssl s_server -dtls1_2 -accept 127.0.0.1:4434 -cert cert.pem -key key.pem"
 	// gnutlsServ serves one client at a time, any number one after the other.
 	gnutlsServ = "gnutls-serv --udp --echo --port 4434 --x509certfile cert.pem --x509keyfile key.pem"
-	// coapServer has its DTLS port above the one that it is given.
+	// coapServer listens for DTLS on the port above the given one.
 	coapServer = "coap-server-%s -A 127.0.0.1 -p 4433 -d 10 -h coap -k " + coapKey
 	// socatEchoes serves one client at a time.
 	socatEchoes = "socat OPENSSL-DTLS-SERVER:4434,bind=127.0.0.1,cert=cert.pem,key=key.pem,verify=0,reuseaddr,fork PIPE"
@@ -94,13 +94,13 @@ func recipe(t *testing.T, line string, addr netip.AddrPort) *server {
 		if my, ok := mine[a]; ok {
 			args[i] = my
 		}
-		if args[0] == "socat" { // its addresses have commas in them
+		if args[0] == "socat" { // its addresses contain commas
 			args[i] = strings.NewReplacer("4434", strconv.Itoa(port), "127.0.0.1", host, "cert.pem", cert, "key.pem", key).Replace(a)
 		}
 	}
 	s := &server{addr: addr}
 	echo := ""
-	if args[0] == "openssl" { // it shows what comes, and sends what it reads
+	if args[0] == "openssl" { // it prints what it receives and sends what it reads
 		echo, s.closed = "ping", "DONE"
 	}
 	s.program = start(t, echo, args[0], args[1:]...)

@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// TestHundredServices: a hundred services of one guard start together, each is served, and a reload that adds one and removes
+// TestHundredServices: a hundred services of one guard start together and are all served; a reload that adds one and removes
 // one affects no other.
 func TestHundredServices(t *testing.T) {
 	t.Parallel()
@@ -63,11 +63,11 @@ func TestServicesOfTheirOwn(t *testing.T) {
 	established(patient, s, 1)
 	established(silent, s, 2)
 	dialRaw(t, anyPort, small.Listen).open(randomly(3))
-	eventually(t, "the service has no room, though the guard has", func() bool {
+	eventually(t, "the service's flows are used up, though not the guard's", func() bool {
 		return slices.ContainsFunc(g.Status().Services, func(v frontend.ServiceStatus) bool { return v.Clients["dropped/pool"] > 0 })
 	})
 	small.Settings = &frontend.Settings{ServiceFlows: 2, IdleTimeout: time.Hour, HarvestPool: 64}
-	hasty.Settings = &frontend.Settings{IdleTimeout: time.Second, HarvestPool: 64} // handshakes would have to be as fast
+	hasty.Settings = &frontend.Settings{IdleTimeout: time.Second, HarvestPool: 64} // short for all: handshakes would have to be as fast
 	if done := g.reload(t, small, hasty); len(done.Changed) != 2 || len(done.Restart) != 0 {
 		t.Errorf("changes: %v", done)
 	}

@@ -19,10 +19,10 @@ type manager struct {
 	socket string
 
 	mu    sync.Mutex
-	store *os.File // what the guard left; nil: nothing
+	store *os.File // what the guard stored; nil: nothing
 }
 
-// startManager starts one.
+// startManager starts a manager.
 func startManager(t *testing.T) *manager {
 	t.Helper()
 	m := &manager{socket: filepath.Join(t.TempDir(), "notify")}
@@ -61,7 +61,7 @@ func (m *manager) read(c *net.UnixConn) {
 			m.take().Close()
 		}
 		for _, fd := range fds {
-			_ = unix.Close(fd) // of a barrier, too, which this answers
+			_ = unix.Close(fd) // closing a barrier's descriptor answers it
 		}
 	}
 }
@@ -75,10 +75,10 @@ func (m *manager) take() *os.File {
 	return f
 }
 
-// environment is what the manager's processes have more than others.
+// environment is what the manager adds to the environment of its processes.
 func (m *manager) environment() []string { return []string{"NOTIFY_SOCKET=" + m.socket, "FDSTORE=1"} }
 
-// restart ends the guard as a service manager does, and starts it again with what it left.
+// restart stops the guard as a service manager does, and starts it again with what it stored.
 func (g *process) restart(m *manager) {
 	g.t.Helper()
 	before := g.pid()
@@ -88,7 +88,7 @@ func (g *process) restart(m *manager) {
 	eventually(g.t, "the guard ends", func() bool { return syscall.Kill(before, 0) != nil || zombie(before) })
 	f := m.take()
 	if f == nil {
-		g.t.Fatal("the guard left nothing in the store")
+		g.t.Fatal("the guard stored nothing")
 	}
 	defer f.Close()
 	// LISTEN_PID is only known to the process itself.
@@ -99,8 +99,8 @@ func (g *process) restart(m *manager) {
 	eventually(g.t, "the guard is ready again", func() bool { s := g.status(); return s != nil && s.Ready && s.PID != before })
 }
 
-// TestListenChanges: a service whose address becomes the wildcard, or one that the wildcard had, is served after an upgrade and
-// after a restart. Its flows end, which is said; those of other services do not.
+// TestListenChanges: a service whose address becomes the wildcard, or stops being it, is served after an upgrade and
+// after a restart. Its flows end, which is logged; those of other services do not.
 func TestListenChanges(t *testing.T) {
 	t.Parallel()
 	for _, how := range []string{"upgrade", "restart"} {

@@ -16,12 +16,12 @@ import (
 // successorEnv makes the test program play a successor that fails.
 const successorEnv = "DTLSGUARD_TEST_SUCCESSOR"
 
-// successor is a script that does so.
+// successor is the script of such a successor.
 func successor(self, how string) string {
 	return "#!/bin/sh\n" + successorEnv + "=" + how + " exec " + self + "\n"
 }
 
-// playSuccessor takes over up to the step that how names.
+// playSuccessor takes over, up to the step named by how.
 func playSuccessor(how string) {
 	fd, err := strconv.Atoi(os.Getenv(frontend.HandoverVariable))
 	if err != nil {
@@ -38,7 +38,7 @@ func playSuccessor(how string) {
 	_ = c.Tell(handover.Message{Say: "hello", Version: version, PID: os.Getpid()})
 	_, _, _ = c.Hear(time.Minute)
 	if how == "version" {
-		time.Sleep(time.Hour) // to be ended
+		time.Sleep(time.Hour) // until it is killed
 	}
 	_ = c.Tell(handover.Message{Say: "prepared"})
 	if how == "prepared" {
@@ -53,7 +53,7 @@ func playSuccessor(how string) {
 	os.Exit(1)
 }
 
-// TestSuccessorPrepares: what a new guard need not do while clients wait is done when it asks for the state: it cannot gain
+// TestSuccessorPrepares: a new guard has done all preparations before it asks for the state, when clients begin to wait: it cannot gain
 // privileges any more.
 func TestSuccessorPrepares(t *testing.T) {
 	t.Parallel()

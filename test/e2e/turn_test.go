@@ -15,11 +15,11 @@ func binding(number int) (request, answer string) {
 	return "\x00\x01\x00\x00" + answer, answer + "\n"
 }
 
-// TestMatrixTurnAtOnce: many clients at a time reach coturn, whose cookies are good for one connection each, and have it
-// answer. Of gnutls-cli it is the handshake alone: it does not send what begins with a zero byte.
+// TestMatrixTurnAtOnce: many clients at once reach coturn, whose cookies are valid for one connection each, and it answers them.
+// gnutls-cli only does the handshake: it does not send what begins with a zero byte.
 //
-// The pool is the largest for coturn: of 64 ports one of 20 clients at once loses its own in every 30th run, and OpenSSL, which
-// coturn is made of, takes no third ClientHello from it; of 512 in one run of 100 000 (see choices in
+// The pool is the largest for coturn: of 64 ports one of 20 clients at once loses its own in every 30th run, and OpenSSL, on which
+// coturn is built, refuses its third ClientHello; of 512 ports in one run of 100 000 (see choices in
 // frontend/handoff/portmap.go).
 func TestMatrixTurnAtOnce(t *testing.T) {
 	if !*matrix {

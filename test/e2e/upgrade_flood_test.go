@@ -11,14 +11,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 )
 
-// TestUpgradeCookies: a cookie that one guard has given is right to the next, also while a flood is being answered.
+// TestUpgradeCookies: a cookie that a guard has issued is valid for its successor, also while a flood is being answered.
 func TestUpgradeCookies(t *testing.T) {
 	t.Parallel()
 	for name, accepts := range map[string]cookies{"trust": anyCookie, "harvest": byAddress} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := runGuard(t, startBackend(t, anyPort, accepts).addr())
-			if name == "trust" { // which reserves each entry of a harvest pool, whose cookies others get then
+			if name == "trust" { // harvest would reserve every pool entry for the flood's sources
 				stop := floodUntil(newFlood(t, g.addr))
 				defer stop()
 			}
@@ -34,7 +34,7 @@ func TestUpgradeCookies(t *testing.T) {
 				}
 				g.upgrade()
 				for n, r := range from {
-					eventually(t, "the cookie is right", func() bool { // the flood may overrun the socket
+					eventually(t, "the cookie is accepted", func() bool { // the flood may overrun the socket
 						r.send(hellos[n])
 						return bytes.Equal(r.receive(time.Second), serverHello)
 					})

@@ -1,14 +1,10 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,142 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dtlsguard/dtlsguard/bench/testkit/netpath"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 )
 
-// buildGuard builds the command, once for all tests.
-var buildGuard = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(shared, "dtlsguard")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/dtlsguard/dtlsguard/cmd/dtlsguard").CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("build the guard: %w\n%s", err, out)
-	}
-	return path, err
-})
-
-// process is a guard in a process of its own, and its successors.
-type process struct {
-	t       *testing.T
-	addr    netip.AddrPort
-	control string
-	log     string
-	config  string
-	args    []string // of the command, itself included
-}
-
-// runGuard starts the command in front of a server.
-func runGuard(t *testing.T, server netip.AddrPort, env ...string) *process {
-	t.Helper()
-	program, err := buildGuard()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	g := &process{t: t, addr: address("127.0.0.1", freePort(t)), control: filepath.Join(dir, "guard.sock"), log: filepath.Join(dir, "log"), config: filepath.Join(dir, "guard.toml")}
-	g.configure(fmt.Sprintf("[[service]]\nlisten = %q\nbackend = %q\n", g.addr, server))
-	g.args = []string{program, "run", "--config", g.config, "--control", g.control, "--metrics-listen", "off", "--workers", "2",
-		"--harvest-pool", "256", "--hello-rate", "0", "--flows-per-source", "0", "--half-open-per-source", "0"}
-	cmd := exec.Command(g.args[0], g.args[1:]...)
-	cmd.Env = append(os.Environ(), env...)
-	g.launch(cmd)
-	t.Cleanup(g.end)
-	eventually(t, "the guard is ready", func() bool { s := g.status(); return s != nil && s.Ready })
-	return g
-}
-
-// launch starts the process; what it says is added to the log.
-func (g *process) launch(cmd *exec.Cmd) {
-	g.t.Helper()
-	log, err := os.OpenFile(g.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		g.t.Fatal(err)
-	}
-	go func() { _ = cmd.Wait() }()
-}
-
-func (g *process) configure(text string) {
-	g.t.Helper()
-	if err := os.WriteFile(g.config, []byte(text), 0o600); err != nil {
-		g.t.Fatal(err)
-	}
-}
-
-// end ends the serving process, and shows the log if the test has failed.
-func (g *process) end() {
-	if pid := g.pid(); pid > 0 {
-		_ = syscall.Kill(pid, syscall.SIGTERM)
-		eventually(g.t, "the guard ends", func() bool { return syscall.Kill(pid, 0) != nil || zombie(pid) })
-	}
-	if b, err := os.ReadFile(g.log); err == nil && g.t.Failed() {
-		g.t.Logf("the guard said:\n%s", b)
-	}
-}
-
-// zombie reports whether a process has ended and was not waited for.
-func zombie(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && bytes.Contains(b, []byte(") Z "))
-}
-
-// pid is the process that has the control socket, 0 if there is none.
-func (g *process) pid() int {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0
-	}
-	defer unix.Close(fd)
-	if unix.Connect(fd, &unix.SockaddrUnix{Name: g.control}) != nil {
-		return 0
-	}
-	s := g.status()
-	if s == nil {
-		return 0
-	}
-	return s.PID
-}
-
-// ask sends a request to the serving process.
-func (g *process) ask(method, path string) ([]byte, error) {
-	return frontend.Ask(context.Background(), g.control, method, path)
-}
-
-// status returns nil if there is no answer.
-func (g *process) status() *frontend.Status {
-	b, err := g.ask("GET", "/status")
-	s := new(frontend.Status)
-	if err != nil || json.Unmarshal(b, s) != nil {
-		return nil
-	}
-	return s
-}
-
-// upgrade has another process take the guard's place.
-func (g *process) upgrade() {
-	g.t.Helper()
-	before := g.pid()
-	b, err := g.ask("POST", "/upgrade?start=20s")
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	var done frontend.Upgraded
-	if err := json.Unmarshal(b, &done); err != nil {
-		g.t.Fatal(err)
-	}
-	if now := g.pid(); now != done.PID || now == before {
-		g.t.Fatalf("process %d serves after process %d, and %d was said to", now, before, done.PID)
-	}
-}
-
-// talk has a client say a line 20 times per second until what it returns is called, which fails the test if one was
+// talk makes a client send 20 lines per second until the returned function is called, which fails the test if a line was
 // lost.
 func talk(t *testing.T, c *opensslClient) (stop func()) {
 	t.Helper()
@@ -175,7 +41,7 @@ func talk(t *testing.T, c *opensslClient) (stop func()) {
 		t.Helper()
 		close(end)
 		said := <-ended
-		eventually(t, "the last line is there", func() bool { return c.says(fmt.Sprintf("ping line %d.", said)) })
+		eventually(t, "the last line has arrived", func() bool { return c.says(fmt.Sprintf("ping line %d.", said)) })
 		for n := 1; n <= said; n++ {
 			if line := fmt.Sprintf("ping line %d.", n); !c.says(line) {
 				t.Errorf("%q is lost, of %d", line, said)
@@ -201,7 +67,7 @@ func TestUpgrade(t *testing.T) {
 			stop()
 			st := g.status()
 			if st.Flows != 1 || st.FlowStatus.States["established"] != 1 || st.Packets["client"]["verified"] != 1 || len(st.FlowStatus.Ended) != 0 {
-				t.Errorf("%d flows, %v, ended %v, %v, want the one that there was", st.Flows, st.FlowStatus.States, st.FlowStatus.Ended, st.Packets["client"])
+				t.Errorf("%d flows, %v, ended %v, %v, want the one from before", st.Flows, st.FlowStatus.States, st.FlowStatus.Ended, st.Packets["client"])
 			}
 			if st.Upgrades.Done != uint64(times) || st.Upgrades.Failed != 0 {
 				t.Errorf("upgrades: %+v, want %d", st.Upgrades, times)
@@ -215,7 +81,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// TestUpgradeKeepsRules: who was denied is denied after an upgrade, too, and for as long as was said.
+// TestUpgradeKeepsRules: a denied source stays denied after an upgrade, for as long as the rule says.
 func TestUpgradeKeepsRules(t *testing.T) {
 	t.Parallel()
 	g := runGuard(t, echoServer(t, address("127.0.0.1", freePort(t)), "trust").addr)
@@ -236,7 +102,7 @@ func TestUpgradeKeepsRules(t *testing.T) {
 }
 
 // TestUpgradeBetweenHellos: a client whose handshake is in progress during an upgrade finishes it, whichever of
-// its first six datagrams is under way.
+// its first six datagrams is on its way.
 func TestUpgradeBetweenHellos(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"harvest", "trust", "replay"} {
@@ -267,7 +133,7 @@ func TestUpgradeBetweenHellos(t *testing.T) {
 	}
 }
 
-// TestUpgradeSignal: SIGUSR2 does the same.
+// TestUpgradeSignal: SIGUSR2 starts an upgrade.
 func TestUpgradeSignal(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
@@ -289,7 +155,7 @@ func script(t *testing.T, mode os.FileMode, text string) string {
 	return path
 }
 
-// TestUpgradeFails: whatever a new program does, the guard serves on, and says why.
+// TestUpgradeFails: whatever a new program does wrong, the guard continues to serve and reports why the upgrade failed.
 func TestUpgradeFails(t *testing.T) {
 	t.Parallel()
 	s := echoServer(t, address("127.0.0.1", freePort(t)), "trust")
@@ -363,7 +229,7 @@ func TestDrain(t *testing.T) {
 	if _, err := g.ask("POST", "/drain"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it says that it drains", func() bool { st := g.status(); return !st.Ready && strings.Contains(st.NotReady, "drains") })
+	eventually(t, "it reports that it drains", func() bool { st := g.status(); return !st.Ready && strings.Contains(st.NotReady, "drains") })
 	if _, err := g.ask("POST", "/upgrade"); err == nil || !strings.Contains(err.Error(), "drains") {
 		t.Errorf("an upgrade meanwhile: %v", err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 )
 
-// TestWolfSSL13Resumes: a ticket is longer than an identity that a server is asked about, and its suite is that of the first
+// TestWolfSSL13Resumes: a ticket is longer than the identities that the guard asks a server about, and its suite is that of the first
 // session.
 func TestWolfSSL13Resumes(t *testing.T) {
 	t.Parallel()
@@ -25,8 +25,8 @@ func TestWolfSSL13Resumes(t *testing.T) {
 	}
 }
 
-// TestWolfSSL13PSK: a client with a pre-shared key needs a HelloRetryRequest with the key's suite, which is not the one that
-// others get. Its first attempt has the guard ask the server, or --psk-suite says it.
+// TestWolfSSL13PSK: a client with a pre-shared key needs a HelloRetryRequest with the key's suite, which is not the one
+// that others get. On its first attempt the guard asks the server, unless --psk-suite names the suite.
 func TestWolfSSL13PSK(t *testing.T) {
 	t.Parallel()
 	path := secretFile(t, cookie.Secret{1, 2, 3})
@@ -48,8 +48,8 @@ func TestWolfSSL13PSK(t *testing.T) {
 	}
 }
 
-// TestWolfSSL13OverIPv6: the server's cookies are of a longer address there. wolfSSL's client ends with an error after the first
-// HelloRetryRequest over IPv6, with or without a guard, so others are asked.
+// TestWolfSSL13OverIPv6: the server's cookies cover a longer address there. wolfSSL's client ends with an error after the first
+// HelloRetryRequest over IPv6, with or without a guard, so other clients are used.
 func TestWolfSSL13OverIPv6(t *testing.T) {
 	t.Parallel()
 	path := secretFile(t, cookie.Secret{1, 2, 3})

@@ -1,7 +1,7 @@
-// Package kernels tests the guard on kernels, drivers and machines that this one is not, in an emulator:
+// Package kernels tests the guard on other kernels, drivers and numbers of CPUs, in an emulator:
 //
 //	go test ./test/kernels -run 'Kernel$' -kernel 6.12
 //
-// boots Debian's newest 6.12 and runs the tests of guest_*_test.go in it. Without -kernel nothing is booted. What the
-// guest's tests say comes back as tests of this package; DTLSGUARD_GUEST tells a test that it is in the guest.
+// boots Debian's newest 6.12 and runs the tests of guest_*_test.go in it. Without -kernel nothing is booted. The results of the
+// guest's tests become those of this package; DTLSGUARD_GUEST tells a test that it runs in the guest.
 package kernels

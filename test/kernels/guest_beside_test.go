@@ -14,7 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
-// neighbour is somebody else's program at egress, which counts packets and leaves them to the next.
+// neighbour is another program at egress, which counts packets and leaves them to the next program.
 type neighbour struct {
 	count   *ebpf.Map
 	program *ebpf.Program
@@ -55,7 +55,7 @@ func (n *neighbour) packets(t *testing.T) (c uint64) {
 	return c
 }
 
-// attach puts it on an interface by a link, or where the kernel has none by a filter of the priority.
+// attach attaches it to an interface by a link, or, if the kernel has no links, by a filter of the given priority.
 func (n *neighbour) attach(t *testing.T, ifindex int, name string, priority uint16) {
 	t.Helper()
 	a, err := tc.Attach(n.program, tc.Options{Interface: ifindex, Hook: tc.Egress, Name: name, Priority: priority})
@@ -66,7 +66,7 @@ func (n *neighbour) attach(t *testing.T, ifindex int, name string, priority uint
 }
 
 // Programs of others at egress, attached before the guard and after it, by links and by filters, see every packet that they
-// saw without it, in their order, and are still there when it has gone.
+// saw without it, in their order, and stay attached when it has ended.
 func TestGuestBeside(t *testing.T) {
 	guestOnly(t)
 	l := newLab(t)
@@ -86,7 +86,7 @@ func TestGuestBeside(t *testing.T) {
 		ifindex = dev.Index
 		before.attach(t, ifindex, "before", 10)
 		qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
-		_ = netlink.QdiscAdd(qdisc) // before links there were, it is there already
+		_ = netlink.QdiscAdd(qdisc) // on kernels without links it exists already
 		if err := netlink.FilterAdd(&netlink.BpfFilter{
 			FilterAttrs: netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 7, Priority: 20, Protocol: unix.ETH_P_ALL},
 			Fd:          filter.program.FD(), Name: "filter", DirectAction: true}); err != nil {
@@ -113,9 +113,9 @@ func TestGuestBeside(t *testing.T) {
 			t.Errorf("neighbour %d of %d sees nothing that leaves", i, len(all))
 		}
 	}
-	const guards = 0 // in the place of the guard's own number
+	const guards = 0 // stands for the guard's program number
 	want := []uint32{before.id, guards, after.id, filter.id}
-	if tc.HaveLinks() != nil { // all are filters, by priority
+	if tc.HaveLinks() != nil { // all are filters, ordered by priority
 		want = []uint32{before.id, filter.id, guards, after.id}
 	}
 	order := func(when string) {

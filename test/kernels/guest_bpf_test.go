@@ -12,11 +12,11 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/emulator"
 )
 
-// manyCPUs is how many the kernel must be ready for: maps of a kind that keeps free entries by CPU run out of them early then.
+// manyCPUs is the number of possible CPUs: with many, maps that keep free entries per CPU run out of them early.
 const manyCPUs = 64
 
-// TestKernelManyCPUs runs tests of package bpf on the oldest of the kernels with 64 possible CPUs: the flow map keeps as many as
-// were asked for, and nothing passes unparsed.
+// TestKernelManyCPUs runs tests of package bpf on the oldest kernel with 64 possible CPUs: the flow map holds as many flows as
+// configured, and nothing passes unparsed.
 func TestKernelManyCPUs(t *testing.T) {
 	k, err := emulator.Find(kernels(t)[0], emulator.Cloud)
 	if err != nil {
@@ -40,7 +40,7 @@ func TestKernelManyCPUs(t *testing.T) {
 	start(t, m)
 }
 
-// TestGuestBPF runs the tests of package bpf that depend on the number of CPUs and on what the kernel's stack takes up.
+// TestGuestBPF runs the tests of package bpf that depend on the number of CPUs and on what the kernel's network stack accepts.
 func TestGuestBPF(t *testing.T) {
 	guestOnly(t)
 	binary := os.Getenv("BPF_TEST")
@@ -64,5 +64,5 @@ func TestGuestBPF(t *testing.T) {
 	}
 }
 
-// gateFrames are as many as an emulated CPU sends in half a minute.
+// gateFrames is the number of frames that an emulated CPU sends in half a minute.
 const gateFrames = 10_000

@@ -8,19 +8,19 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// checked are the findings of dtlsguard check for the interface of the lab, which must not fail: by name, level and text.
+// checked returns the findings of dtlsguard check, which must succeed, for the lab's interface: level and text by name.
 func checked(t *testing.T, l *lab.Lab) map[string]string {
 	t.Helper()
 	p := startIn(t, l.Middle, "/bin/dtlsguard", "check", "--json", "--interface", lab.ToClient)
-	if status := p.end(); status != 0 {
+	if status := p.End(); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	var report struct {
 		Findings []struct{ Level, Name, Text string }
 	}
-	line, _, _ := strings.Cut(p.text(), "\n")
+	line, _, _ := strings.Cut(p.Text(), "\n")
 	if err := json.Unmarshal([]byte(line), &report); err != nil {
-		t.Fatalf("%v: %s", err, p.text())
+		t.Fatalf("%v: %s", err, p.Text())
 	}
 	found := make(map[string]string)
 	for _, f := range report.Findings {
@@ -29,8 +29,8 @@ func checked(t *testing.T, l *lab.Lab) map[string]string {
 	return found
 }
 
-// On a kernel that serves every shape, check finds nothing that fails, says how the egress program is attached, and warns
-// where a driver hides the tags of VLANs above the interface.
+// On a kernel that supports every shape, check reports no failure, says how the egress program is attached, and warns
+// of a driver that hides the tags of VLANs above the interface.
 func TestGuestCheck(t *testing.T) {
 	guestOnly(t)
 	l := newLab(t)
@@ -53,8 +53,8 @@ func TestGuestCheck(t *testing.T) {
 	}
 	offload := func(state string) {
 		t.Helper()
-		if p := startIn(t, l.Middle, "ethtool", "-K", lab.ToClient, "rxvlan", state); p.end() != 0 {
-			t.Fatal(p.text())
+		if p := startIn(t, l.Middle, "ethtool", "-K", lab.ToClient, "rxvlan", state); p.End() != 0 {
+			t.Fatal(p.Text())
 		}
 	}
 	offload("on")

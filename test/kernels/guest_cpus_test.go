@@ -7,7 +7,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/emulator"
 )
 
-// Fewer and more workers than CPUs, and fewer CPUs than the machine has: as many workers as CPUs unless told otherwise.
+// Fewer and more workers than CPUs, and fewer CPUs than the machine has. The default is one worker per CPU.
 func TestGuestWorkers(t *testing.T) {
 	guestOnly(t)
 	const all = 0 // CPUs: those of the machine
@@ -29,7 +29,7 @@ func TestGuestWorkers(t *testing.T) {
 				t.Errorf("%d workers, want %d", n, want)
 			}
 			client := connect(t, l, services[0])
-			client.ping("of a worker")
+			client.ping("from a worker")
 			client.close()
 			flood(t, l)
 			if v := g.status().XDP.Verdicts; v["steered"] < floodSize {
@@ -41,7 +41,7 @@ func TestGuestWorkers(t *testing.T) {
 	}
 }
 
-// One CPU, on the oldest of the kernels.
+// One CPU, on the oldest kernel.
 func TestKernelOneCPU(t *testing.T) {
 	k, err := emulator.Find(kernels(t)[0], emulator.Cloud)
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
-// libxdp's files, of Debian's packages xdp-tools and libxdp1: what attaches programs by a dispatcher, the dispatcher, and
-// some program.
+// libxdp's files, from Debian's packages xdp-tools and libxdp1: the loader, the dispatcher, and
+// a program to load.
 const (
 	xdpObjects = "/usr/lib/x86_64-linux-gnu/bpf/"
 	filter     = xdpObjects + "xdpfilt_alw_udp.o"
 )
 
-// addLibxdp adds them to a machine's files.
+// addLibxdp adds these files to a machine's.
 func addLibxdp(f emulator.Files) error {
 	for _, o := range []string{filter, xdpObjects + "xdp-dispatcher.o"} {
 		f[o] = emulator.File{From: o, Mode: 0o644}
@@ -27,13 +27,13 @@ func addLibxdp(f emulator.Files) error {
 	return f.Program("xdp-loader")
 }
 
-// Where libxdp's dispatcher is on the interface with a program of somebody else, the guard says that it cannot attach, and
-// leaves it as it is.
+// Where libxdp's dispatcher is on the interface with another program, the guard reports that it cannot attach, and
+// changes nothing.
 func TestGuestDispatcher(t *testing.T) {
 	guestOnly(t)
 	l := newLab(t)
-	if p := startIn(t, l.Middle, "xdp-loader", "load", "-vv", "-m", "native", lab.ToClient, filter); p.end() != 0 || strings.Contains(p.text(), "without dispatcher") {
-		t.Fatalf("no dispatcher: %s", p.text())
+	if p := startIn(t, l.Middle, "xdp-loader", "load", "-vv", "-m", "native", lab.ToClient, filter); p.End() != 0 || strings.Contains(p.Text(), "without dispatcher") {
+		t.Fatalf("no dispatcher: %s", p.Text())
 	}
 	dispatcher := func() (id ebpf.ProgramID) {
 		t.Helper()
@@ -53,8 +53,8 @@ func TestGuestDispatcher(t *testing.T) {
 	id := dispatcher()
 	inline := shapes[2]
 	p := startIn(t, l.Middle, "/bin/dtlsguard", append([]string{"run", "--pin", "off", "--control", t.TempDir() + "/c"}, inline.arguments(secretFile(t))...)...)
-	if status := p.end(); status != 1 || !strings.Contains(p.text(), "another XDP program is attached") {
-		t.Errorf("exit status %d: %s", status, p.text())
+	if status := p.End(); status != 1 || !strings.Contains(p.Text(), "another XDP program is attached") {
+		t.Errorf("exit status %d: %s", status, p.Text())
 	}
 	if now := dispatcher(); now != id {
 		t.Errorf("program %d is on the interface, want %d still", now, id)

@@ -19,7 +19,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
-// drivers are those that the emulator has cards for, by the name that QEMU has for the card.
+// drivers are those that the emulator has cards for, with QEMU's name of the card.
 var drivers = []struct{ card, name string }{{"virtio-net-pci", "virtio_net"}, {"vmxnet3", "vmxnet3"}, {"e1000e", "e1000e"}}
 
 // placement is where the service's address is: shell scripts that configure the guard's end, whose card is $A, and the
@@ -37,17 +37,17 @@ const (
 	jumbo    = "ip link set $A mtu 9000; "
 	otherToo = "ip link set $B mtu 9000; " + other
 	vlan     = "ip link add v10 link $A type vlan id 10; ip link set v10 up; ip addr add 198.18.0.1/24 dev v10; "
-	// Strict, because a host takes packets to its address from any VLAN otherwise, untagged ones, too: an answer that lost its tag
+	// Strict reverse path filtering: otherwise a host accepts packets to its address from any VLAN and untagged, and an answer that lost its tag
 	// would seem to arrive.
 	otherVLAN = "ip link add v10 link $B type vlan id 10; ip link set v10 up; ip addr add 198.18.0.2/24 dev v10; " +
 		"echo 1 > /proc/sys/net/ipv4/conf/$B/rp_filter; "
 	bond = "ip link add bond0 type bond mode active-backup; ip link set $A down; ip link set $A master bond0; " +
 		"ip link set bond0 up; ip addr add 198.18.0.1/24 dev bond0; "
-	tagsOff = "ethtool -K $A rxvlan off || true; " // the driver of virtio-net never takes tags off, and refuses
+	tagsOff = "ethtool -K $A rxvlan off || true; " // the driver of virtio-net never strips tags, and refuses
 	cleanup = "ip link del v10; ip link del bond0; ip addr flush dev $A; ip link set $A mtu 1500; echo 0 > /proc/sys/net/ipv4/conf/$A/rp_filter; ethtool -K $A rxvlan on; ip link set $A netns 1; true"
 )
 
-// answer is who answers: below a VLAN the kernel, whose answers need the tag, else as usual.
+// answer is the value of --answer: xdp below a VLAN, since the kernel's answers need the tag, otherwise auto.
 func (p *placement) answer() string {
 	if strings.Contains(p.name, "below a VLAN") {
 		return "xdp"
@@ -73,7 +73,7 @@ var placements = []placement{
 }
 
 // TestKernelDrivers boots the newest of the kernels with all drivers, with one CPU and queue and with two, and writes what
-// works into docs/xdp.md, with -update; else it sees that the page says what works.
+// works to docs/xdp.md with -update; otherwise it checks that the page agrees.
 func TestKernelDrivers(t *testing.T) {
 	all := kernels(t)
 	k, err := emulator.Find(all[len(all)-1], emulator.Generic)
@@ -90,7 +90,7 @@ func TestKernelDrivers(t *testing.T) {
 				m.CPUs = queues
 				for _, d := range drivers {
 					w := emulator.Wire{Card: d.card}
-					if d.name == "virtio_net" { // the others make their own number
+					if d.name == "virtio_net" { // the other drivers choose the number themselves
 						w.Queues = queues
 					}
 					m.Wires = append(m.Wires, w)
@@ -104,11 +104,11 @@ func TestKernelDrivers(t *testing.T) {
 	}
 	lines := merge(rows(said[0]), rows(said[1]))
 	if !driverTable.write(t, lines) && !*update {
-		t.Errorf("%s says something else than\n%s\nwrite it with -update", page, strings.Join(lines, "\n"))
+		t.Errorf("%s differs from\n%s\n(write it with -update)", page, strings.Join(lines, "\n"))
 	}
 }
 
-// A client is served over each driver, in each placement, and the way that the programs are attached is told.
+// A client is served over each driver in each placement; the attach mode is printed.
 func TestGuestDrivers(t *testing.T) {
 	guestOnly(t)
 	script(t, "", "", "ip netns add client; ip netns add server; ip netns exec server ip link set lo up") // lo: the guard asks its host's server
@@ -130,7 +130,7 @@ func TestGuestDrivers(t *testing.T) {
 // script runs a shell script in a network namespace, "" for that of the test.
 func script(t *testing.T, ns, dev, text string) {
 	t.Helper()
-	text = `ip() { /bin/ip "$@"; }; ` + text // busybox prefers its own, which knows less
+	text = `ip() { /bin/ip "$@"; }; ` + text // busybox would run its own ip, which can do less
 	cmd := exec.Command("sh", "-ec", text)
 	if ns != "" {
 		cmd = exec.Command("ip", "netns", "exec", ns, "sh", "-ec", text)
@@ -141,7 +141,7 @@ func script(t *testing.T, ns, dev, text string) {
 	}
 }
 
-// cardsOf waits for the two cards of a driver: they come back from a namespace in the kernel's own time.
+// cardsOf waits for the two cards of a driver: they return from a removed namespace after a while.
 func cardsOf(t *testing.T, driver string) (names []string) {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
@@ -161,7 +161,7 @@ func cardsOf(t *testing.T, driver string) (names []string) {
 	return nil
 }
 
-// configure puts the cards a and b where the placement wants them, until the test ends, and returns the namespace of a.
+// configure sets up the cards a and b for the placement, until the test ends, and returns the namespace of a.
 func (p *placement) configure(t *testing.T, a, b string) (host string) {
 	t.Helper()
 	const client = "client"
@@ -190,8 +190,8 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	}
 	at := services[0]
 	server := startBy(t, in(host), "/bin/openssl-server", peers.Arguments(at, id, "trust")...)
-	server.until("it listens", func() bool { return peers.Listens(server.cmd.Process.Pid, at) })
-	dir, err := os.MkdirTemp("", "guard") // one that nobody else can write to
+	server.Until("it listens", func() bool { return peers.Listens(server.Cmd.Process.Pid, at) })
+	dir, err := os.MkdirTemp("", "guard") // others must not be able to write to it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 	g := &guard{control: filepath.Join(dir, "control")}
 	g.process = startBy(t, in(host), "/bin/dtlsguard", "run", "--metrics-listen", "off", "--control", g.control, "--pin", "off", "--protect", at.String(),
 		"--handoff", "trust", "--answer", p.answer(), "--interface", attach, "--allow-unguarded")
-	g.until("the guard is ready", func() bool {
+	g.Until("the guard is ready", func() bool {
 		s, err := g.ask()
 		return err == nil && s.Ready
 	})
@@ -209,13 +209,13 @@ func (p *placement) try(t *testing.T, a, b string) (mode, served, said string) {
 		served = "no"
 	}
 	if v := g.status().XDP.Verdicts; served == "yes" && v["answered"]+v["steered"] == 0 {
-		served = "by the server alone: XDP saw nothing"
+		served = "by the server directly: XDP saw nothing"
 	}
 	g.stop()
 	return mode, served, said
 }
 
-// in starts programs in a network namespace, "" for that of the test.
+// in returns a function that starts programs in a network namespace, "" for that of the test.
 func in(ns string) func(*exec.Cmd) error {
 	return func(c *exec.Cmd) error {
 		if ns != "" {
@@ -226,24 +226,24 @@ func in(ns string) func(*exec.Cmd) error {
 	}
 }
 
-// serving is how long a client may take until it counts as not served: a second or two, on an idle host.
+// serving is the time after which a client counts as not served. On an idle host it takes a second or two.
 const serving = 30 * time.Second
 
-// reaches reports whether the client's first line comes back in time.
+// reaches reports whether the client's first line is echoed in time.
 func (c *client) reaches(limit time.Duration) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Second) {
-		_, _ = c.stdin.Write([]byte("hello\n"))
-		if strings.Contains(c.text(), "hello\n") {
+		_, _ = c.Stdin.Write([]byte("hello\n"))
+		if strings.Contains(c.Text(), "hello\n") {
 			return true
 		}
 	}
 	return false
 }
 
-// ofTheMachine are findings that say nothing of a driver: the emulated machine has two CPUs for one queue.
+// ofTheMachine are findings unrelated to a driver: the emulated machine has two CPUs for one queue.
 var ofTheMachine = []string{"queues"}
 
-// warnings are the names of what check has to say of an interface in a network namespace. They come from its probes, as
+// warnings returns the names of check's warnings of an interface in a network namespace. It calls the probes directly, because
 // the command loads all programs each time.
 func warnings(t *testing.T, ns, iface string) string {
 	t.Helper()

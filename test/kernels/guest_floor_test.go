@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// beforeFloor is the newest kernel before the oldest supported that Debian has.
+// beforeFloor is Debian's newest kernel before the oldest supported one.
 const beforeFloor = "5.10"
 
 // A kernel before the oldest supported is refused with the reason.
@@ -21,8 +21,8 @@ func TestKernelTooOld(t *testing.T) {
 	start(t, machine(t, k, "^TestGuestTooOld$"))
 }
 
-// run says in one line that the kernel is too old and in another what to do, check fails and names the shape that works, and
-// that one works.
+// run prints a line that the kernel is too old and a hint, check fails and names the shape that works, and
+// that shape works.
 func TestGuestTooOld(t *testing.T) {
 	guestOnly(t)
 	l := newLab(t)
@@ -32,11 +32,11 @@ func TestGuestTooOld(t *testing.T) {
 	}
 	inline := shapes[2]
 	p := startIn(t, l.Middle, "/bin/dtlsguard", append([]string{"run", "--pin", "off"}, inline.arguments(secretFile(t))...)...)
-	if status := p.end(); status != 1 {
+	if status := p.End(); status != 1 {
 		t.Errorf("exit status %d", status)
 	}
 	var said []string
-	for line := range strings.Lines(p.text()) {
+	for line := range strings.Lines(p.Text()) {
 		if !strings.Contains(line, "level=") {
 			said = append(said, line)
 		}
@@ -45,21 +45,21 @@ func TestGuestTooOld(t *testing.T) {
 		t.Errorf("want the reason and the hint, got %q", said)
 	}
 	c := startIn(t, l.Middle, "/bin/dtlsguard", "check", "--interface", lab.ToClient)
-	if status := c.end(); status != 1 || !strings.Contains(c.text(), "too old") || !strings.Contains(c.text(), "a proxy without XDP") {
+	if status := c.End(); status != 1 || !strings.Contains(c.Text(), "too old") || !strings.Contains(c.Text(), "a proxy without XDP") {
 		t.Errorf("check: exit status %d", status)
 	}
 
-	for _, s := range protected { // the proxy takes their ports
-		if err := s.cmd.Process.Kill(); err != nil {
+	for _, s := range protected { // the proxy needs their ports
+		if err := s.Cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		s.end()
+		s.End()
 	}
 	proxy := shapes[0]
 	for _, a := range backends {
 		startServer(t, l.Server, a)
 	}
 	g := run(t, l, proxy.arguments(secretFile(t))...)
-	connect(t, l, services[0]).ping("by a proxy")
+	connect(t, l, services[0]).ping("through a proxy")
 	g.stop()
 }

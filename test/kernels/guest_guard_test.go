@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,13 +11,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/proc"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
@@ -43,14 +42,8 @@ func newLab(t *testing.T) *lab.Lab {
 
 // process is a program that runs in a host of the lab.
 type process struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-
-	mu     sync.Mutex
-	output bytes.Buffer
-
-	exited chan struct{}
+	*proc.Process
+	t *testing.T
 }
 
 // startIn starts a program that is killed when the test ends.
@@ -59,69 +52,10 @@ func startIn(t *testing.T, h *lab.Namespace, name string, args ...string) *proce
 	return startBy(t, h.Start, name, args...)
 }
 
-// startBy has another one do the start.
+// startBy starts a program by calling start.
 func startBy(t *testing.T, start func(*exec.Cmd) error, name string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(name, args...), exited: make(chan struct{})}
-	var err error
-	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	if err := start(p.cmd); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = p.cmd.Wait(); close(p.exited) }()
-	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.exited
-		if t.Failed() {
-			t.Logf("%s said:\n%s", strings.Join(p.cmd.Args, " "), p.text())
-		}
-	})
-	return p
-}
-
-// Write takes what the program says.
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.Write(b)
-}
-
-func (p *process) text() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.String()
-}
-
-// until waits until done is true, and fails the test if the program ends before.
-func (p *process) until(what string, done func() bool) {
-	p.t.Helper()
-	for end := time.Now().Add(patience); !done(); time.Sleep(10 * time.Millisecond) {
-		select {
-		case <-p.exited:
-			if !done() {
-				p.t.Fatalf("%s ended, waiting for: %s\n%s", p.cmd.Path, what, p.text())
-			}
-			return
-		default:
-		}
-		if time.Now().After(end) {
-			p.t.Fatalf("%s: waited %v in vain for: %s\n%s", p.cmd.Path, patience, what, p.text())
-		}
-	}
-}
-
-// end waits for the program's end and returns its exit status.
-func (p *process) end() int {
-	p.t.Helper()
-	select {
-	case <-p.exited:
-	case <-time.After(patience):
-		p.t.Fatalf("%s does not end", p.cmd.Path)
-	}
-	return p.cmd.ProcessState.ExitCode()
+	return &process{proc.Start(t, start, exec.Command(name, args...), patience), t}
 }
 
 // startServer starts an OpenSSL server that trusts the guard's cookies.
@@ -132,11 +66,11 @@ func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort) *process {
 		t.Fatal(err)
 	}
 	p := startIn(t, h, "/bin/openssl-server", peers.Arguments(at, id, "trust")...)
-	p.until("it listens", func() bool { return peers.Listens(p.cmd.Process.Pid, at) })
+	p.Until("it listens", func() bool { return peers.Listens(p.Cmd.Process.Pid, at) })
 	return p
 }
 
-// client is openssl s_client with an association, once it has had its first ping.
+// client is openssl s_client; after the first ping its handshake has succeeded.
 type client struct{ *process }
 
 func connect(t *testing.T, l *lab.Lab, to netip.AddrPort) *client {
@@ -148,16 +82,16 @@ func connect(t *testing.T, l *lab.Lab, to netip.AddrPort) *client {
 func (c *client) ping(text string) {
 	c.t.Helper()
 	var next time.Time
-	c.until("the echo of "+text, func() bool {
+	c.Until("the echo of "+text, func() bool {
 		if now := time.Now(); now.After(next) {
 			next = now.Add(2 * time.Second)
-			_, _ = io.WriteString(c.stdin, text+"\n")
+			_, _ = io.WriteString(c.Stdin, text+"\n")
 		}
-		return strings.Contains(c.text(), text+"\n")
+		return strings.Contains(c.Text(), text+"\n")
 	})
 }
 
-// keepTalking sends lines until the function that it returns is called: the server closes associations that are silent, and
+// keepTalking sends lines until the returned function is called: the server closes silent associations, and
 // a guard takes long to start on a busy host.
 func (c *client) keepTalking() (silent func()) {
 	const interval = 5 * time.Second // the server waits 30
@@ -169,7 +103,7 @@ func (c *client) keepTalking() (silent func()) {
 			case <-stop:
 				return
 			case <-ticks.C:
-				_, _ = io.WriteString(c.stdin, "still here\n")
+				_, _ = io.WriteString(c.Stdin, "still here\n")
 			}
 		}
 	}()
@@ -178,8 +112,8 @@ func (c *client) keepTalking() (silent func()) {
 
 func (c *client) close() {
 	c.t.Helper()
-	_ = c.stdin.Close() // a Q counts only as the first letter of what s_client reads
-	c.end()
+	_ = c.Stdin.Close() // a Q counts only as the first letter of what s_client reads
+	c.End()
 }
 
 // guard is a running dtlsguard.
@@ -196,7 +130,7 @@ func run(t *testing.T, l *lab.Lab, args ...string) *guard {
 	return runOn(t, l, 0, args...)
 }
 
-// runOn is run on the first CPUs of the machine only; 0: on all.
+// runOn is run, on the first cpus CPUs only; 0: on all.
 func runOn(t *testing.T, l *lab.Lab, cpus int, args ...string) *guard {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "guard") // the path of a socket is short
@@ -218,12 +152,12 @@ func runOn(t *testing.T, l *lab.Lab, cpus int, args ...string) *guard {
 	}
 	command = append(command, all...)
 	g.process = startIn(t, l.Middle, command[0], command[1:]...)
-	t.Cleanup(func() { // before that of startIn
+	t.Cleanup(func() { // runs before that of startIn
 		if s, err := g.ask(); err == nil && t.Failed() {
 			t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
 		}
 	})
-	g.until("the guard is ready", func() bool {
+	g.Until("the guard is ready", func() bool {
 		s, err := g.ask()
 		return err == nil && s.Ready
 	})
@@ -247,18 +181,18 @@ func (g *guard) status() frontend.Status {
 	return s
 }
 
-// stop ends the guard as systemd does.
+// stop stops the guard as systemd does.
 func (g *guard) stop() {
 	g.t.Helper()
-	if err := g.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := g.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		g.t.Fatal(err)
 	}
-	if status := g.end(); status != 0 {
+	if status := g.End(); status != 0 {
 		g.t.Errorf("guard: exit status %d", status)
 	}
 }
 
-// gone checks that nothing of it is left on the interface, and nothing pinned.
+// gone checks that nothing is attached to the interface and nothing pinned.
 func (g *guard) gone() {
 	g.t.Helper()
 	if err := g.lab.Middle.Do(func() error {

@@ -20,7 +20,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
-// objects is where the guest has the module's BPF objects.
+// objects is the directory of the module's BPF objects in the guest.
 const objects = "/objects"
 
 func guestOnly(t *testing.T) {
@@ -30,7 +30,7 @@ func guestOnly(t *testing.T) {
 	}
 }
 
-// The verifier takes every program of every object, each by itself so that all that it refuses is seen at once.
+// The verifier accepts every program of every object. Each is loaded by itself, so that all refusals show at once.
 func TestGuestVerifier(t *testing.T) {
 	guestOnly(t)
 	files, err := filepath.Glob(objects + "/*.o")
@@ -43,7 +43,7 @@ func TestGuestVerifier(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range spec.Maps {
-			if m.Type == ebpf.CPUMap { // of no more CPUs than there are
+			if m.Type == ebpf.CPUMap { // its size must not exceed the number of CPUs
 				m.MaxEntries = 1
 			}
 		}
@@ -81,7 +81,7 @@ func load(t *testing.T, spec *ebpf.CollectionSpec, name string) {
 	t.Error(explain(err))
 }
 
-// explain adds what led the verifier to a refusal, as far as it was said.
+// explain adds the end of the verifier's log.
 func explain(err error) error {
 	const most = 30 // lines
 	var refused *ebpf.VerifierError
@@ -91,10 +91,10 @@ func explain(err error) error {
 	return fmt.Errorf("%w\n%s", err, strings.Join(refused.Log[max(0, len(refused.Log)-most):], "\n"))
 }
 
-// costMark begins a line that tells a program's cost: its name, the instructions verified, the stack of the largest function.
+// costMark begins the line with a program's cost: name, instructions verified, stack of the largest function.
 const costMark = "COST "
 
-// The guard's programs load with their constants set, and what they cost is told.
+// The guard's programs load with their constants set; their costs are printed.
 func TestGuestCosts(t *testing.T) {
 	guestOnly(t)
 	costs, err := bpf.Costs()
@@ -126,14 +126,14 @@ func costLine(release, output string) string {
 	}
 	version, _, _ := strings.Cut(release, "-")
 	line := "| " + version + " |"
-	for _, name := range []string{"dtlsguard", "egress", "select_worker", "trust_tcp"} {
+	for _, name := range []string{"dtlsguard", "ingress", "egress", "select_worker", "trust_tcp"} {
 		line += " " + cells[name] + " |"
 	}
 	return line
 }
 
-// The generator loads with one template and with several, and with its companion that takes others' datagrams along; and
-// so does what counts answers.
+// The generator loads with one template and with several, and with the program that carries other datagrams along; and
+// so does the counter of answers.
 func TestGuestGenerator(t *testing.T) {
 	guestOnly(t)
 	const near, far = "flood0", "flood1"

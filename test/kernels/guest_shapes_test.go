@@ -20,7 +20,7 @@ const (
 	backendPort = 4434
 )
 
-// services are the guard's public addresses, backends those of the servers behind a proxy.
+// services are the guard's public addresses, backends the addresses of servers behind a proxy.
 var (
 	services = []netip.AddrPort{netip.AddrPortFrom(lab.Middle4, servicePort), netip.AddrPortFrom(lab.Middle6, servicePort)}
 	backends = []netip.AddrPort{netip.AddrPortFrom(lab.Server4, backendPort), netip.AddrPortFrom(lab.Server6, backendPort)}
@@ -35,7 +35,7 @@ type shape struct {
 	by     string // the verdict that its answers are counted under
 }
 
-// shapes are all five. The first has no BPF: what it answers is what the others must answer.
+// shapes are all five. The first has no BPF, and its answers are the reference for the others.
 var shapes = []shape{
 	{"proxy", false, false, nil, ""},
 	{"proxy-xdp", false, true, nil, "answered"},
@@ -44,7 +44,7 @@ var shapes = []shape{
 	{"inline-generic", true, true, []string{"--xdp-mode", "generic", "--answer", "xdp"}, "answered"},
 }
 
-// arguments of dtlsguard run in this shape.
+// arguments returns the arguments of dtlsguard run in this shape.
 func (s *shape) arguments(secret string) []string {
 	args := []string{"--hello-rate", "0", "--secret-file", secret, "--handoff", "trust"}
 	if s.inline { // the lab's other interface has no XDP
@@ -63,7 +63,7 @@ func (s *shape) arguments(secret string) []string {
 	return append(args, s.args...)
 }
 
-// secretFile makes one, the same each time.
+// secretFile writes a secret file, the same each time.
 func secretFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "secret")
@@ -73,8 +73,8 @@ func secretFile(t *testing.T) string {
 	return path
 }
 
-// Every shape serves clients over IPv4 and IPv6, answers what a worker without BPF would answer to the byte, lets no junk
-// through to the server, and comes and goes without cutting an association.
+// Every shape serves clients over IPv4 and IPv6, gives exactly the answers of a worker without BPF, lets no junk
+// through to the server, and starts and stops without cutting an association.
 func TestGuestShapes(t *testing.T) {
 	guestOnly(t)
 	var reference map[string]string
@@ -112,7 +112,7 @@ func TestGuestShapes(t *testing.T) {
 	}
 }
 
-// start starts servers and a guard. Inline it comes before servers that have a client already, and must not cut it.
+// start starts servers and a guard. An inline guard starts when its server already has a client, which it must not cut.
 func (s *shape) start(t *testing.T, l *lab.Lab) (*guard, []*process) {
 	t.Helper()
 	at, host := backends, l.Server
@@ -131,12 +131,12 @@ func (s *shape) start(t *testing.T, l *lab.Lab) (*guard, []*process) {
 	old.ping("before")
 	silent := old.keepTalking()
 	g := run(t, l, s.arguments(secret)...)
-	old.ping("first with it")
-	old.ping("second with it")
+	old.ping("first with a guard")
+	old.ping("second with a guard")
 	if e := g.status().XDP.Egress; e["learned"] == 0 {
 		t.Errorf("no flow was learned from what the server sent: %v", e)
 	}
-	t.Cleanup(func() { // the guard has gone by now
+	t.Cleanup(func() { // the guard has ended by now
 		silent()
 		if !t.Failed() {
 			old.ping("after")
@@ -145,11 +145,11 @@ func (s *shape) start(t *testing.T, l *lab.Lab) (*guard, []*process) {
 	return g, servers
 }
 
-// floodSize is how many ClientHellos a flood has, of both families together.
+// floodSize is the number of a flood's ClientHellos, both families together.
 const floodSize = 400
 
-// flood sends ClientHellos that differ in their random, and returns the answers by question. They come from one port, so
-// that floods of different shapes can be compared, and wait for each other a little: this is about what is answered.
+// flood sends ClientHellos that differ in their random, and returns the answers by question. They have one source port, so
+// that floods of different shapes can be compared, and are paced, since the content of answers matters here and not the rate.
 func flood(t *testing.T, l *lab.Lab) map[string]string {
 	t.Helper()
 	const port, atOnce = 5555, 16
@@ -161,7 +161,7 @@ func flood(t *testing.T, l *lab.Lab) map[string]string {
 		}
 		defer conn.Close()
 		h := hellotest.New()
-		waiting := make(map[string]string) // by the record sequence number that an answer repeats
+		waiting := make(map[string]string) // keyed by the record sequence number, which the answer repeats
 		for i := range floodSize / 2 {
 			h.Random[0], h.Random[1], h.RecordSeq = byte(i), byte(i>>8), uint32(i)
 			question := h.Bytes()
@@ -178,7 +178,7 @@ func flood(t *testing.T, l *lab.Lab) map[string]string {
 	return answers
 }
 
-// collect takes the answers that are waited for, and asks again for those that do not come.
+// collect receives the answers in waiting, and asks again for those that do not come.
 func collect(t *testing.T, conn *net.UDPConn, to netip.AddrPort, waiting, answers map[string]string) {
 	t.Helper()
 	b := make([]byte, 2048)
@@ -206,10 +206,10 @@ func collect(t *testing.T, conn *net.UDPConn, to netip.AddrPort, waiting, answer
 	}
 }
 
-// noJunk sends what looks like DTLS and is none, and sees that none of it comes to a server's socket.
+// noJunk sends malformed DTLS, and checks that none of it reaches a server's socket.
 func noJunk(t *testing.T, l *lab.Lab, g *guard, servers []*process) {
 	t.Helper()
-	const n, others = 50, 20 // what the guard and an old client may have to say to a server meanwhile
+	const n, others = 50, 20 // datagrams that the guard and an old client may send to a server in that time
 	before := received(t, servers)
 	for _, to := range services {
 		conn, err := l.Client.ListenUDP(":0")
@@ -218,26 +218,26 @@ func noJunk(t *testing.T, l *lab.Lab, g *guard, servers []*process) {
 		}
 		defer conn.Close()
 		for i := range n {
-			junk := append([]byte{22, 0xfd, byte(i)}, make([]byte, 40+i)...) // a record of no version of DTLS
+			junk := append([]byte{22, 0xfd, byte(i)}, make([]byte, 40+i)...) // a record of an unknown version
 			if _, err := conn.WriteToUDPAddrPort(junk, to); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	if g.xdp {
-		g.until("the junk is dropped", func() bool { return g.status().XDP.Verdicts["drop-malformed"] >= 2*n })
+		g.Until("the junk is dropped", func() bool { return g.status().XDP.Verdicts["drop-malformed"] >= 2*n })
 	} else {
-		flood(t, l) // what is answered came after it
+		flood(t, l) // when these are answered, the junk has been handled
 	}
 	if after := received(t, servers); after-before > others {
 		t.Errorf("of %d pieces of junk %d came to the servers", 2*n, after-before)
 	}
 }
 
-// received is how many datagrams have come to the host that the servers are on.
+// received is the number of datagrams that the servers' host has received.
 func received(t *testing.T, servers []*process) (n uint64) {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp", servers[0].cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp", servers[0].Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func received(t *testing.T, servers []*process) (n uint64) {
 			break
 		}
 	}
-	six, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp6", servers[0].cmd.Process.Pid))
+	six, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/snmp6", servers[0].Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,17 +22,17 @@ var (
 	only       = flag.String("guest", "^TestGuest(Verifier|Costs|Generator|Check|Beside|Dispatcher|Shapes|Workers)", "which tests to run in the guest")
 )
 
-// inGuest is how a test knows that it is in the emulator.
+// inGuest is the environment variable that is set in the emulator.
 const inGuest = "DTLSGUARD_GUEST"
 
-// atATime is how many machines run at once: each has two CPUs, and much of a boot is waiting.
+// atATime is the number of machines that run at once: each has two CPUs, and a boot mostly waits.
 const atATime = 2
 
-// slowest is the longest that a machine's tests may take, on a busy host: on an idle one they take two minutes, those of the
+// slowest is how long a machine's tests may take on a busy host. On an idle one they take two minutes, those of the
 // drivers ten.
 const slowest = 40 * time.Minute
 
-// root is where the module is, seen from a package's tests.
+// root is the module's directory, relative to a test package.
 const root = "../.."
 
 func TestKernel(t *testing.T) {
@@ -58,7 +58,7 @@ func TestKernel(t *testing.T) {
 	}
 }
 
-// kernels are the series that were asked for.
+// kernels returns the series given by -kernel.
 func kernels(t *testing.T) []string {
 	t.Helper()
 	if *kernelList == "" {
@@ -67,7 +67,7 @@ func kernels(t *testing.T) []string {
 	return strings.Split(*kernelList, ",")
 }
 
-// machine has what the guest's tests need, and runs those that match a pattern.
+// machine returns a machine with what the guest's tests need, which runs those that match a pattern.
 func machine(t *testing.T, k *emulator.Kernel, tests string) *emulator.Machine {
 	t.Helper()
 	f, err := guestFiles()
@@ -112,7 +112,7 @@ var guestFiles = sync.OnceValues(func() (emulator.Files, error) {
 	build := exec.Command("go", "build", "-o", dir, "./cmd/dtlsguard", "./cmd/dtlsflood")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build what the guest runs: %w\n%s", err, out)
+		return nil, fmt.Errorf("build the guest's programs: %w\n%s", err, out)
 	}
 	for _, name := range []string{"dtlsguard", "dtlsflood"} {
 		f["/bin/"+name] = emulator.File{From: filepath.Join(dir, name), Mode: 0o755}

@@ -8,7 +8,7 @@ import (
 
 var result = regexp.MustCompile(`^( *)--- (PASS|FAIL|SKIP): (\S+)`)
 
-// report makes the results that a verbose test run printed those of subtests of t. What a test printed before its result
+// report turns the results that a verbose test run printed into those of subtests of t. What a test printed before its result
 // is shown with it.
 func report(t *testing.T, output string) {
 	t.Helper()

@@ -13,21 +13,21 @@ var update = flag.Bool("update", false, "write the tables of docs/xdp.md")
 // page has the tables.
 const page = root + "/docs/xdp.md"
 
-// table is one of the page's tables. It goes before the line next when it is written first, with an introduction.
+// table is one of the page's tables. When it is first written, it goes before the line next, with an introduction.
 type table struct{ intro, head, next string }
 
 var driverTable = table{
 	intro: "## Drivers, VLANs and bonds\n\nTried in the emulator with Debian's newest kernel, two cards of a driver connected to each other, a client at the one and\n" +
 		"the guard with `--answer auto` at the other, on one CPU and queue and on two; e1000e has one queue always (`make test-drivers`\n" +
-		"holds the table to what works):\n\n",
+		"checks the table):\n\n",
 	head: "| driver | guard on | queues | attached | client served | `check` warns of |\n|---|---|---|---|---|---|\n",
 	next: "## Under a full ring\n",
 }
 
 var costTable = table{
-	intro: "Instructions that each kernel's verifier looks at, of at most 1 000 000, and the stack of the largest function, of 512 bytes\n" +
+	intro: "Instructions that each kernel's verifier processes, of at most 1 000 000, and the stack of the largest function, of 512 bytes\n" +
 		"for a chain of calls (`make info UPDATE=-update` writes the table):\n\n",
-	head: "| Linux | `dtlsguard` | `egress` | `select_worker` | `trust_tcp` |\n|---|---|---|---|---|\n",
+	head: "| Linux | `dtlsguard` | `ingress` | `egress` | `select_worker` | `trust_tcp` |\n|---|---|---|---|---|---|\n",
 	next: "## Beside another XDP program\n",
 }
 
@@ -42,7 +42,7 @@ const queueColumn = 2
 
 func (r row) print() { fmt.Println(rowMark + strings.Join(r[:], "|")) }
 
-// rows finds what the guest printed.
+// rows parses what the guest printed.
 func rows(output string) (found []row) {
 	for line := range strings.Lines(output) {
 		if _, text, ok := strings.Cut(line, rowMark); ok {
@@ -52,7 +52,7 @@ func rows(output string) (found []row) {
 	return found
 }
 
-// merge makes the table's lines of the rows of two machines that tried the same: rows that differ in the queues alone are one.
+// merge makes the table's lines from the rows of two machines: rows that differ only in the queues become one line.
 func merge(a, b []row) (lines []string) {
 	line := func(r row) { lines = append(lines, "| "+strings.Join(r[:], " | ")+" |") }
 	for i := range min(len(a), len(b)) {
@@ -71,7 +71,7 @@ func merge(a, b []row) (lines []string) {
 	return lines
 }
 
-// write puts the lines in the place of those that the page has, where -update asks for it, and reports whether they are the
+// write replaces the page's lines if -update is given, and reports whether they were the
 // same.
 func (b *table) write(t *testing.T, lines []string) (same bool) {
 	t.Helper()
@@ -85,7 +85,7 @@ func (b *table) write(t *testing.T, lines []string) (same bool) {
 		before, old = before+b.intro, "\n"+b.next+old
 	}
 	if !ok || len(lines) == 0 {
-		t.Fatalf("%d lines, and %s has a table: %v (it is written with -update)", len(lines), page, ok)
+		t.Fatalf("%d lines; %s has a table: %v (write it with -update)", len(lines), page, ok)
 	}
 	now, after := strings.Join(lines, "\n")+"\n", old
 	for strings.HasPrefix(after, "|") {

@@ -1,15 +1,18 @@
 package lab
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/attack"
 )
 
-// Where a flood comes from that XDP answers and drops is told, although no worker sees it, and an operator can capture
-// meanwhile.
+// The sources of a flood that XDP answers and drops are reported, although no worker sees it, and an operator can capture
+// it in the meantime.
 func TestPrefixesOfXDP(t *testing.T) {
 	p := newPlace(t)
 	shapes["inline"].serve(t, p.Lab)
@@ -27,7 +30,7 @@ func TestPrefixesOfXDP(t *testing.T) {
 		}
 		return top
 	}
-	g.until("the flood's prefix is told", func() bool { return len(told()) > 0 })
+	g.Until("the flood's prefix is reported", func() bool { return len(told()) > 0 })
 	network, _ := spoofed[1].Addr().Prefix(48)
 	if top := told(); len(top) != 1 || top[0].Prefix != network || top[0].Share < 0.99 {
 		t.Errorf("%v, want %v alone", top, network)
@@ -37,20 +40,22 @@ func TestPrefixesOfXDP(t *testing.T) {
 		t.Errorf("%d datagrams of %v", n, counted)
 	}
 	capture := startCmd(t, p.Middle, exec.Command(program(), "capture", "-w", filepath.Join(t.TempDir(), "c.pcapng"), "--for", "500ms", "--control", p.control))
-	if status := capture.end(); status != 0 {
-		t.Errorf("capture: exit status %d: %s", status, capture.text())
+	if status := capture.End(); status != 0 {
+		t.Errorf("capture: exit status %d: %s", status, capture.Text())
 	}
 	g.stop()
 	p.free()
 }
 
-// Handshakes with a server that keeps its port are counted, although no worker sees them.
+// Handshakes with a server that keeps its port are counted, although no worker sees them, with how they ended, how long they took and
+// what they and the answers weighed.
 func TestHandshakesInline(t *testing.T) {
 	p := newPlace(t)
 	shapes["inline"].serve(t, p.Lab)
-	g := p.run(append(inline(), "--answer", "xdp", "--handshake-timeout", "1s")...)
+	g := p.run(append(inline(), "--answer", "xdp", "--handshake-timeout", "1s", "--metrics-listen", frontend.DefaultMetrics)...)
 	client := openssl()(t, p.Lab, public[0])
 	client.ping("established")
+	openssl("-cipher", "ECDHE-RSA-AES128-GCM-SHA256")(t, p.Lab, public[0]) // is refused: the server has an ECDSA key
 	counted := func() map[string]uint64 {
 		for _, s := range g.status().Services {
 			if s.Listen == public[0].String() {
@@ -59,8 +64,20 @@ func TestHandshakesInline(t *testing.T) {
 		}
 		return nil
 	}
-	if n := counted(); n["established"] != 1 || n["started"] < 1 || n["timed-out"] != 0 {
-		t.Errorf("%v, want one that is established", n)
+	g.Until("the server's alert is counted", func() bool { return counted()["failed"] > 0 })
+	if n := counted(); n["established"] != 1 || n["started"] < 2 || n["failed"] != 1 || n["timed-out"] != 0 {
+		t.Errorf("%v, want one that is established and one that failed", n)
+	}
+	took := fmt.Sprintf("dtlsguard_handshake_duration_seconds_count{service=%q} 1\n", public[0].String())
+	g.Until("the time of a handshake is known", func() bool { return strings.Contains(g.get("/metrics"), took) })
+	x := g.status().XDP
+	const shortest, longest = 67, 60 // bytes of a ClientHello and of a HelloVerifyRequest
+	n, bytes := x.Services[public[0].String()], x.ServiceBytes[public[0].String()]
+	if bytes["answered"] < n["answered"]*shortest || bytes["pass-verified"] < n["pass-verified"]*shortest || bytes["pass-flow"] < n["pass-flow"] {
+		t.Errorf("bytes of %v: %v", n, bytes)
+	}
+	if x.AnswerBytes != n["answered"]*longest {
+		t.Errorf("%d answers of %d bytes", n["answered"], x.AnswerBytes)
 	}
 	client.close()
 	g.stop()

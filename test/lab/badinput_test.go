@@ -11,8 +11,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// refused runs a guard that cannot start, and checks that it leaves no pins, its exit status, and that it says why
-// in one line, which holds all of want.
+// refused runs a guard that cannot start, and checks that it leaves no pins, its exit status, and its reason
+// in one line, which contains all of want.
 func (p *place) refused(cmd *exec.Cmd, status int, want ...string) {
 	p.t.Helper()
 	p.refusedBeside(cmd, status, want...)
@@ -21,14 +21,14 @@ func (p *place) refused(cmd *exec.Cmd, status int, want ...string) {
 	}
 }
 
-// refusedBeside is refused, for a place that may have pins of others.
+// refusedBeside is like refused, for a place that may have pins of others.
 func (p *place) refusedBeside(cmd *exec.Cmd, status int, want ...string) {
 	p.t.Helper()
 	run := startCmd(p.t, p.Middle, cmd)
-	if got := run.end(); got != status {
+	if got := run.End(); got != status {
 		p.t.Errorf("exit status %d, want %d", got, status)
 	}
-	said := run.text()
+	said := run.Text()
 	if strings.Count(said, "\n") > 2 || !strings.HasPrefix(said, "error: ") {
 		p.t.Errorf("not one line: %q", said)
 	}
@@ -47,7 +47,7 @@ func (p *place) command(args ...string) *exec.Cmd {
 	return exec.Command(program(), p.arguments(append([]string{"--handoff", "trust", "--log-level", "error"}, args...)...)...)
 }
 
-// inGuard changes the network of the guard's host.
+// inGuard applies a change to the guard's interface.
 func (p *place) inGuard(change func(netlink.Link) error) { p.t.Helper(); p.inGuardOn(iface, change) }
 
 func (p *place) inGuardOn(name string, change func(netlink.Link) error) {
@@ -100,6 +100,16 @@ func many(n int) (args []string) {
 	return args
 }
 
+// A guard that names an interface that does not exist touches none of the others.
+func TestInterfacesAreLookedAtFirst(t *testing.T) {
+	p := newPlace(t)
+	run := startCmd(t, p.Middle, p.command(first("--log-level", "info", "--interface", "nosuch0")...))
+	if status, said := run.End(), run.Text(); status != exitRun || !strings.Contains(said, "nosuch0") || strings.Contains(said, "XDP attached") {
+		t.Errorf("exit status %d: %s", status, said)
+	}
+	p.free()
+}
+
 func TestInterfaceDown(t *testing.T) {
 	p := newPlace(t)
 	p.inGuard(netlink.LinkSetDown)
@@ -107,7 +117,7 @@ func TestInterfaceDown(t *testing.T) {
 	p.free()
 }
 
-// Another program's interface stays the other program's.
+// An interface with another XDP program is left as it is.
 func TestInterfaceTaken(t *testing.T) {
 	p := newPlace(t)
 	if err := p.PassXDP(p.Middle, iface); err != nil {
@@ -126,26 +136,26 @@ func TestNoPrivilege(t *testing.T) {
 	p.free()
 }
 
-// An interface whose driver has no XDP, as the loopback has none, is refused natively, and served behind the driver
+// An interface whose driver has no XDP, such as loopback, is refused in native mode, and served in generic mode
 // with a warning.
 func TestNoDriver(t *testing.T) {
 	p := newPlace(t)
 	p.refused(p.command(first("--interface", "lo", "--xdp-mode", "native")...), exitRun, "native", "generic")
 	g := p.attach(first("--interface", "lo", "--handoff", "trust")...)
-	g.expect("the driver has no XDP")
+	g.Expect("the driver has no XDP")
 	if x := g.status().XDP.Interfaces[0]; x.Mode != "generic" {
 		t.Errorf("mode is %s", x.Mode)
 	}
 	g.stop()
 }
 
-// An MTU of more than a page works in every mode: the program can take a packet in several buffers.
+// An MTU above a page works in every mode: the program handles packets in several buffers.
 func TestLargeMTU(t *testing.T) {
 	const jumbo = 9000
 	for _, mode := range []string{"native", "generic"} {
 		t.Run(mode, func(t *testing.T) {
 			p := newPlace(t)
-			// The other interface: the program that passes all at the client's end of the first has no such choice.
+			// On the other interface: the lab's pass program at the client's end of the first does not handle several buffers.
 			for host, dev := range map[*lab.Namespace]string{p.Middle: lab.ToServer, p.Server: lab.ToMiddle} {
 				if err := host.Do(func() error {
 					l, err := netlink.LinkByName(dev)

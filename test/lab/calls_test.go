@@ -16,8 +16,8 @@ import (
 // A line of `strace -f -o`: the thread, the call, its arguments and its result.
 var traced = regexp.MustCompile(`^\d+ +(\w+)\((.*)`)
 
-// Each system call that a guard makes once it serves is allowed, and is one of those that are named here: whoever adds a
-// call to the guard's life sees it in this test, and adds it to the filter.
+// Each system call that a serving guard makes is allowed by its filter and is named here: whoever adds a
+// call sees this test fail and adds it to the filter.
 func TestSystemCalls(t *testing.T) {
 	need(t, "strace")
 	needed := strings.Fields(`
@@ -47,14 +47,14 @@ func TestSystemCalls(t *testing.T) {
 			g := &guard{startCmd(t, p.Middle, cmd), p}
 			g.ready()
 			write(t, secrets, p.secret())
-			g.until("the secret is followed", func() bool { return g.status().Secret.Rotations == 1 })
+			g.Until("the secret file is reread", func() bool { return g.status().Secrets[0].Rotations == 1 })
 			c := pion(t, p.Lab, public[0])
-			c.ping("all calls are allowed")
+			c.ping("every call is allowed")
 			c.close()
 			output(t, p.Middle, "curl", "-s", "-o", "/dev/null", "http://127.0.0.1:9477/metrics")
 			output(t, p.Middle, program(), "status", "--control", p.control)
-			output(t, p.Middle, "sh", "-c", fmt.Sprintf("kill -TERM $(cat /proc/%d/task/*/children)", g.cmd.Process.Pid))
-			if status := g.end(); status != 0 {
+			output(t, p.Middle, "sh", "-c", fmt.Sprintf("kill -TERM $(cat /proc/%d/task/*/children)", g.Cmd.Process.Pid))
+			if status := g.End(); status != 0 {
 				t.Errorf("exit status %d", status)
 			}
 			p.free()
@@ -76,7 +76,7 @@ func TestSystemCalls(t *testing.T) {
 	}
 }
 
-// callsAfterDrop are the names of the calls after the filter was in force.
+// callsAfterDrop returns the names of the calls made after the filter was installed.
 func callsAfterDrop(t *testing.T, trace string) (names []string) {
 	t.Helper()
 	b, err := os.ReadFile(trace)
@@ -85,7 +85,7 @@ func callsAfterDrop(t *testing.T, trace string) (names []string) {
 	}
 	_, after, ok := strings.Cut(string(b), "seccomp(SECCOMP_SET_MODE_FILTER")
 	if !ok {
-		t.Fatal("no filter was put in force")
+		t.Fatal("no filter was installed")
 	}
 	for line := range strings.Lines(after) {
 		m := traced.FindStringSubmatch(line)
@@ -96,7 +96,7 @@ func callsAfterDrop(t *testing.T, trace string) (names []string) {
 			names = append(names, m[1])
 		}
 		if m[1] == "epoll_ctl" {
-			continue // what epoll says to a regular file, which Go asks for each
+			continue // epoll refuses regular files; Go tries each file
 		}
 		if strings.Contains(m[2], "= -1 EPERM") || strings.Contains(m[2], "= -1 EACCES") {
 			t.Errorf("refused: %s", strings.TrimSpace(line))

@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// A capture opens in tshark and tcpdump, has what became of each datagram, from the kernel and from workers, and no application
+// A capture opens in tshark and tcpdump. It has the outcome of each datagram, from the kernel and from workers, and no application
 // data.
 func TestCaptureOpens(t *testing.T) {
 	for name, answer := range map[string]string{"xdp": "xdp", "workers": "workers"} {
@@ -21,17 +21,17 @@ func TestCaptureOpens(t *testing.T) {
 			g := p.run(append(inline(), "--answer", answer, "--unverified", "drop")...)
 			file := filepath.Join(t.TempDir(), "capture.pcapng")
 			c := start(t, p.Middle, program(), "capture", "-w", file, "--rate", "10000", "--control", p.control)
-			c.until("the capture has begun", func() bool { info, err := os.Stat(file); return err == nil && info.Size() > 0 })
+			c.Until("the capture has begun", func() bool { info, err := os.Stat(file); return err == nil && info.Size() > 0 })
 			client := openssl()(t, p.Lab, public[0])
-			client.ping("a secret that nobody may see")
+			client.ping("a secret text")
 			client.close()
 			junk(t, p.Client)
-			c.until("the junk is in the file", func() bool { return strings.Contains(read(file), "reason=unverified datagram=not-dtls") })
-			if err := c.cmd.Process.Signal(os.Interrupt); err != nil {
+			c.Until("the junk is in the file", func() bool { return strings.Contains(read(file), "reason=unverified datagram=not-dtls") })
+			if err := c.Cmd.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}
-			if status := c.end(); status != 0 || !strings.Contains(c.text(), " packets captured") {
-				t.Errorf("exit status %d: %s", status, c.text())
+			if status := c.End(); status != 0 || !strings.Contains(c.Text(), " packets captured") {
+				t.Errorf("exit status %d: %s", status, c.Text())
 			}
 			lines := output(t, p.Middle, "tshark", "-r", file, "-T", "fields", "-e", "frame.interface_name", "-e", "frame.comment", "-e", "frame.cap_len", "-e", "dtls.record.content_type")
 			want := []string{iface + "\tverdict=passed reason=verified service=", iface + "\tverdict=passed reason=flow datagram=encrypted", iface + "\tverdict=dropped reason=unverified datagram=not-dtls"}
@@ -45,7 +45,7 @@ func TestCaptureOpens(t *testing.T) {
 					t.Errorf("tshark reads no %q in:\n%s", w, lines)
 				}
 			}
-			// Ethernet, IPv4, UDP and a record's header.
+			// Ethernet, IPv4 and UDP headers and a record header.
 			for line := range strings.Lines(lines) {
 				if f := strings.Split(strings.TrimSpace(line), "\t"); len(f) > 3 && f[3] == "23" && f[2] != "55" {
 					t.Errorf("application data is in the file: %s", line)

@@ -18,19 +18,19 @@ type checked struct {
 	}
 }
 
-// check runs it in the guard's host and checks that what it says hangs together.
+// check runs it in the guard's host and checks that its findings are consistent.
 func (p *place) check(cmd *exec.Cmd) (c checked) {
 	p.t.Helper()
 	run := startCmd(p.t, p.Middle, cmd)
-	status := run.end()
-	line, _, _ := strings.Cut(run.text(), "\n")
+	status := run.End()
+	line, _, _ := strings.Cut(run.Text(), "\n")
 	if err := json.Unmarshal([]byte(line), &c); err != nil {
-		p.t.Fatalf("%q: %v", run.text(), err)
+		p.t.Fatalf("%q: %v", run.Text(), err)
 	}
 	ok := true
 	for _, f := range c.Findings {
 		if ok = ok && f.Level != "FAIL"; (f.Hint == "") != (f.Level == "PASS") {
-			p.t.Errorf("%+v: want a hint for what is not good, and none for what is", f)
+			p.t.Errorf("%+v: want a hint for each problem, and none otherwise", f)
 		}
 	}
 	if c.OK != ok || (status == 0) != ok {
@@ -39,7 +39,7 @@ func (p *place) check(cmd *exec.Cmd) (c checked) {
 	return c
 }
 
-// says reports whether there is a finding with this level and name that holds text.
+// says reports whether there is a finding with this level and name that contains text.
 func (c *checked) says(level, name, text string) bool {
 	for _, f := range c.Findings {
 		if f.Level == level && f.Name == name && strings.Contains(f.Text, text) {
@@ -58,7 +58,7 @@ func TestCheck(t *testing.T) {
 	c := p.check(command("--interface", iface, "--allow-unguarded", "--backend", public[0].String()))
 	if !c.OK || !c.says("PASS", "programs", "load") || !c.says("PASS", "XDP mode", "native") || !c.says("PASS", "veth peer", "native") ||
 		!c.says("PASS", "cookies", cookie.Names()[0]) && !c.says("PASS", "cookies", "for 1") {
-		t.Errorf("of a network where all is good: %+v", c)
+		t.Errorf("of a working network: %+v", c)
 	}
 	if c.Backend == nil || !c.Backend.Trusts || !c.says("PASS", "back end "+public[0].String(), "--handoff trust") {
 		t.Errorf("of a server that trusts: %+v", c)
@@ -72,7 +72,7 @@ func TestCheck(t *testing.T) {
 	g.stop()
 
 	if c := p.check(command("--interface", "nosuch0", "--backend", "127.0.0.1:9")); !c.says("FAIL", "interface", "nosuch0") || !c.says("FAIL", "back end 127.0.0.1:9", "no answer") {
-		t.Errorf("of nothing: %+v", c)
+		t.Errorf("of a missing interface and server: %+v", c)
 	}
 
 	if c := p.check(p.ordinary(command("--interface", iface))); c.OK || !c.says("FAIL", "capabilities", "CAP_BPF") || !c.says("WARN", "shapes", "a proxy without XDP") {
@@ -83,8 +83,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// A veth whose other end has no XDP program would swallow answers from the driver: check says so, and workers answer,
-// unless somebody insists.
+// A veth whose peer has no XDP program drops answers from the driver: check reports it, and workers answer,
+// unless --answer xdp is given.
 func TestVethWithoutPeer(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
@@ -96,7 +96,7 @@ func TestVethWithoutPeer(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	g := p.run(first("--handoff", "trust")...)
-	g.expect("answers in the driver would be lost")
+	g.Expect("answers in the driver would be lost")
 	client := pion(t, p.Lab, public[0])
 	client.ping("by a worker")
 	client.close()
@@ -107,7 +107,7 @@ func TestVethWithoutPeer(t *testing.T) {
 	p.free()
 }
 
-// Every implementation of cookies that this CPU has serves clients, and status names it.
+// Every cookie implementation that this CPU supports serves clients, and status names it.
 func TestCookieImplementations(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])

@@ -14,15 +14,15 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// association is a client that has a server.
+// association is a client connected to a server.
 type association interface {
 	// ping sends a line and waits for its echo.
 	ping(text string)
-	// close ends the association as the protocol has it.
+	// close ends the association with close_notify.
 	close()
 }
 
-// dialer starts a client in the lab's client host. The first ping proves the handshake.
+// dialer starts a client in the lab's client host. The first ping shows that the handshake succeeded.
 type dialer func(t *testing.T, l *lab.Lab, to netip.AddrPort) association
 
 // openssl is openssl s_client.
@@ -45,16 +45,16 @@ func gnutls(args ...string) dialer {
 	}
 }
 
-// commandClient is a program that sends what it reads, until its input ends.
+// commandClient is a program that sends its standard input.
 type commandClient struct{ *process }
 
-func (c *commandClient) ping(text string) { c.t.Helper(); c.say(text); c.expect(text + "\n") }
+func (c *commandClient) ping(text string) { c.t.Helper(); c.Say(text); c.Expect(text + "\n") }
 
 func (c *commandClient) close() {
 	c.t.Helper()
-	_ = c.stdin.Close()
-	if status := c.end(); status != 0 {
-		c.t.Errorf("%s: exit status %d", c.cmd.Path, status)
+	_ = c.Stdin.Close()
+	if status := c.End(); status != 0 {
+		c.t.Errorf("%s: exit status %d", c.Cmd.Path, status)
 	}
 }
 
@@ -75,7 +75,7 @@ func pion(t *testing.T, l *lab.Lab, to netip.AddrPort) association {
 	return c
 }
 
-// dialPion makes an association, from a socket in the client host.
+// dialPion opens an association from a socket in the client host.
 func dialPion(ctx context.Context, t *testing.T, l *lab.Lab, to netip.AddrPort) (*pionClient, error) {
 	var socket *net.UDPConn
 	if err := l.Client.Do(func() (err error) {

@@ -16,14 +16,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// floodSize is how many datagrams of a flood the programs must have seen.
+// floodSize is the number of a flood's datagrams that the programs must see.
 const floodSize = 100_000
 
-// spoofed are the networks that a flood pretends to come from; the guard's answers are routed to the client
-// host, where nobody wants them.
+// spoofed are the networks of a flood's source addresses; the guard's answers are routed to the client
+// host, where nobody reads them.
 var spoofed = [2]netip.Prefix{netip.MustParsePrefix("198.19.0.0/16"), netip.MustParsePrefix("2001:2:0:ff::/64")}
 
-// flooder sends datagrams with invented sources from the client host.
+// flooder sends datagrams with spoofed sources from the client host.
 type flooder struct {
 	t      *testing.T
 	random *rand.Rand
@@ -49,7 +49,7 @@ func newFlooder(t *testing.T, p *place) *flooder {
 	return floodFrom(t, p, p.Client, iface)
 }
 
-// floodFrom sends from a host that the guard's interface of that name leads to.
+// floodFrom sends from the host behind the guard's interface of that name.
 func floodFrom(t *testing.T, p *place, host *lab.Namespace, name string) *flooder {
 	t.Helper()
 	f := &flooder{t: t, random: rand.New(rand.NewPCG(1, 2)), fd: -1, peers: public}
@@ -93,12 +93,12 @@ func (f *flooder) send(n int) {
 	}
 }
 
-// datagram is one of the flood: a first ClientHello, one with a wrong cookie, or junk. All bear the flood's mark.
+// datagram returns one of the flood: a first ClientHello, one with a wrong cookie, or junk. All contain the flood's mark.
 func (f *flooder) datagram(i int) []byte {
 	b := hellotest.New()
 	b.SessionID = []byte(sockets.Marker)
 	switch i % 4 {
-	case 1: // as long as the guard's own, and now and then of the right epoch
+	case 1: // as long as the guard's own, sometimes with the right key ID
 		b.Cookie, b.MessageSeq = make([]byte, 32), 1
 	case 2:
 		b.Cookie, b.MessageSeq = make([]byte, 20), 1
@@ -108,7 +108,7 @@ func (f *flooder) datagram(i int) []byte {
 	}
 	d := b.Bytes()
 	vary := d[27:59] // the random
-	if i%4 == 3 {    // any record there is, or none
+	if i%4 == 3 {    // any content type, known or not
 		vary = d[:59]
 	}
 	for j := range vary {
@@ -117,7 +117,7 @@ func (f *flooder) datagram(i int) []byte {
 	return d
 }
 
-// packet is d in a frame, from anywhere.
+// packet returns d in a frame with a random source.
 func (f *flooder) packet(family int, d []byte) []byte {
 	be := binary.BigEndian
 	source := spoofed[family].Addr().AsSlice()
@@ -157,7 +157,7 @@ func checksum(b []byte) uint16 {
 	return ^uint16(sum)
 }
 
-// No datagram of a flood reaches the server's socket, in any shape, whether XDP or workers answer. Clients get through meanwhile.
+// No datagram of a flood reaches the server's socket, in any shape, whether XDP or workers answer. Clients get through during it.
 func TestFloodStaysOut(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"workers", "xdp"} {
@@ -178,7 +178,7 @@ func TestFloodStaysOut(t *testing.T) {
 				}
 				for i, s := range servers {
 					s.tap.look()
-					// The guard itself asks its server every two seconds whether it is there.
+					// The guard itself asks its server every two seconds whether it is up.
 					own := 2 + 2*uint64(time.Since(began)/(2*time.Second))
 					if s.tap.flood > 0 || name == "inline" && i == 0 && s.tap.received-before > own {
 						t.Errorf("%d datagrams at the server, %d of the flood", s.tap.received, s.tap.flood)
@@ -186,7 +186,7 @@ func TestFloodStaysOut(t *testing.T) {
 				}
 				for _, a := range public {
 					c := gnutls()(t, p.Lab, a)
-					f.send(floodSize / 10) // during its handshake
+					f.send(floodSize / 10) // during the client's handshake
 					c.ping("in a flood")
 					c.close()
 				}
@@ -203,7 +203,7 @@ func TestFloodStaysOut(t *testing.T) {
 	}
 }
 
-// packets is how many the programs have seen for services.
+// packets is the number of packets to services that the programs have seen.
 func packets(g *guard) (n uint64) {
 	for _, v := range g.status().XDP.Services {
 		for _, c := range v {

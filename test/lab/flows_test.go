@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// Flows of a server that keeps its port are the kernel's: a client is listed with its state, and can be ended.
+// Flows of an inline server are in the kernel: a client is listed with its state, and its flow can be ended.
 func TestInlineFlowsAreListed(t *testing.T) {
 	p := newPlace(t)
 	shapes["inline"].serve(t, p.Lab)
@@ -34,7 +34,7 @@ func TestInlineFlowsAreListed(t *testing.T) {
 	}
 	f := all[0]
 	if f.State != "established" || f.Server != public[0] || f.Client.Addr().Is6() || f.Age != nil || f.ToServer != nil || f.Upstream.IsValid() {
-		t.Errorf("listed as %+v, want the client, established, and nothing that the kernel does not know", f)
+		t.Errorf("listed as %+v, want the client, established, and nothing that the kernel cannot know", f)
 	}
 	if said := output(t, p.Middle, program(), "flows", "kill", f.Client.String(), "--control", p.control); said != "1 flows ended\n" {
 		t.Errorf("kill said %q", said)
@@ -48,7 +48,7 @@ func TestInlineFlowsAreListed(t *testing.T) {
 	p.free()
 }
 
-// A guard that has become another user, without capabilities and behind its filters, writes the map log that root opened, and
+// A guard that has become another user, without capabilities and with its filters installed, writes the map log that root opened, and
 // follows its rotation.
 func TestMapLogRotates(t *testing.T) {
 	p := newPlace(t)
@@ -59,7 +59,7 @@ func TestMapLogRotates(t *testing.T) {
 	}
 	file := filepath.Join(dir, "map.jsonl")
 	g := p.run(append(proxy(), "--user", "nobody", "--map-log", file)...)
-	g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+	g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 	for i, name := range []string{file, file + ".1"} {
 		if i == 1 {
 			if err := os.Rename(file, name); err != nil {
@@ -71,7 +71,7 @@ func TestMapLogRotates(t *testing.T) {
 		c.ping("mapped")
 		c.close()
 		output(t, p.Middle, program(), "flows", "kill", "--all", "--control", p.control)
-		g.until("a flow opened and closed", func() bool {
+		g.Until("a flow opened and closed", func() bool {
 			b, err := os.ReadFile(file)
 			return err == nil && strings.Count(string(b), `"event":"opened"`) == 1 && strings.Count(string(b), `"event":"closed"`) == 1
 		})

@@ -18,7 +18,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// Ports of the tests: of services, and of servers behind a proxy.
+// Ports of services, and of servers behind a proxy.
 const (
 	servicePort = 4433
 	backendPort = 4434
@@ -37,7 +37,7 @@ func addresses(port uint16, v4, v6 netip.Addr) [2]netip.AddrPort {
 	return [2]netip.AddrPort{netip.AddrPortFrom(v4, port), netip.AddrPortFrom(v6, port)}
 }
 
-// inline are the arguments that protect a server in the guard's host, proxy those for one in the server's host.
+// inline returns the arguments that protect a server in the guard's host, proxy those for one in the server's host.
 func inline() (args []string) {
 	for _, a := range public {
 		args = append(args, "--protect", a.String())
@@ -55,7 +55,7 @@ func proxy() (args []string) {
 	return args
 }
 
-// place is where guards run one after the other: a network, and the state that one leaves for the next.
+// place is where guards run one after another: a network, and the state that each leaves for the next.
 type place struct {
 	*lab.Lab
 	t            *testing.T
@@ -64,13 +64,13 @@ type place struct {
 
 var places atomic.Int32
 
-// newPlace makes a network for guards. Its test runs in parallel to others.
+// newPlace makes a network for guards. Its test runs in parallel with others.
 func newPlace(t *testing.T) *place {
 	t.Helper()
 	t.Parallel()
 	n := places.Add(1)
 	l := newLab(t, strconv.Itoa(int(n)))
-	// Paths of sockets are short, those of t.TempDir are not.
+	// Socket paths must be short, and those of t.TempDir are not.
 	dir, err := os.MkdirTemp("", "labtest-")
 	if err != nil {
 		t.Fatal(err)
@@ -79,12 +79,12 @@ func newPlace(t *testing.T) *place {
 	return &place{l, t, filepath.Join(dir, "control"), fmt.Sprintf("%s/place%d", bpffs, n)}
 }
 
-// arguments of run in this place. All clients of a test are one source, and so have no rate limit.
+// arguments returns the arguments of run in this place. There is no rate limit, as all clients of a test are one source.
 func (p *place) arguments(args ...string) []string {
 	if !slices.Contains(args, "--interface") {
 		args = append([]string{"--interface", iface}, args...)
 	}
-	args = append([]string{"--allow-unguarded"}, args...) // by the interface to the server's host
+	args = append([]string{"--allow-unguarded"}, args...) // through the interface to the server's host
 	return append([]string{"run", "--hello-rate", "0", "--harvest-pool", "256", "--metrics-listen", "off",
 		"--control", p.control, "--pin", p.pin}, args...)
 }
@@ -107,7 +107,7 @@ func (p *place) run(args ...string) *guard {
 func (p *place) attach(args ...string) *guard {
 	p.t.Helper()
 	g := &guard{start(p.t, p.Middle, program(), p.arguments(args...)...), p}
-	p.t.Cleanup(func() { // before that of start
+	p.t.Cleanup(func() { // runs before that of start
 		if s, err := g.ask(); err == nil && p.t.Failed() {
 			p.t.Logf("XDP: %+v\nsockets: %+v", s.XDP, s.Packets)
 		}
@@ -119,16 +119,16 @@ func (p *place) attach(args ...string) *guard {
 // answers waits until the guard answers a status request.
 func (g *guard) answers() {
 	g.t.Helper()
-	g.until("the guard answers", func() bool {
+	g.Until("the guard answers", func() bool {
 		_, err := g.ask()
 		return err == nil
 	})
 }
 
-// unready waits until the guard says of a service that it is not ready, and why.
+// unready waits until the guard reports that a service is not ready, for these reasons.
 func (g *guard) unready(reasons ...string) {
 	g.t.Helper()
-	g.until("the guard says why it is not ready: "+strings.Join(reasons, ", "), func() bool {
+	g.Until("the guard reports why it is not ready:  "+strings.Join(reasons, ", "), func() bool {
 		s, err := g.ask()
 		return err == nil && slices.ContainsFunc(s.Services, func(v frontend.ServiceStatus) bool {
 			return !v.Ready && !slices.ContainsFunc(reasons, func(r string) bool { return !strings.Contains(strings.Join(v.Reasons, " "), r) })
@@ -138,7 +138,7 @@ func (g *guard) unready(reasons ...string) {
 
 func (g *guard) ready() {
 	g.t.Helper()
-	g.until("the guard is ready", func() bool {
+	g.Until("the guard is ready", func() bool {
 		s, err := g.ask()
 		return err == nil && !slices.ContainsFunc(s.Services, func(v frontend.ServiceStatus) bool { return !v.Ready })
 	})
@@ -165,16 +165,16 @@ func (g *guard) status() frontend.Status {
 // signal sends a signal.
 func (g *guard) signal(s syscall.Signal) {
 	g.t.Helper()
-	if err := g.cmd.Process.Signal(s); err != nil {
+	if err := g.Cmd.Process.Signal(s); err != nil {
 		g.t.Fatal(err)
 	}
 }
 
-// stop ends the guard as systemd does, and checks that it is content.
+// stop stops the guard as systemd does, and checks its exit status.
 func (g *guard) stop() {
 	g.t.Helper()
 	g.signal(syscall.SIGTERM)
-	if status := g.end(); status != 0 {
+	if status := g.End(); status != 0 {
 		g.t.Errorf("guard: exit status %d", status)
 	}
 }
@@ -194,7 +194,7 @@ func (p *place) attachedTo(iface string) string {
 	return strings.Join(lines, "\n")
 }
 
-// pinned lists what is in the pin directory.
+// pinned lists the pin directory.
 func (p *place) pinned() (names []string) {
 	p.t.Helper()
 	entries, err := os.ReadDir(p.pin)

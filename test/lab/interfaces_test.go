@@ -23,10 +23,10 @@ func twoSides(t *testing.T) *place {
 	return p
 }
 
-// both are the flags of a guard on both of its host's interfaces, which leaves no way past it.
+// both are the flags of a guard on both interfaces of its host, so that no path bypasses it.
 var both = []string{"--interface", lab.ToClient, "--interface", lab.ToServer, "--allow-unguarded=false"}
 
-// on is how the programs are on one interface.
+// on returns the status of one interface.
 func (g *guard) on(name string) frontend.InterfaceStatus {
 	g.t.Helper()
 	all := g.status().XDP.Interfaces
@@ -37,19 +37,19 @@ func (g *guard) on(name string) frontend.InterfaceStatus {
 	return all[i]
 }
 
-// get is what the guard says over HTTP, and after a space the status.
+// get returns the body of the guard's answer over HTTP, a space and the status.
 func (g *guard) get(path string) string {
 	g.t.Helper()
 	return output(g.t, g.place.Middle, "curl", "-s", "-w", " %{http_code}", "http://"+frontend.DefaultMetrics+path)
 }
 
-// gauge is whether XDP is attached to an interface, as Prometheus reads it.
+// gauge is the metric that says whether XDP is attached to an interface.
 func gauge(iface string, attached int) string {
 	return fmt.Sprintf("dtlsguard_xdp_mode{interface=%q,mode=\"native\"} %d\n", iface, attached)
 }
 
-// One guard on two interfaces answers by both, with one flow table and one secret; what happens to one of them it notices,
-// and says that it is not ready for as long as the server can be reached past it.
+// A guard on two interfaces answers on both, with one flow table and one secret. It notices what happens to either of them,
+// and reports that it is not ready while the server can be reached past it.
 func TestTwoInterfaces(t *testing.T) {
 	p := twoSides(t)
 	to := public[0]
@@ -65,7 +65,7 @@ func TestTwoInterfaces(t *testing.T) {
 	byClient.until(guardCookie, "by the one")
 	byServer.until(guardCookie, "by the other")
 
-	// A flood by both stays out, and clients get in.
+	// A flood through both stays out, and clients get in.
 	floods := []*flooder{newFlooder(t, p), floodFrom(t, p, p.Server, lab.ToServer)}
 	before := packets(g)
 	for _, f := range floods {
@@ -80,28 +80,28 @@ func TestTwoInterfaces(t *testing.T) {
 		}
 	}
 
-	// Somebody takes the programs off one.
+	// Somebody detaches the programs from one interface.
 	output(t, p.Middle, program(), "unload", "--interface", lab.ToServer, "--pin", p.pin, "--force")
-	g.until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 1 })
+	g.Until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 1 })
 	g.ready()
 	byServer.until(guardCookie, "attached again")
 
-	// One is renamed, and is guarded on; another MTU is told.
+	// One is renamed and stays guarded; a changed MTU is logged.
 	p.inGuardOn(lab.ToServer, func(l netlink.Link) error { return netlink.LinkSetMTU(l, 1400) })
-	g.expect("MTU of the interface has changed")
+	g.Expect("MTU of the interface has changed")
 	p.inGuardOn(lab.ToServer, netlink.LinkSetDown)
-	g.expect("interface is down")
-	g.ready() // clients come in by the other one
+	g.Expect("interface is down")
+	g.ready() // clients come in through the other one
 	p.inGuardOn(lab.ToServer, func(l netlink.Link) error { return netlink.LinkSetName(l, "renamed0") })
 	p.inGuardOn("renamed0", netlink.LinkSetUp)
-	g.expect("interface was renamed")
-	g.until("it has its new name", func() bool { i := g.on(lab.ToServer); return i.Name == "renamed0" && i.Lost == "" && i.Up })
+	g.Expect("interface was renamed")
+	g.Until("it has its new name", func() bool { i := g.on(lab.ToServer); return i.Name == "renamed0" && i.Lost == "" && i.Up })
 	g.ready()
 	if p.attachedTo("renamed0") == "" {
-		t.Error("a renamed interface is not guarded any more")
+		t.Error("a renamed interface is no longer guarded")
 	}
 
-	// It goes, and another one of its name comes.
+	// It is removed, and another interface gets its name.
 	p.inGuardOn("renamed0", netlink.LinkDel)
 	g.unready("the interface is gone")
 	if s := g.get("/readyz"); !strings.HasSuffix(s, " 503") || !strings.Contains(s, "the interface is gone") {
@@ -114,8 +114,8 @@ func TestTwoInterfaces(t *testing.T) {
 	for _, name := range []string{"other0", lab.ToServer} {
 		p.inGuardOn(name, netlink.LinkSetUp)
 	}
-	g.until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 2 })
-	g.unready("can be reached past the guard by other0") // this one is nobody's
+	g.Until("attached again", func() bool { return g.on(lab.ToServer).Reattached == 2 })
+	g.unready("can be reached past the guard by other0") // no guard is on this one
 	p.inGuardOn("other0", netlink.LinkSetDown)
 	g.ready()
 	if s := g.get("/readyz"); !strings.HasSuffix(s, " 200") {
@@ -136,7 +136,7 @@ func TestTwoInterfaces(t *testing.T) {
 	session.check(2)
 }
 
-// The next guard takes over the programs of a killed one on two interfaces, and detaches them where it is not configured.
+// The next guard takes over the programs of a killed one on two interfaces, and detaches them from an interface it no longer has.
 func TestTwoInterfacesRestart(t *testing.T) {
 	p := twoSides(t)
 	to := public[0]
@@ -144,17 +144,17 @@ func TestTwoInterfacesRestart(t *testing.T) {
 	args := first("--unverified", "drop")
 	g := p.run(append(both, args...)...)
 	s := openStream(t, p, to)
-	g.kill()
+	g.Kill()
 	if p.attachedTo(lab.ToClient) == "" || p.attachedTo(lab.ToServer) == "" {
-		t.Error("the programs went with the killed daemon")
+		t.Error("the programs were detached with the killed daemon")
 	}
 	g = p.run(append(both, args...)...)
 	s.flows("after a restart")
-	g.kill()
+	g.Kill()
 	g = p.run(args...)
 	s.flows("after a restart with one")
 	if a := p.attachedTo(lab.ToServer); a != "" {
-		t.Errorf("still on an interface that is not named any more: %s", a)
+		t.Errorf("still on an interface that is no longer configured:  %s", a)
 	}
 	g.stop()
 	p.free()
@@ -174,7 +174,7 @@ func TestServiceOnOneInterface(t *testing.T) {
 	g := &guard{start(t, p.Middle, program(), slices.Delete(args, at, at+2)...), p}
 	g.answers()
 	g.ready()
-	g.expect("the server can be reached unchecked by interfaces without XDP")
+	g.Expect("the server can be reached unchecked by interfaces without XDP")
 	newAsker(t, p, public[0]).until(serverCookie, "by an interface that the service does not name")
 	askerIn(t, p.Server, public[0]).until(guardCookie, "by the one that it names")
 	newAsker(t, p, public[1]).until(guardCookie, "a service that names none, by the one interface")
@@ -183,8 +183,8 @@ func TestServiceOnOneInterface(t *testing.T) {
 	p.free()
 }
 
-// A server that trusts the guard and can be reached past it is never called ready: with a hand-off that is named the guard
-// does not start, and with one that it finds out it says what is open.
+// A server that trusts the guard and can be reached past it is never reported ready: with an explicit mode the guard
+// does not start, and under auto it reports the open path.
 func TestUnguardedInterface(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
@@ -194,7 +194,7 @@ func TestUnguardedInterface(t *testing.T) {
 	g := p.attach(strict...)
 	g.unready("past the guard by "+lab.ToServer, "--allow-unguarded")
 	if st := g.status(); st.Ready {
-		t.Error("the guard as a whole is ready")
+		t.Error("the guard reports itself ready")
 	}
 	p.inGuardOn(lab.ToServer, netlink.LinkSetDown)
 	g.ready()
@@ -202,7 +202,7 @@ func TestUnguardedInterface(t *testing.T) {
 	g.unready("past the guard by " + lab.ToServer)
 	g.stop()
 	g = p.run(first()...)
-	g.expect("can be reached unchecked by interfaces without XDP")
+	g.Expect("can be reached unchecked by interfaces without XDP")
 	g.stop()
 
 	check := func(args ...string) checked {

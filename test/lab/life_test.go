@@ -17,7 +17,7 @@ func (p *place) unload() string {
 	return output(p.t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin)
 }
 
-// An association from before the guard survives its coming and its going: the server's own records vouch for it.
+// An association that is older than the guard survives the guard's start and stop: the server's records confirm it.
 func TestAttachCutsNobody(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
@@ -26,7 +26,7 @@ func TestAttachCutsNobody(t *testing.T) {
 	g := p.run(first()...)
 	s.flows("after the guard's start")
 	if e := g.status().XDP.Egress; e["learned"] != 1 {
-		t.Errorf("one association was there, and this was learned at egress: %v", e)
+		t.Errorf("one association existed, learned at egress: %v", e)
 	}
 	g.stop()
 	p.free()
@@ -42,7 +42,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 	g := p.run(args...)
 	s := openStream(t, p, to)
 
-	g.kill()
+	g.Kill()
 	if p.attached() == "" || len(p.pinned()) == 0 {
 		t.Error("the programs went with the killed daemon")
 	}
@@ -56,7 +56,7 @@ func TestAssociationsOutliveTheDaemon(t *testing.T) {
 
 	g.stop()
 	if p.attached() == "" {
-		t.Error("the programs went in spite of --keep-attached")
+		t.Error("the programs were detached in spite of --keep-attached")
 	}
 	s.flows("after SIGTERM with --keep-attached")
 
@@ -77,7 +77,7 @@ func TestUnload(t *testing.T) {
 	startServer(t, p.Middle, to)
 	g := p.run(first()...)
 	s := openStream(t, p, to)
-	g.kill()
+	g.Kill()
 	if said := p.unload(); said != iface+" is free\n" {
 		t.Errorf("unload says %q", said)
 	}
@@ -88,8 +88,8 @@ func TestUnload(t *testing.T) {
 	}
 }
 
-// Programs that somebody takes off a living guard's interface are attached again, and meanwhile, and while the interface is
-// gone, the guard says that it is not ready.
+// Programs that somebody detaches from a running guard's interface are attached again. Until then, and while the interface is
+// gone, the guard reports that it is not ready.
 func TestAttachedAgain(t *testing.T) {
 	p := newPlace(t)
 	to := public[0]
@@ -98,11 +98,11 @@ func TestAttachedAgain(t *testing.T) {
 	bare := exec.Command(program(), "unload", "--interface", iface, "--pin", p.pin)
 	p.refusedBeside(bare, exitRun, "a guard that is alive", "stop the guard")
 	if p.attached() == "" {
-		t.Fatal("unload has taken off what is a living guard's")
+		t.Fatal("unload has detached the programs of a running guard")
 	}
 	before := p.attached()
 	output(t, p.Middle, program(), "unload", "--interface", iface, "--pin", p.pin, "--force")
-	g.expect("XDP attached again")
+	g.Expect("XDP attached again")
 	if p.attached() == "" || p.attached() == before && len(p.pinned()) == 0 {
 		t.Errorf("attached: %q, and before: %q; pinned: %v", p.attached(), before, p.pinned())
 	}
@@ -126,7 +126,7 @@ func TestInlineServerDies(t *testing.T) {
 	p := newPlace(t)
 	srv := startServer(t, p.Middle, public[0])
 	g := p.run(first()...)
-	srv.kill()
+	srv.Kill()
 	g.unready("nothing listens there")
 	startServer(t, p.Middle, public[0])
 	g.ready()
@@ -134,13 +134,13 @@ func TestInlineServerDies(t *testing.T) {
 	p.free()
 }
 
-// A guard that does not pin goes without a trace, however it ends.
+// A guard that does not pin leaves no trace, however it ends.
 func TestWithoutPins(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
 	p.pin = "off"
 	g := p.run(first()...)
-	g.kill()
+	g.Kill()
 	for end := time.Now().Add(patience); p.attached() != ""; {
 		if time.Now().After(end) {
 			t.Fatalf("still attached: %s", p.attached())
@@ -158,14 +158,14 @@ func TestNeighboursPins(t *testing.T) {
 	refused := func() {
 		neighbour.refusedBeside(neighbour.command(first()...), exitRun, "another network namespace", "--pin")
 		if a := neighbour.attached(); a != "" {
-			t.Errorf("attached at the neighbour: %s", a)
+			t.Errorf("attached on the other host: %s", a)
 		}
 		if p.attached() == "" || len(p.pinned()) == 0 {
-			t.Error("the neighbour took the programs off")
+			t.Error("the other host's guard detached the programs")
 		}
 	}
 	refused()
-	g.kill()
+	g.Kill()
 	refused()
 	p.unload()
 	p.free()
@@ -176,35 +176,35 @@ func TestSecondGuard(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
 	g := p.run(first()...)
-	secret := g.status().Secret.Fingerprint
+	secret := g.status().Secrets[0].Fingerprint
 	p.refusedBeside(p.command(first()...), exitRun, "another dtlsguard answers there")
 	p.refusedBeside(p.command(first("--control", p.control+"2")...), exitRun, "another running dtlsguard", "--pin")
 	newAsker(t, p, public[0]).until(guardCookie, "beside a second guard")
 	c := pion(t, p.Lab, public[0])
 	c.ping("beside a second guard")
 	c.close()
-	if now := g.status().Secret.Fingerprint; now != secret {
+	if now := g.status().Secrets[0].Fingerprint; now != secret {
 		t.Error("the second guard changed the secret")
 	}
 	g.stop()
 	p.free()
 }
 
-// A failed start leaves the programs of a killed guard active for the next start.
+// A failed start leaves the programs of a killed guard attached for the next start.
 func TestFailedStart(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
 	args := first("--unverified", "drop")
 	g := p.run(args...)
 	s := openStream(t, p, public[0])
-	g.kill()
+	g.Kill()
 	p.refusedBeside(p.command(append(inline(), "--secret-file", "/nonexistent")...), exitRun, "/nonexistent", "secret generate")
 	if p.attached() == "" {
-		t.Error("the start that failed took the programs off")
+		t.Error("the failed start detached the programs")
 	}
-	s.flows("after a start that failed")
+	s.flows("after a failed start")
 	g = p.run(args...)
-	s.flows("after one that did not")
+	s.flows("after a successful start")
 	g.stop()
 	p.free()
 	s.check(2)

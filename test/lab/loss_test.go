@@ -24,7 +24,7 @@ func newAsker(t *testing.T, p *place, to netip.AddrPort) *asker {
 	return askerIn(t, p.Client, to)
 }
 
-// askerIn asks from a host of the lab.
+// askerIn returns an asker in any host of the lab.
 func askerIn(t *testing.T, h *lab.Namespace, to netip.AddrPort) *asker {
 	t.Helper()
 	a := &asker{t: t}
@@ -45,7 +45,7 @@ func (a *asker) ask(wait time.Duration) int {
 	_, _ = rand.Read(q.Random[:])
 	_ = a.conn.SetDeadline(time.Now().Add(wait))
 	if _, err := a.conn.Write(q.Append(nil)); err != nil {
-		return 0 // an ICMP message about the last one
+		return 0 // an ICMP error for the previous one
 	}
 	b := make([]byte, 2048)
 	n, err := a.conn.Read(b)
@@ -56,7 +56,7 @@ func (a *asker) ask(wait time.Duration) int {
 	return len(c)
 }
 
-// The guard's cookies are 32 bytes long, those of the server in testdata 16.
+// The guard's cookies are 32 bytes long, those of the tests' server 16.
 const (
 	guardCookie  = 32
 	serverCookie = 20
@@ -78,8 +78,8 @@ func (a *asker) until(cookie int, when string) {
 	}
 }
 
-// The kernel answers for a daemon that hangs or is dead, for as long as its secret is good; then --on-daemon-loss
-// decides, until there is a daemon again.
+// The kernel answers for a daemon that hangs or is dead while its secret is valid; then --on-daemon-loss
+// decides, until a daemon runs again.
 func TestDaemonLoss(t *testing.T) {
 	for loss, then := range map[string]int{"drop": 0, "pass": serverCookie} {
 		for name, s := range map[string]syscall.Signal{"hangs": syscall.SIGSTOP, "dies": syscall.SIGKILL} {
@@ -95,10 +95,10 @@ func TestDaemonLoss(t *testing.T) {
 				c := openssl()(t, p.Lab, to)
 				c.ping("without a daemon")
 				c.close()
-				a.until(guardCookie, "while the secret is good")
-				g.kill()
+				a.until(guardCookie, "while the secret is valid")
+				g.Kill()
 
-				// The secret of this one is good for two seconds.
+				// The secret of this one is valid for two seconds.
 				g = p.run(slices.Concat(args, []string{"--rotate-every", "1s"})...)
 				a.until(guardCookie, "after a restart")
 				g.signal(s)
@@ -109,7 +109,7 @@ func TestDaemonLoss(t *testing.T) {
 				if got := srv.tap.received > before; got != (loss == "pass") {
 					t.Errorf("%s: did a ClientHello come to the server? %v", loss, got)
 				}
-				g.kill()
+				g.Kill()
 
 				g = p.run(args...)
 				a.until(guardCookie, "after another restart")

@@ -13,22 +13,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
 // patience is how long a test waits for what must happen: a retransmission takes a second, the next one two more,
-// and a busy machine whatever it likes.
+// and a busy machine adds to it.
 const patience = 20 * time.Second
 
-// bpffs is mounted anew for the tests.
+// bpffs is where the tests mount a BPF file system.
 const bpffs = "/sys/fs/bpf"
 
-// built is the directory of the programs that TestMain builds, passed to the process in the sandbox.
+// built is the environment variable with the directory of the programs that TestMain builds, for the process in the sandbox.
 const built = "DTLSGUARD_LABTEST"
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
-		os.Exit(m.Run()) // each test says why it is skipped
+		os.Exit(m.Run()) // each test is skipped with the reason
 	}
 	if os.Getenv(built) == "" {
 		os.Exit(outside())
@@ -40,10 +41,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// outside builds the program and runs the tests again as the first process of new namespaces: when it ends, all
-// that it has started and mounted ends with it.
+// outside builds the program and runs the tests again as the first process of new namespaces: when it ends, everything
+// that it started and mounted ends with it.
 func outside() int {
-	runtime.LockOSThread() // the child is told when this thread ends, not the process
+	runtime.LockOSThread() // the child gets its signal when this thread ends, not the process
 	dir, err := os.MkdirTemp("", "dtlsguard-labtest-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -54,7 +55,7 @@ func outside() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// Tests wait for retransmissions more than they compute, so there may be more of them at a time than CPUs.
+	// Tests mostly wait for retransmissions, so more of them than CPUs run at once.
 	cmd := exec.Command(os.Args[0], append([]string{"-test.parallel=8"}, os.Args[1:]...)...)
 	cmd.Env = append(os.Environ(), built+"="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -71,7 +72,7 @@ func outside() int {
 	return 0
 }
 
-// build makes the program as the Makefile does for users: without cgo.
+// build builds the program as the Makefile does for users: without cgo.
 func build(dir string) error {
 	cmd := exec.Command("go", "build", "-o", dir, "github.com/dtlsguard/dtlsguard/cmd/dtlsguard")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -82,7 +83,7 @@ func build(dir string) error {
 	return os.Chmod(dir, 0o755)
 }
 
-// furnish mounts what a machine has and what tests write to: processes, pins, and names of network namespaces.
+// furnish mounts the file systems for processes, for pins and for names of network namespaces.
 func furnish() error {
 	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
 		return err
@@ -94,27 +95,15 @@ func furnish() error {
 	)
 }
 
-// program is the path of the built program.
+// program returns the path of the built program.
 func program() string { return filepath.Join(os.Getenv(built), "dtlsguard") }
 
-// require skips the test, or fails it where it must run.
-func require(t *testing.T, what string, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("DTLSGUARD_REQUIRE_BPF") != "":
-		t.Fatalf("needs %s: %v", what, err)
-	default:
-		t.Skipf("needs %s: %v", what, err)
-	}
-}
-
-// need asks for programs.
+// need requires programs.
 func need(t *testing.T, names ...string) {
 	t.Helper()
 	for _, n := range names {
 		_, err := exec.LookPath(n)
-		require(t, n+" (apt-get install openssl gnutls-bin gcc libssl-dev iproute2 bpftool)", err)
+		await.Require(t, n+" (apt-get install openssl gnutls-bin gcc libssl-dev iproute2 bpftool)", err)
 	}
 }
 
@@ -122,10 +111,10 @@ func need(t *testing.T, names ...string) {
 func newLab(t *testing.T, name string) *lab.Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		require(t, "root", unix.EPERM)
+		await.Require(t, "root", unix.EPERM)
 	}
 	l, err := lab.New(name)
-	require(t, "network namespaces and XDP", err)
+	await.Require(t, "network namespaces and XDP", err)
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
 			t.Error(err)

@@ -14,11 +14,11 @@ const prometheusConfig = `global: {scrape_interval: 1s}
 scrape_configs: [{job_name: dtlsguard, static_configs: [{targets: ["127.0.0.1:9477"]}]}]
 `
 
-// The dashboard's queries of XDP give data of an inline guard under a flood. Those of workers are tried in test/monitoring.
+// The dashboard's queries of XDP return data of an inline guard under a flood. test/monitoring tests those of workers.
 func TestDashboardOfXDP(t *testing.T) {
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("prometheus is not installed, and CI must have it")
+			t.Fatal("prometheus is not installed, which CI needs")
 		}
 		t.Skip("prometheus is not installed (apt-get install prometheus)")
 	}
@@ -48,11 +48,11 @@ func TestDashboardOfXDP(t *testing.T) {
 				continue
 			}
 			tried++
-			g.until("data of "+target.Expr, func() bool {
+			g.Until("data of "+target.Expr, func() bool {
 				f.send(100)
 				ask := startCmd(t, p.Middle, exec.Command("curl", "-s", "--data-urlencode", "query="+fill.Replace(target.Expr), "http://127.0.0.1:9090/api/v1/query"))
-				_ = ask.end() // Prometheus may not listen yet
-				return strings.Contains(ask.text(), `"verdict":"answered"`)
+				_ = ask.End() // Prometheus may not listen yet
+				return strings.Contains(ask.Text(), `"verdict":"answered"`)
 			})
 		}
 	}

@@ -16,14 +16,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// deafen makes the client host deaf to the guard's questions after its hardware address, ARP and neighbour solicitations:
-// the guard sees what it sees when a full receive ring loses the answers.
+// deafen makes the client host drop the guard's ARP requests and neighbour solicitations:
+// to the guard this looks like a full receive ring that loses the answers.
 func deafen(p *place) {
 	p.t.Helper()
 	if err := p.Bare(); err != nil {
 		p.t.Fatal(err)
 	}
-	const etherARP, etherIPv6, icmp6, solicitation, pass, drop = 0x0608, 0xdd86, 58, 135, 2, 1 // ether types as they are loaded
+	const etherARP, etherIPv6, icmp6, solicitation, pass, drop = 0x0608, 0xdd86, 58, 135, 2, 1 // EtherTypes in loaded byte order
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "deaf", Type: ebpf.XDP, License: "Dual BSD/GPL", Instructions: asm.Instructions{
 		asm.Mov.Imm(asm.R0, pass),
 		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
@@ -55,7 +55,7 @@ func deafen(p *place) {
 	}
 }
 
-// doubtSoon lets the guard's host doubt its neighbours after two seconds instead of half a minute and more.
+// doubtSoon makes the guard's host recheck its neighbours after two seconds instead of half a minute or more.
 func doubtSoon(p *place) {
 	p.t.Helper()
 	for name, value := range map[string]int{
@@ -70,7 +70,7 @@ func doubtSoon(p *place) {
 	}
 }
 
-// neighbour is the guard's host's entry for a, its hardware address included; nil if there is none.
+// neighbour returns the entry for a in the guard's host, with its hardware address; nil if there is none.
 func (p *place) neighbour(a netip.Addr) (entry *netlink.Neigh) {
 	p.t.Helper()
 	err := p.Middle.Do(func() error {
@@ -93,7 +93,7 @@ func (p *place) neighbour(a netip.Addr) (entry *netlink.Neigh) {
 }
 
 // A router whose ARP replies and neighbour advertisements are lost stays reachable while its frames arrive, so that the
-// answers of workers, and the server's own packets, still go out: 400 000 of 400 000 answers were lost without.
+// answers of workers and the server's own packets still go out. Without this, 400 000 of 400 000 answers were lost.
 func TestRouterStaysReachable(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		t.Run(fmt.Sprintf("keep-neighbours=%v", keep), func(t *testing.T) {
@@ -102,12 +102,12 @@ func TestRouterStaysReachable(t *testing.T) {
 			startServer(t, p.Middle, public[1])
 			g := p.run(append(inline(), "--answer", "workers", "--handoff", "trust", fmt.Sprintf("--keep-neighbours=%v", keep))...)
 			doubtSoon(p)
-			f := newFlooder(t, p) // its sources are behind the client's host
-			f.send(10)            // and the answers let the guard's host resolve it
+			f := newFlooder(t, p) // its sources are routed through the client's host
+			f.send(10)            // the answers make the guard's host resolve the router
 			routers := [2]netip.Addr{lab.Client4, lab.Client6}
 			var before [2]string
 			for i, a := range routers {
-				g.until(fmt.Sprintf("%v is resolved", a), func() bool {
+				g.Until(fmt.Sprintf("%v is resolved", a), func() bool {
 					n := p.neighbour(a)
 					if n != nil {
 						before[i] = n.HardwareAddr.String()
@@ -118,7 +118,7 @@ func TestRouterStaysReachable(t *testing.T) {
 			deafen(p)
 			if !keep {
 				for _, a := range routers {
-					g.until(fmt.Sprintf("%v is given up", a), func() bool {
+					g.Until(fmt.Sprintf("%v is unreachable", a), func() bool {
 						f.send(10)
 						n := p.neighbour(a)
 						return n == nil || n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) != 0
@@ -126,7 +126,7 @@ func TestRouterStaysReachable(t *testing.T) {
 				}
 				return
 			}
-			g.until("both were held several times", func() bool {
+			g.Until("both entries were kept several times", func() bool {
 				f.send(10)
 				return g.status().XDP.Interfaces[0].NeighboursHeld >= 8
 			})
@@ -135,14 +135,14 @@ func TestRouterStaysReachable(t *testing.T) {
 					t.Errorf("%v: %+v, want the previous entry, %s", a, n, before[i])
 				}
 				c := pion(t, p.Lab, public[i])
-				c.ping("the way back is there")
+				c.ping("the way back works")
 				c.close()
 			}
 		})
 	}
 }
 
-// A proxy's established session keeps both of its next hops reachable by itself, without XDP and its keeper.
+// A proxy's established session by itself keeps both next hops reachable, without XDP.
 func TestSessionsKeepNextHops(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Server, behind[0])
@@ -157,7 +157,7 @@ func TestSessionsKeepNextHops(t *testing.T) {
 	deafen(p)
 	n := 0
 	states := make(map[int]bool)
-	for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // twice what it takes to give one up
+	for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // twice the time until an entry becomes unreachable
 		n++
 		for i, s := range sessions {
 			s.ping(fmt.Sprintf("line %d", n))
@@ -169,7 +169,7 @@ func TestSessionsKeepNextHops(t *testing.T) {
 		}
 	}
 	if states[netlink.NUD_PROBE] {
-		t.Error("a next hop was doubted")
+		t.Error("a next hop was rechecked")
 	}
 	g.stop()
 }

@@ -19,7 +19,7 @@ import (
 // nobody is an ordinary user.
 const nobody = 65534
 
-// ordinary lets a command run as an ordinary user with these capabilities and no others.
+// ordinary makes a command run as an ordinary user with only these capabilities.
 func (p *place) ordinary(cmd *exec.Cmd, capabilities ...uintptr) *exec.Cmd {
 	p.t.Helper()
 	if err := os.Chown(filepath.Dir(p.control), nobody, nobody); err != nil {
@@ -29,7 +29,7 @@ func (p *place) ordinary(cmd *exec.Cmd, capabilities ...uintptr) *exec.Cmd {
 	return cmd
 }
 
-// capabilities are those that a service unit would give a guard, and what is refused without each: "" for nothing.
+// capabilities are those that a service unit gives a guard, and the error without each; "" for none.
 var capabilities = map[string]struct {
 	number  uintptr
 	refused string
@@ -40,8 +40,8 @@ var capabilities = map[string]struct {
 	"CAP_NET_RAW":   {unix.CAP_NET_RAW, ""},
 }
 
-// An ordinary user's guard with the capabilities does all that root's does, and has none when it serves: rotating,
-// following its secrets and detaching need none.
+// An ordinary user's guard with the capabilities does what root's does, and has dropped them when it serves: rotating,
+// following its secret file and detaching need none.
 func TestOrdinaryUser(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
@@ -52,7 +52,7 @@ func TestOrdinaryUser(t *testing.T) {
 	for _, answer := range []string{"workers", "xdp"} {
 		g := &guard{startCmd(t, p.Middle, p.ordinary(exec.Command(program(), p.arguments(first("--answer", answer)...)...), all...)), p}
 		g.ready()
-		g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+		g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 		output(t, p.Middle, program(), "secret", "rotate", "--control", p.control)
 		c := pion(t, p.Lab, public[0])
 		c.ping("an ordinary user answers")
@@ -65,10 +65,10 @@ func TestOrdinaryUser(t *testing.T) {
 	}
 }
 
-// remaining counts the capabilities of all threads, and those that they may come by.
+// remaining counts the capabilities that threads have or could gain.
 func remaining(t *testing.T, g *guard) (n int) {
 	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", g.cmd.Process.Pid))
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", g.Cmd.Process.Pid))
 	if err != nil || len(files) == 0 {
 		t.Fatal("no threads: ", err)
 	}
@@ -88,7 +88,7 @@ func remaining(t *testing.T, g *guard) (n int) {
 	return n
 }
 
-// Which act needs which capability.
+// Which action needs which capability.
 func TestEachCapability(t *testing.T) {
 	for name, missing := range capabilities {
 		t.Run(name, func(t *testing.T) {
@@ -105,16 +105,22 @@ func TestEachCapability(t *testing.T) {
 				p.free()
 				return
 			}
+			startServer(t, p.Middle, public[0])
+			cmd = p.ordinary(exec.Command(program(), p.arguments(first("--answer", "workers")...)...), others...)
 			g := &guard{startCmd(t, p.Middle, cmd), p}
-			g.answers()
+			g.ready()
+			g.Expect("answers of workers leave from another port")
+			c := pion(t, p.Lab, public[0])
+			c.ping("answered by the other port, which egress rewrites")
+			c.close()
 			g.stop()
 			p.free()
 		})
 	}
 }
 
-// Root's guard becomes another user, and does all that it does: rotating, following its secrets, detaching. Its successor
-// takes over what it left.
+// Root's guard becomes another user, and still rotates, follows its secret file and detaches. Its successor
+// takes over its state.
 func TestBecomesUser(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
@@ -137,10 +143,10 @@ func TestBecomesUser(t *testing.T) {
 	}
 	for _, last := range []string{"--keep-attached", "--keep-attached=false"} {
 		g := p.run(append(args, last)...)
-		g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+		g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
 		write(t, secrets, p.secret())
-		g.until("the secret is followed", func() bool { return g.status().Secret.Rotations == 1 })
-		g.until("the user's own command is told, without capabilities", func() bool {
+		g.Until("the secret file is reread", func() bool { return g.status().Secrets[0].Rotations == 1 })
+		g.Until("the event command runs as the user, without capabilities", func() bool {
 			b, _ := os.ReadFile(told)
 			return strings.Contains(string(b), "secret-rotated nobody CapEff:\t0000000000000000\n")
 		})
@@ -156,7 +162,7 @@ func TestBecomesUser(t *testing.T) {
 	p.free()
 }
 
-// A directory for pins that an earlier guard of another user made is taken over; its programs are not.
+// The pin directory of an earlier guard of another user is taken over; its programs are not.
 func TestPinsOfAnother(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
@@ -198,13 +204,13 @@ func TestSecretFileOfAnother(t *testing.T) {
 	g.stop()
 }
 
-// Workers come before the kernel's receiving threads on their CPUs, capabilities or not.
+// Workers have a higher priority than the kernel's receiving threads on their CPUs, with capabilities or without.
 func TestWorkersPriority(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
 	g := p.run(first("--workers", "2")...)
-	g.until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.cmd.Process.Pid))
+	g.Until("capabilities are dropped", func() bool { return remaining(t, g) == 0 })
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", g.Cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,14 +34,14 @@ func (r *reloader) write(t *testing.T, settings string) {
 	}
 }
 
-// reload puts other settings in force, as an operator does, and returns what the command says.
+// reload applies other settings, as an operator does, and returns the command's output.
 func (r *reloader) reload(settings string) string {
 	r.t.Helper()
 	r.write(r.t, settings)
 	return output(r.t, r.place.Middle, program(), "reload", "--control", r.place.control)
 }
 
-// A reload adds a service behind XDP, and takes it away again, after the guard has given up its privileges; an association
+// A reload adds a service behind XDP, and removes it again, after the guard has given up its privileges; an association
 // with the other service does not notice.
 func TestReload(t *testing.T) {
 	p := newPlace(t)
@@ -60,7 +60,7 @@ func TestReload(t *testing.T) {
 	s := openStream(t, p, public[0])
 	g.write(t, protect(2))
 	g.signal(syscall.SIGHUP)
-	g.expect("added: ")
+	g.Expect("added: ")
 	g.ready()
 	newAsker(t, p, public[1]).until(guardCookie, "from the service that was added")
 	c := openssl()(t, p.Lab, public[1])
@@ -68,7 +68,7 @@ func TestReload(t *testing.T) {
 	c.close()
 	s.flows("while another service was added")
 	g.reload(protect(1))
-	g.until("the service is gone", func() bool { st, err := g.ask(); return err == nil && len(st.Services) == 1 })
+	g.Until("the service is gone", func() bool { st, err := g.ask(); return err == nil && len(st.Services) == 1 })
 	s.flows("while another service was removed")
 	g.stop()
 	p.free()
@@ -76,7 +76,7 @@ func TestReload(t *testing.T) {
 }
 
 // When a reload changes where cookie secrets come from, the programs get the new ones: they and the workers honour each other's
-// cookies, and the kernel goes on answering.
+// cookies, and the kernel continues to answer.
 func TestReloadChangesSecrets(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Server, behind[0])
@@ -102,7 +102,7 @@ func TestReloadChangesSecrets(t *testing.T) {
 	p.free()
 }
 
-// A service that one reload takes away and the next one, right after it, brings back is protected all the time after.
+// A service that one reload removes and the next, right after it, adds again is protected from then on.
 func TestReloadTwice(t *testing.T) {
 	p := newPlace(t)
 	for _, a := range public {
@@ -115,12 +115,12 @@ func TestReloadTwice(t *testing.T) {
 	for i := range 4 {
 		for _, now := range []string{stays, both} {
 			g.write(t, now)
-			time.Sleep(time.Duration(i) * 5 * time.Millisecond) // the second reload meets each state of the service that goes
+			time.Sleep(time.Duration(i) * 5 * time.Millisecond) // the second reload meets each state of the removed service
 			if _, err := frontend.Ask(t.Context(), p.control, "POST", "/reload"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		a.until(guardCookie, "from a service that went and came back")
+		a.until(guardCookie, "from a service that was removed and added again")
 	}
 	if g.status().XDP == nil {
 		t.Error("the programs do not know a service")
@@ -129,8 +129,8 @@ func TestReloadTwice(t *testing.T) {
 	p.free()
 }
 
-// A back end that is replaced while the previous one has flows gets a pool that the programs can read; a second one gets it once
-// those flows have ended, and workers give its cookies until then.
+// A back end that replaces one with flows gets a pool that the programs can read; a second replacement gets it once
+// those flows have ended, and workers issue its cookies until then.
 func TestReloadReplacesPools(t *testing.T) {
 	p := newPlace(t)
 	startPeer(t, p.Server, behind[0], "openssl", "")
@@ -140,7 +140,7 @@ func TestReloadReplacesPools(t *testing.T) {
 	g := p.runFile(settings(100_000))
 	answered := func(who string, i int) association {
 		t.Helper()
-		g.until(fmt.Sprintf("%s answers after %d replacements", who, i), func() bool {
+		g.Until(fmt.Sprintf("%s answers after %d replacements", who, i), func() bool {
 			s, err := g.ask()
 			return err == nil && s.Services[0].Answer == who && s.Services[0].Ready
 		})
@@ -160,7 +160,7 @@ func TestReloadReplacesPools(t *testing.T) {
 	p.free()
 }
 
-// A reload to what the programs refuse changes nothing, and says so.
+// A reload that the programs refuse changes nothing and reports the refusal.
 func TestReloadRefusedByXDP(t *testing.T) {
 	p := newPlace(t)
 	startServer(t, p.Middle, public[0])
@@ -181,17 +181,17 @@ func TestReloadRefusedByXDP(t *testing.T) {
 		if s := g.status(); len(s.Services) != 1 || s.XDP == nil || len(s.XDP.Services) != 1 || !s.Ready {
 			t.Errorf("after a reload to %v: %+v, XDP: %+v", c, s.Services, s.XDP)
 		}
-		newAsker(t, p, public[0]).until(guardCookie, "after a reload that was refused")
+		newAsker(t, p, public[0]).until(guardCookie, "after a refused reload")
 	}
 	g.reload(protect(own, "[::]:5000"))
 	if s := g.status(); len(s.Services) != 2 || s.XDP == nil || len(s.XDP.Services) != 2 {
-		t.Errorf("after a reload that is right: %+v, XDP: %+v", s.Services, s.XDP)
+		t.Errorf("after a valid reload: %+v, XDP: %+v", s.Services, s.XDP)
 	}
 	g.stop()
 	p.free()
 }
 
-// A server that keeps its port drains as others do: its sessions go on, nobody new is let in, and the guard stays until the last
+// An inline service drains like others: its sessions continue, new clients are refused, and the guard runs until the last
 // session has ended. Status counts them.
 func TestInlineDrains(t *testing.T) {
 	p := newPlace(t)
@@ -216,20 +216,20 @@ func TestInlineDrains(t *testing.T) {
 	newAsker(t, p, public[1]).until(0, "while its service drains")
 	clients[1].ping("while its service drains")
 	if s := g.status(); len(s.Services) != 2 || s.Services[1].Ready {
-		t.Errorf("a service with a session has gone, or says it is ready: %+v", s.Services)
+		t.Errorf("a service with a session was removed, or reports ready: %+v", s.Services)
 	}
 	end := func(service string) {
 		output(t, p.Middle, program(), "flows", "kill", "--all", "--service", service, "--control", p.control)
 	}
 	end(public[1].String())
-	newAsker(t, p, public[1]).until(serverCookie, "after its service has gone")
+	newAsker(t, p, public[1]).until(serverCookie, "after its service was removed")
 	if said := output(t, p.Middle, program(), "drain", "--control", p.control); !strings.Contains(said, "1 flows") {
 		t.Errorf("drain says %q", said)
 	}
 	newAsker(t, p, public[0]).until(0, "while the guard drains")
 	clients[0].ping("while the guard drains")
 	end(public[0].String())
-	if status := g.end(); status != 0 {
+	if status := g.End(); status != 0 {
 		t.Errorf("guard: exit status %d", status)
 	}
 	p.free()

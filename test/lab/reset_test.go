@@ -23,7 +23,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// socket opens one in the client host.
+// socket opens a UDP socket in the client host.
 func socket(l *lab.Lab) (s *net.UDPConn, err error) {
 	err = l.Client.Do(func() (err error) {
 		s, err = net.ListenUDP("udp", nil)
@@ -32,7 +32,7 @@ func socket(l *lab.Lab) (s *net.UDPConn, err error) {
 	return s, err
 }
 
-// attempt shakes hands with a server of either version of DTLS, says something and hears it.
+// attempt does a handshake in either version of DTLS, sends a line and waits for its echo.
 func attempt(t *testing.T, l *lab.Lab, to netip.AddrPort, late bool) error {
 	s, err := socket(l)
 	if err != nil {
@@ -69,7 +69,7 @@ func attempt(t *testing.T, l *lab.Lab, to netip.AddrPort, late bool) error {
 	return err
 }
 
-// resident is the memory of a process in KiB.
+// resident is the resident memory of a process in KiB.
 func resident(t *testing.T, pid int) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -89,8 +89,8 @@ func resident(t *testing.T, pid int) int {
 	return 0
 }
 
-// Servers that take no cookie are protected inline: a client proves its address by an attempt that fails, in DTLS 1.2 and
-// 1.3, whoever answers; of a flood the server sees nothing, and keeps nothing.
+// Servers without cookies are protected inline: a client proves its address by a failed attempt, in DTLS 1.2 and
+// 1.3, whoever answers. The server receives nothing of a flood and keeps no state.
 func TestReset(t *testing.T) {
 	for name, s := range map[string]struct {
 		server, cookies string
@@ -104,7 +104,7 @@ func TestReset(t *testing.T) {
 				g := p.run(first("--answer", answer, "--unverified", "drop", "--cookie-mac", s.mac)...)
 				f := newFlooder(t, p)
 				server.tap.look()
-				received, memory := server.tap.received, resident(t, server.cmd.Process.Pid)
+				received, memory := server.tap.received, resident(t, server.Cmd.Process.Pid)
 				hello := bytes.Clone(hellotest.Retries()[0].Hello)
 				for i := range 4000 {
 					hello[27], hello[28], hello[29] = byte(i), byte(i>>8), byte(i>>16)
@@ -121,9 +121,9 @@ func TestReset(t *testing.T) {
 				}
 				server.tap.look()
 				if n := server.tap.received - received; n > 0 {
-					t.Errorf("%d datagrams at the server before anybody had proved the address", n)
+					t.Errorf("%d datagrams at the server before a client had proved its address", n)
 				}
-				if now := resident(t, server.cmd.Process.Pid); now > memory+4096 {
+				if now := resident(t, server.Cmd.Process.Pid); now > memory+4096 {
 					t.Errorf("the server's memory grew from %d to %d KiB", memory, now)
 				}
 				for range 2 {
@@ -145,7 +145,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// A denied address gets nothing, an allowed one needs no proof.
+// A denied address gets no answer, an allowed one needs no proof.
 func TestAddressLists(t *testing.T) {
 	p := newPlace(t)
 	startPeer(t, p.Middle, public[0], "pion4", "13")

@@ -18,9 +18,9 @@ import (
 
 var floods = flag.Duration("flood", 0, "how long TestRouterUnderAFlood floods, for example 3m; 0: it is skipped")
 
-// TestRouterUnderAFlood has all that a generator in the kernel sends come to a guard whose workers answer, before a server with
-// established clients, while the router's ARP replies are lost, as a full receive ring loses them. It tells, every ten seconds
-// and with the system's own timers, how many answers left and how many clients heard from the server.
+// TestRouterUnderAFlood floods a guard whose workers answer with a generator in the kernel, in front of a server with
+// established clients, while the router's ARP replies are lost as in a full receive ring. It reports every ten seconds,
+// with the system's default timers, how many answers left and how many clients heard from the server.
 func TestRouterUnderAFlood(t *testing.T) {
 	if *floods == 0 {
 		t.Skip("takes minutes: -flood 3m")
@@ -76,7 +76,7 @@ func newRingFlood(t *testing.T, p *place) *ringFlood {
 		if flow.Interface, err = net.InterfaceByName(lab.ToMiddle); err != nil {
 			return err
 		}
-		// It hears no answers either, and is not to doubt where the guard is.
+		// The client host drops answers as well, and must not recheck the guard's address.
 		if err := netlink.NeighSet(&netlink.Neigh{LinkIndex: flow.Interface.Index, State: netlink.NUD_PERMANENT, IP: lab.Middle4.AsSlice(), HardwareAddr: flow.Peer}); err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func (f *ringFlood) during(p *place, clients []*pionClient) (answers uint64, hea
 	var sentBefore, before uint64
 	for ctx.Err() == nil {
 		next := time.Now().Add(period)
-		for time.Now().Before(next) { // servers end what is silent
+		for time.Now().Before(next) { // servers end silent associations
 			heard = hearing(clients, period/2)
 			time.Sleep(time.Second)
 		}
@@ -130,7 +130,7 @@ func (f *ringFlood) during(p *place, clients []*pionClient) (answers uint64, hea
 	return answers, heard
 }
 
-// hearing counts the clients whose line comes back within a time, said again each second.
+// hearing counts the clients whose line is echoed within a time; they repeat it every second.
 func hearing(clients []*pionClient, within time.Duration) (n int) {
 	results := make(chan bool, len(clients))
 	for _, c := range clients {

@@ -10,9 +10,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// Secrets change ten times per second, and no client that comes meanwhile fails. A client that is kept waiting for two
+// Secrets change ten times per second, and no client fails. A client delayed by two
 // rotations between its ClientHellos gets a second HelloVerifyRequest; its third ClientHello has message_seq 2,
-// and servers on OpenSSL's DTLSv1_listen wait for message_seq 1 for ever. So a few may have to start anew.
+// and servers on OpenSSL's DTLSv1_listen wait for message_seq 1 forever. So a few may have to start anew.
 func TestRotation(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"workers", "xdp"} {
@@ -44,21 +44,21 @@ func TestRotation(t *testing.T) {
 				}
 				rotate(ctx, t, p)
 				running.Wait()
-				// The rotations themselves take time, on a busy machine: half of them is still five per second.
-				if n := g.status().Secret.Rotations; n < 50 || done < 100 {
+				// Rotations themselves take time on a busy machine: half of them is still five per second.
+				if n := g.status().Secrets[0].Rotations; n < 50 || done < 100 {
 					t.Errorf("%d clients in %d rotations: too few to tell", done, n)
 				}
 				if anew > done/100 {
 					t.Errorf("%d of %d clients had to start anew", anew, done)
 				}
-				t.Logf("%d clients in %d rotations, %d had to start anew", done, g.status().Secret.Rotations, anew)
+				t.Logf("%d clients in %d rotations, %d had to start anew", done, g.status().Secrets[0].Rotations, anew)
 				g.stop()
 			})
 		}
 	}
 }
 
-// insist makes an association, and reports whether it took a second start.
+// insist opens an association, and reports whether it needed a second attempt.
 func insist(t *testing.T, p *place, to netip.AddrPort) (again bool, err error) {
 	for _, again = range []bool{false, true} {
 		// After the retransmissions of 1 and 2 s.
@@ -74,7 +74,7 @@ func insist(t *testing.T, p *place, to netip.AddrPort) (again bool, err error) {
 	return again, err
 }
 
-// rotate draws a new secret every 100 ms until ctx ends.
+// rotate rotates the secret every 100 ms until ctx ends.
 func rotate(ctx context.Context, t *testing.T, p *place) {
 	t.Helper()
 	output(t, p.Middle, program(), "secret", "rotate", "--control", p.control)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/examples"
@@ -27,34 +28,34 @@ func certFiles(t *testing.T) peers.Identity {
 	return id
 }
 
-// server is a program that serves an address, and what has come there.
+// server is a program that serves an address, and a tap on that address.
 type server struct {
 	*process
 	tap *tap
 }
 
-// serve starts one, and waits until it listens.
+// serve starts a server and waits until it listens.
 func serve(t *testing.T, h *lab.Namespace, at netip.AddrPort, argv ...string) *server {
 	t.Helper()
 	s := &server{tap: openTap(t, h, at.Port())}
 	s.process = start(t, h, argv[0], argv[1:]...)
-	s.until("it listens", func() bool { return peers.Listens(s.cmd.Process.Pid, at) })
+	s.Until("it listens", func() bool { return peers.Listens(s.Cmd.Process.Pid, at) })
 	return s
 }
 
-// builds are the programs of bench/testkit/peers that tests have asked for.
+// builds caches the programs of bench/testkit/peers.
 var builds = sync.OnceValue(func() *peers.Builder { return &peers.Builder{Dir: os.Getenv(built)} })
 
-// startPeer starts a server of bench/testkit/peers; cookies are what peers.Arguments has.
+// startPeer starts a server of bench/testkit/peers; cookies are as for peers.Arguments.
 func startPeer(t *testing.T, h *lab.Namespace, at netip.AddrPort, name, cookies string) *server {
 	t.Helper()
 	p := peers.Find(name)
 	path, err := builds().Build(&p.Program)
-	require(t, p.Title, err)
+	await.Require(t, p.Title, err)
 	return serve(t, h, at, append([]string{path}, peers.Arguments(at, certFiles(t), cookies)...)...)
 }
 
-// startServer starts one of any number of clients, that trusts.
+// startServer starts a server for any number of clients that accepts every cookie.
 func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort) *server {
 	t.Helper()
 	return startPeer(t, h, at, "openssl", "trust")
@@ -62,10 +63,10 @@ func startServer(t *testing.T, h *lab.Namespace, at netip.AddrPort) *server {
 
 var exampleFiles = sync.OnceValue(func() error { return examples.Build(os.Getenv(built)) })
 
-// examplePath is that of a program of examples.
+// examplePath is the path of a program of examples.
 func examplePath(t *testing.T, name string) string {
 	t.Helper()
-	require(t, "Go, a C compiler and OpenSSL", exampleFiles())
+	await.Require(t, "Go, a C compiler and OpenSSL", exampleFiles())
 	return filepath.Join(os.Getenv(built), name)
 }
 
@@ -76,8 +77,8 @@ func startExample(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile 
 	return serve(t, h, at, examplePath(t, examples.OpenSSL), at.Addr().String(), strconv.Itoa(int(at.Port())), id.Certificate, id.Key, secretFile)
 }
 
-// startGate starts the Go program of examples, which does so in front of another server of the same host. What the
-// result says is said by that one.
+// startGate starts the Go program of examples, which verifies the guard's cookies in front of another server on the same host. The
+// result's output is that server's.
 func startGate(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile string) *server {
 	t.Helper()
 	host := "127.0.0.1"
@@ -90,10 +91,10 @@ func startGate(t *testing.T, h *lab.Namespace, at netip.AddrPort, secretFile str
 	return &server{hidden.process, gate.tap}
 }
 
-// clients waits until the server has accepted n clients, and says how many it has.
+// clients waits until the server has accepted n clients, and returns how many it has.
 func (s *server) clients(n int) int {
 	s.t.Helper()
-	accepted := func() int { return strings.Count(s.text(), "accepted") }
-	s.until(fmt.Sprint(n, " clients"), func() bool { return accepted() >= n })
+	accepted := func() int { return strings.Count(s.Text(), "accepted") }
+	s.Until(fmt.Sprint(n, " clients"), func() bool { return accepted() >= n })
 	return accepted()
 }

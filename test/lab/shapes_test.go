@@ -7,7 +7,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// whole are clients that send a ClientHello in one piece, clients those of all kinds.
+// whole are clients whose ClientHello is one fragment, clients are those of all kinds.
 var (
 	whole   = map[string]dialer{"openssl": openssl(), "gnutls": gnutls(), "pion": pion}
 	clients = map[string]dialer{
@@ -18,7 +18,7 @@ var (
 	}
 )
 
-// shape is a way to guard a server that accepts any cookie.
+// shape is a way to deploy the guard in front of a server that accepts any cookie.
 type shape struct {
 	args func() []string
 	// serve starts the servers, one for each address.
@@ -40,7 +40,7 @@ var shapes = map[string]shape{
 	}},
 }
 
-// reach lets a client of each kind talk to a server.
+// reach connects a client of each kind to each server.
 func reach(t *testing.T, l *lab.Lab, to ...netip.AddrPort) { t.Helper(); reachBy(t, l, clients, to...) }
 
 func reachBy(t *testing.T, l *lab.Lab, kinds map[string]dialer, to ...netip.AddrPort) {
@@ -86,21 +86,21 @@ func (g *guard) answered(inKernel bool, n int) {
 	}
 	v := x.Verdicts
 	if v[by] < uint64(n) || v[not] > 0 || v["pass-verified"] < uint64(n) {
-		g.t.Errorf("%d clients, none to be %s, and this is what became of their packets: %v", n, not, v)
+		g.t.Errorf("%d clients, want none %s: verdicts %v", n, not, v)
 	}
 	if x.Reasons["later-fragment"] == 0 {
 		g.t.Errorf("no ClientHello was in fragments: %v", x.Reasons)
 	}
 }
 
-// An association loses nothing when its packets change CPU, whether XDP or a worker answered its ClientHello.
+// An association loses nothing when its packets move to another CPU, whether XDP or a worker answered its ClientHello.
 func TestAssociationsChangeCPU(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"workers", "xdp"} {
 			t.Run(name+"/"+answer, func(t *testing.T) {
 				p := newPlace(t)
 				s.serve(t, p.Lab)
-				// A port that two services share has no choice of a socket by XDP: only one here.
+				// XDP selects no socket for a port that two services share: only one service here.
 				args := s.args()
 				p.run(append(args[:len(args)/2], "--answer", answer)...)
 				st := openStream(t, p, public[0])
@@ -113,7 +113,7 @@ func TestAssociationsChangeCPU(t *testing.T) {
 	}
 }
 
-// Where the driver has no XDP, programs behind it serve the same clients.
+// Where the driver has no XDP, generic mode serves the same clients.
 func TestGenericMode(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"workers", "xdp"} {
@@ -130,7 +130,7 @@ func TestGenericMode(t *testing.T) {
 	}
 }
 
-// A guard with --monitor lets the server's own answers through, and counts what it would have done.
+// A guard with --monitor lets the server answer, and counts what it would have done.
 func TestMonitor(t *testing.T) {
 	p := newPlace(t)
 	srv := startServer(t, p.Middle, public[0])
@@ -138,7 +138,7 @@ func TestMonitor(t *testing.T) {
 	newAsker(t, p, public[0]).until(serverCookie, "from the server itself")
 	srv.tap.look()
 	if v := g.status().XDP.Verdicts; v["answered"] < 3 || srv.tap.received < 3 {
-		t.Errorf("what a monitor counts: %v; and %d datagrams came to the server", v, srv.tap.received)
+		t.Errorf("verdicts with --monitor: %v; %d datagrams came to the server", v, srv.tap.received)
 	}
 	g.stop()
 	p.free()

@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A stream sends a number every tick. Lost ones may be as many in a row as fall into a client's first
-// retransmission (1 s, RFC 6347 section 4.2.4.1): whatever is done to a guard must cost its clients no more.
+// A stream sends a number every tick. At most as many may be lost in a row as fall into a client's first
+// retransmission (1 s, RFC 6347 section 4.2.4.1): no disturbance of a guard may cost clients more.
 const (
 	tick    = 10 * time.Millisecond
 	maxLost = int(time.Second / tick)
 )
 
-// stream is an association on which there is always something under way.
+// stream is an association with traffic at all times.
 type stream struct {
 	t    *testing.T
 	conn *pionClient
@@ -34,7 +34,7 @@ type stream struct {
 	back map[uint32]bool
 }
 
-// openStream makes an association and starts to send.
+// openStream opens an association and starts to send.
 func openStream(t *testing.T, p *place, to netip.AddrPort) *stream {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -51,7 +51,7 @@ func openStream(t *testing.T, p *place, to netip.AddrPort) *stream {
 	return s
 }
 
-// send sends from every CPU in turn, so that packets of one client arrive on all of them: a veth takes them where
+// send sends from every CPU in turn, so that packets of one client arrive on all of them: a veth receives them where
 // they are sent, and real interfaces change CPU with irqbalance and RPS.
 func (s *stream) send() {
 	runtime.LockOSThread() // and never unlock: the affinity is this thread's
@@ -103,7 +103,7 @@ func (s *stream) receive() {
 	}
 }
 
-// flows waits until ten numbers come back that are sent from now on.
+// flows waits until ten numbers sent from now on have come back.
 func (s *stream) flows(when string) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -127,7 +127,7 @@ func (s *stream) flows(when string) {
 	}
 }
 
-// end stops sending.
+// end stops the stream.
 func (s *stream) end() {
 	select {
 	case <-s.stop:
@@ -137,13 +137,13 @@ func (s *stream) end() {
 	}
 }
 
-// check ends the stream and checks how much was lost in that many disturbances.
+// check ends the stream and checks the losses over a number of disturbances.
 func (s *stream) check(disturbances int) {
 	s.t.Helper()
 	s.flows("at the end")
 	s.end()
 	lost, row, longest := 0, 0, 0
-	for i := range s.sent - 10 { // the last ones may be under way
+	for i := range s.sent - 10 { // the last ones may still be on their way
 		if s.back[i] {
 			row = 0
 			continue

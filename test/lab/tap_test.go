@@ -17,10 +17,10 @@ import (
 type tap struct {
 	t               *testing.T
 	fd              int
-	received, flood uint64 // of these, those that bear a flood's mark
+	received, flood uint64 // of received, those with a flood's mark
 }
 
-// openTap looks at all interfaces of h.
+// openTap opens a tap on all interfaces of h.
 func openTap(t *testing.T, h *lab.Namespace, port uint16) *tap {
 	t.Helper()
 	p := &tap{t: t}
@@ -42,7 +42,7 @@ func openTap(t *testing.T, h *lab.Namespace, port uint16) *tap {
 	return p
 }
 
-// toPort has a packet socket see UDP datagrams to a port only; of fragments, the first.
+// toPort filters a packet socket for UDP datagrams to a port; of IP fragments, the first.
 func toPort(fd int, port uint16) error {
 	const drop, keep = 0, 1 << 16
 	program, err := bpf.Assemble([]bpf.Instruction{
@@ -72,7 +72,7 @@ func toPort(fd int, port uint16) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 }
 
-// look counts what has come so far. What a client got an answer to has.
+// look counts what has arrived so far. A question that has been answered has arrived.
 func (p *tap) look() {
 	p.t.Helper()
 	for b := make([]byte, 1<<16); ; p.received++ {

@@ -11,7 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// ocservConfig is a VPN gateway on TCP and UDP port 4433, whose users have passwords.
+// ocservConfig configures a VPN gateway on TCP and UDP port 4433 with user passwords.
 const ocservConfig = `auth = "plain[passwd=%[1]s/users]"
 listen-host = %[2]s
 tcp-port = 4433
@@ -35,8 +35,8 @@ dtls-legacy = true
 pid-file = %[1]s/pid
 `
 
-// TestTrustTCP: a VPN gateway's clients have finished a TCP handshake first, so their DTLS comes up at once, and of a flood
-// the gateway's UDP socket sees nothing.
+// TestTrustTCP: clients of a VPN gateway do a TCP handshake first, so their DTLS is let in without a cookie, and none of a flood
+// reaches the gateway's UDP socket.
 func TestTrustTCP(t *testing.T) {
 	need(t, "ocserv", "ocpasswd", "openconnect")
 	p := newPlace(t)
@@ -65,8 +65,8 @@ func TestTrustTCP(t *testing.T) {
 	}
 	c := startCmd(t, p.Client, exec.Command("openconnect", "--protocol=anyconnect", "--user=me", "--passwd-on-stdin", "--non-inter",
 		"--servercert", pin(t, id.Certificate), "--script=/bin/true", "--interface=vpnc0", "https://"+public[0].String()))
-	c.say("secret")
-	c.until("DTLS is up", func() bool { return strings.Contains(c.text(), "Established DTLS connection") })
+	c.Say("secret")
+	c.Until("DTLS is up", func() bool { return strings.Contains(c.Text(), "Established DTLS connection") })
 	s.tap.look()
 	if n := s.tap.flood - before; n > 0 {
 		t.Errorf("%d datagrams of the flood at the gateway", n)
@@ -78,7 +78,7 @@ func TestTrustTCP(t *testing.T) {
 	g.stop()
 }
 
-// pin is what openconnect knows a certificate by.
+// pin is the certificate's pin for openconnect.
 func pin(t *testing.T, file string) string {
 	t.Helper()
 	out, err := exec.Command("sh", "-c", "openssl x509 -in "+file+" -pubkey -noout | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl enc -base64").Output()

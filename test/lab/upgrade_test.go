@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An upgrade changes the programs on the interface in one step, and no flow notices: neither through a proxy behind XDP nor to
-// a server inline.
+// An upgrade replaces the programs on the interface in one step, and no flow notices: neither through a proxy behind XDP nor to
+// an inline server.
 func TestUpgrade(t *testing.T) {
 	for name, s := range shapes {
 		for _, answer := range []string{"workers", "xdp"} {
@@ -18,7 +18,7 @@ func TestUpgrade(t *testing.T) {
 				to := public[0]
 				s.serve(t, p.Lab)
 				g := p.run(slices.Concat(s.args(), []string{"--answer", answer, "--workers", "2"})...)
-				t.Cleanup(func() { // the one that has taken its place
+				t.Cleanup(func() { // its successor
 					if now, err := g.ask(); err == nil {
 						_ = unix.Kill(now.PID, unix.SIGTERM)
 					}
@@ -27,8 +27,8 @@ func TestUpgrade(t *testing.T) {
 				for n := range 3 {
 					before, loaded := g.status().PID, p.attached()
 					output(t, p.Middle, program(), "upgrade", "--control", p.control)
-					if now := g.status(); now.PID == before || g.on(iface).Lost != "" {
-						t.Fatalf("process %d after %d; XDP: %+v", now.PID, before, now.XDP)
+					if now := g.status(); now.PID == before || g.on(iface).Lost != "" || !now.Ready {
+						t.Fatalf("process %d after %d, not ready: %q; XDP: %+v", now.PID, before, now.NotReady, now.XDP)
 					}
 					if now := p.attached(); now == "" || now == loaded {
 						t.Errorf("the interface has %q after %q", now, loaded)
@@ -43,7 +43,7 @@ func TestUpgrade(t *testing.T) {
 				if err := unix.Kill(last, unix.SIGTERM); err != nil {
 					t.Fatal(err)
 				}
-				g.until("the last one has taken its programs off", func() bool { return p.attached() == "" })
+				g.Until("the last guard has detached its programs", func() bool { return p.attached() == "" })
 			})
 		}
 	}

@@ -10,13 +10,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// A ClientHello in a VLAN is answered in it, IPv4 and IPv6. Frames are made and read by hand: kernels without
-// VLAN interfaces have XDP, too.
+// A ClientHello in a VLAN is answered in that VLAN, IPv4 and IPv6. Frames are built and parsed here, since kernels without
+// VLAN interfaces have XDP as well.
 func TestVLAN(t *testing.T) {
 	p := newPlace(t)
 	g := p.attach(append(inline(), "--answer", "xdp", "--handoff", "trust")...)
 	f := newFlooder(t, p)
-	// Packets of every protocol, with the tags that the kernel takes off.
+	// Packets of every protocol, with the VLAN tags that the kernel strips.
 	if err := unix.SetsockoptInt(f.fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestVLAN(t *testing.T) {
 	g.stop()
 }
 
-// receive returns the next frame that comes to the client host, and its VLAN, 0 for none.
+// receive returns the next frame that the client host receives, and its VLAN, 0 for none.
 func (f *flooder) receive() (frame []byte, vlan uint16) {
 	f.t.Helper()
 	frame, oob := make([]byte, 2048), make([]byte, 256)

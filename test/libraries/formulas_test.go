@@ -21,24 +21,24 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// vectors has the cookies that the unit tests of handoff are held to.
+// vectors is the file of cookies that the unit tests of handoff check against.
 var (
 	vectors = filepath.Join("..", "..", "frontend", "handoff", "testdata", "native.txt")
-	update  = flag.Bool("update", false, "write the cookies that real servers give to "+vectors)
+	update  = flag.Bool("update", false, "write the cookies of real servers to  "+vectors)
 )
 
 const vectorSecret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
-// library is a kind of server of which the formula is checked.
+// library is a server whose cookie formula is checked.
 type library struct {
 	mode   handoff.Mode
 	server string // in bench/testkit/peers
-	module string // of pkg-config
+	module string // the name for pkg-config
 }
 
 var libraries = []library{{handoff.NativeQt, "qt", "Qt6Network"}, {handoff.NativeWolfSSL, "wolfssl", "wolfssl"}, {handoff.NativeGnuTLS, "gnutls", "gnutls"}}
 
-// computed is the cookie that the guard gives a client of a server of that mode for datagram d.
+// computed is the cookie that the guard issues in that mode for datagram d.
 func computed(t *testing.T, mode handoff.Mode, mapped bool, from netip.AddrPort, d []byte) []byte {
 	t.Helper()
 	secret, err := cookie.ParseSecret(vectorSecret)
@@ -56,7 +56,7 @@ func computed(t *testing.T, mode handoff.Mode, mapped bool, from netip.AddrPort,
 	return all[0].Answer[:all[0].Length]
 }
 
-// TestFormulas compares the formulas with what the libraries of this machine do.
+// TestFormulas compares the formulas with the libraries of this machine.
 func TestFormulas(t *testing.T) {
 	dir := t.TempDir()
 	id, err := peers.NewIdentity(dir)
@@ -88,7 +88,7 @@ func TestFormulas(t *testing.T) {
 				{"127.0.0.1", "127.0.0.1", "127.9.8.7"}, {"::1", "::1", "::1"}, {"::", "127.0.0.1", "127.9.8.7"},
 			} {
 				if l.mode == handoff.NativeQt && at.listen == "::" {
-					continue // for Qt that is IPv6 alone
+					continue // Qt's socket is IPv6 only
 				}
 				l.ask(t, binary, peers.Arguments(netip.AddrPortFrom(netip.MustParseAddr(at.listen), freePort(t)), id, secret), at.to, at.from, out)
 			}
@@ -101,7 +101,7 @@ func TestFormulas(t *testing.T) {
 	}
 }
 
-// ask starts a server and asks it from one address with each ClientHello that was captured of real clients.
+// ask starts a server and sends it each captured ClientHello of real clients from one address.
 func (l library) ask(t *testing.T, binary string, args []string, to, from string, out *bytes.Buffer) {
 	t.Helper()
 	cmd := exec.Command(binary, args...)
@@ -112,7 +112,7 @@ func (l library) ask(t *testing.T, binary string, args []string, to, from string
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
 	server := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(net.JoinHostPort(to, args[1])))
 	mapped := args[0] == "::"
-	asked, wait := 0, 20*time.Second // it is just starting
+	asked, wait := 0, 20*time.Second // the server is just starting
 	for _, c := range hellotest.Captured() {
 		if !strings.HasSuffix(c.Name, ":1") || strings.Contains(c.Name, "dtls10") || strings.Contains(c.Name, "frag") {
 			continue // wolfSSL has no DTLS 1.0, and no answer before the last fragment
@@ -125,12 +125,12 @@ func (l library) ask(t *testing.T, binary string, args []string, to, from string
 		wait = 200 * time.Millisecond
 		_ = conn.Close()
 		if got == nil {
-			continue // the server does not like what the client offers
+			continue // the server refuses what the client offers
 		}
 		asked++
 		sender := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 		if want := computed(t, l.mode, mapped, sender, c.Datagram); !bytes.Equal(got, want) {
-			t.Errorf("%s on %s, %s from %v: the server gives %x, the formula %x", l.server, args[0], c.Name, sender, got, want)
+			t.Errorf("%s on %s, %s from %v: the server issues %x, the formula %x", l.server, args[0], c.Name, sender, got, want)
 		}
 		fmt.Fprintf(out, "%v %s %v %v %x %x\n", l.mode, l.server, mapped, sender, c.Datagram, got)
 	}
@@ -139,7 +139,7 @@ func (l library) ask(t *testing.T, binary string, args []string, to, from string
 	}
 }
 
-// cookieOf asks a server until it answers, for a time.
+// cookieOf asks a server until it answers or patience ends.
 func cookieOf(conn *net.UDPConn, d []byte, patience time.Duration) []byte {
 	answer := make([]byte, 512)
 	for end := time.Now().Add(patience); time.Now().Before(end); {
@@ -160,7 +160,7 @@ func cookieOf(conn *net.UDPConn, d []byte, patience time.Duration) []byte {
 
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	syscall.ForkLock.RLock() // a program that is started meanwhile would have the socket, too, until its exec
+	syscall.ForkLock.RLock() // a program started in that time would hold the socket until its exec
 	defer syscall.ForkLock.RUnlock()
 	c, err := net.ListenUDP("udp", nil)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
 
-// sharedRing is of a list of secrets, as a secret file has them.
+// sharedRing makes the keyring of a list of secrets, as in a secret file.
 func sharedRing(t *testing.T, texts ...string) *cookie.Keyring {
 	t.Helper()
 	var list []cookie.Secret
@@ -33,10 +33,10 @@ func sharedRing(t *testing.T, texts ...string) *cookie.Keyring {
 	return ring
 }
 
-// otherSecret is one that no server of the tests has.
+// otherSecret is a secret that no server of the tests has.
 var otherSecret = strings.Repeat("5a5b", 16)
 
-// auto and a mode that was asked for recognise what a library computes with a shared secret, for IPv4, IPv6 and v4-mapped
+// auto and an explicit mode recognise what a library computes with a shared secret, for IPv4, IPv6 and v4-mapped
 // clients, and tell it from another secret, from the second one, and from another library.
 func TestRecognisesLibraries(t *testing.T) {
 	t.Parallel()

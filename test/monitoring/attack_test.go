@@ -15,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
-// flood sends ClientHellos without a cookie from addresses of 127.0.0.0/8, until the test calls what it returns.
+// flood sends ClientHellos without a cookie from addresses of 127.0.0.0/8, until the returned function is called.
 func flood(t *testing.T, to netip.AddrPort, from ...string) (stop func()) {
 	t.Helper()
 	d := hellotest.Captured()[0].Datagram
@@ -37,7 +37,7 @@ func flood(t *testing.T, to netip.AddrPort, from ...string) (stop func()) {
 				case <-pause.C:
 				}
 				for range 4 {
-					_, _ = c.Write(d) // what an overrun socket does not take is part of a flood
+					_, _ = c.Write(d) // an overrun socket drops datagrams: so be it in a flood
 				}
 			}
 		})
@@ -47,7 +47,7 @@ func flood(t *testing.T, to netip.AddrPort, from ...string) (stop func()) {
 	return stop
 }
 
-// wait waits for an event of a kind and returns what it says.
+// wait waits for an event of a kind and returns its fields.
 func wait(t *testing.T, s *frontend.Server, k events.Kind) map[string]any {
 	t.Helper()
 	var found map[string]any
@@ -67,7 +67,7 @@ func wait(t *testing.T, s *frontend.Server, k events.Kind) map[string]any {
 	return found
 }
 
-// A flood is told of when it begins and when it has ended, with where it came from; the other service has no part in it.
+// The begin and end of a flood are reported with its sources; the other service is not affected.
 func TestFloodIsToldOf(t *testing.T) {
 	s, web := run(t, func(c *frontend.Config) { c.AttackRate, c.AttackQuiet = 100, 2*time.Second })
 	stop := flood(t, s.Listening()[0], "127.7.7.1", "127.7.7.2", "127.7.7.3", "127.8.8.1")
@@ -81,7 +81,7 @@ func TestFloodIsToldOf(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	time.Sleep(2 * time.Second) // a flood lasts; samples of it are one in 64
+	time.Sleep(2 * time.Second) // the flood goes on; one datagram in 64 is sampled
 	stop()
 	ended := wait(t, s, events.AttackEnded)
 	var top attack.Prefixes

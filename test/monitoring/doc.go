@@ -1,2 +1,2 @@
-// Package monitoring has tests of what operators watch a guard by: metrics, alerts and dashboard, with a real Prometheus.
+// Package monitoring tests what operators monitor: events, metrics, alerts and the dashboard, with a real Prometheus.
 package monitoring

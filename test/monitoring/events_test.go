@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
-// A server that goes is told of with its service, its address and why, and so is its return; the other service has no part in it.
+// A server that goes down is reported with its service, its address and the reason, and so is its return; the other service is not affected.
 func TestBackEndsAreToldOf(t *testing.T) {
 	mortal := server.Start(t)
 	s, web := run(t, func(c *frontend.Config) { c.Services[1].Backends = frontend.At(mortal.Addr()) })

@@ -2,13 +2,14 @@ package monitoring
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os/exec"
 	"strings"
 	"testing"
+
+	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
@@ -46,17 +47,9 @@ func run(t *testing.T, change ...func(*frontend.Config)) (*frontend.Server, *htt
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	testguard.Run(t, s)
 	web := httptest.NewServer(s.MetricsHandler())
-	t.Cleanup(func() {
-		web.Close()
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(web.Close)
 	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return s, web
 }
@@ -81,7 +74,7 @@ func scrape(t *testing.T, web *httptest.Server, accept string) string {
 	return b.String()
 }
 
-// Services that share a back end have series of their own, promtool finds nothing to say, and OpenMetrics is spoken.
+// Services that share a back end have series of their own, promtool finds no fault, and OpenMetrics is supported.
 func TestMetricsAreClean(t *testing.T) {
 	need(t, "promtool")
 	_, web := run(t)
@@ -104,7 +97,7 @@ func TestMetricsAreClean(t *testing.T) {
 		t.Errorf("%d back ends, want the one of each service", n)
 	}
 	if n := strings.Count(text, "\ndtlsguard_harvest_pool_taken{"); n != 4 {
-		t.Errorf("%d shares of pools, want what flows and others have of the pool of each service", n)
+		t.Errorf("%d shares of pools, want the shares of flows and of others for each service", n)
 	}
 	check := exec.Command("promtool", "check", "metrics")
 	check.Stdin = strings.NewReader(text)
@@ -112,6 +105,6 @@ func TestMetricsAreClean(t *testing.T) {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
 	if text := scrape(t, web, "application/openmetrics-text; version=1.0.0"); !strings.HasSuffix(text, "# EOF\n") {
-		t.Error("OpenMetrics is not spoken")
+		t.Error("OpenMetrics is not supported")
 	}
 }

@@ -29,7 +29,7 @@ const (
 	dashboardFile  = "../../deploy/grafana/dashboard.json"
 )
 
-// The alerts fire when they should, and say what they should.
+// The alerts fire when they should, with the right text.
 func TestAlertRules(t *testing.T) {
 	need(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", alertsFile}, {"test", "rules", alertTestsFile}} {
@@ -85,13 +85,13 @@ func readYAML(t *testing.T, file string, into any) {
 	}
 }
 
-// query is one that people see the answer of.
+// query is a query of an alert or a panel.
 type query struct{ where, expr string }
 
-// comparison is where an alert compares what it looks at.
+// comparison is the comparison in an alert's expression.
 var comparison = regexp.MustCompile(`\s+(==|>)\s`)
 
-// alertQueries are what the alerts look at, without what they compare it with: else there is no data unless they fire.
+// alertQueries are the alerts' expressions without their comparisons: with them there is no data unless an alert fires.
 func alertQueries(t *testing.T) (list []query) {
 	t.Helper()
 	var file struct {
@@ -108,7 +108,7 @@ func alertQueries(t *testing.T) (list []query) {
 	return list
 }
 
-// dashboardQueries are those of all panels.
+// dashboardQueries are the queries of all panels.
 func dashboardQueries(t *testing.T) (list []query) {
 	t.Helper()
 	var board struct {
@@ -162,9 +162,9 @@ func prometheus(t *testing.T, guard string, flags ...string) string {
 	return "http://" + addr
 }
 
-// ask runs a query and returns how many series it gives.
+// ask runs a query and returns the number of series.
 func ask(prometheus, expr string) (series int, err error) {
-	resp, err := http.PostForm(prometheus+"/api/v1/query", url.Values{"query": {expr}}) //nolint:noctx,gosec // of this host
+	resp, err := http.PostForm(prometheus+"/api/v1/query", url.Values{"query": {expr}}) //nolint:noctx,gosec // to this host
 	if err != nil {
 		return 0, err
 	}
@@ -182,7 +182,7 @@ func ask(prometheus, expr string) (series int, err error) {
 	return len(answer.Data.Result), nil
 }
 
-// openssl runs a server on OpenSSL, which trusts the guard, until the test ends.
+// openssl runs an OpenSSL server that accepts the guard's cookies, until the test ends.
 func openssl(t *testing.T) netip.AddrPort {
 	t.Helper()
 	id, err := peers.NewIdentity(t.TempDir())
@@ -202,8 +202,8 @@ func openssl(t *testing.T) netip.AddrPort {
 	return at
 }
 
-// Every query of the alerts and of the dashboard gives data of a guard that real clients and a flood come to, and the flood
-// fires its alert. Queries of XDP want one that is attached.
+// Every query of the alerts and of the dashboard returns data of a guard with real clients and a flood, and the flood
+// fires its alert. Queries of XDP need attached programs.
 func TestQueriesGiveData(t *testing.T) {
 	need(t, "prometheus", "openssl", "gcc")
 	server := openssl(t)
@@ -216,7 +216,7 @@ func TestQueriesGiveData(t *testing.T) {
 	prom, native := prometheus(t, web.URL), prometheus(t, web.URL, "--enable-feature=native-histograms")
 	flood(t, guard.Listening()[0], "127.7.7.1", "127.8.8.1")
 	go func() {
-		for t.Context().Err() == nil { // a client ends with its input
+		for t.Context().Err() == nil { // the client ends when its input ends
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			_ = exec.CommandContext(ctx, "openssl", "s_client", "-dtls1_2", "-quiet", "-connect", guard.Listening()[1].String()).Run()
 			cancel()
@@ -237,7 +237,7 @@ func TestQueriesGiveData(t *testing.T) {
 	}
 }
 
-// gives waits until the query gives data.
+// gives waits until the query returns data.
 func (q query) gives(t *testing.T, prometheus string) {
 	t.Helper()
 	var why error

@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
-// patience is how long a boot with all that it does may take, on a busy machine.
+// patience is how long a boot and its script may take on a busy machine.
 const patience = 5 * time.Minute
 
-// boot starts systemd on a copy of this machine, runs the script there with the files of share in /share, and returns what
-// the script said. The test fails if the script does.
+// boot starts systemd on a copy of this machine, runs the script there with the files of share in /share, and returns
+// the script's output. The test fails if the script does.
 func boot(t *testing.T, script, share string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -42,15 +44,15 @@ func boot(t *testing.T, script, share string) string {
 	err = cmd.Wait()
 	out, readErr := os.ReadFile(filepath.Join(dir, "out", "script"))
 	if readErr != nil {
-		t.Fatalf("systemd did not come to the script: %v, %v\n%s", err, readErr, said)
+		t.Fatalf("systemd did not run the script: %v, %v\n%s", err, readErr, said)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "out", "passed")); err != nil {
-		t.Fatalf("the script failed:\n%s\nsystemd said:\n%s", out, said)
+		t.Fatalf("the script failed:\n%s\nsystemd's output:\n%s", out, said)
 	}
 	return string(out)
 }
 
-// cgroup2 is where control groups of version 2 are, which systemd needs one of.
+// cgroup2 is the mount point of control groups of version 2; systemd needs a group of its own.
 func cgroup2(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile("/proc/mounts")
@@ -85,13 +87,13 @@ func removeGroup(t *testing.T, group string) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Errorf("control group %s stays", group)
+			t.Errorf("control group %s cannot be removed", group)
 			return
 		}
 	}
 }
 
-// build makes the packages of a version for this machine, and returns their folder.
+// build builds the packages of versions for this machine in a directory.
 func build(t *testing.T, dir string, versions ...string) {
 	t.Helper()
 	for _, v := range versions {
@@ -112,26 +114,14 @@ func goarch(t *testing.T) string {
 	return strings.TrimSpace(string(out))
 }
 
-// require skips the test, or fails it where it must run.
-func require(t *testing.T, err error, what string) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("DTLSGUARD_REQUIRE_BPF") != "":
-		t.Fatalf("needs %s: %v", what, err)
-	default:
-		t.Skipf("needs %s: %v", what, err)
-	}
-}
-
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		require(t, errors.New("this is an ordinary user"), "root")
+		await.Require(t, "root", errors.New("this is an ordinary user"))
 	}
 	_, err := os.Stat("/lib/systemd/systemd")
-	require(t, err, "systemd (apt-get install systemd)")
+	await.Require(t, "systemd (apt-get install systemd)", err)
 	if _, err := exec.LookPath("dpkg"); err != nil {
-		require(t, fmt.Errorf("no dpkg: %w", err), "Debian")
+		await.Require(t, "Debian", fmt.Errorf("no dpkg: %w", err))
 	}
 }

@@ -1,4 +1,4 @@
-// Package systemd has tests of the packages under a real systemd: installed, configured, started, reloaded, upgraded and
-// purged, with clients meanwhile. systemd is the first process of namespaces of its own, on a copy of this machine that is
-// thrown away: nothing outside of it changes.
+// Package systemd tests the packages under a real systemd: they are installed, configured, started, reloaded, upgraded and
+// purged, with clients connected. systemd is the first process of its own namespaces, on a copy of this machine that is
+// removed afterwards: nothing outside it changes.
 package systemd

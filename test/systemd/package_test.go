@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-var whole = flag.Bool("systemd", false, "build the packages and try them under systemd, which takes minutes")
+var whole = flag.Bool("systemd", false, "build the packages and test them under systemd, which takes minutes")
 
 // runbook writes the commands of each section of docs/runbook.md to a file in dir, named after the section.
 func runbook(t *testing.T, dir string) {
@@ -33,7 +34,7 @@ func runbook(t *testing.T, dir string) {
 			}
 		}
 		name := strings.ReplaceAll(strings.ToLower(title), " ", "-")
-		if commands.Len() == 0 { // a section to read
+		if commands.Len() == 0 { // a section without commands
 			continue
 		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(commands.String()), 0o600); err != nil {
@@ -42,7 +43,7 @@ func runbook(t *testing.T, dir string) {
 	}
 }
 
-// The package as an operator uses it: testdata/package.sh says how, and docs/runbook.md.
+// The package as an operator uses it: testdata/package.sh and docs/runbook.md have the commands.
 func TestPackage(t *testing.T) {
 	if !*whole {
 		t.Skip("only with -systemd (make test-systemd)")
@@ -60,7 +61,7 @@ func TestPackage(t *testing.T) {
 	t.Run("runbook", func(t *testing.T) {
 		runbook(t, filepath.Join(dist, "runbook"))
 		server, err := peers.Find("openssl").Build(t.TempDir())
-		require(t, err, "gcc and libssl-dev")
+		await.Require(t, "gcc and libssl-dev", err)
 		if err := os.Rename(server, filepath.Join(dist, "server")); err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +69,7 @@ func TestPackage(t *testing.T) {
 	})
 	t.Run("lintian", func(t *testing.T) {
 		_, err := exec.LookPath("lintian")
-		require(t, err, "lintian")
+		await.Require(t, "lintian", err)
 		files, err := filepath.Glob(filepath.Join(dist, "*.deb"))
 		if err != nil || len(files) != 2 {
 			t.Fatalf("packages: %v, %v", files, err)
@@ -90,7 +91,7 @@ func TestPackage(t *testing.T) {
 				t.Fatal(err)
 			}
 			if b, err := os.ReadFile(filepath.Join(dist, filepath.Base(f))); err != nil || string(a) != string(b) {
-				t.Errorf("%s: built again, it is another (%v)", filepath.Base(f), err)
+				t.Errorf("%s: a second build differs (%v)", filepath.Base(f), err)
 			}
 		}
 	})

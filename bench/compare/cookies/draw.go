@@ -31,7 +31,7 @@ func (r *results) draw(out io.Writer) error {
 	return c.SVG(out)
 }
 
-// message says what a full batch saves.
+// message is the title: what a full batch saves.
 func (r *results) message() string {
 	first, last := r.values[key{"auto", r.batches[0]}], r.values[key{"auto", r.batches[len(r.batches)-1]}]
 	if len(first) == 0 || len(last) == 0 {

@@ -17,7 +17,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// Ticks are round numbers from 0 to at least most, some five of them.
+// Ticks returns some five round numbers from 0 to at least most.
 func Ticks(most float64) []float64 {
 	if !(most > 0) {
 		return []float64{0, 1}
@@ -39,7 +39,7 @@ func Ticks(most float64) []float64 {
 	}
 }
 
-// Decades are 1, 2 and 5 times the powers of ten from the last not above from to the first not below to.
+// Decades returns 1, 2 and 5 times powers of ten, from the last not above from to the first not below to.
 func Decades(from, to float64) []float64 {
 	var all []float64
 	for p := math.Pow(10, math.Floor(math.Log10(from))); ; p *= 10 {
@@ -57,7 +57,7 @@ func Decades(from, to float64) []float64 {
 	}
 }
 
-// Number is v in three digits, with k and M for thousands and millions: 12, 355 k, 1.33 M.
+// Number formats v with three digits, and k and M for thousands and millions: 12, 355 k, 1.33 M.
 func Number(v float64) string {
 	unit := ""
 	switch {
@@ -79,7 +79,7 @@ func Number(v float64) string {
 
 var black = color.RGBA{A: 255}
 
-// palette has colours that stay apart for readers who do not see red and green (Okabe and Ito).
+// palette has colours that readers who cannot tell red from green can distinguish (Okabe and Ito).
 var palette = []color.RGBA{
 	{0x00, 0x72, 0xb2, 255}, {0xe6, 0x9f, 0x00, 255}, {0x00, 0x9e, 0x73, 255}, {0xcc, 0x79, 0xa7, 255},
 	{0x56, 0xb4, 0xe9, 255}, {0xd5, 0x5e, 0x00, 255}, {0x99, 0x99, 0x99, 255}, {0xc0, 0xb0, 0x20, 255},
@@ -92,10 +92,10 @@ var known = map[string]int{
 	"C recvmmsg/sendmmsg echo": 1, "OpenSSL DTLSv1_listen": 5, "nginx UDP stream proxy": 3, "xdp, generic": 7,
 }
 
-// colouring is which colours a drawing gives to names.
+// colouring maps the names of a drawing to colours.
 type colouring map[string]int
 
-// colour gives names their colours: those that are not known get free ones, in their order.
+// colour assigns colours to names: unknown names get free colours in order.
 func colour(names ...string) colouring {
 	c := colouring{}
 	for _, n := range names {
@@ -118,7 +118,7 @@ func colour(names ...string) colouring {
 
 func (c colouring) of(name string) color.Color { return palette[c[name]] }
 
-// newPlot is an empty drawing.
+// newPlot returns an empty drawing.
 func newPlot() *gonum.Plot {
 	p := gonum.New()
 	for _, t := range []*text.Style{&p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
@@ -136,7 +136,7 @@ func (c colouring) uses(i int) bool {
 	return false
 }
 
-// titleLine is the height of a line of a title, and titleMost how many characters fit.
+// titleLine is the height of a line of a title, titleMost the number of characters that fit into it.
 const (
 	titleLine = 16
 	titleMost = 115
@@ -154,7 +154,7 @@ func wrap(title string) (lines []string) {
 	return append(lines, line)
 }
 
-// write draws an SVG of a title and a picture of that height. It can stand in a page: without the prolog of a document.
+// write draws a title and a picture of the given height as SVG without an XML prolog, so that it can be embedded in a page.
 func write(out io.Writer, title string, height vg.Length, paint func(draw.Canvas)) error {
 	lines := wrap(title)
 	heading := vg.Length(titleLine*len(lines) + 6)

@@ -16,9 +16,9 @@ type Bar struct {
 	Value, Low, High float64
 }
 
-// Bars are horizontal bars from 0, one below the other.
+// Bars are horizontal bars that start at 0, one below the other.
 type Bars struct {
-	Title, Unit string // the message of the picture; what the axis counts
+	Title, Unit string // the message of the picture; the unit of the axis
 	Bars        []Bar
 }
 
@@ -37,7 +37,7 @@ func (b *Bars) SVG(out io.Writer) error {
 		names = append(names, bar.Name)
 	}
 	colours := colour(names...)
-	for i, bar := range slices.Backward(b.Bars) { // the first is on top
+	for i, bar := range slices.Backward(b.Bars) { // the first bar is on top
 		at := float64(len(b.Bars) - 1 - i)
 		most = max(most, bar.High, bar.Value)
 		one, err := plotter.NewBarChart(plotter.Values{bar.Value}, vg.Points(barStep*0.6))

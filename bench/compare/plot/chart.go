@@ -10,7 +10,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Axis goes from From to To; what is beyond is drawn at its end.
+// Axis is an axis from From to To; values beyond are drawn at its end.
 type Axis struct {
 	Label    string
 	From, To float64
@@ -18,10 +18,10 @@ type Axis struct {
 	Ticks    []float64
 }
 
-// clamp is v, or the end that it is beyond.
+// clamp returns v, or the end of the axis if v is beyond it.
 func (a *Axis) clamp(v float64) float64 { return min(max(v, a.From), a.To) }
 
-// apply sets an axis of a drawing.
+// apply configures an axis of a drawing.
 func (a *Axis) apply(to *gonum.Axis) {
 	to.Label.Text, to.Min, to.Max = a.Label, a.From, a.To
 	if a.Log {
@@ -34,7 +34,7 @@ func (a *Axis) apply(to *gonum.Axis) {
 	to.Tick.Marker = ticks
 }
 
-// Line is a polyline through its points. Its name, in the legend, decides its colour.
+// Line is a polyline through its points. Its name, shown in the legend, determines its colour.
 type Line struct {
 	Name   string
 	Points [][2]float64
@@ -49,7 +49,7 @@ type Chart struct {
 	Lines []Line
 }
 
-// The drawing, in points, and the part of its width that the legend has: beside the lines, so that it hides none.
+// Size of the drawing in points, and the part of its width for the legend, which is beside the lines and so hides none.
 const (
 	width, height = 640, 330
 	legendWidth   = 210
@@ -94,7 +94,7 @@ func (c *Chart) SVG(out io.Writer) error {
 	})
 }
 
-// points are those of a line within the axes.
+// points returns the points of a line, clamped to the axes.
 func (c *Chart) points(l *Line) (all plotter.XYs) {
 	if l.Level {
 		y := c.Y.clamp(l.Points[0][1])

@@ -91,7 +91,7 @@ func TestNumbersAreForPeople(t *testing.T) {
 	}
 }
 
-// A subject has one colour on all drawings, and others none that is taken.
+// A subject has the same colour on all drawings, and no other subject has that colour.
 func TestColours(t *testing.T) {
 	a, b := colour("other", "no guard"), colour("no guard", "x", "y", "C recvmmsg/sendmmsg echo")
 	if a.of("no guard") != b.of("no guard") {

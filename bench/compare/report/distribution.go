@@ -5,14 +5,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
-// curve has times at the quantiles of result.CurveAt, of those that came to an end, which are that share of all.
+// curve has times at the quantiles of result.CurveAt of those that finished, and their share of all.
 type curve struct {
 	name  string
 	times []float64
 	share float64
 }
 
-// distribution draws the share of all that took no longer, over a logarithmic axis. It has no lines where no curve has
+// distribution draws the cumulative share over a logarithmic time axis. It has no lines if no curve has
 // times.
 func distribution(title, unit, what string, curves []curve) *plot.Chart {
 	c := &plot.Chart{Title: title, X: plot.Axis{Label: unit, Log: true}, Y: plot.Axis{Label: what, To: 100, Ticks: plot.Ticks(100)}}

@@ -1,3 +1,3 @@
-// Package report writes a result for people: one HTML page that needs nothing from elsewhere, with drawings,
-// tables and what to beware of.
+// Package report writes a result for people: one self-contained HTML page with drawings,
+// tables and notes.
 package report

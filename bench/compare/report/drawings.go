@@ -12,7 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
-// drawings are those that r has figures for.
+// drawings returns the drawings of all figures in r.
 func drawings(r *result.Report) (all []template.HTML, err error) {
 	add := func(d interface{ SVG(io.Writer) error }) {
 		var b strings.Builder
@@ -57,7 +57,7 @@ func answers(o *result.Outcome) *plot.Bars {
 	return b
 }
 
-// message says what bars show: how many times the second the first is.
+// message is the title of bars: the ratio of the first to the second.
 func message(b *plot.Bars, what string) string {
 	if len(b.Bars) < 2 {
 		return b.Unit

@@ -23,7 +23,7 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 		}
 		most, slowest = max(most, h.Offered), max(slowest, h.P99)
 		add(success, h.Subject, h.Offered, 100*h.Share())
-		if h.P99 > 0 { // else nobody came through
+		if h.P99 > 0 { // otherwise no handshake succeeded
 			add(waits, h.Subject, h.Offered, h.P99)
 		}
 		if !slices.Contains(subjects, h.Subject) {
@@ -44,7 +44,7 @@ func handshakes(o *result.Outcome) []*plot.Chart {
 	return slices.DeleteFunc(all, func(c *plot.Chart) bool { return len(c.Lines) == 0 })
 }
 
-// last says where each line ends, the flood at its largest.
+// last lists the last value of each line, at the largest flood.
 func last(c *plot.Chart, unit string) string {
 	var all []string
 	for _, l := range c.Lines {
@@ -54,7 +54,7 @@ func last(c *plot.Chart, unit string) string {
 	return strings.Join(all, ", ")
 }
 
-// handshakeTimes draws the share of a subject's handshakes that took no longer, for each flood.
+// handshakeTimes draws the distribution of a subject's handshake times, one line per flood.
 func handshakeTimes(o *result.Outcome, subject string) *plot.Chart {
 	var curves []curve
 	for i := range o.Handshakes {

@@ -7,7 +7,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
-// The page of a stored run has its drawings and tables, and nothing from elsewhere.
+// The page of a stored run has its drawings and tables, and refers to nothing outside.
 func TestPageOfAStoredRun(t *testing.T) {
 	r, err := result.Load("../../results/2026-11-26-intel-xeon-2cpu.json")
 	if err != nil {

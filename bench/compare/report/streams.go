@@ -8,7 +8,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
-// sizes are those of an outcome's streams.
+// sizes returns the datagram sizes of an outcome's streams.
 func sizes(o *result.Outcome) (all []int) {
 	for i := range o.Streams {
 		if s := o.Streams[i].Size; !slices.Contains(all, s) {
@@ -18,7 +18,7 @@ func sizes(o *result.Outcome) (all []int) {
 	return all
 }
 
-// latency draws the share of round trips that took no longer, for one size.
+// latency draws the distribution of round trip times for one size.
 func latency(o *result.Outcome, size int) *plot.Chart {
 	var curves []curve
 	for i := range o.Streams {

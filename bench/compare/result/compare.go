@@ -6,9 +6,9 @@ import (
 	"io"
 )
 
-// Compare writes what became of each figure of a in b. A ratio is that of medians; its spread is from the worst
-// of b by the best of a to the best of b by the worst of a, so a difference that is marked is one that no pair
-// of runs contradicts. It fails where a and b have no figure in common.
+// Compare writes how each figure of a changed in b. A ratio is the ratio of medians; its spread is from the worst
+// of b by the best of a to the best of b by the worst of a, so no pair of runs contradicts a marked
+// difference. It fails if a and b have no figure in common.
 func Compare(w io.Writer, a, b *Report) error {
 	for _, c := range []struct{ what, a, b string }{
 		{"machine", a.Machine, b.Machine}, {"CPUs", fmt.Sprint(a.CPUs), fmt.Sprint(b.CPUs)}, {"clock, GHz", fmt.Sprintf("%.2f", a.Clock), fmt.Sprintf("%.2f", b.Clock)},
@@ -29,7 +29,7 @@ func Compare(w io.Writer, a, b *Report) error {
 	return nil
 }
 
-// compare adds rows, and returns how many figures are in both.
+// compare adds rows, and returns the number of figures in both.
 func (t *Table) compare(a, b []Figure) (both int) {
 	type name struct{ scenario, subject, what string }
 	others := make(map[name]Figure, len(b))
@@ -57,7 +57,7 @@ func (t *Table) compare(a, b []Figure) (both int) {
 	return both
 }
 
-// verdict is nothing where the spread of a ratio has 1 in it.
+// verdict is empty if the spread of a ratio includes 1.
 func verdict(low, high float64, better int) string {
 	switch {
 	case low <= 1 && high >= 1:
@@ -68,7 +68,7 @@ func verdict(low, high float64, better int) string {
 	return "WORSE"
 }
 
-// short is a number of any size in a few characters.
+// short formats a number of any size in a few characters.
 func short(v float64) string {
 	switch {
 	case v >= 1e6:

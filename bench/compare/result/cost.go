@@ -2,16 +2,16 @@ package result
 
 import "fmt"
 
-// Cost is what something takes, in ns.
+// Cost is the time of an operation in ns.
 type Cost struct {
 	Subject string `json:"subject"`
 	Spread
 	Rounds    int    `json:"rounds"`
 	Valid     int    `json:"valid"`               // undisturbed rounds
-	Disturbed string `json:"disturbed,omitempty"` // what one of the others was disturbed by
+	Disturbed string `json:"disturbed,omitempty"` // what disturbed one of the other rounds
 }
 
-// missing is why c has no figure; "": it has.
+// missing is the reason why c has no figure, "" if it has one.
 func (c *Cost) missing() string {
 	if 2*c.Valid < c.Rounds {
 		return fmt.Sprintf("disturbed: %d of %d rounds are good (%s)", c.Valid, c.Rounds, c.Disturbed)

@@ -2,14 +2,14 @@ package result
 
 import "fmt"
 
-// Figure is one number of a report, with the name that it has in every report.
+// Figure is a number of a report, with a name that is the same in every report.
 type Figure struct {
 	Scenario, Subject, What string
 	Spread
 	Better int // 1: more is better; -1: less is
 }
 
-// Figures are all that r has; what was disturbed or skipped is none.
+// Figures returns the figures of r; disturbed and skipped measurements give none.
 func (r *Report) Figures() []Figure {
 	var all []Figure
 	for _, o := range r.Outcomes {
@@ -45,7 +45,7 @@ func (o *Outcome) figures() (all []Figure) {
 		}
 		subject := fmt.Sprintf("%s, %d bytes", s.Subject, s.Size)
 		all = append(all,
-			Figure{Subject: subject, What: "a second", Spread: s.Rate, Better: 1}, Figure{Subject: subject, What: "a second of CPU", Spread: s.PerCore, Better: 1},
+			Figure{Subject: subject, What: "per second", Spread: s.Rate, Better: 1}, Figure{Subject: subject, What: "per second of CPU", Spread: s.PerCore, Better: 1},
 			Figure{Subject: subject, What: "p50 us", Spread: s.P50, Better: -1}, Figure{Subject: subject, What: "p99 us", Spread: s.P99, Better: -1},
 			Figure{Subject: subject, What: "p99.9 us", Spread: s.P999, Better: -1})
 	}

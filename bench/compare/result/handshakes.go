@@ -5,34 +5,34 @@ import (
 	"strings"
 )
 
-// Handshakes is what became of real clients' handshakes during a flood.
+// Handshakes is the outcome of real clients' handshakes during a flood.
 type Handshakes struct {
 	Subject   string  `json:"subject"`
-	Flood     string  `json:"flood"`     // how much, in words
+	Flood     string  `json:"flood"`     // its rate in words
 	Offered   float64 `json:"offered"`   // frames per second
-	LinkLoss  float64 `json:"link_loss"` // share of them that the link had no room for: clients lose as many
+	LinkLoss  float64 `json:"link_loss"` // share of them that the link dropped; clients lose the same share
 	Busy      float64 `json:"busy"`      // share of the CPU
 	Tried     int     `json:"tried"`
 	Succeeded int     `json:"succeeded"`
 	P50, P99  float64 // ms, of those that succeeded
-	// Curve are the times in ms at the quantiles of CurveAt, of those that succeeded.
+	// Curve has the times in ms of those that succeeded, at the quantiles of CurveAt.
 	Curve    []float64 `json:"curve,omitempty"`
-	Targeted bool      `json:"promised,omitempty"` // what LeastHandshakes and MostWait say
-	// Disturbed says why all this is not to be believed.
+	Targeted bool      `json:"promised,omitempty"` // LeastHandshakes and MostWait are the targets
+	// Disturbed has the reasons why these figures are not valid.
 	Disturbed []string `json:"disturbed,omitempty"`
 }
 
-// What the guard is to achieve at a flood of any rate: the share of handshakes that succeed, and a p99 of at most
+// The targets at any rate of a flood: the share of handshakes that succeed, and a p99 of at most
 // twice that without a flood and one retransmission (RFC 6347 section 4.2.4.1), in ms.
 const (
 	LeastHandshakes = 0.999
 	retransmission  = 1000
 )
 
-// MostWait is the p99 that is aimed at where it is idle ms without a flood.
+// MostWait is the target of the p99 in ms if it is idle ms without a flood.
 func MostWait(idle float64) float64 { return 2*idle + retransmission }
 
-// Sum fills in what became of those that succeeded, which took so many ms.
+// Sum fills in the figures of the handshakes that succeeded, from their times in ms.
 func (h *Handshakes) Sum(took []float64) {
 	slices.Sort(took)
 	h.Succeeded = len(took)
@@ -45,10 +45,10 @@ func (h *Handshakes) Sum(took []float64) {
 	}
 }
 
-// Share is that of those that succeeded.
+// Share is the share of handshakes that succeeded.
 func (h *Handshakes) Share() float64 { return float64(h.Succeeded) / float64(max(1, h.Tried)) }
 
-// missing is why h has no figures; "": it has.
+// missing is the reason why h has no figures, "" if it has.
 func (h *Handshakes) missing() string {
 	if len(h.Disturbed) > 0 {
 		return "disturbed: " + strings.Join(h.Disturbed, ", ")
@@ -56,7 +56,7 @@ func (h *Handshakes) missing() string {
 	return ""
 }
 
-// idle is the p99 in ms of the same subject without a flood; 0: it is not known.
+// idle is the p99 in ms of the same subject without a flood, 0 if unknown.
 func (o *Outcome) idle(subject string) float64 {
 	for i := range o.Handshakes {
 		if h := &o.Handshakes[i]; h.Subject == subject && h.Offered == 0 && h.missing() == "" {

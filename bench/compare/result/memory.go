@@ -1,6 +1,6 @@
 package result
 
-// Memory is what the daemon holds in some state.
+// Memory is the memory of the daemon in some state.
 type Memory struct {
 	Subject  string    `json:"subject"`
 	Skipped  string    `json:"skipped,omitempty"`
@@ -8,13 +8,13 @@ type Memory struct {
 	Maps     []MapSize `json:"maps,omitempty"`
 }
 
-// MapSize is what the kernel accounts for one BPF map, in bytes.
+// MapSize is the memory that the kernel accounts for a BPF map.
 type MapSize struct {
 	Name  string `json:"name"`
 	Bytes uint64 `json:"bytes"`
 }
 
-// MapBytes is that of all maps.
+// MapBytes is the sum over all maps.
 func (m *Memory) MapBytes() (sum uint64) {
 	for _, s := range m.Maps {
 		sum += s.Bytes

@@ -2,7 +2,7 @@ package result
 
 import "fmt"
 
-// Missing says of what r should have figures and has none, each with the reason. What was skipped is not among it.
+// Missing lists the figures that r should have and lacks, each with the reason. It leaves out what was skipped.
 func (r *Report) Missing() (all []string) {
 	add := func(o *Outcome, subject, why string) {
 		all = append(all, fmt.Sprintf("%s, %s: %s", o.Name, subject, why))
@@ -38,7 +38,7 @@ func (r *Report) Missing() (all []string) {
 	return all
 }
 
-// missing is why a row has no figure.
+// missing is the reason why a row has no figure.
 func (r *Row) missing() string {
 	return fmt.Sprintf("disturbed: %d of %d runs are good%s", r.Valid, len(r.Runs), r.why())
 }

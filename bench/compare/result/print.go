@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// Heading says of what and where r is, and Method how it came about.
+// Heading names the machine and the commit of r.
 func (r *Report) Heading() string {
 	clock := ""
 	if r.Clock > 0 {
@@ -14,12 +14,12 @@ func (r *Report) Heading() string {
 	return fmt.Sprintf("%s%s, %d CPUs, Linux %s, commit %s", r.Machine, clock, r.CPUs, r.Kernel, r.Commit)
 }
 
-// Method is how r came about.
+// Method says how r was measured.
 func (r *Report) Method() string {
 	return fmt.Sprintf("%d runs of %s each, interleaved; load before: %s", r.Rounds, r.Window, r.Load)
 }
 
-// Tables are those of all outcomes, what was aimed at, and the projection to a NIC.
+// Tables returns the tables of all outcomes, of the targets, and of the projection to a NIC.
 func (r *Report) Tables() []Table {
 	var all []Table
 	for _, o := range r.Outcomes {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// block is a part of a Markdown file that UpdateReadme writes anew, between two lines that mark it.
+// block is a part of a Markdown file, between two marker lines, that UpdateReadme rewrites.
 type block struct {
 	name  string
 	write func(r *Report, w io.Writer)
@@ -28,8 +28,8 @@ func (b *block) begin() string {
 }
 func (b *block) end() string { return "<!-- end of " + b.name + " -->\n" }
 
-// UpdateReadme puts r's figures between the markers of a Markdown file, and changes nothing else of it. source is the
-// file that r is in, as a link from there.
+// UpdateReadme writes r's figures between the markers of a Markdown file and changes nothing else. source is the
+// link from there to the file of r.
 func (r *Report) UpdateReadme(path, source string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
@@ -50,7 +50,7 @@ func (r *Report) UpdateReadme(path, source string) error {
 		text = w.String() + b.end() + after
 	}
 	if !found {
-		return fmt.Errorf("write figures to %s: %w", path, errors.New("it lacks the lines between which they go:\n"+blocks[0].begin()+blocks[0].end()))
+		return fmt.Errorf("write figures to %s: %w", path, errors.New("it lacks the marker lines:\n"+blocks[0].begin()+blocks[0].end()))
 	}
 	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 		return fmt.Errorf("write figures: %w", err)

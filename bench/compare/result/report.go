@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Report is what a run of benchmarks leaves.
+// Report is the result of a run of benchmarks.
 type Report struct {
 	Time     time.Time  `json:"time"`
 	Machine  string     `json:"machine"`
 	CPUs     int        `json:"cpus"`
-	Clock    float64    `json:"clock,omitempty"` // GHz, as /proc/cpuinfo has it; 0: unknown
+	Clock    float64    `json:"clock,omitempty"` // GHz, from /proc/cpuinfo; 0: unknown
 	Kernel   string     `json:"kernel"`
 	Commit   string     `json:"commit"`
 	Load     string     `json:"load"` // averages over 1, 5 and 15 minutes before the first run
@@ -24,18 +24,18 @@ type Report struct {
 	Rounds   int        `json:"rounds"`
 	Outcomes []*Outcome `json:"outcomes"`
 
-	// ProjectTo is the clock in GHz that is projected to; 0: that of the machine.
+	// ProjectTo is the clock in GHz of the projection; 0: that of the machine.
 	ProjectTo float64 `json:"-"`
 }
 
-// name is that of r's file without its end: the day and the machine.
+// name is the name of r's file without its extension: the day and the machine.
 func (r *Report) name() string {
 	machine := strings.ToLower(strings.NewReplacer("(R)", "", "(TM)", "", "Processor", "").Replace(r.Machine))
 	words := strings.FieldsFunc(machine, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') })
 	return fmt.Sprintf("%s-%s-%dcpu", r.Time.Format(time.DateOnly), strings.Join(words, "-"), r.CPUs)
 }
 
-// Save writes r as JSON into dir and returns the file, which is none that was there.
+// Save writes r as JSON into a new file in dir and returns its path.
 func (r *Report) Save(dir string) (string, error) {
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -68,7 +68,7 @@ func Load(path string) (*Report, error) {
 	}
 	r := new(Report)
 	if err := json.Unmarshal(text, r); err != nil {
-		return nil, fmt.Errorf("read results: %s is none of dtlsbench's files: %w", path, err)
+		return nil, fmt.Errorf("read results: %s is not a file of dtlsbench: %w", path, err)
 	}
 	if len(r.Outcomes) == 0 {
 		return nil, fmt.Errorf("read results: %s: %w", path, errors.New("it has no outcomes"))
@@ -86,11 +86,11 @@ func (r *Report) Find(name string) *Outcome {
 	return nil
 }
 
-// Outcome is that of one scenario. Which of its lists are filled depends on what is measured.
+// Outcome is the outcome of one scenario. Which of its lists are filled depends on what it measures.
 type Outcome struct {
 	Name   string  `json:"name"`
 	Title  string  `json:"title"`
-	Failed string  `json:"failed,omitempty"` // why there is nothing of it
+	Failed string  `json:"failed,omitempty"` // why it has no figures
 	Rows   []Row   `json:"rows"`
 	Ratios []Ratio `json:"ratios,omitempty"`
 
@@ -100,7 +100,7 @@ type Outcome struct {
 	Costs      []Cost       `json:"costs,omitempty"`
 }
 
-// Find returns the row of that subject, nil if there is none.
+// Find returns the row of a subject, nil if there is none.
 func (o *Outcome) Find(subject string) *Row {
 	for i := range o.Rows {
 		if o.Rows[i].Subject == subject {

@@ -50,7 +50,7 @@ func TestTextSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 	if strings.Contains(out.String(), "a / b") {
-		t.Error("a ratio of what was not measured")
+		t.Error("a ratio with a subject that was not measured")
 	}
 }
 
@@ -83,7 +83,7 @@ func TestCompareMarksWhatDiffers(t *testing.T) {
 			t.Errorf("no %q (%v) in\n%s", want, err, out.String())
 		}
 		if !strings.Contains(out.String(), "! kernel") || strings.Contains(out.String(), "! machine") {
-			t.Errorf("marks what is the same, or not what differs:\n%s", out.String())
+			t.Errorf("marks an equal figure, or does not mark a different one:\n%s", out.String())
 		}
 	}
 	if err := Compare(&bytes.Buffer{}, report(2e6), &Report{}); err == nil {
@@ -91,7 +91,7 @@ func TestCompareMarksWhatDiffers(t *testing.T) {
 	}
 }
 
-// Line rates of 10G Ethernet: 14.88 M/s of the shortest frames is everybody's number.
+// Line rates of 10G Ethernet: 14.88 M/s of the shortest frames is the well-known number.
 func TestProjection(t *testing.T) {
 	for size, want := range map[int]float64{18: 14.880952e6, 0: 14.880952e6, 67: 10e9 / 8 / 133, 1400: 10e9 / 8 / 1466} {
 		if got := LineRate(10e9, size); math.Abs(got-want) > 1 {
@@ -104,7 +104,7 @@ func TestProjection(t *testing.T) {
 	}
 }
 
-func TestReadmeChangesBetweenTheMarks(t *testing.T) {
+func TestReadmeChangesOnlyBetweenMarkers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "README.md")
 	write := func(text string) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -130,11 +130,11 @@ func TestReadmeChangesBetweenTheMarks(t *testing.T) {
 	}
 	write("no marks\n")
 	if err := report(2e6).UpdateReadme(path, "r.json"); err == nil {
-		t.Error("a file without marks is written to")
+		t.Error("a file without markers is changed")
 	}
 }
 
-// A second run of a day on a machine does not take the first one's place.
+// A second run on the same day and machine does not overwrite the first one.
 func TestResultsAreNotOverwritten(t *testing.T) {
 	dir := t.TempDir()
 	r := report(2e6)
@@ -146,7 +146,7 @@ func TestResultsAreNotOverwritten(t *testing.T) {
 	}
 }
 
-func TestMissingFiguresAreSaid(t *testing.T) {
+func TestMissingFiguresAreReported(t *testing.T) {
 	r := report(2e6)
 	r.Outcomes[0].Rows[1].Runs[0].Disturbed = []string{"silent"}
 	got := r.Missing()
@@ -155,7 +155,7 @@ func TestMissingFiguresAreSaid(t *testing.T) {
 	}
 }
 
-func TestHandshakesHeldToWhatIsAimedAt(t *testing.T) {
+func TestHandshakeTargets(t *testing.T) {
 	took := make([]float64, 999)
 	for i := range took {
 		took[i] = float64(1000 - i)

@@ -1,6 +1,6 @@
 package result
 
-// Row is what a comparison found of a subject: handled per second of CPU time.
+// Row is a subject's result in a comparison: packets handled per second of CPU time.
 type Row struct {
 	Subject string `json:"subject"`
 	Spread
@@ -9,27 +9,27 @@ type Row struct {
 	Valid   int    `json:"valid"`             // undisturbed runs
 }
 
-// Run is what was measured of one subject in one window. Rates are per second.
+// Run is the measurement of one subject in one window. Rates are per second.
 type Run struct {
 	Seconds  float64 `json:"seconds"`
 	Offered  float64 `json:"offered"`  // frames that the generator sent
-	Received float64 `json:"received"` // of them, what the link had room for
+	Received float64 `json:"received"` // those of them that the link accepted
 	Answers  float64 `json:"answers"`
-	Right    float64 `json:"right"` // answers that are HelloVerifyRequests for their question
+	Right    float64 `json:"right"` // answers that are the HelloVerifyRequest for their question
 	// Shares of the CPU under test.
-	Busy   float64 `json:"busy"` // what is under test
+	Busy   float64 `json:"busy"` // the subject
 	Idle   float64 `json:"idle"`
 	Steal  float64 `json:"steal"`
-	Others float64 `json:"others"` // neither idle, nor stolen, nor of what is under test
-	// PerCore is what the subject handled per second of CPU time: its rate, if it had the CPU to itself
-	// and more to do than it can. So the generator need not be able to do that, and what others take does
+	Others float64 `json:"others"` // neither idle, nor stolen, nor the subject
+	// PerCore is the number handled per second of the subject's CPU time: its rate if it had the CPU to itself
+	// and unlimited work. So the generator need not saturate it, and what others use does
 	// not count as the subject's.
 	PerCore float64 `json:"per_core"`
-	// Disturbed says why the rates are not to be believed.
+	// Disturbed has the reasons why the rates are not valid.
 	Disturbed []string `json:"disturbed,omitempty"`
 }
 
-// Ratio is that of two rows' medians; 0 if one of them is missing.
+// Ratio is the ratio of two rows' medians; 0 if one of them is missing.
 type Ratio struct {
 	A     string  `json:"a"`
 	B     string  `json:"b"`
@@ -37,8 +37,8 @@ type Ratio struct {
 	Want  float64 `json:"want,omitempty"` // at least; 0: no target
 }
 
-// Sum fills in median and spread of the runs that count: the undisturbed ones, or with keep all. Where more than
-// half of them were disturbed there is no figure.
+// Sum fills in median and spread of the runs that count: the undisturbed ones, or all of them with keep. If more than
+// half of them were disturbed, there is no figure.
 func (r *Row) Sum(keep bool) {
 	var rates []float64
 	for i := range r.Runs {
@@ -54,7 +54,7 @@ func (r *Row) Sum(keep bool) {
 	}
 }
 
-// Mean is that of something over all runs.
+// Mean is the mean of a value over all runs.
 func (r *Row) Mean(of func(*Run) float64) float64 {
 	var sum float64
 	for i := range r.Runs {
@@ -63,5 +63,5 @@ func (r *Row) Mean(of func(*Run) float64) float64 {
 	return sum / float64(max(1, len(r.Runs)))
 }
 
-// nanoseconds that one takes.
+// nanoseconds is the time of one, from a rate per second.
 func (s Spread) nanoseconds() float64 { return 1e9 / s.Median }

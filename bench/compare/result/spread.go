@@ -2,14 +2,14 @@ package result
 
 import "slices"
 
-// Spread is the median of several runs, and the least and the greatest of them.
+// Spread is the median, the minimum and the maximum of several runs.
 type Spread struct {
 	Median float64 `json:"median"`
 	Low    float64 `json:"low"`
 	High   float64 `json:"high"`
 }
 
-// SpreadOf sorts values. That of none is 0.
+// SpreadOf returns the spread of values, which it sorts. The spread of none is 0.
 func SpreadOf(values []float64) Spread {
 	n := len(values)
 	if n == 0 {

@@ -7,13 +7,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
 )
 
-// summary writes as Markdown what people ask for first.
+// summary writes the most important figures as Markdown.
 func (r *Report) summary(w io.Writer) {
 	fmt.Fprintf(w, "%s; %s.\n\n", r.Heading(), r.Method())
 	for _, s := range []struct{ title, scenario, unit, times string }{
-		{"Answers to ClientHellos in overload, all under test on one CPU", "peers", "answers/s and core", "the guard in the kernel, times as many"},
-		{"The same by the ways that the guard has", "paths", "answers/s and core", "the first, times as many"},
-		{"The same by kind of cookie, with the daemon", "formats", "answers/s and core", "the first, times as many"},
+		{"Answers to ClientHellos in overload, everything under test on one CPU", "peers", "answers/s and core", "ratio of the guard in the kernel"},
+		{"The same by the guard's paths", "paths", "answers/s and core", "ratio of the first"},
+		{"The same by kind of cookie, with the daemon", "formats", "answers/s and core", "ratio of the first"},
 	} {
 		if o := r.Find(s.scenario); o != nil {
 			o.markdown(w, s.title, s.unit, s.times)
@@ -21,7 +21,7 @@ func (r *Report) summary(w io.Writer) {
 	}
 	if o := r.Find("costs"); o != nil {
 		t := o.costs()
-		t.Title = "What the parts take, without a network"
+		t.Title = "Cost of the parts, without a network"
 		t.markdown(w)
 	}
 	if t := r.targets(); len(t.Rows) > 0 {
@@ -49,7 +49,7 @@ func (o *Outcome) markdown(w io.Writer, title, unit, times string) {
 	t.markdown(w)
 }
 
-// ratio of the first median, if there is one, to another.
+// ratio formats the ratio of the first median, if there is one, to another.
 func ratio(first, other float64) string {
 	if first == 0 {
 		return ""
@@ -57,7 +57,7 @@ func ratio(first, other float64) string {
 	return plot.Number(first / other)
 }
 
-// markdown writes t for a README.
+// markdown writes t as Markdown.
 func (t *Table) markdown(w io.Writer) {
 	fmt.Fprintf(w, "%s:\n\n", t.Title)
 	for i, row := range append([][]string{t.Head}, t.Rows...) {

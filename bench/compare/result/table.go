@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Table is figures in rows: the first column, and those of Left, are words.
+// Table is figures in rows; the first column and the next Left columns are words.
 type Table struct {
 	Title string
 	Head  []string
@@ -21,7 +21,7 @@ func (t *Table) add(cells ...string) { t.Rows = append(t.Rows, cells) }
 
 func (t *Table) note(format string, a ...any) { t.Notes = append(t.Notes, fmt.Sprintf(format, a...)) }
 
-// Print writes t as text. A row of fewer cells than the head ends in words: why there are no figures.
+// Print writes t as text. A row with fewer cells than the head ends with the reason why it has no figures.
 func (t *Table) Print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s\n", t.Title)
 	widths := make([]int, len(t.Head))
@@ -53,16 +53,16 @@ func (t *Table) line(row []string, widths []int) string {
 	return b.String()
 }
 
-// Words says whether column i is words, which stand at the left.
+// Words reports whether column i is words, which are left-aligned.
 func (t *Table) Words(i int) bool { return i <= t.Left }
 
-// Why says whether cell i of a row is words in place of the figures that are missing.
+// Why reports whether cell i of a row is the reason for missing figures.
 func (t *Table) Why(row []string, i int) bool { return len(row) < len(t.Head) && i+1 == len(row) }
 
-// Span is how many columns the last cell of such a row takes.
+// Span is the number of columns that the last cell of such a row covers.
 func (t *Table) Span(row []string) int { return len(t.Head) - len(row) + 1 }
 
-// Tables are those of an outcome.
+// Tables returns the tables of an outcome.
 func (o *Outcome) Tables() []Table {
 	var all []Table
 	for _, t := range []Table{o.rows(), o.handshakes(), o.streams(), o.latencies(), o.memory(), o.maps(), o.costs()} {
@@ -80,7 +80,7 @@ func (o *Outcome) Tables() []Table {
 }
 
 func (o *Outcome) rows() Table {
-	t := Table{Head: []string{"", "M/s a core", "spread", "ns each", "offered", "busy", "runs"}}
+	t := Table{Head: []string{"", "M/s per core", "spread", "ns each", "offered", "busy", "runs"}}
 	for i := range o.Rows {
 		row := &o.Rows[i]
 		switch {
@@ -106,7 +106,7 @@ func (o *Outcome) rows() Table {
 	return t
 }
 
-// why tells what disturbed the first run that was.
+// why is what disturbed the first disturbed run.
 func (r *Row) why() string {
 	if i := slices.IndexFunc(r.Runs, func(r Run) bool { return len(r.Disturbed) > 0 }); i >= 0 {
 		return " (" + r.Runs[i].Disturbed[0] + ")"

@@ -16,7 +16,7 @@ func (o *Outcome) handshakes() Table {
 	return t
 }
 
-// missing is why a stream has no figures; "": it has.
+// missing is the reason why a stream has no figures, "" if it has.
 func (s *Stream) missing() string {
 	switch {
 	case s.Skipped != "":
@@ -28,7 +28,7 @@ func (s *Stream) missing() string {
 }
 
 func (o *Outcome) streams() Table {
-	t := Table{Title: "round trips, as many as possible", Head: []string{"", "bytes", "per s", "spread", "per s of CPU", "spread", "us of CPU each", "busy", "rounds"}}
+	t := Table{Title: "round trips at full load", Head: []string{"", "bytes", "per s", "spread", "per s of CPU", "spread", "us of CPU each", "busy", "rounds"}}
 	for i := range o.Streams {
 		s := &o.Streams[i]
 		if why := s.missing(); why != "" {
@@ -43,7 +43,7 @@ func (o *Outcome) streams() Table {
 			core[0], core[1], core[2], percent(s.Busy), fmt.Sprintf("%d/%d", s.Valid, s.Rounds))
 	}
 	if len(t.Rows) > 0 {
-		t.note("busy below 90%%: clients and server, on the other CPU, were what limits the rate; the figures per second of CPU tell")
+		t.note("busy below 90%%: clients and server on the other CPU limited the rate; compare the figures per second of CPU")
 	}
 	return t
 }
@@ -79,7 +79,7 @@ func (o *Outcome) memory() Table {
 	return t
 }
 
-// maps are those of the last state that has any.
+// maps returns the table of BPF maps in the last state that has any.
 func (o *Outcome) maps() Table {
 	t := Table{Title: "BPF maps, MiB", Head: []string{"map", "memory"}}
 	for i := len(o.Memory) - 1; i >= 0 && len(t.Rows) == 0; i-- {

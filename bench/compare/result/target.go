@@ -6,7 +6,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/plot"
 )
 
-// targets is what was aimed at and whether it was reached.
+// targets returns the table of targets and whether they were reached.
 func (r *Report) targets() Table {
 	t := Table{Title: "Targets", Head: []string{"", "", "figure", "target", "reached"}, Left: 1}
 	for _, o := range r.Outcomes {
@@ -42,5 +42,5 @@ func (t *Table) target(scenario, what, figure, aimed string, known, reached bool
 	t.add(scenario, what, figure, aimed, map[bool]string{true: "yes", false: "NO"}[reached])
 }
 
-// exact is a share that is close to one.
+// exact formats a share that is close to one.
 func exact(share float64) string { return fmt.Sprintf("%.1f%%", 100*share) }

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// besidePort has no service: what is sent to it passes the guard's program.
+	// besidePort has no service: datagrams to it pass the guard's program.
 	besidePort = 9433
-	// besideEvery is so seldom that it is the flood alone that fills the ring.
+	// besideEvery is so long that only the flood fills the ring.
 	besideEvery = 2 * time.Millisecond
-	// besideLate is more than a ring holds: what comes later was lost.
+	// besideLate is longer than a full ring takes: what has not come by then was lost.
 	besideLate = 300 * time.Millisecond
 )
 
-// besideFlood is the guard's program, and datagrams that come by the same interface and do not concern it.
+// besideFlood measures datagrams that arrive on the guard's interface and are not for a service of the guard.
 func besideFlood(*Fixtures) (*FloodRun, error) {
 	t, err := xdp.FirstHello(question())
 	if err != nil {
@@ -50,7 +50,7 @@ func (b *Testbed) beside(h *result.Handshakes) error {
 	}
 	defer in.Close()
 	err = b.Lab.Client.Do(func() (err error) {
-		// Permanent, as a question after the address could be lost, too.
+		// Permanent, since an ARP request could be lost as well.
 		if err := netlink.NeighSet(&netlink.Neigh{LinkIndex: b.flow.Interface.Index, State: netlink.NUD_PERMANENT, IP: to.Addr().AsSlice(), HardwareAddr: b.flow.Peer}); err != nil {
 			return fmt.Errorf("set the guard's neighbour entry: %w", err)
 		}

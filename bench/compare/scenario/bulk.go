@@ -14,17 +14,17 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// bulkSources are the addresses of many clients, none of them a source of the flood; bulkPorts that many ports at
+// bulkSources are the addresses of many clients, none of them a source of the flood; bulkPorts is the number of ports of
 // each of them.
 const (
 	bulkSources = "198.18.64.0/18"
 	bulkPorts   = 4
-	bulkAtOnce  = 128 // questions, half of what a veth's ring takes
+	bulkAtOnce  = 128 // questions, half of a veth's ring
 	bulkPause   = 200 * time.Millisecond
-	bulkStalls  = 10 // pauses without any answer after which there will be none
+	bulkStalls  = 10 // pauses without an answer after which none is expected
 )
 
-// withFlows gives the guard verified flows up to each of the numbers, and calls then at each.
+// withFlows opens verified flows up to each of the numbers, and calls then at each.
 func (b *Testbed) withFlows(numbers []int, then func(n int) error) error {
 	if err := b.bulkRoutes(); err != nil {
 		return err
@@ -59,10 +59,10 @@ func (b *Testbed) withFlows(numbers []int, then func(n int) error) error {
 	return nil
 }
 
-// bulkAddresses are those of bulkSources but the first and the last.
+// bulkAddresses is the number of bulkSources without the first and the last.
 const bulkAddresses = 1<<14 - 2
 
-// bulkRoutes has the bulk's addresses be the client's, and the guard know it and have ports for them all.
+// bulkRoutes makes the bulk addresses local to the client's namespace, routes them there from the guard's, and widens the guard's port range.
 func (b *Testbed) bulkRoutes() error {
 	_, sources, err := net.ParseCIDR(bulkSources)
 	if err != nil {
@@ -81,7 +81,7 @@ func (b *Testbed) bulkRoutes() error {
 		if err != nil {
 			return err
 		}
-		const local, host = 255, 254 // the table of own addresses, and the scope that they have
+		const local, host = 255, 254 // the table and the scope of local addresses
 		if err := netlink.RouteAdd(&netlink.Route{Dst: sources, LinkIndex: lo.Index, Type: 2 /* RTN_LOCAL */, Table: local, Scope: host}); err != nil {
 			return fmt.Errorf("make many addresses the client's: %w", err)
 		}
@@ -89,7 +89,7 @@ func (b *Testbed) bulkRoutes() error {
 	})
 }
 
-// bulkPort is a socket that has a port of all the bulk's addresses.
+// bulkPort is a socket with one port at all bulk addresses.
 type bulkPort struct {
 	conn   net.PacketConn
 	packet *ipv4.PacketConn
@@ -117,8 +117,8 @@ func (b *Testbed) bulkPort(i int) (p *bulkPort, err error) {
 	return p, nil
 }
 
-// verify does the cookie exchange for the next n addresses: a HelloVerifyRequest is answered, and what else comes is
-// the server's word that its client was verified.
+// verify does the cookie exchange for the next n addresses: it answers HelloVerifyRequests; any other datagram comes
+// from the server and shows that its client was verified.
 func (p *bulkPort) verify(service netip.AddrPort, n int) error {
 	done := make(map[[4]byte]bool, n)
 	buf := make([]byte, recordRoom)
@@ -167,8 +167,8 @@ func (p *bulkPort) send(d []byte, from [4]byte, service netip.AddrPort) error {
 	return err
 }
 
-// bulkAddress is the i-th of the bulk's.
+// bulkAddress is the i-th bulk address.
 func bulkAddress(i int) [4]byte {
-	i++ // not the network's own
+	i++ // skip the network's own address
 	return [4]byte{198, 18, byte(64 + i>>8), byte(i)}
 }

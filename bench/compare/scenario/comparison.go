@@ -10,22 +10,22 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
-// Comparison puts subjects under the same flood, in turn, several times over.
+// Comparison measures subjects under the same flood, in turn, several times.
 type Comparison struct {
 	Name     string
 	Title    string
-	Template xdp.Template // of the flood, for subjects that have none of their own
+	Template xdp.Template // of the flood, for subjects without their own
 	Subjects []*Subject
 	Compare  []Pair
 }
 
-// Pair is a ratio of the medians of two subjects, by their place in the comparison.
+// Pair is a ratio of the medians of two subjects, given by index.
 type Pair struct {
 	A, B int
-	Want float64 // at least; 0: there is no target
+	Want float64 // at least; 0: no target
 }
 
-// Estimate is about how long the comparison takes.
+// Estimate is the approximate duration.
 func (c *Comparison) Estimate(s *Settings) (all time.Duration) {
 	for _, subject := range c.Subjects {
 		if subject.Skip == "" {
@@ -37,13 +37,13 @@ func (c *Comparison) Estimate(s *Settings) (all time.Duration) {
 	return all
 }
 
-// Run holds the comparison.
+// Run runs the comparison.
 func (c *Comparison) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: c.Name, Title: c.Title, Rows: make([]result.Row, len(c.Subjects))}
 	for i, subject := range c.Subjects {
 		o.Rows[i] = result.Row{Subject: subject.Name, Skipped: subject.Skip}
 	}
-	// Interleaved, so that what changes with time changes for all.
+	// Interleaved, so that changes over time affect all subjects.
 	for round := range s.Rounds {
 		for i, subject := range c.Subjects {
 			if subject.Skip != "" {
@@ -74,10 +74,10 @@ func (c *Comparison) Run(ctx context.Context, s *Settings) (*result.Outcome, err
 	return o, nil
 }
 
-// lookShare of a window is what a look at each rate takes: a rough one suffices to find the peak.
+// lookShare is the part of a window for a look at each rate: a rough one suffices to find the peak.
 const lookShare = 4
 
-// once makes a testbed, has one run in it, and checks the answers.
+// once makes a testbed, measures once in it, and checks the answers.
 func (c *Comparison) once(s *Subject, settings *Settings) (run result.Run, err error) {
 	t := c.Template
 	if s.Template != nil {
@@ -106,7 +106,7 @@ func (c *Comparison) once(s *Subject, settings *Settings) (run result.Run, err e
 	return run, b.checkAnswers(t)
 }
 
-// best finds the rate at which the subject handles most: the first time among all, then next to the previous one.
+// best finds the rate at which the subject handles most: the first time among all rates, later next to the previous best.
 func (b *Testbed) best(s *Subject, window time.Duration) (rate float64, err error) {
 	if len(s.Rates) == 1 {
 		return s.Rates[0], nil

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// junkSize is that of the question, so that only the content differs.
+// junkSize is the size of the question, so that only the content differs.
 const junkSize = 205
 
 func swapComparison(*Fixtures) (*Comparison, error) {
@@ -27,7 +28,7 @@ func swapComparison(*Fixtures) (*Comparison, error) {
 		Compare: []Pair{{0, 1, 0.26}, {0, 2, 0}}}, err
 }
 
-// peersComparison has the guard first and then every server there is.
+// peersComparison has the guard and then every server.
 func peersComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
 	c := &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{})}}
@@ -48,7 +49,7 @@ func junkComparison(*Fixtures) (*Comparison, error) {
 }
 
 func wrongCookieComparison(*Fixtures) (*Comparison, error) {
-	t, err := xdp.WithCookie(question(), bytes.Repeat([]byte{guardEpoch}, cookie.Size))
+	t, err := xdp.WithCookie(question(), bytes.Repeat([]byte{guardKeyID}, cookie.Size))
 	return &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, Compare: []Pair{{0, 1, 0}}}, err
 }
 
@@ -61,7 +62,7 @@ func sizeComparison(*Fixtures) (*Comparison, error) {
 	}, Compare: []Pair{{1, 0, 0.90}, {2, 0, 0.90}}}, err
 }
 
-// framesComparison is of ClientHellos as short as can be, as they are, and padded.
+// framesComparison has ClientHellos of several sizes: the shortest, a real one, and padded ones.
 func framesComparison(*Fixtures) (*Comparison, error) {
 	c := &Comparison{}
 	for _, size := range result.Sizes {
@@ -83,11 +84,11 @@ func framesComparison(*Fixtures) (*Comparison, error) {
 	return c, nil
 }
 
-// padded is a ClientHello of size bytes: the shortest, with an extension that pads it (RFC 7685).
+// padded returns a ClientHello of size bytes: the shortest one with a padding extension (RFC 7685).
 func padded(size int) []byte {
 	const padding = 21
 	b := hellotest.New()
-	if room := size - len(b.Bytes()) - 6; room >= 0 { // 6: lengths of all extensions and of this, and its type
+	if room := size - len(b.Bytes()) - 6; room >= 0 { // 6: length of all extensions, type and length of this one
 		be := binary.BigEndian
 		b.Tail = be.AppendUint16(be.AppendUint16(be.AppendUint16(b.Tail, uint16(4+room)), padding), uint16(room))
 		b.Tail = append(b.Tail, make([]byte, room)...)
@@ -95,11 +96,11 @@ func padded(size int) []byte {
 	return b.Bytes()
 }
 
-// pathsComparison is of all ways that an answer can take.
+// pathsComparison has all paths of an answer.
 func pathsComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
 	generic := guardSubject("xdp, generic", guardOptions{mode: bpf.AttachGeneric})
-	generic.At = xdp.Stack // of a program that has only skbs, answers are skbs
+	generic.At = xdp.Stack // answers of generic XDP are skbs
 	c := &Comparison{Template: t, Subjects: []*Subject{
 		guardSubject("xdp, native", guardOptions{}), generic,
 		workersSubject("workers behind XDP", w, true), workersSubject("workers alone", w, false),
@@ -110,7 +111,7 @@ func pathsComparison(w *Fixtures) (*Comparison, error) {
 	return c, err
 }
 
-// formatsComparison is of the cookies that the kernel makes, by the daemon as users start it.
+// formatsComparison has the cookie formats of the kernel, with the daemon as users start it.
 func formatsComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
 	return &Comparison{Template: t, Subjects: []*Subject{
@@ -119,7 +120,21 @@ func formatsComparison(w *Fixtures) (*Comparison, error) {
 	}, Compare: []Pair{{1, 0, 0}, {2, 0, 0}}}, err
 }
 
-// qtSubject is the daemon inline before a server on Qt, whose secret it has.
+// resetComparison has the answers of mode reset next to those of a server that accepts the guard's cookies. All have the same cookie.
+// Of HelloRetryRequests any answer counts: the generator reads HelloVerifyRequests.
+func resetComparison(*Fixtures) (*Comparison, error) {
+	t, err := xdp.FirstHello(question())
+	late, err2 := xdp.FirstHello(hellotest.Retries()[0].Hello)
+	admission := bpf.Admission{Reset: true, DTLS12: true}
+	verify := guardSubject("reset, HelloVerifyRequest", guardOptions{admission: admission})
+	admission.DTLS13 = true
+	retry := guardSubject("reset, HelloRetryRequest", guardOptions{admission: admission})
+	retry.Template, retry.Handled = &late, allAnswers
+	return &Comparison{Template: t, Subjects: []*Subject{guardSubject("HelloVerifyRequest", guardOptions{}), verify, retry},
+		Compare: []Pair{{1, 0, 0.90}, {2, 0, 0.90}}}, errors.Join(err, err2)
+}
+
+// qtSubject is the daemon inline in front of a Qt server with a shared secret.
 func qtSubject(w *Fixtures) *Subject {
 	server, err := newServer("qt", w)
 	secret := filepath.Join(w.dir, "qt.secret")
@@ -135,7 +150,7 @@ func qtSubject(w *Fixtures) *Subject {
 	}}
 }
 
-// sweep are the rates that a peak is looked for among: sockets peak below 0.55 M/s.
+// sweep has the rates among which the peak is searched: sockets peak below 0.55 M/s.
 var sweep = []float64{60e3, 80e3, 100e3, 120e3, 140e3, 160e3, 190e3, 220e3, 260e3, 310e3, 370e3, 430e3, 500e3, 580e3}
 
 func workersComparison(w *Fixtures) (*Comparison, error) {
@@ -157,7 +172,7 @@ func workersComparison(w *Fixtures) (*Comparison, error) {
 		Compare: []Pair{{0, 1, 0.90}, {1, 3, 0.90}, {2, 3, 0}, {1, 4, 0}}}, nil
 }
 
-// scalingComparison has everything, the generator and the counter too, on one CPU, and then on two.
+// scalingComparison has everything, generator and counter included, on one CPU, and then on two.
 func scalingComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
 	c := &Comparison{Template: t, Subjects: []*Subject{
@@ -171,5 +186,5 @@ func scalingComparison(w *Fixtures) (*Comparison, error) {
 	return c, err
 }
 
-// question is the ClientHello of the floods: of openssl s_client with DTLS 1.2, 205 bytes.
+// question is the ClientHello of the floods, of openssl s_client with DTLS 1.2, 205 bytes.
 func question() []byte { return traffic.Captured("openssl-dtls12:1") }

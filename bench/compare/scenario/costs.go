@@ -12,15 +12,15 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
-// cost is one that a Go benchmark of this module finds.
+// cost is a cost that a Go benchmark of this module measures.
 type cost struct{ subject, path, benchmark, unit string }
 
-// The last two are in one benchmark, in turns; see package bpf.
+// One benchmark measures the last two in turns; see package bpf.
 var costs = []cost{
 	{"a worker: ClientHello with its own cookie, without system calls", "frontend", "BenchmarkWorkerLoop/mode=trust", "ns/hello"},
 	{"a worker: ClientHello with a harvested cookie, without system calls", "frontend", "BenchmarkWorkerLoop/mode=harvest", "ns/hello"},
 	{"the kernel: a program that does nothing, with the overhead of BPF_PROG_RUN", "bpf", "BenchmarkVerdict/empty", "ns/packet"},
-	{"the kernel: no DTLS, dropped", "bpf", "BenchmarkVerdict/junk", "ns/packet"},
+	{"the kernel: not DTLS, dropped", "bpf", "BenchmarkVerdict/junk", "ns/packet"},
 	{"the kernel: a cookie of HMAC-SHA256, made and compared", "bpf", "BenchmarkCookie", "ns/cookie-v1"},
 	{"the kernel: a cookie of SipHash, made and compared", "bpf", "BenchmarkCookie", "ns/cookie-v2"},
 	{"the kernel: a harvested cookie, found and compared", "bpf", "BenchmarkCookie", "ns/cookie-harvest"},
@@ -28,21 +28,21 @@ var costs = []cost{
 	{"crypto/hmac with Reset: the same", "bpf", "BenchmarkHash", "ns/crypto-hmac"},
 }
 
-// Costs runs benchmarks of Go, in turns, several times over.
+// Costs runs Go benchmarks, in turns, several times.
 type Costs struct{ Name, Title string }
 
 func newCosts(e *Entry, _ *Fixtures) (Scenario, error) { return &Costs{e.Name, e.Title}, nil }
 
-// Estimate is about how long it takes.
+// Estimate is the approximate duration.
 func (c *Costs) Estimate(s *Settings) time.Duration {
 	const goTest = 2 * time.Second
 	return time.Duration(s.Rounds) * (2*goTest + time.Duration(len(costs)-1)*s.Window/benchShare)
 }
 
-// benchShare of a window is what a Go benchmark is given.
+// benchShare is the part of a window for a Go benchmark.
 const benchShare = 4
 
-// Run runs them all. The packages are found from the directory of the module.
+// Run runs all benchmarks. It must be called below the directory of the module.
 func (c *Costs) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: c.Name, Title: c.Title, Costs: make([]result.Cost, len(costs))}
 	values := make([][]float64, len(costs))
@@ -77,7 +77,7 @@ func (c *Costs) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 		c.Subject, c.Spread, c.Rounds, c.Valid = k.subject, result.SpreadOf(values[i]), s.Rounds, len(values[i])
 	}
 	kernel, std := &o.Costs[len(costs)-2], &o.Costs[len(costs)-1]
-	const most = 2.5 // times as dear as crypto/hmac
+	const most = 2.5 // times the cost of crypto/hmac
 	o.Ratios = []result.Ratio{{A: std.Subject, B: kernel.Subject, Want: 1 / most}}
 	if kernel.Median > 0 {
 		o.Ratios[0].Ratio = std.Median / kernel.Median
@@ -85,8 +85,8 @@ func (c *Costs) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	return o, nil
 }
 
-// benchmarks runs those of a package of this module that are wanted, and returns what they print and who else had the
-// CPU meanwhile.
+// benchmarks runs the needed benchmarks of a package of this module, and returns their output and who else used the
+// CPU at that time.
 func benchmarks(path string, length time.Duration) (text, disturbed string, err error) {
 	var names []string
 	for _, k := range costs {
@@ -96,7 +96,7 @@ func benchmarks(path string, length time.Duration) (text, disturbed string, err 
 	}
 	pattern := "^(" + strings.Join(names, "|") + ")$"
 	cmd := exec.Command("go", "test", "-run", "^$", "-bench", pattern, "-benchtime", length.String(), modulePackage+"/"+path)
-	from, err := readCPU(generatorCPU) // which this process has, too
+	from, err := readCPU(generatorCPU) // the CPU of this process
 	if err != nil {
 		return "", "", err
 	}
@@ -115,7 +115,7 @@ func benchmarks(path string, length time.Duration) (text, disturbed string, err 
 	return string(out), disturbed, nil
 }
 
-// find is k's value in the output of go test: lines of a name, a number of iterations, and values with their units.
+// find returns k's value in the output of go test: lines of a name, a number of iterations, and values with units.
 func (k *cost) find(out string) (float64, error) {
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The CPUs: one makes packets and counts them, the other has all that is under test and nothing else.
+// The CPUs: one generates and counts packets, the other runs everything under test and nothing else.
 const (
 	generatorCPU = 0
 	subjectCPU   = 1
@@ -21,7 +21,7 @@ const (
 // tick is the unit of /proc/stat: 1/USER_HZ s, and USER_HZ is 100 on every architecture that Go runs on.
 const tick = 10 * time.Millisecond
 
-// cpuTime is what a CPU did since boot.
+// cpuTime is the use of a CPU since boot.
 type cpuTime struct{ busy, idle, steal time.Duration }
 
 func (c cpuTime) minus(o cpuTime) cpuTime {
@@ -57,10 +57,10 @@ func readCPU(cpu int) (cpuTime, error) {
 	return cpuTime{}, fmt.Errorf("/proc/stat has no CPU %d", cpu)
 }
 
-// runtimes adds the CPU time of processes, or of the kernel's threads, that of threads which have ended too.
+// runtimes adds the CPU time of processes or kernel threads, including threads that have ended.
 func runtimes(pids []int) (sum time.Duration, err error) {
 	for _, pid := range pids {
-		const scheduled = 2 // kind of clock: ns that the scheduler gave (CPUCLOCK_SCHED, clock_getcpuclockid(3))
+		const scheduled = 2 // kind of clock: ns of CPU time (CPUCLOCK_SCHED, clock_getcpuclockid(3))
 		var t unix.Timespec
 		if err := unix.ClockGettime(int32(^pid<<3|scheduled), &t); err != nil {
 			return 0, fmt.Errorf("process %d under test has ended: %w", pid, err)
@@ -70,7 +70,7 @@ func runtimes(pids []int) (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// pin confines all threads of processes, and what they start, to some CPUs.
+// pin confines all threads of processes, and their children, to some CPUs.
 func pin(cpus []int, pids ...int) error {
 	var set unix.CPUSet
 	for _, cpu := range cpus {
@@ -94,7 +94,7 @@ func pin(cpus []int, pids ...int) error {
 	return nil
 }
 
-// urgent lets threads run before all others of their CPU.
+// urgent gives threads precedence over all others of their CPU.
 func urgent(pids ...int) error {
 	for _, pid := range pids {
 		a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
@@ -105,5 +105,5 @@ func urgent(pids ...int) error {
 	return nil
 }
 
-// PinSelf confines this process, and what it starts, to the generator's CPU.
+// PinSelf confines this process and its children to the generator's CPU.
 func PinSelf() error { return pin([]int{generatorCPU}, os.Getpid()) }

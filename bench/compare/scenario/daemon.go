@@ -11,11 +11,11 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
-// daemon is the guard's program, as users start it.
+// daemon is the guard's command, as users start it.
 type daemon struct {
 	binary  string
 	handoff string
-	answer  string   // who answers besides its XDP program; "": it has none
+	answer  string   // --answer; "": without XDP
 	more    []string // arguments
 }
 
@@ -24,23 +24,23 @@ func newDaemon(w *Fixtures, handoff, answer string, more ...string) (*daemon, er
 	return &daemon{binary, handoff, answer, more}, err
 }
 
-// metricsPort is where a daemon in the guard's namespace says that it is ready.
+// metricsPort is the port of /readyz of a daemon in the guard's namespace.
 const metricsPort = 9477
 
-// proxy starts it as a proxy before a server, with a worker for each CPU under test.
+// proxy starts it as a proxy in front of a server, with a worker per CPU under test.
 func (d *daemon) proxy(b *Testbed, server netip.AddrPort) error {
 	return d.start(b, "--listen", b.Service.String(), "--backend", server.String(), "--workers", fmt.Sprint(len(b.cpus)))
 }
 
-// inline starts it before a server that has the service's address, which the link to the server's host also reaches: only
-// the benchmark is on that.
+// inline starts it in front of a server at the service's address. That address can be reached over the server's link as well, which only
+// the benchmark uses.
 func (d *daemon) inline(b *Testbed) error {
 	return d.start(b, "--protect", b.Service.String(), "--allow-unguarded")
 }
 
 func (d *daemon) start(b *Testbed, shape ...string) error {
 	cpus := strings.Trim(strings.ReplaceAll(fmt.Sprint(b.cpus), " ", ","), "[]")
-	// Confined from its first thread on: it sees to it where its workers are.
+	// Confine it before it starts: it pins its workers to the CPUs it may use.
 	args := append([]string{"-c", cpus, d.binary, "run"}, shape...)
 	args = append(args, "--handoff", d.handoff, "--metrics-listen", fmt.Sprintf("127.0.0.1:%d", metricsPort), "--control", "off")
 	if d.answer != "" {
@@ -54,7 +54,7 @@ func (d *daemon) start(b *Testbed, shape ...string) error {
 	return nil
 }
 
-// daemonReady asks the daemon in the guard's namespace.
+// daemonReady asks /readyz in the guard's namespace.
 func (b *Testbed) daemonReady() bool {
 	var conn net.Conn
 	err := b.Lab.Middle.Do(func() (err error) {
@@ -79,7 +79,7 @@ func workersSubject(name string, w *Fixtures, kernel bool) *Subject {
 	return proxySubject(name, xdp.Stack, w, "trust", answer)
 }
 
-// proxySubject is the daemon as a proxy. It wants to see a server; nothing of a flood comes to it.
+// proxySubject is the daemon as a proxy. It needs a server, which receives nothing of the flood.
 func proxySubject(name string, at xdp.At, w *Fixtures, handoff, answer string) *Subject {
 	server, err := newServer("openssl", w)
 	d, err2 := newDaemon(w, handoff, answer)

@@ -12,10 +12,10 @@ import (
 
 const (
 	echoBatch  = 64
-	echoBuffer = 4 << 20 // bytes, for what comes while others have the CPU
+	echoBuffer = 4 << 20 // bytes, for what arrives while others use the CPU
 )
 
-// echo starts a server in a namespace, on the generator's CPU: it asks for a cookie, takes any, and sends back all else.
+// echo starts a server in a namespace, on the generator's CPU: it asks for a cookie, accepts any, and echoes everything else.
 func (b *Testbed) echo(where *lab.Namespace, at netip.AddrPort) error {
 	e := new(echoServer)
 	if err := where.Do(func() error { return e.open(at) }); err != nil {
@@ -24,7 +24,7 @@ func (b *Testbed) echo(where *lab.Namespace, at netip.AddrPort) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and never unlocked: it ends with its work
+		runtime.LockOSThread() // never unlocked: the thread ends with this function
 		e.serve()
 	}()
 	b.Defer(func() error {
@@ -68,7 +68,7 @@ func (e *echoServer) close() error {
 	return e.in.Close()
 }
 
-// serve goes on until it is woken. What cannot be sent is lost, as on a wire.
+// serve runs until it is woken. What cannot be sent is lost, as on a wire.
 func (e *echoServer) serve() {
 	var any [cookie.Size]byte
 	var h hello.ClientHello

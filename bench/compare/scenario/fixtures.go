@@ -10,10 +10,10 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// modulePackage is this module: what is measured is the source that is there.
+// modulePackage is this module: the source in the working directory is measured.
 const modulePackage = "github.com/dtlsguard/dtlsguard"
 
-// Fixtures makes what scenarios need, each thing once, and only if it is needed.
+// Fixtures makes what scenarios need, each thing once and on demand.
 type Fixtures struct {
 	dir      string
 	servers  peers.Builder
@@ -21,7 +21,7 @@ type Fixtures struct {
 	daemon   func() (binary string, err error)
 }
 
-// NewFixtures makes one that works in dir.
+// NewFixtures returns Fixtures that use the directory dir.
 func NewFixtures(dir string) *Fixtures {
 	return &Fixtures{
 		dir: dir, servers: peers.Builder{Dir: dir},

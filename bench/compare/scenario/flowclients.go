@@ -14,33 +14,33 @@ import (
 )
 
 const (
-	// ahead is how many requests of a flow are under way where there are as many as possible: all together half of
-	// what a veth's ring takes.
+	// ahead is the number of requests of a flow in flight at full load: all together half of
+	// a veth's ring.
 	ahead = 8
-	// openTries are 100 ms apart: what is asked for may be lost while neighbours look for each other.
+	// openTries are 100 ms apart: a question may be lost while ARP is in progress.
 	openTries   = 30
 	openPause   = 100 // ms
-	stallPause  = 20  // ms without any echo, after which all that was under way is lost
+	stallPause  = 20  // ms without an echo after which everything in flight counts as lost
 	recordRoom  = 1500
 	recordStart = 13 // payload of a record
 )
 
-// flowClients are clients with established flows, served by one thread. None of its methods may be called at the same time as another.
+// flowClients are clients with established flows, served by one thread. Not safe for concurrent use.
 type flowClients struct {
 	conns  []*udpbatch.Conn
 	poller *udpbatch.Poller
 	in     *udpbatch.Batch
 	out    *udpbatch.Queue
 	timer  int // ticks when a request is due
-	// A buffer for each request that may be in a queue.
+	// A buffer per request that may be queued.
 	records [ahead][recordRoom]byte
 	began   time.Time
 }
 
-// timerEvent is the poller's for the timer; conns have their index.
+// timerEvent is the timer's event of the poller; those of conns are their indices.
 const timerEvent = 1 << 20
 
-// flowClients makes n flows from the client's namespace, each with a cookie exchange if it is asked for one.
+// flowClients opens n flows from the client's namespace, each with a cookie exchange if asked for one.
 func (b *Testbed) flowClients(n int) (*flowClients, error) {
 	c := &flowClients{timer: -1, began: time.Now(), out: udpbatch.NewQueue(ahead)}
 	b.Defer(c.close)
@@ -88,7 +88,7 @@ func (c *flowClients) close() error {
 	return nil
 }
 
-// establish does the cookie exchange and has a record of epoch 1 come back.
+// establish does the cookie exchange and waits for the echo of a record of epoch 1.
 func (c *flowClients) establish(i int) error {
 	question := hellotest.New()
 	binary.NativeEndian.PutUint64(question.Random[:], uint64(time.Since(c.began))|uint64(i)<<56)
@@ -114,7 +114,7 @@ func (c *flowClients) establish(i int) error {
 				question.Cookie = append(question.Cookie, d[cookieAt+1:cookieAt+1+int(d[cookieAt])]...)
 				question.MessageSeq, question.RecordSeq = 1, 1
 				send = question.Bytes()
-			case d[typeAt] != helloVerify: // the server has it
+			case d[typeAt] != helloVerify: // from the server: the flow exists
 				send = c.record(0, len(send))
 			}
 		}
@@ -131,7 +131,7 @@ func (c *flowClients) record(k, size int) []byte {
 	return r
 }
 
-// saturate keeps as many requests under way as it may for a window, and counts echoes.
+// saturate keeps as many requests as allowed in flight for a window, and counts echoes.
 func (c *flowClients) saturate(size int, window time.Duration) (echoes int, err error) {
 	err = onOneThread(func() error {
 		if err := c.fill(size); err != nil {
@@ -168,7 +168,7 @@ func (c *flowClients) saturate(size int, window time.Duration) (echoes int, err 
 	return echoes, err
 }
 
-// fill sends as many requests as may be under way on each flow.
+// fill sends requests on each flow up to the limit.
 func (c *flowClients) fill(size int) error {
 	for i := range c.conns {
 		if err := c.send(i, ahead, size); err != nil {
@@ -178,7 +178,7 @@ func (c *flowClients) fill(size int) error {
 	return nil
 }
 
-// send sends n requests on flow i. What the socket has no room for is lost.
+// send sends n requests on flow i. What a full socket rejects is lost.
 func (c *flowClients) send(i, n, size int) error {
 	for k := range n {
 		c.out.Add(c.record(k, size), nil)
@@ -189,7 +189,7 @@ func (c *flowClients) send(i, n, size int) error {
 	return nil
 }
 
-// drain takes what is still under way, until nothing comes.
+// drain receives what is still in flight, until nothing comes.
 func (c *flowClients) drain() error {
 	for {
 		n, _, err := c.poller.Wait(stallPause)
@@ -207,7 +207,7 @@ func (c *flowClients) drain() error {
 	}
 }
 
-// onOneThread has f on a thread of its own, which no other goroutine shares.
+// onOneThread runs f on a thread of its own.
 func onOneThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {

@@ -10,20 +10,21 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// guardOptions are what differs between guards under test.
+// guardOptions is what differs between guards under test.
 type guardOptions struct {
-	services int            // at this address, beside the flooded one
-	flows    int            // verified ones of the flooded service
-	mode     bpf.AttachMode // how it is attached; AttachAuto: native, and nothing else will do
+	services  int            // at this address, besides the flooded one
+	flows     int            // verified ones of the flooded service
+	admission bpf.Admission  // of the flooded service
+	mode      bpf.AttachMode // how it is attached; AttachAuto: native or failure
 }
 
-// guardSubject is the guard's XDP program that answers by itself.
+// guardSubject is the guard's XDP program, which answers by itself.
 func guardSubject(name string, o guardOptions) *Subject {
 	return &Subject{Name: name, At: xdp.Driver, Handled: rightAnswers, Start: func(b *Testbed) error { return startGuard(b, o) }}
 }
 
-// guardEpoch is that of the guard's secret: what byte 0 of a cookie must be for the guard to compute it.
-const guardEpoch = 0x42
+// guardKeyID is the key ID of the guard's secret: only for a cookie with this byte 0 does the guard compute a cookie.
+const guardKeyID = 0x42
 
 func startGuard(b *Testbed, o guardOptions) error {
 	g, err := bpf.Load(bpf.Options{})
@@ -35,14 +36,14 @@ func startGuard(b *Testbed, o guardOptions) error {
 	if err != nil {
 		return err
 	}
-	ring := cookie.NewKeyring(secret, guardEpoch)
+	ring := cookie.NewKeyring(secret, guardKeyID)
 	if err := g.SetSecret(ring.Current(), nil); err != nil {
 		return err
 	}
 	if err := protect(b, g, o); err != nil {
 		return err
 	}
-	b.key = ring.Current()
+	b.key, b.retries = ring.Current(), o.admission.DTLS13
 	if o.mode == bpf.AttachAuto {
 		o.mode = bpf.AttachNative
 	}
@@ -58,7 +59,7 @@ func startGuard(b *Testbed, o guardOptions) error {
 // protect adds the services and flows.
 func protect(b *Testbed, g *bpf.Programs, o guardOptions) error {
 	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
-	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP}); err != nil {
+	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP, Admission: o.admission}); err != nil {
 		return err
 	}
 	for i := range o.services {

@@ -15,37 +15,37 @@ import (
 )
 
 const (
-	// handshakeRate is how many clients start per second, whatever becomes of the earlier ones: so few that it is the flood that
-	// they wait for and not each other, and that the flood, which waits for them, comes nine tenths of the time.
+	// handshakeRate is the number of clients that start per second, finished or not: so few that they wait for the flood
+	// and not for each other, and that the flood, which pauses for them, runs nine tenths of the time.
 	handshakeRate = 50
-	// handshakePatience sees retransmissions after 1, 3 and 7 s (RFC 6347 section 4.2.4.1), and an answer to the last.
+	// handshakePatience includes retransmissions after 1, 3 and 7 s (RFC 6347 section 4.2.4.1), and an answer to the last.
 	handshakePatience = 8 * time.Second
 )
 
-// FloodRun visits a subject with clients, real ones or of other kinds of datagrams, during a flood of several rates.
+// FloodRun measures clients, real ones or senders of other datagrams, during floods of several rates.
 type FloodRun struct {
 	Name, Title string
 	Template    xdp.Template
 	Subjects    []*Subject // the guard is the first
 	Levels      []level
-	// Visit is what is tried during the flood, and fills in what became of it.
+	// Visit runs the clients during the flood and fills in the outcome.
 	Visit    func(*Testbed, *result.Handshakes) error
-	Targeted bool // it is held to what is aimed at for handshakes
+	Targeted bool // the targets of handshakes apply
 }
 
-// level is a flood's rate as a share of what the guard can answer; -1: all of the generator's.
+// level is a flood's rate as a share of the guard's highest rate; -1: as fast as the generator can.
 type level struct {
 	name  string
 	share float64
 }
 
-// levels begin where a server with sockets is at its limit; beyond the guard's rate the link is the first to lose.
+// levels begin where a server with sockets is at its limit; beyond the guard's rate the link drops first.
 var levels = []level{
 	{"none", 0}, {"a 20th of the guard's rate", 0.05}, {"a quarter of the guard's rate", 0.25}, {"half of the guard's rate", 0.5},
 	{"three quarters of the guard's rate", 0.75}, {"the guard's rate", 1}, {"all of the generator's", -1},
 }
 
-// inlineHandshakes is the server with the guard's program before it, which answers in the kernel, and alone.
+// inlineHandshakes has the server behind the guard's program, which answers in the kernel, and without it.
 func inlineHandshakes(w *Fixtures) (*FloodRun, error) {
 	t, err := xdp.FirstHello(question())
 	if err != nil {
@@ -53,7 +53,7 @@ func inlineHandshakes(w *Fixtures) (*FloodRun, error) {
 	}
 	server, err := newServer("openssl", w)
 	guarded := &Subject{Name: "dtlsguard xdp, inline", At: xdp.Driver, Skip: reason(err), Start: func(b *Testbed) error {
-		if err := server.start(b, "trust"); err != nil { // any cookie: the guard has looked at it
+		if err := server.start(b, "trust"); err != nil { // any cookie: the guard has verified it
 			return err
 		}
 		return startGuard(b, guardOptions{})
@@ -63,9 +63,9 @@ func inlineHandshakes(w *Fixtures) (*FloodRun, error) {
 	return &FloodRun{Template: t, Subjects: []*Subject{guarded, alone}, Levels: levels, Visit: (*Testbed).handshakes, Targeted: true}, nil
 }
 
-// Estimate is about how long the run takes.
+// Estimate is the approximate duration.
 func (t *FloodRun) Estimate(s *Settings) (all time.Duration) {
-	const last = handshakePatience / 2 // of the last clients, if some of them fail
+	const last = handshakePatience / 2 // for the last clients, if some of them fail
 	for _, subject := range t.Subjects {
 		if subject.Skip == "" {
 			all += setUp + time.Duration(s.Handshakes)*time.Second/handshakeRate + last
@@ -74,7 +74,7 @@ func (t *FloodRun) Estimate(s *Settings) (all time.Duration) {
 	return all*time.Duration(len(t.Levels)) + setUp + s.Window
 }
 
-// Run tries each subject at each level.
+// Run measures each subject at each level.
 func (t *FloodRun) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: t.Name, Title: t.Title}
 	for _, subject := range t.Subjects {
@@ -82,7 +82,7 @@ func (t *FloodRun) Run(ctx context.Context, s *Settings) (*result.Outcome, error
 			o.Rows = append(o.Rows, result.Row{Subject: subject.Name, Skipped: subject.Skip})
 		}
 	}
-	if len(o.Rows) > 0 { // one is nothing without the other
+	if len(o.Rows) > 0 { // the two are only useful together
 		return o, nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -109,7 +109,7 @@ func (t *FloodRun) Run(ctx context.Context, s *Settings) (*result.Outcome, error
 	return o, nil
 }
 
-// mostAnswers is how many answers per second the guard gives here.
+// mostAnswers is the guard's highest rate of answers on this machine.
 func (t *FloodRun) mostAnswers(s *Settings) (most float64, err error) {
 	b, err := newTestbed(guardSubject("guard", guardOptions{}), &t.Template)
 	if err != nil {
@@ -118,7 +118,7 @@ func (t *FloodRun) mostAnswers(s *Settings) (most float64, err error) {
 	defer func() { err = errors.Join(err, b.Close()) }()
 	run, err := b.measure(0, s.Window)
 	if err == nil && run.Right == 0 {
-		err = errors.New("the guard gave no answer")
+		err = errors.New("the guard answered nothing")
 	}
 	return run.Right, err
 }
@@ -160,7 +160,7 @@ func (t *FloodRun) try(subject *Subject, l level, most float64, s *Settings) (h 
 	return h, nil
 }
 
-// handshakes begins h.Tried of them, each when it is due, and fills in what became of them.
+// handshakes starts h.Tried handshakes, each when it is due, and fills in the outcome.
 func (b *Testbed) handshakes(h *result.Handshakes) error {
 	var mu sync.Mutex
 	var took []float64
@@ -191,7 +191,7 @@ func (b *Testbed) handshakes(h *result.Handshakes) error {
 	return err
 }
 
-// handshake does one over conn, and closes it.
+// handshake does a handshake over conn, and closes it.
 func handshake(conn *net.UDPConn) error {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), handshakePatience)
@@ -204,7 +204,7 @@ func handshake(conn *net.UDPConn) error {
 	return client.HandshakeContext(ctx)
 }
 
-// connected is a connected socket where one that is not is wanted.
+// connected adapts a connected socket to an API for unconnected ones.
 type connected struct{ *net.UDPConn }
 
 // WriteTo sends to the peer, whatever address is given.

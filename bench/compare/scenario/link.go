@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The functions of this file talk to the kernel of the network namespace that their thread is in.
+// The functions of this file act on the network namespace of their thread.
 
 // Commands and attributes of the generic netlink family netdev (include/uapi/linux/netdev.h).
 const (
@@ -28,24 +28,24 @@ const (
 	napiThreaded = 8
 )
 
-// genl is a generic netlink header (struct genlmsghdr). That of the netlink package has no reserved bytes and
+// genl is a generic netlink header (struct genlmsghdr). The netlink package's lacks the reserved bytes and
 // so sends the bytes after it, which newer commands refuse.
 type genl uint8
 
-// Len and the other are what netlink wants of a part of a request: command, version 1, reserved bytes.
+// These methods implement nl.NetlinkRequestData: command, version 1, reserved bytes.
 func (genl) Len() int { return nl.SizeofGenlmsg }
 
 func (g genl) Serialize() []byte { return []byte{byte(g), 1, 0, 0} } //nolint:misspell // the interface's name
 
-// threadedNAPI makes the packet processing of an interface threads of their own and returns them. Only so
-// can its cost be put on a CPU and be told from everything else there. Needs Linux 6.17.
+// threadedNAPI moves the packet processing of an interface to kernel threads and returns them. Only then
+// can its cost be pinned to a CPU and be told from everything else there. Needs Linux 6.17.
 func threadedNAPI(index int) ([]int, error) { return setNAPI(index, 0) }
 
-// polledNAPI does too, and has it look for packets by a timer of its own. Else whoever sends has to wake it up,
+// polledNAPI does the same and makes the threads poll by a timer. Otherwise the sender has to wake them up,
 // which between two CPUs of a virtual machine costs as much as a dozen packets.
 func polledNAPI(index int, every time.Duration) ([]int, error) { return setNAPI(index, every) }
 
-// polls without a packet before it has itself woken up again.
+// polls is the number of polls without a packet before the thread sleeps until woken up.
 const emptyPolls = 100
 
 func setNAPI(index int, every time.Duration) ([]int, error) {
@@ -118,7 +118,7 @@ const (
 	ethtoolSetTSO      = 0x1f
 	ethtoolSetGRO      = 0x2c
 	ethtoolSetChannels = 0x3d
-	ethtoolChannels    = 36 // size of struct ethtool_channels, and where its fields are
+	ethtoolChannels    = 36 // size of struct ethtool_channels, and the offsets of its fields
 	rxChannels         = 20
 	txChannels         = 24
 	ethtoolStrings     = 0x1b
@@ -128,7 +128,7 @@ const (
 	ethtoolMostStats   = 256 // a veth has some 20 for each queue
 )
 
-// ethtool makes an ioctl. data begins with the request's number and is no Go pointer's home but this call's.
+// ethtool makes an ioctl. data begins with the request's number and must contain no Go pointers.
 func ethtool(device string, data []byte) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -156,7 +156,7 @@ func setFeature(device string, request, on uint32) error {
 	return nil
 }
 
-// setQueues gives each end of a veth that this is done to so many queues to receive from and to send to.
+// setQueues sets the number of receive and transmit queues of an end of a veth.
 func setQueues(device string, n uint32) error {
 	b := make([]byte, ethtoolChannels)
 	binary.NativeEndian.PutUint32(b, ethtoolSetChannels)
@@ -168,17 +168,17 @@ func setQueues(device string, n uint32) error {
 	return nil
 }
 
-// queued lets an interface take frames into its NAPI's ring without an XDP program, and what the other end
-// of its veth sends from sockets too: those only where the sender does no segmentation offload.
+// queued lets an interface put frames into its NAPI's ring without an XDP program, and also what the other end
+// of its veth sends from sockets, if that end does no segmentation offload.
 func queued(device string) error { return setFeature(device, ethtoolSetGRO, 1) }
 
 // whole turns segmentation offload off.
 func whole(device string) error { return setFeature(device, ethtoolSetTSO, 0) }
 
-// summed has sockets compute the checksums of what they send by an interface.
+// summed makes sockets compute the checksums of what they send through an interface.
 func summed(device string) error { return setFeature(device, ethtoolSetTXSum, 0) }
 
-// statistics are the driver's counters of an interface by name.
+// statistics returns the driver's counters of an interface by name.
 func statistics(device string) (map[string]uint64, error) {
 	names := make([]byte, 12+ethtoolMostStats*ethtoolStringSize)
 	binary.NativeEndian.PutUint32(names, ethtoolStrings)
@@ -200,7 +200,7 @@ func statistics(device string) (map[string]uint64, error) {
 	return stats, nil
 }
 
-// received is how many packets a veth's end has taken out of its rings, of any kind.
+// received is the number of packets that a veth's end has taken out of its rings, of any kind.
 func received(device string) (uint64, error) {
 	stats, err := statistics(device)
 	if err != nil {

@@ -29,7 +29,7 @@ func NewReport(s *Settings) *result.Report {
 	if model == "" {
 		model = runtime.GOARCH
 	}
-	megahertz, _ := strconv.ParseFloat(cpuInfo("cpu MHz"), 64) // not there: unknown, which is 0
+	megahertz, _ := strconv.ParseFloat(cpuInfo("cpu MHz"), 64) // missing: 0, unknown
 	return &result.Report{
 		Load: loadAverages(),
 		Time: time.Now().UTC().Truncate(time.Second), Machine: model, CPUs: runtime.NumCPU(), Clock: megahertz / 1000, Kernel: kernel,
@@ -45,7 +45,7 @@ func loadAverages() string {
 	return "unknown"
 }
 
-// cpuInfo is what /proc/cpuinfo has under a key for the first CPU; "": nothing.
+// cpuInfo is the value of a key in /proc/cpuinfo for the first CPU; "" if there is none.
 func cpuInfo(key string) string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {

@@ -9,16 +9,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
-// What a window may lose before it is called disturbed. /proc/stat counts in 10 ms, which is 0.5 % of a window
-// of 2 s, and each share is a difference of two such counts. What others take does not count as the subject's,
-// but leaves caches to it that it would not have had.
+// The limits beyond which a window counts as disturbed. /proc/stat counts in 10 ms, which is 0.5 % of a window
+// of 2 s, and each share is a difference of two such counts. What others use does not count as the subject's,
+// but changes the state of the caches.
 const (
 	mostSteal  = 0.01
 	mostOthers = 0.05
-	leastBusy  = 0.2 // below, what is measured is mostly falling asleep and waking up
+	leastBusy  = 0.2 // below, mostly falling asleep and waking up are measured
 )
 
-// reading is all counters at one time.
+// reading has all counters at one moment.
 type reading struct {
 	at       time.Time
 	sent     uint64
@@ -63,7 +63,7 @@ func (b *Testbed) read() (r reading, err error) {
 	return r, err
 }
 
-// measure watches for a window while the flood comes.
+// measure measures for a window during the flood.
 func (b *Testbed) measure(rate float64, window time.Duration) (result.Run, error) {
 	var from, to reading
 	during := func(f func() error) error { return b.under(rate, f) }
@@ -85,14 +85,14 @@ func (b *Testbed) measure(rate float64, window time.Duration) (result.Run, error
 	return b.difference(&from, &to), nil
 }
 
-// difference is what was between two readings. Shares are of all CPUs under test.
+// difference is the run between two readings. Shares are of all CPUs under test.
 func (b *Testbed) difference(from, to *reading) result.Run {
 	wall := to.at.Sub(from.at)
 	per := func(n uint64) float64 { return float64(n) / wall.Seconds() }
 	cpu := to.cpu.minus(from.cpu)
 	share := func(d time.Duration) float64 { return max(0, d.Seconds()/wall.Seconds()/float64(len(b.cpus))) }
 	busy := to.tasks - from.tasks
-	if b.shared { // packets are processed in nobody's name
+	if b.shared { // packet processing is not accounted to a process
 		busy = cpu.busy
 	}
 	return result.Run{
@@ -103,9 +103,9 @@ func (b *Testbed) difference(from, to *reading) result.Run {
 	}
 }
 
-// disturbances say why r does not show what one CPU can do.
+// disturbances returns the reasons why r does not show what a CPU can do.
 func disturbances(s *Subject, r *result.Run) []string {
-	if s.Shared != nil { // the generator is one of the others, and takes what the subject leaves
+	if s.Shared != nil { // the generator is one of the others, and uses what the subject leaves
 		return stolen(r)
 	}
 	why := intrusions(r)
@@ -115,18 +115,18 @@ func disturbances(s *Subject, r *result.Run) []string {
 	return why
 }
 
-// silence says why nothing counts of r.
+// silence is the reason why nothing in r counts.
 func silence(r *result.Run) string {
 	switch {
 	case r.Received == 0:
-		return "no packet came to it"
+		return "no packet arrived"
 	case r.Answers == 0:
-		return "silent: it answered nothing"
+		return "it answered nothing"
 	}
-	return "none of its answers is a HelloVerifyRequest for its question"
+	return "none of its answers is the HelloVerifyRequest for its question"
 }
 
-// intrusions say who else had the CPU under test.
+// intrusions returns who else used the CPU under test.
 func intrusions(r *result.Run) []string {
 	why := stolen(r)
 	if r.Others > mostOthers {
@@ -142,9 +142,9 @@ func stolen(r *result.Run) (why []string) {
 	return why
 }
 
-// line is r for a progress display.
+// line formats r for the progress display.
 func line(r *result.Run) string {
-	text := fmt.Sprintf("%.3f M/s a core; offered %.2f, received %.2f, answers %.3f M/s; busy %.0f %%, idle %.0f %%",
+	text := fmt.Sprintf("%.3f M/s per core; offered %.2f, received %.2f, answers %.3f M/s; busy %.0f %%, idle %.0f %%",
 		r.PerCore/1e6, r.Offered/1e6, r.Received/1e6, r.Answers/1e6, 100*r.Busy, 100*r.Idle)
 	if r.Disturbed != nil {
 		text += "; DISTURBED: " + strings.Join(r.Disturbed, ", ")

@@ -20,21 +20,21 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
 
-// Holdings looks at the memory of daemons, each in several states, one after the other.
+// Holdings measures the memory of daemons, each in several states, one after another.
 type Holdings struct {
 	Name, Title string
 	Template    xdp.Template
 	Daemons     []holder
-	Flows       []int // verified ones that a daemon is given, ascending
+	Flows       []int // numbers of verified flows, ascending
 }
 
-// holder is a daemon with or without a socket for each flow.
+// holder is a daemon with or without a socket per flow.
 type holder struct {
 	*Subject
 	sockets bool
 }
 
-// heldFlows are some, and nearly all that a daemon takes.
+// heldFlows are a moderate number of flows, and nearly the most that a daemon allows.
 var heldFlows = []int{10000, 60000}
 
 func memory(e *Entry, w *Fixtures) (Scenario, error) {
@@ -42,7 +42,7 @@ func memory(e *Entry, w *Fixtures) (Scenario, error) {
 	return &Holdings{e.Name, e.Title, t, []holder{{proxyPath("proxy behind XDP", w, true), true}, {inlineHolder(w), false}}, heldFlows}, err
 }
 
-// inlineHolder is the daemon before a server that takes any cookie.
+// inlineHolder is the daemon in front of a server that accepts any cookie.
 func inlineHolder(w *Fixtures) *Subject {
 	server, err := newServer("openssl", w)
 	d, err2 := newDaemon(w, "trust", "xdp", "--hello-rate", "0")
@@ -54,7 +54,7 @@ func inlineHolder(w *Fixtures) *Subject {
 	}}
 }
 
-// Estimate is about how long it takes.
+// Estimate is the approximate duration.
 func (h *Holdings) Estimate(s *Settings) (all time.Duration) {
 	const flowsEach = 100 * time.Microsecond
 	for _, d := range h.Daemons {
@@ -65,7 +65,7 @@ func (h *Holdings) Estimate(s *Settings) (all time.Duration) {
 	return all
 }
 
-// Run looks once in each state: there is little chance in it.
+// Run measures once in each state: there is little variation.
 func (h *Holdings) Run(ctx context.Context, s *Settings) (*result.Outcome, error) {
 	o := &result.Outcome{Name: h.Name, Title: h.Title}
 	for _, d := range h.Daemons {
@@ -83,7 +83,7 @@ func (h *Holdings) Run(ctx context.Context, s *Settings) (*result.Outcome, error
 	return o, nil
 }
 
-// look looks at one daemon.
+// look measures one daemon.
 func (h *Holdings) look(o *result.Outcome, d holder, s *Settings) (err error) {
 	flows, tooMany := h.Flows, error(nil)
 	if d.sockets {
@@ -122,10 +122,10 @@ func (h *Holdings) look(o *result.Outcome, d holder, s *Settings) (err error) {
 
 func withFlows(n int) string { return fmt.Sprintf("%d verified flows", n) }
 
-// affordable are those numbers of flows, ascending, for which a process here may have a socket each, and why not the
-// rest. It raises the limit where it may.
+// affordable returns those numbers of flows, ascending, for which a process here may open a socket each, and the reason against the
+// rest. It raises the limit if possible.
 func affordable(numbers []int) ([]int, error) {
-	const others = 1000 // files of a daemon that are no flow's
+	const others = 1000 // files of a daemon that are not flows
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return nil, fmt.Errorf("read limit of open files: %w", err)
@@ -143,7 +143,7 @@ func affordable(numbers []int) ([]int, error) {
 	return numbers, nil
 }
 
-// held is what the daemon has now.
+// held measures the daemon now.
 func (b *Testbed) held(state string) (m result.Memory, err error) {
 	m.Subject = state
 	if m.Resident, err = resident(b.daemon); err != nil {
@@ -153,7 +153,7 @@ func (b *Testbed) held(state string) (m result.Memory, err error) {
 	return m, err
 }
 
-// resident is the memory of a process that is in RAM, in bytes.
+// resident is the resident memory of a process in bytes.
 func resident(pid int) (uint64, error) {
 	value, err := field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS")
 	if err != nil {
@@ -163,7 +163,7 @@ func resident(pid int) (uint64, error) {
 	return n << 10, err
 }
 
-// field is the value of a line of a file of /proc; "" if there is no such line.
+// field is the value of a line of a /proc file, "" if there is no such line.
 func field(path, key string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -179,7 +179,7 @@ func field(path, key string) (string, error) {
 	return "", s.Err()
 }
 
-// mapsOf are the BPF maps that a process has open, largest first, each once.
+// mapsOf returns the BPF maps that a process has open, largest first, each once.
 func mapsOf(pid int) (all []result.MapSize, err error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {
@@ -189,7 +189,7 @@ func mapsOf(pid int) (all []result.MapSize, err error) {
 	for _, f := range files {
 		id, err := field(f, "map_id")
 		if errors.Is(err, fs.ErrNotExist) || (err == nil && (id == "" || seen[id])) {
-			continue // closed meanwhile, no map, or known
+			continue // closed since, not a map, or known
 		}
 		if err != nil {
 			return nil, err
@@ -205,7 +205,7 @@ func mapsOf(pid int) (all []result.MapSize, err error) {
 	return all, nil
 }
 
-// mapSize reads that of one map from what /proc says of a descriptor.
+// mapSize reads the size of a map from the fdinfo of a descriptor.
 func mapSize(fdinfo, id string) (m result.MapSize, err error) {
 	bytes, err := field(fdinfo, "memlock")
 	if err != nil {

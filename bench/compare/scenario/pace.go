@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pace sends requests at a rate for a window, one flow after the other, and returns the time in us that each
-// echo took, and the share that did not come. What comes late counts from when its request was sent.
+// pace sends requests at a rate for a window, one flow after another, and returns the time in us that each
+// echo took, and the share that did not come. The time of a late echo counts from its request.
 func (c *flowClients) pace(size int, rate float64, window time.Duration) (latencies []float64, lost float64, err error) {
 	latencies = make([]float64, 0, int(rate*window.Seconds())+1)
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would wait on this CPU
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would run on this CPU
 	sent := 0
 	err = onOneThread(func() error {
 		if err := c.tick(time.Duration(float64(time.Second) / rate)); err != nil {
@@ -27,7 +27,7 @@ func (c *flowClients) pace(size int, rate float64, window time.Duration) (latenc
 		if err := c.tick(0); err != nil {
 			return err
 		}
-		// The last ones may take a while.
+		// The last echoes may take a while.
 		for end := time.Now().Add(5 * stallPause * time.Millisecond); time.Now().Before(end) && len(latencies) < sent; {
 			if latencies, err = c.step(size, &sent, sent, latencies); err != nil {
 				return err
@@ -41,7 +41,7 @@ func (c *flowClients) pace(size int, rate float64, window time.Duration) (latenc
 	return latencies, lost, err
 }
 
-// step waits for what comes next: the time of a request, of which there are to be most, or echoes.
+// step waits for the next event: the time of a request, up to most of them, or echoes.
 func (c *flowClients) step(size int, sent *int, most int, latencies []float64) ([]float64, error) {
 	n, _, err := c.poller.Wait(stallPause)
 	if err != nil {
@@ -82,7 +82,7 @@ func (c *flowClients) tick(every time.Duration) error {
 	return nil
 }
 
-// ticks are those since it was last asked.
+// ticks returns the ticks since the last call.
 func (c *flowClients) ticks() uint64 {
 	var b [8]byte
 	if n, err := unix.Read(c.timer, b[:]); err != nil || n != len(b) {

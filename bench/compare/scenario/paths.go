@@ -10,7 +10,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// path is a way to the server, which start puts up in the guard's namespace.
+// path is a way to the server, which start sets up in the guard's namespace.
 func path(name string, beyond bool, start func(*Testbed) error) *Subject {
 	s := &Subject{Name: name, At: xdp.Stack, Beyond: beyond}
 	s.Start = func(b *Testbed) error {
@@ -22,12 +22,12 @@ func path(name string, beyond bool, start func(*Testbed) error) *Subject {
 	return s
 }
 
-// routePath is the kernel's forwarding and nothing else.
+// routePath is only the kernel's forwarding.
 func routePath() *Subject {
 	return path("no guard", true, func(*Testbed) error { return nil })
 }
 
-// inlinePath is that with the guard's program before it.
+// inlinePath is the same with the guard's program in front.
 func inlinePath() *Subject {
 	return path("dtlsguard inline", true, func(b *Testbed) error { return startGuard(b, guardOptions{}) })
 }
@@ -44,10 +44,10 @@ func proxyPath(name string, w *Fixtures, xdp bool) *Subject {
 	return s
 }
 
-// nginxModules is where Debian has them.
+// nginxModules is Debian's directory of modules.
 const nginxModules = "/usr/lib/nginx/modules"
 
-// nginxConfig relays each client's datagrams to the server from a socket of the client's own.
+// nginxConfig relays each client's datagrams to the server from a socket per client.
 const nginxConfig = `load_module %s/ngx_stream_module.so;
 daemon off;
 master_process off;

@@ -13,16 +13,16 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
-// quick are settings with which each scenario is through in seconds. The figures mean nothing.
+// quick returns settings with which each scenario takes seconds. The figures mean nothing.
 func quick(t *testing.T) *Settings {
 	return &Settings{Window: 100 * time.Millisecond, Rounds: 1, Handshakes: 3, KeepDisturbed: true, Progress: t.Output()}
 }
 
-// easy is a rate that any machine keeps up with, however busy: in overload a server may be kept off its CPU for longer
+// easy is a rate that any machine can handle, however busy: in overload a server may be kept off its CPU for longer
 // than a window.
 const easy = 20e3
 
-// shorten leaves out of a scenario what only repeats, and floods nobody.
+// shorten removes repetitions from a scenario and limits its flood.
 func shorten(c Scenario) {
 	switch c := c.(type) {
 	case *Comparison:
@@ -36,7 +36,7 @@ func shorten(c Scenario) {
 	}
 }
 
-// Every scenario goes through to its figures, and each thing that it is of has one or says why not.
+// Every scenario runs, and each of its subjects has a figure or a reason why not.
 func TestScenarios(t *testing.T) {
 	w := NewFixtures(t.TempDir())
 	for i := range Entries {
@@ -54,7 +54,7 @@ func TestScenarios(t *testing.T) {
 			over, end := context.WithCancel(t.Context())
 			end()
 			if _, err := c.Run(over, s); !errors.Is(err, context.Canceled) {
-				t.Errorf("it does not stop when it is told to: %v", err)
+				t.Errorf("it does not stop when its context ends: %v", err)
 			}
 			o, err := c.Run(t.Context(), s)
 			if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 && os.Getenv("DTLSGUARD_REQUIRE_BPF") == "" {
@@ -80,7 +80,7 @@ func checkOutcome(t *testing.T, s *Settings, o *result.Outcome) {
 		t.Error("no figures at all")
 	}
 	for _, why := range skipped(o) {
-		// What the machine has no library or right for is left out with the hint, and in CI there is nothing of that kind.
+		// Subjects whose library or privilege is missing are skipped with a hint; in CI nothing is skipped.
 		if !strings.Contains(why, "apt-get install") && !strings.Contains(why, "ulimit") {
 			t.Errorf("skipped without a hint: %s", why)
 		}
@@ -98,7 +98,7 @@ func checkOutcome(t *testing.T, s *Settings, o *result.Outcome) {
 	}
 }
 
-// skipped are the reasons of what an outcome left out.
+// skipped returns the reasons of an outcome's skipped subjects.
 func skipped(o *result.Outcome) (all []string) {
 	add := func(why string) {
 		if why != "" {

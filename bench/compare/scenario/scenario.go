@@ -1,5 +1,5 @@
-// Package scenario measures the guard and what it is compared with, each as a scenario with a name: who answers, under which
-// traffic, in which lab.
+// Package scenario measures the guard and what it is compared with, in named scenarios: each has subjects, traffic and a
+// network.
 package scenario
 
 import (
@@ -11,31 +11,31 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 )
 
-// Settings of all scenarios.
+// Settings apply to all scenarios.
 type Settings struct {
 	Window time.Duration // of one run
 	Rounds int           // runs of each subject
-	// Handshakes are those that clients try at each level of a flood.
+	// Handshakes is the number of handshakes at each level of a flood.
 	Handshakes int
-	// Disturbed runs count too. For trying things out: the figures mean nothing.
+	// Let disturbed runs count as well, to try things out: the figures mean nothing.
 	KeepDisturbed bool
 	Progress      io.Writer
 }
 
-// Scenario can be run, and knows about how long that takes. When its context ends it stops after the run of that time,
-// and leaves nothing.
+// Scenario can be run, and estimates its duration. When its context ends it stops after the current run
+// and cleans up.
 type Scenario interface {
 	Run(context.Context, *Settings) (*result.Outcome, error)
 	Estimate(*Settings) time.Duration
 }
 
-// Entry is a scenario that can be made.
+// Entry describes a scenario.
 type Entry struct {
 	Name, Title string
 	make        func(e *Entry, w *Fixtures) (Scenario, error)
 }
 
-// Make readies the scenario. w makes what it needs.
+// Make prepares the scenario. w makes what it needs.
 func (e *Entry) Make(w *Fixtures) (Scenario, error) {
 	s, err := e.make(e, w)
 	if err != nil {
@@ -44,23 +44,24 @@ func (e *Entry) Make(w *Fixtures) (Scenario, error) {
 	return s, nil
 }
 
-// Entries are all there are, in the order of the report. What is compared is targeted in bench/README.md.
+// Entries are all scenarios, in the order of the report. bench/README.md has the targets.
 var Entries = []Entry{
-	{"swap", "ClientHellos answered in the kernel, against a program that only sends back", comparison(swapComparison)},
-	{"peers", "ClientHellos answered in the kernel, against servers with sockets, in overload", comparison(peersComparison)},
-	{"paths", "ClientHellos answered in each way that the guard has, in overload", comparison(pathsComparison)},
+	{"swap", "ClientHellos answered in the kernel, compared with a program that only sends back", comparison(swapComparison)},
+	{"peers", "ClientHellos answered in the kernel, compared with servers with sockets, in overload", comparison(peersComparison)},
+	{"paths", "ClientHellos answered on each of the guard's paths, in overload", comparison(pathsComparison)},
 	{"formats", "ClientHellos answered in the kernel by the daemon, by kind of cookie", comparison(formatsComparison)},
+	{"reset", "ClientHellos answered in the kernel before servers that take no cookie of the guard's", comparison(resetComparison)},
 	{"workers", "ClientHellos answered by workers, in overload and at their peak", comparison(workersComparison)},
 	{"junk", "datagrams that are not DTLS, dropped", comparison(junkComparison)},
-	{"wrong-cookie", "ClientHellos with a wrong cookie, answered anew", comparison(wrongCookieComparison)},
+	{"wrong-cookie", "ClientHellos with a wrong cookie, answered again", comparison(wrongCookieComparison)},
 	{"size", "answers with few and many services and verified flows", comparison(sizeComparison)},
 	{"frames", "answers to ClientHellos of several sizes", comparison(framesComparison)},
-	{"scaling", "answers per second with everything, the generator too, on one CPU and on two", comparison(scalingComparison)},
+	{"scaling", "answers per second with everything, generator included, on one CPU and on two", comparison(scalingComparison)},
 	{"handshakes", "real clients' handshakes during a flood, with the guard in the kernel and without", floodRun(inlineHandshakes)},
 	{"beside", "datagrams that are not for the service, during a flood that fills the receive ring", floodRun(besideFlood)},
-	{"streams", "established flows through the guard, nginx and neither", streams},
-	{"memory", "what the daemon holds", memory},
-	{"costs", "what the parts take, by Go benchmarks, without a network", newCosts},
+	{"streams", "established flows through the guard, through nginx and through neither", streams},
+	{"memory", "memory of the daemon", memory},
+	{"costs", "cost of the parts, by Go benchmarks, without a network", newCosts},
 }
 
 func comparison(ready func(w *Fixtures) (*Comparison, error)) func(*Entry, *Fixtures) (Scenario, error) {
@@ -85,5 +86,5 @@ func floodRun(ready func(w *Fixtures) (*FloodRun, error)) func(*Entry, *Fixtures
 	}
 }
 
-// setUp is what it takes to make a testbed with something in it and to remove it, and to start and end a flood.
+// setUp is the time to make and remove a testbed with its subject, and to start and stop a flood.
 const setUp = 900 * time.Millisecond

@@ -14,7 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
-// left fails the test if this process has left a network namespace.
+// left fails the test if this process has left a network namespace behind.
 func left(t *testing.T) {
 	t.Helper()
 	names, err := filepath.Glob(fmt.Sprintf("/run/netns/dtlsguard-lab-%d-*", os.Getpid()))
@@ -53,7 +53,7 @@ func firstHello(t *testing.T) xdp.Template {
 	return tp
 }
 
-// Each subject answers what its Handled counts, at a rate that any machine keeps up with.
+// Each subject answers what its Handled counts, at a rate that any machine can handle.
 func TestSubjectsAnswer(t *testing.T) {
 	w := NewFixtures(t.TempDir())
 	for _, s := range []*Subject{
@@ -103,7 +103,7 @@ func TestDropsAreReceived(t *testing.T) {
 	}
 }
 
-// A subject that does not start leaves nothing.
+// A subject that fails to start leaves nothing behind.
 func TestFailedStartLeavesNothing(t *testing.T) {
 	tp := firstHello(t)
 	testbed(t, swapSubject(), &tp) // skips without privileges
@@ -134,9 +134,9 @@ func TestDisturbances(t *testing.T) {
 	}
 }
 
-func TestSilenceIsSaid(t *testing.T) {
+func TestSilenceIsReported(t *testing.T) {
 	for want, run := range map[string]result.Run{
-		"no packet came": {Offered: 1e6}, "silent": {Offered: 1e6, Received: 1e5}, "none of its answers": {Offered: 1e6, Received: 1e5, Answers: 1e5},
+		"no packet arrived": {Offered: 1e6}, "it answered nothing": {Offered: 1e6, Received: 1e5}, "none of its answers": {Offered: 1e6, Received: 1e5, Answers: 1e5},
 	} {
 		if why := silence(&run); !strings.Contains(why, want) {
 			t.Errorf("%+v: %s", run, why)
@@ -155,17 +155,17 @@ func TestCPUTimeIsRead(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 	if _, err := readCPU(1 << 20); err == nil {
-		t.Error("read the time of a CPU that is not there")
+		t.Error("read the time of a CPU that does not exist")
 	}
 	if own, err := runtimes([]int{os.Getpid()}); err != nil || own <= 0 {
 		t.Errorf("own run time %v, %v", own, err)
 	}
 	if _, err := runtimes([]int{1 << 22}); err == nil {
-		t.Error("run time of a process that cannot be there (PID_MAX_LIMIT)")
+		t.Error("run time of a process that cannot exist (PID_MAX_LIMIT)")
 	}
 }
 
-// Real clients get through to the real server, with the guard and without, while a small flood comes.
+// Real clients reach the real server during a small flood, with the guard and without.
 func TestHandshakesSucceed(t *testing.T) {
 	run, err := inlineHandshakes(NewFixtures(t.TempDir()))
 	if err != nil {
@@ -192,7 +192,7 @@ func TestHandshakesSucceed(t *testing.T) {
 	}
 }
 
-// Who answers nothing has no figure, but a reason.
+// A subject that answers nothing has no figure, but a reason.
 func TestSilentSubjectHasNoFigure(t *testing.T) {
 	tp := firstHello(t)
 	s := dropSubject()
@@ -221,6 +221,6 @@ BenchmarkHash-2 	       7	       160.0 ns/crypto-hmac	       450.0 ns/hmac
 		}
 	}
 	if v, err := costs[1].find(out); err == nil {
-		t.Errorf("%s: %v, which is not there", costs[1].subject, v)
+		t.Errorf("%s: %v, which the output lacks", costs[1].subject, v)
 	}
 }

@@ -16,14 +16,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// server is one of the peers' that is built and can be started.
+// server is a built server of package peers.
 type server struct {
 	*peers.Server
 	binary string
 	id     peers.Identity
 }
 
-// newServer builds the server of that name. An error says what to install.
+// newServer builds the server of that name. An error names the package to install.
 func newServer(name string, w *Fixtures) (s server, err error) {
 	s.Server = peers.Find(name)
 	if s.binary, err = w.servers.Build(&s.Program); err == nil {
@@ -37,18 +37,18 @@ func (s *server) command(at netip.AddrPort, cookies string) (cmd *exec.Cmd, list
 	return cmd, func() bool { return peers.Listens(cmd.Process.Pid, at) }
 }
 
-// start starts it at the service's address, in the guard's namespace, on the CPU under test.
+// start starts the server at the service's address, in the guard's namespace, on the CPU under test.
 func (s *server) start(b *Testbed, cookies string) error {
 	return b.serve(s.command(b.Service, cookies))
 }
 
-// startBehind starts it at streamServer, beyond the guard's namespace.
+// startBehind starts it at streamServer, in the server's namespace.
 func (s *server) startBehind(b *Testbed, cookies string) error {
 	cmd, listening := s.command(streamServer, cookies)
 	return b.start(b.Lab.Server, cmd, listening)
 }
 
-// streamServer is where the servers beyond the guard's namespace are.
+// streamServer is the address of servers in the server's namespace.
 var streamServer = netip.AddrPortFrom(lab.Server4, servicePort)
 
 // serverSubject is a server with sockets.
@@ -62,10 +62,10 @@ func serverSubject(name string, w *Fixtures) *Subject {
 	return s
 }
 
-// preferredSubject is a server with one thread and sockets, at the priority that the guard's workers give themselves.
+// preferredSubject is a server with one thread and sockets, at the priority of the guard's workers.
 func preferredSubject(name string, w *Fixtures) *Subject {
 	s := serverSubject(name, w)
-	s.Name += ", their priority"
+	s.Name += ", at the workers' priority"
 	start := s.Start
 	s.Start = func(b *Testbed) error {
 		if err := start(b); err != nil {
@@ -74,14 +74,14 @@ func preferredSubject(name string, w *Fixtures) *Subject {
 		pid := b.tasks[len(b.tasks)-1]
 		err := os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(frontend.DefaultNice)), 0)
 		if errors.Is(err, os.ErrNotExist) {
-			err = nil // a kernel that does not share the CPU between sessions
+			err = nil // a kernel without autogroups
 		}
 		return errors.Join(err, unix.Setpriority(unix.PRIO_PROCESS, pid, frontend.DefaultNice))
 	}
 	return s
 }
 
-// reason is why something is skipped; "": it is not.
+// reason is the reason for skipping a subject; "" if it is not skipped.
 func reason(errs ...error) string {
 	for _, err := range errs {
 		if err != nil {

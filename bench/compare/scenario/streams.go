@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// streamFlows are established at the same time: few enough that all stay in every cache of who relays them.
+	// streamFlows is the number of established flows: few enough to stay in every cache of a relay.
 	streamFlows = 16
-	// streamRate is the number of requests per second when latency is measured: half of what the slowest path here takes.
+	// streamRate is the number of requests per second when latency is measured: half of what the slowest path here can do.
 	streamRate = 4000
 )
 
-// streamSizes are of requests and echoes, in bytes of UDP payload: a sensor's or a voice's, and a full record's.
+// streamSizes are the sizes of requests and echoes in bytes of UDP payload: sensor or voice data, and a full record.
 var streamSizes = []int{100, 1200}
 
-// Streams sends records on established flows by each of several ways, in turn, several times over, and has them
-// echoed by a server beyond the guard's namespace.
+// Streams sends records on established flows over each of several paths, in turn, several times; a server beyond the guard's namespace
+// echoes them.
 type Streams struct {
 	Name, Title string
 	Paths       []*Subject
@@ -34,7 +34,7 @@ func streams(e *Entry, w *Fixtures) (Scenario, error) {
 	}}, nil
 }
 
-// Estimate is about how long it takes.
+// Estimate is the approximate duration.
 func (t *Streams) Estimate(s *Settings) (all time.Duration) {
 	for _, p := range t.Paths {
 		if p.Skip == "" {
@@ -44,7 +44,7 @@ func (t *Streams) Estimate(s *Settings) (all time.Duration) {
 	return all * time.Duration(s.Rounds)
 }
 
-// sample is what one round found for one size. A load is disturbed or not as a whole.
+// sample is the measurement of one round for one size. A load is disturbed or not as a whole.
 type sample struct {
 	rate, perCore, busy float64
 	latencies           []float64 // us, ascending
@@ -86,7 +86,7 @@ func (t *Streams) Run(ctx context.Context, s *Settings) (*result.Outcome, error)
 	return o, nil
 }
 
-// once has one round on a path.
+// once measures one round on a path.
 func (t *Streams) once(p *Subject, s *Settings) (found []sample, err error) {
 	b, err := newTestbed(p, nil)
 	if err != nil {
@@ -107,7 +107,7 @@ func (t *Streams) once(p *Subject, s *Settings) (found []sample, err error) {
 	return found, nil
 }
 
-// sample takes one of either load.
+// sample measures both loads once.
 func (b *Testbed) sample(c *flowClients, size int, window time.Duration) (m sample, err error) {
 	from, err := b.read()
 	if err != nil {
@@ -140,7 +140,7 @@ func (b *Testbed) sample(c *flowClients, size int, window time.Duration) (m samp
 	return m, nil
 }
 
-// summarise fills in what the undisturbed samples say.
+// summarise fills in the figures of the undisturbed samples.
 func summarise(r *result.Stream, all []sample, keep bool) {
 	r.Rounds = len(all)
 	var rate, perCore, p50, p99, p999, every []float64
@@ -165,7 +165,7 @@ func summarise(r *result.Stream, all []sample, keep bool) {
 	n := float64(max(1, r.Valid))
 	r.Busy, r.Lost = r.Busy/n, r.Lost/n
 	r.Rate, r.P50, r.P99, r.P999 = result.SpreadOf(rate), result.SpreadOf(p50), result.SpreadOf(p99), result.SpreadOf(p999)
-	if len(perCore) == r.Valid { // else the path was too quick for its clients
+	if len(perCore) == r.Valid { // otherwise the path was too fast for its clients
 		r.PerCore = result.SpreadOf(perCore)
 	}
 	if slices.Sort(every); len(every) > 0 {
@@ -175,7 +175,7 @@ func summarise(r *result.Stream, all []sample, keep bool) {
 	}
 }
 
-// serverSide takes the packet processing between guard and server off the CPU that is not its own, and starts
+// serverSide moves the packet processing between guard and server to the right CPU, and starts
 // the server.
 func (b *Testbed) serverSide(p *Subject) error {
 	err := b.Lab.Server.Do(func() error {

@@ -16,48 +16,48 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
-// Subject is something that is put under a flood.
+// Subject is something that is measured under a flood.
 type Subject struct {
 	Name string
-	// At is where its answers can be counted: in the driver for XDP, in the stack for sockets.
+	// At is where its answers are counted: in the driver for XDP, in the stack for sockets.
 	At xdp.At
-	// Start puts it into the testbed's guard namespace and has the testbed stop it (Defer). Processes of it are
-	// confined with Pin; packet processing of the interface is by the testbed.
+	// Start starts it in the testbed's guard namespace and registers its stop (Defer). Its processes are
+	// confined with Pin; the testbed does so with the packet processing of the interface.
 	Start func(*Testbed) error
-	// Handled is what counts of a run, per second: right answers, answers of any kind, or packets received.
+	// Handled is the rate that counts: right answers, answers of any kind, or packets received.
 	Handled func(*result.Run) float64
-	// Rates to try, the best of which counts, with what comes out of the wire and not what a core could do;
-	// nil: all that the generator can.
+	// Rates to try, the best of which counts, by the rate on the wire and not by what a core could do;
+	// nil: as fast as the generator can.
 	Rates []float64
-	tried bool // and peak is the one that was best the last time
+	tried bool // peak is the best rate of the previous run
 	peak  int
-	// Wall has what comes out of the wire count, in overload too.
+	// Wall makes the rate on the wire count, in overload as well.
 	Wall bool
-	// Template of the flood, if it is another than the comparison's.
+	// Template of the flood, if it differs from the comparison's.
 	Template *xdp.Template
-	// Shared are the CPUs that the subject has together with the generator, one queue of the link for each; nil: it
+	// Shared are the CPUs that the subject shares with the generator, each with a queue of the link; nil: it
 	// has the CPU under test for itself.
 	Shared []int
-	// Clients: real ones come during the flood. They come first on the CPU that they share with its generator.
+	// Clients: real clients run during the flood, with precedence on the CPU that they share with its generator.
 	Clients bool
-	// Beyond: the service is in the server's namespace, and the guard's is on the way to it.
+	// Beyond: the service is in the server's namespace, behind the guard's.
 	Beyond bool
-	// Skip says why it cannot be measured here; "": it can.
+	// Skip is the reason why it cannot be measured here; "" if it can.
 	Skip string
 }
 
-// What may count.
+// Values for Handled.
 func rightAnswers(r *result.Run) float64    { return r.Right }
 func allAnswers(r *result.Run) float64      { return r.Answers }
 func packetsReceived(r *result.Run) float64 { return r.Received }
 
-// swapSubject is the limit of answers in the driver. All that it receives counts, even what the way back had no
+// swapSubject is the limit of answers in the driver. Everything that it receives counts, even what the link back had no
 // room for, so that the limit is not set too low.
 func swapSubject() *Subject {
 	return &Subject{Name: "bare XDP_TX swap", At: xdp.Driver, Start: attach(peers.Swap), Handled: packetsReceived}
 }
 
-// roundSubject is the same with the same packets going back and forth: more than a generator can send and take back.
+// roundSubject is the same with the same packets sent back and forth: more than a generator can send and receive.
 func roundSubject() *Subject {
 	s := swapSubject()
 	s.Name, s.At = "bare XDP_TX swap, going round", xdp.Return
@@ -69,7 +69,7 @@ func dropSubject() *Subject {
 	return &Subject{Name: "bare XDP_DROP", At: xdp.Driver, Start: attach(peers.Drop), Handled: packetsReceived}
 }
 
-// lookSubject drops the same and sees what it drops.
+// lookSubject drops the same after reading the first byte.
 func lookSubject() *Subject {
 	return &Subject{Name: "bare look at the first byte", At: xdp.Driver, Start: attach(peers.Look), Handled: packetsReceived}
 }
@@ -99,8 +99,8 @@ func (b *Testbed) serve(cmd *exec.Cmd, ready func() bool) error {
 }
 
 // start starts a process in a namespace until the testbed is closed, and waits until it is ready. It has a session of its own, as
-// service managers give: Linux shares the CPU between sessions first (sched(7), autogroup), and in the session of the
-// benchmark a server would have a part of what the benchmark has on the other CPU.
+// from a service manager: Linux shares the CPU between sessions first (sched(7), autogroup), and in the session of the
+// benchmark a server would share what the benchmark gets on the other CPU.
 func (b *Testbed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) error {
 	var log bytes.Buffer
 	cmd.Stderr = &log
@@ -110,7 +110,7 @@ func (b *Testbed) start(where *lab.Namespace, cmd *exec.Cmd, ready func() bool) 
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // that it ended is all that matters: it is killed, or the log says why
+		_ = cmd.Wait() // its status does not matter: it is killed, or the log has the reason
 		close(ended)
 	}()
 	b.Defer(func() error {

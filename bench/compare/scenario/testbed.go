@@ -17,33 +17,34 @@ import (
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
-// The flood's sources, out of the lab's network of RFC 2544 and none of its hosts.
+// The flood's sources, in the lab's network of RFC 2544 but not its hosts.
 const sources4 = "198.18.128.0/17"
 
-// servicePort is that of every service under test.
+// servicePort is the port of every service under test.
 const servicePort = 4433
 
-// Testbed is one lab with something under test in its guard namespace and a flood that comes to it.
+// Testbed is a lab with a subject in its guard namespace and a flood towards it.
 type Testbed struct {
 	Lab     *lab.Lab
 	Service netip.AddrPort
 
-	key     *cookie.Key // of the guard under test, if it is one
+	key     *cookie.Key // of the guard under test, if there is one
+	retries bool        // that guard answers ClientHellos of DTLS 1.3 with HelloRetryRequests
 	flow    xdp.Flow
 	counter *xdp.Counter
-	round   bool             // answers go back
-	floods  []*xdp.Generator // one for each CPU that they run on
-	cpus    []int            // of what is under test
-	shared  bool             // and of the generator
-	tasks   []int            // all that is under test
+	round   bool             // answers are sent back
+	floods  []*xdp.Generator // one per CPU
+	cpus    []int            // of the subject
+	shared  bool             // with the generator
+	tasks   []int            // processes and threads of the subject
 	daemon  int              // process of the guard under test, if it is one
 	closers []func() error
 }
 
-// testbeds numbers them: their namespaces need names of their own.
+// testbeds numbers testbeds: their namespaces need different names.
 var testbeds atomic.Int32
 
-// newTestbed makes a lab, puts the subject into it and readies a flood of t; nil: there will be none.
+// newTestbed makes a lab, starts the subject in it and prepares a flood of t; nil: none.
 func newTestbed(s *Subject, t *xdp.Template) (*Testbed, error) {
 	l, err := lab.New(fmt.Sprintf("bench%d", testbeds.Add(1)))
 	if err != nil {
@@ -56,7 +57,7 @@ func newTestbed(s *Subject, t *xdp.Template) (*Testbed, error) {
 	return b, nil
 }
 
-// Close ends all, last made first.
+// Close undoes everything, last first.
 func (b *Testbed) Close() error {
 	var errs []error
 	for i := len(b.closers) - 1; i >= 0; i-- {
@@ -66,16 +67,16 @@ func (b *Testbed) Close() error {
 	return errors.Join(errs...)
 }
 
-// Defer has f called when the testbed is closed.
+// Defer registers f to be called when the testbed is closed.
 func (b *Testbed) Defer(f func() error) { b.closers = append(b.closers, f) }
 
-// Pin confines processes or threads to the CPUs under test and has their time counted as theirs.
+// Pin confines processes or threads to the CPUs under test and counts their time as the subject's.
 func (b *Testbed) Pin(pids ...int) error {
 	b.tasks = append(b.tasks, pids...)
 	return pin(b.cpus, pids...)
 }
 
-// Front is the interface that the flood comes in by.
+// Front is the interface on which the flood arrives.
 func (*Testbed) Front() string { return lab.ToClient }
 
 func (b *Testbed) build(s *Subject, t *xdp.Template) error {
@@ -99,11 +100,11 @@ func (b *Testbed) build(s *Subject, t *xdp.Template) error {
 	if err := s.Start(b); err != nil {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}
-	// Last, as it is an XDP program that makes the NAPI.
+	// Last, since the XDP program creates the NAPI.
 	return b.Lab.Middle.Do(func() error { return b.own(b.Front(), s) })
 }
 
-// own takes the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
+// own moves the packet processing of an interface of the guard's to the CPU under test. A subject that shares its
 // CPUs needs no threads for that: a frame goes into the queue of its sender's CPU, and is processed there.
 func (b *Testbed) own(device string, s *Subject) error {
 	if s.Shared != nil {
@@ -120,7 +121,7 @@ func (b *Testbed) own(device string, s *Subject) error {
 	return b.Pin(threads...)
 }
 
-// guardSide readies the guard's end: where sources are, and a ring for what is redirected to it.
+// guardSide prepares the guard's end: routes to the sources, and a ring for what is redirected to it.
 func (b *Testbed) guardSide(s *Subject) error {
 	front, err := interfaceNamed(b.Front())
 	if err != nil {
@@ -141,14 +142,14 @@ func (b *Testbed) guardSide(s *Subject) error {
 	return nil
 }
 
-// counterPoll is how often the counter looks for answers. A ring takes 256, and a bare swap sends 5 a us.
+// counterPoll is the interval at which the counter polls for answers. A ring holds 256, and a bare swap sends 5 per us.
 const counterPoll = 20 * time.Microsecond
 
-// clientCatchUp is little, as a flood that makes good for the time that clients had its CPU would come in bursts that no
-// ring takes.
+// clientCatchUp is short: a flood that catches up on the time that clients used its CPU would come in bursts that no
+// ring holds.
 const clientCatchUp = 100 * time.Microsecond
 
-// clientSide readies generator and counter, and takes the counting off the CPU under test.
+// clientSide prepares generator and counter, and moves the counting off the CPU under test.
 func (b *Testbed) clientSide(s *Subject, t *xdp.Template) error {
 	near, err := interfaceNamed(lab.ToMiddle)
 	if err != nil {
@@ -159,7 +160,7 @@ func (b *Testbed) clientSide(s *Subject, t *xdp.Template) error {
 		return err
 	}
 	if t == nil {
-		// With an XDP program, as only then what the guard sends by XDP_TX is taken at once.
+		// With an XDP program, since only then what the guard sends by XDP_TX is processed at once.
 		return errors.Join(b.Lab.PassXDP(b.Lab.Client, near.Name), napiOnGenerator(near.Index))
 	}
 	if b.counter, err = xdp.Count(b.flow, s.At); err != nil {
@@ -173,7 +174,7 @@ func (b *Testbed) clientSide(s *Subject, t *xdp.Template) error {
 		if err != nil {
 			return err
 		}
-		// Urgent, as the generator shares its CPU and would fill the ring while it has it.
+		// Urgent, since the generator shares its CPU and would fill the ring while it runs.
 		if err := errors.Join(pin(generators, threads...), urgent(threads...)); err != nil {
 			return err
 		}
@@ -196,7 +197,7 @@ func (b *Testbed) clientSide(s *Subject, t *xdp.Template) error {
 	return nil
 }
 
-// napiOnGenerator takes the packet processing of an interface to the generator's CPU.
+// napiOnGenerator moves the packet processing of an interface to the generator's CPU.
 func napiOnGenerator(index int) error {
 	threads, err := threadedNAPI(index)
 	if err != nil {
@@ -205,7 +206,7 @@ func napiOnGenerator(index int) error {
 	return pin([]int{generatorCPU}, threads...)
 }
 
-// spreadOut gives an interface a queue for each of the machine's first CPUs, if the subject shares them.
+// spreadOut gives an interface a queue per CPU that the subject shares.
 func spreadOut(device string, s *Subject) error {
 	if s.Shared == nil {
 		return nil
@@ -213,7 +214,7 @@ func spreadOut(device string, s *Subject) error {
 	return setQueues(device, subjectCPU+1)
 }
 
-// neighbour tells the guard where the client is, so that no answer waits for ARP.
+// neighbour sets the client's neighbour entry in the guard's namespace, so that no answer waits for ARP.
 func (b *Testbed) neighbour() error {
 	return b.Lab.Middle.Do(func() error {
 		front, err := interfaceNamed(b.Front())
@@ -227,7 +228,7 @@ func (b *Testbed) neighbour() error {
 	})
 }
 
-// primed runs f after a flood has come and ended: what it left keeps going round.
+// primed runs f after a flood has ended: its packets keep going back and forth.
 func (b *Testbed) primed(f func() error) error {
 	if err := b.under(0, func() error { time.Sleep(settle); return nil }); err != nil {
 		return err
@@ -235,7 +236,7 @@ func (b *Testbed) primed(f func() error) error {
 	return f()
 }
 
-// under runs f while the flood comes at rate, 0 for all that the generators can.
+// under runs f while the flood runs at rate; 0: as fast as the generators can.
 func (b *Testbed) under(rate float64, f func() error) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -256,5 +257,5 @@ func (b *Testbed) under(rate float64, f func() error) error {
 	return errors.Join(errs...)
 }
 
-// settle is how long a flood runs before it is looked at: the flow clients' first set-up, and queues that fill.
+// settle is how long a flood runs before it is measured: starting generators takes time, and queues fill.
 const settle = 300 * time.Millisecond

@@ -57,13 +57,13 @@ func TestAnyByte(t *testing.T) {
 		for i := range d[:28] {
 			d[i] ^= 1
 			if _, f := Check(d, q); f == None {
-				t.Errorf("%s: byte %d changed, and the answer counts as right", name, i)
+				t.Errorf("%s: byte %d changed, but the answer counts as right", name, i)
 			}
 			d[i] ^= 1
 		}
 		for n := range d {
 			if _, f := Check(d[:n], q); f == None {
-				t.Errorf("%s: cut to %d bytes, and right", name, n)
+				t.Errorf("%s: cut to %d bytes, but right", name, n)
 			}
 		}
 	})

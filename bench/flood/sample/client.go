@@ -77,7 +77,6 @@ func (s *Sample) start() error {
 
 // returns reports whether the client that starts now will return its cookie. Clients that do not come first: a server
 // that serves only one client then still shows that it answers.
-// one client only shows so that it answers.
 func (s *Sample) returns() bool {
 	n := uint64(s.config.Return)
 	return n > 0 && s.started%n == n-1

@@ -1,6 +1,6 @@
-// Package sample is a few clients that run beside a flood and do what its sources would do if they were real: each asks
+// Package sample runs a few clients during a flood that do what its sources would do if they were real: each asks
 // for a cookie, repeats the question, and some return the cookie. So answers are timed, checked in every field and
-// compared with each other, and it shows whether the server accepts its own cookies.
+// compared with each other, and the report shows whether the server accepts its own cookies.
 //
 // Each client has a socket with its own address and port, so the package needs no privileges and works beside any
 // generator. The kernel takes the time stamps of arrivals, so that a machine busy with the flood does not make a fast

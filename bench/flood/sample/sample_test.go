@@ -16,67 +16,6 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// loopback gives each client an address of its own.
-func loopback() func() netip.Addr {
-	a := netip.MustParseAddr("127.7.0.1")
-	return func() netip.Addr {
-		a = a.Next()
-		return a
-	}
-}
-
-// run has n clients ask a server, of which one in every returns its cookie, and returns the report.
-func run(t *testing.T, target netip.AddrPort, n uint64, every int) Report {
-	t.Helper()
-	s, err := New(Config{Target: target, Source: loopback(), Rate: 200, Return: every, Hello: traffic.Captured("openssl-dtls12:1")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	go func() { // no client starts after the n-th
-		for ; ctx.Err() == nil; time.Sleep(time.Millisecond) {
-			if _, all := s.Take(); all.Events[Clients] >= n {
-				cancel()
-			}
-		}
-	}()
-	if err := s.Run(ctx); err != nil {
-		t.Fatal(err)
-	}
-	_, all := s.Take()
-	if all.Events[Clients] < n {
-		t.Errorf("%d clients, want %d", all.Events[Clients], n)
-	}
-	return all
-}
-
-// want compares counts of events; all others except Clients must be 0. -1 is the number of clients, -2 the number of
-// those that return a cookie when one in two does.
-func want(t *testing.T, r Report, events map[Event]int) {
-	t.Helper()
-	n := int(r.Events[Clients])
-	for e := range EventLen {
-		w := events[e]
-		switch {
-		case e == Clients:
-			continue
-		case w == -1:
-			w = n
-		case w == -2:
-			w = n / 2
-		}
-		if got := int(r.Events[e]); got != w {
-			t.Errorf("%s: %d, want %d, of %d clients", Names[e], got, w, n)
-		}
-	}
-}
-
 // Events reveal each kind of server.
 func TestServers(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -85,7 +24,7 @@ func TestServers(t *testing.T) {
 	}{
 		"own cookie for each source": {func(*server.Server) {}, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
 		"cookies with a clock":       {func(s *server.Server) { s.Lifetime = 1 }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
-		"keeps who asks":             {func(s *server.Server) { s.Counts = true }, map[Event]int{Compared: -1, Unrepeated: -1, Accepted: -2}},
+		"keeps state of clients":     {func(s *server.Server) { s.Counts = true }, map[Event]int{Compared: -1, Unrepeated: -1, Accepted: -2}},
 		"takes any cookie":           {func(s *server.Server) { s.Trusting = true }, map[Event]int{Compared: -1, Same: -1, Accepted: -2}},
 		"silent":                     {func(s *server.Server) { s.Silent = true }, map[Event]int{Unanswered: -1}},
 		"without cookies":            {func(s *server.Server) { s.NoCookies = true }, map[Event]int{Wrong: -1}},
@@ -115,37 +54,8 @@ func TestSharedAndRefused(t *testing.T) {
 	want(t, r, map[Event]int{Compared: -1, Shared: int(r.Events[Clients]) - 1, Same: -1})
 }
 
-// respond answers ClientHellos on loopback by f.
-func respond(t *testing.T, f func(d []byte, h *hello.ClientHello) []byte) netip.AddrPort {
-	t.Helper()
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	t.Cleanup(func() { conn.Close(); <-done })
-	go func() {
-		defer close(done)
-		b := make([]byte, 2048)
-		for {
-			n, peer, err := conn.ReadFromUDPAddrPort(b)
-			if err != nil {
-				return
-			}
-			var h hello.ClientHello
-			if hello.Parse(b[:n], &h) == hello.OK {
-				_, _ = conn.WriteToUDPAddrPort(f(b[:n], &h), peer)
-			}
-		}
-	}()
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
-}
-
-// serverHello is the start of one.
-var serverHello = []byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 12, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-
 // How a server reacts to a returned cookie.
-func TestJudgement(t *testing.T) {
+func TestReactions(t *testing.T) {
 	alert := []byte{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40}
 	for name, c := range map[string]struct {
 		after  uint16 // the server accepts this message_seq
@@ -154,9 +64,9 @@ func TestJudgement(t *testing.T) {
 	}{
 		"at once":            {1, nil, map[Event]int{Accepted: -1}},
 		"asked twice":        {2, nil, map[Event]int{Accepted: -1, AskedTwice: -1}},
-		"asked for ever":     {9, nil, map[Event]int{Refused: -1}},
+		"asked forever":      {9, nil, map[Event]int{Refused: -1}},
 		"alert":              {9, alert, map[Event]int{Refused: -1}},
-		"what nobody knows":  {9, []byte("?"), map[Event]int{Silent: -1}},
+		"unknown datagram":   {9, []byte("?"), map[Event]int{Silent: -1}},
 		"a ServerHello, too": {9, serverHello, map[Event]int{Accepted: -1}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -311,7 +221,7 @@ func TestTakeIsSinceTheLast(t *testing.T) {
 		t.Errorf("%+v, %+v", since, all)
 	}
 	if since, again := s.Take(); since.Events[Clients] != 0 || since.Latency.Answers != 0 || again != all {
-		t.Errorf("nothing happened since, and %+v, %+v", since, again)
+		t.Errorf("nothing happened since, but %+v, %+v", since, again)
 	}
 }
 

@@ -139,7 +139,7 @@ func TestNoAllocations(t *testing.T) {
 
 // Sources are within prefix and ports, and all of them occur.
 func TestSources(t *testing.T) {
-	f := testFlow("198.18.0.1:4433", "198.18.7.9/30") // its host bits say nothing
+	f := testFlow("198.18.0.1:4433", "198.18.7.9/30") // its host bits are ignored
 	f.Ports = Ports{First: 65534, Last: 65535}
 	seen := make(map[netip.AddrPort]bool)
 	random := uint64(1)

@@ -122,7 +122,7 @@ func ParseMix(text string, own [][]byte) (Mix, error) {
 			}
 		}
 		if slices.ContainsFunc(m, func(i Item) bool { return i.Name == name }) {
-			return nil, fmt.Errorf("mix: %s is there twice", name)
+			return nil, fmt.Errorf("mix: %s is given twice", name)
 		}
 		templates, err := templatesOf(name, own)
 		if err != nil {

@@ -32,7 +32,7 @@ func (g *Generator) send(ctx context.Context) error {
 	if g.options.Carry {
 		a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
 		if err := unix.SchedSetAttr(0, &a, 0); err != nil {
-			return fmt.Errorf("generator: let others come first: %w", err)
+			return fmt.Errorf("generator: lower the priority: %w", err)
 		}
 	}
 	for ctx.Err() == nil {

@@ -55,7 +55,7 @@ const volatile struct template only;
 // 2^64 / golden ratio, odd: multiplying by it spreads sources over the random (Knuth, TAOCP 6.4).
 #define SPREAD 0x9e3779b97f4a7c15ULL
 
-// Read in every run; user space writes them meanwhile.
+// Read in every run, while user space may write them.
 volatile __u32 stop;
 volatile __u64 interval; // ns between frames; 0: unlimited
 volatile __u64 burst;    // ns of frames that a late generator may catch up with

@@ -57,7 +57,7 @@ func must(t *testing.T) func(Template, error) Template {
 	}
 }
 
-// The frame is parsed by other code than that which builds it.
+// The frame is parsed by code other than that which builds it.
 type parsed struct {
 	source   netip.AddrPort
 	datagram []byte

@@ -258,7 +258,7 @@ func (g *Generator) Run(ctx context.Context) error {
 	if err := errors.Join(g.objects.Stop.Set(uint32(0)), g.objects.Running.Set(uint32(1))); err != nil {
 		return fmt.Errorf("start generator: %w", err)
 	}
-	// A call processes all its frames; after the end it does so without sending them.
+	// A call processes all its frames; once ctx has ended it does so without sending them.
 	halt := context.AfterFunc(ctx, func() { _ = errors.Join(g.objects.Running.Set(uint32(0)), g.objects.Stop.Set(uint32(1))) })
 	defer halt()
 	errs := make([]error, callers)

@@ -1,4 +1,4 @@
-// Package await has helpers of tests: they wait for conditions, and skip tests whose programs are missing.
+// Package await has helpers for tests, which wait for conditions, and skip tests whose programs or privileges are missing.
 package await
 
 import (
@@ -23,7 +23,7 @@ func Within(t *testing.T, patience time.Duration, what string, done func() bool)
 	t.Helper()
 	for end := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("waited %v in vain for this: %s", patience, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -36,8 +36,21 @@ func Need(t *testing.T, packages string, programs ...string) {
 			continue
 		}
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s is not installed, and CI must have it (apt-get install %s)", p, packages)
+			t.Fatalf("%s is not installed, which CI needs (apt-get install %s)", p, packages)
 		}
 		t.Skipf("%s is not installed (apt-get install %s)", p, packages)
+	}
+}
+
+// Require skips the test if err says that what is missing, and fails it with DTLSGUARD_REQUIRE_BPF=1, where nothing may be
+// missing.
+func Require(t *testing.T, what string, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("DTLSGUARD_REQUIRE_BPF") != "":
+		t.Fatalf("needs %s: %v", what, err)
+	default:
+		t.Skipf("needs %s: %v", what, err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Wire is two network cards of a machine, connected to each other.
+// Wire is two network cards of a machine that are connected to each other.
 type Wire struct {
 	Card string // what QEMU calls it: virtio-net-pci, vmxnet3, e1000e
 	// Queues of a virtio-net-pci; 0: 1. More than one needs root: only tap devices carry several, so the two ends are taps on
@@ -54,7 +54,7 @@ const bootTime = 2 * time.Minute
 // boots is how often a machine that dies during boot is started. On a busy host a kernel may find its clocks unreliable.
 const boots = 3
 
-// Result is what a run left.
+// Result is the outcome of a run.
 type Result struct {
 	Output  []byte // of the command, standard output and error
 	Status  int    // its exit status
@@ -109,7 +109,7 @@ func (m *Machine) arguments(initrd, output string) []string {
 	return args
 }
 
-// largestMTU is what the ends of a wire take.
+// largestMTU is the MTU of the ends of a wire.
 const largestMTU = 9000
 
 // end names an end of wire i, to QEMU and as a tap device.
@@ -121,7 +121,7 @@ func (w *Wire) arguments(i int) (args []string) {
 		netdev := fmt.Sprintf("hubport,id=%s,hubid=%d", id, i)
 		device := fmt.Sprintf("%s,netdev=%s", w.Card, id)
 		if w.Card == "virtio-net-pci" {
-			device += fmt.Sprintf(",host_mtu=%d", largestMTU) // else the driver takes no more than 1500
+			device += fmt.Sprintf(",host_mtu=%d", largestMTU) // otherwise the driver allows no more than 1500
 		}
 		if w.Queues > 1 {
 			netdev = fmt.Sprintf("tap,id=%s,ifname=%s,script=no,downscript=no,queues=%d", id, id, w.Queues)
@@ -221,7 +221,7 @@ reboot -f
 `
 }
 
-// boot tries once and reports whether the machine came up. What its command says goes to the file output. Only one machine
+// boot tries once and reports whether the machine came up. Its command's output goes to the file output. Only one machine
 // per host boots at a time.
 func (m *Machine) boot(ctx context.Context, qemu string, args []string, output string) (up bool, r *Result, err error) {
 	cache, err := Cache()

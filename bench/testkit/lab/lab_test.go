@@ -95,7 +95,7 @@ func named(t *testing.T) string {
 	return strings.Join(all, " ")
 }
 
-// Names can be removed although somebody else uses ip netns meanwhile.
+// Names can be removed although somebody else uses ip netns in between.
 func TestNamesSurviveIPNetns(t *testing.T) {
 	l, err := New("beside")
 	need(t, err)

@@ -10,7 +10,7 @@ type Conditions struct {
 	Seed      uint64        // runs with the same seed lose the same datagrams
 	Loss      float64       // probability
 	Duplicate float64       // probability of a second copy, which takes as long as the first
-	Reorder   float64       // probability of a datagram taking as long again as the others, so that later ones overtake it
+	Reorder   float64       // probability of a datagram taking twice as long, so that later ones overtake it
 	Delay     time.Duration // of each datagram: half a round trip
 	MTU       int           // IP packets that are larger are lost; 0: any size passes
 }
@@ -30,7 +30,7 @@ func (c *Conditions) Decide(d *Datagram) Fate {
 	if c.MTU > 0 && len(d.Data)+headers > c.MTU {
 		return Drop
 	}
-	// Each datagram has random numbers of its own, whatever becomes of those before it.
+	// Each datagram has its own random numbers, whatever happened to earlier ones.
 	stream := uint64(d.Nth) << 1
 	if d.FromClient {
 		stream |= 1

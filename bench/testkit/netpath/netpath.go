@@ -2,7 +2,7 @@
 // cuts off datagrams, and gives clients other ports as a NAT does. So a test needs neither privileges nor a kernel with netem.
 //
 // Each client's datagrams leave from a socket of their own, so the server sees as many addresses as there are clients. What
-// becomes of a datagram is decided by a function of the test, or by [Conditions], which decide the same in every run: by a
+// happens to a datagram is decided by a function of the test, or by [Conditions], which decide the same in every run, by a
 // seed and by the datagram's number. A [Path] is safe for concurrent use.
 package netpath
 
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Datagram is one on its way.
+// Datagram is a datagram on its way.
 type Datagram struct {
 	FromClient bool
 	Client     netip.AddrPort
@@ -27,7 +27,7 @@ type Datagram struct {
 	At         time.Time // when it came to the path
 }
 
-// Fate is what becomes of a datagram: the delay of each copy that arrives. A datagram without copies is lost.
+// Fate is what happens to a datagram: the delay of each copy that arrives. A datagram without copies is lost.
 type Fate []time.Duration
 
 // The fates of a path without delay.
@@ -73,7 +73,7 @@ type delivery struct {
 const largest = 1 << 16
 
 // Start opens a path to a server. It listens on the server's address, on a port of its own. decide is called for each datagram,
-// by several goroutines, and may wait: it holds up what clients send, or what comes back to one of them. With nil all datagrams pass.
+// by several goroutines, and may block: that delays what clients send, or what comes back to one of them. With nil all datagrams pass.
 // Errors are those of sockets.
 func Start(to netip.AddrPort, decide func(d *Datagram) Fate) (*Path, error) {
 	near, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0)))
@@ -91,7 +91,7 @@ func Start(to netip.AddrPort, decide func(d *Datagram) Fate) (*Path, error) {
 	return p, nil
 }
 
-// Close ends the path, and waits for its goroutines. It returns why a socket could not be opened, if one could not.
+// Close ends the path, and waits for its goroutines. It returns the error of a socket that could not be opened.
 func (p *Path) Close() error {
 	p.mu.Lock()
 	p.closed = true
@@ -116,7 +116,7 @@ func (p *Path) Seen(keep func(d *Datagram) bool) (kept []Datagram) {
 	return kept
 }
 
-// Rebind gives every client another port, as a NAT does that has forgotten them. What is on its way to the old ports is lost.
+// Rebind gives every client another port, as a NAT does that has forgotten them. Datagrams on their way to the old ports are lost.
 func (p *Path) Rebind() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -199,7 +199,7 @@ func (p *Path) back(c *client, far *net.UDPConn, to netip.AddrPort) {
 	}
 }
 
-// carry lets a datagram have its fate.
+// carry applies the fate of a datagram.
 func (p *Path) carry(c *client, d Datagram) {
 	direction := 1
 	if d.FromClient {

@@ -15,7 +15,7 @@ import (
 type lab struct {
 	*Path
 	client *net.UDPConn
-	froms  chan netip.AddrPort // whom the server answered
+	froms  chan netip.AddrPort // the addresses that the server answered
 }
 
 func start(t *testing.T, host string, decide func(d *Datagram) Fate) *lab {
@@ -138,7 +138,7 @@ func TestRebind(t *testing.T) {
 	}
 }
 
-// TestConditions: what becomes of datagrams depends on the seed and on their numbers alone, and is as frequent as asked.
+// TestConditions: fates depend only on the seed and on the datagrams' numbers, and are as frequent as configured.
 func TestConditions(t *testing.T) {
 	const n = 10_000
 	fates := func(c Conditions) (lost, twice, late int, all []byte) {

@@ -15,7 +15,7 @@ import (
 
 // The sources are embedded, so that the program runs anywhere with a C compiler. Only those in Go need the module.
 //
-//go:embed common echo openssl gnutls mbedtls wolfssl wolfssl13 qt pion pion4 erlang java godot node
+//go:embed common echo openssl gnutls mbedtls wolfssl wolfssl13 boringssl qt pion pion4 erlang java godot node
 var sources embed.FS
 
 // Program is a program to build.
@@ -27,6 +27,7 @@ type Program struct {
 	Package   string   // Debian's, with the headers of the libraries; several, separated by blanks
 	Options   []string // for the C compiler
 	Tree      string   // path in this directory of a script that builds libraries without a package, and prints where they are
+	Release   string   // argument of that script: Debian's release with the source; "": the newest
 }
 
 // Build compiles p into dir and returns the binary's path. An error names the package to install.
@@ -138,6 +139,9 @@ func (p *Program) Prefix() (string, error) {
 // runTree runs the script that prefix has written to dir.
 func (p *Program) runTree(dir string) (string, error) {
 	script := exec.Command("sh", filepath.Join(dir, path.Base(p.Tree)))
+	if p.Release != "" {
+		script.Args = append(script.Args, p.Release)
+	}
 	var said strings.Builder
 	script.Stderr = &said
 	out, err := script.Output()

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"net/netip"
+	"runtime"
 	"strconv"
 )
 
@@ -35,6 +36,27 @@ var Foreign = []Server{
 	{Program: library("godot", "Godot DTLSServer", "godot/server.gd", "godot3-server")},
 }
 
+// More are servers that benchmarks do not compare with: other releases and builds of libraries above.
+var More = []Server{
+	{of("bookworm", wolfSSL13("wolfssl13-bookworm", "wolfSSL of Debian 12, DTLS 1.3", "wolfssl/wolfssl.c", "-DDTLS13")), true},
+	{of("bookworm", wolfSSL13("wolfssl-dual-bookworm", "wolfSSL of Debian 12, DTLS 1.2 and 1.3", "wolfssl/wolfssl.c", "-DDTLS13", "-DDTLS12")), true},
+	{boringSSL(), false},
+}
+
+// of is p with the library of one release of Debian's.
+func of(release string, p Program) Program {
+	p.Release = release
+	return p
+}
+
+// boringSSL is a program on the BoringSSL that Debian has for Android's tools, beside OpenSSL's files of the same names.
+func boringSSL() Program {
+	p := library("boringssl", "BoringSSL", "boringssl/boringssl.c", "android-libboringssl-dev", "-lssl", "-lcrypto")
+	libraries := "/usr/lib/" + map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH] + "-linux-gnu/android"
+	p.Options = []string{"-I/usr/include/android", "-L" + libraries, "-Wl,-rpath," + libraries}
+	return p
+}
+
 // library is a program whose libraries a package has.
 func library(name, title, source, pkg string, libraries ...string) Program {
 	return Program{Name: name, Title: title, Source: source, Libraries: libraries, Package: pkg}
@@ -58,7 +80,7 @@ func Arguments(at netip.AddrPort, id Identity, cookies string) []string {
 
 // Find returns the server of that name, nil if there is none.
 func Find(name string) *Server {
-	for _, list := range [][]Server{Servers, Foreign} {
+	for _, list := range [][]Server{Servers, More, Foreign} {
 		for i := range list {
 			if list[i].Name == name {
 				return &list[i]

@@ -62,7 +62,7 @@ func checkAnswer(t *testing.T, s *Server, program string, id Identity) {
 		t.Fatalf("%x is not a HelloVerifyRequest", answer)
 	}
 	if got := binary.BigEndian.Uint32(answer[7:]); (got == seq) != s.Answers {
-		t.Errorf("answers the question with record sequence number %d with number %d, and the list says %v", seq, got, s.Answers)
+		t.Errorf("answers the question with record sequence number %d with number %d, but the list says %v", seq, got, s.Answers)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
-// Model is a DTLS server and the network before it, without sockets: it computes what comes back, and when. With a
+// Model is a DTLS server and the network in front of it, without sockets: it computes what comes back, and when. With a
 // virtual clock a thousand probes of it take no time. Its fields must not change while it is in use. Not safe for
 // concurrent use.
 type Model struct {
@@ -30,7 +30,7 @@ type Model struct {
 	NoCookies                  bool          // accepts a ClientHello without a cookie
 	Once                       bool          // accepts no ClientHello after the second
 	Silent                     bool          // does not answer a wrong cookie
-	Suites                     []uint16      // that it has; nil: all
+	Suites                     []uint16      // that it supports; nil: all
 	Groups                     []uint16      // the same
 	Only                       netip.Addr    // answers only this address; invalid: all
 	OneAtATime                 bool          // answers nobody else during a handshake
@@ -43,7 +43,7 @@ type Model struct {
 	Down     time.Duration // ... and is down for this time
 
 	Random *rand.Rand
-	Begin  time.Time // of its life, by the virtual clock
+	Begin  time.Time // of its uptime, by the virtual clock
 
 	clients map[netip.AddrPort]*client
 	busy    netip.AddrPort // whose handshake is in progress
@@ -143,7 +143,7 @@ func (m *Model) answer(from netip.AddrPort, d []byte, now time.Time) (answer []b
 	return hello, true
 }
 
-// deafTo reports whether the server hears nothing of a client: it is down, or busy with another one.
+// deafTo reports whether the server ignores a client: it is down, or busy with another one.
 func (m *Model) deafTo(from netip.AddrPort, now time.Time) bool {
 	since := now.Sub(m.Begin)
 	switch {

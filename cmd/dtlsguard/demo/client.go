@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// clientPatience sees a client's retransmissions after 1, 3, 7 and 15 s (RFC 6347 section 4.2.4.1), and an
+// clientPatience includes a client's retransmissions after 1, 3, 7 and 15 s (RFC 6347 section 4.2.4.1), and an
 // answer to the last.
 const clientPatience = 20 * time.Second
 
-// handshake runs an s_client against addr, sends it line, and takes it back from the server. It returns the
+// handshake connects an s_client to addr, sends line, and receives it back from the server. It returns the
 // time from the client's first ClientHello to the server's Finished.
 func (o *openssl) handshake(ctx context.Context, addr netip.AddrPort, line string) (time.Duration, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, clientPatience, fmt.Errorf("no end of it within %v", clientPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, clientPatience, fmt.Errorf("not finished within %v", clientPatience))
 	defer cancel()
 	// s_client writes a trace of its messages to the trace pipe, as file descriptor 3.
 	trace, traceEnd, err := os.Pipe()
@@ -42,7 +42,7 @@ func (o *openssl) handshake(ctx context.Context, addr netip.AddrPort, line strin
 	timed := make(chan time.Duration, 1)
 	go func() { timed <- readTrace(trace) }()
 	err = echo(in, out, line)
-	in.Close() // at which s_client sends its closing alert
+	in.Close() // makes s_client send its closing alert
 	if e := cmd.Wait(); err == nil && e != nil {
 		err = fmt.Errorf("s_client: %w", e)
 	}
@@ -68,7 +68,7 @@ func start(cmd *exec.Cmd) (in io.WriteCloser, out io.Reader, err error) {
 	return in, out, cmd.Start()
 }
 
-// echo sends a line and waits for its return.
+// echo sends a line and waits for its echo.
 func echo(in io.Writer, out io.Reader, line string) error {
 	if _, err := fmt.Fprintln(in, line); err != nil {
 		return fmt.Errorf("send a line: %w", err)

@@ -35,10 +35,10 @@ const (
 	// poolSize: every start of the server means harvesting anew, so the pool is small, and still far larger than
 	// the number of clients, which come one at a time.
 	poolSize = 256
-	// readyWithin is how long the guard may take to notice a server's start: it asks twice per second, and has 250 ms
-	// of patience with each answer. The rest is for a machine that has other things to do.
+	// readyWithin is how long the guard may take to notice a server's start: it asks twice per second, and waits 250 ms
+	// for each answer. The rest allows for a busy machine.
 	readyWithin = 10 * time.Second
-	// floodFor is how long the flood lasts at least, so that its rate means something.
+	// floodFor is the shortest duration of the flood, so that its rate is meaningful.
 	floodFor = 2 * time.Second
 )
 
@@ -87,7 +87,7 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	case f.timeout <= 0:
 		return hint.Usagef("--timeout %v: want more than 0", f.timeout)
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // a closed terminal must leave nothing behind either
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP) // also clean up when the terminal is closed
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("not done after %v (--timeout)", f.timeout))
 	defer cancel()
@@ -125,7 +125,7 @@ type demo struct {
 	result   result
 }
 
-// run sets the stage, plays both acts, and clears the stage, whatever happens.
+// run starts everything, does the handshakes before and during the flood, and cleans up in any case.
 func (d *demo) run(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "dtlsguard-demo-")
 	if err != nil {
@@ -175,13 +175,13 @@ func (d *demo) startGuard(ctx context.Context) (stop func(), err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = d.guard.Run(ctx) // a guard that fails shows in the handshakes
+		_ = d.guard.Run(ctx) // a failed guard shows in the handshakes
 	}()
 	return func() { cancel(); <-done }, nil
 }
 
-// handshakes does one act's handshakes, one after the other. A handshake that fails is counted and the rest
-// goes on; an error means that the show cannot.
+// handshakes does the handshakes of one phase, one after another. A failed handshake is counted and the others
+// continue; an error ends the demo.
 func (d *demo) handshakes(ctx context.Context, act string) (p phase, err error) {
 	for i := range d.flags.handshakes {
 		d.progress.step("%s: handshake %d of %d, %d failed", act, i+1, d.flags.handshakes, p.Tried-p.OK)
@@ -193,13 +193,13 @@ func (d *demo) handshakes(ctx context.Context, act string) (p phase, err error) 
 			return p, ctx.Err()
 		}
 		p.add(took, err)
-		d.server.stop() // it has served its one client
+		d.server.stop() // it serves only one client
 	}
 	p.finish()
 	return p, nil
 }
 
-// freshServer waits until there is a server that has not served, and the guard knows its cookies.
+// freshServer waits until there is a server that has had no client, and the guard knows its cookies.
 func (d *demo) freshServer(ctx context.Context) (err error) {
 	if !d.server.running() {
 		if d.server, err = d.openssl.startServer(ctx); err != nil {
@@ -221,12 +221,12 @@ func (d *demo) freshServer(ctx context.Context) (err error) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(5 * time.Millisecond): // short against the half second between its questions
+		case <-time.After(5 * time.Millisecond): // short compared with the half second between its questions
 		}
 	}
 }
 
-// duringFlood plays the second act.
+// duringFlood does the handshakes during the flood.
 func (d *demo) duringFlood(ctx context.Context) error {
 	f, err := sockets.New(sockets.Config{
 		Flow: traffic.Flow{Destination: d.guard.Listening()[0]}, Pace: traffic.Pace{Rate: float64(d.flags.rate)},

@@ -69,7 +69,7 @@ func nothingLeft(t *testing.T) {
 	})
 }
 
-// A flood that leaves every machine some time, so that the test is about right and wrong and not about speed.
+// A flood slow enough for any machine, so that the test is not about speed.
 var gentle = []string{"--handshakes", "2", "--flood-rate", "20000"}
 
 func TestDemo(t *testing.T) {
@@ -94,7 +94,7 @@ func TestDemo(t *testing.T) {
 	if !r.OK || r.Marked != 0 || r.Starts != 4 {
 		t.Errorf("ok %v, %d datagrams of the flood at the server, which started %d times", r.OK, r.Marked, r.Starts)
 	}
-	// What four clients cannot do without; more is retransmitted.
+	// The minimum of four clients; more is retransmitted.
 	for _, k := range []tap.Kind{tap.CookieHello, tap.Handshake, tap.ApplicationData} {
 		if r.Server[k.String()] < 4 {
 			t.Errorf("%d datagrams of kind %v passed the tap, want 4 or more", r.Server[k.String()], k)
@@ -178,7 +178,7 @@ func TestDemoVerdict(t *testing.T) {
 	}
 }
 
-// run is the command as a user has it: its exit status, its result on stdout, its error on stderr.
+// run runs the command as a user does: exit status, result on stdout, error on stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cmd := Command()
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true

@@ -39,7 +39,7 @@ type openssl struct {
 func newOpenSSL(dir string) (*openssl, error) {
 	path, err := exec.LookPath("openssl")
 	if err != nil {
-		return nil, hint.Errorf("apt-get install openssl", "the openssl command, whose server and client are shown, is not there")
+		return nil, hint.Errorf("apt-get install openssl", "the openssl command is missing, whose server and client the demo uses")
 	}
 	o := &openssl{path: path, cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem")}
 	if err := o.certify(); err != nil {
@@ -78,9 +78,9 @@ func (o *openssl) certify() error {
 	return errors.Join(write(o.cert, "CERTIFICATE", cert), write(o.key, "PRIVATE KEY", private))
 }
 
-// reservePort takes a free loopback port and keeps it from everybody else until closed, so that the server finds
-// it free at each of its starts: s_server sets SO_REUSEADDR, and so does this socket. It gets none of the
-// server's datagrams, as it is connected to the discard port.
+// reservePort reserves a free loopback port until it is closed, so that the server can bind it at each of its
+// starts: s_server sets SO_REUSEADDR, and so does this socket. It receives none of the
+// server's datagrams, because it is connected to the discard port.
 func reservePort() (net.Conn, error) {
 	d := net.Dialer{
 		LocalAddr: &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)},
@@ -98,9 +98,9 @@ func reservePort() (net.Conn, error) {
 // close gives the port back.
 func (o *openssl) close() { o.reserved.Close() }
 
-// command prepares an openssl process that dies with ctx, and with this process, however that ends. It is in a
-// process group of its own, so that Ctrl-C comes to us alone and nothing ends in disorder. Whoever starts it
-// must stay on the thread until it has ended: to the kernel, the parent that Pdeathsig is about is the thread.
+// command prepares an openssl process that is killed when ctx or this process ends. It has its own process group,
+// so that only this process gets Ctrl-C and everything ends in order. The caller must start it on a locked thread
+// and keep that until the process has ended, because Pdeathsig is sent when the starting thread ends.
 func (o *openssl) command(ctx context.Context, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	cmd := exec.CommandContext(ctx, o.path, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -116,8 +116,8 @@ type serverProcess struct {
 	exited chan struct{}
 }
 
-// startServer starts s_server. What it receives it prints, and what it reads it sends: a pipe from its output
-// to its input makes it echo, and keeps its input open, without which it would quit.
+// startServer starts s_server. It prints what it receives and sends what it reads: a pipe from its output to its
+// input makes it echo, and keeps its input open, so that it does not quit.
 func (o *openssl) startServer(ctx context.Context) (*serverProcess, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -146,12 +146,12 @@ func (o *openssl) startServer(ctx context.Context) (*serverProcess, error) {
 	return p, nil
 }
 
-// stop ends the process and waits until it is gone. Stopping twice is fine, and so is one that did not start.
+// stop kills the process and waits until it has ended. It may be called twice, and for a process that did not start.
 func (p *serverProcess) stop() {
 	if p == nil {
 		return
 	}
-	_ = p.cmd.Process.Kill() // asked nicely, s_server takes half a second
+	_ = p.cmd.Process.Kill() // on SIGTERM s_server takes half a second
 	<-p.exited
 }
 
@@ -164,7 +164,7 @@ func (p *serverProcess) running() bool {
 	}
 }
 
-// failure says why the process has ended; nil if it runs.
+// failure returns why the process has ended; nil if it runs.
 func (p *serverProcess) failure() error {
 	if p.running() {
 		return nil
@@ -172,7 +172,7 @@ func (p *serverProcess) failure() error {
 	return fmt.Errorf("openssl s_server ended (%v): %s", p.cmd.ProcessState, complaint(p.stderr.String()))
 }
 
-// complaint is the line of an openssl command's error output that says most.
+// complaint is the most useful line of an openssl command's error output.
 func complaint(stderr string) string {
 	lines := strings.Split(strings.TrimSpace(stderr), "\n")
 	for _, l := range lines {
@@ -184,5 +184,5 @@ func complaint(stderr string) string {
 	if last := lines[len(lines)-1]; last != "" {
 		return last
 	}
-	return "it said nothing"
+	return "it printed nothing"
 }

@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress shows what is going on: on a terminal one line, written over again and again; elsewhere a line a
-// second, if there is anything new.
+// progress shows what the demo is doing: on a terminal one line that changes in place, elsewhere at most a line per
+// second.
 type progress struct {
 	out      io.Writer
 	terminal bool
 	stop     chan struct{}
 	stopped  sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	text  string
-	more  func() string // what changes by itself; may be nil
+	more  func() string // text that changes by itself; may be nil
 	shown string
 }
 
-// How often the line is looked at: as fast as eyes follow, or so that a log file stays readable.
+// How often the line is updated: as fast as is readable, or slow enough for a log file.
 const (
 	terminalEvery = 200 * time.Millisecond
 	plainEvery    = time.Second
@@ -63,7 +63,7 @@ func (p *progress) step(format string, a ...any) {
 	}
 }
 
-// also sets what to show after it; nil: nothing.
+// also sets more text to show after the step; nil: none.
 func (p *progress) also(more func() string) {
 	p.mu.Lock()
 	p.more = more
@@ -88,7 +88,7 @@ func (p *progress) show() {
 	}
 }
 
-// done ends it, and clears a terminal's line for what comes next.
+// done ends the display and clears the line of a terminal.
 func (p *progress) done() {
 	close(p.stop)
 	p.stopped.Wait()

@@ -16,7 +16,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend"
 )
 
-// phase is what came of one act's handshakes. Times are in milliseconds, from a client's first ClientHello
+// phase is the outcome of the handshakes before or during the flood. Times are in milliseconds, from a client's first ClientHello
 // to the server's Finished.
 type phase struct {
 	Tried    int      `json:"tried"`
@@ -66,7 +66,7 @@ func (r *floodResult) take(c sockets.Counts) {
 	}
 }
 
-// result is what the demo is done for.
+// result is the result of the demo.
 type result struct {
 	OK     bool              `json:"ok"`
 	Before phase             `json:"before"`
@@ -80,7 +80,7 @@ type result struct {
 	counts tap.Counts
 }
 
-// take notes what the tap and the guard counted.
+// take stores the counts of the tap and the guard.
 func (r *result) take(c tap.Counts, s frontend.Status) {
 	r.counts, r.Marked, r.Server = c, c.Marked, make(map[string]uint64)
 	for k := range tap.KindLen {
@@ -90,7 +90,7 @@ func (r *result) take(c tap.Counts, s frontend.Status) {
 	r.OK = r.verdict() == nil
 }
 
-// verdict is nil if everything was as it should be, else what was not.
+// verdict returns nil if everything went well, otherwise what did not.
 func (r *result) verdict() error {
 	var errs []string
 	fail := func(format string, a ...any) { errs = append(errs, fmt.Sprintf(format, a...)) }

@@ -93,7 +93,7 @@ var table = []setting{
 		set: parsed(handoff.ParseSuite, func(t *target, s handoff.Suite) { t.own.PSKSuite = s })},
 	{name: "workers", kind: integer, def: "0", doc: "threads and sockets per service (0: one per CPU)",
 		from: 0, to: 1024, set: integerOf(func(t *target) *int { return &t.Config.Workers })},
-	{name: "workers-port", kind: integer, def: "0", xdp: true, doc: "with protect: the port that XDP steers to workers by, for a firewall; further services: the next ones (0: any)",
+	{name: "workers-port", kind: integer, def: "0", xdp: true, doc: "with protect: reach workers by this port, which a firewall must let in; others: the next ones (0: the service's)",
 		from: 0, to: 1<<16 - 1, set: integerOf(func(t *target) *int { return &t.Config.WorkersPort })},
 	{name: "worker-nice", kind: integer, def: strconv.Itoa(frontend.DefaultNice), doc: "priority of the workers' threads, -20 to 19; below 0 needs CAP_SYS_NICE or LimitNICE=",
 		from: -20, to: 19, set: integerOf(func(t *target) *int { return &t.Config.Nice })},

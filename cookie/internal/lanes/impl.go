@@ -44,5 +44,5 @@ func sumOneGeneric(dst *[Size]byte, words *block, k *Key) {
 	w = block{8: paddingBit, 15: outerBits}
 	copy(w[:8], inner[:])
 	compress(&outer, &w)
-	putCookie(dst, k.epoch[0], &outer)
+	putCookie(dst, k.keyID[0], &outer)
 }

@@ -19,11 +19,11 @@ type Key struct {
 	inner, outer           state     // after the key pads
 	innerPairs, outerPairs state     // the same as SHA-NI keeps it: F E B A, H G D C
 	innerHead, outerHead   [8]uint32 // see head
-	epoch                  [4]uint32 // in byte 0 and in byte 15
+	keyID                  [4]uint32 // in byte 0 and in byte 15
 }
 
-// NewKey prepares a secret whose cookies begin with epoch.
-func NewKey(secret *[32]byte, epoch uint8) Key {
+// NewKey prepares a secret whose cookies begin with keyID.
+func NewKey(secret *[32]byte, keyID uint8) Key {
 	inner, outer := initialState, initialState
 	for _, pad := range []struct {
 		st *state
@@ -38,7 +38,7 @@ func NewKey(secret *[32]byte, epoch uint8) Key {
 		}
 		compress(pad.st, &w)
 	}
-	return prepare(&inner, &outer, epoch)
+	return prepare(&inner, &outer, keyID)
 }
 
 // Midstates returns the SHA-256 states after the inner and outer key pads.
@@ -53,12 +53,12 @@ func (k *Key) Sum(m *Message) [Size]byte {
 	return c
 }
 
-func prepare(inner, outer *state, epoch uint8) Key {
+func prepare(inner, outer *state, keyID uint8) Key {
 	return Key{
 		inner: *inner, outer: *outer,
 		innerPairs: pairs(inner), outerPairs: pairs(outer),
 		innerHead: head(inner), outerHead: head(outer),
-		epoch: [4]uint32{0: uint32(epoch), 3: uint32(epoch) << 24},
+		keyID: [4]uint32{0: uint32(keyID), 3: uint32(keyID) << 24},
 	}
 }
 
@@ -72,11 +72,11 @@ func head(s *state) [8]uint32 {
 	return [8]uint32{t1 + t2, s[3] + t1, s[6] + roundConstants[1], s[5] + roundConstants[2], s[4] + roundConstants[3]}
 }
 
-// putCookie writes the cookie of a tag: the epoch, then the tag's first 31 bytes.
-func putCookie(dst *[Size]byte, epoch uint32, t *state) {
+// putCookie writes the cookie of a tag: the key ID, then the tag's first 31 bytes.
+func putCookie(dst *[Size]byte, keyID uint32, t *state) {
 	be := binary.BigEndian
 	for i := range t {
-		be.PutUint32(dst[4*i:], epoch<<24|t[i]>>8)
-		epoch = t[i]
+		be.PutUint32(dst[4*i:], keyID<<24|t[i]>>8)
+		keyID = t[i]
 	}
 }

@@ -9,19 +9,19 @@ import (
 // Secret is as in package cookie.
 type Secret [32]byte
 
-func newKey(s Secret, epoch uint8) *Key {
-	k := NewKey((*[32]byte)(&s), epoch)
+func newKey(s Secret, keyID uint8) *Key {
+	k := NewKey((*[32]byte)(&s), keyID)
 	return &k
 }
 
 func testSecret(text string) Secret { return sha256.Sum256([]byte(text)) }
 
 // reference computes a cookie with the standard library, from the format's definition alone.
-func reference(s Secret, epoch uint8, b *Message) [Size]byte {
+func reference(s Secret, keyID uint8, b *Message) [Size]byte {
 	h := hmac.New(sha256.New, s[:])
 	h.Write(message(b))
 	var c [Size]byte
-	c[0] = epoch
+	c[0] = keyID
 	copy(c[1:], h.Sum(nil))
 	return c
 }

@@ -73,7 +73,7 @@ func TestKeyIsLaidOutAsTheKernelsThink(t *testing.T) {
 		"outerPairs": {unsafe.Offsetof(p.outerPairs), 96},
 		"innerHead":  {unsafe.Offsetof(p.innerHead), 128},
 		"outerHead":  {unsafe.Offsetof(p.outerHead), 160},
-		"epoch":      {unsafe.Offsetof(p.epoch), 192},
+		"keyID":      {unsafe.Offsetof(p.keyID), 192},
 		"size":       {unsafe.Sizeof(p), 208},
 	} {
 		if x[0] != x[1] {

@@ -3,7 +3,7 @@ set -e
 group=$1 dir=$2 share=$(realpath "$3") script=$(realpath "$4")
 echo 0 >"$group/cgroup.procs"
 mount --make-rprivate /
-# What the script says is seen outside, in $dir/out; all else is in memory, and in these namespaces alone.
+# The script's output is visible outside, in $dir/out; everything else is in memory and in these namespaces only.
 copy=$dir/copy root=$dir/copy/root
 mkdir "$dir/out" "$copy"
 mount -t tmpfs -o mode=755 tmpfs "$copy"

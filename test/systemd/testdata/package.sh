@@ -1,5 +1,5 @@
 #!/bin/sh
-# What an operator does with the package, under systemd: /share has it in versions 1.0.0 and 1.1.0.
+# What an operator does with the package, under systemd. /share has versions 1.0.0 and 1.1.0.
 set -eux
 exec 2>&1
 trap 'code=$?; [ $code = 0 ] && touch /out/passed; [ $code = 0 ] || journalctl --no-pager -u dtlsguard -u server4434 -u server4436 | grep -v tick | tail -100' EXIT
@@ -25,18 +25,18 @@ another_than() { # another_than PID: the service runs as another process
 	systemctl is-active dtlsguard && test "$(pid)" != 0 && test "$(pid)" != "$1"
 }
 status_says() { systemctl show -p StatusText --value dtlsguard | grep "$1"; } # status_says TEXT
-serve() { # serve PORT PIPE: a server that sends clients, of which it has one at a time, what comes through PIPE
+serve() { # serve PORT PIPE: a server that sends its client, one at a time, what comes through PIPE
 	systemd-run --unit "server$1" sh -c "while :; do openssl s_server -dtls1_2 -listen -naccept 1 -accept 127.0.0.1:$1 -cert /tmp/cert -key /tmp/key -quiet <$2; done"
 }
-# 20 lines per second in both directions, while the guard changes.
+# 20 lines per second in both directions while the guard is reloaded, upgraded and restarted.
 ticks='for i in $(seq 1 10000); do echo tick $i || exit; sleep 0.05; done'
-begin_session() { # begin_session PORT: a server that has something to say before it has a client asks for no cookie
+begin_session() { # begin_session PORT: the server's lines begin after the handshake, since with input waiting s_server asks for no cookie
 	sh -c "$ticks" | timeout 240 openssl s_client -dtls1_2 -connect "127.0.0.1:$1" -quiet >/tmp/received 2>/tmp/session &
 	session=$!
 	eventually more_than -1 5
 	sh -c "$ticks" <>/tmp/ticks >/tmp/ticks &
 }
-count() { # count: lines that have come so far, at the client and at the server
+count() { # count: lines received so far by the client and by the server
 	journalctl --no-pager -q -o cat -u server4436 | grep '^tick' >/tmp/sent || true
 	to_client=$(wc -l </tmp/received) to_server=$(wc -l </tmp/sent)
 }
@@ -108,7 +108,7 @@ dtlsguard upgrade
 another_than "$pid"
 goes_on
 
-: restart: the service manager keeps the files meanwhile
+: restart: the service manager keeps the open files
 pid=$(pid)
 systemctl restart dtlsguard
 another_than "$pid"
@@ -140,12 +140,12 @@ not attached
 test "$(ls /sys/fs/bpf/dtlsguard)" = ''
 systemctl start dtlsguard
 
-: upgrade, with what the operator wrote
+: upgrade that keeps what the operator wrote
 before=$(cat /etc/dtlsguard/secret)
 dpkg --force-confold --install /share/dtlsguard_1.1.0-1_*.deb
 dtlsguard version | grep 1.1.0
 systemctl is-active dtlsguard
-not deleted # it is the new program
+not deleted # the new program runs
 grep -q 4433 /etc/dtlsguard/dtlsguard.toml
 test "$before" = "$(cat /etc/dtlsguard/secret)"
 client 4433
@@ -174,7 +174,7 @@ wait $!
 umount root/run root
 cd /
 
-: the same by rpm, on a system whose packages it does not know
+: the same with rpm, on a system whose packages rpm does not know
 rpm --install --nodeps /share/dtlsguard-1.0.0-1.*.rpm
 test "$(stat -c '%U %a' /etc/dtlsguard/secret)" = 'dtlsguard 600'
 not systemctl is-active dtlsguard

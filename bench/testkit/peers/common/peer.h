@@ -29,9 +29,9 @@
 #ifndef PEER_IDLE
 #define PEER_IDLE PEER_PATIENCE // the same after the handshake
 #endif
-#define PEER_MTU 1400	     // for libraries that must be told
+#define PEER_MTU 1400	     // for libraries that must be told the MTU
 
-// struct datagram was received and is not yet read.
+// struct datagram is a datagram received and not yet read.
 struct datagram {
 	struct datagram *next;
 	struct sockaddr_storage from;
@@ -172,7 +172,7 @@ static inline struct datagram *peer_pop(struct datagram **list)
 	return d;
 }
 
-// peer_next waits for a datagram of anybody who has no socket of his own.
+// peer_next waits for a datagram of a client without a socket.
 static inline void peer_next(struct peer *p)
 {
 	for (struct datagram *d; (d = peer_pop(&peer_server.pending));) {
@@ -205,7 +205,7 @@ static inline int peer_sent(const struct peer *p, const struct datagram *d)
 	return !memcmp(&d->from, &p->address, p->size);
 }
 
-// peer_claim gives p what it has sent of what is pending.
+// peer_claim moves p's pending datagrams to p.
 static inline void peer_claim(struct peer *p)
 {
 	for (struct datagram **at = &peer_server.pending, *d; (d = *at);) {
@@ -219,8 +219,8 @@ static inline void peer_claim(struct peer *p)
 	}
 }
 
-// peer_collect reads at most so many datagrams that have come to a socket: what p sent is p's, and what others sent is pending. If
-// too much is, they will send it again.
+// peer_collect reads up to most datagrams from a socket: those of p go to p, those of others become pending. If
+// too many are pending, they are dropped, and clients retransmit.
 static inline void peer_collect(int fd, struct peer *p, int most)
 {
 	while (most-- > 0) {
@@ -300,14 +300,14 @@ static inline void peer_start(struct peer *p, void *(*serve)(void *))
 		peer_die("thread");
 }
 
-// peer_employ gives a client its socket and a thread that runs serve(p). What the client has sent meanwhile, such as the second
+// peer_employ gives a client its socket and a thread that runs serve(p). What the client has sent in between, such as the second
 // fragment of its ClientHello, is not lost: application data would not come again.
 static inline void peer_employ(struct peer *p, void *(*serve)(void *))
 {
 	peer_connect(p);
 	peer_claim(p);
 	peer_collect(peer_server.fd, p, PEER_PENDING - peer_server.count);
-	peer_collect(p->fd, p, PEER_QUEUED); // between bind and connect others' came here, too
+	peer_collect(p->fd, p, PEER_QUEUED); // between bind and connect datagrams of others arrive here as well
 	peer_start(p, serve);
 }
 

@@ -4,7 +4,7 @@
 // The limit of sockets: recvmmsg and sendmmsg and nothing between them. Every datagram goes back, cut to the
 // length of a HelloVerifyRequest.
 //
-// usage: echo ADDRESS PORT; what follows is for servers that need it
+// usage: echo ADDRESS PORT; further arguments are ignored
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>

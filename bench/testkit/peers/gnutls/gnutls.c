@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// GnuTLS as its manual's DTLS server example has it: look at a datagram, verify its cookie or send one. What the
-// cookie depends on is the sender's address, as recvfrom(2) gives it.
+// GnuTLS, modelled on its manual's DTLS server example: peek at a datagram, verify its cookie or send one. The
+// cookie depends on the sender's address as returned by recvfrom(2).
 
 #include "peer.h"
 

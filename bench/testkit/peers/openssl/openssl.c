@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 	if (!client)
 		peer_die("memory");
 	peer_listen();
-	for (SSL *ssl = ready(ctx);;) { // returns for a valid cookie or an error; meanwhile it answers
+	for (SSL *ssl = ready(ctx);;) { // returns on a valid cookie or an error, and answers until then
 		if (DTLSv1_listen(ssl, client) > 0) {
 			begin(ssl, client);
 			ssl = ready(ctx);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The dtlsguard Authors
 
-// Qt as its "DTLS server" example has it: one QUdpSocket, a QDtlsClientVerifier for who is not known yet, a QDtls
-// for each who is.
+// Qt, modelled on its "DTLS server" example: one QUdpSocket, a QDtlsClientVerifier for unknown clients, a QDtls
+// for each known one.
 //
 //	qt ADDRESS PORT CERTIFICATE KEY [COOKIES]
 //
 // as in peer.h, without its sockets: a QDtls writes to the socket that all share. Without a file COOKIES the
-// secret is random; QDtlsClientVerifier and QDtls must have the same, or the QDtls asks for a cookie of its own.
+// secret is random; QDtlsClientVerifier and QDtls must have the same, or QDtls asks for another cookie.
 
 #include <QtCore/QCoreApplication>
 #include <QtCore/QFile>
@@ -57,7 +57,7 @@ public:
 		: cookies(parameters(arguments)), security(configuration(arguments))
 	{
 		verifier.setCookieGeneratorParameters(cookies);
-		// Only now: who listens is ready.
+		// Only now: a server that listens is ready.
 		QHostAddress at = arguments[1] == "any" ? QHostAddress(QHostAddress::Any) : QHostAddress(arguments[1]);
 		if (!socket.bind(at, arguments[2].toUShort()))
 			qFatal("bind: %s", qPrintable(socket.errorString()));

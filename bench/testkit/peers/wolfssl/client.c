@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 	if (!context)
 		client_die("context", 0);
 #ifdef PSK
-	wolfSSL_CTX_set_verify(context, WOLFSSL_VERIFY_PEER, NULL); // it knows no authority: the key it is, or nothing
+	wolfSSL_CTX_set_verify(context, WOLFSSL_VERIFY_PEER, NULL); // no CA is loaded: only the pre-shared key is accepted
 #else
 	wolfSSL_CTX_set_verify(context, WOLFSSL_VERIFY_NONE, NULL);
 #endif

@@ -96,9 +96,12 @@ static struct peer *ready(void)
 	if (!ssl || wolfSSL_DTLS_SetCookieSecret(ssl, secret, sizeof(secret)) || wolfDTLS_SetChGoodCb(ssl, good, NULL) != WOLFSSL_SUCCESS)
 		peer_die("session");
 #ifdef DTLS13
+	if (wolfSSL_send_hrr_cookie(ssl, secret, sizeof(secret)) != WOLFSSL_SUCCESS)
+		peer_die("session");
+#endif
+#ifdef WOLFSSL_DTLS_CH_FRAG // early releases do not have it
 	// A post-quantum key exchange does not fit one datagram; the first fragment has the cookie.
-	if (wolfSSL_send_hrr_cookie(ssl, secret, sizeof(secret)) != WOLFSSL_SUCCESS ||
-	    wolfSSL_dtls13_allow_ch_frag(ssl, 1) != WOLFSSL_SUCCESS)
+	if (wolfSSL_dtls13_allow_ch_frag(ssl, 1) != WOLFSSL_SUCCESS)
 		peer_die("session");
 #endif
 	wolfSSL_SetIOReadCtx(ssl, p);

@@ -1,11 +1,11 @@
 // Package tap counts what reaches a server: a transparent relay that stands between a guard and the server
-// and knows nothing of the guard, so that what the guard says of itself can be checked.
+// and shares no code with the guard, so that the guard's own counts can be checked.
 //
-// A [Tap] keeps a port of its own for each port that sends to it. To the server, a client is the tap's port,
-// so what the server binds to a client's address (cookies above all) stays bound to one sender. It counts what
-// is sent towards the server; a datagram that finds the server's socket closed is counted too, so the counts
-// are never less than what the server got. A server's refusal is not passed on: the sender sees silence.
+// A [Tap] has a port for each port that sends to it. The server sees the tap's port as the client's, so what it
+// binds to a client's address, above all cookies, stays bound to one sender. The tap counts what is sent towards
+// the server, even if the server's socket is closed, so the counts are never less than what the server received. ICMP errors
+// of the server are not passed on: the sender sees silence.
 //
 // Ports are kept until [Tap.Close]: a tap is made for runs of minutes with some thousand ports. All methods
-// may be called at any time from anywhere.
+// are safe for concurrent use.
 package tap

@@ -1,23 +1,23 @@
 package tap
 
-// Kind is what a datagram is, by its first record (RFC 6347 section 4.1).
+// Kind is the kind of a datagram, by its first record (RFC 6347 section 4.1).
 type Kind uint8
 
 // The kinds of datagrams.
 const (
 	// FirstHello is a ClientHello without a cookie, the kind that a guard must keep from the server.
 	FirstHello Kind = iota
-	// CookieHello is a ClientHello with one.
+	// CookieHello is a ClientHello with a cookie.
 	CookieHello
 	// Handshake is any other handshake message, encrypted ones included.
 	Handshake
-	// ChangeCipherSpec is the switch to the negotiated keys, if no handshake message stands before it.
+	// ChangeCipherSpec is a change of cipher spec with no handshake message before it.
 	ChangeCipherSpec
 	// Alert is an alert, close_notify among them.
 	Alert
-	// ApplicationData is what the handshake was made for.
+	// ApplicationData is application data.
 	ApplicationData
-	// Other is everything else, what is not DTLS included.
+	// Other is everything else, including what is not DTLS.
 	Other
 
 	// KindLen is the number of kinds.
@@ -31,14 +31,14 @@ var kindNames = [KindLen]string{
 // String is the name in machine-readable output.
 func (k Kind) String() string { return kindNames[k] }
 
-// Where things stand in a datagram that begins with a ClientHello.
+// Offsets in a datagram that begins with a ClientHello.
 const (
 	recordHeader = 13
 	epochAt      = 3
 	sessionIDAt  = recordHeader + 12 + 2 + 32 // after handshake header, client_version and random
 )
 
-// classify is deliberately not the guard's own parser: an error there must not hide here.
+// classify deliberately does not use the guard's parser, so that an error there shows here.
 func classify(d []byte) Kind {
 	if len(d) <= recordHeader {
 		return Other
@@ -60,8 +60,8 @@ func classify(d []byte) Kind {
 	return Other
 }
 
-// helloKind looks for the cookie. A later fragment or a ClientHello too short to have one is handed to the
-// server as something it did not ask a cookie for: a first one.
+// helloKind looks for the cookie. A later fragment or a ClientHello that is too short to have one counts as a
+// first ClientHello.
 func helloKind(d []byte) Kind {
 	if len(d) > sessionIDAt {
 		if at := sessionIDAt + 1 + int(d[sessionIDAt]); len(d) > at && d[at] > 0 {

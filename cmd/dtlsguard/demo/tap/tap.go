@@ -36,7 +36,7 @@ type Tap struct {
 	marked  atomic.Uint64
 	running sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	ports  map[netip.AddrPort]*net.UDPConn
 	closed bool
 }
@@ -60,7 +60,7 @@ func Listen(server netip.AddrPort, marker []byte) (*Tap, error) {
 	return t, nil
 }
 
-// Addr is where the tap stands in for the server.
+// Addr is the address to use in place of the server's.
 func (t *Tap) Addr() netip.AddrPort { return unmapped(t.front.LocalAddr().(*net.UDPAddr).AddrPort()) }
 
 // Counts is a snapshot.
@@ -72,7 +72,7 @@ func (t *Tap) Counts() Counts {
 	return c
 }
 
-// Close ends the relay and gives all its sockets back. Counts stays as it is.
+// Close ends the relay and closes its sockets. Counts remains readable.
 func (t *Tap) Close() error {
 	t.mu.Lock()
 	t.closed = true
@@ -106,13 +106,13 @@ func (t *Tap) forward() {
 			t.marked.Add(1)
 		}
 		if _, err := port.Write(d); errors.Is(err, unix.ECONNREFUSED) {
-			// That was the answer to an earlier datagram, and it kept this one from being sent.
+			// This is the ICMP error of an earlier datagram, and it kept the current one from being sent.
 			_, _ = port.Write(d)
 		}
 	}
 }
 
-// port is the tap's own port for what from sends; nil if there can be none.
+// port returns the tap's socket for a sender; nil if it cannot be opened.
 func (t *Tap) port(from netip.AddrPort) *net.UDPConn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,7 +128,7 @@ func (t *Tap) port(from netip.AddrPort) *net.UDPConn {
 	return p
 }
 
-// backward carries what the server says to port back to the sender that it stands for.
+// backward carries what the server sends to port back to its sender.
 func (t *Tap) backward(port *net.UDPConn, to netip.AddrPort) {
 	buffer := make([]byte, maxDatagram)
 	for {

@@ -126,7 +126,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// A server that is away and comes back, as one that is restarted does, must get the first datagram after that.
+// A restarted server must receive the first datagram after its restart.
 func TestServerComesBack(t *testing.T) {
 	reserve, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -136,7 +136,7 @@ func TestServerComesBack(t *testing.T) {
 	reserve.Close()
 	tap := open(t, addr.AddrPort(), "")
 	c := dial(t, tap.Addr())
-	if _, err := c.Write([]byte("into the void")); err != nil {
+	if _, err := c.Write([]byte("to a closed port")); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(5 * time.Second); tap.Counts().Total() == 0; time.Sleep(time.Millisecond) {
@@ -146,7 +146,7 @@ func TestServerComesBack(t *testing.T) {
 	}
 	server, err := net.ListenUDP("udp4", addr)
 	if err != nil {
-		t.Skipf("another program took the port meanwhile: %v", err)
+		t.Skipf("another program took the port: %v", err)
 	}
 	defer server.Close()
 	if _, err := c.Write([]byte("back")); err != nil {
@@ -155,11 +155,11 @@ func TestServerComesBack(t *testing.T) {
 	b := make([]byte, 100)
 	_ = server.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if n, err := server.Read(b); err != nil || string(b[:n]) != "back" {
-		t.Errorf("the server that came back got %q, %v", b[:n], err)
+		t.Errorf("the restarted server got %q, %v", b[:n], err)
 	}
 }
 
-// What a demonstration must show none of is seen where there is some.
+// Datagrams of a flood that reach the server are counted.
 func TestFloodIsMarked(t *testing.T) {
 	tap := open(t, echo(t), sockets.Marker)
 	second, err := traffic.WithCookie(sockets.Marked()[0].Templates[0].Bytes, make([]byte, 20))

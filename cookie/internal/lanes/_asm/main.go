@@ -50,7 +50,7 @@ const (
 	keyOuterPairs = 96
 	keyInnerHead  = 128 // what rounds 0..3 know before any message: see head
 	keyOuterHead  = 160
-	keyEpoch      = 192 // the epoch in byte 0, and again in byte 15
+	keyKeyID      = 192 // the key ID in byte 0, and again in byte 15
 )
 
 // Places in a head: with a state that is the same for all messages, round 0 is two additions, and rounds

@@ -6,7 +6,7 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// readOut turns the tags, word i of all of them in s[i], into cookies in a row: byte 0 the epoch, then the tag's
+// readOut turns the tags, word i of all of them in s[i], into cookies in a row: byte 0 the key ID, then the tag's
 // first 31 bytes. Overwrites all scratch.
 func (c *evex) readOut(dst, key Register) {
 	s, t := c.s, c.t
@@ -15,7 +15,7 @@ func (c *evex) readOut(dst, key Register) {
 	for _, r := range s {
 		VPSHUFB(t[0], r, r)
 	}
-	VPBROADCASTD(Mem{Base: key, Disp: keyEpoch}, t[1])
+	VPBROADCASTD(Mem{Base: key, Disp: keyKeyID}, t[1])
 	for i := 7; i >= 0; i-- {
 		from := t[1]
 		if i > 0 {
@@ -64,15 +64,15 @@ func (c *evex) store8(dst Register) {
 
 // readOut8 turns 8 tags, word i of all of them in s[i], into 8 cookies in a row, like evex.readOut.
 func readOut8(dst, key Register, s [8]VecPhysical) {
-	swap, mask, epoch := yt[0], yt[1], yt[2]
+	swap, mask, keyID := yt[0], yt[1], yt[2]
 	VMOVDQU(swapCookie, swap)
 	VPBROADCASTD(fold(0xff), mask)
-	VPBROADCASTD(Mem{Base: key, Disp: keyEpoch}, epoch)
+	VPBROADCASTD(Mem{Base: key, Disp: keyKeyID}, keyID)
 	for _, r := range s {
 		VPSHUFB(swap, r, r)
 	}
 	for i := 7; i >= 0; i-- {
-		from := epoch
+		from := keyID
 		if i > 0 {
 			from = s[i-1]
 		}
