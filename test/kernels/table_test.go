@@ -20,14 +20,14 @@ var driverTable = table{
 	intro: "## Drivers, VLANs and bonds\n\nTried in the emulator with Debian's newest kernel, two cards of a driver connected to each other, a client at the one and\n" +
 		"the guard with `--answer auto` at the other, on one CPU and queue and on two; e1000e has one queue always (`make test-drivers`\n" +
 		"checks the table):\n\n",
-	head: "| driver | guard on | queues | attached | client served | `check` warns of |\n|---|---|---|---|---|---|\n",
+	head: "| driver | guard on | queues | attached | client served | `check` warns of |\n|---|---|---|---|---|\n",
 	next: "## Under a full ring\n",
 }
 
 var costTable = table{
 	intro: "Instructions that each kernel's verifier processes, of at most 1 000 000, and the stack of the largest function, of 512 bytes\n" +
 		"for a chain of calls (`make info UPDATE=-update` writes the table):\n\n",
-	head: "| Linux | `dtlsguard` | `ingress` | `egress` | `select_worker` | `trust_tcp` |\n|---|---|---|---|---|---|\n",
+	head: "| Linux | `dtlsguard` | `egress` | `select_worker` | `trust_tcp` |\n|---|---|---|---|---|\n",
 	next: "## Beside another XDP program\n",
 }
 
