@@ -20,7 +20,7 @@ var driverTable = table{
 	intro: "## Drivers, VLANs and bonds\n\nTried in the emulator with Debian's newest kernel, two cards of a driver connected to each other, a client at the one and\n" +
 		"the guard with `--answer auto` at the other, on one CPU and queue and on two; e1000e has one queue always (`make test-drivers`\n" +
 		"checks the table):\n\n",
-	head: "| driver | guard on | queues | attached | client served | `check` warns of |\n|---|---|---|---|---|\n",
+	head: "| driver | guard on | queues | attached | client served | `check` warns of |\n|---|---|---|---|---|---|\n",
 	next: "## Under a full ring\n",
 }
 
