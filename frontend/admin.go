@@ -104,7 +104,7 @@ func (s *Server) ControlHandler() http.Handler {
 	mux.HandleFunc("POST /drain", s.serveDrain)
 	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the new program may take its time
-		u := Upgrade{Binary: r.URL.Query().Get("binary")}
+		var u Upgrade
 		if start := r.URL.Query().Get("start"); start != "" {
 			var err error
 			if u.Start, err = time.ParseDuration(start); err != nil || u.Start <= 0 {

@@ -15,8 +15,7 @@ import (
 
 // Upgrade describes how another process is to replace the guard.
 type Upgrade struct {
-	Binary string        // the program; "": the one that this process was started as
-	Start  time.Duration // how long it may take to start; 0: DefaultUpgradeStart
+	Start time.Duration // how long it may take to start; 0: DefaultUpgradeStart
 }
 
 // DefaultUpgradeStart is for loading the programs on a slow machine.
@@ -44,7 +43,7 @@ func (s *Server) Upgrade(u Upgrade) (done Upgraded, err error) {
 	}
 	if err != nil {
 		s.upgrades.failed.Add(1)
-		s.config.Log.Error("upgrade failed; serving on", "binary", u.Binary, "error", err)
+		s.config.Log.Error("upgrade failed; serving on", "error", err)
 	}
 	return done, err
 }
@@ -171,7 +170,7 @@ func (n *Successor) hear(say string, wait time.Duration) (handover.Message, erro
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		return m, hint.Errorf("its own messages are in the log", "the new program ended before it served")
+		return m, hint.Errorf("if it said anything, that is in the log; run the guard's command line by hand with --help and see whether the program works", "the new program ended before it served and gave no reason")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return m, hint.Errorf("give it longer (command upgrade with setting timeout); its output is in the log", "the new program has not %s within %v", steps[say], wait)
 	case err != nil:

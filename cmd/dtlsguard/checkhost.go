@@ -11,6 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 )
 
 // host adds what every guard needs.
@@ -18,6 +19,13 @@ func (r *report) host() {
 	r.add(bpf.Pass, "cookies", cookie.Measured().String(), "")
 	r.receiveBuffer()
 	r.openFiles()
+	if os.Geteuid() == 0 {
+		if u, err := privileges.LookUp(""); u == nil && err == nil {
+			r.add(bpf.Warn, "user", "there is no user "+privileges.DefaultUser+": a guard that root starts stays root, without capabilities", addUser)
+		} else {
+			r.add(bpf.Pass, "user", "a guard that root starts becomes "+privileges.DefaultUser, "")
+		}
+	}
 }
 
 func (r *report) receiveBuffer() {

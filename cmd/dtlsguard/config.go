@@ -59,7 +59,7 @@ func newConfigCheck() *cobra.Command {
 			for _, name := range slices.Sorted(maps.Keys(advice)) {
 				fmt.Fprintf(out, "service %s: workers answer ClientHellos, not XDP: %s\n", name, advice[name])
 			}
-			_, err = fmt.Fprintf(out, "%d services, no mistakes\n", len(l.Config.Services))
+			_, err = fmt.Fprintf(out, "%s, no mistakes\n", count(len(l.Config.Services), "service"))
 			return err
 		},
 	}
@@ -107,4 +107,12 @@ func newConfigSchema() *cobra.Command {
 		Use: "schema", Short: "Print the JSON Schema of the configuration file", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return settings.Schema(cmd.OutOrStdout()) },
 	}
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -128,8 +128,12 @@ func (g *guard) run(ctx context.Context) error {
 		return err
 	}
 	defer runner.close()
-	_, writable := g.directories()
-	r.launcher = startLauncher(writable, g.Config.Log)
+	rule := startRule{guard: os.Geteuid()}
+	if g.user != nil {
+		rule.guard = g.user.UID
+	}
+	_, rule.writable = g.directories()
+	r.launcher = startLauncher(rule, g.Config.Log)
 	defer r.launcher.close()
 	if err := privileges.Seal(); err != nil { // before clients wait for this process to take another one's place
 		return err

@@ -71,7 +71,6 @@ type Message struct {
 	Error   string   `json:"error,omitempty"`   // why it failed
 	Hint    string   `json:"hint,omitempty"`    // how to fix it
 	PID     int      `json:"pid,omitempty"`
-	Path    string   `json:"path,omitempty"`
 	Files   []string `json:"files,omitempty"` // names of the files that come with it
 }
 

@@ -75,6 +75,7 @@ func TestBadConfigurations(t *testing.T) {
 		{"short duration", "rotate-every = \"1ms\"\n" + service, ":1: rotate-every: 1ms: want 1s or more", ""},
 		{"too large", "batch = 5000\n" + service, ":1: batch: 5000: want 1 to 1024", ""},
 		{"negative", "hello-rate = -1\n" + service, ":1: hello-rate: \"-1\" is not a number from 0 up", ""},
+		{"admits nobody", "engage-rate = 0\n" + service, ":1: engage-rate: \"0\" would admit nobody: want more than 0", ""},
 		{"unknown word", service + "handoff = \"magic\"\n", `:4: handoff: "magic": want auto, `, ""},
 		{"unknown protocol", "interface = \"lo\"\n" + service + "pass = [\"sip\"]\n", `:5: pass: "sip": want anyconnect, `, ""},
 		{"neither", "[[service]]\nname = \"x\"\n", ":1: a service has listen or protect", "protect"},
