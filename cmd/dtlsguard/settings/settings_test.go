@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -224,5 +225,23 @@ func TestReferenceIsCurrent(t *testing.T) {
 	var b bytes.Buffer
 	if err := errors.Join(Schema(&b), json.Unmarshal(b.Bytes(), &schema)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Variables that are nearly those of settings are named; those of others are not.
+func TestMisspeltVariables(t *testing.T) {
+	got := Misspelt([]string{"DTLSGUARD_DENY_FIEL=/etc/deny", "DTLSGUARD_DENY_FILE=x", "DTLSGUARD_PORT=tcp://192.0.2.1:80",
+		"DTLSGUARD_SERVICE_HOST=192.0.2.1", "PATH=/bin", "DTLSGUARD_HELLORATE=5"})
+	want := []string{
+		"DTLSGUARD_DENY_FIEL is not a setting: did you mean DTLSGUARD_DENY_FILE?",
+		"DTLSGUARD_HELLORATE is not a setting: did you mean DTLSGUARD_HELLO_RATE?",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for i := range table { // the variables of all settings themselves
+		if m := Misspelt([]string{variableOf(table[i].name) + "=1"}); m != nil {
+			t.Error(m)
+		}
 	}
 }
