@@ -37,6 +37,7 @@ type attachment struct {
 	chain   *chain // instead of xdp
 	path    string // of the array, for chain
 	egress  *tc.Attachment
+	ingress *tc.Attachment // nil: the kernel cannot
 	mode    AttachMode
 }
 
@@ -129,6 +130,9 @@ func (g *Programs) attachTo(a *attachment, mode AttachMode) error {
 		return err
 	}
 	if err = a.attachEgress(); err == nil {
+		err = g.attachIngress(a)
+	}
+	if err == nil {
 		err = g.pinAll(a)
 	}
 	if err != nil {
@@ -144,9 +148,10 @@ func (a *attachment) attachEgress() (err error) {
 	return nil
 }
 
-// egressOptions say where the egress program goes. As a filter, before Linux 6.6, it runs between others by priority.
+// egressOptions say where the egress program goes. As a link it comes before others, any of which may end the chain; as a
+// filter, before Linux 6.6, it runs between them by priority.
 func egressOptions(ifindex int) tc.Options {
-	return tc.Options{Interface: ifindex, Hook: tc.Egress, Name: "dtlsguard", Priority: 4433}
+	return tc.Options{Interface: ifindex, Hook: tc.Egress, First: true, Name: "dtlsguard", Priority: 4433}
 }
 
 // attachXDP tries the modes that mode allows, each with the program for several buffers first.

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -18,9 +19,9 @@ type chain struct {
 	own      ebpf.ProgramID
 }
 
-// AttachChain is Attach for an interface with a root program: it installs the guard in the root's array, a map pinned at path,
-// in the first free element or that of another guard, which died or is being upgraded; one that lives sees it (Still). The mode is the root program's. Options.Pin must be "": the
-// installation cannot outlive the process in a controlled way.
+// AttachChain is Attach for an interface with a root program: it installs the guard in the root's array, a map pinned at path.
+// It takes the first free element, or that of another guard that died or is being upgraded. A guard that still lives there notices
+// it (Still). The mode is that of the root program. Options.Pin must be "": the installation cannot outlive the process.
 func (g *Programs) AttachChain(iface, path string) (AttachMode, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -72,7 +73,7 @@ func (g *Programs) attachChain(a *attachment, path string) error {
 	if root.Native {
 		a.mode = AttachNative
 	}
-	return a.attachEgress()
+	return cmp.Or(a.attachEgress(), g.attachIngress(a))
 }
 
 // put installs the first of the programs that the array accepts. The kernel accepts only programs that resemble the first one

@@ -56,6 +56,7 @@ enum {
 	TYPE_ALERT = 21,
 	TYPE_HANDSHAKE = 22,
 	TYPE_DATA = 23,
+	ASSIGNED_TYPE = 31, // of a ClientHello on its way to a worker's socket: assigned to nothing, and of DTLS's range (RFC 7983)
 	TYPE_CID = 25,
 	MSG_CLIENT_HELLO = 1,
 	MSG_SERVER_HELLO = 2,
@@ -211,6 +212,14 @@ enum egress {
 	EGRESS_LEN,
 };
 
+// How ClientHellos that XDP has diverted go on to the workers of an inline service.
+enum ingress {
+	INGRESS_ASSIGNED, // with the service's port, to a worker's socket
+	INGRESS_PORT,     // to the workers' port: the kernel assigned no socket
+	INGRESS_ERROR,    // dropped: a helper failed after the first write
+	INGRESS_LEN,
+};
+
 // How a worker's socket was chosen.
 enum socket {
 	SOCKET_SELECTED,
@@ -263,6 +272,7 @@ enum {
 	SERVICE_PROXY = 1 << 1,
 	SERVICE_FLOW_HELLOS = 1 << 2, // within a flow, workers verify ClientHellos with a cookie
 	SERVICE_ONLY_ON = 1 << 3,     // guarded on its own interfaces only
+	SERVICE_ASSIGN = 1 << 4,      // inline: ClientHellos are assigned to workers' sockets
 };
 enum { SERVICE_INTERFACES = 8 }; // that a service can name
 // How first ClientHellos are admitted to a service in mode reset or limit.

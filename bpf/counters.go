@@ -6,7 +6,7 @@ import (
 )
 
 // Counters count the packets of one service, or of all services and of none, since the maps were created. The indices are
-// Verdict, hello.Reason, CookieState, EgressOutcome and SocketChoice. Bytes are of UDP payload, as packets' headers say.
+// Verdict, hello.Reason, CookieState, EgressOutcome, SocketChoice and IngressOutcome. Bytes are of UDP payload, as packets' headers say.
 type Counters struct {
 	Verdict     [VerdictLen]uint64
 	Bytes       [VerdictLen]uint64 // of the packets of each verdict
@@ -16,6 +16,7 @@ type Counters struct {
 	Egress      [EgressLen]uint64
 	EgressBytes [EgressLen]uint64 // of the packets of each outcome
 	Socket      [SocketLen]uint64
+	Ingress     [IngressLen]uint64
 	Handshakes  [HandshakeBuckets]uint64 // inline, by HandshakeTime
 }
 
@@ -62,6 +63,9 @@ func (c *Counters) add(o *guardCounters) {
 	for i := range c.Socket {
 		c.Socket[i] += o.Socket[i]
 	}
+	for i := range c.Ingress {
+		c.Ingress[i] += o.Ingress[i]
+	}
 }
 
 // Counters returns the sum over all services, with packets to no service.
@@ -105,6 +109,7 @@ func (c *Counters) subtract(o *Counters) {
 	for _, p := range [][2][]uint64{
 		{c.Verdict[:], o.Verdict[:]}, {c.Bytes[:], o.Bytes[:]}, {c.Reason[:], o.Reason[:]}, {c.Cookie[:], o.Cookie[:]},
 		{c.Egress[:], o.Egress[:]}, {c.EgressBytes[:], o.EgressBytes[:]}, {c.Socket[:], o.Socket[:]}, {c.Handshakes[:], o.Handshakes[:]},
+		{c.Ingress[:], o.Ingress[:]},
 	} {
 		for i := range p[0] {
 			p[0][i] -= p[1][i]

@@ -1,5 +1,5 @@
 // Package bpf is the kernel side of the guard: an XDP program that parses, decides, answers or steers each
-// packet to a protected service; a program at egress that learns established flows, rewrites the source port of
+// packet to a protected service; one after it that assigns ClientHellos to workers' sockets; a program at egress that learns established flows, rewrites the source port of
 // workers' answers and reinjects the ClientHellos that workers verify; and an SK_REUSEPORT program that picks the
 // socket of the CPU's worker.
 //
@@ -25,8 +25,8 @@
 // # Verdicts
 //
 // Every packet is counted once in each stage that it reaches: ingress ([Verdict]), parsing (the reasons of package
-// hello), verification ([CookieState]), egress ([EgressOutcome]) and the choice of a socket ([SocketChoice]). The Go
-// enums are generated from the C ones.
+// hello), verification ([CookieState]), the way to an inline worker ([IngressOutcome]), egress ([EgressOutcome]) and the
+// choice of a socket ([SocketChoice]). The Go enums are generated from the C ones.
 //
 //   - IP fragments: the first fragment decides, since it has headers, random and cookie; if it passes, later ones
 //     of its datagram pass after it. Inline, a ClientHello for a worker must not be fragmented. Later fragments to

@@ -156,6 +156,28 @@ var egressOutcomeNames = [EgressLen]string{
 // String is the name of the value in flags and metrics.
 func (v EgressOutcome) String() string { return name(egressOutcomeNames[:], int(v)) }
 
+// IngressOutcome is how a ClientHello that XDP has diverted went on to a worker: enum ingress.
+type IngressOutcome uint8
+
+// Values of IngressOutcome.
+const (
+	IngressAssigned IngressOutcome = 0 // with the service's port, to a worker's socket
+	IngressPort     IngressOutcome = 1 // to the workers' port: the kernel assigned no socket
+	IngressError    IngressOutcome = 2 // dropped: a helper failed after the first write
+
+	// IngressLen is the number of values of IngressOutcome.
+	IngressLen IngressOutcome = 3
+)
+
+var ingressOutcomeNames = [IngressLen]string{
+	"assigned",
+	"port",
+	"error",
+}
+
+// String is the name of the value in flags and metrics.
+func (v IngressOutcome) String() string { return name(ingressOutcomeNames[:], int(v)) }
+
 // SocketChoice is how a datagram found a worker's socket: enum socket.
 type SocketChoice uint8
 

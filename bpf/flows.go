@@ -47,7 +47,6 @@ func (g *Programs) Flows(yield func(Flow) bool) error {
 	})
 }
 
-// age is the time from then to now, on the clock that the programs read.
 // serviceNames are the services by their numbers. Call it with mu locked.
 func (g *Programs) serviceNames() map[uint32]ServiceKey {
 	names := make(map[uint32]ServiceKey)
@@ -59,6 +58,7 @@ func (g *Programs) serviceNames() map[uint32]ServiceKey {
 	return names
 }
 
+// age is the time from then to now, on the clock that the programs read.
 func age(now, then uint64) time.Duration { return time.Duration(now - min(now, then)) }
 
 // flowBatch is the number of flows per batch: more than a bucket of the map has.

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 // Copyright The dtlsguard Authors
 
+#include "assign.h"
 #include "capture.h"
 #include "clienthello.h"
 #include "egress.h"

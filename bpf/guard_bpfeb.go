@@ -73,6 +73,7 @@ type guardCounters struct {
 	Reason      [12]uint64
 	Cookie      [5]uint64
 	Socket      [2]uint64
+	Ingress     [3]uint64
 }
 
 type guardCredit struct {
@@ -246,6 +247,7 @@ const (
 	guardMapWorkerCpus        = "worker_cpus"
 	guardProgDtlsguard        = "dtlsguard"
 	guardProgEgress           = "egress"
+	guardProgIngress          = "ingress"
 	guardProgSelectWorker     = "select_worker"
 	guardProgTrustTcp         = "trust_tcp"
 	guardVarEnums             = "enums"
@@ -299,6 +301,7 @@ type guardSpecs struct {
 type guardProgramSpecs struct {
 	Dtlsguard    *ebpf.ProgramSpec `ebpf:"dtlsguard"`
 	Egress       *ebpf.ProgramSpec `ebpf:"egress"`
+	Ingress      *ebpf.ProgramSpec `ebpf:"ingress"`
 	SelectWorker *ebpf.ProgramSpec `ebpf:"select_worker"`
 	TrustTcp     *ebpf.ProgramSpec `ebpf:"trust_tcp"`
 }
@@ -457,6 +460,7 @@ type guardVariables struct {
 type guardPrograms struct {
 	Dtlsguard    *ebpf.Program `ebpf:"dtlsguard"`
 	Egress       *ebpf.Program `ebpf:"egress"`
+	Ingress      *ebpf.Program `ebpf:"ingress"`
 	SelectWorker *ebpf.Program `ebpf:"select_worker"`
 	TrustTcp     *ebpf.Program `ebpf:"trust_tcp"`
 }
@@ -465,6 +469,7 @@ func (p *guardPrograms) Close() error {
 	return _GuardClose(
 		p.Dtlsguard,
 		p.Egress,
+		p.Ingress,
 		p.SelectWorker,
 		p.TrustTcp,
 	)

@@ -130,6 +130,9 @@ func moved(t testing.TB, g *Programs, before Counters) string {
 	for i := range now.Cookie {
 		add("cookie:", CookieState(i), before.Cookie[i], now.Cookie[i])
 	}
+	for i := range now.Ingress {
+		add("ingress:", IngressOutcome(i), before.Ingress[i], now.Ingress[i])
+	}
 	for i := range now.Egress {
 		add("egress:", EgressOutcome(i), before.Egress[i], now.Egress[i])
 	}

@@ -28,6 +28,14 @@ func (g *Programs) adoptLinks(a *attachment) (bool, error) {
 	if err := a.updateLinks(ours); err != nil {
 		return false, errors.Join(fmt.Errorf("replace the programs of pinned links: %w", hint(err)), a.closeLinks())
 	}
+	if a.ingress == nil { // a build that had none has pinned the others, or somebody has taken it off
+		if err = g.attachIngress(a); err == nil && ours {
+			err = a.pinIngress(a.pin)
+		}
+		if err != nil {
+			return false, errors.Join(err, a.closeLinks())
+		}
+	}
 	a.mode, a.adopted = mode, true
 	if !ours {
 		err = g.pinAll(a) // the pinned maps do not fit, or are another guard's: replace them
@@ -50,6 +58,9 @@ func (a *attachment) openLinks() (AttachMode, error) {
 	}
 	var err error
 	if a.egress, err = tc.Open(a.pin, pinEgress); err != nil || a.egress == nil || a.xdp == nil {
+		return AttachAuto, err
+	}
+	if err := a.openIngress(); err != nil {
 		return AttachAuto, err
 	}
 	xdp, err := a.xdp.Info()
@@ -90,9 +101,11 @@ func (a *attachment) closeLinks() error {
 		errs = append(errs, a.chain.close())
 		a.chain = nil
 	}
-	if a.egress != nil {
-		errs = append(errs, a.egress.Close())
-		a.egress = nil
+	for _, t := range []**tc.Attachment{&a.egress, &a.ingress} {
+		if *t != nil {
+			errs = append(errs, (*t).Close())
+			*t = nil
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -102,6 +115,9 @@ func (a *attachment) updateLinks(pinned bool) error {
 	err := a.xdp.Update(a.progs.frags)
 	if err != nil {
 		err = a.xdp.Update(a.progs.guard)
+	}
+	if err == nil && a.ingress != nil {
+		err = a.ingress.Update(a.progs.ingress)
 	}
 	if err != nil {
 		return err

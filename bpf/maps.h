@@ -256,6 +256,7 @@ volatile const struct {
 	enum cookie_state cookie_state;
 	enum egress egress;
 	enum socket socket;
+	enum ingress ingress;
 	enum answer answer;
 	enum unverified unverified;
 	enum format format;

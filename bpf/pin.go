@@ -78,6 +78,9 @@ func (g *Programs) pinInto(a *attachment, dir string) error {
 	if err := a.egress.Pin(dir, pinEgress, a.progs.egress); err != nil {
 		return err
 	}
+	if err := a.pinIngress(dir); err != nil {
+		return err
+	}
 	if err := g.pinTrust(dir); err != nil {
 		return err
 	}
@@ -104,11 +107,13 @@ func pinMap(m *ebpf.Map, path string) error {
 func removePins(dir string) error {
 	var errs []error
 	for _, d := range []string{dir, dir + unfinished} {
-		egress, err := tc.Open(d, pinEgress)
-		if egress != nil {
-			err = egress.Detach()
+		for _, name := range []string{pinEgress, pinIngress} {
+			a, err := tc.Open(d, name)
+			if a != nil {
+				err = a.Detach()
+			}
+			errs = append(errs, err)
 		}
-		errs = append(errs, err)
 		for _, file := range []string{pinXDP[AttachNative], pinXDP[AttachGeneric]} {
 			l, err := link.LoadPinnedLink(filepath.Join(d, file), nil)
 			if errors.Is(err, os.ErrNotExist) {

@@ -57,6 +57,7 @@ func Probe() []Finding {
 		finding("several buffers in XDP", features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), "6.1"),
 		finding("tc programs", features.HaveProgramType(ebpf.SchedCLS), "4.1"),
 		probeEgress(),
+		probeAssign(),
 		finding("reuseport programs", features.HaveProgramType(ebpf.SkReuseport), "4.19"),
 		finding("LRU maps", features.HaveMapType(ebpf.LRUHash), "4.10"),
 		finding("CPU maps", features.HaveMapType(ebpf.CPUMap), "4.15"),
@@ -101,6 +102,15 @@ func probeEgress() Finding {
 	f := finding("egress", err, "6.1")
 	if err == nil {
 		f.Text = "by a tcx link"
+	}
+	return f
+}
+
+// probeAssign says how ClientHellos reach workers inline.
+func probeAssign() Finding {
+	f := Finding{Name: "workers inline", Text: "ClientHellos keep the service's port on their way to them"}
+	if CanAssign() != nil {
+		f.Text = "ClientHellos come by a port of their own, which the host's firewall must let in: see setting workers-port (the service's own port: since Linux 6.6)"
 	}
 	return f
 }

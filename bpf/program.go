@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,8 @@ type Programs struct {
 	lifetime time.Duration // Policy.SecretLifetime
 	grace    time.Duration // Policy.HarvestGrace
 
-	linkHeader bool // of the frames that progs are for
+	linkHeader bool  // of the frames that progs are for
+	unassigned error // CanAssign, asked before privileges are gone
 	options    Options
 	hashKey    [2]uint64 // of this start, for buckets
 
@@ -105,7 +107,7 @@ func Load(o Options) (*Programs, error) {
 	var key [16]byte
 	rand.Read(key[:]) // crashes rather than fail
 	g := &Programs{
-		linkHeader: header, hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
+		linkHeader: header, unassigned: CanAssign(), hashKey: [2]uint64{native.Uint64(key[:]), native.Uint64(key[8:])},
 		pin: o.Pin, owner: o.Owner, services: make([]service, o.MaxServices), nextID: 1, options: o,
 		held: make(map[string]*os.File), others: make(map[bool]*linkPrograms),
 	}
@@ -200,13 +202,13 @@ func addFrags(spec *ebpf.CollectionSpec) {
 }
 
 // linkPrograms are those that differ with the kind of frames.
-type linkPrograms struct{ guard, frags, egress *ebpf.Program }
+type linkPrograms struct{ guard, frags, egress, ingress *ebpf.Program }
 
 // programsFor are the programs for frames with or without an Ethernet header. Those of the kind that nothing was loaded for
 // yet share all maps but the constants.
 func (g *Programs) programsFor(header bool) (*linkPrograms, error) {
 	if header == g.linkHeader {
-		return &linkPrograms{g.progs.Dtlsguard, g.frags, g.progs.Egress}, nil
+		return &linkPrograms{g.progs.Dtlsguard, g.frags, g.progs.Egress, g.progs.Ingress}, nil
 	}
 	if p := g.others[header]; p != nil {
 		return p, nil
@@ -216,7 +218,7 @@ func (g *Programs) programsFor(header bool) (*linkPrograms, error) {
 		return nil, err
 	}
 	for name := range spec.Programs {
-		if name != guardProgDtlsguard && name != fragsProgram && name != guardProgEgress {
+		if !slices.Contains([]string{guardProgDtlsguard, fragsProgram, guardProgEgress, guardProgIngress}, name) {
 			delete(spec.Programs, name)
 		}
 	}
@@ -231,7 +233,7 @@ func (g *Programs) programsFor(header bool) (*linkPrograms, error) {
 		return nil, fmt.Errorf("load the programs for another kind of frames: %w", hint(err))
 	}
 	defer coll.Close()
-	p := &linkPrograms{coll.DetachProgram(guardProgDtlsguard), coll.DetachProgram(fragsProgram), coll.DetachProgram(guardProgEgress)}
+	p := &linkPrograms{coll.DetachProgram(guardProgDtlsguard), coll.DetachProgram(fragsProgram), coll.DetachProgram(guardProgEgress), coll.DetachProgram(guardProgIngress)}
 	g.others[header] = p
 	return p, nil
 }
@@ -294,7 +296,7 @@ func (g *Programs) Close() error {
 	}
 	errs = append(errs, g.closeLinks())
 	for _, p := range g.others {
-		errs = append(errs, p.guard.Close(), p.frags.Close(), p.egress.Close())
+		errs = append(errs, p.guard.Close(), p.frags.Close(), p.egress.Close(), p.ingress.Close())
 	}
 	g.others = nil
 	for iface := range g.held {

@@ -45,10 +45,12 @@ type Service struct {
 	// inline: they go to the server, and what workers answer is sent to WorkersPort.
 	Proxy       bool
 	WorkersPort uint16 // inline, with AnswerWorkers or AnswerAuto; no other service's
-	Answer      Answer
-	Unverified  Unverified
-	Format      Format
-	Pool        PoolMemory // FormatHarvest
+	// Assign: ClientHellos reach the workers with the service's port, where Programs.Assigns. Workers must undo AssignedType.
+	Assign     bool
+	Answer     Answer
+	Unverified Unverified
+	Format     Format
+	Pool       PoolMemory // FormatHarvest
 	// FlowHellos: ClientHellos with a cookie pass as soon as there is a flow, because it may be one that the programs do
 	// not know: the server's own after the guard's, or one of a format that is for workers. With FormatHarvest it is
 	// always so: the flow has taken its cookie's port, and a worker knows whether the client just repeats itself.
@@ -111,6 +113,9 @@ func (s *Service) encode(id uint32) guardService {
 	}
 	if s.Proxy {
 		e.Flags |= flagProxy
+	}
+	if s.Assign {
+		e.Flags |= flagAssign
 	}
 	if s.FlowHellos || s.Format == FormatHarvest {
 		e.Flags |= flagHellos

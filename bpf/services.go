@@ -18,6 +18,7 @@ const (
 	flagHellos  = 1 << 2
 
 	flagInterfaces = 1 << 3
+	flagAssign     = 1 << 4
 
 	anyIPv4    = 1 << 0
 	anyIPv6    = 1 << 1

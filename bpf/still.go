@@ -53,11 +53,11 @@ func (g *Programs) Still(iface string) (At, error) {
 		if dev, err = net.InterfaceByIndex(at); err != nil {
 			return now, fmt.Errorf("look at interface %d, which was %s: %w", at, iface, err)
 		}
-		return At{dev.Name, dev.Flags&net.FlagUp != 0, dev.MTU}, nil
+		return At{dev.Name, dev.Flags&net.FlagUp != 0, dev.MTU}, a.stillIngress(at)
 	case dev.Index != at || dev.Index != egress:
 		return now, fmt.Errorf("%w %s: another interface has the name now", ErrOff, iface)
 	}
-	return now, nil
+	return now, a.stillIngress(dev.Index)
 }
 
 // stillCalled is Still for a program in a root program's array. dev is nil if the interface is gone.
@@ -70,6 +70,9 @@ func (a *attachment) stillCalled(dev *net.Interface) error {
 	}
 	if egress, err := a.egress.Interface(); err != nil || egress != dev.Index {
 		return errors.Join(fmt.Errorf("%w %s: the egress program is off", ErrOff, a.iface), err)
+	}
+	if err := a.stillIngress(dev.Index); err != nil {
+		return err
 	}
 	return a.chain.still()
 }

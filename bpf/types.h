@@ -209,6 +209,7 @@ struct counters {
 	__u64 reason[REASON_LEN];
 	__u64 cookie[COOKIE_LEN];
 	__u64 socket[SOCKET_LEN];
+	__u64 ingress[INGRESS_LEN];
 };
 
 // A packet as the programs parse it. To a global function the verifier gives it as memory of unknown contents, so each

@@ -57,13 +57,13 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-// hintHeader has the hint of what was refused.
+// hintHeader is the header with the hint of a refusal.
 const hintHeader = "Dtlsguard-Hint"
 
-// refuse answers that what was asked for was not done, and why.
+// refuse answers a request that failed with its error.
 func refuse(w http.ResponseWriter, err error) {
 	code := http.StatusConflict
-	if errors.Is(err, hint.ErrUsage) { // what it names is not there
+	if errors.Is(err, hint.ErrUsage) { // it names something unknown
 		code = http.StatusNotFound
 	}
 	refuseAs(w, err, code)
@@ -104,7 +104,7 @@ func (s *Server) ControlHandler() http.Handler {
 	mux.HandleFunc("POST /drain", s.serveDrain)
 	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // the new program may take its time
-		u := Upgrade{Binary: r.URL.Query().Get("binary")}
+		var u Upgrade
 		if start := r.URL.Query().Get("start"); start != "" {
 			var err error
 			if u.Start, err = time.ParseDuration(start); err != nil || u.Start <= 0 {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,14 +21,18 @@ import (
 
 // Limits of a listener, so that no client of it can exhaust the guard.
 const (
-	// AdminConnections is how many connections each of the two listeners has: a few scrapers, health checks and operators.
-	// Together with the listeners they stay below the files that flows leave for them.
+	// AdminConnections is the limit of connections of each of the two listeners: a few scrapers, health checks and operators.
+	// With the listeners they stay below the number of files reserved for them.
 	AdminConnections = 24
-	// adminHeader: seconds are long for a request that fits one packet, and short for one that means harm.
+	// adminHeader: seconds are enough for a request that fits one packet, and limit a malicious one.
 	adminHeader = 5 * time.Second
 	adminRead   = 10 * time.Second
-	// adminWrite is longer than a scrape that its reader takes slowly. A handler that follows events sets its own.
+	// adminWrite is longer than a slowly read scrape. A handler that follows events sets its own.
 	adminWrite = 30 * time.Second
+	// adminStall is how long a reader over the network may take for adminPiece bytes: a few retransmissions, at 8 kB/s. The
+	// control socket's readers are operators, who may look at a page of flows for longer.
+	adminStall = 2 * time.Second
+	adminPiece = 16 << 10
 	// adminIdle is longer than the usual 15 s between two scrapes.
 	adminIdle = time.Minute
 	// Bytes of a request; no legitimate header or body comes near them.
@@ -41,17 +46,57 @@ type AdminListener struct {
 	server   *http.Server
 	own      []*os.File // what Give gives away: the control socket's file, and its directory if this guard made it
 	web      WebConfig
-	users    bool         // web had some when the guard started
+	users    bool         // web had users when the guard started
 	log      *slog.Logger // with web
 
 	mu    sync.Mutex
-	conns []*adminConn // oldest first
+	conns []*adminConn // the one that has waited longest for progress first
 }
 
 // adminConn is an accepted connection.
 type adminConn struct {
 	net.Conn
-	busy bool // a handler answers
+	listener *AdminListener
+	stall    time.Duration // adminStall, or 0
+	mu       sync.Mutex
+	limit    time.Time // what was set as write deadline
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *adminConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.limit = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// Write implements net.Conn: each piece has a time limit of its own, and is progress.
+func (c *adminConn) Write(b []byte) (n int, err error) {
+	for {
+		if err := c.renew(); err != nil {
+			return n, err
+		}
+		k, err := c.Conn.Write(b[n:min(n+adminPiece, len(b))])
+		n += k
+		if err != nil || n == len(b) {
+			return n, err
+		}
+		c.listener.progress(c)
+	}
+}
+
+// renew gives the next piece its time.
+func (c *adminConn) renew() error {
+	if c.stall == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end := time.Now().Add(c.stall)
+	if !c.limit.IsZero() && c.limit.Before(end) {
+		end = c.limit
+	}
+	return c.Conn.SetWriteDeadline(end)
 }
 
 // OpenMetrics opens the metrics address; nothing is served before Serve.
@@ -169,30 +214,25 @@ func (l *AdminListener) Serve(h http.Handler) {
 		Handler: l.guarded(h), ReadHeaderTimeout: adminHeader, ReadTimeout: adminRead, WriteTimeout: adminWrite, IdleTimeout: adminIdle,
 		MaxHeaderBytes: adminMaxHeader,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, adminConn{}, accepted(c))
+			return context.WithValue(ctx, connKey{}, accepted(c))
 		},
 		ConnState: l.state,
 	}
 	go l.serve()
 }
 
-// guarded bounds the body and marks the connection as busy while h answers.
+// guarded bounds the body, and counts a request as progress.
 func (l *AdminListener) guarded(h http.Handler) http.Handler {
 	return http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, _ := r.Context().Value(adminConn{}).(*adminConn)
-		l.mark(c, true)
-		defer l.mark(c, false)
+		if c, ok := r.Context().Value(connKey{}).(*adminConn); ok {
+			l.progress(c)
+		}
 		h.ServeHTTP(w, r)
 	}), adminMaxBody)
 }
 
-func (l *AdminListener) mark(c *adminConn, busy bool) {
-	if c != nil {
-		l.mu.Lock()
-		c.busy = busy
-		l.mu.Unlock()
-	}
-}
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
 
 // accepted is the connection that was accepted, below TLS if there is TLS.
 func accepted(c net.Conn) *adminConn {
@@ -210,39 +250,37 @@ type boundedListener struct {
 }
 
 func (b boundedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if c := b.admin.admit(c); c != nil {
-			return c, nil
-		}
+	c, err := b.Listener.Accept()
+	if err != nil {
+		return nil, err
 	}
+	return b.admin.admit(c), nil
 }
 
-// admit accepts a connection. If the limit is reached it closes the oldest idle one; it returns nil if all are being answered.
+// admit accepts a connection. If the limit is reached it closes the one that has made no progress for longest: neither idle
+// clients nor any that do not read their answers keep others out.
 func (l *AdminListener) admit(c net.Conn) *adminConn {
+	ac := &adminConn{Conn: c, listener: l}
+	if l.Addr().Network() != "unix" {
+		ac.stall = adminStall
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.conns) >= AdminConnections && !l.evict() {
-		c.Close()
-		return nil
+	if len(l.conns) >= AdminConnections {
+		l.conns[0].Close()
+		l.conns = slices.Delete(l.conns, 0, 1)
 	}
-	dc := &adminConn{Conn: c}
-	l.conns = append(l.conns, dc)
-	return dc
+	l.conns = append(l.conns, ac)
+	return ac
 }
 
-func (l *AdminListener) evict() bool {
-	for i, old := range l.conns {
-		if !old.busy {
-			old.Close()
-			l.conns = append(l.conns[:i], l.conns[i+1:]...)
-			return true
-		}
+// progress notes that a request has come over c, or that a part of an answer has gone.
+func (l *AdminListener) progress(c *adminConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i := slices.Index(l.conns, c); i >= 0 {
+		l.conns = append(slices.Delete(l.conns, i, i+1), c)
 	}
-	return false
 }
 
 func (l *AdminListener) state(c net.Conn, s http.ConnState) {
@@ -251,11 +289,8 @@ func (l *AdminListener) state(c net.Conn, s http.ConnState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, old := range l.conns {
-		if old == accepted(c) {
-			l.conns = append(l.conns[:i], l.conns[i+1:]...)
-			return
-		}
+	if i := slices.Index(l.conns, accepted(c)); i >= 0 {
+		l.conns = slices.Delete(l.conns, i, i+1)
 	}
 }
 

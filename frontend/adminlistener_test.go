@@ -17,25 +17,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serveAdmin serves a handler that answers "ok", and one that answers when told to.
-func serveAdmin(t *testing.T) (addr string, slow chan struct{}) {
+// serveAdmin serves a handler that answers "ok", and one that answers with what it is told.
+func serveAdmin(t *testing.T) (addr string, pieces chan string) {
 	t.Helper()
 	l, err := OpenMetrics("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
-	slow = make(chan struct{})
+	pieces = make(chan string)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/ok", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
-	mux.HandleFunc("/slow", func(w http.ResponseWriter, _ *http.Request) { <-slow; fmt.Fprint(w, "done") })
+	mux.HandleFunc("/slow", func(w http.ResponseWriter, _ *http.Request) {
+		for piece := range pieces {
+			fmt.Fprint(w, piece)
+			if http.NewResponseController(w).Flush() != nil {
+				return
+			}
+		}
+	})
 	mux.HandleFunc("/body", func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
 		}
 	})
 	l.Serve(mux)
-	return l.Addr().String(), slow
+	return l.Addr().String(), pieces
 }
 
 // ask asks once, over a connection of its own.
@@ -81,26 +88,90 @@ func TestIdleConnections(t *testing.T) {
 	}
 }
 
-// A request that is answered keeps its connection, whoever else comes.
-func TestBusyConnectionStays(t *testing.T) {
-	addr, slow := serveAdmin(t)
+// An answer that is being read keeps its connection, whoever else comes.
+func TestReadersStay(t *testing.T) {
+	addr, pieces := serveAdmin(t)
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	fmt.Fprint(c, "GET /slow HTTP/1.1\r\nHost: guard\r\n\r\n")
-	for range 2 * AdminConnections {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprint(c, "GET /slow HTTP/1.0\r\n\r\n")
+	read := bufio.NewReader(c)
+	piece := strings.Repeat("x", 2*adminPiece) + "\n"
+	for range 4 {
+		pieces <- piece
+		for line := ""; line != piece; {
+			if line, err = read.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range AdminConnections / 2 {
+			if c, err := net.Dial("tcp", addr); err == nil {
+				defer c.Close()
+			}
 		}
 		if err := ask(addr, "/ok"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	close(slow)
-	if line, err := bufio.NewReader(c).ReadString('\n'); !strings.Contains(line, "200") {
-		t.Errorf("got %q, %v", line, err)
+	close(pieces)
+	if rest, err := io.ReadAll(read); err != nil || len(rest) > 0 {
+		t.Errorf("got %q, %v", rest, err)
+	}
+}
+
+// Clients that ask for much and read nothing keep nobody from asking.
+func TestSlowReaders(t *testing.T) {
+	addr, pieces := serveAdmin(t)
+	defer close(pieces)
+	piece := strings.Repeat("x", 16<<20)
+	for range 2 {
+		for range AdminConnections {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			fmt.Fprint(c, strings.Repeat("GET /slow HTTP/1.1\r\nHost: guard\r\n\r\n", 200))
+			pieces <- piece // it is taken by a handler, which then waits for its reader
+		}
+		for range AdminConnections {
+			if err := ask(addr, "/ok"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A reader over the network that takes nothing loses its connection, also if nobody else comes.
+func TestStalledReader(t *testing.T) {
+	t.Parallel()
+	l, err := OpenMetrics("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	failed := make(chan error, 1)
+	l.Serve(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		_, err := w.Write(make([]byte, 64<<20))
+		failed <- err
+	}))
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET / HTTP/1.0\r\n\r\n")
+	select {
+	case err := <-failed:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it waits for a reader that reads nothing")
 	}
 }
 

@@ -25,7 +25,7 @@ func (s *Server) openAddresses() (err error) {
 	lifetime := uint32(c.AddressLifetime.Seconds())
 	if s.kernel == nil {
 		var b [16]byte
-		rand.Read(b[:]) // crashes rather than fail
+		rand.Read(b[:]) // never fails: it crashes instead
 		s.set = addresses.NewSet([2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}, lifetime)
 		s.lists, err = addresses.OpenLists(c.AllowFile, c.DenyFile, c.Log, nil)
 		return err
@@ -56,7 +56,7 @@ func (k *kernel) setPrefixes(rules map[netip.Prefix]addresses.Verdict) error {
 
 // policy returns the policy of all services' gates.
 func (c *Config) policy() addresses.Policy {
-	rate := limit.Rate{PerSecond: c.EngageRate, Burst: max(1, int(c.EngageRate))} // a second's worth
+	rate := limit.Rate{PerSecond: c.EngageRate, Burst: max(1, int(c.EngageRate))} // the tokens of one second
 	return addresses.Policy{Engage: c.Engage, Rate: rate}
 }
 
@@ -83,7 +83,7 @@ func (s *Server) newGate(inline bool) *addresses.Gate {
 // addresses.
 func monotonic() int64 {
 	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // every kernel knows it
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // every kernel has this clock
 	return t.Nano()
 }
 

@@ -80,7 +80,7 @@ func (s *Server) serveRule(w http.ResponseWriter, r *http.Request) {
 	s.serveAddresses(w, r)
 }
 
-// GiveRule allows or denies a prefix for a time, 0 for ever. Known addresses in a denied prefix are forgotten.
+// GiveRule allows or denies a prefix for a time; 0: forever. Known addresses in a denied prefix are forgotten.
 func (s *Server) GiveRule(p netip.Prefix, v addresses.Verdict, long time.Duration) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -96,7 +96,7 @@ func (s *Server) GiveRule(p netip.Prefix, v addresses.Verdict, long time.Duratio
 	return nil
 }
 
-// TakeRule takes back what GiveRule gave.
+// TakeRule removes a rule of GiveRule.
 func (s *Server) TakeRule(p netip.Prefix, v addresses.Verdict) error {
 	s.life.RLock()
 	defer s.life.RUnlock()
@@ -138,7 +138,7 @@ func (v *service) engaged() bool {
 	return err == nil && int64(until) > now
 }
 
-// watchGates logs when a service starts and stops to challenge clients because of their number.
+// watchGates logs when a service starts and stops challenging clients because of their number.
 func (s *Server) watchGates(ctx context.Context) {
 	was := make(map[*service]bool)
 	t := time.NewTicker(time.Second)

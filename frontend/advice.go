@@ -8,8 +8,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 )
 
-// Advice is what of a configuration costs speed: services whose ClientHellos workers answer in XDP's place, by name, and why. It
-// asks no server, so of --handoff auto it knows only what holds for every server.
+// Advice returns what costs speed in a configuration: services whose ClientHellos workers answer in place of XDP, by name, with
+// the reason. It asks no server, so for --handoff auto it knows only what is true of every server.
 func (c Config) Advice() map[string]string {
 	if c.complete() != nil || len(c.XDP.Interfaces) == 0 {
 		return nil
@@ -37,6 +37,6 @@ func WhyWorkers(modes []handoff.Mode) string {
 }
 
 func (s *situation) whyWorkers() string {
-	d, _ := divide(*s) // an error is what Advice is no longer for
+	d, _ := divide(*s) // errors are the business of the check
 	return s.why(d)
 }

@@ -19,13 +19,13 @@ import (
 // forgetEvery bounds the age of samples at the start of an attack.
 const forgetEvery = 10 * time.Second
 
-// limitFree is how long a limit must not have been met before it counts as no longer reached.
+// limitFree is how long no client must have met a limit before it counts as no longer reached.
 const limitFree = time.Minute
 
 // drawSeed draws the seed of a service's sketches.
 func drawSeed() [2]uint64 {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // crashes rather than fail
+	_, _ = rand.Read(b[:]) // never fails: it crashes instead
 	return [2]uint64{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}
 }
 
@@ -59,7 +59,7 @@ func (a *attackState) show() (attacked bool, normal, threshold float64) {
 	return a.attacked, a.normal, a.threshold
 }
 
-// state is what another process needs to continue; nil if there is nothing yet.
+// state returns what another process needs to continue; nil if there is nothing yet.
 func (a *attackState) state() *attack.State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -69,7 +69,7 @@ func (a *attackState) state() *attack.State {
 	return a.detector.State()
 }
 
-// take has the state of an earlier process, whose counters of the service are t.
+// take continues the state of an earlier process, whose counters of the service are t.
 func (a *attackState) take(s *attack.State, t *metrics.Totals) {
 	a.handed, a.before = s, unverified(t)
 }
@@ -144,7 +144,7 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 // whole rounds a rate.
 func whole(rate float64) int64 { return int64(rate + 0.5) }
 
-// unverified sums the workers' counts of datagrams that nothing has verified.
+// unverified sums the workers' counts of unverified datagrams.
 func unverified(t *metrics.Totals) attack.Counts {
 	c := attack.Counts{Dropped: make(attack.Reasons)}
 	for e, n := range t.Events {
@@ -162,7 +162,7 @@ func unverified(t *metrics.Totals) attack.Counts {
 	return c
 }
 
-// unverifiedVerdict reports whether a verdict is of datagrams that nothing has verified, and why it drops them, if it does.
+// unverifiedVerdict reports whether a verdict is of unverified datagrams, and why it drops them, if it does.
 func unverifiedVerdict(v bpf.Verdict) (reason string, is bool) {
 	reason, dropped := strings.CutPrefix(v.String(), "drop-")
 	if dropped {
@@ -197,7 +197,7 @@ func (s *Server) topPrefixes(v *service) attack.Prefixes {
 	return attack.Top(parts)
 }
 
-// lookForLimits emits events about flow limits that clients start or cease to meet.
+// lookForLimits emits events about flow limits that clients start or stop meeting.
 func (v *service) lookForLimits(t *metrics.Totals, now time.Time) {
 	for r := relay.Accepted + 1; r < relay.ReasonLen; r++ {
 		if !r.Full() {

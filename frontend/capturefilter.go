@@ -23,7 +23,7 @@ const (
 
 var captureVerdicts = []string{passed, answered, steered, dropped, verified, relayed}
 
-// outcome is what became of a datagram, as a capture names it.
+// outcome is the outcome of a datagram, in the words of a capture.
 type outcome struct{ verdict, reason string }
 
 // CaptureFilter selects datagrams by outcome. An empty list selects all.
@@ -77,7 +77,7 @@ func eventOutcome(e metrics.Event) outcome {
 	return outcome{l.Outcome, l.Reason}
 }
 
-// kernelFilter is the same for the programs.
+// kernelFilter translates f for the programs.
 func (f *CaptureFilter) kernelFilter() (k bpf.CaptureFilter) {
 	for r := range hello.ReasonLen {
 		if len(f.Reasons) == 0 || slices.Contains(f.Reasons, r.String()) {

@@ -22,7 +22,7 @@ type CaptureOptions struct {
 	Rate    float64       // samples per second, of XDP and of all workers each
 	Count   int           // ends after this many samples; 0: no end
 	For     time.Duration // ends after that; 0: no end
-	Payload bool          // application data, too
+	Payload bool          // also application data
 }
 
 const (
@@ -62,7 +62,7 @@ type recording struct {
 // lookAgain is how often a capture of all services looks for those that a reload has added.
 const lookAgain = time.Second
 
-// tap has the workers of these services sample, those that do not yet.
+// tap makes the workers of these services sample, unless they do already.
 func (r *recording) tap(services []*service) {
 	for _, v := range services {
 		for _, w := range v.workers {
@@ -79,8 +79,8 @@ func (r *recording) untap() {
 	}
 }
 
-// Capture writes datagrams that clients send to w, as pcapng, until ctx ends or the options say so. flush is called when w has
-// whole packets and none is queued.
+// Capture writes clients' datagrams to w as pcapng, until ctx ends or a limit of the options is reached. flush is called when w has
+// complete packets and none is queued.
 func (s *Server) Capture(ctx context.Context, o CaptureOptions, w io.Writer, flush func() error) error {
 	if err := o.check(); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (s *Server) Capture(ctx context.Context, o CaptureOptions, w io.Writer, flu
 // write writes samples until ctx ends or there are enough.
 func (s *Server) write(ctx context.Context, r *recording, out *capture.Writer, flush func() error) error {
 	send := func() error { return errors.Join(out.Flush(), flush()) }
-	if err := send(); err != nil { // so that the reader sees at once that it has begun
+	if err := send(); err != nil { // shows the reader at once that the capture has begun
 		return err
 	}
 	again := time.NewTicker(lookAgain)
@@ -195,7 +195,7 @@ func (s *Server) readKernel(ctx context.Context, c *bpf.Capture, r *recording) {
 			}
 			return
 		}
-		if _, known := names[k.Service]; !known && k.Service != (bpf.ServiceKey{}) { // a reload may have added it
+		if _, known := names[k.Service]; !known && k.Service != (bpf.ServiceKey{}) { // a reload may have added the service
 			for _, v := range s.list() {
 				names[v.key()] = v.name
 			}

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/addresses"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -45,6 +46,9 @@ func (w *worker) classify() {
 	}
 	port, listed, bytes := w.service.port, w.service.gate.Table.Load(), 0
 	for i := range w.in.Len() {
+		if w.service.inline {
+			bpf.Unassign(w.in.Datagram(i))
+		}
 		peer := w.in.Route(i).Peer()
 		bytes += len(w.in.Datagram(i))
 		if !listed.Empty() && listed.Of(&peer.IP) == addresses.Deny {
@@ -198,7 +202,7 @@ func (w *worker) admit(slot int, h *handoff.Hello) {
 		w.counts.Count(metrics.NoFlow(relay.SourceHalfOpen))
 		return
 	}
-	w.answers.Add(w.in.Datagram(slot), w.in.Route(slot))
+	w.admitted.Add(w.in.Datagram(slot), w.in.Route(slot))
 	w.counts.Count(metrics.Verified)
 }
 

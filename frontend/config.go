@@ -53,8 +53,8 @@ func (s *Service) Inline() bool { return len(s.Backends) == 0 }
 // Settings may differ per service. Zero values mean the defaults.
 type Settings struct {
 	Handoff     handoff.Mode
-	HarvestPool int     // cookies to harvest of each back end, at least; 0: as many as are right for the server
-	HarvestRate float64 // questions per second meanwhile; 0: handoff.DefaultHarvestRate
+	HarvestPool int     // cookies to harvest of each back end, at least; 0: what fits the server
+	HarvestRate float64 // questions per second while harvesting; 0: handoff.DefaultHarvestRate
 
 	PSKSuite handoff.Suite // native-wolfssl: of all pre-shared keys of DTLS 1.3; 0: the server is asked about each
 
@@ -74,18 +74,18 @@ type Settings struct {
 	Pass           bpf.Class // protocols that share the port and are let through
 	Monitor        bool      // count verdicts, enforce nothing
 
-	AttackRate float64 // datagrams per second that nothing has verified, above which is an attack; 0: ten times what is usual
+	AttackRate float64 // unverified datagrams per second above which is an attack; 0: ten times the usual rate
 }
 
 // XDP configures the kernel programs. Without Interfaces there are none.
 type XDP struct {
 	Interfaces     []string // that the programs are attached to
-	AllowUnguarded bool     // inline servers that trust the guard may be reached by other interfaces, too
+	AllowUnguarded bool     // inline servers that trust the guard may be reached through other interfaces as well
 	Mode           bpf.AttachMode
-	Chain          string   // array of programs, pinned, of a root program on the interface: the guard's place is there; "": none
+	Chain          string   // pinned program array of a root program on the interface, in which the guard is installed; "": none
 	AnswerRate     bpf.Rate // answers per CPU in the kernel, for all services together; zero: no limit
-	PassWhenLost   bool     // ClientHellos that nobody answers, with the daemon dead, go to the server
-	KeepAttached   bool     // a guard that is told to stop leaves its programs in force
+	PassWhenLost   bool     // while the daemon is dead, ClientHellos that nobody answers go to the server
+	KeepAttached   bool     // a stopped guard leaves its programs attached
 	KeepNeighbours bool     // hold the neighbour entries of routers whose frames arrive
 	Pin            string   // directory on a bpffs below which programs and maps outlive the process; "": they do not
 	Owner          int      // user that the process will become; 0: none
@@ -108,17 +108,17 @@ type Config struct {
 	HandshakeTimeout  time.Duration
 
 	Engage          addresses.Engage // when mode reset challenges clients that have not proved their address
-	EngageRate      float64          // ClientHellos per second of those, above which it does, and mode limit drops; 0: DefaultEngageRate
+	EngageRate      float64          // their ClientHellos per second above which Load challenges and mode limit drops; 0: DefaultEngageRate
 	AddressLifetime time.Duration    // how long a proved address is kept unseen; 0: DefaultAddressLifetime
 	AllowFile       string           // prefixes that count as proved; "": none
-	DenyFile        string           // prefixes that get nothing; "": none
+	DenyFile        string           // prefixes from which everything is dropped; "": none
 	TrustTCP        []uint16         // TCP ports of this host whose peers have proved their address
 
 	ReceiveBuffer int  // bytes asked for each worker's socket; 0: DefaultReceiveBuffer
-	FreeBind      bool // the address of a service may come later
+	FreeBind      bool // a service's address may be added to the host later
 	WorkersPort   int  // inline, where workers answer: the port of the first service's workers; others have the next ones. 0: any
 
-	AttackQuiet time.Duration // an attack is over when it was below half of that for so long; 0: attack.DefaultQuiet
+	AttackQuiet time.Duration // an attack has ended when the rate was below half of the threshold for this time; 0: attack.DefaultQuiet
 
 	MapLog string // file that gets a line for each flow of a proxy that opens or closes; "": none
 
@@ -127,12 +127,12 @@ type Config struct {
 	Resolve      Resolver      // nil: the system's
 
 	MAC     cookie.MAC   // of the guard's own cookies
-	Cookies *cookie.Plan // how workers compute cookies; nil: in the fastest way
+	Cookies *cookie.Plan // how workers compute cookies; nil: the fastest
 	Entropy io.Reader    // nil: crypto/rand
 	Log     *slog.Logger
 	Build   metrics.Build // the program around the guard
 
-	Predecessor *Predecessor // the guard whose place this one takes; nil: none
+	Predecessor *Predecessor // the guard that this one replaces; nil: none
 
 	Shown map[string]any // flags of the program around the guard: Status shows them next to the guard's own
 }
@@ -142,7 +142,7 @@ type Resolver func(ctx context.Context, host string) ([]netip.Addr, error)
 
 // Defaults.
 const (
-	// DefaultBatch: the gain of batching a system call is flat from some 32 datagrams on, and 64 still fit the
+	// DefaultBatch: batching gains nothing beyond some 32 datagrams per system call, and 64 still fit the
 	// first-level cache with their headers.
 	DefaultBatch = 64
 	// DefaultNice: in overload the kernel receives in a thread of normal priority, which takes half of the CPU from the worker
@@ -151,12 +151,12 @@ const (
 	DefaultNice = -10
 	// MaxBatch is UIO_MAXIOV, the most that recvmmsg(2) and sendmmsg(2) take.
 	MaxBatch = 1024
-	// DefaultRotateEvery: a cookie is good for one to two intervals, and a client returns it within a round
+	// DefaultRotateEvery: a cookie is valid for one to two intervals, and a client returns it within a round
 	// trip, or after the retransmissions of some seconds.
 	DefaultRotateEvery = time.Minute
-	// MinRotateEvery: below, a slow client's cookie could die twice in one handshake.
+	// MinRotateEvery: below it, a slow client's cookie could expire twice in one handshake.
 	MinRotateEvery = time.Second
-	// DefaultMaxFlows: at about 400 bytes and one socket per flow, 65536 are a moderate cost for one service.
+	// DefaultMaxFlows: at about 400 bytes and one socket per flow, 65536 flows cost a service little.
 	DefaultMaxFlows = 65536
 	// DefaultIdleTimeout is how long RFC 4787 REQ-5 recommends a NAT to keep a silent UDP mapping.
 	DefaultIdleTimeout = 5 * time.Minute
@@ -167,13 +167,13 @@ const (
 	// DefaultHandshakeTimeout, since the last message of the handshake, is for round trips of 20 s.
 	DefaultHandshakeTimeout = 30 * time.Second
 	// DefaultReceiveBuffer holds some 5000 small datagrams, 25 ms of what one worker can answer: longer than
-	// the scheduler or the garbage collector ever keep it away.
+	// the scheduler or the garbage collector ever stop it.
 	DefaultReceiveBuffer = 4 << 20
-	// DefaultMetrics is where metrics are served unless told otherwise.
+	// DefaultMetrics is the default address of the metrics.
 	DefaultMetrics = "127.0.0.1:9477"
 	// DefaultResolveEvery is the usual time to live of records that are meant to move, such as those of cluster DNS.
 	DefaultResolveEvery = 30 * time.Second
-	// DefaultDrainTimeout is as long as a silent flow is kept, so that draining waits for active flows only.
+	// DefaultDrainTimeout is as long as a silent flow is kept, so that draining only waits for active flows.
 	DefaultDrainTimeout = DefaultIdleTimeout
 	// MaxWeight keeps the least share of a back end visible: one client in 1000 or so.
 	MaxWeight = 1000
@@ -181,7 +181,7 @@ const (
 
 // Defaults of modes reset and limit.
 const (
-	// DefaultEngageRate is some 4 MB of half-open handshakes per minute at 1.5 KB each, which any server bears, and more
+	// DefaultEngageRate is some 4 MB of half-open handshakes per minute at 1.5 KB each, which any server can hold, and more
 	// new clients than most see.
 	DefaultEngageRate = 50
 	// DefaultAddressLifetime is long for a client that retries at once, and short for an address that is reassigned.
@@ -222,7 +222,7 @@ func (c *Config) complete() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	services := make([]Service, len(c.Services)) // the caller's stay as they are
+	services := make([]Service, len(c.Services)) // the caller's services stay unchanged
 	for i, s := range c.Services {
 		own := c.Settings
 		if s.Settings != nil {
@@ -247,7 +247,7 @@ func (s *Settings) complete() {
 	if s.HelloRate.PerSecond == 0 {
 		s.HelloRate = DefaultHelloRate
 	}
-	if r := &s.BackendHelloRate; r.Burst == 0 { // a second's worth
+	if r := &s.BackendHelloRate; r.Burst == 0 { // the tokens of one second
 		r.Burst = max(1, int(r.PerSecond))
 	}
 	if s.Answer == bpf.AnswerDrop {

@@ -19,16 +19,16 @@ type device struct {
 	mode atomic.Int32 // bpf.AttachMode
 	deaf bool         // answers that XDP sends from the driver do not arrive
 
-	lost       atomic.Pointer[error] // why the programs are not in force; nil: they are
+	lost       atomic.Pointer[error] // why the programs are not attached; nil: they are
 	now        atomic.Pointer[bpf.At]
 	reattached atomic.Uint64
 	held       atomic.Uint64 // neighbour entries of routers
-	failed     string        // what look has said last of an attempt to attach again
+	failed     string        // the last logged failure to attach again
 }
 
 func (d *device) attached() bpf.AttachMode { return bpf.AttachMode(d.mode.Load()) }
 
-// at returns what the last look found; before the first, the interface counts as fine.
+// at returns the result of the last look; before the first, the interface counts as up.
 func (d *device) at() bpf.At {
 	if at := d.now.Load(); at != nil {
 		return *at
@@ -44,7 +44,7 @@ func (d *device) findPeer(mode bpf.AttachMode, log *slog.Logger) {
 	}
 }
 
-// attachTo puts the programs on an interface.
+// attachTo attaches the programs to an interface.
 func (k *kernel) attachTo(d *device) error {
 	var mode bpf.AttachMode
 	var err error
@@ -94,8 +94,8 @@ func (k *kernel) deafFor(v *service) bool {
 	return slices.ContainsFunc(k.devicesOf(v), func(d *device) bool { return d.deaf })
 }
 
-// lostFor says where the programs do not guard a service; nil if they do everywhere. open: clients may bypass them (an
-// interface that is down lets nobody in; one that is gone may come back at any time). idle: no interface lets clients in.
+// lostFor returns where the programs do not guard a service; nil if they do everywhere. open: clients may bypass them (not on an
+// interface that is down; one that is gone may return at any time). idle: no interface lets clients in.
 func (k *kernel) lostFor(v *service) (open, idle bool, err error) {
 	var lost []string
 	idle = true
@@ -115,7 +115,7 @@ func (k *kernel) lostFor(v *service) (open, idle bool, err error) {
 	return open, idle, err
 }
 
-// answers returns who answers a service's ClientHellos, and why not the kernel.
+// answers returns who answers a service's ClientHellos, and the reason if it is not the kernel.
 func (k *kernel) answers(v *service) (who, why string) {
 	if k == nil {
 		return "", ""

@@ -15,7 +15,7 @@ type Draining struct {
 	AtMost string `json:"at_most"` // a duration
 }
 
-// String is that in one line.
+// String formats it in one line.
 func (d Draining) String() string { return fmt.Sprintf("%d flows, at most %s", d.Flows, d.AtMost) }
 
 // OnDrain sets the function that a drain request over the control socket calls; it returns at once. Call it before Run.
@@ -106,7 +106,7 @@ func (v *service) flows() int {
 	return v.room.Used() + halfOpen + established
 }
 
-// Drain lets no new clients in, and returns when the last flow is idle, or after Config.DrainTimeout, or when ctx ends.
+// Drain refuses new clients, and returns when the last flow is idle, or after Config.DrainTimeout, or when ctx ends.
 func (s *Server) Drain(ctx context.Context) {
 	s.config.Log.Info("draining", "flows", s.Flows(), "at_most", s.config.DrainTimeout)
 	ctx, cancel := context.WithTimeout(ctx, s.config.DrainTimeout)

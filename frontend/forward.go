@@ -86,16 +86,28 @@ func (w *worker) unqueue(f *relay.Flow) {
 
 // send sends all answers with one system call, and forwarded datagrams with one per flow.
 func (w *worker) send() {
-	if n := w.answers.Len(); n > 0 {
-		w.counts.Bytes(metrics.ToClients, w.answers.Bytes())
-		sent, _ := w.conn.Send(w.answers)
-		w.counts.Add(metrics.AnswerSent, sent)
-		w.counts.Add(metrics.AnswerFailed, n-sent)
+	if w.fromPort != nil {
+		w.sendAnswers(w.fromPort, w.answers)
+	} else {
+		w.sendAnswers(w.conn, w.answers)
 	}
+	w.sendAnswers(w.conn, w.admitted)
 	for _, f := range w.touched {
 		w.sendTo(f)
 	}
 	w.touched = w.touched[:0]
+}
+
+// sendAnswers sends a queue of answers.
+func (w *worker) sendAnswers(by sender, q *udpbatch.Queue) {
+	n := q.Len()
+	if n == 0 {
+		return
+	}
+	w.counts.Bytes(metrics.ToClients, q.Bytes())
+	sent, _ := by.Send(q)
+	w.counts.Add(metrics.AnswerSent, sent)
+	w.counts.Add(metrics.AnswerFailed, n-sent)
 }
 
 func (w *worker) sendTo(f *relay.Flow) {

@@ -20,7 +20,7 @@ type inherited struct {
 	state *guardState
 	files *handover.Files
 	log   *slog.Logger
-	first map[*serviceState]int32 // number of its first worker
+	first map[*serviceState]int32 // number of the first worker
 
 	workers  map[int32]*worker
 	backends map[*serviceState][]*liveBackend
@@ -57,8 +57,8 @@ func (in *inherited) service(k serviceKey) *serviceState {
 }
 
 // taken reports whether sockets that were handed over have addr's port. They are of a service that now has another address:
-// flows cannot change to its new sockets, because the kernel would bring their clients to other workers (its hash of a wildcard's
-// clients is another one).
+// flows cannot move to its new sockets, because the kernel would distribute their clients differently (its hash for a wildcard
+// differs).
 func (in *inherited) taken(addr netip.AddrPort) bool {
 	return in != nil && slices.ContainsFunc(in.state.Services, func(st serviceState) bool {
 		was, err := netip.ParseAddrPort(st.Listen)
@@ -100,7 +100,7 @@ func (in *inherited) secret(key secretKey) *secretState {
 	return nil
 }
 
-// export needs the lock.
+// export must be called with the lock held.
 func (s *secrets) export(key secretKey) secretState {
 	st := secretState{File: key.file, Every: key.every, Ring: s.store.Load().AppendState(nil), Changed: s.changed.Load(), Rotations: s.rotations.Load(), Failures: s.failures.Load()}
 	if r, ok := s.source.(*randomSecrets); ok {

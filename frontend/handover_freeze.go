@@ -18,7 +18,7 @@ const (
 	parkTime = 2 * time.Second
 )
 
-// hold stops the workers of a guard between two batches. What arrives meanwhile waits in their sockets.
+// hold stops the workers of a guard between two batches. What arrives in that time waits in their sockets.
 type hold struct {
 	parked sync.WaitGroup
 	resume chan struct{}
@@ -159,7 +159,7 @@ func (s *Server) parkWorkers(services []*service) (resume func(), parked <-chan 
 		close(h.resume)
 		for _, v := range services {
 			for _, w := range v.workers {
-				w.alive.Store(s.clock()) // they run again soon
+				w.alive.Store(s.clock()) // they will run again soon
 			}
 		}
 		s.frozen.Store(false)

@@ -38,7 +38,7 @@ const (
 const (
 	// meetTime is for the old guard to send its files; it is waiting for us.
 	meetTime = 10 * time.Second
-	// adoptTime is about ten times what a hundred thousand flows take; clients wait meanwhile.
+	// adoptTime is about ten times what a hundred thousand flows take; clients wait for it.
 	adoptTime = 5 * time.Second
 	// yoursTime is for telling the service manager.
 	yoursTime = 5 * time.Second
@@ -83,10 +83,10 @@ func FindPredecessor() (*Predecessor, error) {
 	return found, nil
 }
 
-// meet introduces this guard to a living one.
+// meet starts the exchange with a running predecessor.
 func (p *Predecessor) meet() error {
 	if err := p.conn.Tell(handover.Message{Say: sayHello, Version: handover.Version, PID: os.Getpid()}); err != nil {
-		return fmt.Errorf("talk to the guard before: %w", err)
+		return fmt.Errorf("talk to the previous guard: %w", err)
 	}
 	m, fds, err := p.hear(sayFiles, meetTime)
 	if err != nil {
@@ -104,11 +104,11 @@ func (p *Predecessor) hear(say string, wait time.Duration) (handover.Message, []
 	m, fds, err := p.conn.Hear(wait)
 	switch {
 	case err != nil:
-		return m, nil, fmt.Errorf("wait for the guard before: %w", err)
+		return m, nil, fmt.Errorf("wait for the previous guard: %w", err)
 	case m.Say == sayFailed:
-		return m, nil, fmt.Errorf("the guard before keeps its place: %s", m.Error)
+		return m, nil, fmt.Errorf("the previous guard continues: %s", m.Error)
 	case m.Say != say:
-		return m, nil, fmt.Errorf("the guard before said %q, want %q", m.Say, say)
+		return m, nil, fmt.Errorf("the previous guard sent %q, want %q", m.Say, say)
 	}
 	return m, fds, nil
 }
@@ -140,7 +140,7 @@ func (p *Predecessor) state() ([]byte, *handover.Files, error) {
 	return p.conn.Receive(holdTime + parkTime + adoptTime)
 }
 
-// Adopted reports that this guard can serve, and waits until it may. If the predecessor dies meanwhile, this guard replaces it.
+// Adopted reports that this guard can serve, and waits until it may. If the predecessor dies before, this guard replaces it.
 func (p *Predecessor) Adopted(log *slog.Logger) error {
 	if !p.Live() {
 		return nil
@@ -150,7 +150,7 @@ func (p *Predecessor) Adopted(log *slog.Logger) error {
 	}
 	_, _, err := p.hear(sayGo, adoptTime)
 	if errors.Is(err, io.EOF) {
-		log.Warn("the guard before is gone without a word; serving in its place")
+		log.Warn("the previous guard has ended without an answer; serving in its place")
 		return nil
 	}
 	return err
@@ -189,11 +189,11 @@ func (s *Server) inherit() error {
 	b, files, err := p.state()
 	if err == nil {
 		if s.inherited, err = newInherited(b, files, s.config.Log); err != nil {
-			files.Close() // or their ports stay taken
+			files.Close() // otherwise their ports stay in use
 		}
 	}
 	if err != nil && !p.live {
-		s.config.Log.Error("what the guard before has left cannot be taken over: its flows have ended", "error", err)
+		s.config.Log.Error("the previous guard's state cannot be taken over: its flows have ended", "error", err)
 		return nil
 	}
 	if err != nil {

@@ -26,7 +26,7 @@ type guardState struct {
 	Reloads       [2]uint64                `json:"reloads"` // done, failed
 	Secrets       []secretState            `json:"secrets"`
 	Services      []serviceState           `json:"services"`
-	Rules         []addresses.Rule         `json:"rules,omitempty"` // those of files, too, which the successor reads itself
+	Rules         []addresses.Rule         `json:"rules,omitempty"` // including those of files, which the successor reads itself
 	PreHandshakes []json.RawMessage        `json:"prehandshakes,omitempty"`
 	Events        *events.State            `json:"events,omitempty"`
 
@@ -103,7 +103,7 @@ func (g *guardState) encode() ([]byte, error) {
 	for _, n := range g.Entries {
 		size += n
 	}
-	b := append(binary.BigEndian.AppendUint64(make([]byte, 0, size), uint64(len(head))), head...) // clients wait: no copy too many
+	b := append(binary.BigEndian.AppendUint64(make([]byte, 0, size), uint64(len(head))), head...) // one allocation, because clients wait
 	if b, err = binary.Append(b, binary.BigEndian, g.records); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (g *guardState) encode() ([]byte, error) {
 	return b, nil
 }
 
-var errGuardState = errors.New("the state that was handed over makes no sense")
+var errGuardState = errors.New("the state that was handed over is invalid")
 
 func decodeState(b []byte) (*guardState, error) {
 	if len(b) < 8 || binary.BigEndian.Uint64(b) > uint64(len(b)-8) {

@@ -51,7 +51,7 @@ func (s *Server) Stow() (*os.File, error) {
 	return queue, nil
 }
 
-// stowWait is for a reload that is under way: it resolves names, and opens sockets. systemd waits for 90 s (TimeoutStopSec=).
+// stowWait is for a running reload: it resolves names, and opens sockets. systemd waits for 90 s (TimeoutStopSec=).
 const stowWait = 20 * time.Second
 
 // lockWithin locks m, unless that takes longer than wait.
@@ -65,5 +65,5 @@ func lockWithin(m *sync.Mutex, wait time.Duration) bool {
 	return true
 }
 
-// Detach takes the programs off; the error says that they are still attached.
+// Detach detaches the programs; an error means that they are still attached.
 func (s *Server) Detach() error { return s.kernel.detach() }

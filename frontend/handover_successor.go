@@ -15,8 +15,7 @@ import (
 
 // Upgrade describes how another process is to replace the guard.
 type Upgrade struct {
-	Binary string        // the program; "": the one that this process was started as
-	Start  time.Duration // how long it may take to start; 0: DefaultUpgradeStart
+	Start time.Duration // how long it may take to start; 0: DefaultUpgradeStart
 }
 
 // DefaultUpgradeStart is for loading the programs on a slow machine.
@@ -27,7 +26,7 @@ type Upgraded struct {
 	PID int `json:"pid"`
 }
 
-// String is that in one line.
+// String formats it in one line.
 func (u Upgraded) String() string { return fmt.Sprintf("process %d serves", u.PID) }
 
 // OnUpgrade sets the function by which Upgrade starts the successor; it must end with HandOver. Call it before Run.
@@ -44,7 +43,7 @@ func (s *Server) Upgrade(u Upgrade) (done Upgraded, err error) {
 	}
 	if err != nil {
 		s.upgrades.failed.Add(1)
-		s.config.Log.Error("upgrade failed; serving on", "binary", u.Binary, "error", err)
+		s.config.Log.Error("upgrade failed; serving on", "error", err)
 	}
 	return done, err
 }
@@ -53,9 +52,9 @@ func (s *Server) Upgrade(u Upgrade) (done Upgraded, err error) {
 type Successor struct {
 	Conn     *handover.Conn
 	Files    map[string]int // open files that it needs to prepare, which stay this process's
-	Becoming func(pid int)  // called when it serves, before it says so itself
+	Becoming func(pid int)  // called when it serves, before it reports that itself
 	Start    time.Duration  // Upgrade.Start
-	Kill     func()         // ends it, if it does not end itself
+	Kill     func()         // kills it if it does not exit
 }
 
 // HandOver hands everything to a successor. When it returns nil, the successor serves, and this process must exit at once: not
@@ -158,7 +157,7 @@ func (s *Server) pass(n *Successor) error {
 	return err
 }
 
-// steps say what the successor has done when it says so.
+// steps describe what the successor has done with each message.
 var steps = map[string]string{
 	sayHello: "started", sayPrepared: "opened what it needs", sayAdopted: "taken over the state", sayServing: "begun to serve", sayFailed: "said why it failed",
 }
@@ -171,9 +170,9 @@ func (n *Successor) hear(say string, wait time.Duration) (handover.Message, erro
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		return m, hint.Errorf("its own words are in the log", "the new program ended before it served")
+		return m, hint.Errorf("if it said anything, that is in the log; run the guard's command line by hand with --help and see whether the program works", "the new program ended before it served and gave no reason")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return m, hint.Errorf("give it longer (command upgrade with setting timeout); what it says is in the log", "the new program has not %s within %v", steps[say], wait)
+		return m, hint.Errorf("give it longer (command upgrade with setting timeout); its output is in the log", "the new program has not %s within %v", steps[say], wait)
 	case err != nil:
 		return m, fmt.Errorf("the new program has not %s: %w", steps[say], err)
 	case m.Say == sayFailed && m.Hint != "":
@@ -181,7 +180,7 @@ func (n *Successor) hear(say string, wait time.Duration) (handover.Message, erro
 	case m.Say == sayFailed:
 		return m, fmt.Errorf("the new program does not start: %s", m.Error)
 	case m.Say != say:
-		return m, fmt.Errorf("the new program said %q, want %q", m.Say, say)
+		return m, fmt.Errorf("the new program sent %q, want %q", m.Say, say)
 	}
 	return m, nil
 }

@@ -54,7 +54,7 @@ func (v *service) lookInline(ctx context.Context) {
 	now := v.askInline(ctx, was)
 	if v.listen.Addr() == netip.IPv6Unspecified() && handoff.NobodyListens(now.why) {
 		v.askOverIPv6.Store(!v.askOverIPv6.Load()) // the next time
-		if was.heard.IsZero() {                    // it is not known yet where the server is
+		if was.heard.IsZero() {                    // the server's address is still unknown
 			now = v.askInline(ctx, was)
 		}
 	}
@@ -157,7 +157,7 @@ func (v *service) probeAddress() netip.AddrPort {
 func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error) {
 	asked := s.settings.Handoff
 	if asked == handoff.Trust {
-		asked = handoff.Auto // which says if the server does not
+		asked = handoff.Auto // Auto reports if the server does not
 	}
 	var shared *cookie.Keyring
 	if s.settings.SecretFile != "" {
@@ -172,7 +172,7 @@ func (v *service) fitInline(ctx context.Context, s *serving) (handoff.Fit, error
 		fit, err = handoff.Fit{Mode: handoff.Reset, Serves: handoff.Serves12, Why: "the server is silent, as to everybody who has no TCP connection"}, nil
 	}
 	if s.settings.Monitor {
-		return fit, err // nothing is enforced, so nobody is handed over
+		return fit, err // nothing is enforced, so no client is handed over
 	}
 	if err == nil && asked != s.settings.Handoff && fit.Mode != handoff.Trust {
 		return fit, hint.Errorf("let its cookie-verify callback accept every cookie (reachable only through dtlsguard), or choose another hand-off: auto says what fits",

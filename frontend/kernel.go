@@ -35,7 +35,7 @@ type kernel struct {
 	config  *XDP
 	secrets *secrets // those that the programs have
 	guard   *bpf.Programs
-	ours    bool // what is attached is of this process
+	ours    bool // this process has attached the programs
 	flows   kernelFlows
 	devices []*device
 	log     *slog.Logger
@@ -49,7 +49,7 @@ type kernel struct {
 	over  atomic.Bool // another process has the programs
 	turn  sync.Mutex  // held while beat does something
 	mu    sync.Mutex
-	known map[*service]told // what the programs were told
+	known map[*service]told // the services as last written to the programs
 }
 
 // openKernel loads the programs, or takes over those that an earlier guard left active; nothing is attached yet.
@@ -66,7 +66,7 @@ func openKernel(c *Config) (*kernel, error) {
 	case c.XDP.KeepAttached:
 		return nil, hint.Errorf("mount -t bpf bpf "+filepath.Dir(c.XDP.Pin), "setting keep-attached needs a bpffs, and setting pin %s is on none", c.XDP.Pin)
 	default:
-		k.log.Warn("no bpffs to pin to, or a read-only one: the programs end with this process, whatever ends it", "pin", c.XDP.Pin,
+		k.log.Warn("no writable bpffs to pin to: the programs end with this process in any case", "pin", c.XDP.Pin,
 			"hint", "mount -t bpf bpf "+filepath.Dir(c.XDP.Pin))
 	}
 	locks := make(map[string]*os.File)
@@ -90,11 +90,11 @@ func openKernel(c *Config) (*kernel, error) {
 	return k, nil
 }
 
-// setPolicy sets in the kernel what holds for all services.
+// setPolicy sets in the kernel what applies to all services.
 func (k *kernel) setPolicy(c *Config) error {
 	return k.guard.SetPolicy(bpf.Policy{
 		Handshake: c.HandshakeTimeout, IdleTimeout: c.longestIdle(), HeartbeatLimit: lostAfter, HarvestGrace: handoff.GraceTime,
-		SecretLifetime: 2 * c.Services[0].Settings.RotateEvery, // as long as a living guard would honour it
+		SecretLifetime: 2 * c.Services[0].Settings.RotateEvery, // as long as a running guard would accept it
 		PassWhenLost:   c.XDP.PassWhenLost, AnswerRate: c.XDP.AnswerRate,
 		HalfOpenPerSource: max(c.HalfOpenPerSource, 0),
 	})
@@ -125,7 +125,7 @@ func (k *kernel) setSecret(ring *cookie.Keyring) error {
 	return k.guard.SetSecret(ring.Current(), ring.Previous())
 }
 
-// attach puts the programs in front of services and their workers. On failure nothing stays attached that was not attached before.
+// attach attaches the programs in front of services and their workers. On failure nothing stays attached that was not attached before.
 func (k *kernel) attach(services []*service) error {
 	for _, v := range services {
 		if err := k.mayStandOpen(v); err != nil {
@@ -164,12 +164,15 @@ func (k *kernel) attach(services []*service) error {
 	}
 	k.ours = true
 	if left, err := k.guard.DetachOthers(); err != nil {
-		k.log.Warn("programs that an earlier guard left on other interfaces could not be taken off", "interfaces", left, "error", err)
+		k.log.Warn("programs that an earlier guard left on other interfaces could not be detached", "interfaces", left, "error", err)
 	} else if len(left) > 0 {
-		k.log.Info("programs that an earlier guard left on other interfaces are taken off", "interfaces", left)
+		k.log.Info("programs that an earlier guard left on other interfaces are detached", "interfaces", left)
 	}
 	for _, v := range services { // by the mode that they are attached in
 		k.follow(v)
+	}
+	for _, v := range services {
+		v.sayPort()
 	}
 	if k.config.KeepNeighbours {
 		k.neighbours = newNeighbours(k.devices, k.guard.Senders, k.log)
@@ -227,7 +230,7 @@ func (k *kernel) detach() error {
 	return nil
 }
 
-// close releases what the daemon holds of the programs, their memory included.
+// close releases the daemon's handles of the programs, including shared memory.
 func (k *kernel) close() {
 	if k == nil {
 		return

@@ -16,7 +16,7 @@ import (
 // kernelFlows counts the flows that the programs know, by outcome.
 type kernelFlows struct {
 	expired, evicted atomic.Uint64
-	refused          atomic.Uint64 // there was no room for them
+	refused          atomic.Uint64 // for lack of room
 
 	mu       sync.Mutex
 	timedOut map[bpf.ServiceKey]uint64                       // handshakes
@@ -36,7 +36,7 @@ func (f *kernelFlows) forget(s bpf.ServiceKey) {
 // that the client gives up is not seen: it times out.
 func (k *kernel) inlineHandshakes(v *service, t *metrics.Totals) {
 	c, err := k.guard.ServiceCounters(v.key())
-	if err != nil { // it is not protected yet, or no more
+	if err != nil { // it is not protected yet, or not any more
 		return
 	}
 	t.Events[metrics.Started] += c.Verdict[bpf.PassVerified] + c.Verdict[bpf.PassAddress] + c.Verdict[bpf.PassUnproved] + c.Egress[bpf.EgressReinjected]
@@ -67,7 +67,7 @@ func (k *kernel) observe(services []*service) {
 			continue
 		}
 		now, err := k.guard.ServiceCounters(v.key())
-		if err != nil { // it is not protected yet, or no more
+		if err != nil { // it is not protected yet, or not any more
 			continue
 		}
 		for i, was := range k.flows.handshakes(v.key(), &now) {
@@ -140,10 +140,10 @@ func (k *kernel) watchFlows(ctx context.Context, services func() []*service, idl
 			if t, ok := times[s]; ok {
 				return t
 			}
-			return times[bpf.ServiceKey{}] // it has just come
+			return times[bpf.ServiceKey{}] // it was added just now
 		}, limits().PerSource)
 		if err != nil {
-			k.log.Error("flows of XDP could not be looked through", "error", err)
+			k.log.Error("flows of XDP could not be listed", "error", err)
 			continue
 		}
 		k.flows.expired.Add(uint64(e.Expired))
@@ -151,7 +151,7 @@ func (k *kernel) watchFlows(ctx context.Context, services func() []*service, idl
 		full = e.Scarce
 		crowded = k.tellFull(crowded, e.Refused)
 		if looked, err = k.countTimedOut(looked); err != nil {
-			k.log.Error("half-open flows of XDP could not be looked through", "error", err)
+			k.log.Error("half-open flows of XDP could not be listed", "error", err)
 		}
 	}
 }
@@ -199,8 +199,8 @@ func (k *kernel) inlineFlows(services []*service) (halfOpen, established int) {
 }
 
 // admit lets the packets of a client pass that proved its address to a worker: in a proxy while it has a flow, inline for its
-// handshake with the server. It reports whether the client's source may have one more of those. Only a cookie proves whose
-// share it is: without one anybody could use up a victim's.
+// handshake with the server. It reports whether the client's source may have one more of those. Only with a cookie does it count
+// against the source's share: without one anybody could use up a victim's.
 func (k *kernel) admit(v *service, client udpbatch.Endpoint, cookie bool) bool {
 	var err error
 	switch {

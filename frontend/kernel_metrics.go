@@ -25,6 +25,7 @@ var (
 	xdpAnswersDesc = xdpFamilies.Add(metrics.Counter, "xdp_answer_payload_bytes_total", "UDP payload that XDP answered with.", "service")
 	xdpReasonsDesc = xdpFamilies.Add(metrics.Counter, "xdp_datagrams_total", "Datagrams to services by what they were found to be.", "service", "reason")
 	xdpHellosDesc  = xdpFamilies.Add(metrics.Counter, "xdp_hellos_total", "ClientHellos at ingress by the state of their cookie.", "service", "cookie")
+	xdpIngressDesc = xdpFamilies.Add(metrics.Counter, "xdp_workers_packets_total", "ClientHellos on their way from XDP to the workers of inline services.", "service", "outcome")
 	xdpEgressDesc  = xdpFamilies.Add(metrics.Counter, "xdp_egress_packets_total", "Packets of protected services at egress.", "service", "outcome")
 	xdpSentDesc    = xdpFamilies.Add(metrics.Counter, "xdp_egress_payload_bytes_total", "UDP payload that protected services sent.", "service", "outcome")
 	xdpFlowsDesc   = xdpFamilies.Add(metrics.Gauge, "xdp_flows", "Flows that the programs know, by state.", "state")
@@ -107,6 +108,9 @@ func (k kernelCollector) packets(value func(*prometheus.Desc, prometheus.ValueTy
 		}
 		for i, n := range c.Cookie {
 			counter(xdpHellosDesc, n, bpf.CookieState(i).String())
+		}
+		for i, n := range c.Ingress {
+			counter(xdpIngressDesc, n, bpf.IngressOutcome(i).String())
 		}
 		for i, n := range c.Egress {
 			counter(xdpEgressDesc, n, bpf.EgressOutcome(i).String())

@@ -18,7 +18,7 @@ func (v *service) key() bpf.ServiceKey {
 	return k
 }
 
-// told is what the programs were told about a service.
+// told is what was last written to the programs about a service.
 type told struct {
 	serving *serving
 	division
@@ -71,13 +71,13 @@ func (k *kernel) protect(v *service, t told) error {
 		s.SourceRate = bpf.Rate{PerSecond: o.HelloRate.PerSecond, Burst: uint32(o.HelloRate.Burst)}
 		s.ServiceRate = bpf.Rate{PerSecond: o.BackendHelloRate.PerSecond, Burst: uint32(o.BackendHelloRate.Burst)}
 		if len(v.workers) > 0 {
-			s.WorkersPort = v.workers[0].socket.Local().Port()
+			s.WorkersPort, s.Assign = v.workers[0].socket.Local().Port(), v.config.WorkersPort == 0
 		}
 	}
 	return k.guard.SetService(s)
 }
 
-// add adds a new service to the programs. After an error they may know it all the same, until remove.
+// add adds a new service to the programs. After an error they may still know it, until remove.
 func (k *kernel) add(v *service) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -137,7 +137,7 @@ func protects(services []*service, k bpf.ServiceKey) bool {
 func (k *kernel) table(v *service, e *liveBackend, size int) handoff.Table {
 	memory, err := k.guard.NewPoolMemory(size)
 	if err != nil {
-		v.log.Warn("XDP cannot give harvested cookies: workers will, until a previous back end's last flow has ended", "error", err)
+		v.log.Warn("XDP cannot issue harvested cookies: workers do, until a previous back end's last flow has ended", "error", err)
 		e.lacking.Store(int64(size))
 		return handoff.NewTable(size)
 	}

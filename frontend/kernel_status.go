@@ -16,6 +16,7 @@ type XDPStatus struct {
 	Verdicts   map[string]uint64            `json:"verdicts"`
 	Reasons    map[string]uint64            `json:"reasons"` // kinds of datagrams to services
 	Cookies    map[string]uint64            `json:"cookies"`
+	Ingress    map[string]uint64            `json:"ingress"` // inline: how ClientHellos went on to workers
 	Egress     map[string]uint64            `json:"egress"`
 	Sockets    map[string]uint64            `json:"sockets"`  // how datagrams found their worker
 	Services   map[string]map[string]uint64 `json:"services"` // verdicts of each
@@ -29,7 +30,7 @@ type XDPStatus struct {
 // InterfaceStatus describes the programs on one interface.
 type InterfaceStatus struct {
 	Interface      string `json:"interface"` // as it was configured
-	Name           string `json:"name"`      // its current one; "": it is gone
+	Name           string `json:"name"`      // its current name; "": it is gone
 	Mode           string `json:"mode"`
 	Up             bool   `json:"up"`
 	MTU            int    `json:"mtu"`
@@ -55,7 +56,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	}
 	st := &XDPStatus{
 		Verdicts: named[bpf.Verdict](c.Verdict[:]), Reasons: named[hello.Reason](c.Reason[:]), Cookies: named[bpf.CookieState](c.Cookie[:]),
-		Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
+		Ingress: named[bpf.IngressOutcome](c.Ingress[:]), Egress: named[bpf.EgressOutcome](c.Egress[:]), Sockets: named[bpf.SocketChoice](c.Socket[:]),
 		Services: make(map[string]map[string]uint64),
 		Bytes:    named[bpf.Verdict](c.Bytes[:]), AnswerBytes: c.AnswerBytes, ServiceBytes: make(map[string]map[string]uint64),
 	}
@@ -67,7 +68,7 @@ func (k *kernel) status(services []*service) (*XDPStatus, error) {
 	}
 	for _, v := range services {
 		c, err := k.guard.ServiceCounters(v.key())
-		if errors.Is(err, bpf.ErrNoService) { // it is about to go
+		if errors.Is(err, bpf.ErrNoService) { // it is being removed
 			continue
 		}
 		if err != nil {

@@ -19,7 +19,7 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 	t := time.NewTicker(beatEvery)
 	defer t.Stop()
 	links := newLinkWatch(ctx.Done())
-	for {
+	for beats := 0; ; beats++ {
 		changed := false
 		select {
 		case <-ctx.Done():
@@ -40,6 +40,9 @@ func (k *kernel) beat(ctx context.Context, services func() []*service, clock fun
 			k.tellOpen(services())
 			for _, v := range services() {
 				k.follow(v)
+				if beats%lookAfterBeats == 0 {
+					k.watchDelivery(v)
+				}
 			}
 		}
 		k.turn.Unlock()
@@ -100,7 +103,7 @@ func (w *linkWatch) drain() {
 func (k *kernel) look() {
 	k.looking.Lock()
 	defer k.looking.Unlock()
-	if k.off || k.over.Load() { // to a next guard it has been handed over
+	if k.off || k.over.Load() { // handed over to the next guard
 		return
 	}
 	for _, d := range k.devices {
@@ -125,14 +128,14 @@ func (k *kernel) lookAt(d *device) {
 	if lost == nil {
 		if was != nil {
 			d.lost.Store(nil)
-			k.log.Warn("XDP is in force again", "interface", d.name)
+			k.log.Warn("XDP is attached again", "interface", d.name)
 			k.events.Emit(events.XDPAttached, "", "interface", d.name, "mode", d.attached())
 		}
 		return
 	}
 	if was == nil || (*was).Error() != lost.Error() {
 		d.lost.Store(&lost)
-		k.log.Error("XDP is not in force: what it protected inline stands open, and proxies answer by workers alone", "interface", d.name, "error", lost)
+		k.log.Error("XDP is not attached: inline servers are unprotected, and only workers answer for proxies", "interface", d.name, "error", lost)
 		k.events.Emit(events.XDPLost, "", "interface", d.name, "error", lost)
 	}
 	if !errors.Is(lost, bpf.ErrOff) || !at.Up {
@@ -209,7 +212,7 @@ func (k *kernel) tellOpen(services []*service) {
 	}
 }
 
-// openness is what was last logged about ways past the programs.
+// openness is what was last logged about paths past the programs.
 type openness struct {
 	others string
 	level  slog.Level
@@ -225,7 +228,7 @@ func (k *kernel) follow(v *service) {
 	now, err := k.tells(v)
 	was, ok := k.known[v]
 	if !ok || was == now {
-		return // it is not protected yet, or any more; or nothing has changed
+		return // it is not protected yet or not any more, or nothing has changed
 	}
 	if now.why != "" && now.why != was.why {
 		v.log.Warn("workers answer in the kernel's place", "why", now.why)
@@ -238,7 +241,7 @@ func (k *kernel) follow(v *service) {
 	k.refuse(v, err)
 }
 
-// refuse records why the programs do not do what is asked for a service; nil: they do.
+// refuse records why the programs do not do what is configured for a service; nil: they do.
 func (k *kernel) refuse(v *service, err error) {
 	if err == nil {
 		v.refused.Store(nil)

@@ -12,7 +12,7 @@ import (
 
 // listen opens a socket for each worker. The first is bound without SO_REUSEPORT, so that a port in use is noticed: otherwise
 // another program of this user could share the port and would get half the clients. Then SO_REUSEPORT is set on that socket
-// itself: if it were closed and bound again, another guard could take the port meanwhile.
+// itself: if it were closed and bound again, another guard could take the port in between.
 func listen(addr netip.AddrPort, c *Config) ([]*udpbatch.Conn, error) {
 	options := c.socketOptions()
 	first, err := udpbatch.Listen(addr, options)

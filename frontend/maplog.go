@@ -31,7 +31,7 @@ type mapLog struct {
 	ended chan struct{}
 
 	written, dropped, failed atomic.Uint64 // lines
-	stalled                  atomic.Bool   // writes to the file block at the moment
+	stalled                  atomic.Bool   // a write to the file is blocking
 }
 
 // mapEntry is what a worker knows of a flow that opens or closes.
@@ -96,10 +96,13 @@ func (s *Server) openMapLog() error {
 	return nil
 }
 
+// mapLogHint says what a map log may be.
+const mapLogHint = "name a regular file in an existing directory"
+
 func openMapFile(name string) (*os.File, error) {
 	f, err := regular.Append(name)
 	if err != nil {
-		h := "name a regular file, in a directory that is there"
+		h := mapLogHint
 		if errors.Is(err, os.ErrPermission) {
 			h = fmt.Sprintf("user %d, which the guard is, must be able to write to it: have logrotate create it so", os.Geteuid())
 		}
@@ -165,17 +168,17 @@ func (m *mapLog) call(f func(*mapWriter) error) error {
 	select {
 	case m.calls <- func(w *mapWriter) { done <- f(w) }:
 	case <-late:
-		return fmt.Errorf("map log %s: the file takes nothing", m.name)
+		return fmt.Errorf("map log %s: writes to the file block", m.name)
 	}
 	select {
 	case err := <-done:
 		return err
 	case <-late:
-		return fmt.Errorf("map log %s: it takes long", m.name)
+		return fmt.Errorf("map log %s: writes to the file take too long", m.name)
 	}
 }
 
-// close writes what is queued, if the file takes it, and closes it.
+// close writes what is queued, if writes do not block, and closes the file.
 func (m *mapLog) close() {
 	if m == nil {
 		return
@@ -184,7 +187,7 @@ func (m *mapLog) close() {
 	select {
 	case <-m.ended:
 	case <-time.After(mapPatience):
-		m.log.Error("the map log is incomplete: its file takes nothing", "file", m.name)
+		m.log.Error("the map log is incomplete: writes to its file block", "file", m.name)
 	}
 }
 

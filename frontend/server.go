@@ -13,12 +13,14 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
+	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
 // Server is a guard.
 type Server struct {
 	config  Config
-	kernel  *kernel // nil: no XDP
+	kernel  *kernel                // nil: no XDP
+	raw     []*udpbatch.RawSockets // by number of worker; none: answers leave by the workers' own sockets
 	started time.Time
 
 	inherited *inherited // from the guard before, until New returns; nil: there was none
@@ -84,6 +86,7 @@ func (s *Server) openAll() (err error) {
 		}
 		s.kernel.events = s.events
 	}
+	s.openRaw()
 	before := filesOpen()
 	if err = s.inherit(); err != nil {
 		return err
@@ -231,6 +234,7 @@ func (s *Server) close() error {
 	for _, v := range s.services {
 		v.close()
 	}
+	s.closeRaw()
 	s.mapLog.close()
 	s.kernel.close() // last: the ports of pools are marked in its memory
 	return err

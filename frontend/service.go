@@ -54,6 +54,7 @@ type service struct {
 	draining   atomic.Bool // no new clients are let in
 	held       atomic.Pointer[hold]
 	inherited  *serviceState // what it was in another process; nil: it was not there
+	delivery   delivery      // inline
 	large      atomic.Bool   // warned that a server's datagrams are fragmented on their way to clients
 
 	ctx     context.Context // of what runs, but for the workers

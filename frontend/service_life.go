@@ -90,6 +90,7 @@ func (s *Server) open(c *Service, others []*service) (*service, error) {
 		v.close()
 		return nil, err
 	}
+	s.answerFromPort(v)
 	if m := c.Settings.Handoff; c.Inline() && m != handoff.Auto && m != handoff.Reset && !m.Native() {
 		v.change(func(s *serving) { s.fit = &handoff.Fit{Mode: m} }) // the server is asked all the same, whether it does so
 	}

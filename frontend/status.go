@@ -46,6 +46,8 @@ type ServiceStatus struct {
 	Admission     *AdmissionStatus `json:"admission,omitempty"`
 	Answer        string           `json:"answer,omitempty"`     // who answers ClientHellos, with XDP
 	AnswerWhy     string           `json:"answer_why,omitempty"` // why it is not the kernel
+	WorkersBy     string           `json:"workers_by,omitempty"` // inline: how ClientHellos reach the workers, "socket" or "port N"
+	Problem       string           `json:"problem,omitempty"`    // inline: packets that get lost on this host
 
 	Clients    map[string]uint64 `json:"clients"`      // what workers did with clients' datagrams: "outcome" or "outcome/reason"
 	Handshakes map[string]uint64 `json:"handshakes"`   // with back ends, by outcome
@@ -120,6 +122,10 @@ func (v *service) status(closed bool) ServiceStatus {
 	if !closed {
 		st.Admission = v.admission()
 		st.Answer, st.AnswerWhy = v.kernel.answers(v)
+		st.WorkersBy, _ = v.workersBy()
+		if p := v.delivery.problem.Load(); p != nil {
+			st.Problem = *p
+		}
 	}
 	var t metrics.Totals
 	for _, w := range v.workers {

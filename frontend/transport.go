@@ -7,12 +7,17 @@ import "github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 type transport interface {
 	// Recv fills the free slots of b and returns how many it filled; 0 with a nil error: nothing is there.
 	Recv(b *udpbatch.Batch) (int, error)
-	// Send sends all of q and empties it. It returns how many were sent and the last error.
-	Send(q *udpbatch.Queue) (int, error)
+	sender
 	// Overruns is the number of datagrams that were lost because the worker was too slow; it wraps at 2^32.
 	Overruns() uint32
 	// Close gives back what it holds.
 	Close() error
+}
+
+// sender sends a batch without ever waiting.
+type sender interface {
+	// Send sends all of q and empties it. It returns how many were sent and the last error.
+	Send(q *udpbatch.Queue) (int, error)
 }
 
 var _ transport = (*udpbatch.Conn)(nil)

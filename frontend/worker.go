@@ -31,6 +31,9 @@ type worker struct {
 	in      *udpbatch.Batch // from clients
 	reasons []hello.Reason  // of each slot of in
 	answers *udpbatch.Queue
+	// Inline, answers leave from the service's port, which is the server's.
+	fromPort *udpbatch.RawSender // nil: answers leave by conn
+	admitted *udpbatch.Queue     // verified ClientHellos, for the egress program to reinject
 
 	serving  *serving         // that the back ends are of
 	backends []*workerBackend // by number, which flows have; nil: the number is free
@@ -87,13 +90,13 @@ func newWorker(s *service, conn *udpbatch.Conn, cpu int) (*worker, error) {
 	w := &worker{
 		service: s, conn: conn, socket: conn, cpu: cpu,
 		reasons: make([]hello.Reason, size), by: make([]*workerBackend, size), early: make([]int, 0, size),
-		answers: udpbatch.NewQueue(size),
-		next:    make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
+		answers: udpbatch.NewQueue(size), admitted: udpbatch.NewQueue(size),
+		next: make([]int32, size), touched: make([]*relay.Flow, 0, size), forwards: udpbatch.NewQueue(size),
 		preHandshake: udpbatch.NewQueue(relay.PreHandshakeCap), farewell: udpbatch.NewQueue(1), returns: udpbatch.NewQueue(size), confirms: udpbatch.NewQueue(size),
 		sketch: attack.NewSketch(s.sketchSeed),
 		flows:  relay.NewTable(s.budget, &s.room, relay.Timeouts{Handshake: s.config.HandshakeTimeout, Idle: s.now.Load().settings.IdleTimeout}),
 	}
-	w.answers.DontFragment, w.confirms.Confirm = true, true
+	w.answers.DontFragment, w.admitted.DontFragment, w.confirms.Confirm = true, true, true
 	w.requests.init()
 	var err error
 	if w.poller, err = udpbatch.NewPoller(256); err != nil {

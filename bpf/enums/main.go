@@ -26,6 +26,7 @@ var enums = []enum{
 	{"verdict", "Verdict", "is what became of a packet at ingress", "uint8", "", false},
 	{"cookie_state", "CookieState", "is what the cookie of a ClientHello was", "uint8", "Cookie", false},
 	{"egress", "EgressOutcome", "is what became of a packet that a service sent", "uint8", "Egress", false},
+	{"ingress", "IngressOutcome", "is how a ClientHello that XDP has diverted went on to a worker", "uint8", "Ingress", false},
 	{"socket", "SocketChoice", "is how a datagram found a worker's socket", "uint8", "Socket", false},
 	{"answer", "Answer", "says who answers a ClientHello without a valid cookie", "uint8", "Answer", false},
 	{"unverified", "Unverified", "says what becomes of packets that need a flow and have none", "uint8", "Unverified", false},

@@ -46,7 +46,28 @@ struct __sk_buff {
 	__u32 before_data[8];
 	__u32 data;
 	__u32 data_end;
+	__u32 before_gso_size[23];
+	__u32 gso_size;
 };
+
+// A socket, whose fields are not used.
+struct bpf_sock;
+
+// Addresses and ports in network order.
+struct bpf_sock_tuple {
+	union {
+		struct {
+			__u32 saddr, daddr;
+			__u16 sport, dport;
+		} ipv4;
+		struct {
+			__u32 saddr[4], daddr[4];
+			__u16 sport, dport;
+		} ipv6;
+	};
+};
+
+#define BPF_F_CURRENT_NETNS (-1L)
 
 struct bpf_sock_ops {
 	__u32 op;

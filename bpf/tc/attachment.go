@@ -31,6 +31,7 @@ func (h Hook) tcx() ebpf.AttachType {
 type Options struct {
 	Interface int // its index
 	Hook      Hook
+	First     bool // a link goes before those that are there, else after them
 	// Where there are no links: the filter's name, which tc(8) shows and by which it is known again, and its priority.
 	Name     string
 	Priority uint16
@@ -49,7 +50,11 @@ type Attachment struct {
 
 // Attach attaches a program. A filter that an earlier process left is replaced.
 func Attach(p *ebpf.Program, o Options) (*Attachment, error) {
-	l, err := link.AttachTCX(link.TCXOptions{Program: p, Interface: o.Interface, Attach: o.Hook.tcx()})
+	at := link.TCXOptions{Program: p, Interface: o.Interface, Attach: o.Hook.tcx()}
+	if o.First {
+		at.Anchor = link.Head()
+	}
+	l, err := link.AttachTCX(at)
 	if err == nil {
 		return &Attachment{link: l}, nil
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -33,11 +34,14 @@ A longer prefix of either list takes precedence.`)
 func newRule(list addresses.Verdict, short, long string) *cobra.Command {
 	var control string
 	var duration time.Duration
-	var remove bool
+	var remove, asJSON bool
 	cmd := &cobra.Command{
 		Use: list.String() + " ADDRESS[/LENGTH]", Short: short, Long: long,
 		Example: fmt.Sprintf("  dtlsguard %s 192.0.2.0/24 --for 10m\n  dtlsguard %[1]s 2001:db8::/32 --remove", list),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if duration < 0 {
+				return hint.Usagef("--for %v: want a time from now on", duration)
+			}
 			if len(args) != 1 {
 				return hint.Usagef("%s takes one ADDRESS or ADDRESS/LENGTH", list)
 			}
@@ -57,16 +61,43 @@ func newRule(list addresses.Verdict, short, long string) *cobra.Command {
 				}
 			}
 			st, err := ask[frontend.AddressStatus](cmd.Context(), control, method, "/addresses?"+q.Encode())
-			if err == nil && !remove && list == addresses.Allow && slices.ContainsFunc(st.Rules, func(r addresses.Rule) bool { return r.Prefix == p && r.Verdict == addresses.Deny }) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "note: %v stays denied: it is on both lists\n", p)
+			if err != nil {
+				return err
 			}
-			return err
+			return printRules(cmd.OutOrStdout(), p, st.Rules, asJSON)
 		},
 	}
 	cmd.Flags().DurationVar(&duration, "for", 0, "for how long, 1s or more (0: until the guard ends)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "the rules of the prefix, a JSON list")
 	cmd.Flags().BoolVar(&remove, "remove", false, "remove a prefix that this command has added; exit status 1 if it is not there")
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
 	return cmd
+}
+
+// printRules says what holds for a prefix.
+func printRules(w io.Writer, p netip.Prefix, all []addresses.Rule, asJSON bool) (err error) {
+	rules := slices.DeleteFunc(slices.Clone(all), func(r addresses.Rule) bool { return r.Prefix != p })
+	i := slices.IndexFunc(rules, func(r addresses.Rule) bool { return r.Verdict == addresses.Deny })
+	verdict := "denied"
+	if i < 0 {
+		i, verdict = 0, "allowed"
+	}
+	switch {
+	case asJSON:
+		return json.NewEncoder(w).Encode(append([]addresses.Rule{}, rules...))
+	case len(rules) == 0:
+		_, err = fmt.Fprintf(w, "%v is on neither list now\n", p)
+	default:
+		long, both := "", ""
+		if s := rules[i].Seconds; s > 0 {
+			long = fmt.Sprintf(" for %v", time.Duration(s*float64(time.Second)).Round(time.Second))
+		}
+		if slices.ContainsFunc(rules, func(r addresses.Rule) bool { return r.Verdict != rules[i].Verdict }) {
+			both = ": it is on both lists, and deny goes first"
+		}
+		_, err = fmt.Fprintf(w, "%v is %s%s%s\n", p, verdict, long, both)
+	}
+	return err
 }
 
 func newAddresses() *cobra.Command {

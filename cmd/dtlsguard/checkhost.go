@@ -11,6 +11,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 )
 
 // host adds what every guard needs.
@@ -18,6 +19,13 @@ func (r *report) host() {
 	r.add(bpf.Pass, "cookies", cookie.Measured().String(), "")
 	r.receiveBuffer()
 	r.openFiles()
+	if os.Geteuid() == 0 {
+		if u, err := privileges.LookUp(""); u == nil && err == nil {
+			r.add(bpf.Warn, "user", "there is no user "+privileges.DefaultUser+": a guard that root starts stays root, without capabilities", addUser)
+		} else {
+			r.add(bpf.Pass, "user", "a guard that root starts becomes "+privileges.DefaultUser, "")
+		}
+	}
 }
 
 func (r *report) receiveBuffer() {
@@ -75,5 +83,9 @@ func capabilities() bpf.Finding {
 		return bpf.Finding{Name: name, Level: bpf.Fail, Text: "missing " + strings.Join(missing, ", "),
 			Hint: "run as root, or with AmbientCapabilities= in a systemd unit"}
 	}
-	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"}
+	if data[0].Effective&(1<<unix.CAP_NET_RAW) == 0 {
+		return bpf.Finding{Name: name, Level: bpf.Warn, Text: "missing CAP_NET_RAW: where workers answer inline, their answers leave from another port, which only the egress program puts right",
+			Hint: "run as root, or with AmbientCapabilities= in a systemd unit"}
+	}
+	return bpf.Finding{Name: name, Text: "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_NET_RAW"}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"slices"
 	"text/tabwriter"
 
@@ -55,17 +58,37 @@ func newConfigCheck() *cobra.Command {
 				return err
 			}
 			out := cmd.OutOrStdout()
+			if err := checkFiles(out, l); err != nil {
+				return err
+			}
+			for _, m := range settings.Misspelt(os.Environ()) {
+				fmt.Fprintf(out, "warning: %s\n", m)
+			}
 			advice := l.Config.Advice()
 			for _, name := range slices.Sorted(maps.Keys(advice)) {
 				fmt.Fprintf(out, "service %s: workers answer ClientHellos, not XDP: %s\n", name, advice[name])
 			}
-			_, err = fmt.Fprintf(out, "%d services, no mistakes\n", len(l.Config.Services))
+			_, err = fmt.Fprintf(out, "%s, no mistakes\n", count(len(l.Config.Services), "service"))
 			return err
 		},
 	}
 	flags = settings.Register(cmd.Flags(), hostDefaults())
 	flags.Complete(cmd)
 	return cmd
+}
+
+// checkFiles checks the files that a guard reads when it starts. Those that only the guard's user or root can read are named, and
+// are no mistake.
+func checkFiles(out io.Writer, l *settings.Loaded) error {
+	var bad []error
+	for _, err := range l.Config.CheckFiles() {
+		if errors.Is(err, os.ErrPermission) {
+			fmt.Fprintf(out, "not checked as this user: %v\n", err)
+			continue
+		}
+		bad = append(bad, err)
+	}
+	return hint.Several(bad...)
 }
 
 func newConfigShow() *cobra.Command {
@@ -107,4 +130,12 @@ func newConfigSchema() *cobra.Command {
 		Use: "schema", Short: "Print the JSON Schema of the configuration file", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return settings.Schema(cmd.OutOrStdout()) },
 	}
+}
+
+// count is a number with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
+// addUser makes the user that root's guard becomes.
+const addUser = "useradd --system --no-create-home --shell /usr/sbin/nologin " + privileges.DefaultUser + ", or say --user root"
+
 // drop gives up privileges that a serving guard does not need. Loaded programs can be attached again, detached and unpinned
 // without capabilities, except that kernels without tcx links require one to detach.
 func (g *guard) drop(server *frontend.Server, admin adminListeners) error {
@@ -24,6 +27,9 @@ func (g *guard) drop(server *frontend.Server, admin adminListeners) error {
 		c.Keep = append(c.Keep, unix.CAP_NET_BIND_SERVICE) // for services on ports below 1024 that a reload adds
 	}
 	if os.Geteuid() == 0 {
+		if g.user == nil && g.User == "" {
+			g.Config.Log.Warn("the guard stays root: there is no user dtlsguard to become", "hint", addUser)
+		}
 		var uid, gid int // root without capabilities cannot remove another user's pins either
 		if u := g.user; u != nil {
 			uid, gid = u.UID, u.GID

@@ -10,8 +10,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,15 +39,15 @@ const launchTime = 10 * time.Second
 
 var errFirst = hint.Errorf("replace the container, or run the guard under an init (docker run --init)", "this guard is process 1, with which all others end")
 
-// startLauncher starts the launcher, before anything is given up. writable are the directories that the guard can write to.
-func startLauncher(writable []string, log *slog.Logger) *launcher {
+// startLauncher starts the launcher, before anything is given up.
+func startLauncher(rule startRule, log *slog.Logger) *launcher {
 	if os.Getpid() == 1 {
 		return nil
 	}
 	conn, other, err := handover.Pair()
 	if err == nil {
 		defer other.Close()
-		args := append([]string{launchCommand, invoked()}, writable...)
+		args := append([]string{launchCommand, invoked(), strconv.Itoa(rule.guard)}, rule.writable...)
 		args = append(append(args, "--"), os.Args[1:]...)
 		cmd := exec.Command("/proc/self/exe", args...)
 		cmd.Args[0] = os.Args[0]
@@ -73,15 +73,15 @@ func invoked() string {
 	return path
 }
 
-// start starts the program at binary, or at the guard's own path if that is "", which gets other.
-func (l *launcher) start(binary string, other *os.File) (pid int, err error) {
+// start starts the program that is now at the guard's own path, which gets other.
+func (l *launcher) start(other *os.File) (pid int, err error) {
 	switch {
 	case l == nil && os.Getpid() == 1:
 		return 0, errFirst
 	case l == nil:
 		return 0, errors.New("the helper process that starts programs is not there")
 	}
-	err = l.conn.Tell(handover.Message{Say: "start", Path: binary, Files: []string{"handover"}}, int(other.Fd()))
+	err = l.conn.Tell(handover.Message{Say: "start", Files: []string{"handover"}}, int(other.Fd()))
 	var m handover.Message
 	if err == nil {
 		m, _, err = l.conn.Hear(launchTime)
@@ -112,19 +112,23 @@ func newLaunch() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			conn, err := handover.FromFD(launchFile)
 			at := slices.Index(args, "--")
-			if err != nil || at < 1 {
-				return hint.Usagef("run starts this itself")
+			if err != nil || at < 2 {
+				return hint.Usagef("this command is not for people: dtlsguard run starts it (dtlsguard run --help)")
+			}
+			guard, err := strconv.Atoi(args[1])
+			if err != nil {
+				return hint.Usagef("user %s: %w", args[1], err)
 			}
 			// Signals to the process group are for the guard to handle; the launcher ends when its file is closed.
 			signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
-			launch(conn, args[0], args[1:at], args[at+1:])
+			launch(conn, args[0], startRule{guard, args[2:at]}, args[at+1:])
 			return nil
 		},
 	}
 }
 
 // launch starts programs until the guard ends.
-func launch(conn *handover.Conn, own string, writable, args []string) {
+func launch(conn *handover.Conn, own string, rule startRule, args []string) {
 	const forever = 100 * 365 * 24 * time.Hour
 	var last *os.Process
 	for {
@@ -139,16 +143,12 @@ func launch(conn *handover.Conn, own string, writable, args []string) {
 		case m.Say == "kill" && last != nil:
 			_ = last.Kill()
 		case m.Say == "start" && len(files) == 1:
-			path := m.Path
-			if path == "" {
-				path = own
-			}
 			other := os.NewFile(uintptr(files[0]), "handover")
 			answer := handover.Message{Say: "started"}
-			if err := startable(path, own, writable); err != nil {
+			if err := rule.check(own); err != nil {
 				answer.Error, answer.Hint = hint.Line(err), hint.Of(err)
-			} else if last, err = startGuard(path, args, other); err != nil {
-				answer.Error = fmt.Sprintf("start %s: %v", path, err)
+			} else if last, err = startGuard(own, args, other); err != nil {
+				answer.Error = fmt.Sprintf("start %s: %v", own, err)
 			} else {
 				answer.PID = last.Pid
 				go func(p *os.Process) { _, _ = p.Wait() }(last)
@@ -167,37 +167,4 @@ func startGuard(path string, args []string, other *os.File) (*os.Process, error)
 	})
 	env = append(env, fmt.Sprintf("%s=%d", frontend.HandoverVariable, launchFile))
 	return os.StartProcess(path, append([]string{path}, args...), &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, other}})
-}
-
-// startable refuses a program that an attacker who controls the guard could have placed: the launcher would start it with the
-// privileges that the guard has given up. The guard's own path is trusted: it was chosen by whoever started it.
-func startable(path, own string, writable []string) error {
-	if !filepath.IsAbs(path) {
-		return hint.Usagef("--binary %s: want an absolute path", path)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return err
-	}
-	info, err := os.Stat(real)
-	if err != nil {
-		return err
-	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	switch {
-	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
-		return fmt.Errorf("%s is not a program", path)
-	case path == own:
-		return nil
-	case !ok || stat.Uid != 0 && int(stat.Uid) != os.Geteuid():
-		return hint.Errorf("chown root "+real, "%s belongs to user %d: only programs of root, or of the user who started the guard, are started", path, stat.Uid)
-	case info.Mode().Perm()&0o022 != 0:
-		return hint.Errorf("chmod go-w "+real, "%s can be written to by others than its owner", path)
-	}
-	for _, dir := range writable {
-		if d, err := filepath.EvalSymlinks(dir); err == nil && strings.HasPrefix(real, d+"/") {
-			return hint.Errorf("put it elsewhere", "%s is in %s, where the guard itself can write", path, dir)
-		}
-	}
-	return nil
 }

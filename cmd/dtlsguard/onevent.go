@@ -11,6 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -108,6 +112,9 @@ func newRunner() *cobra.Command {
 			if err := privileges.Drop(privileges.Config{User: user, Exec: true, Log: log}); err != nil {
 				return err
 			}
+			if err := adopt(); err != nil {
+				return err
+			}
 			return runCommands(cmd.InOrStdin(), args[0], log)
 		},
 	}
@@ -131,7 +138,10 @@ func runCommands(in io.Reader, command string, log *slog.Logger) error {
 	}
 }
 
-// runCommand runs a shell command, and kills its process group after commandTime.
+// mostOutput is how much is logged of what a command says, in bytes.
+const mostOutput = 500
+
+// runCommand runs a shell command, for commandTime at most. When it ends, so does everything that it has started.
 func runCommand(command string, event []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
@@ -139,14 +149,66 @@ func runCommand(command string, event []string) error {
 	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, event...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
+	// A pipe of our own: Wait waits for the shell, not for all that has the other end.
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = in, in
+	before := children()
+	err = errors.Join(cmd.Start(), in.Close())
+	if err != nil {
+		return err
+	}
+	said := make(chan []byte)
+	go func() {
+		head, _ := io.ReadAll(io.LimitReader(out, mostOutput))
+		_, _ = io.Copy(io.Discard, out)
+		said <- head
+	}()
+	err = cmd.Wait()
+	_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // ESRCH: nobody is left
+	killChildren(before)
+	_ = out.SetReadDeadline(time.Now().Add(time.Second)) // normally nobody has the other end any more
+	head := <-said
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("it took longer than %v", commandTime)
 	case err != nil:
-		const most = 500 // of what it says
-		return fmt.Errorf("%w: %s", err, out[:min(len(out), most)])
+		return fmt.Errorf("%w: %s", err, head)
 	}
 	return nil
 }
+
+// killChildren ends the children of this process but those in keep. What a command started in another session is among them,
+// once adopt was called: the kernel gives it to this process when its own parent has ended.
+func killChildren(keep []int) {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+		left := slices.DeleteFunc(children(), func(pid int) bool { return slices.Contains(keep, pid) })
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = unix.Kill(pid, unix.SIGKILL)
+			_, _ = unix.Wait4(pid, nil, 0, nil) // its children are this process's now
+		}
+	}
+}
+
+// children returns the process IDs of this process's children; none where the kernel does not list them (CONFIG_PROC_CHILDREN).
+func children() (pids []int) {
+	files, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		for _, word := range strings.Fields(string(b)) {
+			if pid, err := strconv.Atoi(word); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// adopt makes this process the parent of its descendants whose parents end.
+func adopt() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,5 +29,27 @@ func TestRunCommands(t *testing.T) {
 	}
 	if s := log.String(); !strings.Contains(s, "exit status 3: no mail") {
 		t.Errorf("the log says %q", s)
+	}
+}
+
+// A command that has ended leaves no process, in its session or in another one, and what it says is not kept without bound.
+func TestCommandLeavesNothing(t *testing.T) {
+	if err := adopt(); err != nil {
+		t.Fatal(err)
+	}
+	before := children()
+	for command, want := range map[string]string{
+		"sleep 300 & exit 0":                                       "",
+		"setsid sleep 300 & exit 0":                                "",
+		"setsid sh -c 'sleep 300 & sleep 300' & echo away; exit 4": "exit status 4: away\n",
+		"yes & head -c 100000 /dev/zero | tr '\\0' x; exit 5":      "exit status 5: ",
+	} {
+		err := runCommand(command, nil)
+		if got := fmt.Sprint(err); (err != nil) != (want != "") || err != nil && !strings.HasPrefix(got, want) || len(got) > mostOutput+100 {
+			t.Errorf("%s: %.100q of %d bytes, want %q", command, got, len(got), want)
+		}
+		if left := children(); len(left) > len(before) {
+			t.Errorf("%s: processes %v are left", command, left)
+		}
 	}
 }

@@ -37,8 +37,8 @@ verified clients, whose own addresses the server sees.
 
 With --config it reads services from a file; each may have its own settings.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. All capabilities are dropped when all is open,
-and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root; workers that answer inline do so from the service's port with CAP_NET_RAW.
+All capabilities are dropped when all is open, and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
 
 On SIGTERM and SIGINT the guard serves what has arrived and exits with status 0; with --drain the second one does. On SIGHUP it reads the configuration
 and secret files again. On SIGUSR2 another process takes over from it (dtlsguard upgrade).`,
@@ -81,6 +81,9 @@ func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*gu
 	g := &guard{Loaded: l, flags: flags}
 	if g.Config.Log, err = newLogger(stderr, l.LogFormat, l.LogLevel); err != nil {
 		return nil, err
+	}
+	for _, m := range settings.Misspelt(os.Environ()) {
+		g.Config.Log.Warn("a variable names no setting", "hint", m)
 	}
 	if g.user, err = privileges.LookUp(l.User); err != nil {
 		return nil, hint.Usagef("--user: %w", err)
@@ -128,8 +131,12 @@ func (g *guard) run(ctx context.Context) error {
 		return err
 	}
 	defer runner.close()
-	_, writable := g.directories()
-	r.launcher = startLauncher(writable, g.Config.Log)
+	rule := startRule{guard: os.Geteuid()}
+	if g.user != nil {
+		rule.guard = g.user.UID
+	}
+	_, rule.writable = g.directories()
+	r.launcher = startLauncher(rule, g.Config.Log)
 	defer r.launcher.close()
 	if err := privileges.Seal(); err != nil { // before clients wait for this process to take another one's place
 		return err

@@ -114,6 +114,7 @@ func drawCounters(w io.Writer, was, now *sample, took float64) {
 			table(service, old.Services[service], now.XDP.Services[service])
 		}
 		table("cookie", old.Cookies, now.XDP.Cookies)
+		table("to workers", old.Ingress, now.XDP.Ingress)
 		table("egress", old.Egress, now.XDP.Egress)
 	}
 	for i := range now.Services {

@@ -2,9 +2,7 @@ package main
 
 import (
 	"fmt"
-	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +14,7 @@ import (
 )
 
 func newUpgrade() *cobra.Command {
-	var control, binary string
+	var control string
 	var start time.Duration
 	cmd := &cobra.Command{
 		Use: "upgrade", Short: "Have another process take the running guard's place, with all its flows", Args: noArgs,
@@ -25,21 +23,17 @@ the configuration as it is now. The new process takes over sockets, flows, secre
 then the old one ends. No flow ends and no datagram is lost. The process ID changes, which systemd is told.
 
 If the new program does not come to serve, whatever the reason, the old one goes on as if nothing had been, and the exit
-status is 1. SIGUSR2 does the same without --binary.`,
+status is 1. SIGUSR2 does the same.
+
+Only the path that the guard was started as is started, and only if its file and all directories on the way are root's
+alone. That path may be a symbolic link of root's to one of several versions.`,
 		Example: `  dtlsguard upgrade
-  dtlsguard upgrade --binary /usr/local/bin/dtlsguard-0.2.0`,
+  ln -sfn dtlsguard-0.2.0 /usr/local/bin/dtlsguard && dtlsguard upgrade`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if start <= 0 {
 				return hint.Usagef("--timeout %v: want a time", start)
 			}
 			path := "/upgrade?start=" + start.String()
-			if binary != "" {
-				whole, err := filepath.Abs(binary)
-				if err != nil {
-					return err
-				}
-				path += "&binary=" + url.QueryEscape(whole)
-			}
 			done, err := ask[frontend.Upgraded](cmd.Context(), control, "POST", path)
 			if err != nil {
 				return err
@@ -49,7 +43,6 @@ status is 1. SIGUSR2 does the same without --binary.`,
 		},
 	}
 	cmd.Flags().StringVar(&control, "control", defaultAsk(), "the guard's unix socket")
-	cmd.Flags().StringVar(&binary, "binary", "", "the program to start (default: the one that the guard was started as)")
 	cmd.Flags().DurationVar(&start, "timeout", frontend.DefaultUpgradeStart, "how long the new program may take to start")
 	return cmd
 }
@@ -60,7 +53,7 @@ func (g *guard) upgrade(server *frontend.Server, admin adminListeners, l *launch
 	if err != nil {
 		return done, err
 	}
-	done.PID, err = l.start(u.Binary, other)
+	done.PID, err = l.start(other)
 	other.Close()
 	if err != nil {
 		conn.Close()

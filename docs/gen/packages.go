@@ -17,7 +17,7 @@ type listed struct {
 	Imports               []string
 }
 
-// packageTable is a row for each package: where it is, its synopsis, which packages of this module it imports.
+// packageTable has two tables: the packages with their synopses, and the packages of this module that each imports.
 func packageTable(root string) (string, error) {
 	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Module,Imports", "./...")
 	cmd.Dir = root
@@ -25,12 +25,13 @@ func packageTable(root string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("go list: %w", err)
 	}
-	var text strings.Builder
-	text.WriteString("| package | what | imports of this module |\n|---|---|---|\n")
+	var text, imports strings.Builder
+	text.WriteString("| package | what |\n|---|---|\n")
+	imports.WriteString("\n| package | imports of this module |\n|---|---|\n")
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			return text.String(), nil
+			return text.String() + imports.String(), nil
 		} else if err != nil {
 			return "", fmt.Errorf("go list: %w", err)
 		}
@@ -40,8 +41,11 @@ func packageTable(root string) (string, error) {
 				ours = append(ours, short(in))
 			}
 		}
-		place, imports := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/"), strings.Join(ours, ", ")
-		fmt.Fprintf(&text, "| `%s` | %s | %s |\n", place, synopsis(&p, widest-len(place)-len(imports)-len("| `` |  |  |")), imports)
+		place := strings.TrimPrefix(p.ImportPath, p.Module.Path+"/")
+		fmt.Fprintf(&text, "| `%s` | %s |\n", place, synopsis(&p, widest-len(place)-len("| `` |  |")))
+		if len(ours) > 0 {
+			fmt.Fprintf(&imports, "| `%s` | %s |\n", place, strings.Join(ours, ", "))
+		}
 	}
 }
 
@@ -50,7 +54,7 @@ const widest = 150
 
 // synopsis is the package's one-sentence description without its name, cut to a length.
 func synopsis(p *listed, most int) string {
-	s := strings.TrimSuffix(p.Doc, ".")
+	s := strings.TrimRight(p.Doc, ".:")
 	for _, prefix := range []string{"Package " + p.Name + " ", "Command " + p.ImportPath[strings.LastIndex(p.ImportPath, "/")+1:] + " "} {
 		s = strings.TrimPrefix(s, prefix)
 	}

@@ -1,4 +1,4 @@
-// Gate is a Go program that computes dtlsguard's cookies itself (--handoff native-hmac) before it lets a client
+// Command gate is a Go program that computes dtlsguard's cookies itself (--handoff native-hmac) before it lets a client
 // through to its DTLS stack, here any server that accepts every cookie and that only the gate can reach.
 //
 //	go run ./examples/gate -listen 127.0.0.1:4434 -server 127.0.0.1:4435 -secret-file secrets

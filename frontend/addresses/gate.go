@@ -7,13 +7,13 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/limit"
 )
 
-// Engage says when those who have not proved their address are challenged.
+// Engage says when clients that have not proved their address are challenged.
 type Engage uint8
 
-// The ways there are.
+// The values of Engage.
 const (
 	Always Engage = iota
-	Load          // while their ClientHellos are more than the rate
+	Load          // while their ClientHellos are above the rate
 )
 
 var engageNames = [...]string{"always", "load"}
@@ -31,7 +31,7 @@ func ParseEngage(s string) (Engage, error) {
 	return 0, fmt.Errorf("%q: want always or load", s)
 }
 
-// Outcome is what becomes of a first ClientHello.
+// Outcome is the decision on a first ClientHello.
 type Outcome uint8
 
 // The outcomes.
@@ -40,7 +40,7 @@ const (
 	Known                    // it has, or is allowed
 	Unproved                 // it has not, but is within the rate
 	Denied
-	Limited // it has not, and nothing could prove it
+	Limited // it has not, and there is no way to prove it
 )
 
 // Policy of a gate.
@@ -54,7 +54,7 @@ type Policy struct {
 // Calm is for how many nanoseconds unproved ClientHellos must have stayed within the rate before challenges end.
 const Calm = 10e9
 
-// Shares is how many prefixes the rate is enough for: no /24 (IPv4) or /56 (IPv6) gets more than its part.
+// Shares divides the rate among prefixes: no /24 (IPv4) or /56 (IPv6) gets more than one of Shares parts.
 const Shares = 5
 
 // Gate decides on the first ClientHellos of one service. Safe for concurrent use.
@@ -78,8 +78,8 @@ func (p *Policy) Share() limit.Rate {
 	return limit.Rate{PerSecond: p.Rate.PerSecond / Shares, Burst: max(1, p.Rate.Burst/Shares)}
 }
 
-// Admit decides on a ClientHello without a cookie from ip, at time now, in nanoseconds: who has not proved the address
-// is challenged, with Load only above the rate.
+// Admit decides on a ClientHello without a cookie from ip, at time now, in nanoseconds: a client that has not
+// proved its address is challenged, with Load only above the rate.
 func (g *Gate) Admit(ip *[16]byte, now int64) Outcome {
 	switch o := g.known(ip, now); {
 	case o != Challenge:
@@ -90,7 +90,7 @@ func (g *Gate) Admit(ip *[16]byte, now int64) Outcome {
 	return Unproved
 }
 
-// Limit decides where nothing can be asked of a client: a client that has not proved its address is dropped above the rate.
+// Limit decides for servers whose clients cannot be challenged: a client that has not proved its address is dropped above the rate.
 func (g *Gate) Limit(ip *[16]byte, now int64) Outcome {
 	switch o := g.known(ip, now); {
 	case o != Challenge:
@@ -124,7 +124,7 @@ func (g *Gate) within(ip *[16]byte, now int64) bool {
 	return true
 }
 
-// engage begins or goes on challenging.
+// engage starts or extends challenging.
 func (g *Gate) engage(now int64) {
 	if until := g.until.Load(); now+Calm > until && g.until.CompareAndSwap(until, now+Calm) && until <= now {
 		g.engaged.Add(1)

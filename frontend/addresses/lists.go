@@ -1,23 +1,19 @@
 package addresses
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
-	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
 
 // MaxRules is how many prefixes all lists may have together; the programs' table has room for them and one more.
@@ -56,15 +52,6 @@ type Lists struct {
 	failed atomic.Uint64
 }
 
-// file is a list on disk.
-type file struct {
-	path    string
-	verdict Verdict
-	seen    os.FileInfo
-	gone    int // looks in a row that found no file
-	rules   []netip.Prefix
-}
-
 // OpenLists reads the files, of which either may be "". tell is called with all rules whenever they change.
 func OpenLists(allow, deny string, log *slog.Logger, tell func(map[netip.Prefix]Verdict) error) (*Lists, error) {
 	l := &Lists{log: log, tell: tell, given: make(map[onList]time.Time)}
@@ -88,67 +75,7 @@ func (l *Lists) Table() *atomic.Pointer[Table] { return &l.table }
 // Failures counts changes that could not be put in force.
 func (l *Lists) Failures() uint64 { return l.failed.Load() }
 
-// read reads f, which must be a regular file: to read another may not end.
-func (f *file) read() error {
-	r, err := regular.Open(f.path)
-	if err != nil {
-		return fmt.Errorf("read the %s file: %w", f.verdict, err)
-	}
-	defer r.Close()
-	info, err := r.Stat()
-	if err != nil {
-		return fmt.Errorf("read the %s file %s: %w", f.verdict, f.path, err)
-	}
-	f.seen = info
-	rules, err := Parse(r)
-	if err != nil {
-		return fmt.Errorf("%s file %s: %w", f.verdict, f.path, err)
-	}
-	f.rules = rules
-	return nil
-}
-
-// Parse reads prefixes, one per line; empty lines and what follows a # are skipped. Errors name the line.
-func Parse(r io.Reader) (list []netip.Prefix, err error) {
-	in := bufio.NewScanner(r)
-	for n := 1; in.Scan(); n++ {
-		text, _, _ := strings.Cut(in.Text(), "#")
-		if text = strings.TrimSpace(text); text == "" {
-			continue
-		}
-		p, err := ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		if list = append(list, p); len(list) > MaxRules {
-			return nil, fmt.Errorf("line %d: %w", n, ErrTooMany)
-		}
-	}
-	return list, in.Err()
-}
-
-// ParsePrefix reads ADDRESS or ADDRESS/LENGTH. Bits after the prefix must be 0: set, they are most likely a mistake.
-func ParsePrefix(text string) (netip.Prefix, error) {
-	p, err := netip.ParsePrefix(text)
-	if a, e := netip.ParseAddr(text); e == nil {
-		if a.Zone() != "" {
-			return p, fmt.Errorf("%q has a zone: give the address without", text)
-		}
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	switch {
-	case err != nil:
-		return p, fmt.Errorf("%q is not an address or prefix: want ADDRESS or ADDRESS/LENGTH", text)
-	case p.Masked() != p:
-		return p, fmt.Errorf("%q has bits after its prefix: %v, or another length?", text, p.Masked())
-	case p.Addr().Is4In6():
-		return p, fmt.Errorf("%q maps IPv4: write it as IPv4", text)
-	}
-	return p, nil
-}
-
-// Give puts a prefix on the list of a verdict, for a time, 0 for no end.
+// Give adds a prefix to the list of a verdict, for a time; 0: without an end.
 func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +86,7 @@ func (l *Lists) Give(p netip.Prefix, v Verdict, long time.Duration) error {
 	return l.change(onList{p, v}, func(k onList) { l.given[k] = until })
 }
 
-// Restore puts the rules in force that another process was given at run time, with what is left of their time.
+// Restore adds the rules that another process was given at run time, with the rest of their time.
 func (l *Lists) Restore(rules []Rule) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +103,7 @@ func (l *Lists) Restore(rules []Rule) error {
 	return l.publish()
 }
 
-// Take takes a prefix off the list of a verdict, where Give had put it. It fails if it is not there.
+// Take removes a prefix that Give has added to the list of a verdict. It fails if there is none.
 func (l *Lists) Take(p netip.Prefix, v Verdict) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -198,7 +125,7 @@ func (l *Lists) Take(p netip.Prefix, v Verdict) error {
 	return hint.Errorf(fix, "the %v list has no %v", v, p)
 }
 
-// change puts a change of one rule in force, or takes it back. The caller holds mu.
+// change changes one rule, and undoes that on failure. The caller holds mu.
 func (l *Lists) change(k onList, how func(onList)) error {
 	old, had := l.given[k]
 	how(k)
@@ -237,7 +164,7 @@ func (l *Lists) publish() error {
 	return nil
 }
 
-// Run ends rules whose time is over and reads files that have changed, until ctx ends.
+// Run removes expired rules and reads files that have changed, until ctx ends.
 func (l *Lists) Run(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -265,11 +192,11 @@ func (l *Lists) Look(now time.Time) {
 	for _, f := range l.files {
 		l.missed(f)
 		if !f.touched() {
-			continue // and if it cannot be read, that is said once
+			continue // a failure to read it is logged once
 		}
 		if err := f.read(); err != nil {
 			l.failed.Add(1)
-			l.log.Error("list refused; keeping what it said before", "error", err)
+			l.log.Error("list refused; keeping its previous version", "error", err)
 			continue
 		}
 		l.log.Info("list read again", "list", f.verdict, "file", f.path, "prefixes", len(f.rules))
@@ -299,18 +226,7 @@ func (l *Lists) missed(f *file) {
 	}
 }
 
-// touched reports whether f is another file than was looked at last, or was written since.
-func (f *file) touched() bool {
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return false // between the removal and the renaming of a new one
-	}
-	old := f.seen
-	f.seen = info
-	return !os.SameFile(info, old) || !info.ModTime().Equal(old.ModTime()) || info.Size() != old.Size()
-}
-
-// Rules are those in force, with where they come from.
+// Rules returns the rules in force, with their sources.
 func (l *Lists) Rules() []Rule {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -18,20 +18,20 @@ const (
 	bucketSize = ways * int(unsafe.Sizeof(entry{}))
 )
 
-// entry is one address, laid out as struct address of the XDP programs. Writers are not kept apart: each writes a key
-// that has proved itself, so whatever two of them leave has, too.
+// entry is one address, laid out as struct address of the XDP programs. Writers may interleave: each writes a proved
+// key, so any mixture is a proved key.
 type entry struct {
 	key   atomic.Uint64
 	state atomic.Uint64 // when it was last seen, in seconds, above 32 bits of a mark; 0: none
 }
 
-// Set holds addresses that have proved themselves: of IPv4 each, of IPv6 the /64, which is what one host can pick
-// from. It is of fixed size, and forgets an address that is not seen for its lifetime. XDP programs and all workers
+// Set holds proved addresses: IPv4 addresses and IPv6 /64s, which is what one host can choose
+// from. Its size is fixed, and it forgets an address that is not seen for its lifetime. XDP programs and all workers
 // share one. Safe for concurrent use.
 type Set struct {
 	buckets  [][ways]entry
 	shift    uint
-	key      [2]uint64 // secret: nobody can choose whose bucket he shares
+	key      [2]uint64 // secret, so that nobody can choose to share another's bucket
 	lifetime uint32    // seconds
 }
 
@@ -48,7 +48,7 @@ func SetOf(memory []byte, key [2]uint64, lifetime uint32) *Set {
 	return s
 }
 
-// keyOf names what of an address counts. IPv4 gets keys of IPv6 multicast, which no datagram comes from.
+// keyOf returns the part of an address that counts. IPv4 gets keys of IPv6 multicast, which no datagram comes from.
 func keyOf(ip *[16]byte) uint64 {
 	if mapped(ip) {
 		return 0xffffffff<<32 | uint64(binary.BigEndian.Uint32(ip[12:]))
@@ -107,8 +107,8 @@ func (s *Set) find(key uint64) *entry {
 	return nil
 }
 
-// Add notes that ip has proved itself. mark is any number that names how; Add reports whether ip was not there
-// before with this very mark.
+// Add records that ip is proved. mark is any number that says how; Add reports whether ip was new or had another
+// mark.
 func (s *Set) Add(ip *[16]byte, mark, now uint32) bool {
 	key := keyOf(ip)
 	state := uint64(now)<<32 | uint64(mark)
@@ -144,7 +144,7 @@ func (s *Set) Refresh(ip *[16]byte, now uint32) {
 	}
 }
 
-// Remove forgets all of the addresses in p and returns how many there were.
+// Remove forgets the addresses in p and returns their number.
 func (s *Set) Remove(p netip.Prefix) (n int) {
 	for i := range s.buckets {
 		for j := range s.buckets[i] {
@@ -158,7 +158,7 @@ func (s *Set) Remove(p netip.Prefix) (n int) {
 	return n
 }
 
-// Address is one of a set.
+// Address is an address of a set.
 type Address struct {
 	Prefix netip.Prefix
 	Age    uint32 // seconds since it was last seen
@@ -179,7 +179,7 @@ func (s *Set) All(now uint32) func(yield func(Address) bool) {
 	}
 }
 
-// Len counts them.
+// Len is the number of addresses.
 func (s *Set) Len(now uint32) (n int) {
 	for range s.All(now) {
 		n++

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Verdict is what is said of an address.
+// Verdict is a list's decision on an address.
 type Verdict uint8
 
 // The verdicts.
@@ -144,7 +144,7 @@ func (t *Table) begin(at number, v Verdict) {
 // Empty reports whether there is no prefix in t, which may be nil.
 func (t *Table) Empty() bool { return t == nil || len(t.starts) == 0 }
 
-// Of is the verdict on ip. A nil Table has none on anybody.
+// Of is the verdict on ip. A nil Table has no verdicts.
 func (t *Table) Of(ip *[16]byte) Verdict {
 	if t.Empty() {
 		return None

@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// Defaults, and what a Detector goes by.
+// Defaults and constants of a Detector.
 const (
 	// DefaultQuiet: a flood that pauses for less is one attack.
 	DefaultQuiet = 30 * time.Second
-	// floor: fewer datagrams per second are no burden to anybody, whatever is usual.
+	// floor: fewer datagrams per second are never an attack.
 	floor = 1000
-	// factor over what is usual: services have rush hours.
+	// factor over the usual rate: services have rush hours.
 	factor = 10
-	// memory is the time constant of what is usual.
+	// memory is the time constant of the usual rate.
 	memory = 10 * time.Minute
-	// sustained is for how many seconds the rate must be above: clients that all come back after an outage are done by then.
+	// sustained is for how many seconds the rate must be above the threshold: clients that all return after an outage take less.
 	sustained = 3
-	// every is how often an attack that lasts is told of.
+	// every is the interval of reports of a lasting attack.
 	every = time.Minute
 )
 
-// Counts are a service's datagrams from clients that nothing has verified, since it began.
+// Counts are a service's datagrams from unverified clients, since it began.
 type Counts struct {
 	Answered uint64  `json:"answered"`
 	Dropped  Reasons `json:"dropped"`
@@ -43,7 +43,7 @@ func (c *Counts) total() uint64 {
 	return n
 }
 
-// since is what came after o.
+// since returns the difference to the earlier o.
 func (c *Counts) since(o *Counts) Counts {
 	d := Counts{Answered: c.Answered - min(c.Answered, o.Answered), Dropped: make(Reasons)}
 	for reason, n := range c.Dropped {
@@ -54,7 +54,7 @@ func (c *Counts) since(o *Counts) Counts {
 	return d
 }
 
-// News is what a Detector has to tell.
+// News is what a Detector reports.
 type News uint8
 
 // The news.
@@ -67,20 +67,20 @@ const (
 
 // Report describes an attack. Rates are datagrams per second.
 type Report struct {
-	Rate      float64 // now; of one that continues, of the last minute; of one that has ended, of all of it
+	Rate      float64 // at the start: now; of a continuing attack: over the last minute; at the end: over all of it
 	Peak      float64
-	Normal    float64 // what is usual
-	Threshold float64 // above it is an attack
+	Normal    float64 // the usual rate
+	Threshold float64 // the rate above which is an attack
 	For       time.Duration
 	Counts    // since it began
 }
 
-// Total is how many datagrams the attack had.
+// Total is the number of the attack's datagrams.
 func (r *Report) Total() uint64 { return r.total() }
 
 // Detector watches one service.
 type Detector struct {
-	rate  float64 // above it is an attack; 0: by what is usual
+	rate  float64 // the rate above which is an attack; 0: by what is usual
 	quiet time.Duration
 
 	normal float64
@@ -97,12 +97,12 @@ type Detector struct {
 	toldAt   time.Time
 }
 
-// NewDetector makes a detector of more than rate datagrams per second, 0 for what is unusual, which ends after quiet.
+// NewDetector makes a detector of attacks with more than rate datagrams per second (0: an unusual rate), which end after quiet.
 func NewDetector(rate float64, quiet time.Duration) *Detector {
 	return &Detector{rate: rate, quiet: quiet}
 }
 
-// Normal is how many datagrams per second are usual.
+// Normal is the usual number of datagrams per second.
 func (d *Detector) Normal() float64 { return d.normal }
 
 // Threshold is the rate above which is an attack.
@@ -119,7 +119,7 @@ func (d *Detector) Suspicious() bool { return d.attacked || d.above > 0 }
 // Attacked reports whether there is an attack.
 func (d *Detector) Attacked() bool { return d.attacked }
 
-// Look takes what was counted by now, about a second after the last look.
+// Look takes the counts so far, about a second after the last look.
 func (d *Detector) Look(now time.Time, c Counts) (News, *Report) {
 	was, took := d.last, now.Sub(d.at)
 	if d.at.IsZero() {
@@ -153,7 +153,7 @@ func (d *Detector) Look(now time.Time, c Counts) (News, *Report) {
 	return Started, d.report(now, rate, &c)
 }
 
-// during looks at an attack that is going on.
+// during handles a look during an attack.
 func (d *Detector) during(now time.Time, rate float64, c *Counts) (News, *Report) {
 	d.peak = max(d.peak, rate)
 	if rate > d.Threshold()/2 {

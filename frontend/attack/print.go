@@ -12,7 +12,7 @@ import (
 // Reasons are datagrams by why they were dropped.
 type Reasons map[string]uint64
 
-// String is the reasons, the most frequent first.
+// String lists the reasons, the most frequent first.
 func (r Reasons) String() string {
 	names := make([]string, 0, len(r))
 	for name := range r {
@@ -35,7 +35,7 @@ type Prefix struct {
 	Datagrams uint64       `json:"datagrams"` // estimated from samples
 }
 
-// Prefixes are the sources of most datagrams, the first of most. With forged addresses from everywhere there are none.
+// Prefixes are the sources of most datagrams, the largest first. There are none if the addresses are forged from everywhere.
 type Prefixes []Prefix
 
 // String is the prefixes and their shares.
@@ -47,5 +47,5 @@ func (p Prefixes) String() string {
 	return strings.Join(text, ",")
 }
 
-// MarshalJSON writes a list, an empty one too.
+// MarshalJSON writes a list even if it is empty.
 func (p Prefixes) MarshalJSON() ([]byte, error) { return json.Marshal(append([]Prefix{}, p...)) }

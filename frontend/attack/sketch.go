@@ -17,13 +17,13 @@ const (
 	skipMask = 127
 	// SampleEvery is how many datagrams a sample stands for: the mean gap.
 	SampleEvery = float64(skipMask+1)/2 + 0.5
-	// most and leastShare: of how many prefixes people are told, and of which share and how many samples on one is more than chance.
+	// most is the number of prefixes reported; leastShare the share and least the number of samples above which one is not chance.
 	most         = 10
 	leastShare   = 0.01
 	leastSamples = 4
 )
 
-// Key is what of an address a Sketch counts, its /24 or /48, below marks of its owner.
+// Key is the part of an address that a Sketch counts, its /24 or /48.
 type Key uint64
 
 // sixth marks a key of IPv6.
@@ -47,11 +47,11 @@ func (k Key) Prefix() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), 48)
 }
 
-// Bucket is one of a sketch: an MV-Sketch of one row (Tang, Huang and Lee, INFOCOM 2019). Its candidate is the key that has
-// the majority, if one has it.
+// Bucket is one of a sketch: an MV-Sketch of one row (Tang, Huang and Lee, INFOCOM 2019). Its candidate is the key with
+// the majority, if there is one.
 type Bucket struct{ Key, Total, Count uint64 }
 
-// Sketch counts samples of one worker's datagrams. Sampling belongs to the worker; all else may be called from anywhere.
+// Sketch counts samples of one worker's datagrams. Due and Take belong to the worker; the rest is safe for concurrent use.
 type Sketch struct {
 	skip    uint32
 	random  rand.PCG
@@ -60,14 +60,14 @@ type Sketch struct {
 	buckets [buckets]struct{ key, total, count atomic.Uint64 }
 }
 
-// NewSketch makes a sketch. Seed is secret, so that nobody can choose whose bucket he shares.
+// NewSketch makes a sketch. The seed is secret, so that nobody can choose to share another's bucket.
 func NewSketch(seed [2]uint64) *Sketch {
 	s := &Sketch{seed: seed}
 	s.random.Seed(seed[0], seed[1])
 	return s
 }
 
-// Due reports for one in SampleEvery of the datagrams that it is called for that it is to be sampled.
+// Due reports whether a datagram is to be sampled, which is true for one in SampleEvery calls.
 func (s *Sketch) Due() bool {
 	if s.skip > 0 {
 		s.skip--
@@ -101,10 +101,10 @@ func (s *Sketch) Take(ip *[16]byte) {
 	}
 }
 
-// Forget has the sketch begin anew with its next sample.
+// Forget makes the sketch start over with its next sample.
 func (s *Sketch) Forget() { s.forget.Store(true) }
 
-// Buckets are those that have something.
+// Buckets returns the buckets in use.
 func (s *Sketch) Buckets() (list []Bucket) {
 	if s.forget.Load() {
 		return nil
@@ -118,13 +118,13 @@ func (s *Sketch) Buckets() (list []Bucket) {
 	return list
 }
 
-// Part is what one sketch has.
+// Part is the content of one sketch.
 type Part struct {
 	Buckets []Bucket
 	Each    float64 // datagrams that a sample stands for
 }
 
-// Samples is how many samples the buckets have.
+// Samples is the number of samples in buckets.
 func Samples(list []Bucket) (n uint64) {
 	for _, b := range list {
 		n += b.Total
@@ -132,7 +132,7 @@ func Samples(list []Bucket) (n uint64) {
 	return n
 }
 
-// Top are the prefixes of most datagrams in any number of sketches.
+// Top returns the prefixes of most datagrams in any number of sketches.
 func Top(parts []Part) Prefixes {
 	type sum struct {
 		samples   uint64

@@ -19,8 +19,9 @@ const typeIPv4, typeIPv6 = 0x0800, 0x86dd
 // protocolUDP is UDP's number (RFC 768), hopLimit the one that most systems send with.
 const protocolUDP, hopLimit = 17, 64
 
-// PutHeaders writes the IP and UDP headers of a datagram of n bytes, of which data are the first, and returns their length; before
-// them an Ethernet header without addresses, if asked for. b has room for 62 bytes. The UDP checksum is 0, which means none, where data are not all or IPv4 allows it.
+// PutHeaders writes the IP and UDP headers of a datagram of n bytes that begins with data, after an Ethernet header without
+// addresses if asked for, and returns their length. b has room for 62 bytes. The UDP checksum is 0, which means none, if data
+// are not complete or IPv4 allows it.
 func PutHeaders(b []byte, ethernet bool, from, to netip.AddrPort, n int, data []byte) int {
 	source, destination := from.Addr().Unmap(), to.Addr().Unmap()
 	if ethernet {
@@ -60,7 +61,7 @@ func PutHeaders(b []byte, ethernet bool, from, to netip.AddrPort, n int, data []
 	if at == ipv6Header && n == len(data) {
 		s := sum(sum(sum(uint32(udpHeader+n)+protocolUDP, b[8:ipv6Header]), udp), data)
 		check := ^fold(s)
-		if check == 0 { // which would say that there is none (RFC 768)
+		if check == 0 { // 0 would mean that there is none (RFC 768)
 			check = 0xffff
 		}
 		binary.BigEndian.PutUint16(udp[6:], check)

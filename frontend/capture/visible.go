@@ -12,9 +12,9 @@ const (
 	lastUnified  = 63
 )
 
-// Visible is how many bytes of a datagram may be shown without application data: records of a handshake before it is
-// encrypted, and of the first record after them its header. What is no DTLS is another protocol's data, and nothing of it is
-// shown where it passes; where it is dropped, as a flood's junk is, all.
+// Visible is how many bytes of a datagram may be shown without application data: the plaintext records of a handshake, and the
+// header of the first record after them. What is not DTLS is another protocol's data: nothing of it is shown if it passes,
+// everything if it is dropped like a flood's junk.
 func Visible(d []byte, passed bool) int {
 	for at := 0; at < len(d); {
 		rest := d[at:]

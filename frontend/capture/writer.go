@@ -11,13 +11,13 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// Origin is who saw a datagram, and an interface of the file.
+// Origin is where a datagram was sampled, and an interface of the file.
 type Origin uint8
 
 // The origins.
 const (
-	Workers Origin = iota // headers are made up from what the socket says
-	XDP                   // frames as they came in
+	Workers Origin = iota // headers are built from the socket's addresses
+	XDP                   // frames as received
 	originLen
 )
 
@@ -33,7 +33,7 @@ type Packet struct {
 	Datagram string // what the datagram is, if not a ClientHello; "": not known
 }
 
-// Comment is what the file says of p.
+// Comment is p's comment in the file.
 func (p *Packet) Comment() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "verdict=%s", p.Verdict)
@@ -67,11 +67,11 @@ func NewWriter(w io.Writer, o Options) (*Writer, error) {
 	if o.Ethernet {
 		link = layers.LinkTypeEthernet
 	}
-	workers := pcapgo.NgInterface{Name: "workers", Description: "datagrams that workers received, with headers made up",
+	workers := pcapgo.NgInterface{Name: "workers", Description: "datagrams that workers received, with headers built from their addresses",
 		LinkType: link, SnapLength: uint32(o.Snap), OS: "Linux"}
 	ng, err := pcapgo.NewNgWriterInterface(w, workers, options)
 	if err == nil && o.Interface != "" {
-		_, err = ng.AddInterface(pcapgo.NgInterface{Name: o.Interface, Description: "packets as XDP got them", LinkType: link, SnapLength: uint32(o.Snap), OS: "Linux"})
+		_, err = ng.AddInterface(pcapgo.NgInterface{Name: o.Interface, Description: "packets as received by XDP", LinkType: link, SnapLength: uint32(o.Snap), OS: "Linux"})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("begin a capture file: %w", err)
@@ -86,10 +86,10 @@ func (w *Writer) Write(p *Packet) error {
 	return w.w.WritePacketWithOptions(info, p.Data, pcapgo.NgPacketOptions{Comments: []string{p.Comment()}})
 }
 
-// Flush writes out what is buffered, which are whole blocks.
+// Flush writes out the buffered blocks, which are complete.
 func (w *Writer) Flush() error { return w.w.Flush() }
 
-// Finish adds how many packets an origin has, and how many the writer was too slow for.
+// Finish adds the numbers of an origin's packets, and of those lost because the writer was too slow.
 func (w *Writer) Finish(o Origin, lost uint64) error {
 	return w.w.WriteInterfaceStats(int(o), pcapgo.NgInterfaceStatistics{LastUpdate: time.Now(), StartTime: w.began, EndTime: time.Now(),
 		PacketsReceived: w.written[o] + lost, PacketsDropped: lost})

@@ -10,7 +10,7 @@ import (
 // Size is how many events a Channel keeps: a day of hourly attacks with a line per minute fits, besides rotations.
 const Size = 2048
 
-// Channel keeps events for whoever reads them. Safe for concurrent use; a nil Channel takes none.
+// Channel keeps events for readers. It is safe for concurrent use; a nil Channel ignores events.
 type Channel struct {
 	log *slog.Logger
 	now func() time.Time
@@ -22,7 +22,7 @@ type Channel struct {
 	more   chan struct{} // closed by the next event
 }
 
-// New makes one. Events that nobody else logs go to log.
+// New makes a Channel. Events that nobody else logs go to log.
 func New(log *slog.Logger, now func() time.Time) *Channel {
 	return &Channel{log: log, now: now, more: make(chan struct{})}
 }
@@ -57,7 +57,7 @@ func (c *Channel) Last() uint64 {
 	return c.last
 }
 
-// After returns the events after number n, how many of those are no longer kept, and what is closed when there are more.
+// After returns the events after number n, how many of those are no longer kept, and a channel that is closed when there are more.
 func (c *Channel) After(n uint64) (list []Event, missed uint64, more <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +71,7 @@ func (c *Channel) After(n uint64) (list []Event, missed uint64, more <-chan stru
 	return list, missed, c.more
 }
 
-// Counts is how many there were of each kind.
+// Counts is the number of events by kind.
 func (c *Channel) Counts() [KindLen]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Event is one that happened.
+// Event is something that happened.
 type Event struct {
 	Number  uint64 // from 1 up
 	Time    time.Time
@@ -17,7 +17,7 @@ type Event struct {
 	Details []Detail
 }
 
-// Detail is something about an event. Values are what encoding/json takes; those that are printed have a String method or are
+// Detail is a detail of an event. encoding/json must accept its value; for people, the value has a String method or is
 // plain.
 type Detail struct {
 	Key   string
@@ -75,10 +75,10 @@ func (e *Event) Environment() []string {
 	return env
 }
 
-// longest is how much of a value a command gets: all variables together must fit beside its arguments (execve(2)).
+// longest bounds a value for a command: all variables together must fit beside its arguments (execve(2)).
 const longest = 4096
 
-// clean is text without what ends a variable, or a line.
+// clean removes what ends a variable or a line.
 func clean(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -92,7 +92,7 @@ func clean(s string) string {
 	return s
 }
 
-// printed is a value for people.
+// printed formats a value for people.
 func printed(v any) string {
 	if f, ok := v.(float64); ok {
 		return fmt.Sprintf("%.6g", f)

@@ -26,14 +26,14 @@ const (
 // kind describes a Kind.
 type kind struct {
 	name string
-	// message and level of its line in the log; "": the log has a line of whoever emits it
+	// message and level of its line in the log; "": the emitter logs it
 	message string
 	level   slog.Level
 	doc     string
 	details []string
 }
 
-// attackDetails are those of each of the three.
+// attackDetails are common to the three kinds.
 var attackDetails = []string{"rate", "normal", "threshold", "answered", "dropped"}
 
 var kinds = [KindLen]kind{

@@ -45,8 +45,8 @@ func (c *Channel) State() *State {
 	return s
 }
 
-// Continue puts the events of an earlier process before those that this one has had so far. Kinds that this one does not know
-// are left out.
+// Continue inserts the events of an earlier process before this one's. Kinds that this one does not know are
+// left out.
 func (c *Channel) Continue(s *State) {
 	if s == nil {
 		return

@@ -31,7 +31,7 @@ func Pair() (*Conn, *os.File, error) {
 	return c, other, nil
 }
 
-// FromFD makes a Conn of an open file, which is its own from now on.
+// FromFD makes a Conn of an open file and takes ownership of it.
 func FromFD(fd int) (*Conn, error) {
 	f := os.NewFile(uintptr(fd), "handover")
 	if f == nil {
@@ -58,24 +58,23 @@ func FromFile(f *os.File) (*Conn, error) {
 // Close closes it.
 func (c *Conn) Close() error { return c.conn.Close() }
 
-// Grow makes room for n messages that nobody reads yet, as far as the kernel allows.
+// Grow makes room for n unread messages, as far as the kernel allows.
 func (c *Conn) Grow(n int) {
 	const each = 1024 // a message with files and next to no bytes, as the kernel counts it
 	_ = c.conn.SetWriteBuffer(n * each)
 }
 
-// Message is what the two processes say to each other.
+// Message is a message between the two processes.
 type Message struct {
 	Say     string   `json:"say"`
-	Version int      `json:"version,omitempty"` // of parcels, that the speaker reads and writes
-	Error   string   `json:"error,omitempty"`   // why it came to nothing
-	Hint    string   `json:"hint,omitempty"`    // what to do about it
+	Version int      `json:"version,omitempty"` // of the parcels that the sender reads and writes
+	Error   string   `json:"error,omitempty"`   // why it failed
+	Hint    string   `json:"hint,omitempty"`    // how to fix it
 	PID     int      `json:"pid,omitempty"`
-	Path    string   `json:"path,omitempty"`
 	Files   []string `json:"files,omitempty"` // names of the files that come with it
 }
 
-// Tell sends a message, with as many files as it names.
+// Tell sends a message with the files that it names.
 func (c *Conn) Tell(m Message, files ...int) error {
 	b, err := json.Marshal(m)
 	if err != nil {
@@ -84,7 +83,7 @@ func (c *Conn) Tell(m Message, files ...int) error {
 	return c.write(b, files...)
 }
 
-// Hear waits for a message. Its files are the caller's. io.EOF says that the other end is closed.
+// Hear waits for a message. The caller owns its files. io.EOF means that the other end is closed.
 func (c *Conn) Hear(wait time.Duration) (m Message, files []int, err error) {
 	b, files, err := c.read(time.Now().Add(wait))
 	if err == nil {

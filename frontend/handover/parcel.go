@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Version is that of the parcels that this program writes, and the only one that it reads. It goes up with each change of what
-// a state means; a field more that may be missing is none.
+// Version is the version of the parcels that this program writes, and the only one that it reads. Each change of a state's
+// meaning increments it; a new optional field does not.
 const Version = 1
 
-// ErrVersion says that a state is of another version than this program reads.
+// ErrVersion reports a state of a version that this program does not read.
 var ErrVersion = errors.New("state of another version")
 
 // magic begins the header.
@@ -26,7 +26,7 @@ const (
 	filesAtOnce = 250
 	// mostState bounds what a receiver reads: a million flows are some 250 MB.
 	mostState = 1 << 30
-	// mostFiles is more than --max-flows can be.
+	// mostFiles is above the highest --max-flows.
 	mostFiles = 1 << 25
 )
 
@@ -38,22 +38,22 @@ type header struct {
 	Files   int    `json:"files"`
 }
 
-// Files are open files on their way, by number.
+// Files are open files in transit, by number.
 type Files struct {
 	fds   []int
 	taken []bool
 }
 
-// Add adds a file, which stays the caller's, and returns its number.
+// Add adds a file, which the caller still owns, and returns its number.
 func (f *Files) Add(fd int) int {
 	f.fds = append(f.fds, fd)
 	return len(f.fds) - 1
 }
 
-// Len is how many there are.
+// Len is the number of files.
 func (f *Files) Len() int { return len(f.fds) }
 
-// Take gives a file to the caller; false if there is none of that number, or it was taken before.
+// Take passes ownership of a file to the caller; ok is false if there is no file of that number, or it was taken before.
 func (f *Files) Take(number int) (fd int, ok bool) {
 	if number < 0 || number >= len(f.fds) || f.taken[number] {
 		return -1, false
@@ -62,7 +62,7 @@ func (f *Files) Take(number int) (fd int, ok bool) {
 	return f.fds[number], true
 }
 
-// Close closes those that nobody took, and returns how many that were.
+// Close closes the files that nobody took, and returns their number.
 func (f *Files) Close() (n int) {
 	for i, fd := range f.fds {
 		if !f.taken[i] {
@@ -74,8 +74,8 @@ func (f *Files) Close() (n int) {
 	return n
 }
 
-// Send sends a state and the files that go with it. It returns how many files went, which are fewer than there are only with
-// an error: the receiver gets those, and the state.
+// Send sends a state and its files. It returns the number of files sent, which is lower only with an error: the receiver then
+// gets the state and those files.
 func (c *Conn) Send(state []byte, files *Files) (sent int, err error) {
 	memory, err := memfd(state)
 	if err != nil {
@@ -113,7 +113,7 @@ func memfd(b []byte) (*os.File, error) {
 	return f, nil
 }
 
-// Receive takes a parcel. Files that the sender could not send are missing; fewer than were announced are no error. The error is
+// Receive takes a parcel. Files that the sender could not send are missing, which is not an error. The error is
 // ErrVersion if the state is of another version; then nothing is kept.
 func (c *Conn) Receive(wait time.Duration) (state []byte, files *Files, err error) {
 	files = &Files{}
@@ -130,14 +130,14 @@ func (c *Conn) Receive(wait time.Duration) (state []byte, files *Files, err erro
 	}
 	var h header
 	if json.Unmarshal(first, &h) != nil || h.Magic != magic {
-		return nil, files, errors.New("receive the state: this is none")
+		return nil, files, errors.New("receive the state: not a state")
 	}
 	if h.Version != Version {
 		c.discard(h.Files, end)
 		return nil, files, fmt.Errorf("%w: it is %d, and this program reads %d", ErrVersion, h.Version, Version)
 	}
 	if len(memory) != 1 || h.Size < 0 || h.Size > mostState || h.Files < 0 || h.Files > mostFiles {
-		return nil, files, errors.New("receive the state: its header makes no sense")
+		return nil, files, errors.New("receive the state: invalid header")
 	}
 	fd, _ := files.Take(0)
 	f := os.NewFile(uintptr(fd), "state")
@@ -151,13 +151,13 @@ func (c *Conn) Receive(wait time.Duration) (state []byte, files *Files, err erro
 		_, some, err := c.read(end)
 		files.receive(some)
 		if err != nil || len(some) == 0 {
-			break // what there is is what could be sent
+			break // the sender could send no more
 		}
 	}
 	return state, files, nil
 }
 
-// discard closes n files of a parcel that nobody takes: sockets in the queue would keep their ports.
+// discard closes n files of a parcel that is not used: sockets in the queue would keep their ports.
 func (c *Conn) discard(n int, end time.Time) {
 	for n > 0 {
 		_, some, err := c.read(end)

@@ -6,17 +6,17 @@ import (
 	"slices"
 )
 
-// Probe describes a ClientHello that the guard itself sends to a back end, to learn what cookies it gives.
+// Probe describes a ClientHello that the guard itself sends to a back end, to learn about its cookies.
 type Probe struct {
 	Version    uint16 // client_version; 0: DTLS 1.2
 	Random     [32]byte
 	Cookie     []byte // empty for a first ClientHello; at most 255 bytes
 	MessageSeq uint16
 	RecordSeq  uint32
-	Offer13    bool // DTLS 1.3 besides
+	Offer13    bool // offer DTLS 1.3 as well
 }
 
-// probeSuites, two bytes each, and probeExtensions are what any DTLS 1.2 server finds something to like in, so that
+// probeSuites, two bytes each, and probeExtensions have something that any DTLS 1.2 server accepts, so that
 // it answers with a HelloVerifyRequest and not with an alert.
 var probeSuites = []byte{
 	0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x2c, 0xc0, 0x30, // ECDHE-{ECDSA,RSA} with AES-{128,256}-GCM
@@ -24,7 +24,7 @@ var probeSuites = []byte{
 	0xc0, 0xae, // ECDHE-ECDSA-AES128-CCM-8: CoAP (RFC 7252)
 	0xc0, 0xa8, 0x00, 0xa8, // PSK with AES128-CCM-8 (CoAP) and with AES128-GCM
 	0x00, 0x9c, // RSA-AES128-GCM
-	// What servers have that are told to do without AEAD, or without elliptic curves.
+	// For servers configured without AEAD or without elliptic curves.
 	0xc0, 0x23, 0xc0, 0x24, 0xc0, 0x27, 0xc0, 0x28, // ECDHE-{ECDSA,RSA} with AES-{128,256}-CBC and SHA-2
 	0xc0, 0x09, 0xc0, 0x0a, 0xc0, 0x13, 0xc0, 0x14, // ECDHE-{ECDSA,RSA} with AES-{128,256}-CBC and SHA-1
 	0x00, 0x9e, 0x00, 0x9f, 0x00, 0x33, 0x00, 0x39, // DHE-RSA with AES-{128,256}-GCM, and with CBC and SHA-1
@@ -46,7 +46,7 @@ var probeSuites10 = []byte{
 	0x00, 0x2f, 0x00, 0x35, 0x00, 0x8c, // RSA and PSK with the same
 }
 
-// What a probe that offers DTLS 1.3 has besides (RFC 9147 section 5.3, RFC 8446 sections 4.2.1 and 4.2.8).
+// Additions of a probe that offers DTLS 1.3 (RFC 9147 section 5.3, RFC 8446 sections 4.2.1 and 4.2.8).
 var (
 	probeSuites13     = []byte{0x13, 0x01, 0x13, 0x02, 0x13, 0x03} // AES-{128,256}-GCM, ChaCha20-Poly1305
 	probeExtensions13 = []byte{

@@ -6,14 +6,14 @@ import (
 )
 
 // Probe13 describes a ClientHello of DTLS 1.3 that the guard itself sends to a back end, to learn how it answers others:
-// it offers groups but no share that is one, so that the answer is a HelloRetryRequest or an alert.
+// it offers groups but no valid key share, so that the answer is a HelloRetryRequest or an alert.
 type Probe13 struct {
 	Random  [32]byte
 	Session []byte // legacy_session_id, at most 32 bytes
 	Suites  []uint16
 	Groups  []uint16
-	Share   uint16 // group of a key share, which is not one; 0: none is offered
-	// Identity of a pre-shared key, which is offered with a binder that is not right; nil: none is.
+	Share   uint16 // group of an invalid key share; 0: none is offered
+	// Identity of a pre-shared key, which is offered with a wrong binder; nil: none.
 	Identity []byte
 }
 
@@ -56,7 +56,7 @@ func (p *Probe13) Append(d []byte) []byte {
 	return append(d, b...)
 }
 
-// probeSignatures are what any server has a certificate for.
+// probeSignatures include one that any server has a certificate for.
 var probeSignatures = []byte{0, 18, 4, 3, 5, 3, 6, 3, 8, 4, 8, 5, 8, 6, 8, 7, 4, 1, 5, 1}
 
 // ReadRetry reads d, if it begins with a HelloRetryRequest of DTLS 1.3. Its cookie is a part of d; Echo is set if it has a

@@ -2,7 +2,7 @@ package hello
 
 import "encoding/binary"
 
-// Extensions that tell what a client of DTLS 1.3 wants (RFC 8446 section 4.2).
+// Extensions that describe what a client of DTLS 1.3 supports (RFC 8446 section 4.2).
 const (
 	extSupportedGroups   = 10
 	extPreSharedKey      = 41
@@ -12,8 +12,8 @@ const (
 	extKeyShare          = 51
 )
 
-// Extensions is what a ClientHello offers beyond its cookie. Its slices lead into the datagram and live as long as
-// that does.
+// Extensions is what a ClientHello offers besides its cookie. Its slices point into the datagram and are valid as long as
+// that is.
 type Extensions struct {
 	Session []byte // legacy_session_id
 	Suites  []byte // two bytes each
@@ -25,31 +25,31 @@ type Extensions struct {
 	Cookie   []byte // of the extension cookie; nil: not in this datagram
 	PSK      []byte // of pre_shared_key, identities and binders; nil: none
 
-	// Whole says that all extensions were looked at. Where the message is in fragments they are not, and what was not
-	// found may be in a later one.
+	// Whole means that all extensions were parsed. Of a fragmented message they are not, and what was not
+	// found may be in a later fragment.
 	Whole bool
 
-	// BadShares says that supported_groups, key_share or pre_shared_key is there twice, or not well formed. It matters
-	// only to who answers them.
+	// BadShares means that supported_groups, key_share or pre_shared_key is duplicated or malformed. It matters
+	// only to an answer that depends on them.
 	BadShares bool
 }
 
-// How much of a ClientHello is looked at: more than any client has, and as much as the XDP programs look at.
+// How much of a ClientHello is parsed: more than any client has, and as much as the XDP programs parse.
 const (
 	maxExtensions = 32
 	maxVersions   = 8
 	maxSuites     = 8
 )
 
-// ReadExtensions reads what h offers into x, as far as it is in this datagram. It reports whether the extensions, and
-// those of them that every server must understand to answer, are well formed. h is one that Parse found OK.
+// ReadExtensions reads what h offers into x, as far as it is in this datagram. It reports whether the extensions are well
+// formed, and so are those that every server must understand to answer. h is one that Parse found OK.
 func (h *ClientHello) ReadExtensions(x *Extensions) bool {
 	*x = Extensions{}
 	var ok bool
 	if x.Session, x.Suites, x.Methods, ok = h.Offer(); !ok {
 		return !h.Whole
 	}
-	// Offer has seen to it that the methods are all here; the extensions follow them.
+	// Offer has checked that all methods are here; the extensions follow them.
 	const sessionAt = sessionIDAt - bodyAt
 	at := sessionAt + 1 + len(x.Session)
 	at += 1 + int(h.Body[at])
@@ -91,7 +91,7 @@ func (x *Extensions) read(b []byte) bool {
 	return true
 }
 
-// take reads one extension. A kind that stands twice is an error (RFC 8446 section 4.2), of those that are read here.
+// take reads one extension. For the kinds read here, a duplicate is an error (RFC 8446 section 4.2).
 func (x *Extensions) take(kind uint16, b []byte) bool {
 	switch kind {
 	case extSupportedVersions:
@@ -136,7 +136,7 @@ func vector(b []byte, size int) []byte {
 	return b[size:]
 }
 
-// Offers13 reports whether the client takes DTLS 1.3.
+// Offers13 reports whether the client offers DTLS 1.3.
 func (x *Extensions) Offers13() bool {
 	return Lists(x.Versions[:min(len(x.Versions), 2*maxVersions)], DTLS13)
 }

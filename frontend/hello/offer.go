@@ -3,8 +3,8 @@ package hello
 import "encoding/binary"
 
 // Offer returns the contents of the fields around h's cookie: session_id, cipher_suites and compression_methods,
-// each without its length (RFC 5246 section 7.4.1.2). Without ok, they are not all in the datagram: the message is in
-// fragments, and the first one ends too early. h is one that Parse found OK.
+// each without its length (RFC 5246 section 7.4.1.2). Without ok, not all of them are in the datagram: the message is
+// fragmented, and the first fragment ends too early. h is one that Parse found OK.
 func (h *ClientHello) Offer() (session, suites, methods []byte, ok bool) {
 	const sessionAt = sessionIDAt - bodyAt // length byte of session_id
 	session = h.Body[sessionAt+1:][:h.Body[sessionAt]]

@@ -32,8 +32,8 @@ const (
 	versionDTLS12        = 0xfefd
 )
 
-// ClientHello is what the guard needs of a ClientHello. Its pointers lead into the datagram it was parsed
-// from and live as long as that does.
+// ClientHello is what the guard needs of a ClientHello. Its pointers point into the parsed datagram and are valid as
+// long as that is.
 type ClientHello struct {
 	Random  *[32]byte
 	Cookie  []byte // empty in a first ClientHello
@@ -42,7 +42,7 @@ type ClientHello struct {
 	Whole   bool   // ... which is all of it
 }
 
-// Parse reads the first record of datagram d into h and says what it is. h is filled only if that is OK.
+// Parse reads the first record of datagram d into h and classifies it. h is filled only if that is OK.
 func Parse(d []byte, h *ClientHello) Reason {
 	switch {
 	case len(d) == 0 || d[0] < dtlsFirst || d[0] > dtlsLast:
@@ -163,9 +163,9 @@ func IsProtected(d []byte) bool {
 	return len(d) > 4 && (d[0] == typeChangeCipherSpec || d[0] >= unifiedFirst || d[3] != 0 || d[4] != 0)
 }
 
-// Proves reports whether d, of a server, starts with a record that it protects only for a client whose Finished it has
-// seen: who has got so far has its address. That is epoch 1 and later up to DTLS 1.2, and any but 2, the handshake's
-// own, in 1.3.
+// Proves reports whether d, from a server, starts with a record that the server only sends to a client whose Finished it has
+// received, which proves the client's address. These are epoch 1 and later up to DTLS 1.2, and in 1.3 all epochs but 2, that of
+// the handshake.
 func Proves(d []byte) bool {
 	switch {
 	case len(d) <= 4 || d[0] > dtlsLast:
@@ -176,8 +176,8 @@ func Proves(d []byte) bool {
 	return d[0] >= dtlsFirst && (d[3] != 0 || d[4] != 0)
 }
 
-// IsEncryptedAlert reports whether d starts with an alert record of epoch 1 or later. What it says cannot be
-// read, but hardly any is sent for another reason than to close.
+// IsEncryptedAlert reports whether d starts with an alert record of epoch 1 or later. Its content cannot be
+// read, but hardly any is sent except to close.
 func IsEncryptedAlert(d []byte) bool {
 	return len(d) > 4 && d[0] == typeAlert && (d[3] != 0 || d[4] != 0)
 }

@@ -1,11 +1,11 @@
 package hello
 
-// Reason says what a datagram is to the guard. The values below [Malformed] need the flow table: they belong
-// to a client that has proved its address, or are dropped. The values from Malformed on are dropped always.
+// Reason is the class of a datagram. Datagrams of the values below [Malformed] need the flow table: they belong
+// to a verified client, or are dropped. Those from Malformed on are always dropped.
 // The same numbers are used by the programs of package bpf.
 type Reason uint8
 
-// What a datagram can be.
+// The classes.
 const (
 	// OK is a well-formed ClientHello, whole or a first fragment.
 	OK Reason = iota
@@ -37,7 +37,7 @@ const (
 	ReasonLen
 )
 
-// Malformed is the first of the reasons that no flow can excuse.
+// Malformed is the first of the reasons for which datagrams are dropped even if they belong to a flow.
 const Malformed = Truncated
 
 var reasonNames = [ReasonLen]string{

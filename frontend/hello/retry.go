@@ -16,7 +16,7 @@ const MaxRetryCookie = 1 + 48 + 2 + 2 + 32
 // version, random, session id's length, suite, compression, length of extensions; supported_versions; cookie's lengths.
 const retryOverhead = bodyAt + 2 + 32 + 1 + 2 + 1 + 2 + 6 + 6
 
-// Retry is what a HelloRetryRequest says.
+// Retry is the content of a HelloRetryRequest.
 type Retry struct {
 	Suite  uint16
 	Group  uint16 // that the client must send a share of; 0: none is asked for
@@ -81,7 +81,7 @@ const (
 )
 
 // PutReset turns the datagram d, a ClientHello that Parse found OK, into a fatal alert that ends its handshake, in
-// place, and returns its length. internal_error is what tells the client's application least about a fault of its own,
+// place, and returns its length. internal_error suggests to the client's application that the fault is not its own,
 // so that it tries again. The record sequence number stays: the client has not seen it from the server yet.
 func PutReset(d []byte) int {
 	d[0] = typeAlert

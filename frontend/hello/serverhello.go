@@ -2,7 +2,7 @@ package hello
 
 import "encoding/binary"
 
-// Versions of the protocol, as they stand in messages.
+// Versions of the protocol, as encoded in messages.
 const (
 	DTLS10 uint16 = versionDTLS10
 	DTLS12 uint16 = versionDTLS12

@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// ErrUsage marks a request that makes no sense, as opposed to one that could not be done. Commands exit with
+// ErrUsage marks an invalid request, as opposed to one that failed. Commands exit with
 // status 2 for it.
 var ErrUsage = errors.New("usage")
 
@@ -40,12 +40,12 @@ func Add(err error, hint string) error {
 // Errorf makes an error with a hint.
 func Errorf(hint, format string, a ...any) error { return Add(fmt.Errorf(format, a...), hint) }
 
-// usage is an error that is ErrUsage, too.
+// usage is an error that is also ErrUsage.
 type usage struct{ error }
 
 func (u usage) Unwrap() []error { return []error{u.error, ErrUsage} }
 
-// Usage marks err as a mistake in what was asked for; nil for a nil err.
+// Usage marks err as a mistake in usage; nil for a nil err.
 func Usage(err error) error {
 	if err == nil {
 		return nil
@@ -53,7 +53,7 @@ func Usage(err error) error {
 	return usage{err}
 }
 
-// Usagef makes an error of a mistake in what was asked for.
+// Usagef makes an error of a mistake in usage.
 func Usagef(format string, a ...any) error { return usage{fmt.Errorf(format, a...)} }
 
 // several are errors that are printed one by one.
@@ -62,7 +62,7 @@ type several []error
 func (s several) Error() string   { return errors.Join(s...).Error() }
 func (s several) Unwrap() []error { return s }
 
-// Several joins errors that have each a hint of its own, such as mistakes in a file, and leaves out repeated ones; nil if there
+// Several joins errors with hints of their own, such as mistakes in a file, without duplicates; nil if there
 // are none.
 func Several(all ...error) error {
 	var list several

@@ -5,8 +5,8 @@ import "math/bits"
 // Count is how many flows a key has, and how many of those are half-open.
 type Count struct{ Flows, HalfOpen uint32 }
 
-// Counts counts flows by the hash of whom they belong to, in memory that is fixed when it is made: a hash table with
-// linear probing. Two keys are one only if their 64-bit SipHash is. Not for concurrent use.
+// Counts counts flows by the hash of their owner, in memory that is allocated once: a hash table with
+// linear probing. Two keys collide only if their 64-bit SipHash does. Not for concurrent use.
 type Counts struct {
 	entries []entry
 	mask    uint64
@@ -35,7 +35,7 @@ func (c *Counts) Add(key uint64, flows, halfOpen int) bool {
 	e := &c.entries[i]
 	if e.key == 0 {
 		if flows < 0 || halfOpen < 0 {
-			return true // what was not counted, because there was no room, is not taken off either
+			return true // what was not counted for lack of room is not subtracted either
 		}
 		if 2*c.used >= len(c.entries) {
 			return false

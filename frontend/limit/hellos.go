@@ -8,7 +8,7 @@ import (
 // DefaultSource lets 300 clients behind one address, as behind a carrier's NAT, start at once, and retransmit.
 var DefaultSource = Rate{PerSecond: 20, Burst: 300}
 
-// Outcome says which limit a ClientHello is over.
+// Outcome is the limit that a ClientHello exceeds.
 type Outcome uint8
 
 // The outcomes.
@@ -19,8 +19,8 @@ const (
 )
 
 // portRate is what one port of an address may take of the address's tokens: a client needs one, two with double-hvr, and
-// retransmits after 1 s the earliest (RFC 6347 section 4.2.4.1), so that one that starts over and over leaves the
-// tokens of others behind the same address alone.
+// retransmits after 1 s at the earliest (RFC 6347 section 4.2.4.1), so that a client that starts over and over does not use up
+// the tokens of others behind the same address.
 var portRate = Rate{PerSecond: 2, Burst: 8}
 
 // share is what one prefix may take of a service's tokens while they are scarce, as a divisor.
@@ -33,8 +33,8 @@ const remembered = 3600
 //
 // A source has a bucket, and each of its ports a share of that. The service has one bucket of a second's worth, of which
 // prefixes take fair shares: the last half of the tokens is for those that have not had an eighth of the rate, and the
-// last quarter for those from where a handshake was finished lately. So who proves addresses by guessing, each time from
-// another prefix, does not spend the tokens of those who did more than that.
+// last quarter for those from where a handshake was finished lately. So an attacker that guesses cookies, each time from
+// another prefix, does not use up the tokens of real clients.
 type Hellos struct {
 	key     Key
 	source  Rate

@@ -7,20 +7,20 @@ import (
 	"github.com/dchest/siphash"
 )
 
-// Key is drawn once per table: with it nobody can choose whose place in a table is theirs, too.
+// Key is drawn once per table, so that nobody can choose to share another's place in the table.
 type Key struct{ k0, k1 uint64 }
 
 // NewKey draws a key.
 func NewKey() Key {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // crashes rather than fail
+	_, _ = rand.Read(b[:]) // never fails: it crashes instead
 	return Key{binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])}
 }
 
 // Of hashes b.
 func (k Key) Of(b []byte) uint64 { return siphash.Hash(k.k0, k.k1, b) }
 
-// Source is the part of an address (IPv4 as v4-mapped) that one host can pick from: all of IPv4's, IPv6's /64.
+// Source is the part of an address (IPv4 as v4-mapped) that identifies a host: all of an IPv4 address, an IPv6 /64.
 func Source(ip *[16]byte) []byte {
 	if mapped(ip) {
 		return ip[:]
@@ -28,8 +28,8 @@ func Source(ip *[16]byte) []byte {
 	return ip[:8]
 }
 
-// Prefix is the part of an address that one site can pick from: IPv4's /24, the longest that is routed on its own, and
-// IPv6's /48 (RFC 6177).
+// Prefix is the part of an address that identifies a site: an IPv4 /24, the longest prefix that is routed on its own, and
+// an IPv6 /48 (RFC 6177).
 func Prefix(ip *[16]byte) []byte {
 	if mapped(ip) {
 		return ip[:15]

@@ -1,9 +1,9 @@
 // Package limit bounds what verified sources may do: a botnet with real addresses can do the cookie exchange, so a
-// proved address is not a good one.
+// proved address is not a trusted one.
 //
 // Rates are token buckets in the form of the generic cell rate algorithm: a bucket is one number, the time at which it
-// would be full again, so taking a token is one compare-and-swap and nothing ever needs sweeping. A [Table] of them is of
-// fixed size whatever is sent at it; sources that fall on the same bucket share it. Safe for concurrent use; the caller
+// would be full again, so taking a token is one compare-and-swap and nothing needs sweeping. A [Table] of buckets has a
+// fixed size; sources with the same bucket share it. Safe for concurrent use; the caller
 // brings the clock. [Counts] counts what a source has at the moment.
 package limit
 
@@ -42,7 +42,7 @@ func (b *Bucket) TakeAbove(r Rate, keep int, now int64) bool {
 	}
 }
 
-// Untake puts a token back that another limit made useless.
+// Untake returns a token that is not used because of another limit.
 func (b *Bucket) Untake(r Rate) {
 	if r.PerSecond > 0 {
 		b.full.Add(-int64(1e9 / r.PerSecond))
@@ -65,7 +65,7 @@ func NewBuckets(r Rate) *Buckets { return &Buckets{rate: r} }
 // Take takes a token of the bucket of hash at time now.
 func (t *Buckets) Take(hash uint64, now int64) bool { return t.bucket(hash).Take(t.rate, now) }
 
-// Untake puts one back.
+// Untake returns a token.
 func (t *Buckets) Untake(hash uint64) { t.bucket(hash).Untake(t.rate) }
 
 func (t *Buckets) bucket(hash uint64) *Bucket { return &t.buckets[hash%buckets] }

@@ -27,7 +27,15 @@ func ntohs(v uint16) uint16 {
 	return v
 }
 
-func sockaddr(a netip.AddrPort) *unix.SockaddrInet6 {
+// sockaddr is a for a socket of c's family.
+func (c *Conn) sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if c.v4 {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().Unmap().As4()}
+	}
+	return sockaddr6(a)
+}
+
+func sockaddr6(a netip.AddrPort) *unix.SockaddrInet6 {
 	sa := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 	if z := a.Addr().Zone(); z != "" {
 		sa.ZoneId = zoneIndex(z)

@@ -32,14 +32,33 @@ type mmsghdr struct {
 // Route is the way back to the peer of a datagram: its address, and, where the socket is bound to a wildcard,
 // the local address it was sent to, which must be the source of every answer. A plain value to keep or copy.
 type Route struct {
-	name   unix.RawSockaddrInet6
-	local  [controlSize]byte // an IPV6_PKTINFO control message
-	pinned bool              // local holds an address
+	name   unix.RawSockaddrInet6 // or a RawSockaddrInet4
+	local  [controlSize]byte     // an IPV6_PKTINFO control message
+	pinned bool                  // local holds an address
 }
 
 // Peer is the address that the route leads to.
 func (r *Route) Peer() Endpoint {
+	if r.name.Family == unix.AF_INET {
+		n := r.name4()
+		e := Endpoint{Port: ntohs(n.Port)}
+		e.IP[10], e.IP[11] = 0xff, 0xff
+		copy(e.IP[12:], n.Addr[:])
+		return e
+	}
 	return Endpoint{IP: r.name.Addr, Port: ntohs(r.name.Port), Zone: r.name.Scope_id}
+}
+
+func (r *Route) name4() *unix.RawSockaddrInet4 {
+	return (*unix.RawSockaddrInet4)(unsafe.Pointer(&r.name))
+}
+
+// size is the length of name.
+func (r *Route) size() uint32 {
+	if r.name.Family == unix.AF_INET {
+		return unix.SizeofSockaddrInet4
+	}
+	return unix.SizeofSockaddrInet6
 }
 
 // controlSize is room for the one control message that there is, an IPV6_PKTINFO.

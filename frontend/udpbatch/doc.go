@@ -1,8 +1,8 @@
 // Package udpbatch moves UDP datagrams many at a time: recvmmsg into a [Batch], sendmmsg from a [Queue], epoll
 // over many sockets with a [Poller].
 //
-// Every socket is AF_INET6, with IPv4 peers as v4-mapped addresses, so that there is one address layout and
-// one code path for both. The sockets stay off Go's network poller: a worker is one locked thread that sleeps
+// An [Endpoint] has IPv4 as v4-mapped, whichever family its socket is of. A socket is of IPv4 if it is bound or connected to
+// an IPv4 address, else of both families. The sockets stay off Go's network poller: a worker is one locked thread that sleeps
 // in [Poller.Wait].
 //
 // A Batch owns its buffers: what Datagram and Route return lives until the next Reset. A Queue borrows what is

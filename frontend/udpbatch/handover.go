@@ -23,6 +23,9 @@ func Adopt(fd int) (*Conn, error) {
 		return nil, fmt.Errorf("take over a UDP socket: %w", err)
 	}
 	c.local = c.name()
+	if family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN); err == nil {
+		c.v4 = family == unix.AF_INET
+	}
 	if mtu, err := unix.GetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER); err == nil {
 		c.whole = mtu == unix.IP_PMTUDISC_PROBE
 	}

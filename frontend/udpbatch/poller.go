@@ -75,7 +75,7 @@ func (p *Poller) Wait(timeout int) (n int, woken bool, err error) {
 func (p *Poller) Poll(pause time.Duration) (n int, woken bool, err error) {
 	if pause > 0 {
 		t := unix.NsecToTimespec(int64(pause))
-		unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0) // a signal may end it earlier
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0) // a signal may end it earlier
 	}
 	for {
 		got, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epoll), uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), 0, 0, 0)

@@ -53,7 +53,7 @@ func (q *Queue) Add(d []byte, to *Route) {
 	h.SetControllen(0)
 	if to != nil {
 		h.Name = (*byte)(unsafe.Pointer(&to.name))
-		h.Namelen = unix.SizeofSockaddrInet6
+		h.Namelen = to.size()
 		if to.pinned {
 			h.Control = &to.local[0]
 			h.SetControllen(controlSize)

@@ -10,10 +10,14 @@ import (
 // NewRoute makes a route to peer. What goes along it has the source address that the kernel picks, unless
 // From names another.
 func NewRoute(peer netip.AddrPort) Route {
-	sa := sockaddr(peer)
+	sa := sockaddr6(peer)
 	r := Route{name: unix.RawSockaddrInet6{
 		Family: unix.AF_INET6, Port: ntohs(peer.Port()), Addr: sa.Addr, Scope_id: sa.ZoneId,
 	}}
+	if a := peer.Addr().Unmap(); a.Is4() { // sockets of both families take this form
+		r.name = unix.RawSockaddrInet6{}
+		*r.name4() = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: ntohs(peer.Port()), Addr: a.As4()}
+	}
 	copy(r.local[:], (&ipv6.ControlMessage{Src: make([]byte, 16), IfIndex: 1}).Marshal())
 	return r
 }

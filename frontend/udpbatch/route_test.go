@@ -69,3 +69,38 @@ func TestRouteFrom(t *testing.T) {
 		t.Errorf("the answer went to %v, %v, want %v", local, ok, source)
 	}
 }
+
+// A route to an IPv4 peer works on sockets of both families, after a handover, too, and says the same of the peer.
+func TestRoutesToIPv4FitBothFamilies(t *testing.T) {
+	client := listenOn(t, "127.0.0.1:0")
+	in := newBatch(t, 1)
+	for _, at := range []string{"127.0.0.1:0", "0.0.0.0:0", "[::]:0", "[::ffff:127.0.0.1]:0"} {
+		server, b := listenOn(t, at), newBatch(t, 1)
+		asked := NewRoute(netip.AddrPortFrom(client.Local().Addr(), server.Local().Port()))
+		q := NewQueue(1)
+		q.Add([]byte("question"), &asked)
+		if n, err := client.Send(q); n != 1 || err != nil {
+			t.Fatal(at, n, err)
+		}
+		await(t, server, b, 1)
+		if got := b.Route(0).Peer(); got.AddrPort() != client.Local() || got.IP != client.Local().Addr().As16() {
+			t.Errorf("%s: a datagram from %v came from %+v", at, client.Local(), got)
+		}
+		record := b.Route(0).Record()
+		kept := RouteOf(&record)
+		if kept.Peer() != b.Route(0).Peer() {
+			t.Errorf("%s: handed over as %+v, not %+v", at, kept.Peer(), b.Route(0).Peer())
+		}
+		for name, to := range map[string]*Route{"received": b.Route(0), "handed over": &kept} {
+			q.Add([]byte(name), to)
+			if n, err := server.Send(q); n != 1 || err != nil {
+				t.Fatal(at, name, n, err)
+			}
+			in.Reset()
+			await(t, client, in, 1)
+			if string(in.Datagram(0)) != name || in.Route(0).Peer().Port != server.Local().Port() {
+				t.Errorf("%s, %s: %q from %v", at, name, in.Datagram(0), in.Route(0).Peer())
+			}
+		}
+	}
+}

@@ -50,11 +50,7 @@ func TestAnswersComeFromTheAddressAsked(t *testing.T) {
 func TestSendSkipsWhatCannotBeSent(t *testing.T) {
 	server, client := listenOn(t, "127.0.0.1:0"), listenOn(t, "127.0.0.1:0")
 	b, q := newBatch(t, 8), NewQueue(8)
-	var good, bad Route
-	to := server.Local()
-	good.name = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: ntohs(to.Port()), Addr: to.Addr().As16()}
-	bad = good
-	bad.name.Port = 0 // EINVAL
+	good, bad := NewRoute(server.Local()), NewRoute(netip.AddrPortFrom(server.Local().Addr(), 0)) // EINVAL
 	for i, r := range []*Route{&bad, &good, &bad, &good, &good, &bad} {
 		q.Add([]byte{byte(i)}, r)
 	}

@@ -234,8 +234,7 @@ func TestWakeEndsWait(t *testing.T) {
 func TestBatchesDoNotAllocate(t *testing.T) {
 	server, client := listenOn(t, "127.0.0.1:0"), listenOn(t, "127.0.0.1:0")
 	b, q, back := newBatch(t, 16), NewQueue(16), newBatch(t, 16)
-	var to Route
-	to.name = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: ntohs(server.Local().Port()), Addr: server.Local().Addr().As16()}
+	to := NewRoute(server.Local())
 	d := make([]byte, 100)
 	if n := testing.AllocsPerRun(50, func() {
 		for range 16 {

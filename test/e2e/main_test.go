@@ -1,9 +1,3 @@
-// Package e2e has the tests that run the guard as operators do: real clients on one side, real servers on the other, and
-// traffic in between that must not get through. All of it stays on loopback addresses.
-//
-// The clients and servers are OpenSSL's and GnuTLS's command line programs, Pion, and those of bench/testkit/peers. A test
-// whose program is missing is skipped with that reason; with CI=true in the environment it fails, because there the programs must
-// exist.
 package e2e
 
 import (
@@ -97,7 +91,8 @@ func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.C
 	}
 	stop := testguard.Run(t, s)
 	g := &guard{Server: s, addr: s.Listening()[0], stop: func() { defer unshared()(); stop() }}
-	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
+	// A server that keeps who asks, and is slow to answer, is asked for half a minute on a busy machine, and then once more.
+	await.Within(t, 3*patience, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g
 }
 

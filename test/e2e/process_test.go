@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -35,6 +36,7 @@ type process struct {
 	control string
 	log     string
 	config  string
+	program string   // the path that it was started as: a symbolic link
 	args    []string // of the command, including its name
 }
 
@@ -48,7 +50,9 @@ func runGuard(t *testing.T, server netip.AddrPort, env ...string) *process {
 	dir := t.TempDir()
 	g := &process{t: t, addr: address("127.0.0.1", freePort(t)), control: filepath.Join(dir, "guard.sock"), log: filepath.Join(dir, "log"), config: filepath.Join(dir, "guard.toml")}
 	g.configure(fmt.Sprintf("[[service]]\nlisten = %q\nbackend = %q\n", g.addr, server))
-	g.args = []string{program, "run", "--config", g.config, "--control", g.control, "--metrics-listen", "off", "--workers", "2",
+	g.program = filepath.Join(t.TempDir(), "dtlsguard")
+	g.install(program)
+	g.args = []string{g.program, "run", "--config", g.config, "--control", g.control, "--metrics-listen", "off", "--workers", "2",
 		"--harvest-pool", "256", "--hello-rate", "0", "--flows-per-source", "0", "--half-open-per-source", "0"}
 	cmd := exec.Command(g.args[0], g.args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
@@ -71,6 +75,15 @@ func (g *process) launch(cmd *exec.Cmd) {
 		g.t.Fatal(err)
 	}
 	go func() { _ = cmd.Wait() }()
+}
+
+// install puts another program in the place of the one that the guard was started as, the way an operator does.
+func (g *process) install(program string) {
+	g.t.Helper()
+	next := g.program + ".new"
+	if err := errors.Join(os.Symlink(program, next), os.Rename(next, g.program)); err != nil {
+		g.t.Fatal(err)
+	}
 }
 
 func (g *process) configure(text string) {

@@ -168,13 +168,21 @@ func TestUpgradeFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	program, err := buildGuard()
+	if err != nil {
+		t.Fatal(err)
+	}
 	failures := uint64(0)
-	for _, f := range []struct{ name, binary, why string }{
-		{"missing", "/nonexistent", "no such file"},
+	placed := filepath.Join(filepath.Dir(g.control), "placed")
+	if err := os.WriteFile(placed, []byte("#!/bin/sh\n"), 0o700); err != nil { //nolint:gosec // it is a program
+		t.Fatal(err)
+	}
+	type failure struct{ name, program, why string }
+	failing := []failure{
+		{"missing", "/nonexistent", "not there any more"},
 		{"directory", "/", "not a program"},
-		{"relative", "dtlsguard", "absolute path"},
+		{"placed by the guard", placed, "where the guard itself can write"},
 		{"not executable", script(t, 0o600, "#!/bin/sh\n"), "not a program"},
-		{"others' to write", script(t, 0o777, "#!/bin/sh\n"), "can be written to by others"},
 		{"not a program", script(t, 0o700, "text"), "exec format error"},
 		{"ends", script(t, 0o700, "#!/bin/sh\nexit 3\n"), "ended before it served"},
 		{"silent", script(t, 0o700, "#!/bin/sh\nexec sleep 1000\n"), "has not started within 2s"},
@@ -182,8 +190,18 @@ func TestUpgradeFails(t *testing.T) {
 		{"dies prepared", script(t, 0o700, successor(self, "prepared")), "talk to the new program|ended before it served"},
 		{"dies adopted", script(t, 0o700, successor(self, "adopted")), "ended before it served"},
 		{"stalls adopted", script(t, 0o700, successor(self, "stalls")), "ended before it served|has not begun to serve within"},
-	} {
-		_, err := g.ask("POST", "/upgrade?start=2s&binary="+f.binary)
+	}
+	if os.Geteuid() == 0 { // otherwise the launcher can do no more than the guard
+		others := script(t, 0o755, "#!/bin/sh\n")
+		if err := os.Chown(others, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		failing = append(failing, failure{"others' to write", script(t, 0o777, "#!/bin/sh\n"), "can be written to by others"},
+			failure{"another user's", others, "belongs to user 65534"})
+	}
+	for _, f := range failing {
+		g.install(f.program)
+		_, err := g.ask("POST", "/upgrade?start=2s")
 		failures++
 		if err == nil || !matches(err.Error(), f.why) {
 			t.Errorf("%s: %v, want %q", f.name, err, f.why)
@@ -192,6 +210,7 @@ func TestUpgradeFails(t *testing.T) {
 			t.Fatalf("%s: process %d served before, now %+v", f.name, before, st)
 		}
 	}
+	g.install(program)
 	// A configuration with a mistake, and one that cannot be put in force.
 	for text, why := range map[string]string{
 		"nonsense = 1\n": "nonsense",

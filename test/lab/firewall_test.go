@@ -29,9 +29,32 @@ func firewall(p *place, ports ...int) {
 	}
 }
 
-// A host's firewall that accepts only the service's port blocks clients, whose packets XDP sends to the workers' port:
-// that port must be accepted as well, and can be chosen. What clients send to it directly is dropped before the firewall.
+// A host's firewall with a rule for the service's port lets workers hear clients and answer them: packets keep that port.
 func TestFirewall(t *testing.T) {
+	for i, address := range public {
+		t.Run(address.Addr().String(), func(t *testing.T) {
+			p := newPlace(t)
+			srv := startServer(t, p.Middle, address)
+			g := p.run("--protect", public[i].String(), "--answer", "workers")
+			firewall(p, servicePort)
+			c := openssl()(t, p.Lab, address)
+			c.ping("ping through a firewall")
+			c.close()
+			if v := g.status().XDP.Verdicts; v["steered"] == 0 || v["answered"] > 0 {
+				t.Errorf("the client was to be answered by a worker: %v", v)
+			}
+			if n := srv.clients(1); n != 1 {
+				t.Errorf("%d clients at the server, want 1", n)
+			}
+			g.stop()
+			p.free()
+		})
+	}
+}
+
+// With a workers' port of its own, a host's firewall must accept that port as well: XDP sends clients' packets there. What clients
+// send to it directly is dropped before the firewall.
+func TestFirewallWithWorkersPort(t *testing.T) {
 	const port = 4500
 	p := newPlace(t)
 	srv := startServer(t, p.Middle, public[0])

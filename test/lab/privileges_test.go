@@ -105,8 +105,14 @@ func TestEachCapability(t *testing.T) {
 				p.free()
 				return
 			}
+			startServer(t, p.Middle, public[0])
+			cmd = p.ordinary(exec.Command(program(), p.arguments(first("--answer", "workers")...)...), others...)
 			g := &guard{startCmd(t, p.Middle, cmd), p}
-			g.answers()
+			g.ready()
+			g.Expect("answers of workers leave from another port")
+			c := pion(t, p.Lab, public[0])
+			c.ping("answered by the other port, which egress rewrites")
+			c.close()
 			g.stop()
 			p.free()
 		})

@@ -186,3 +186,32 @@ func TestHandshakeTargets(t *testing.T) {
 		t.Error("a share of none")
 	}
 }
+
+// Half of the runs that count are enough to make a figure the least that can be.
+func TestFigureOfShortRunsIsTheLeast(t *testing.T) {
+	bad := []string{"disturbed"}
+	for _, c := range []struct {
+		runs []Run
+		want bool
+	}{
+		{[]Run{{PerCore: 1}, {PerCore: 1}}, false},
+		{[]Run{{PerCore: 1, Short: true}, {PerCore: 1}}, true},
+		{[]Run{{PerCore: 1, Short: true}, {PerCore: 1}, {PerCore: 1}}, false},
+		{[]Run{{PerCore: 1, Short: true, Disturbed: bad}, {PerCore: 1}}, false},
+	} {
+		r := Row{Subject: "s", Runs: c.runs}
+		r.Sum(false)
+		if r.AtLeast != c.want || (r.least() != "") != c.want {
+			t.Errorf("%+v", r)
+		}
+	}
+	least, full := &Row{AtLeast: true}, &Row{}
+	for _, c := range []struct {
+		a, b *Row
+		want Bound
+	}{{full, full, ""}, {least, full, AtLeast}, {full, least, AtMost}, {least, least, Unknown}} {
+		if got := BoundOf(c.a, c.b); got != c.want {
+			t.Errorf("%+v / %+v: %q, want %q", c.a, c.b, got, c.want)
+		}
+	}
+}

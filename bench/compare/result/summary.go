@@ -43,7 +43,7 @@ func (o *Outcome) markdown(w io.Writer, title, unit, times string) {
 		case row.Median == 0:
 			t.add(row.Subject, row.missing())
 		default:
-			t.add(row.Subject, plot.Number(row.Median), plot.Number(row.nanoseconds()), ratio(o.Rows[0].Median, row.Median))
+			t.add(row.Subject, row.least()+plot.Number(row.Median), plot.Number(row.nanoseconds()), ratio(o.Rows[0].Median, row.Median))
 		}
 	}
 	t.markdown(w)

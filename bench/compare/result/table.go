@@ -89,7 +89,7 @@ func (o *Outcome) rows() Table {
 		case row.Median == 0:
 			t.add(row.Subject, row.missing())
 		default:
-			t.add(row.Subject, mega(row.Median), mega(row.Low)+"-"+mega(row.High), fmt.Sprintf("%.0f", row.nanoseconds()),
+			t.add(row.Subject, row.least()+mega(row.Median), mega(row.Low)+"-"+mega(row.High), fmt.Sprintf("%.0f", row.nanoseconds()),
 				fmt.Sprintf("%.2f", row.Mean(func(r *Run) float64 { return r.Offered })/1e6),
 				percent(row.Mean(func(r *Run) float64 { return r.Busy })), fmt.Sprintf("%d/%d", row.Valid, len(row.Runs)))
 		}
@@ -98,12 +98,24 @@ func (o *Outcome) rows() Table {
 		switch {
 		case c.Ratio == 0:
 		case c.Want > 0:
-			t.note("%s / %s: %.3f, want at least %.2f: %s", c.A, c.B, c.Ratio, c.Want, map[bool]string{true: "yes", false: "NO"}[c.Ratio >= c.Want])
+			t.note("%s / %s: %s, want at least %.2f: %s", c.A, c.B, c.figure(), c.Want, map[bool]string{true: "yes", false: "NO"}[c.Ratio >= c.Want])
 		default:
-			t.note("%s / %s: %.3f", c.A, c.B, c.Ratio)
+			t.note("%s / %s: %s", c.A, c.B, c.figure())
 		}
 	}
 	return t
+}
+
+// least is what stands before r's figure.
+func (r *Row) least() string { return map[bool]string{true: "at least "}[r.AtLeast] }
+
+// figure is c as text.
+func (c *Ratio) figure() string {
+	text := fmt.Sprintf("%.3f", c.Ratio)
+	if c.Bound != "" {
+		text += " (" + string(c.Bound) + ")"
+	}
+	return text
 }
 
 // why is what disturbed the first disturbed run.

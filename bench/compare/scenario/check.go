@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
@@ -37,6 +38,16 @@ func (b *Testbed) checkAnswers(t xdp.Template) error {
 	return nil
 }
 
+// issue is a guard's own cookie.
+func issue(k *cookie.Key, f bpf.Format, b *cookie.Binding) []byte {
+	if f == bpf.FormatV2 {
+		c := k.IssueV2(b)
+		return c[:]
+	}
+	c := k.Issue(b)
+	return c[:]
+}
+
 // rightAnswer is the guard's answer to a question, computed here.
 func rightAnswer(b *Testbed, asked []byte, a xdp.Answer) ([]byte, error) {
 	var h hello.ClientHello
@@ -50,9 +61,7 @@ func rightAnswer(b *Testbed, asked []byte, a xdp.Answer) ([]byte, error) {
 	var x hello.Extensions
 	if b.retries && h.ReadExtensions(&x) && x.Offers13() {
 		binding.Purpose = cookie.HelloRetry
-		c := b.key.Issue(&binding)
-		return asked[:hello.PutRetry(asked, &hello.Retry{Suite: x.Suite13(), Cookie: c[:]})], nil
+		return asked[:hello.PutRetry(asked, &hello.Retry{Suite: x.Suite13(), Cookie: issue(b.key, b.format, &binding)})], nil
 	}
-	c := b.key.Issue(&binding)
-	return asked[:hello.PutHelloVerify(asked, c[:])], nil
+	return asked[:hello.PutHelloVerify(asked, issue(b.key, b.format, &binding))], nil
 }

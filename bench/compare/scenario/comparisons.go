@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
 // junkSize is the size of the question, so that only the content differs.
@@ -24,19 +26,22 @@ const junkSize = 205
 
 func swapComparison(*Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
-	return &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject(), roundSubject()},
-		Compare: []Pair{{0, 1, 0.26}, {0, 2, 0}}}, err
+	return &Comparison{Template: t, Subjects: []*Subject{
+		guardSubject("dtlsguard xdp", guardOptions{}), guardSubject("dtlsguard xdp, SipHash", guardOptions{format: bpf.FormatV2}), swapSubject(), roundSubject(),
+	}, Compare: []Pair{{0, 2, 0}, {1, 2, 0.38}, {0, 3, 0}, {1, 3, 0}}}, err
 }
 
-// peersComparison has the guard and then every server.
+// peersComparison has the guard, with its own cookies and with a server's, and then every server.
 func peersComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
-	c := &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{})}}
-	targeted := map[string]float64{"openssl": 18, "echo": 13}
+	c := &Comparison{Template: t, Subjects: []*Subject{
+		guardSubject("dtlsguard xdp", guardOptions{}), proxySubject("dtlsguard xdp, harvest", xdp.Driver, w, harvest, "xdp"),
+	}, Compare: []Pair{{1, 0, 0}}}
+	targeted := map[string]float64{"openssl": 20, "echo": 10} // of harvest, the default before servers that ask for cookies
 	for i := range peers.Servers {
 		name := peers.Servers[i].Name
 		c.Subjects = append(c.Subjects, serverSubject(name, w))
-		c.Compare = append(c.Compare, Pair{0, i + 1, targeted[name]})
+		c.Compare = append(c.Compare, Pair{0, i + 2, 0}, Pair{1, i + 2, targeted[name]})
 	}
 	return c, err
 }
@@ -51,6 +56,42 @@ func junkComparison(*Fixtures) (*Comparison, error) {
 func wrongCookieComparison(*Fixtures) (*Comparison, error) {
 	t, err := xdp.WithCookie(question(), bytes.Repeat([]byte{guardKeyID}, cookie.Size))
 	return &Comparison{Template: t, Subjects: []*Subject{guardSubject("dtlsguard xdp", guardOptions{}), swapSubject()}, Compare: []Pair{{0, 1, 0}}}, err
+}
+
+// verifiedComparison is of ClientHellos with the right cookie. They come from one client, whose limit they exceed, so that what
+// counts is to verify one and not to receive it.
+func verifiedComparison(*Fixtures) (*Comparison, error) {
+	secret, err := cookie.NewSecret(rand.Reader)
+	c := &Comparison{Compare: []Pair{{1, 0, 1.5}}}
+	for _, o := range []struct {
+		name   string
+		format bpf.Format
+		size   int
+	}{{"HMAC-SHA256", bpf.FormatV1, cookie.Size}, {"SipHash", bpf.FormatV2, cookie.SizeV2}} {
+		t, err2 := rightCookie(secret, o.format, o.size)
+		err = errors.Join(err, err2)
+		s := guardSubject(o.name, guardOptions{format: o.format, refuses: true, secret: &secret})
+		s.Template, s.Source, s.Handled = &t, verifiedClient, packetsReceived
+		c.Subjects = append(c.Subjects, s)
+	}
+	return c, err
+}
+
+// verifiedClient is out of the flood's sources.
+var verifiedClient = netip.AddrPortFrom(netip.MustParsePrefix(sources4).Addr().Next(), 4000)
+
+// rightCookie is the ClientHello of verifiedClient with a cookie of size bytes that a guard with the secret takes.
+func rightCookie(s cookie.Secret, f bpf.Format, size int) (xdp.Template, error) {
+	t, err := xdp.WithCookie(question(), make([]byte, size))
+	if err != nil {
+		return t, err
+	}
+	var h hello.ClientHello
+	if r := hello.Parse(t.Append(nil, verifiedClient), &h); r != hello.OK {
+		return t, fmt.Errorf("the flood's datagram is not a ClientHello: %v", r)
+	}
+	binding := cookie.Bind(verifiedClient, servicePort, h.Version, h.Random)
+	return xdp.WithCookie(question(), issue(cookie.NewKeyring(s, guardKeyID).Current(), f, &binding))
 }
 
 func sizeComparison(*Fixtures) (*Comparison, error) {
@@ -116,8 +157,9 @@ func formatsComparison(w *Fixtures) (*Comparison, error) {
 	t, err := xdp.FirstHello(question())
 	return &Comparison{Template: t, Subjects: []*Subject{
 		proxySubject("the guard's own (trust)", xdp.Driver, w, "trust", "xdp"), qtSubject(w),
-		proxySubject("a server's own (harvest)", xdp.Driver, w, "harvest", "xdp"),
-	}, Compare: []Pair{{1, 0, 0}, {2, 0, 0}}}, err
+		proxySubject("a server's own (harvest)", xdp.Driver, w, harvest, "xdp"),
+		proxySubject("the guard's own, SipHash (trust)", xdp.Driver, w, "trust", "xdp", "--cookie-mac", "siphash"),
+	}, Compare: []Pair{{1, 0, 0}, {2, 0, 1.6}, {3, 0, 1.75}}}, err
 }
 
 // resetComparison has the answers of mode reset next to those of a server that accepts the guard's cookies. All have the same cookie.
@@ -169,7 +211,7 @@ func workersComparison(w *Fixtures) (*Comparison, error) {
 		s.Rates = sweep
 	}
 	return &Comparison{Template: t, Subjects: []*Subject{over, peak, alone, echo, preferred},
-		Compare: []Pair{{0, 1, 0.90}, {1, 3, 0.90}, {2, 3, 0}, {1, 4, 0}}}, nil
+		Compare: []Pair{{0, 1, 0.90}, {1, 3, 0}, {2, 3, 0}, {1, 4, 0.90}, {2, 4, 0.90}}}, nil
 }
 
 // scalingComparison has everything, generator and counter included, on one CPU, and then on two.

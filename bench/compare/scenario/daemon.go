@@ -1,12 +1,14 @@
 package scenario
 
 import (
-	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os/exec"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 )
@@ -56,18 +58,55 @@ func (d *daemon) start(b *Testbed, shape ...string) error {
 
 // daemonReady asks /readyz in the guard's namespace.
 func (b *Testbed) daemonReady() bool {
+	status, _, _ := strings.Cut(b.ask("/readyz"), "\n")
+	return strings.Contains(status, " 200 ")
+}
+
+// harvest is the hand-off with a pool of cookies.
+const harvest = "harvest"
+
+// poolFull waits until the daemon has harvested all cookies. It asks from the generator's CPU, 20 000 times per second, so a flood
+// would come slower before that.
+func (b *Testbed) poolFull() error {
+	var size, known float64
+	for end := time.Now().Add(poolPatience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for line := range strings.Lines(b.ask("/metrics")) {
+			name, labels, _ := strings.Cut(strings.TrimSpace(line), "{")
+			_, value, _ := strings.Cut(labels, "} ")
+			switch name {
+			case "dtlsguard_harvest_pool":
+				size, _ = strconv.ParseFloat(value, 64)
+			case "dtlsguard_harvested_cookies":
+				known, _ = strconv.ParseFloat(value, 64)
+			}
+		}
+		if size > 0 && known >= mostly*size {
+			return nil
+		}
+	}
+	return fmt.Errorf("the daemon knows %.0f of %.0f cookies after %v", known, size, poolPatience)
+}
+
+// mostly is all but the ports that other programs of the host have, the server's among them.
+const mostly = 0.99
+
+// poolPatience is many times what 65 536 questions take, for machines that do other things as well.
+const poolPatience = time.Minute
+
+// ask is the daemon's answer over HTTP, head and body; "": none.
+func (b *Testbed) ask(path string) string {
 	var conn net.Conn
 	err := b.Lab.Middle.Do(func() (err error) {
 		conn, err = net.Dial("tcp4", fmt.Sprintf("127.0.0.1:%d", metricsPort))
 		return err
 	})
 	if err != nil {
-		return false
+		return ""
 	}
 	defer conn.Close()
-	fmt.Fprint(conn, "GET /readyz HTTP/1.0\r\n\r\n")
-	status, err := bufio.NewReader(conn).ReadString('\n')
-	return err == nil && strings.Contains(status, " 200 ")
+	fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
+	answer, _ := io.ReadAll(conn) // what is missing is not found in it
+	return string(answer)
 }
 
 // workersSubject is the daemon as a proxy whose workers answer, behind its XDP program or alone.
@@ -80,13 +119,19 @@ func workersSubject(name string, w *Fixtures, kernel bool) *Subject {
 }
 
 // proxySubject is the daemon as a proxy. It needs a server, which receives nothing of the flood.
-func proxySubject(name string, at xdp.At, w *Fixtures, handoff, answer string) *Subject {
+func proxySubject(name string, at xdp.At, w *Fixtures, handoff, answer string, more ...string) *Subject {
 	server, err := newServer("openssl", w)
-	d, err2 := newDaemon(w, handoff, answer)
+	d, err2 := newDaemon(w, handoff, answer, more...)
 	return &Subject{Name: name, At: at, Handled: rightAnswers, Skip: reason(err, err2), Start: func(b *Testbed) error {
 		if err := server.startBehind(b, ""); err != nil {
 			return err
 		}
-		return d.proxy(b, streamServer)
+		if err := d.proxy(b, streamServer); err != nil {
+			return err
+		}
+		if handoff == harvest {
+			return b.poolFull()
+		}
+		return nil
 	}}
 }

@@ -16,6 +16,9 @@ type guardOptions struct {
 	flows     int            // verified ones of the flooded service
 	admission bpf.Admission  // of the flooded service
 	mode      bpf.AttachMode // how it is attached; AttachAuto: native or failure
+	format    bpf.Format
+	refuses   bool           // verified clients, all but one of them: a proxy whose limit they exceed
+	secret    *cookie.Secret // nil: a new one
 }
 
 // guardSubject is the guard's XDP program, which answers by itself.
@@ -32,18 +35,21 @@ func startGuard(b *Testbed, o guardOptions) error {
 		return err
 	}
 	b.Defer(g.Close)
-	secret, err := cookie.NewSecret(rand.Reader)
-	if err != nil {
-		return err
+	if o.secret == nil {
+		secret, err := cookie.NewSecret(rand.Reader)
+		if err != nil {
+			return err
+		}
+		o.secret = &secret
 	}
-	ring := cookie.NewKeyring(secret, guardKeyID)
+	ring := cookie.NewKeyring(*o.secret, guardKeyID)
 	if err := g.SetSecret(ring.Current(), nil); err != nil {
 		return err
 	}
 	if err := protect(b, g, o); err != nil {
 		return err
 	}
-	b.key, b.retries = ring.Current(), o.admission.DTLS13
+	b.key, b.format, b.retries = ring.Current(), o.format, o.admission.DTLS13
 	if o.mode == bpf.AttachAuto {
 		o.mode = bpf.AttachNative
 	}
@@ -59,7 +65,11 @@ func startGuard(b *Testbed, o guardOptions) error {
 // protect adds the services and flows.
 func protect(b *Testbed, g *bpf.Programs, o guardOptions) error {
 	key := bpf.ServiceKey{Address: b.Service.Addr(), Port: b.Service.Port()}
-	if err := g.SetService(bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP, Admission: o.admission}); err != nil {
+	s := bpf.Service{ServiceKey: key, Answer: bpf.AnswerXDP, Format: o.format, Admission: o.admission}
+	if o.refuses {
+		s.Proxy, s.ServiceRate = true, bpf.Rate{PerSecond: 1}
+	}
+	if err := g.SetService(s); err != nil {
 		return err
 	}
 	for i := range o.services {

@@ -103,6 +103,18 @@ func (b *Testbed) difference(from, to *reading) result.Run {
 	}
 }
 
+// What makes a generator quick enough: it offers so many times what is handled, or leaves no more than this of the CPU idle.
+const (
+	leastOffered = 1.3
+	mostIdle     = 0.02
+)
+
+// short reports whether the subject could have handled more than it did, had the generator been quicker. Falling asleep and
+// waking up is a part of what it took then, so what it handled per second of CPU time is the least that it can.
+func short(r *result.Run, handled float64) bool {
+	return r.Offered < leastOffered*handled && r.Idle > mostIdle
+}
+
 // disturbances returns the reasons why r does not show what a CPU can do.
 func disturbances(s *Subject, r *result.Run) []string {
 	if s.Shared != nil { // the generator is one of the others, and uses what the subject leaves

@@ -27,9 +27,20 @@ func routePath() *Subject {
 	return path("no guard", true, func(*Testbed) error { return nil })
 }
 
+// passPath is the same with the programs that the guard's are compared with: what veth's XDP mode and two programs cost by themselves.
+func passPath() *Subject {
+	return path(barePass, true, func(b *Testbed) error { return attach(peers.Pass)(b) })
+}
+
+// Of the two that are compared.
+const (
+	barePass = "bare XDP_PASS, empty egress program"
+	inline   = "dtlsguard inline"
+)
+
 // inlinePath is the same with the guard's program in front.
 func inlinePath() *Subject {
-	return path("dtlsguard inline", true, func(b *Testbed) error { return startGuard(b, guardOptions{}) })
+	return path(inline, true, func(b *Testbed) error { return startGuard(b, guardOptions{}) })
 }
 
 // proxyPath is the daemon as a proxy with one worker.

@@ -54,6 +54,7 @@ var Entries = []Entry{
 	{"workers", "ClientHellos answered by workers, in overload and at their peak", comparison(workersComparison)},
 	{"junk", "datagrams that are not DTLS, dropped", comparison(junkComparison)},
 	{"wrong-cookie", "ClientHellos with a wrong cookie, answered again", comparison(wrongCookieComparison)},
+	{"verified", "ClientHellos with the right cookie, verified and refused by a limit", comparison(verifiedComparison)},
 	{"size", "answers with few and many services and verified flows", comparison(sizeComparison)},
 	{"frames", "answers to ClientHellos of several sizes", comparison(framesComparison)},
 	{"scaling", "answers per second with everything, generator included, on one CPU and on two", comparison(scalingComparison)},

@@ -12,6 +12,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/compare/result"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bpf"
+	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
 // left fails the test if this process has left a network namespace behind.
@@ -58,7 +59,7 @@ func TestSubjectsAnswer(t *testing.T) {
 	w := NewFixtures(t.TempDir())
 	for _, s := range []*Subject{
 		guardSubject("guard", guardOptions{services: 3, flows: 5}), roundSubject(), serverSubject("openssl", w),
-		guardSubject("generic", guardOptions{mode: bpf.AttachGeneric}),
+		guardSubject("generic", guardOptions{mode: bpf.AttachGeneric}), guardSubject("siphash", guardOptions{format: bpf.FormatV2}),
 	} {
 		if s.Name == "generic" {
 			s.At = xdp.Stack
@@ -80,10 +81,61 @@ func TestSubjectsAnswer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if b.key != nil && (answers.All != answers.Right || answers.Bytes != 102*answers.All) {
+			size := uint64(102) // of a frame with a cookie of 32 bytes
+			if b.format == bpf.FormatV2 {
+				size -= cookie.Size - cookie.SizeV2
+			}
+			if b.key != nil && (answers.All != answers.Right || answers.Bytes != size*answers.All) {
 				t.Errorf("answers %+v", answers)
 			}
 		})
+	}
+}
+
+// A guard refuses the ClientHellos of the comparison because of the limit: those with a wrong cookie it would answer.
+func TestRightCookiesAreVerified(t *testing.T) {
+	c, err := verifiedComparison(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range c.Subjects {
+		t.Run(s.Name, func(t *testing.T) {
+			b := testbed(t, s, s.Template)
+			run, err := b.measure(20000, 300*time.Millisecond)
+			if err != nil || run.Received == 0 || run.Answers != 0 {
+				t.Errorf("%+v, %v", run, err)
+			}
+		})
+	}
+}
+
+// A figure is good if the generator offered a third more than was handled, or the CPU had no rest.
+func TestShortGeneratorIsFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		run  result.Run
+		want bool
+	}{
+		"a third more": {result.Run{Offered: 1.3e6, Idle: 0.2}, false}, "less, no rest": {result.Run{Offered: 1e6, Idle: 0.02}, false},
+		"less": {result.Run{Offered: 1.29e6, Idle: 0.03}, true},
+	} {
+		if got := short(&c.run, 1e6); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestInlineIsComparedWithBareProgramsBySize(t *testing.T) {
+	var all []result.Stream
+	for i, size := range streamSizes {
+		for _, s := range []string{"no guard", barePass, inline} {
+			r := result.Stream{Subject: s, Size: size}
+			r.PerCore.Median = map[string]float64{"no guard": 9, barePass: 4, inline: float64(1 + i)}[s]
+			all = append(all, r)
+		}
+	}
+	got := inlineRatios(all)
+	if len(got) != 2 || got[0].Ratio != 0.25 || got[1].Ratio != 0.5 {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -30,7 +30,7 @@ type Streams struct {
 
 func streams(e *Entry, w *Fixtures) (Scenario, error) {
 	return &Streams{Name: e.Name, Title: e.Title, Paths: []*Subject{
-		routePath(), inlinePath(), proxyPath("dtlsguard proxy", w, false), proxyPath("dtlsguard proxy behind XDP", w, true), nginxPath(w),
+		routePath(), passPath(), inlinePath(), proxyPath("dtlsguard proxy", w, false), proxyPath("dtlsguard proxy behind XDP", w, true), nginxPath(w),
 	}}, nil
 }
 
@@ -83,7 +83,35 @@ func (t *Streams) Run(ctx context.Context, s *Settings) (*result.Outcome, error)
 			o.Streams = append(o.Streams, r)
 		}
 	}
+	o.Ratios = inlineRatios(o.Streams)
 	return o, nil
+}
+
+// mostInline is how much more CPU than with the bare programs a round trip may take.
+const mostInline = 1.08
+
+// inlineRatios compare, by size, the round trips per second of CPU of the guard inline with those of programs that do nothing.
+func inlineRatios(all []result.Stream) (ratios []result.Ratio) {
+	for _, size := range streamSizes {
+		var guard, bare float64
+		for i := range all {
+			if s := &all[i]; s.Size == size {
+				switch s.Subject {
+				case inline:
+					guard = s.PerCore.Median
+				case barePass:
+					bare = s.PerCore.Median
+				}
+			}
+		}
+		what := fmt.Sprintf(", %d bytes, per s of CPU", size)
+		r := result.Ratio{A: inline + what, B: barePass + what, Want: 1 / mostInline}
+		if guard > 0 && bare > 0 {
+			r.Ratio = guard / bare
+		}
+		ratios = append(ratios, r)
+	}
+	return ratios
 }
 
 // once measures one round on a path.

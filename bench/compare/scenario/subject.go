@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,8 @@ type Subject struct {
 	Wall bool
 	// Template of the flood, if it differs from the comparison's.
 	Template *xdp.Template
+	// Source of the whole flood, if it is to be one.
+	Source netip.AddrPort
 	// Shared are the CPUs that the subject shares with the generator, each with a queue of the link; nil: it
 	// has the CPU under test for itself.
 	Shared []int

@@ -14,6 +14,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
 	"github.com/dtlsguard/dtlsguard/bench/flood/xdp"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
@@ -29,6 +30,7 @@ type Testbed struct {
 	Service netip.AddrPort
 
 	key     *cookie.Key // of the guard under test, if there is one
+	format  bpf.Format  // of its cookies
 	retries bool        // that guard answers ClientHellos of DTLS 1.3 with HelloRetryRequests
 	flow    xdp.Flow
 	counter *xdp.Counter
@@ -37,7 +39,7 @@ type Testbed struct {
 	cpus    []int            // of the subject
 	shared  bool             // with the generator
 	tasks   []int            // processes and threads of the subject
-	daemon  int              // process of the guard under test, if it is one
+	daemon  int              // process of the guard under test, if there is one
 	closers []func() error
 }
 
@@ -85,6 +87,10 @@ func (b *Testbed) build(s *Subject, t *xdp.Template) error {
 		b.Service = netip.AddrPortFrom(lab.Server4, servicePort)
 	}
 	b.flow.Destination, b.flow.Sources = b.Service, netip.MustParsePrefix(sources4)
+	if s.Source.IsValid() {
+		b.flow.Sources = netip.PrefixFrom(s.Source.Addr(), s.Source.Addr().BitLen())
+		b.flow.Ports = traffic.Ports{First: s.Source.Port(), Last: s.Source.Port()}
+	}
 	if b.cpus, b.shared = s.Shared, true; b.cpus == nil {
 		b.cpus, b.shared = []int{subjectCPU}, false
 	}

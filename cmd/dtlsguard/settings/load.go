@@ -119,7 +119,7 @@ func (f *Flags) sections(from *file) ([]section, error) {
 	backend, _ := f.given(keyBackend)
 	protect, _ := f.given(keyProtect)
 	if len(listen.values) != len(backend.values) {
-		return nil, hint.Usagef("--listen is given %d times and --backend %d times: they go in pairs", len(listen.values), len(backend.values))
+		return nil, hint.Usagef("%d of --listen and %d of --backend are given: they go in pairs", len(listen.values), len(backend.values))
 	}
 	var named []section
 	for i := range listen.values {

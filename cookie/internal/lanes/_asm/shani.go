@@ -91,7 +91,7 @@ func shani(streams int) {
 		PSHUFB(swapWords, s.cdgh)
 		MOVOU(Mem{Base: key, Disp: keyKeyID}, niTemp)
 		PALIGNR(U8(15), s.abef, s.cdgh) // tag bytes 15..30
-		PALIGNR(U8(15), niTemp, s.abef) // epoch, tag bytes 0..14
+		PALIGNR(U8(15), niTemp, s.abef) // key ID, tag bytes 0..14
 		MOVOU(s.abef, Mem{Base: dst, Disp: 32 * i})
 		MOVOU(s.cdgh, Mem{Base: dst, Disp: 32*i + 16})
 	}
