@@ -2,10 +2,12 @@
 # make demo       a real server, the guard, real clients and a flood, on loopback
 # make test       all tests except the matrix; as root it installs what they need, otherwise it names the command
 # make test-matrix  every client against every server of the matrix of docs/servers.md; UPDATE=-update rewrites it
+# make test-foreign  the same for clients and servers in Erlang, Java, Godot and node
 # make test-loss  handshakes over paths that lose datagrams, with the guard and without: the table of docs/field.md, 20 minutes
 # make bench      all benchmarks (bench/README.md): results, page, docs/figures.md; make bench-cookies: only the cookies
 # make info       what the XDP programs cost the kernel
 # make test-kernels  the guard on other kernels, drivers and numbers of CPUs, in an emulator
+# make test-arm64    the guard on a kernel of 64-bit ARM, in an emulator: 3 minutes
 # make test-gate     10 million mutated frames with and without the guard (make test: 800 000)
 # make test-admission  2^20 mutated ClientHellos per admission policy, kernel against Go (make test: 2^15)
 # make test-attacks  attacks that use knowledge of the source, 40 minutes (make test runs a short form)
@@ -36,6 +38,8 @@ NGINX_PACKAGES := nginx-light libnginx-mod-stream
 TEST_PACKAGES := openssl gnutls-bin $(PEER_PACKAGES) iproute2 nftables util-linux ethtool bpftool clang-19 llvm-19 tcpreplay netsniff-ng tshark tcpdump ocserv openconnect strace curl prometheus $(NGINX_PACKAGES)
 # Servers and clients that only the matrix needs.
 MATRIX_PACKAGES := android-libboringssl-dev socat botan coturn libcoap3-bin radsecproxy freeradius-utils
+# Runtimes of make test-foreign; npm comes with the nodejs of others, and is a package of its own in Debian.
+FOREIGN_PACKAGES := erlang-base erlang-ssl openjdk-17-jdk-headless libbctls-java godot3-server nodejs $(if $(shell command -v npm),,npm)
 # The emulator that boots other kernels, and the contents of their file systems.
 EMULATOR_PACKAGES := qemu-system-x86 busybox-static xz-utils debian-archive-keyring xdp-tools
 # The kernels of make test-kernels: Debian's series; 6 and 7 are the newest of each.
@@ -49,7 +53,7 @@ BENCH_PACKAGES := clang-19 llvm-19 openssl $(PEER_PACKAGES) $(NGINX_PACKAGES)
 # Pinned, so that a commit's findings stay the same.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build demo test test-attacks test-loss test-matrix test-kernels test-gate test-admission test-probes test-portable test-systemd test-charts test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
+.PHONY: build demo test test-attacks test-loss test-matrix test-foreign test-kernels test-arm64 test-gate test-admission test-probes test-portable test-systemd test-charts test-bare packages release race vet lint generate bench bench-deps bench-cookies info check clean
 
 build:
 	$(BUILD) -o bin/ ./cmd/...
@@ -64,8 +68,13 @@ test:
 
 # Every client against every server, through the guard; docs/servers.md must agree.
 test-matrix:
-	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES)
+	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES) $(if $(UPDATE),$(FOREIGN_PACKAGES))
 	$(GO) test $(TURNS) -timeout 5m -run TestMatrix ./test/e2e -matrix $(UPDATE)
+
+# The rows and clients of the matrix that need a runtime.
+test-foreign:
+	.ci/need $(TEST_PACKAGES) $(MATRIX_PACKAGES) $(FOREIGN_PACKAGES)
+	$(GO) test $(TURNS) -timeout 8m -run TestForeign ./test/e2e -foreign $(UPDATE)
 
 # The table of docs/field.md; UPDATE=-update rewrites it.
 test-loss:
@@ -77,6 +86,11 @@ GUEST ?= ^TestGuest
 test-kernels:
 	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES)
 	$(GO) test $(TURNS) -timeout 80m -run 'TestKernel$$$(if $(filter ^TestGuest,$(GUEST)),|OneCPU|TooOld)' ./test/kernels -kernel $(KERNELS) $(if $(filter-out ^TestGuest,$(GUEST)),-guest '$(GUEST)')
+
+# A kernel of 64-bit ARM, with Debian's programs for it.
+test-arm64:
+	.ci/need $(TEST_PACKAGES) $(EMULATOR_PACKAGES) qemu-system-arm gcc-aarch64-linux-gnu
+	$(GO) test -count=1 -v -timeout 40m -run 'TestArm64$$' ./test/kernels -arm64 -guest '^TestGuest(Verifier|Shapes)'
 
 # The table of docs/xdp.md: drivers, VLANs and bonds, on the newest kernel; UPDATE=-update rewrites it.
 test-drivers:

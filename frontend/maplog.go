@@ -96,10 +96,13 @@ func (s *Server) openMapLog() error {
 	return nil
 }
 
+// mapLogHint says what a map log may be.
+const mapLogHint = "name a regular file in an existing directory"
+
 func openMapFile(name string) (*os.File, error) {
 	f, err := regular.Append(name)
 	if err != nil {
-		h := "name a regular file in an existing directory"
+		h := mapLogHint
 		if errors.Is(err, os.ErrPermission) {
 			h = fmt.Sprintf("user %d, which the guard is, must be able to write to it: have logrotate create it so", os.Geteuid())
 		}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"os"
 	"slices"
 	"text/tabwriter"
 
@@ -55,6 +58,12 @@ func newConfigCheck() *cobra.Command {
 				return err
 			}
 			out := cmd.OutOrStdout()
+			if err := checkFiles(out, l); err != nil {
+				return err
+			}
+			for _, m := range settings.Misspelt(os.Environ()) {
+				fmt.Fprintf(out, "warning: %s\n", m)
+			}
 			advice := l.Config.Advice()
 			for _, name := range slices.Sorted(maps.Keys(advice)) {
 				fmt.Fprintf(out, "service %s: workers answer ClientHellos, not XDP: %s\n", name, advice[name])
@@ -66,6 +75,20 @@ func newConfigCheck() *cobra.Command {
 	flags = settings.Register(cmd.Flags(), hostDefaults())
 	flags.Complete(cmd)
 	return cmd
+}
+
+// checkFiles checks the files that a guard reads when it starts. Those that only the guard's user or root can read are named, and
+// are no mistake.
+func checkFiles(out io.Writer, l *settings.Loaded) error {
+	var bad []error
+	for _, err := range l.Config.CheckFiles() {
+		if errors.Is(err, os.ErrPermission) {
+			fmt.Fprintf(out, "not checked as this user: %v\n", err)
+			continue
+		}
+		bad = append(bad, err)
+	}
+	return hint.Several(bad...)
 }
 
 func newConfigShow() *cobra.Command {

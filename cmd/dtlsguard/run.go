@@ -82,6 +82,9 @@ func newGuard(ctx context.Context, flags *settings.Flags, stderr io.Writer) (*gu
 	if g.Config.Log, err = newLogger(stderr, l.LogFormat, l.LogLevel); err != nil {
 		return nil, err
 	}
+	for _, m := range settings.Misspelt(os.Environ()) {
+		g.Config.Log.Warn("a variable names no setting", "hint", m)
+	}
 	if g.user, err = privileges.LookUp(l.User); err != nil {
 		return nil, hint.Usagef("--user: %w", err)
 	}

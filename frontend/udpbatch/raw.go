@@ -134,7 +134,13 @@ func (r *RawSender) add(i int, h *unix.Msghdr, payload *unix.Iovec) {
 	if h.Name == nil {
 		return
 	}
-	to := (*unix.RawSockaddrInet6)(unsafe.Pointer(h.Name))
+	name := (*unix.RawSockaddrInet6)(unsafe.Pointer(h.Name))
+	to, port := name.Addr, ntohs(name.Port)
+	if name.Family == unix.AF_INET { // of a route of a socket of IPv4
+		n := (*unix.RawSockaddrInet4)(unsafe.Pointer(h.Name))
+		to = [16]byte{10: 0xff, 11: 0xff, 12: n.Addr[0], 13: n.Addr[1], 14: n.Addr[2], 15: n.Addr[3]}
+		port = ntohs(n.Port)
+	}
 	from := &r.from
 	if h.Control != nil {
 		from = &(*unix.Inet6Pktinfo)(unsafe.Pointer(&unsafe.Slice(h.Control, controlSize)[unix.SizeofCmsghdr])).Addr
@@ -144,29 +150,29 @@ func (r *RawSender) add(i int, h *unix.Msghdr, payload *unix.Iovec) {
 	}
 	head, iov := &r.heads[i], &r.iovs[i]
 	d := unsafe.Slice(payload.Base, payload.Len)
-	mapped := netip.AddrFrom16(to.Addr).Is4In6()
+	mapped := netip.AddrFrom16(to).Is4In6()
 	f, size := &r.v6, ipv6Header+udpHeader
 	if mapped {
 		f, size = &r.v4, ipv4Header+udpHeader
 	}
 	m := &f.hdrs[f.n].hdr
 	if mapped {
-		putIPv4(head[:], from, &to.Addr, udpHeader+len(d))
-		r.names4[i].Addr = [4]byte(to.Addr[12:])
+		putIPv4(head[:], from, &to, udpHeader+len(d))
+		r.names4[i].Addr = [4]byte(to[12:])
 		m.Name, m.Namelen = (*byte)(unsafe.Pointer(&r.names4[i])), unix.SizeofSockaddrInet4
 		info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&r.info4[i][unix.CmsgLen(0)]))
 		info.Spec_dst = [4]byte(from[12:])
 		m.Control = &r.info4[i][0]
 		m.SetControllen(len(r.info4[i]))
 	} else {
-		putIPv6(head[:], from, &to.Addr, udpHeader+len(d))
-		r.names6[i] = *to
+		putIPv6(head[:], from, &to, udpHeader+len(d))
+		r.names6[i] = *name
 		r.names6[i].Port = 0 // a raw socket's is the protocol
 		m.Name, m.Namelen = (*byte)(unsafe.Pointer(&r.names6[i])), unix.SizeofSockaddrInet6
 		m.Control = cmp.Or(h.Control, &r.info6[0])
 		m.SetControllen(controlSize)
 	}
-	putUDP(head[size-udpHeader:size], from, &to.Addr, r.port, ntohs(to.Port), d)
+	putUDP(head[size-udpHeader:size], from, &to, r.port, port, d)
 	iov[0].Base = &head[0]
 	iov[0].SetLen(size)
 	iov[1] = *payload

@@ -91,7 +91,8 @@ func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.C
 	}
 	stop := testguard.Run(t, s)
 	g := &guard{Server: s, addr: s.Listening()[0], stop: func() { defer unshared()(); stop() }}
-	eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
+	// A server that keeps who asks, and is slow to answer, is asked for half a minute on a busy machine, and then once more.
+	await.Within(t, 3*patience, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g
 }
 

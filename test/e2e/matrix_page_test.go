@@ -24,6 +24,7 @@ const (
 var packages = map[string]string{
 	"OpenSSL": "openssl", "GnuTLS": "gnutls-bin", "Mbed TLS": "libmbedtls-dev", "wolfSSL": "libwolfssl-dev",
 	"Qt": "qt6-base-dev", "libcoap": "libcoap3-bin", "coturn": "coturn", "radsecproxy": "radsecproxy", "socat": "socat", "Botan": "botan", "BoringSSL": "android-libboringssl-dev",
+	"Erlang/OTP": "erlang-base", "Java": "openjdk-17-jdk-headless", "BouncyCastle": "libbctls-java", "Godot": "godot3-server",
 }
 
 // version returns the installed version of a library, without the distribution's suffix.
@@ -52,6 +53,7 @@ func version(library string) string {
 	}
 	v, _, _ := strings.Cut(string(out), "+") // +dfsg
 	v, _, _ = strings.Cut(v, "~")
+	v, _, _ = strings.Cut(v, "-")
 	return v
 }
 
@@ -60,6 +62,7 @@ var letters = []struct{ client, letter string }{
 	{"openssl", "O"}, {"fragments", "F"}, {"gnutls", "G"}, {"mbedtls", "M"}, {"pion", "P"}, {"wolfssl", "W"}, {"botan", "B"},
 	{"pion4", "P4"}, {"pion4-13", "P13"}, {"wolfssl13", "W13"}, {"wolfssl-dual", "WD"},
 	{"coap-openssl", "CO"}, {"coap-gnutls", "CG"}, {"radsecproxy", "R"},
+	{"erlang", "E"}, {"jsse", "J"}, {"bouncycastle", "BC"}, {"godot", "GD"}, {"werift", "WR"}, {"node", "N"}, {"nodertc", "NR"},
 }
 
 // table returns the matrix as Markdown, with versions or without: a short row per server, with notes below.
@@ -74,7 +77,7 @@ func table(version func(library string) string) string {
 	for i := range rows {
 		r := &rows[i]
 		mode := "`" + r.handoff() + "`"
-		if len(r.clients) == 0 {
+		if len(r.clients)+len(r.fails) == 0 {
 			mode = "none"
 		}
 		var served []string

@@ -3,17 +3,21 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/pion/dtls/v4/pkg/protocol"
 )
 
-// matrixClients are the clients of the matrix by the names in rows.
-var matrixClients = map[string]struct {
+// matrixClient is a client of the matrix.
+type matrixClient struct {
 	title   string
 	library string
 	dial    dialer
-}{
+}
+
+// matrixClients are the clients of the matrix by the names in rows.
+var matrixClients = map[string]matrixClient{
 	"openssl":      {"openssl s_client", "OpenSSL", openssl()},
 	"fragments":    {"openssl s_client -mtu 256", "OpenSSL", openssl("-dtls1_2", "-mtu", "256")}, // its ClientHellos come in fragments
 	"gnutls":       {"gnutls-cli", "GnuTLS", gnutls()},
@@ -28,6 +32,13 @@ var matrixClients = map[string]struct {
 	"wolfssl13":    {"wolfSSL, DTLS 1.3", "wolfSSL 1.3", peerClient("wolfssl13-client")},
 	"wolfssl-dual": {"wolfSSL, DTLS 1.2 and 1.3", "wolfSSL 1.3", peerClient("wolfssl-dual-client")},
 	"radsecproxy":  {"radsecproxy (radclient)", "radsecproxy", radsec},
+	"erlang":       {"Erlang/OTP ssl", "Erlang/OTP", peerClient("erlang-client")},
+	"jsse":         {"Java, JSSE", "Java", peerClient("jsse-client")},
+	"bouncycastle": {"BouncyCastle", "BouncyCastle", peerClient("bouncycastle-client")},
+	"godot":        {"Godot 3", "Godot", peerClient("godot-client")},
+	"werift":       {"werift-dtls", "werift-dtls", peerClient("werift-client")},
+	"node":         {"node-dtls-client, pre-shared key", "node-dtls-client", peerClient("node-dtls-client")},
+	"nodertc":      {"@nodertc/dtls, pre-shared key", "@nodertc/dtls", peerClient("nodertc-client")},
 }
 
 var (
@@ -46,6 +57,8 @@ const (
 	dies = "a first ClientHello of DTLS 1.3 without any group of the server's ends the server, with or without a guard: use a later release"
 	// noSecond is a limit of double-hvr.
 	noSecond = "wolfSSL clients reject a second HelloVerifyRequest and end with an error"
+	// noSecondOfThree is the same with the clients of make test-foreign.
+	noSecondOfThree = "wolfSSL, BouncyCastle and werift-dtls clients reject a second HelloVerifyRequest and give up"
 	// coapPool is the place of coap-server's DTLS port.
 	coapPool = "DTLS is on the port above"
 	// coapRoom is a limit of libcoap.
@@ -69,7 +82,9 @@ func peer(name, cookies string) starter {
 }
 
 // rows are the rows of the matrix.
-var rows = []row{
+var rows = append(nativeRows, foreignRows...)
+
+var nativeRows = []row{
 	{
 		server: "openssl s_server", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		command: opensslListens,
@@ -85,7 +100,7 @@ var rows = []row{
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "harvest",
 		config: "cookie callbacks with an HMAC over the client's address and port, as in DTLSv1_listen(3)",
-		start:  peer("openssl", ""), clients: six, hosts: v6,
+		start:  peer("openssl", ""), clients: slices.Concat(six, foreigners), hosts: v6,
 	},
 	{
 		server: "OpenSSL, DTLSv1_listen", library: "OpenSSL", mode: "auto", becomes: "trust",
@@ -95,7 +110,7 @@ var rows = []row{
 	{
 		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "replay",
 		config: "`SSL_OP_COOKIE_EXCHANGE`, the cookie verify callback returns 1; reachable only through the guard",
-		start:  peer("openssl-accept", "trust"), clients: six, hosts: v6,
+		start:  peer("openssl-accept", "trust"), clients: slices.Concat(six, foreigners), hosts: v6,
 	},
 	{
 		server: "OpenSSL, SSL_accept", library: "OpenSSL", mode: "auto", becomes: "harvest",
@@ -105,7 +120,7 @@ var rows = []row{
 	{
 		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto", becomes: "reset",
 		config: "no `SSL_OP_COOKIE_EXCHANGE` (reportedly Janus and Asterisk; not tried)", start: peer("openssl-accept", "none"),
-		single: true, clients: append(five[:5:5], "pion4"), limits: firstFails + "; with `SSL_OP_COOKIE_EXCHANGE` and the callbacks it does not",
+		single: true, clients: slices.Concat(five, foreigners, []string{"pion4"}), limits: firstFails + "; with `SSL_OP_COOKIE_EXCHANGE` and the callbacks it does not",
 	},
 	{
 		server: "socat", library: "socat", mode: "auto", becomes: "reset", command: socatEchoes, single: true, clients: []string{"openssl", "gnutls", "mbedtls", "pion", "wolfssl", "pion4"}, limits: firstFails,
@@ -131,7 +146,7 @@ var rows = []row{
 	{
 		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "harvest",
 		config: "a key of gnutls_key_generate, the client's socket address as client data",
-		start:  peer("gnutls", ""), clients: six, hosts: v6,
+		start:  peer("gnutls", ""), clients: slices.Concat(six, bySeveral), hosts: v6,
 	},
 	{
 		server: "GnuTLS, gnutls_dtls_cookie_verify", library: "GnuTLS", mode: "auto", becomes: "native-gnutls", secret: true,
@@ -146,7 +161,7 @@ var rows = []row{
 	{
 		server: "Mbed TLS", library: "Mbed TLS", mode: "double-hvr",
 		config: "the same",
-		start:  peer("mbedtls", ""), clients: append(four[:4:4], "botan"), fails: []string{"wolfssl"}, hosts: v6, alone: pieces, limits: noSecond + "; " + noPieces,
+		start:  peer("mbedtls", ""), clients: append(four[:4:4], "botan", "erlang", "jsse", "godot"), fails: []string{"wolfssl", "bouncycastle", "werift"}, hosts: v6, alone: pieces, limits: noSecondOfThree + "; " + noPieces,
 	},
 	{
 		server: "Mbed TLS, address without port", library: "Mbed TLS", mode: "auto", becomes: "double-hvr",
@@ -161,7 +176,7 @@ var rows = []row{
 	{
 		server: "wolfSSL", library: "wolfSSL", mode: "auto", becomes: "native-wolfssl", secret: true,
 		config: "`wolfSSL_DTLS_SetCookieSecret` with the 32 bytes of `--secret-file`",
-		start:  peer("wolfssl", ""), clients: append(five[:5:5], "botan"), alone: pieces, hosts: v6, limits: noPieces,
+		start:  peer("wolfssl", ""), clients: slices.Concat(five, bySeveral, []string{"botan"}), alone: pieces, hosts: v6, limits: noPieces,
 	},
 	{
 		server: "Qt QDtls", library: "Qt", mode: "auto", becomes: "harvest",

@@ -22,8 +22,9 @@ import (
 )
 
 var (
-	matrix = flag.Bool("matrix", false, "run every client against every server: make test-matrix")
-	update = flag.Bool("update", false, "with -matrix: write the matrix in docs/servers.md anew")
+	matrix  = flag.Bool("matrix", false, "run every client against every server: make test-matrix")
+	foreign = flag.Bool("foreign", false, "run clients and servers that need a runtime: make test-foreign")
+	update  = flag.Bool("update", false, "with -matrix, -foreign or -loss: write the table in docs anew")
 )
 
 // row is a server in a configuration, behind the guard in a mode: a row of the matrix in docs/servers.md.
@@ -38,6 +39,7 @@ type row struct {
 
 	start   starter // for servers of our own
 	single  bool    // it serves one client per start
+	foreign bool    // it needs a runtime, or its clients do
 	pool    int     // --harvest-pool; 0: any
 	secret  bool    // guard and server share a --secret-file
 	clients []string
@@ -95,13 +97,29 @@ func TestMatrix(t *testing.T) {
 	if !*matrix {
 		t.Skip("run by make test-matrix: it needs servers that other tests do not")
 	}
+	runMatrix(t, false)
+}
+
+// TestForeign runs the pairs of the matrix in which client or server needs a runtime: Erlang, Java, Godot, node.
+func TestForeign(t *testing.T) {
+	if !*foreign {
+		t.Skip("run by make test-foreign: it needs runtimes that other tests do not")
+	}
+	runMatrix(t, true)
+}
+
+// runMatrix runs the pairs of which either is foreign, or the others.
+func runMatrix(t *testing.T, foreign bool) {
 	t.Cleanup(func() {
 		if !t.Failed() {
 			checkPage(t)
 		}
 	})
 	for i := range rows {
-		r := &rows[i]
+		r := rows[i].pairs(foreign)
+		if len(r.clients)+len(r.fails)+len(r.alone) == 0 {
+			continue
+		}
 		t.Run(strings.ReplaceAll(r.server+" "+r.handoff(), " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			for _, host := range slices.Concat([]string{hosts[0]}, r.hosts) {
@@ -111,13 +129,32 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
+// pairs returns the row with those clients alone with which it is a foreign pair, or with the others. Foreign peers are tried
+// over IPv4.
+func (r *row) pairs(foreign bool) *row {
+	part := *r
+	others := func(client string) bool { return (r.foreign || isForeign(client)) != foreign }
+	for _, list := range []*[]string{&part.clients, &part.fails, &part.alone} {
+		*list = slices.DeleteFunc(slices.Clone(*list), others)
+	}
+	if part.foreign = foreign; foreign {
+		part.hosts = nil
+	}
+	return &part
+}
+
 func (r *row) run(t *testing.T, host string) {
 	switch {
 	case r.refused != "":
 		r.refuse(t, host)
 	case r.single:
+		one := *r
+		one.fails, one.alone = nil, nil
 		for _, c := range r.clients {
-			t.Run(c, func(t *testing.T) { t.Parallel(); r.converse(t, host, c) })
+			t.Run(c, func(t *testing.T) { t.Parallel(); one.converse(t, host, c) })
+		}
+		if len(r.fails)+len(r.alone) > 0 {
+			t.Run("others", func(t *testing.T) { t.Parallel(); r.converse(t, host) })
 		}
 	default:
 		r.converse(t, host, r.clients...)
@@ -212,11 +249,14 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 			t.Logf("guard: %+v, %v", g.Status().Services[0].Backends[0], counts)
 		}
 	})
+	if r.handoff() == "reset" && !r.single && len(clients) > 0 { // the address of the first is that of all
+		firstAttempts[clients[0]](t, g.addr)
+	}
 	t.Run("clients", func(t *testing.T) { // returns when all have ended
 		for i, name := range clients {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				if r.handoff() == "reset" {
+				if r.handoff() == "reset" && r.single {
 					firstAttempts[name](t, g.addr)
 				}
 				c := matrixClients[name].dial(t, g.addr)
@@ -253,7 +293,7 @@ func (r *row) converse(t *testing.T, host string, clients ...string) {
 	if n := g.count(metrics.Finished); n < uint64(len(clients)) {
 		t.Errorf("%d finished handshakes of %d clients are counted", n, len(clients))
 	}
-	if s.closed != "" {
+	if s.closed != "" && !r.foreign { // not every library of those tells the other side
 		eventually(t, "all clients have closed", func() bool { return strings.Count(s.text(), s.closed) >= len(clients) })
 	}
 }

@@ -26,6 +26,9 @@ type program struct {
 	err    error
 }
 
+// drain is how long a program's output may stay open after its end: what it has started itself may hold it.
+const drain = 5 * time.Second
+
 // start runs a program whose standard input stays open until closeInput, or until the test ends, when it is
 // killed. echo, if not empty, is the beginning of the lines that are written back to the program.
 func start(t *testing.T, echo, name string, args ...string) *program {
@@ -37,6 +40,7 @@ func start(t *testing.T, echo, name string, args ...string) *program {
 		t.Fatal(err)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.WaitDelay = drain
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -53,6 +53,9 @@ var firstAttempts = map[string]failing{
 	"wolfssl": fails(peerClient("wolfssl-client")), "pion": failsPion,
 	"pion4": failsPion4(protocol.Version1_2), "pion4-13": failsPion4(protocol.Version1_3),
 	"wolfssl13": fails(peerClient("wolfssl13-client")), "wolfssl-dual": fails(peerClient("wolfssl-dual-client")),
+	"botan": fails(botan), "fragments": fails(openssl("-dtls1_2", "-mtu", "256")),
+	"erlang": fails(peerClient("erlang-client")), "jsse": fails(peerClient("jsse-client")), "bouncycastle": fails(peerClient("bouncycastle-client")),
+	"godot": fails(peerClient("godot-client")), "werift": fails(peerClient("werift-client")),
 }
 
 // TestReset: a client's first attempt verifies its address and fails at once; the next one reaches the server, which

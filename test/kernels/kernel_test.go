@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 var (
 	kernelList = flag.String("kernel", "", "series of Debian's kernels to boot, by commas: 6.1,6.12,6,7 (6 is the newest of all 6.x)")
+	arm64      = flag.Bool("arm64", false, "boot Debian's oldest supported kernel of 64-bit ARM")
 	only       = flag.String("guest", "^TestGuest(Verifier|Costs|Generator|Check|Beside|Dispatcher|Shapes|Workers)", "which tests to run in the guest")
 )
 
@@ -65,6 +67,62 @@ func kernels(t *testing.T) []string {
 		t.Skip("needs -kernel SERIES[,...], such as 6.1,6.12,6,7 (make test-kernels)")
 	}
 	return strings.Split(*kernelList, ",")
+}
+
+// TestArm64 runs the guard's programs and shapes on a kernel of 64-bit ARM: other registers, another JIT, and seccomp, which user-mode
+// emulation has not.
+func TestArm64(t *testing.T) {
+	if !*arm64 {
+		t.Skip("needs -arm64 (make test-arm64)")
+	}
+	k, err := emulator.Find("6.1", emulator.Arm64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := arm64Files(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, &emulator.Machine{Kernel: k, Files: f, Env: []string{inGuest + "=1", "DTLSGUARD_REQUIRE_BPF=1"},
+		Run: []string{"/bin/kernels.test", "-test.v", "-test.timeout", slowest.String(), "-test.run", *only}})
+}
+
+// arm64Files are guestFiles for 64-bit ARM.
+func arm64Files(dir string) (emulator.Files, error) {
+	s, err := emulator.FindArm64("guest", "busybox-static", "openssl", "libssl3", "libssl-dev", "libc6", "iproute2", "libbpf1", "libelf1", "libmnl0", "libbsd0",
+		"libmd0", "libcap2", "zlib1g", "ethtool")
+	if err != nil {
+		return nil, err
+	}
+	for _, args := range [][]string{
+		{"build", "-o", dir, "./cmd/dtlsguard", "./cmd/dtlsflood"}, {"test", "-c", "-o", filepath.Join(dir, "kernels.test"), "./test/kernels"},
+	} {
+		build := exec.Command("go", args...)
+		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH=arm64")
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build what the guest runs: %w\n%s", err, out)
+		}
+	}
+	openssl := *peers.Find("openssl")
+	openssl.Compiler = "aarch64-linux-gnu-gcc"
+	openssl.Options = append(slices.Clone(openssl.Options), "-I"+s.Path("/usr/include"), "-I"+s.Path("/usr/include/aarch64-linux-gnu"))
+	for _, l := range s.Libraries() {
+		openssl.Options = append(openssl.Options, "-L"+l, "-Wl,-rpath-link,"+l)
+	}
+	server, err := openssl.Build(dir)
+	if err != nil {
+		return nil, err
+	}
+	f := make(emulator.Files)
+	for to, from := range map[string]string{
+		"dtlsguard": filepath.Join(dir, "dtlsguard"), "dtlsflood": filepath.Join(dir, "dtlsflood"), "kernels.test": filepath.Join(dir, "kernels.test"),
+		"openssl-server": server, "openssl": s.Path("/usr/bin/openssl"), "ip": s.Path("/bin/ip"), "ethtool": s.Path("/sbin/ethtool"), "busybox": s.Path("/bin/busybox"),
+	} {
+		if err := s.Add(f, from, "/bin/"+to); err != nil {
+			return nil, err
+		}
+	}
+	return f, addObjects(f)
 }
 
 // machine returns a machine with what the guest's tests need, which runs those that match a pattern.

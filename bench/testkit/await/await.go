@@ -15,9 +15,15 @@ const Patience = time.Minute
 // Eventually fails the test if the condition what is not true within Patience.
 func Eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(Patience); !done(); time.Sleep(2 * time.Millisecond) {
+	Within(t, Patience, what, done)
+}
+
+// Within fails the test if the condition what is not true within that time.
+func Within(t *testing.T, patience time.Duration, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", Patience, what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

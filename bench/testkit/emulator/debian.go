@@ -32,7 +32,16 @@ const mirror = "http://deb.debian.org/debian"
 const (
 	Cloud   = "cloud-amd64" // what virtual machines have: small, few drivers
 	Generic = "amd64"       // all drivers
+	Arm64   = "cloud-arm64" // of 64-bit ARM
 )
+
+// architecture is Debian's name of what a flavour runs on.
+func architecture(flavour string) string {
+	if flavour == Arm64 {
+		return "arm64"
+	}
+	return "amd64"
+}
 
 // Cache is the directory of downloaded kernels.
 func Cache() (string, error) {
@@ -102,7 +111,7 @@ func cached(dir, series, flavour string) (*Kernel, error) {
 }
 
 // release is the name of a kernel: 6.1.0-50-cloud-amd64, 6.12.95+deb12-cloud-amd64.
-var release = regexp.MustCompile(`^(\d+(?:\.\d+)+)([-+][a-z0-9.]+)?-(cloud-amd64|amd64)$`)
+var release = regexp.MustCompile(`^(\d+(?:\.\d+)+)([-+][a-z0-9.]+)?-(cloud-amd64|amd64|cloud-arm64)$`)
 
 func matches(name, series, flavour string) bool {
 	m := release.FindStringSubmatch(name)
@@ -125,11 +134,10 @@ func byVersion(a, b string) int {
 	return cmp.Or(slices.Compare(numbers(a), numbers(b)), cmp.Compare(a, b))
 }
 
-// apt runs an apt program with our own sources and lists.
-// Downloads go to the directory to.
-func apt(dir, to, program string, args ...string) ([]byte, error) {
+// apt runs an apt program with sources and lists of our own, for one architecture. Downloads go to the directory to.
+func apt(dir, arch, to, program string, args ...string) ([]byte, error) {
 	lists := filepath.Join(dir, "apt", "lists")
-	options := []string{"-q", "-o", "Dir::Etc::sourcelist=" + filepath.Join(dir, "apt", "kernels.list"),
+	options := []string{"-q", "-o", "APT::Architecture=" + arch, "-o", "APT::Architectures::=" + arch, "-o", "Dir::Etc::sourcelist=" + list(dir, arch),
 		"-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::State::lists=" + lists,
 		"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "APT::Sandbox::User=root"}
 	cmd := exec.Command(program, append(options, args...)...)
@@ -143,21 +151,31 @@ func apt(dir, to, program string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-func download(dir, series, flavour string) (*Kernel, error) {
+// list is the path of the sources of an architecture.
+func list(dir, arch string) string { return filepath.Join(dir, "apt", "kernels-"+arch+".list") }
+
+// update fetches what there is in the suites for an architecture.
+func update(dir, arch string, suites []string) error {
 	if err := os.MkdirAll(filepath.Join(dir, "apt", "lists", "partial"), 0o755); err != nil {
-		return nil, err
+		return err
 	}
 	var sources strings.Builder
-	for _, s := range suites(series) {
-		fmt.Fprintf(&sources, "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", mirror, s)
+	for _, s := range suites {
+		fmt.Fprintf(&sources, "deb [arch=%s signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", arch, mirror, s)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "apt", "kernels.list"), []byte(sources.String()), 0o644); err != nil {
+	if err := os.WriteFile(list(dir, arch), []byte(sources.String()), 0o644); err != nil {
+		return err
+	}
+	_, err := apt(dir, arch, dir, "apt-get", "update")
+	return err
+}
+
+func download(dir, series, flavour string) (*Kernel, error) {
+	arch := architecture(flavour)
+	if err := update(dir, arch, suites(series)); err != nil {
 		return nil, err
 	}
-	if _, err := apt(dir, dir, "apt-get", "update"); err != nil {
-		return nil, err
-	}
-	out, err := apt(dir, dir, "apt-cache", "pkgnames", "linux-")
+	out, err := apt(dir, arch, dir, "apt-cache", "pkgnames", "linux-")
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +197,7 @@ func download(dir, series, flavour string) (*Kernel, error) {
 		if slices.ContainsFunc(packages, func(p string) bool { return !listed[p] }) {
 			continue
 		}
-		if err := unpack(dir, r, packages); err != nil {
+		if err := unpack(dir, arch, r, packages); err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
@@ -191,8 +209,8 @@ func download(dir, series, flavour string) (*Kernel, error) {
 	return nil, cmp.Or(failed, errors.New("no such version is listed"))
 }
 
-// unpack downloads packages and unpacks them into the directory of the release.
-func unpack(dir, r string, packages []string) error {
+// unpack downloads packages and unpacks them into the directory r of dir, a kernel's release, unless it is there.
+func unpack(dir, arch, r string, packages []string) error {
 	if _, err := os.Stat(filepath.Join(dir, r)); err == nil {
 		return nil // the newest kernel of two series
 	}
@@ -201,7 +219,7 @@ func unpack(dir, r string, packages []string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	if _, err := apt(dir, tmp, "apt-get", append([]string{"download"}, packages...)...); err != nil {
+	if _, err := apt(dir, arch, tmp, "apt-get", append([]string{"download"}, packages...)...); err != nil {
 		return err
 	}
 	files, err := filepath.Glob(filepath.Join(tmp, "*.deb"))

@@ -64,9 +64,10 @@ type Result struct {
 // Start boots the machine, runs its command and returns when it is off. An error means that the machine failed, not the
 // command.
 func (m *Machine) Start(ctx context.Context) (*Result, error) {
-	qemu, err := exec.LookPath("qemu-system-x86_64")
+	on := m.platform()
+	qemu, err := exec.LookPath(on.qemu)
 	if err != nil {
-		return nil, fmt.Errorf("no emulator: apt-get install qemu-system-x86 busybox-static: %w", err)
+		return nil, fmt.Errorf("no emulator: apt-get install %s busybox-static: %w", on.pkg, err)
 	}
 	dir, err := os.MkdirTemp("", "emulator-")
 	if err != nil {
@@ -92,17 +93,39 @@ func (m *Machine) Start(ctx context.Context) (*Result, error) {
 	return nil, fmt.Errorf("boot %s: %w", m.Kernel.Release, errors.Join(errs...))
 }
 
+// platform is a kind of machine.
+type platform struct {
+	qemu, pkg string   // the emulator and its package
+	args      []string // of the emulator
+	console   string   // the kernel's
+	output    string   // what the command writes to
+}
+
+// platform is what the kernel runs on. -cx16: QEMU 7.2 emulates cmpxchg16b with wrong flags, and allocators since kernel 6.6 use it:
+// half of their boots died. no_timer_check: the skipped timer test fails if the emulator is kept off its CPU.
+func (m *Machine) platform() platform {
+	if m.Kernel.Arm64() {
+		return platform{"qemu-system-aarch64", "qemu-system-arm", []string{"-machine", "virt", "-cpu", "max,pauth-impdef=on"}, "ttyAMA0", "ttyS0"}
+	}
+	return platform{"qemu-system-x86_64", "qemu-system-x86", []string{"-machine", "q35", "-cpu", "max,-cx16"}, "ttyS0", "ttyS1"}
+}
+
 func (m *Machine) arguments(initrd, output string) []string {
 	cpus, memory := max(m.CPUs, 1), max(m.Memory, 1024)
 	if m.CPUs == 0 {
 		cpus = 2
 	}
-	// -cx16: QEMU 7.2 emulates cmpxchg16b with wrong flags, and allocators since kernel 6.6 use it: half of their
-	// boots died. no_timer_check: the skipped timer test fails if the emulator is kept off its CPU.
-	args := []string{"-machine", "q35", "-cpu", "max,-cx16", "-smp", fmt.Sprintf("%d,maxcpus=%d", cpus, max(cpus, m.Slots)), "-m", strconv.Itoa(memory),
-		"-display", "none", "-no-reboot", "-serial", "stdio", "-serial", "file:" + output, "-nic", "none",
+	on := m.platform()
+	args := on.args
+	args = append(args, "-smp", fmt.Sprintf("%d,maxcpus=%d", cpus, max(cpus, m.Slots)), "-m", strconv.Itoa(memory),
+		"-display", "none", "-no-reboot", "-serial", "stdio", "-nic", "none",
 		"-kernel", m.Kernel.Image, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check net.ifnames=0"}
+		"-append", "console="+on.console+" quiet panic=-1 mitigations=off no_timer_check net.ifnames=0")
+	if m.Kernel.Arm64() {
+		args = append(args, "-chardev", "file,id=output,path="+output, "-device", "pci-serial,chardev=output")
+	} else {
+		args = append(args, "-serial", "file:"+output)
+	}
 	for i, w := range m.Wires {
 		args = append(args, w.arguments(i)...)
 	}
@@ -164,11 +187,13 @@ func (m *Machine) writeRoot(path string) error {
 	for name, f := range m.Files {
 		files[name] = f
 	}
-	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		return fmt.Errorf("no busybox: apt-get install busybox-static: %w", err)
+	if _, ok := files["/bin/busybox"]; !ok {
+		busybox, err := exec.LookPath("busybox")
+		if err != nil {
+			return fmt.Errorf("no busybox: apt-get install busybox-static: %w", err)
+		}
+		files["/bin/busybox"] = File{From: busybox, Mode: 0o755}
 	}
-	files["/bin/busybox"] = File{From: busybox, Mode: 0o755}
 	for _, dir := range []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/root"} {
 		files[dir] = File{Mode: os.ModeDir}
 	}
@@ -211,10 +236,10 @@ mkdir -p /run/netns /dev/pts
 ln -s /proc/self/fd /dev/fd
 for m in /modules/*.ko; do insmod $m || echo "emulator: no $m"; done
 ip link set lo up
-stty -F /dev/ttyS1 raw
+stty -F /dev/` + m.platform().output + ` raw
 echo "` + markUp + `"
 cd /root
-env ` + quote(m.Env) + " " + quote(m.Run) + ` >/dev/ttyS1 2>&1 </dev/null
+env ` + quote(m.Env) + " " + quote(m.Run) + ` >/dev/` + m.platform().output + ` 2>&1 </dev/null
 echo "` + markExit + `$?"
 sleep 1
 reboot -f

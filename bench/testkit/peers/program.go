@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -15,17 +16,18 @@ import (
 
 // The sources are embedded, so that the program runs anywhere with a C compiler. Only those in Go need the module.
 //
-//go:embed common echo openssl gnutls mbedtls wolfssl wolfssl13 boringssl qt pion pion4
+//go:embed common echo openssl gnutls mbedtls wolfssl wolfssl13 boringssl qt pion pion4 erlang java godot node
 var sources embed.FS
 
 // Program is a program to build.
 type Program struct {
 	Name      string // of the binary
 	Title     string
-	Source    string   // its path in this directory; C, C++ (.cc) or Go
+	Source    string   // its path in this directory; C, C++ (.cc), Go, or one of runtimes
 	Libraries []string // for the linker: -lNAME, or the name of a pkg-config module
 	Package   string   // Debian's, with the headers of the libraries; several, separated by blanks
 	Options   []string // for the C compiler
+	Compiler  string   // of C, for another architecture; "": cc
 	Tree      string   // path in this directory of a script that builds libraries without a package, and prints where they are
 	Release   string   // argument of that script: Debian's release with the source; "": the newest
 }
@@ -33,6 +35,9 @@ type Program struct {
 // Build compiles p into dir and returns the binary's path. An error names the package to install.
 func (p *Program) Build(dir string) (string, error) {
 	binary := filepath.Join(dir, p.Name)
+	if script, err := p.script(dir, binary); script {
+		return binary, err
+	}
 	var command *exec.Cmd
 	var err error
 	if path.Ext(p.Source) == ".go" {
@@ -69,7 +74,7 @@ func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
 			return nil, err
 		}
 	}
-	compiler := "cc"
+	compiler := cmp.Or(p.Compiler, "cc")
 	if path.Ext(p.Source) == ".cc" {
 		compiler = "c++"
 	}
@@ -95,27 +100,32 @@ func (p *Program) compile(dir, binary string) (*exec.Cmd, error) {
 
 // tree builds the libraries that p needs, and returns the compiler's arguments that find them.
 func (p *Program) tree(dir string) ([]string, error) {
+	prefix, err := p.prefix(dir)
+	if err != nil || prefix == "" {
+		return nil, err
+	}
+	return []string{"-I" + filepath.Join(prefix, "include"), "-L" + filepath.Join(prefix, "lib")}, nil
+}
+
+// prefix builds the libraries that p needs, by scripts that it writes to dir, and returns the directory that they are in.
+func (p *Program) prefix(dir string) (string, error) {
 	if p.Tree == "" {
-		return nil, nil
+		return "", nil
 	}
 	names, err := fs.Glob(sources, path.Dir(p.Tree)+"/*")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	for _, name := range names {
 		text, err := sources.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("scripts of %s: %w", p.Title, err)
+			return "", fmt.Errorf("scripts of %s: %w", p.Title, err)
 		}
 		if err := os.WriteFile(filepath.Join(dir, path.Base(name)), text, 0o700); err != nil {
-			return nil, err
+			return "", err
 		}
 	}
-	prefix, err := p.runTree(dir)
-	if err != nil {
-		return nil, err
-	}
-	return []string{"-I" + filepath.Join(prefix, "include"), "-L" + filepath.Join(prefix, "lib")}, nil
+	return p.runTree(dir)
 }
 
 // Prefix is the directory of the tree with p's libraries.
@@ -125,13 +135,10 @@ func (p *Program) Prefix() (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	if _, err := p.tree(dir); err != nil {
-		return "", err
-	}
-	return p.runTree(dir)
+	return p.prefix(dir)
 }
 
-// runTree runs the script that tree has written to dir.
+// runTree runs the script that prefix has written to dir.
 func (p *Program) runTree(dir string) (string, error) {
 	script := exec.Command("sh", filepath.Join(dir, path.Base(p.Tree)))
 	if p.Release != "" {

@@ -28,6 +28,14 @@ var Servers = []Server{
 	{library("pion4", "Pion v4", "pion4/main.go", "golang"), false},
 }
 
+// Foreign lists servers in languages that need a runtime, which benchmarks do not compare with.
+var Foreign = []Server{
+	{Program: library("erlang", "Erlang/OTP ssl", "erlang/server.escript", "erlang-base erlang-ssl")},
+	{Program: library("jsse", "Java, JSSE", "java/Jsse.java", "openjdk-17-jdk-headless")},
+	{Program: library("bouncycastle", "BouncyCastle", "java/Bouncy.java", "openjdk-17-jdk-headless libbctls-java")},
+	{Program: library("godot", "Godot DTLSServer", "godot/server.gd", "godot3-server")},
+}
+
 // More are servers that benchmarks do not compare with: other releases and builds of libraries above.
 var More = []Server{
 	{of("bookworm", wolfSSL13("wolfssl13-bookworm", "wolfSSL of Debian 12, DTLS 1.3", "wolfssl/wolfssl.c", "-DDTLS13")), true},
@@ -72,7 +80,7 @@ func Arguments(at netip.AddrPort, id Identity, cookies string) []string {
 
 // Find returns the server of that name, nil if there is none.
 func Find(name string) *Server {
-	for _, list := range [][]Server{Servers, More} {
+	for _, list := range [][]Server{Servers, More, Foreign} {
 		for i := range list {
 			if list[i].Name == name {
 				return &list[i]

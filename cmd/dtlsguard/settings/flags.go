@@ -111,7 +111,7 @@ func (f *Flags) given(name string) (given, bool) {
 	if v := f.values[name]; v != nil && len(v.values) > 0 {
 		return given{v.values, Source{Name: "--" + name}}, true
 	}
-	variable := "DTLSGUARD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+	variable := variableOf(name)
 	if v, ok := os.LookupEnv(variable); ok && v != "" {
 		return given{strings.Fields(v), Source{Name: variable}}, true
 	}
@@ -129,4 +129,33 @@ func (f *Flags) File() string {
 		}
 	}
 	return ""
+}
+
+// variableOf is the environment variable of a setting.
+func variableOf(name string) string {
+	return "DTLSGUARD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// mostlyRight is how many letters may be wrong in a variable that is taken for a misspelt setting: a swap of two is two changes.
+// Settings of up to five letters are left out, since variables of others (DTLSGUARD_PORT, which Kubernetes sets for a service
+// of that name) are as near to them.
+const mostlyRight = 2
+
+// Misspelt says of each variable in environment ("NAME=VALUE") that is nearly that of a setting which one is probably meant.
+func Misspelt(environment []string) (list []string) {
+	for _, e := range environment {
+		variable, _, _ := strings.Cut(e, "=")
+		short, ours := strings.CutPrefix(variable, "DTLSGUARD_")
+		if !ours {
+			continue
+		}
+		name := strings.ToLower(strings.ReplaceAll(short, "_", "-"))
+		for i := range table {
+			if d := distance(name, table[i].name); len(table[i].name) > 5 && d > 0 && d <= mostlyRight && find(name) == nil {
+				list = append(list, variable+" is not a setting: did you mean "+variableOf(table[i].name)+"?")
+				break
+			}
+		}
+	}
+	return list
 }

@@ -173,6 +173,16 @@ func numberOf(put func(*target, float64)) func(*target, string) error {
 	}
 }
 
+// positiveOf stores a number above 0, for settings at which 0 would admit nobody.
+func positiveOf(put func(*target, float64)) func(*target, string) error {
+	return func(t *target, v string) error {
+		if n, err := strconv.ParseFloat(v, 64); err == nil && n == 0 {
+			return fmt.Errorf("%q would admit nobody: want more than 0", v)
+		}
+		return numberOf(put)(t, v)
+	}
+}
+
 // durationOf stores a duration that is long enough.
 func durationOf(at func(*target) *time.Duration) func(*target, string) error {
 	return func(t *target, v string) (err error) {

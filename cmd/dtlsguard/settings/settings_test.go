@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,7 @@ func TestBadConfigurations(t *testing.T) {
 		{"short duration", "rotate-every = \"1ms\"\n" + service, ":1: rotate-every: 1ms: want 1s or more", ""},
 		{"too large", "batch = 5000\n" + service, ":1: batch: 5000: want 1 to 1024", ""},
 		{"negative", "hello-rate = -1\n" + service, ":1: hello-rate: \"-1\" is not a number from 0 up", ""},
+		{"admits nobody", "engage-rate = 0\n" + service, ":1: engage-rate: \"0\" would admit nobody: want more than 0", ""},
 		{"unknown word", service + "handoff = \"magic\"\n", `:4: handoff: "magic": want auto, `, ""},
 		{"unknown protocol", "interface = \"lo\"\n" + service + "pass = [\"sip\"]\n", `:5: pass: "sip": want anyconnect, `, ""},
 		{"neither", "[[service]]\nname = \"x\"\n", ":1: a service has listen or protect", "protect"},
@@ -223,5 +225,23 @@ func TestReferenceIsCurrent(t *testing.T) {
 	var b bytes.Buffer
 	if err := errors.Join(Schema(&b), json.Unmarshal(b.Bytes(), &schema)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Variables that are nearly those of settings are named; those of others are not.
+func TestMisspeltVariables(t *testing.T) {
+	got := Misspelt([]string{"DTLSGUARD_DENY_FIEL=/etc/deny", "DTLSGUARD_DENY_FILE=x", "DTLSGUARD_PORT=tcp://192.0.2.1:80",
+		"DTLSGUARD_SERVICE_HOST=192.0.2.1", "PATH=/bin", "DTLSGUARD_HELLORATE=5"})
+	want := []string{
+		"DTLSGUARD_DENY_FIEL is not a setting: did you mean DTLSGUARD_DENY_FILE?",
+		"DTLSGUARD_HELLORATE is not a setting: did you mean DTLSGUARD_HELLO_RATE?",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for i := range table { // the variables of all settings themselves
+		if m := Misspelt([]string{variableOf(table[i].name) + "=1"}); m != nil {
+			t.Error(m)
+		}
 	}
 }

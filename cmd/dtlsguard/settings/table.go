@@ -137,7 +137,7 @@ var table = []setting{
 	{name: "engage", kind: text, def: "always", doc: "reset: which clients without a proved address to challenge: always (everybody), load (those above engage-rate)",
 		set: parsed(addresses.ParseEngage, func(t *target, e addresses.Engage) { t.Config.Engage = e })},
 	{name: "engage-rate", kind: number, def: strconv.Itoa(frontend.DefaultEngageRate), doc: "reset, limit: ClientHellos per second and service of addresses that have not proved themselves, a fifth for one /24 or /56",
-		set: numberOf(func(t *target, n float64) { t.Config.EngageRate = n })},
+		set: positiveOf(func(t *target, n float64) { t.Config.EngageRate = n })},
 	{name: "address-lifetime", kind: duration, def: frontend.DefaultAddressLifetime.String(), doc: "reset, limit: how long a proved address is known after it was last seen",
 		least: time.Second, set: durationOf(func(t *target) *time.Duration { return &t.Config.AddressLifetime })},
 	{name: "allow-file", kind: text, arg: "FILE", doc: "prefixes whose addresses count as proved, one per line; read again on change",
