@@ -66,8 +66,8 @@ func (p *Profile) recognises() bool { return p.Native != nil && !p.Native.Second
 // ages reports whether cookies expire and must be requested again.
 func (p *Profile) ages() bool { return p.TimeDependent && !p.Pending }
 
-// trustFix is the fix for servers whose own cookies cannot be used.
-const trustFix = "let its cookie-verify callback accept every cookie (reachable only through dtlsguard), and use setting handoff trust"
+// trustFix is the fix for servers whose own cookies cannot be used. Pion, Erlang and JSSE have no such callback.
+const trustFix = "if its program verifies cookies by a callback, as with OpenSSL, let that accept every cookie (reachable only through dtlsguard), and use setting handoff trust"
 
 // mode picks the mode that fits.
 func (p *Profile) mode() Mode {

@@ -66,7 +66,11 @@ func parseFile(name string, b []byte) (*file, error) {
 			f.services = append(f.services, section{at, make(map[string]given)})
 			into = f.services[len(f.services)-1].own
 		case e.Kind == unstable.ArrayTable || e.Kind == unstable.Table:
-			return nil, mistake(at, "settings of all services stand at the top, those of one below [[service]]", "there is no table %q", key)
+			how := "settings of all services stand at the top, those of one below [[service]]"
+			if distance(key, "service") <= 2 {
+				how = "did you mean [[service]]? " + how
+			}
+			return nil, mistake(at, how, "there is no table %q", key)
 		case e.Kind == unstable.KeyValue:
 			g, err := valueOf(e.Value(), key, at, len(f.services) > 0)
 			if err != nil {

@@ -56,6 +56,7 @@ func TestBadConfigurations(t *testing.T) {
 		{"no quotes", service + "handoff = trust\n", ":4: ", "stand in quotes"},
 		{"twice", "batch = 1\nbatch = 2\n" + service, ":2: ", ""},
 		{"unknown key", "helo-rate = 5\n" + service, `:1: there is no setting "helo-rate"`, "did you mean hello-rate?"},
+		{"services", "[[services]]\n", `:1: there is no table "services"`, "did you mean [[service]]?"},
 		{"underscore", "hello_rate = 5\n" + service, `:1: there is no setting "hello_rate"`, "did you mean hello-rate?"},
 		{"unknown key of a service", service + "harvest = 5\n", `:4: there is no setting "harvest"`, "reference"},
 		{"nothing like it", "colour = \"red\"\n" + service, `:1: there is no setting "colour"`, ""},
