@@ -256,7 +256,7 @@ func TestSilentSubjectHasNoFigure(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := result.Report{Outcomes: []*result.Outcome{o}}
-	if got := r.Missing(); len(got) != 1 || !strings.Contains(got[0], "silent") {
+	if got := r.Missing(); len(got) != 1 || !strings.Contains(got[0], "it answered nothing") {
 		t.Errorf("%q", got)
 	}
 }
