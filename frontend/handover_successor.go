@@ -170,7 +170,7 @@ func (n *Successor) hear(say string, wait time.Duration) (handover.Message, erro
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		return m, hint.Errorf("if it said anything, that is in the log; run the guard's command line by hand with --help and see whether the program works", "the new program ended before it served and gave no reason")
+		return m, hint.Errorf("if it said anything, that is in the log; start the program by hand to see whether it works", "the new program ended before it served and gave no reason")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return m, hint.Errorf("give it longer (command upgrade with setting timeout); its output is in the log", "the new program has not %s within %v", steps[say], wait)
 	case err != nil:
