@@ -13,8 +13,9 @@ import (
 type checked struct {
 	OK       bool
 	Findings []struct{ Level, Name, Text, Hint string }
-	Backend  *struct {
-		Trusts bool `json:"trusts"`
+	Backends []struct {
+		Address, Handoff string
+		Profile          struct{ Trusts bool }
 	}
 }
 
@@ -60,7 +61,7 @@ func TestCheck(t *testing.T) {
 		!c.says("PASS", "cookies", cookie.Names()[0]) && !c.says("PASS", "cookies", "for 1") {
 		t.Errorf("of a working network: %+v", c)
 	}
-	if c.Backend == nil || !c.Backend.Trusts || !c.says("PASS", "back end "+public[0].String(), "--handoff trust") {
+	if b := c.Backends; len(b) != 1 || b[0].Address != public[0].String() || b[0].Handoff != "trust" || !b[0].Profile.Trusts || !c.says("PASS", "back end "+public[0].String(), "--handoff trust") {
 		t.Errorf("of a server that trusts: %+v", c)
 	}
 	p.free()
