@@ -114,7 +114,7 @@ func TestGuestBeside(t *testing.T) {
 		}
 	}
 	const guards = 0 // stands for the guard's program number
-	want := []uint32{before.id, guards, after.id, filter.id}
+	want := []uint32{guards, before.id, after.id, filter.id} // links: the guard's goes to the head
 	if tc.HaveLinks() != nil { // all are filters, ordered by priority
 		want = []uint32{before.id, filter.id, guards, after.id}
 	}
