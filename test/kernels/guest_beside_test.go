@@ -113,9 +113,9 @@ func TestGuestBeside(t *testing.T) {
 			t.Errorf("neighbour %d of %d sees nothing that leaves", i, len(all))
 		}
 	}
-	const guards = 0 // stands for the guard's program number
+	const guards = 0                                         // stands for the guard's program number
 	want := []uint32{guards, before.id, after.id, filter.id} // links: the guard's goes to the head
-	if tc.HaveLinks() != nil { // all are filters, ordered by priority
+	if tc.HaveLinks() != nil {                               // all are filters, ordered by priority
 		want = []uint32{before.id, filter.id, guards, after.id}
 	}
 	order := func(when string) {
