@@ -250,20 +250,26 @@ func (c *Conn) Send(q *Queue) (sent int, err error) {
 	if q.Confirm {
 		c.Confirm()
 	}
-	rest, flags := q.hdrs[:q.n], uintptr(c.flags|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	hdrs, flags := q.hdrs[:q.n], c.flags
 	q.n, q.size, c.flags = 0, 0, 0
-	for len(rest) > 0 {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), flags, 0, 0)
+	return sendAll(c.fd, hdrs, flags)
+}
+
+// sendAll sends each datagram of hdrs that the kernel takes, and returns how many it took. It goes on after one that was refused;
+// the error is the last one's. A full buffer (EAGAIN, ENOBUFS) ends it.
+func sendAll(fd int, hdrs []mmsghdr, flags int) (sent int, err error) {
+	for len(hdrs) > 0 {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&hdrs[0])), uintptr(len(hdrs)), uintptr(flags|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL), 0, 0)
 		switch errno {
 		case 0: // a partial send: the next call tells what is wrong with the next datagram
 			sent += int(n)
-			rest = rest[n:]
+			hdrs = hdrs[n:]
 		case unix.EINTR:
 		case unix.EAGAIN, unix.ENOBUFS:
 			return sent, errno
 		default:
 			err = errno
-			rest = rest[1:]
+			hdrs = hdrs[1:]
 		}
 	}
 	return sent, err

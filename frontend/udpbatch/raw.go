@@ -120,7 +120,7 @@ func (r *RawSender) Send(q *Queue) (sent int, err error) {
 	}
 	q.n, q.size = 0, 0
 	for _, f := range []*family{&r.v4, &r.v6} {
-		n, e := f.send()
+		n, e := sendAll(f.fd, f.hdrs[:f.n], 0)
 		sent += n
 		if e != nil {
 			err = e
@@ -226,24 +226,4 @@ func add(sum uint64, b []byte) uint64 {
 	copy(rest[:], b)
 	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(rest[:]), 0)
 	return sum + carry
-}
-
-// send sends what f has.
-func (f *family) send() (sent int, err error) {
-	rest := f.hdrs[:f.n]
-	for len(rest) > 0 {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(f.fd), uintptr(unsafe.Pointer(&rest[0])), uintptr(len(rest)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-		switch errno {
-		case 0: // a partial send: the next call tells what is wrong with the next datagram
-			sent += int(n)
-			rest = rest[n:]
-		case unix.EINTR:
-		case unix.EAGAIN, unix.ENOBUFS:
-			return sent, errno
-		default:
-			err = errno
-			rest = rest[1:]
-		}
-	}
-	return sent, err
 }
