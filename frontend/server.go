@@ -199,21 +199,21 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 		if sleep(ctx, every); ctx.Err() != nil {
 			return
 		}
-		asked, ready := 0, 0
+		probed, ready := 0, 0
 		for _, t := range all {
 			select {
 			case <-t.tried:
-				asked++
+				probed++
 			default:
 			}
 			if t.backend.Load() != nil {
 				ready++
 			}
 		}
-		if len(all) > 1 || asked < len(all) {
-			s.config.Log.Info("waiting for back ends", "asked", asked, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
+		if len(all) > 1 || probed < len(all) {
+			s.config.Log.Info("waiting for back ends", "probed", probed, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
 		}
-		if asked == len(all) {
+		if probed == len(all) {
 			return
 		}
 	}
