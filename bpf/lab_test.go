@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
@@ -169,7 +170,7 @@ func open(ctx context.Context, n *lab.Namespace, args []string) (*session, error
 }
 
 // patience is how long a client may take: many retransmissions.
-const patience = 30 * time.Second
+const patience = await.Patience
 
 func dial(t *testing.T, n *lab.Namespace, args []string) *session {
 	t.Helper()
