@@ -50,6 +50,7 @@ without_gap() { # without_gap FILE: the lines in it are consecutive
 dpkg --install /share/dtlsguard_1.0.0-1_*.deb
 test "$(stat -c '%U %a' /etc/dtlsguard/secret)" = 'dtlsguard 600'
 test "$(stat -c '%s' /etc/dtlsguard/secret)" = 65
+test "$(stat -c '%U %a' /var/log/dtlsguard)" = 'dtlsguard 750'
 not systemctl is-active dtlsguard
 not systemctl is-enabled dtlsguard
 man -w dtlsguard dtlsflood
@@ -63,6 +64,7 @@ sleep infinity <>/tmp/ticks >/tmp/ticks &
 serve 4434 /tmp/nothing
 serve 4436 /tmp/ticks
 cat >/etc/dtlsguard/dtlsguard.toml <<EOF
+map-log = "/var/log/dtlsguard/map.jsonl"
 harvest-pool = 64
 [[service]]
 listen = "127.0.0.1:4433"
