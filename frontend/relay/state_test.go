@@ -227,3 +227,12 @@ func TestReached(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSigns looks for datagrams that stop the guard.
+func FuzzSigns(f *testing.F) {
+	f.Add([]byte{22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0x2f, 0})
+	f.Add([]byte{25, 254, 253, 0, 1})
+	f.Fuzz(func(t *testing.T, d []byte) {
+		_, _ = clientSigns(d), serverSigns(d)
+	})
+}
