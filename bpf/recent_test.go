@@ -83,7 +83,7 @@ func TestRecentFlowsPassAsOthers(t *testing.T) {
 					prog = g.progs.Egress
 				}
 				before := counters(t, g)
-				action, err := prog.Run(&ebpf.RunOptions{Data: frame, DataOut: make([]byte, 1 << 16)})
+				action, err := prog.Run(&ebpf.RunOptions{Data: frame, DataOut: make([]byte, 1<<16)})
 				need(t, err)
 				actions[j], counted[j] = action, moved(t, g, before)
 			}

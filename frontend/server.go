@@ -188,7 +188,7 @@ const (
 	slowestProgress = 10 * time.Second // a server that is silent is asked for half a minute
 )
 
-// tellProgress logs the progress of the first probes of back ends, until all are done.
+// tellProgress logs how many back ends are ready and how many are in their first probe, until that has ended for all.
 func (s *Server) tellProgress(ctx context.Context, services []*service) {
 	var all []*target
 	for _, v := range services {
@@ -199,23 +199,26 @@ func (s *Server) tellProgress(ctx context.Context, services []*service) {
 		if sleep(ctx, every); ctx.Err() != nil {
 			return
 		}
-		asked, ready := 0, 0
+		probing, ready := 0, 0
 		for _, t := range all {
 			select {
 			case <-t.tried:
-				asked++
 			default:
+				probing++
 			}
 			if t.backend.Load() != nil {
 				ready++
 			}
 		}
-		if len(all) > 1 || asked < len(all) {
-			s.config.Log.Info("waiting for back ends", "asked", asked, "answered", ready, "backends", len(all), "after", time.Since(began).Round(time.Second/10))
+		after := time.Since(began).Round(time.Second / 10)
+		if probing > 0 {
+			s.config.Log.Info("waiting for back ends", "backends", len(all), "ready", ready, "probing", probing, "after", after)
+			continue
 		}
-		if asked == len(all) {
-			return
+		if len(all) > 1 {
+			s.config.Log.Info("back ends probed; those that are not ready are probed again", "backends", len(all), "ready", ready, "after", after)
 		}
+		return
 	}
 }
 

@@ -6,7 +6,7 @@ import "testing"
 func TestAbandonedHandshakesAreForgotten(t *testing.T) {
 	t.Parallel()
 	const pool = 4
-	b := &mixedRun{mixture: &mixture{pool: "4", guarded: true, flags: "--handshake-timeout 1s"}, t: t}
+	b := &mixedRun{mixture: &mixture{pool: "4", guarded: true, flags: "--handshake-timeout 3s"}, t: t}
 	b.open()
 	for i := range pool {
 		if !b.abandon(source(i)) {

@@ -103,7 +103,7 @@ func startProgram(t *testing.T, files int, backend netip.AddrPort, flags string)
 
 // get reads a page from the metrics listener.
 func (g *guardProgram) get(path string) (body string, err error) {
-	c := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := c.Get("http://" + g.metrics.String() + path)
 	if err != nil {
 		return "", err

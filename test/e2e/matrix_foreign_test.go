@@ -24,12 +24,12 @@ var foreignRows = []row{
 	{
 		server: "Erlang/OTP ssl", library: "Erlang/OTP", mode: "auto", becomes: "reset", config: "`ssl:listen` with `{protocol, dtls}`",
 		start: peer("erlang", ""), foreign: true, clients: slices.Concat(six, bySeveral), alone: []string{"godot"},
-		limits: firstFails + "; its cookies are other ones each time; it logs the guard's questions, two a second, unless it has `{log_level, error}`; no Godot client, with or without a guard",
+		limits: firstFails + "; its cookies differ each time; it logs the guard's questions, two per second, unless it has `{log_level, error}`; no Godot client, with or without a guard",
 	},
 	{
 		server: "Java, JSSE", library: "Java", mode: "auto", becomes: "reset", config: "an `SSLEngine` of the context `DTLS` for each address",
 		start: peer("jsse", ""), foreign: true, clients: slices.Concat(five, pieces, bySeveral), alone: []string{"godot"},
-		limits: firstFails + "; its cookies depend on the ClientHello; no Godot client, with or without a guard; Botan's ends with an error if a flight of the handshake comes again",
+		limits: firstFails + "; its cookies depend on the ClientHello; no Godot client, with or without a guard; Botan's ends with an error when a flight is retransmitted",
 	},
 	{
 		server: "BouncyCastle", library: "BouncyCastle", mode: "auto", becomes: "reset", config: "a `DTLSVerifier` with the client's address and port",
@@ -37,7 +37,7 @@ var foreignRows = []row{
 		limits: firstFails + "; its cookies depend on the ClientHello; " + noPieces + ", and no wolfSSL and no Godot client",
 	},
 	{
-		server: "Godot DTLSServer", library: "Godot", mode: "auto", becomes: "harvest", config: "as the documentation of `DTLSServer` has it",
+		server: "Godot DTLSServer", library: "Godot", mode: "auto", becomes: "harvest", config: "as in the documentation of `DTLSServer`",
 		start: peer("godot", ""), foreign: true, clients: slices.Concat(five, foreigners, []string{"botan"}), alone: pieces, limits: noPieces,
 	},
 	{
@@ -46,6 +46,6 @@ var foreignRows = []row{
 	},
 	{
 		server: "openssl s_server -psk", library: "OpenSSL", mode: "double-hvr", command: opensslPSK,
-		foreign: true, fails: preShared, limits: "neither client takes a second HelloVerifyRequest, and each ends with an error",
+		foreign: true, fails: preShared, limits: "neither client accepts a second HelloVerifyRequest; both end with an error",
 	},
 }

@@ -93,7 +93,7 @@ func table(version func(library string) string) string {
 		}
 		notes.WriteString(".\n")
 	}
-	return b.String() + "\nConfiguration of each, to the letter, and its limits:\n\n" + notes.String()
+	return b.String() + "\nThe exact configuration of each, and its limits:\n\n" + notes.String()
 }
 
 // checkPage compares the page's matrix with the table, all but the versions, or writes it.

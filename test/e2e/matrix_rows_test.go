@@ -60,9 +60,9 @@ const (
 	// noSecondOfThree is the same with the clients of make test-foreign.
 	noSecondOfThree = "wolfSSL, BouncyCastle and werift-dtls clients reject a second HelloVerifyRequest and give up"
 	// coapPool is the place of coap-server's DTLS port.
-	coapPool = "DTLS is on the port above"
+	coapPool = "DTLS is on the next port"
 	// coapRoom is a limit of libcoap.
-	coapRoom = "the library keeps 100 addresses that asked for a cookie, for half a minute each, and ignores others: so the pool has some 90 sockets, and is ready after three seconds"
+	coapRoom = "the library remembers 100 addresses that asked for a cookie, for half a minute each, and ignores others, so the pool has some 90 sockets and is ready after three seconds"
 	// noPieces is a limit of some libraries.
 	noPieces = "accepts no ClientHello in fragments (`openssl s_client -mtu 256`), with or without a guard"
 )
@@ -120,7 +120,7 @@ var nativeRows = []row{
 	{
 		server: "OpenSSL, SSL_accept without cookies", library: "OpenSSL", mode: "auto", becomes: "reset",
 		config: "no `SSL_OP_COOKIE_EXCHANGE` (reportedly Janus and Asterisk; not tried)", start: peer("openssl-accept", "none"),
-		single: true, clients: slices.Concat(five, foreigners, []string{"pion4"}), limits: firstFails + "; with `SSL_OP_COOKIE_EXCHANGE` and the callbacks it does not",
+		single: true, clients: slices.Concat(five, foreigners, []string{"pion4"}), limits: firstFails + "; with `SSL_OP_COOKIE_EXCHANGE` and its callbacks the first one succeeds",
 	},
 	{
 		server: "socat", library: "socat", mode: "auto", becomes: "reset", command: socatEchoes, single: true, clients: []string{"openssl", "gnutls", "mbedtls", "pion", "wolfssl", "pion4"}, limits: firstFails,

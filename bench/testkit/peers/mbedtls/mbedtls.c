@@ -9,6 +9,8 @@
 
 #include "peer.h"
 
+#define MBEDTLS_ALLOW_PRIVATE_ACCESS // a handshake's state, private since 3.0
+
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
 #include <mbedtls/net_sockets.h>
@@ -16,6 +18,7 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/ssl_cookie.h>
 #include <mbedtls/timing.h>
+#include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
 
 static mbedtls_ssl_config config;
@@ -79,6 +82,15 @@ static struct peer *ready(void)
 	return p;
 }
 
+static int read_key(mbedtls_pk_context *key, const char *file)
+{
+#if MBEDTLS_VERSION_MAJOR < 3
+	return mbedtls_pk_parse_keyfile(key, file, NULL);
+#else
+	return mbedtls_pk_parse_keyfile(key, file, NULL, mbedtls_ctr_drbg_random, &random_numbers);
+#endif
+}
+
 // identify tells the library the sender of the datagram.
 static void identify(struct peer *p)
 {
@@ -115,7 +127,7 @@ int main(int argc, char **argv)
 		peer_die("configuration");
 	mbedtls_ssl_conf_rng(&config, mbedtls_ctr_drbg_random, &random_numbers);
 	mbedtls_ssl_conf_dtls_cookies(&config, mbedtls_ssl_cookie_write, mbedtls_ssl_cookie_check, &cookies);
-	if (mbedtls_x509_crt_parse_file(&certificate, peer_server.certificate) || mbedtls_pk_parse_keyfile(&key, peer_server.key, NULL) ||
+	if (mbedtls_x509_crt_parse_file(&certificate, peer_server.certificate) || read_key(&key, peer_server.key) ||
 	    mbedtls_ssl_conf_own_cert(&config, &certificate, &key))
 		peer_die(peer_server.certificate);
 	peer_listen();
