@@ -93,7 +93,7 @@ func expect(t *testing.T, lines <-chan string, want string) {
 		if got != want {
 			t.Fatalf("server says %q, want %q", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatalf("server does not say %q", want)
 	}
 }

@@ -85,7 +85,7 @@ func checkArrived(t *testing.T, server *net.UDPConn, mix traffic.Mix, sources ne
 	seen := make(map[string]int)
 	b := make([]byte, 2048)
 	for i := range n {
-		if err := server.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := server.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		size, from, err := server.ReadFromUDPAddrPort(b)

@@ -134,7 +134,7 @@ func signalGuard(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // patience is how long a script waits for a guard that has much to do, or a machine that has.
-const patience = 20 * time.Second
+const patience = await.Patience
 
 // ready is "ready SOCKET": it waits until a guard answers there that it is ready.
 func ready(ts *testscript.TestScript, _ bool, args []string) {
