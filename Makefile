@@ -152,7 +152,7 @@ test-systemd:
 test-charts:
 	GO='$(GO)' deploy/helm/check
 
-# Ten minutes, most of them downloads.
+# Ten minutes, most of them downloads; TARGETS='demo test' also runs the tests there, half an hour more per release.
 test-bare:
 	.ci/need debootstrap
 	test/bare/run bookworm trixie
