@@ -21,7 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/dtlsguard/dtlsguard/frontend"
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/privileges"
 )
@@ -39,6 +39,7 @@ const commandTime = 10 * time.Second
 // onEvent is the guard's end of a runner.
 type onEvent struct {
 	pipe io.WriteCloser
+	said io.ReadCloser // what the runner says: nothing, until it ends
 	log  *slog.Logger
 }
 
@@ -55,32 +56,52 @@ func (g *guard) startRunner() (*onEvent, error) {
 	cmd.Args[0] = os.Args[0]
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdinPipe()
+	var said io.ReadCloser
+	if err == nil {
+		said, err = cmd.StdoutPipe()
+	}
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start what runs the command of --on-event: %w", err)
 	}
-	return &onEvent{pipe, g.Config.Log}, nil
+	return &onEvent{pipe, said, g.Config.Log}, nil
 }
 
-// follow passes events to the runner until ctx ends. While the command runs, events wait in the guard's channel.
-func (o *onEvent) follow(ctx context.Context, server *frontend.Server) {
+// errRunner: the guard, which may wait for no process, sees it by the runner's pipe.
+var errRunner = errors.New("the process that runs it has ended")
+
+// follow passes events to the runner until ctx or the runner ends. While the command runs, events wait in the guard's channel.
+func (o *onEvent) follow(ctx context.Context, c *events.Channel) {
+	ended := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, o.said)
+		close(ended)
+	}()
+	fail := func(err error) {
+		o.log.Error("the command of --on-event cannot be run any more", "error", err, "hint", "restart the guard")
+	}
 	out := json.NewEncoder(o.pipe)
 	for at := uint64(0); ; {
-		list, missed, more := server.Events().After(at)
+		list, missed, more := c.After(at)
 		if missed > 0 {
 			o.log.Error("the command of --on-event is too slow: events are lost", "lost", missed)
 		}
 		for i := range list {
 			if err := out.Encode(list[i].Environment()); err != nil {
-				o.log.Error("the command of --on-event cannot be run any more", "error", err, "hint", "restart the guard")
+				fail(err)
 				return
 			}
 			at = list[i].Number
 		}
 		select {
 		case <-ctx.Done():
+			return
+		case <-ended:
+			if ctx.Err() == nil {
+				fail(errRunner)
+			}
 			return
 		case <-more:
 		}
@@ -91,6 +112,7 @@ func (o *onEvent) follow(ctx context.Context, server *frontend.Server) {
 func (o *onEvent) close() {
 	if o != nil {
 		o.pipe.Close()
+		o.said.Close()
 	}
 }
 

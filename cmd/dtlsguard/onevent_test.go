@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/dtlsguard/dtlsguard/frontend/events"
 )
 
 // The command gets each event as variables and nothing else, in order, and one that fails does not end the others.
@@ -43,6 +46,27 @@ func TestRunnerTakesOnlyVariablesOfEvents(t *testing.T) {
 	out, err := os.ReadFile(file)
 	if s := string(out); err != nil || !strings.Contains(s, "DTLSGUARD_EVENT=x\n") || strings.Contains(s, "/x") {
 		t.Errorf("%v, the command's environment is\n%s", err, s)
+	}
+}
+
+// That the runner has ended is logged when it ends, not when the next event is to be passed to it, which may be days later.
+func TestEndOfRunnerIsLogged(t *testing.T) {
+	said, runner, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unread, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unread.Close()
+	var log bytes.Buffer
+	o := &onEvent{pipe, said, slog.New(slog.NewTextHandler(&log, nil))}
+	defer o.close()
+	runner.Close()
+	o.follow(t.Context(), events.New(slog.New(slog.DiscardHandler), time.Now))
+	if !strings.Contains(log.String(), errRunner.Error()) {
+		t.Errorf("the log says %q", &log)
 	}
 }
 

@@ -155,7 +155,7 @@ func (g *guard) run(ctx context.Context) error {
 	r.manager = newManager(r.server, g.Config.Log)
 	go r.manager.watch(serving)
 	if runner != nil {
-		go runner.follow(serving, r.server)
+		go runner.follow(serving, r.server.Events())
 	}
 	return r.wait(ctx, serving, stop)
 }
