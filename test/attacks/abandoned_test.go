@@ -13,6 +13,7 @@ func TestAbandonedHandshakesAreForgotten(t *testing.T) {
 			t.Fatal("a client that proves its address is not answered")
 		}
 	}
+	eventually(t, "all are seen", func() bool { return b.guard.packets("verified")+b.guard.packets("dropped") >= pool })
 	eventually(t, "the flows have ended", func() bool {
 		return b.guard.metric(`dtlsguard_flows{service="`+b.to.String()+`",state="half-open"}`) == "0"
 	})
