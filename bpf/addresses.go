@@ -78,49 +78,75 @@ const (
 )
 
 // SetPrefixes replaces the prefixes that are allowed (false) or denied (true); the longest match decides. New ones are in
-// force before old ones are removed.
+// force before old ones are removed. Only what differs from those before is written, for lists may have tens of thousands. No
+// other method waits for it, except Close and Retake.
 func (g *Programs) SetPrefixes(denied map[netip.Prefix]bool) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.listing.Lock()
+	defer g.listing.Unlock()
 	if g.control == nil {
 		return ErrClosed
 	}
-	now := make(map[guardPrefixKey]uint32, len(denied))
-	for p, deny := range denied {
-		v := uint32(listedAllow)
-		if deny {
-			v = listedDeny
+	now := prefixValues(denied)
+	was := g.listed
+	if g.listed = nil; was == nil {
+		var err error
+		if was, err = g.prefixes(); err != nil {
+			return err
 		}
-		now[prefixKey(p)] = v
-	}
-	ipv4 := prefixKey(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
-	if _, said := now[ipv4]; !said && len(now) > 0 {
-		now[ipv4] = listedNone // ::/0 is all of IPv6, and says nothing of the mapped addresses in it
 	}
 	for k, v := range now {
+		if old, ok := was[k]; ok && old == v {
+			continue
+		}
 		if err := g.maps.Prefixes.Put(&k, v); err != nil {
 			return fmt.Errorf("write prefix to the kernel: %w", err)
 		}
 	}
 	atomic.StoreUint32(&g.control.Prefixes, uint32(len(now)))
-	var stale []guardPrefixKey
-	var k guardPrefixKey
-	var v uint32
-	it := g.maps.Prefixes.Iterate()
-	for it.Next(&k, &v) {
-		if _, ok := now[k]; !ok {
-			stale = append(stale, k)
+	for k := range was {
+		if _, ok := now[k]; ok {
+			continue
 		}
-	}
-	if err := it.Err(); err != nil {
-		return fmt.Errorf("list the kernel's prefixes: %w", err)
-	}
-	for _, k := range stale {
 		if err := g.maps.Prefixes.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("delete prefix in the kernel: %w", err)
 		}
 	}
+	if len(g.options.Locks) == 0 { // else the guard before may still have written to the map
+		g.listed = now
+	}
 	return nil
+}
+
+// prefixes are those that the kernel has: after a takeover, those of the guard before.
+func (g *Programs) prefixes() (map[guardPrefixKey]uint32, error) {
+	all := make(map[guardPrefixKey]uint32, atomic.LoadUint32(&g.control.Prefixes))
+	var k guardPrefixKey
+	var v uint32
+	it := g.maps.Prefixes.Iterate()
+	for it.Next(&k, &v) {
+		all[k] = v
+	}
+	if err := it.Err(); err != nil {
+		return nil, fmt.Errorf("list the kernel's prefixes: %w", err)
+	}
+	return all, nil
+}
+
+// prefixValues are the elements of the kernel's map that stand for prefixes.
+func prefixValues(denied map[netip.Prefix]bool) map[guardPrefixKey]uint32 {
+	values := make(map[guardPrefixKey]uint32, len(denied)+1)
+	for p, deny := range denied {
+		v := uint32(listedAllow)
+		if deny {
+			v = listedDeny
+		}
+		values[prefixKey(p)] = v
+	}
+	ipv4 := prefixKey(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	if _, said := values[ipv4]; !said && len(values) > 0 {
+		values[ipv4] = listedNone // ::/0 is all of IPv6, and says nothing of the mapped addresses in it
+	}
+	return values
 }
 
 // prefixKey is p as a prefix of 128-bit addresses.

@@ -32,6 +32,7 @@ type Sample struct {
 	Service ServiceKey
 	Source  netip.Addr
 	Verdict Verdict
+	Monitor bool          // the packet passed, whatever the verdict: the service is monitored, or was during the capture
 	Reason  uint8         // hello.Reason
 	Age     time.Duration // since it came
 	Length  int           // of the frame
@@ -47,6 +48,7 @@ type Capture struct {
 	filter   *guardCaptureFilter // in memory that the programs read
 	memory   []byte              // nil: it has ended
 	lost     uint64              // then
+	monitors []bool              // by element of the services map: monitored since the capture began
 }
 
 // ErrCapturing says that another capture runs.
@@ -70,7 +72,10 @@ func (g *Programs) Capture(f CaptureFilter) (*Capture, error) {
 	if !atomic.CompareAndSwapUint32(&g.control.Capturing, 0, captureStarts) {
 		return nil, ErrCapturing
 	}
-	c := &Capture{programs: g}
+	c := &Capture{programs: g, monitors: make([]bool, len(g.services))}
+	for i := range g.services {
+		c.monitors[i] = g.services[i].monitor
+	}
 	var err error
 	if c.ring, err = ringbuf.NewReader(g.maps.Captured); err == nil {
 		c.memory, err = unix.Mmap(g.maps.Capture.FD(), 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -117,7 +122,9 @@ func (c *Capture) Read() (s Sample, err error) {
 	c.programs.mu.Lock()
 	defer c.programs.mu.Unlock()
 	if i := int(r.Service); i < len(c.programs.services) {
-		s.Service = c.programs.services[i].key
+		now := &c.programs.services[i]
+		c.monitors[i] = c.monitors[i] || now.monitor
+		s.Service, s.Monitor = now.key, c.monitors[i]
 	}
 	return s, nil
 }

@@ -137,3 +137,23 @@ func TestCaptureEndsWithItsGuard(t *testing.T) {
 	capture(t, g, CaptureFilter{})
 	need(t, g.Detach())
 }
+
+// A sample says that its packet passed in monitor mode, also once the service enforces while samples are still to be read.
+func TestCaptureTellsMonitorMode(t *testing.T) {
+	watched := inline()
+	watched.Monitor = true
+	g := guarding(t, watched)
+	all := CaptureFilter{Verdicts: ^uint64(0), Reasons: ^uint32(0)}
+	c := capture(t, g, all)
+	run(t, g, newPacket([]byte("STUN")).bytes())
+	need(t, g.SetService(inline()))
+	if s := samples(t, c, 1)[0]; !s.Monitor {
+		t.Errorf("%v of a service in monitor mode is not told from one that is enforced", s.Verdict)
+	}
+	need(t, c.Close())
+	c = capture(t, g, all)
+	run(t, g, newPacket([]byte("STUN")).bytes())
+	if s := samples(t, c, 1)[0]; s.Monitor {
+		t.Errorf("%v of a service that enforces is said to be of one in monitor mode", s.Verdict)
+	}
+}

@@ -46,6 +46,17 @@ func (g *Programs) mapMemory() error {
 	return nil
 }
 
+// unmapMemory undoes mapMemory.
+func (g *Programs) unmapMemory() (errs []error) {
+	g.beating.Lock()
+	defer g.beating.Unlock()
+	for _, m := range g.mapped {
+		errs = append(errs, unix.Munmap(m))
+	}
+	g.mapped, g.control, g.credits, g.senders, g.poolMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	return errs
+}
+
 func (g *Programs) mmap(m *ebpf.Map, size int) ([]byte, error) {
 	page := unix.Getpagesize()
 	size = (size + page - 1) / page * page
@@ -129,21 +140,25 @@ func (g *Programs) SetPolicy(p Policy) error {
 	}
 	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
 	atomic.StoreUint32(&g.control.PassWhenLost, pass)
-	g.lifetime, g.grace = p.SecretLifetime, p.HarvestGrace
+	g.grace = p.HarvestGrace
+	g.beating.Lock()
+	defer g.beating.Unlock()
+	g.lifetime = p.SecretLifetime
 	g.beat()
 	return nil
 }
 
 // Heartbeat tells the programs that the daemon is alive. Call it several times per Policy.HeartbeatLimit; it makes no system
-// call but the clock's.
+// call but the clock's, and does not wait for methods that do.
 func (g *Programs) Heartbeat() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.beating.Lock()
+	defer g.beating.Unlock()
 	if g.control != nil {
 		g.beat()
 	}
 }
 
+// beat needs g.beating.
 func (g *Programs) beat() {
 	now := monotonic()
 	var until uint64

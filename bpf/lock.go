@@ -61,6 +61,9 @@ func (g *Programs) Locks() map[string]int {
 
 // Retake gives the pinned links these programs again, after another process that took them over has come to nothing.
 func (g *Programs) Retake() error {
+	g.listing.Lock()
+	g.listed = nil // it may have written others
+	g.listing.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error

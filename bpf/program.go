@@ -38,8 +38,13 @@ type Options struct {
 }
 
 // Programs is one set of programs and maps, attached to any number of interfaces.
+//
+// Of its locks, listing comes before mu, and beating after it. Whoever sets control has all three, and whoever reads it one.
 type Programs struct {
-	mu    sync.Mutex
+	listing sync.Mutex // of the prefixes, which take seconds to write
+	beating sync.Mutex // of the heartbeat, which must not be late: it is held for no system call
+	mu      sync.Mutex // of everything else
+
 	maps  guardMaps
 	progs guardPrograms
 	// The ingress program again, for drivers that give a packet in several buffers.
@@ -71,7 +76,9 @@ type Programs struct {
 	addressMemory []byte
 	trust         link.Link // of TrustTCP; nil: none
 
-	lifetime time.Duration // Policy.SecretLifetime
+	listed map[guardPrefixKey]uint32 // the kernel's prefixes; nil: not known
+
+	lifetime time.Duration // Policy.SecretLifetime; of the heartbeat
 	grace    time.Duration // Policy.HarvestGrace
 
 	linkHeader bool  // of the frames that progs are for
@@ -309,13 +316,11 @@ func (g *Programs) PinsRefused() error { return g.refused }
 
 // Close closes all handles. Pinned programs and maps stay in force, everything else ends.
 func (g *Programs) Close() error {
+	g.listing.Lock()
+	defer g.listing.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var errs []error
-	for _, m := range g.mapped {
-		errs = append(errs, unix.Munmap(m))
-	}
-	g.mapped, g.control, g.credits, g.senders, g.poolMemory, g.addressMemory = nil, nil, nil, nil, nil, nil
+	errs := g.unmapMemory()
 	if g.trust != nil {
 		errs = append(errs, g.trust.Close())
 		g.trust = nil

@@ -35,6 +35,7 @@ type service struct {
 	id      uint32
 	ifaces  []string // that it is guarded on; none: all
 	proxy   bool
+	monitor bool
 	used    bool
 	counted bool     // has been in use, so its counters are part of the sum
 	base    Counters // what an earlier service of the element had counted
@@ -139,7 +140,7 @@ func (g *Programs) setService(s *Service) error {
 		}
 	}
 	old := g.services[i]
-	now := service{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, proxy: s.Proxy, ifaces: slices.Clone(s.Interfaces), used: true, counted: true, base: old.base}
+	now := service{key: s.ServiceKey, workers: s.WorkersPort, id: old.id, proxy: s.Proxy, monitor: s.Monitor, ifaces: slices.Clone(s.Interfaces), used: true, counted: true, base: old.base}
 	if !ok {
 		if old.counted {
 			now.base = Counters{}
@@ -303,6 +304,7 @@ func (g *Programs) readServices() error {
 		s := service{id: e.Id, counted: e.Id != 0}
 		if e.Port != 0 {
 			s.used, s.workers, s.key = true, e.WorkersPort, ServiceKey{Port: e.Port}
+			s.monitor = e.Flags&flagMonitor != 0
 			switch e.Any {
 			case 0:
 				s.key.Address = addr(e.Addr)

@@ -202,15 +202,20 @@ func (s *Server) readKernel(ctx context.Context, c *bpf.Capture, r *recording) {
 		}
 		x := sample{at: s.clock() - int64(k.Age), origin: capture.XDP, service: names[k.Service], outcome: kernelOutcome(k.Verdict, k.Reason),
 			datagram: datagramName(k.Reason), length: k.Length}
-		shown := k.Frame
-		if at, ok := k.Payload(); ok && !r.options.Payload {
-			shown = k.Frame[:at+capture.Visible(k.Frame[at:], x.outcome.verdict == passed)]
-		}
-		x.n = copy(x.bytes[:], shown)
+		x.n = copy(x.bytes[:], r.shown(&k, x.outcome))
 		select {
 		case r.queue <- x:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// shown is what a capture shows of a frame. What is monitored has reached the server, whatever the verdict would have been.
+func (r *recording) shown(k *bpf.Sample, o outcome) []byte {
+	at, ok := k.Payload()
+	if !ok || r.options.Payload {
+		return k.Frame
+	}
+	return k.Frame[:at+capture.Visible(k.Frame[at:], o.verdict == passed || k.Monitor)]
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/bpf"
 )
 
 // What a worker does with a datagram is told with it as it came, and application data is not.
@@ -78,6 +79,25 @@ func TestCaptureOptionsAreChecked(t *testing.T) {
 		}
 		if got, err := captureOptions(o.Query()); err != nil || got.Rate != o.Rate || !slices.Equal(got.Reasons, o.Reasons) {
 			t.Errorf("%+v comes over as %+v, %v", o, got, err)
+		}
+	}
+}
+
+// Other protocols' data is hidden in a capture if it reached the server: passed, or whatever the verdict in monitor mode.
+func TestCaptureHidesWhatMonitorModePasses(t *testing.T) {
+	const head = 42
+	frame := append(make([]byte, head), "secret"...)
+	for _, c := range []struct {
+		verdict          string
+		monitor, payload bool
+		want             int
+	}{
+		{passed, false, false, head}, {dropped, true, false, head}, {dropped, false, false, len(frame)}, {dropped, true, true, len(frame)},
+	} {
+		r := recording{options: CaptureOptions{Payload: c.payload}}
+		k := bpf.Sample{Frame: frame, UDP: head - 8, Monitor: c.monitor}
+		if got := r.shown(&k, outcome{verdict: c.verdict}); len(got) != c.want {
+			t.Errorf("%+v: %d bytes are shown", c, len(got))
 		}
 	}
 }

@@ -146,7 +146,7 @@ func runCommand(command string, event []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, event...)
+	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, ours(event)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	// A pipe of our own: Wait waits for the shell, not for all that has the other end.
@@ -179,6 +179,17 @@ func runCommand(command string, event []string) error {
 		return fmt.Errorf("%w: %s", err, head)
 	}
 	return nil
+}
+
+// ours are the variables that an event has. Others, like PATH or LD_PRELOAD, would let a guard that an attacker controls
+// choose what is run.
+func ours(event []string) (variables []string) {
+	for _, v := range event {
+		if strings.HasPrefix(v, "DTLSGUARD_") {
+			variables = append(variables, v)
+		}
+	}
+	return variables
 }
 
 // killChildren ends the children of this process but those in keep. What a command started in another session is among them,

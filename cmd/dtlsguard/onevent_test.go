@@ -15,11 +15,11 @@ func TestRunCommands(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out")
 	t.Setenv("SECRET", "of the guard")
 	var log bytes.Buffer
-	in := `["DTLSGUARD_EVENT=attack-started","DTLSGUARD_SERVICE=$(touch x); one","OUT=` + file + `"]
-["DTLSGUARD_EVENT=fail","OUT=` + file + `"]
-["DTLSGUARD_EVENT=attack-ended","DTLSGUARD_SERVICE=one","OUT=` + file + `"]
+	in := `["DTLSGUARD_EVENT=attack-started","DTLSGUARD_SERVICE=$(touch x); one","DTLSGUARD_OUT=` + file + `"]
+["DTLSGUARD_EVENT=fail","DTLSGUARD_OUT=` + file + `"]
+["DTLSGUARD_EVENT=attack-ended","DTLSGUARD_SERVICE=one","DTLSGUARD_OUT=` + file + `"]
 `
-	command := `[ "$DTLSGUARD_EVENT" != fail ] || { echo no mail; exit 3; }; echo "$DTLSGUARD_EVENT $DTLSGUARD_SERVICE $SECRET." >>"$OUT"`
+	command := `[ "$DTLSGUARD_EVENT" != fail ] || { echo no mail; exit 3; }; echo "$DTLSGUARD_EVENT $DTLSGUARD_SERVICE $SECRET." >>"$DTLSGUARD_OUT"`
 	if err := runCommands(strings.NewReader(in), command, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +29,20 @@ func TestRunCommands(t *testing.T) {
 	}
 	if s := log.String(); !strings.Contains(s, "exit status 3: no mail") {
 		t.Errorf("the log says %q", s)
+	}
+}
+
+// Of what the guard says, only the variables of an event reach the command: nothing that chooses what is run.
+func TestRunnerTakesOnlyVariablesOfEvents(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out")
+	in := fmt.Sprintf("[%q, %q, %q, %q]", "PATH=/x", "LD_PRELOAD=/x.so", "DTLSGUARD_EVENT=x", "=DTLSGUARD_")
+	var log bytes.Buffer
+	if err := runCommands(strings.NewReader(in), "env >"+file, slog.New(slog.NewTextHandler(&log, nil))); err != nil || log.Len() > 0 {
+		t.Fatalf("%v, %s", err, &log)
+	}
+	out, err := os.ReadFile(file)
+	if s := string(out); err != nil || !strings.Contains(s, "DTLSGUARD_EVENT=x\n") || strings.Contains(s, "/x") {
+		t.Errorf("%v, the command's environment is\n%s", err, s)
 	}
 }
 

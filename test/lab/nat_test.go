@@ -9,17 +9,21 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
-// dnat has the guard's host forward what comes to an address of its own, from clients or from itself, to a server, as docker -p does.
+// dnat has the guard's host forward what comes to an address of its own, from clients or from itself, to a server, as docker -p does. The
+// rules keep no state, so they need no module for NAT.
 func dnat(p *place, from, to netip.AddrPort) {
 	p.t.Helper()
 	need(p.t, "nft")
-	rule := fmt.Sprintf("ip daddr %v udp dport %d dnat to %v", from.Addr(), from.Port(), to)
+	there := fmt.Sprintf("ip daddr %v udp dport %d udp dport set %d ip daddr set %v", from.Addr(), from.Port(), to.Port(), to.Addr())
+	back := fmt.Sprintf("ip saddr %v udp sport %d udp sport set %d ip saddr set %v", to.Addr(), to.Port(), from.Port(), from.Addr())
 	rules := fmt.Sprintf(`table ip forwarding {
-	chain prerouting { type nat hook prerouting priority dstnat; %[1]s; }
-	chain output { type nat hook output priority dstnat; %[1]s; }
-	}`, rule)
+	chain prerouting { type filter hook prerouting priority dstnat; %[1]s; }
+	chain output { type route hook output priority mangle; %[1]s; }
+	chain input { type filter hook input priority mangle; %[2]s; }
+	chain postrouting { type filter hook postrouting priority srcnat; %[2]s; }
+	}`, there, back)
 	if status := start(p.t, p.Middle, "nft", rules).End(); status != 0 {
-		await.Require(p.t, "nf_nat", fmt.Errorf("nft: exit status %d", status))
+		await.Require(p.t, "nf_tables", fmt.Errorf("nft: exit status %d", status))
 	}
 }
 
