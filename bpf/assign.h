@@ -68,21 +68,10 @@ static __always_inline int assign_to_worker(struct __sk_buff *skb, const struct 
 // ingress delivers what XDP has diverted to workers, and passes everything else.
 SEC("tcx/ingress") int ingress(struct __sk_buff *skb)
 {
-	struct packet p = {};
+	struct packet p;
 	__u32 index = 0;
-	int parsed = parse_plain((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &p);
-	if (parsed == PARSED_OTHER)
+	if (parse_tc(skb, &p) != PARSED_UDP)
 		return TCX_NEXT;
-	if (unlikely(parsed != PARSED_UDP)) {
-		__builtin_memset(&p, 0, sizeof(p));
-		parsed = parse_skb(skb, &p);
-		if ((parsed == PARSED_NONLINEAR || parsed == PARSED_UNSEEN) && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
-			__builtin_memset(&p, 0, sizeof(p));
-			parsed = parse_skb(skb, &p);
-		}
-		if (parsed != PARSED_UDP)
-			return TCX_NEXT;
-	}
 	struct port_use *use = LOOKUP(ports, p.dport);
 	if (!use || likely(!use->workers_of))
 		return TCX_NEXT;

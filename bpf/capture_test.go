@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
@@ -15,7 +16,7 @@ import (
 // samples reads n samples.
 func samples(t *testing.T, c *Capture, n int) (all []Sample) {
 	t.Helper()
-	c.ring.SetDeadline(time.Now().Add(10 * time.Second))
+	c.ring.SetDeadline(time.Now().Add(await.Patience))
 	for range n {
 		s, err := c.Read()
 		if err != nil {

@@ -124,6 +124,7 @@ enum {
 	MAX_TRUSTED_PORTS = 64,
 	// ns; Linux waits for the rest of a datagram for 30 s over IPv4 and for 60 s over IPv6 (RFC 8200 section 4.5).
 	FRAGMENT_AGE_SECONDS = 60,
+	RECENT_BITS = 9, // recent flows of a CPU, as a power of 2: 16 KiB, which fit a second-level cache
 	SEEN_GRAIN = 1000 * 1000 * 1000, // ns; a flow's time stamp is written once per second, not per packet
 };
 
@@ -287,6 +288,7 @@ enum {
 enum listed { LISTED_NONE, LISTED_ALLOW, LISTED_DENY };
 enum offer { OFFER_VERIFY, OFFER_RETRY, OFFER_NONE };
 #define SECOND 1000000000ULL
+#define GOLDEN 0x9e3779b97f4a7c15ULL // 2^64 over the golden ratio: the upper bits of a product with it are a hash (Fibonacci hashing)
 #define ENGAGE_CALM (10 * SECOND) // challenges end after this time within the rate
 
 enum { ANY_IPV4 = 1 << 0, ANY_IPV6 = 1 << 1 };

@@ -135,7 +135,9 @@ func (g *Programs) SetPolicy(p Policy) error {
 	atomic.StoreUint64(&g.control.AnswerCost, cost)
 	atomic.StoreUint64(&g.control.Handshake, uint64(p.Handshake))
 	g.limitHalfOpen(&p)
-	atomic.StoreUint64(&g.control.Idle, uint64(p.IdleTimeout))
+	if atomic.SwapUint64(&g.control.Idle, uint64(p.IdleTimeout)) != uint64(p.IdleTimeout) {
+		atomic.AddUint32(&g.control.Removals, 1) // flows that were seen a moment ago may be too old now
+	}
 	atomic.StoreUint64(&g.control.HeartbeatLimit, uint64(p.HeartbeatLimit))
 	atomic.StoreUint32(&g.control.PassWhenLost, pass)
 	g.grace = p.HarvestGrace

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
@@ -78,7 +79,7 @@ func TestFramesThatBeginWithIP(t *testing.T) {
 				t.Fatal(err)
 			}
 			frame := make([]byte, 2048)
-			wire.SetReadDeadline(time.Now().Add(20 * time.Second))
+			wire.SetReadDeadline(time.Now().Add(await.Patience))
 			for {
 				n, err := wire.Read(frame[14:])
 				if err != nil {
@@ -99,7 +100,7 @@ func TestFramesThatBeginWithIP(t *testing.T) {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 2048)
-		server.SetReadDeadline(time.Now().Add(20 * time.Second))
+		server.SetReadDeadline(time.Now().Add(await.Patience))
 		n, src, err := server.ReadFromUDPAddrPort(buf)
 		if err != nil || string(buf[:n]) != string(p.Payload) || netip.AddrPortFrom(src.Addr().Unmap(), src.Port()) != p.Src {
 			t.Errorf("the server's first datagram is %x from %v, %v", buf[:n], src, err)

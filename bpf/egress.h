@@ -3,6 +3,7 @@
 #pragma once
 
 #include "addresses.h"
+#include "early.h"
 #include "halfopen.h"
 #include "parse.h"
 #include "services.h"
@@ -141,8 +142,10 @@ static __always_inline int learn_flow(struct __sk_buff *skb, struct packet *p, c
 	if (!c)
 		return EGRESS_ERROR;
 	struct flow_key key = flow_key(p->daddr, p->dport, svc->id);
-	struct flow *flow = known_flow(&key, c);
 	int record = protected_record(skb, p);
+	if (record >= RECORD_PROTECTED && !svc->admission && is_recent(p, c, &key))
+		return EGRESS_ESTABLISHED;
+	struct flow *flow = known_flow(&key, c);
 	if (record < RECORD_PROTECTED)
 		return !flow && !(svc->flags & SERVICE_PROXY) && refuse_flow(skb, p, svc->id) ? EGRESS_REFUSED : EGRESS_PLAIN;
 	if (svc->admission && record == RECORD_DATA)
@@ -162,22 +165,62 @@ __noinline int parse_skb(struct __sk_buff *skb, struct packet *p)
 	return type <= 0 || p->encapsulated ? PARSED_OTHER : parse_at(data, end, skb->len, p, type);
 }
 
+// parse_tc fills p from a packet of the stack. Plain packets are parsed inline, any other by function calls.
+static __always_inline int parse_tc(struct __sk_buff *skb, struct packet *p)
+{
+	__builtin_memset(p, 0, sizeof(*p));
+	int parsed = parse_plain((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, p);
+	if (likely(parsed == PARSED_UDP || parsed == PARSED_OTHER))
+		return parsed;
+	__builtin_memset(p, 0, sizeof(*p));
+	parsed = parse_skb(skb, p);
+	if ((parsed == PARSED_NONLINEAR || parsed == PARSED_UNSEEN) && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
+		__builtin_memset(p, 0, sizeof(*p));
+		parsed = parse_skb(skb, p);
+	}
+	return parsed;
+}
+
+// leaves_early reports whether a packet is of no service, or a protected record of a recent flow, and counts that. Records of services
+// that admit clients by their addresses are left to the rest, which keeps these.
+static __always_inline int leaves_early(struct __sk_buff *skb)
+{
+	const void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const struct iphdr *ip = data + sizeof(struct ethhdr);
+	const struct udphdr *udp = (void *)(ip + 1);
+	const __u8 *head = (void *)(udp + 1);
+	__u32 index;
+	if (!link_header || (const void *)(head + RECORD_HEADER) > end)
+		return 0;
+	__u32 length = plain_payload(ip, end, skb->len - sizeof(struct ethhdr));
+	if (length < RECORD_HEADER)
+		return 0;
+	const struct port_use *use = LOOKUP(ports, ntohs(udp->source));
+	if (!use || use->workers_of)
+		return 0;
+	if (!use->service)
+		return 1;
+	const struct service *svc = sole_service(use, ip->saddr, &index);
+	if (!svc || svc->admission || record_epoch(head) < RECORD_PROTECTED)
+		return 0;
+	if (recent_ipv4(control(), ip->daddr, ntohs(udp->dest)) != svc->id)
+		return 0;
+	struct counters *count = counters(index);
+	if (!count)
+		return 0;
+	add_packet(&count->egress[EGRESS_ESTABLISHED], length);
+	return 1;
+}
+
 // egress learns from what services send, and gives workers' answers the service's port. Everything passes except
 // ClientHellos, which no service sends: those are reinjected for the server.
 SEC("tcx/egress") int egress(struct __sk_buff *skb)
 {
-	struct packet p = {};
+	if (leaves_early(skb))
+		return TCX_NEXT;
+	struct packet p;
 	__u32 index = 0, outcome;
-	int parsed = parse_plain((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &p);
-	if (parsed == PARSED_NOT_PLAIN) {
-		__builtin_memset(&p, 0, sizeof(p));
-		parsed = parse_skb(skb, &p);
-	}
-	if ((parsed == PARSED_NONLINEAR || parsed == PARSED_UNSEEN) && !bpf_skb_pull_data(skb, skb->len < 128 ? skb->len : 128)) {
-		__builtin_memset(&p, 0, sizeof(p));
-		parsed = parse_skb(skb, &p);
-	}
-	if (parsed != PARSED_UDP)
+	if (parse_tc(skb, &p) != PARSED_UDP)
 		return TCX_NEXT;
 	struct port_use *use = LOOKUP(ports, p.sport);
 	if (!use)

@@ -34,6 +34,11 @@ const inUse = 0.1
 // The error is ErrClosed, or the map's.
 func (g *Programs) EvictFlows(idle func(ServiceKey) time.Duration, perSource int) (e Eviction, err error) {
 	g.mu.Lock()
+	defer func() {
+		if e.Expired+e.Evicted+e.Crowded > 0 {
+			g.noteRemovals()
+		}
+	}()
 	m, proxies, times := g.maps.Flows, make(map[uint32]bool), make(map[uint32]time.Duration)
 	for i := range g.services {
 		if s := &g.services[i]; s.used {

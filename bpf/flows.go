@@ -113,11 +113,21 @@ func (g *Programs) DeleteFlow(k ServiceKey, peer netip.AddrPort) error {
 	key, err := g.flowKey(k, peer)
 	if err == nil {
 		err = errors.Join(remove(g.maps.Flows, key), g.deleteHalfOpen(key))
+		g.noteRemovals()
 	}
 	if err != nil {
 		return fmt.Errorf("delete flow of %v: %w", peer, err)
 	}
 	return nil
+}
+
+// noteRemovals makes the programs look flows up again that they saw a moment ago. Call it after flows were removed.
+func (g *Programs) noteRemovals() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.control != nil {
+		atomic.AddUint32(&g.control.Removals, 1)
+	}
 }
 
 // remove deletes a flow if it is there.

@@ -6,8 +6,8 @@
 #include "assign.h"
 #include "capture.h"
 #include "clienthello.h"
+#include "early.h"
 #include "egress.h"
-#include "junk.h"
 #include "trust.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -172,8 +172,9 @@ static __always_inline int parse_xdp(struct xdp_md *ctx, struct packet *p)
 // dtlsguard is the ingress program. Every packet is counted once under its verdict.
 SEC("xdp") int dtlsguard(struct xdp_md *ctx)
 {
-	if (drop_junk(ctx))
-		return XDP_DROP;
+	int early = decide_early(ctx);
+	if (early != LATE)
+		return early;
 	struct work *w = LOOKUP(scratch, 0);
 	if (!w)
 		return XDP_PASS;

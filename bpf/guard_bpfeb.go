@@ -55,6 +55,8 @@ type guardControl struct {
 	AddressKey      [2]uint64
 	AddressLifetime uint32
 	Capturing       uint32
+	Removals        uint32
+	_               [4]byte
 }
 
 type guardCounters struct {

@@ -87,7 +87,7 @@ static __always_inline struct half_open_flow *half_open_flow(const struct flow_k
 static __always_inline int has_flow(const struct packet *p, __u32 service, const struct control *c, int or_half_open)
 {
 	struct flow_key key = flow_key(p->saddr, p->sport, service);
-	return known_flow(&key, c) || (or_half_open && half_open_flow(&key, c));
+	return is_recent(p, c, &key) || known_flow(&key, c) || (or_half_open && half_open_flow(&key, c));
 }
 
 // remember_half_open remembers p's sender, with the tokens that it took.

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
@@ -57,10 +57,14 @@ func (g *Programs) attachIngress(a *attachment) (err error) {
 	if g.unassigned != nil || losesSockets(a.index) {
 		return nil
 	}
-	if a.ingress, err = tc.Attach(a.progs.ingress, tc.Options{Interface: a.index, Hook: tc.Ingress, First: true}); err != nil {
+	if a.ingress, err = tc.Attach(a.progs.ingress, ingressOptions(a.index)); err != nil {
 		return fmt.Errorf("ingress: %w", lacking(err))
 	}
 	return nil
+}
+
+func ingressOptions(ifindex int) tc.Options {
+	return tc.Options{Interface: ifindex, Hook: tc.Ingress, First: true}
 }
 
 // losesSockets reports whether what comes in by an interface goes through a device above it that may lose packets' sockets, as a
@@ -84,14 +88,14 @@ func master(ifindex int) string {
 }
 
 // openIngress opens the pinned ingress program, if it is on the interface.
-func (a *attachment) openIngress() error {
-	l, err := tc.Open(a.pin, pinIngress)
+func (a *attachment) openIngress(dir *pinfs.Dir) error {
+	l, err := tc.Open(dir, pinIngress, ingressOptions(0))
 	if err != nil || l == nil {
 		return err
 	}
 	at, err := l.Interface()
 	if err != nil || at != a.index || losesSockets(at) {
-		return errors.Join(err, os.Remove(filepath.Join(a.pin, pinIngress)), l.Detach())
+		return errors.Join(err, os.Remove(dir.Path(pinIngress)), l.Detach())
 	}
 	a.ingress = l
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
@@ -28,23 +29,23 @@ func asked(t *testing.T, from, guard *lab.Namespace, to netip.AddrPort) (answere
 	}
 	defer client.Close()
 	arrived := make(chan bool, 2)
-	await := func(c interface {
+	hear := func(c interface {
 		SetReadDeadline(time.Time) error
 		Read([]byte) (int, error)
 	}, what bool) {
-		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(await.Patience))
 		if _, err := c.Read(make([]byte, 2048)); err == nil {
 			arrived <- what
 		}
 	}
-	go await(client, true)
-	go await(server, false)
+	go hear(client, true)
+	go hear(server, false)
 	if _, err := client.WriteToUDPAddrPort(firstHello, to); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case answered = <-arrived:
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatal("neither answered nor let through")
 	}
 	return answered

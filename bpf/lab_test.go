@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
@@ -92,7 +93,7 @@ func expect(t *testing.T, lines <-chan string, want string) {
 		if got != want {
 			t.Fatalf("server says %q, want %q", got, want)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatalf("server does not say %q", want)
 	}
 }
@@ -169,7 +170,7 @@ func open(ctx context.Context, n *lab.Namespace, args []string) (*session, error
 }
 
 // patience is how long a client may take: many retransmissions.
-const patience = 30 * time.Second
+const patience = await.Patience
 
 func dial(t *testing.T, n *lab.Namespace, args []string) *session {
 	t.Helper()

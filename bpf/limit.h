@@ -22,11 +22,11 @@ static __always_inline int take(__u64 *bucket, __u64 now, __u64 cost, __u64 burs
 	return 0;
 }
 
-// mix is a multiplicative hash with a secret seed; 0x9e3779b97f4a7c15 is 2^64 over the golden ratio. It is fast, but an
+// mix is a multiplicative hash with a secret seed; It is fast, but an
 // attacker can choose collisions: use it only where these gain nothing.
 static __always_inline __u64 mix(__u64 h, __u64 x)
 {
-	h = (h ^ x) * 0x9e3779b97f4a7c15ULL;
+	h = (h ^ x) * GOLDEN;
 	return h ^ h >> 29;
 }
 

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
-	"github.com/cilium/ebpf/link"
-
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
@@ -30,7 +28,7 @@ func (g *Programs) adoptLinks(a *attachment) (bool, error) {
 	}
 	if a.ingress == nil { // a build that had none has pinned the others, or somebody has taken it off
 		if err = g.attachIngress(a); err == nil && ours {
-			err = a.pinIngress(a.pin)
+			err = a.again(a.pinIngress)
 		}
 		if err != nil {
 			return false, errors.Join(err, a.closeLinks())
@@ -45,9 +43,17 @@ func (g *Programs) adoptLinks(a *attachment) (bool, error) {
 
 // openLinks opens the pinned links and returns the mode they are in, ModeAuto if they do not hold the interface.
 func (a *attachment) openLinks() (AttachMode, error) {
+	dir, err := pinfs.Open(a.pin)
+	if errors.Is(err, os.ErrNotExist) {
+		return AttachAuto, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
 	var mode AttachMode
 	for m, file := range pinXDP {
-		l, err := link.LoadPinnedLink(filepath.Join(a.pin, file), nil)
+		l, err := dir.Link(file)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -56,11 +62,10 @@ func (a *attachment) openLinks() (AttachMode, error) {
 		}
 		a.xdp, mode = l, m
 	}
-	var err error
-	if a.egress, err = tc.Open(a.pin, pinEgress); err != nil || a.egress == nil || a.xdp == nil {
+	if a.egress, err = tc.Open(dir, pinEgress, egressOptions(0)); err != nil || a.egress == nil || a.xdp == nil {
 		return AttachAuto, err
 	}
-	if err := a.openIngress(); err != nil {
+	if err := a.openIngress(dir); err != nil {
 		return AttachAuto, err
 	}
 	xdp, err := a.xdp.Info()
@@ -125,5 +130,14 @@ func (a *attachment) updateLinks(pinned bool) error {
 	if err := a.egress.Update(a.progs.egress); err != nil || !a.egress.Filter() || !pinned {
 		return err
 	}
-	return a.egress.Pin(a.pin, pinEgress, a.progs.egress) // the pin is the program
+	return a.again(func(dir string) error { return a.egress.Pin(dir, pinEgress, a.progs.egress) }) // the pin is the program
+}
+
+// again pins something into the directory that is there already; pin gets its path, by a descriptor.
+func (a *attachment) again(pin func(dir string) error) error {
+	dir, err := pinfs.Open(a.pin)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pin(dir.Path(".")), dir.Close())
 }

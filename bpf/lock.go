@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 )
 
 // ErrInUse reports that a running process holds the pin directory.
@@ -18,7 +20,7 @@ func (g *Programs) hold(iface string) error {
 		return nil
 	}
 	pin := PinDir(g.pin, iface)
-	dir, err := os.Open(pin)
+	there, err := pinfs.Open(pin)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -29,6 +31,7 @@ func (g *Programs) hold(iface string) error {
 	if err != nil {
 		return err
 	}
+	dir := there.File()
 	if err := checkOwner(dir, g.owner); err != nil {
 		dir.Close()
 		return err

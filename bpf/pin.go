@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 	"github.com/dtlsguard/dtlsguard/bpf/tc"
 )
 
@@ -52,36 +53,25 @@ func (g *Programs) pinInto(a *attachment, dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { // whoever can open the maps can read the secrets
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil { // whoever can open the maps can read the secrets
 		return err
 	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	made, err := pinfs.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer made.Close()
 	var on unix.Statfs_t
-	if err := unix.Statfs(dir, &on); err != nil {
+	if err := unix.Fstatfs(int(made.File().Fd()), &on); err != nil {
 		return err
 	}
 	if on.Type != unix.BPF_FS_MAGIC {
 		return errors.Join(errors.New("the directory is not on a bpffs: mount -t bpf bpf /sys/fs/bpf"), os.Remove(dir))
 	}
-	if err := os.Symlink(g.layout, filepath.Join(dir, layoutPin)); err != nil {
-		return err
-	}
-	for name, m := range g.named {
-		if pins(name) {
-			if err := pinMap(m, filepath.Join(dir, name)); err != nil {
-				return err
-			}
-		}
-	}
-	if err := a.xdp.Pin(filepath.Join(dir, pinXDP[a.mode])); err != nil {
-		return err
-	}
-	if err := a.egress.Pin(dir, pinEgress, a.progs.egress); err != nil {
-		return err
-	}
-	if err := a.pinIngress(dir); err != nil {
-		return err
-	}
-	if err := g.pinTrust(dir); err != nil {
+	if err := g.fill(a, made.Path(".")); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(a.pin); err != nil {
@@ -93,9 +83,42 @@ func (g *Programs) pinInto(a *attachment, dir string) error {
 	return g.hold(a.iface)
 }
 
+// fill pins maps and links into dir, a path by a descriptor.
+func (g *Programs) fill(a *attachment, dir string) error {
+	if err := os.Symlink(g.layout, filepath.Join(dir, layoutPin)); err != nil {
+		return err
+	}
+	for name, m := range g.named {
+		if pins(name) {
+			if err := pinMap(m, filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := pinLink(a.xdp, filepath.Join(dir, pinXDP[a.mode])); err != nil {
+		return err
+	}
+	if err := a.egress.Pin(dir, pinEgress, a.progs.egress); err != nil {
+		return err
+	}
+	if err := a.pinIngress(dir); err != nil {
+		return err
+	}
+	return g.pinTrust(dir)
+}
+
 // pinMap pins a map by a handle that no one else has: one that is pinned knows one path only, and would move.
 func pinMap(m *ebpf.Map, path string) error {
 	c, err := m.Clone()
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.Pin(path), c.Close())
+}
+
+// pinLink pins a link by a handle that no one else has, for the same reason.
+func pinLink(l link.Link, path string) error {
+	c, err := pinfs.Clone(l)
 	if err != nil {
 		return err
 	}
@@ -107,24 +130,38 @@ func pinMap(m *ebpf.Map, path string) error {
 func removePins(dir string) error {
 	var errs []error
 	for _, d := range []string{dir, dir + unfinished} {
-		for _, name := range []string{pinEgress, pinIngress} {
-			a, err := tc.Open(d, name)
-			if a != nil {
-				err = a.Detach()
-			}
+		switch there, err := pinfs.Open(d); {
+		case errors.Is(err, os.ErrNotExist):
+			continue
+		case err != nil:
 			errs = append(errs, err)
+		default:
+			errs = append(errs, detachPinned(there), there.Close())
 		}
-		for _, file := range []string{pinXDP[AttachNative], pinXDP[AttachGeneric]} {
-			l, err := link.LoadPinnedLink(filepath.Join(d, file), nil)
-			if errors.Is(err, os.ErrNotExist) {
-				continue
-			}
-			if err == nil {
-				err = errors.Join(l.Detach(), l.Close())
-			}
-			errs = append(errs, err)
+		errs = append(errs, os.RemoveAll(d)) // it follows no link
+	}
+	return errors.Join(errs...)
+}
+
+// detachPinned detaches the links that are pinned in a directory.
+func detachPinned(dir *pinfs.Dir) error {
+	var errs []error
+	for name, o := range map[string]tc.Options{pinEgress: egressOptions(0), pinIngress: ingressOptions(0)} {
+		a, err := tc.Open(dir, name, o)
+		if a != nil {
+			err = a.Detach()
 		}
-		errs = append(errs, os.RemoveAll(d))
+		errs = append(errs, err)
+	}
+	for _, file := range pinXDP {
+		l, err := dir.Link(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = errors.Join(l.Detach(), l.Close())
+		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -137,13 +174,16 @@ func Unload(dir string) (bool, error) {
 		return false, fmt.Errorf("unload: %s is not on a bpffs, so nothing is pinned there; nothing was removed", filepath.Dir(dir))
 	}
 	for _, d := range []string{dir, dir + unfinished} {
-		if _, err := os.Stat(d); err == nil {
+		if _, err := os.Lstat(d); err == nil {
 			found = true
 		} else if !errors.Is(err, os.ErrNotExist) {
 			return false, fmt.Errorf("unload: %w", err)
 		}
 	}
-	if err := removePins(dir); err != nil {
+	switch err := removePins(dir); {
+	case errors.Is(err, pinfs.ErrForeign):
+		return found, &hinted{fmt.Errorf("unload: %w", err), "its name was removed, what it leads to was not touched; bpftool net shows what is attached"}
+	case err != nil:
 		return found, fmt.Errorf("unload: %w", err)
 	}
 	// A filter also outlives a process without pins.
@@ -159,7 +199,12 @@ func Unload(dir string) (bool, error) {
 
 // pinsOurs reports whether the maps in a directory are those of g.
 func (g *Programs) pinsOurs(dir string) bool {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, guardMapServices), nil)
+	there, err := pinfs.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer there.Close()
+	m, err := there.Map(guardMapServices)
 	if err != nil {
 		return false
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 )
 
 // layoutPin is a symbolic link whose target is the layout of the pinned maps: a bpffs has no files, but links.
@@ -68,7 +70,7 @@ func fits(dir string, spec *ebpf.CollectionSpec) error {
 
 // findPinned opens the maps that an earlier process pinned for one of the interfaces, nil if there are none that fit: then
 // refused says why.
-func (g *Programs) findPinned(spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.Map, refused, err error) {
+func (g *Programs) findPinned(spec *ebpf.CollectionSpec) (found map[string]*ebpf.Map, refused, err error) {
 	if g.pin == "" {
 		return nil, nil, nil
 	}
@@ -83,7 +85,7 @@ func (g *Programs) findPinned(spec *ebpf.CollectionSpec) (pinned map[string]*ebp
 }
 
 // pinnedMaps opens the maps of an earlier process, nil if there are none, or if they do not fit: then refused says why.
-func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.Map, refused, err error) {
+func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (found map[string]*ebpf.Map, refused, err error) {
 	if dir == "" {
 		return nil, nil, nil
 	}
@@ -93,9 +95,17 @@ func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.
 	case err != nil:
 		return nil, nil, err
 	}
-	pinned = make(map[string]*ebpf.Map)
+	there, err := pinfs.Open(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer there.Close()
+	found = make(map[string]*ebpf.Map)
 	drop := func() {
-		for _, m := range pinned {
+		for _, m := range found {
 			m.Close()
 		}
 	}
@@ -103,7 +113,7 @@ func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.
 		if !pins(name) {
 			continue
 		}
-		m, err := ebpf.LoadPinnedMap(filepath.Join(dir, name), nil)
+		m, err := there.Map(name)
 		if errors.Is(err, os.ErrNotExist) {
 			drop()
 			return nil, nil, nil
@@ -112,13 +122,13 @@ func pinnedMaps(dir string, spec *ebpf.CollectionSpec) (pinned map[string]*ebpf.
 			drop()
 			return nil, nil, fmt.Errorf("open pinned map %s: %w", filepath.Join(dir, name), err)
 		}
-		pinned[name] = m
+		found[name] = m
 		if err := s.Compatible(m); err != nil {
 			drop()
 			return nil, fmt.Errorf("%w: map %s: %w", errSize, name, err), nil
 		}
 	}
-	return pinned, nil, nil
+	return found, nil, nil
 }
 
 // pins reports whether a map is pinned: all except constants, harvested cookies, whose sockets end with the process, recent

@@ -4,6 +4,7 @@
 
 #include "hello.h"
 #include "maps.h"
+#include "recent.h"
 
 // Look-ups: services, flows, fragmented datagrams, classes of first bytes.
 
@@ -101,8 +102,13 @@ static __always_inline int fresh(__u64 *seen, __u64 idle, __u64 now)
 // known_flow returns an established flow that has not been idle for too long.
 static __always_inline struct flow *known_flow(const struct flow_key *key, const struct control *c)
 {
+	struct work *w = LOOKUP(scratch, 0);
+	__u32 removals = *(volatile __u32 *)&c->removals;
 	struct flow *flow = bpf_map_lookup_elem(&flows, key);
-	return flow && fresh(&flow->seen, c->idle, coarse_now()) ? flow : 0;
+	if (!w || !flow || !fresh(&flow->seen, c->idle, tick_time(w)))
+		return 0;
+	note_recent(w, c, key, flow->seen, removals);
+	return flow;
 }
 
 static __always_inline void fill_fragment_key(struct fragment_key *key, const struct packet *p)
@@ -172,7 +178,7 @@ static __always_inline void note_sender(const struct ethhdr *eth)
 {
 	__u64 mac = 0;
 	__builtin_memcpy(&mac, eth->src, sizeof(eth->src));
-	__u64 *element = &sender_value.mac[mac * 0x9e3779b97f4a7c15 >> (64 - SENDER_BITS)]; // Fibonacci hashing
+	__u64 *element = &sender_value.mac[mac * GOLDEN >> (64 - SENDER_BITS)];
 	if (unlikely(*element != mac))
 		*element = mac;
 }

@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 )
 
 // ErrOff says that the programs are not on the interface any more.
@@ -119,10 +120,10 @@ func (g *Programs) AttachAgain(iface string, mode AttachMode) (AttachMode, error
 
 // InUse reports whether a process that is alive holds a pin directory.
 func InUse(dir string) bool {
-	f, err := os.Open(dir)
+	there, err := pinfs.Open(dir)
 	if err != nil {
 		return false
 	}
-	defer f.Close()
-	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
+	defer there.Close()
+	return errors.Is(unix.Flock(int(there.File().Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 )
 
 // MaxTrustedPorts is how many TCP ports TrustTCP takes.
@@ -44,32 +46,50 @@ func (g *Programs) TrustTCP(ports []uint16) error {
 			return fmt.Errorf("trust TCP peers: attach to %s: %w", root, hint(err))
 		}
 	}
-	for _, path := range g.trustPins() { // of directories that Attach may take over
-		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			continue
-		}
-		if err := errors.Join(unlink(path), g.pinTrust(filepath.Dir(path))); err != nil {
+	for _, path := range g.trustDirs() { // that Attach may take over
+		if err := g.repinTrust(path); err != nil {
 			return fmt.Errorf("trust TCP peers: %w", err)
 		}
 	}
 	return nil
 }
 
-// trustPins are where an earlier process may have pinned its link.
-func (g *Programs) trustPins() (paths []string) {
+// repinTrust pins the link in a directory, if there is one, in place of an earlier process's.
+func (g *Programs) repinTrust(dir string) error {
+	there, err := pinfs.Open(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	if err := unlink(there.Path(pinTrust)); err != nil {
+		return err
+	}
+	return g.pinTrust(there.Path("."))
+}
+
+// trustDirs are where an earlier process may have pinned its link.
+func (g *Programs) trustDirs() (paths []string) {
 	if g.pin == "" {
 		return nil
 	}
 	for _, iface := range g.options.Interfaces {
-		paths = append(paths, filepath.Join(PinDir(g.pin, iface), pinTrust))
+		paths = append(paths, PinDir(g.pin, iface))
 	}
 	return paths
 }
 
 // adoptTrust takes over the link of an earlier process, which gets the program of this one; nil if there is none.
 func (g *Programs) adoptTrust() link.Link {
-	for _, path := range g.trustPins() {
-		l, err := link.LoadPinnedLink(path, nil)
+	for _, path := range g.trustDirs() {
+		dir, err := pinfs.Open(path)
+		if err != nil {
+			continue
+		}
+		l, err := dir.Link(pinTrust)
+		_ = dir.Close()
 		if err != nil {
 			continue
 		}
@@ -83,8 +103,15 @@ func (g *Programs) adoptTrust() link.Link {
 
 // unpinTrust takes off what an earlier process left.
 func (g *Programs) unpinTrust() (err error) {
-	for _, path := range g.trustPins() {
-		err = errors.Join(err, unlink(path))
+	for _, path := range g.trustDirs() {
+		dir, failed := pinfs.Open(path)
+		if errors.Is(failed, os.ErrNotExist) {
+			continue
+		}
+		if failed == nil {
+			failed = errors.Join(unlink(dir.Path(pinTrust)), dir.Close())
+		}
+		err = errors.Join(err, failed)
 	}
 	return err
 }
@@ -99,19 +126,10 @@ func unlink(path string) error {
 // pinTrust pins the link of TrustTCP, if there is one, in a directory, by a handle that no one else has: each directory keeps
 // it attached by itself.
 func (g *Programs) pinTrust(dir string) error {
-	l, ok := g.trust.(interface{ FD() int })
-	if !ok {
+	if g.trust == nil {
 		return nil
 	}
-	fd, err := unix.FcntlInt(uintptr(l.FD()), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	c, err := link.NewFromFD(fd)
-	if err != nil {
-		return errors.Join(err, unix.Close(fd))
-	}
-	return errors.Join(c.Pin(filepath.Join(dir, pinTrust)), c.Close())
+	return pinLink(g.trust, filepath.Join(dir, pinTrust))
 }
 
 // setTrustedPorts makes the ports those whose peers are trusted: adopted maps may have others.

@@ -156,6 +156,7 @@ struct control {
 	__u64 address_key[2]; // secret, so that nobody can choose a bucket
 	__u32 address_lifetime; // seconds
 	__u32 capturing; // 1: see struct capture_filter
+	__u32 removals; // how often the daemon has removed established flows
 };
 
 // What a capture samples; the daemon writes it before control.capturing.
@@ -244,6 +245,14 @@ struct packet {
 	__u8 inner;           // IP version of the header that PARSED_INNER reports
 } __attribute__((aligned(8))); // so that it is cleared by 8 bytes at a time
 
+// An established flow that was seen within the last SEEN_GRAIN.
+struct recent_flow {
+	__u64 peer[2]; // as in struct flow_key
+	__u32 port, service;
+	__u32 until;    // when its time stamp is to be written again, CLOCK_MONOTONIC in RECENT_UNIT
+	__u32 removals; // control.removals when it was in the table
+};
+
 // What a ClientHello offers.
 struct hello_offer {
 	__u32 at;        // offset in the datagram of the next extension
@@ -268,4 +277,5 @@ struct work {
 	__u8 bytes[8] __attribute__((aligned(8))); // read from the packet
 	__u16 list[LIST / 2]; // ... versions or cipher suites
 	__u64 tick, now;              // the last tick seen, and CLOCK_MONOTONIC then, ns
+	struct recent_flow recent[1 << RECENT_BITS] __attribute__((aligned(32)));
 };

@@ -120,7 +120,7 @@ type Credit struct{ c *guardCredit }
 // Credit returns the credit of a worker, 0 at first.
 func (g *Programs) Credit(worker int) Credit { return Credit{&g.credits[worker]} }
 
-// Grant adds n packets, as many as the worker has just taken from its socket.
+// Grant adds n ClientHellos, as many as the worker has just taken from its socket.
 func (c Credit) Grant(n int) { atomic.AddUint64(&c.c.Granted, uint64(n)) }
 
 // Refill makes the credit budget packets, whatever it was. A worker that finds its socket empty calls it, at

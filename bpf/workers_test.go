@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -183,8 +184,19 @@ func TestFloodLeavesNothing(t *testing.T) {
 	last.Src, last.Dst = netip.AddrPortFrom(lab.Client4, 999), netip.AddrPortFrom(lab.Middle4, 4433)
 	last.Payload = second(testRing.Current(), last.Src, 4433)
 	send(last)
+	var c Counters
+	var service uint64
+	await.Eventually(t, "all packets are counted", func() bool { // the last may have come by another CPU than those before it
+		c, service = counters(t, g), 0
+		for v, n := range c.Verdict {
+			if Verdict(v) != PassUnprotected {
+				service += n
+			}
+		}
+		return service >= flood+1
+	})
 	buf := make([]byte, 2048)
-	server.SetReadDeadline(time.Now().Add(20 * time.Second))
+	server.SetReadDeadline(time.Now().Add(await.Patience))
 	n, src, err := server.ReadFromUDPAddrPort(buf)
 	if err != nil || src.Port() != 999 || string(buf[:n]) != string(last.Payload) {
 		t.Errorf("the server's first datagram: %x from %v, %v", buf[:n], src, err)
@@ -192,13 +204,6 @@ func TestFloodLeavesNothing(t *testing.T) {
 	server.SetReadDeadline(time.Now())
 	if n, src, err := server.ReadFromUDPAddrPort(buf); err == nil {
 		t.Errorf("and one more: %x from %v", buf[:n], src)
-	}
-	c := counters(t, g)
-	var service uint64
-	for v, n := range c.Verdict {
-		if Verdict(v) != PassUnprotected {
-			service += n
-		}
 	}
 	if service != flood+1 || c.Verdict[Answered] == 0 {
 		t.Errorf("%d packets to the service, sent %d: %s", service, flood+1, fmt.Sprint(c.Verdict))
@@ -208,77 +213,60 @@ func TestFloodLeavesNothing(t *testing.T) {
 	}
 }
 
-// Rotation ten times per second loses no client, whenever it comes.
+// Rotation up to ten times per second loses no client, whenever it comes. Each one waits until all have connected since the last
+// one, so that no handshake spans two: that client would get a second HelloVerifyRequest, and OpenSSL's DTLSv1_listen takes no third
+// ClientHello.
 func TestRotationLosesNobody(t *testing.T) {
+	const rotations = 30
 	l := newLab(t)
 	g := guarding(t, inline())
 	attach(t, l, g, lab.ToClient, AttachNative)
 	startServer(t, l, "trust")
-	stop, stopped := make(chan struct{}), make(chan error, 1)
-	go func() {
-		ring := testRing
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for n := byte(1); ; n++ {
-			select {
-			case <-stop:
-				stopped <- nil
-				return
-			case <-tick.C:
-			}
-			next, err := ring.Next(cookie.Secret{n, 0xee}, ring.Current().KeyID()+1)
-			if err == nil {
-				err = g.SetSecret(next.Current(), next.Previous())
-			}
-			if err != nil {
-				stopped <- err
-				return
-			}
-			ring = next
-		}
-	}()
-	var connected, again atomic.Int32
-	end := time.Now().Add(10 * time.Second)
-	one := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), patience/6)
-		defer cancel()
-		c, err := open(ctx, l.Client, clients["openssl"](lab.Middle4, "4433"))
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		return c.echo("while the secret changes")
-	}
-	var wg sync.WaitGroup
-	for range 4 { // twice the CPUs of a small machine
-		wg.Go(func() {
-			for time.Now().Before(end) {
-				// On a busy machine a client may be kept waiting for two rotations. It gets a second
-				// HelloVerifyRequest then, and OpenSSL's DTLSv1_listen takes no third ClientHello: it must start
-				// anew, as users do. Nobody is kept out for good.
-				err := one()
-				for range 5 {
-					if err != nil {
-						again.Add(1)
-						err = one()
-					}
+	ctx, cancel := context.WithCancel(t.Context())
+	var connected [4]atomic.Int32 // twice the CPUs of a small machine
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	for i := range connected {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				if err := connectOnce(t, l); err != nil {
+					t.Errorf("after %d clients: %v", connected[i].Load(), err)
+					cancel()
 				}
-				if err != nil {
-					t.Errorf("after %d clients: %v", connected.Load(), err)
-					return
-				}
-				connected.Add(1)
+				connected[i].Add(1)
 			}
 		})
 	}
-	wg.Wait()
-	close(stop)
-	if err := <-stopped; err != nil {
-		t.Error(err)
+	ring := testRing
+	for n := range byte(rotations) {
+		before := make([]int32, len(connected))
+		for i := range connected {
+			before[i] = connected[i].Load()
+		}
+		time.Sleep(100 * time.Millisecond)
+		for i := range connected {
+			await.Eventually(t, "a client connects", func() bool { return ctx.Err() != nil || connected[i].Load() > before[i] })
+		}
+		next, err := ring.Next(cookie.Secret{n, 0xee}, ring.Current().KeyID()+1)
+		if err == nil {
+			err = g.SetSecret(next.Current(), next.Previous())
+		}
+		if err != nil || ctx.Err() != nil {
+			t.Fatal("rotation ", n, ": ", err)
+		}
+		ring = next
 	}
-	if n := connected.Load(); n < 20 {
-		t.Errorf("only %d clients connected", n)
-	} else {
-		t.Logf("%d clients, %d new starts", n, again.Load())
+}
+
+// connectOnce runs a client that exchanges a line with the server.
+func connectOnce(t *testing.T, l *lab.Lab) error {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := open(ctx, l.Client, clients["openssl"](lab.Middle4, "4433"))
+	if err != nil {
+		return err
 	}
+	defer c.close()
+	return c.echo("while the secret changes")
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
 // serveAdmin serves a handler that answers "ok", and one that answers with what it is told.
@@ -186,7 +188,7 @@ func TestRequestsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(await.Patience))
 		go func() { _, _ = io.WriteString(c, request) }() // it may be cut short
 		if line, err := bufio.NewReader(c).ReadString('\n'); !strings.Contains(line, name) {
 			t.Errorf("got %q, %v, want %s", line, err, name)

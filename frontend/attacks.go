@@ -114,6 +114,7 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 	}
 	a.mu.Lock()
 	news, r := a.detector.Look(now, c)
+	a.attacked, a.normal, a.threshold = a.detector.Attacked(), a.detector.Normal(), a.detector.Threshold()
 	a.mu.Unlock()
 	switch news {
 	case attack.Started:
@@ -135,9 +136,6 @@ func (s *Server) lookForAttack(v *service, now time.Time) {
 		a.xdp.forget()
 	}
 	a.may.Store(a.detector.Suspicious())
-	a.mu.Lock()
-	a.attacked, a.normal, a.threshold = a.detector.Attacked(), a.detector.Normal(), a.detector.Threshold()
-	a.mu.Unlock()
 	v.lookForLimits(&t, now)
 }
 

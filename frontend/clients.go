@@ -16,20 +16,15 @@ func (w *worker) fromClients() {
 		w.in.Reset()
 		n, err := w.conn.Recv(w.in)
 		w.backlog = n == w.in.Cap()
-		if w.credit != nil {
-			w.credit.Grant(n)
-			if !w.backlog { // the socket is empty
-				w.credit.Refill(creditBudget)
-			}
-		}
 		if err != nil || n == 0 {
+			w.grant(0)
 			// An error here is an ICMP message about an earlier answer: there is nobody to report it to.
 			return
 		}
 		w.now = w.service.clock()
 		w.follow()
 		w.counts.Filled(n)
-		w.classify()
+		w.grant(w.classify())
 		w.dispatch()
 		w.send()
 		if !w.backlog {
@@ -38,9 +33,21 @@ func (w *worker) fromClients() {
 	}
 }
 
+// grant lets XDP send as many ClientHellos again as the worker has taken. Other datagrams, those of a proxy's flows, come without
+// credit.
+func (w *worker) grant(hellos int) {
+	if w.credit == nil {
+		return
+	}
+	w.credit.Grant(hellos)
+	if !w.backlog { // the socket is empty
+		w.credit.Refill(creditBudget)
+	}
+}
+
 // classify parses the batch and has all ClientHellos of a back end verified together, which fills the lanes of the cookie
-// computation.
-func (w *worker) classify() {
+// computation. It returns how many there are.
+func (w *worker) classify() (hellos int) {
 	for _, h := range w.active {
 		h.hellos, h.next = h.hellos[:0], 0
 	}
@@ -62,6 +69,7 @@ func (w *worker) classify() {
 		if w.reasons[i] != hello.OK {
 			continue
 		}
+		hellos++
 		if len(w.active) > 1 {
 			to = w.forClient(&peer.IP)
 			parsed := h.ClientHello
@@ -82,6 +90,7 @@ func (w *worker) classify() {
 			h.verifier.Verify(keys, h.hellos)
 		}
 	}
+	return hellos
 }
 
 // dispatch handles the datagrams in the order of arrival, because the second fragment of a verified ClientHello may follow the

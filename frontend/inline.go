@@ -86,6 +86,8 @@ func (v *service) askInline(ctx context.Context, was health) (now health) {
 			v.change(func(s *serving) { s.fit = &fit })
 			v.askForSuites(ctx, fit.PSK)
 			v.log.Info("serving", "handoff", fit.Mode.String(), "why", fit.Why)
+		} else if err == nil && s.fit.PSK != nil {
+			s.fit.PSK.Forget() // there was a reason to probe again
 		}
 	} else {
 		err := handoff.Ask(ctx, v.probeAddress())

@@ -1,6 +1,8 @@
 package frontend
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -15,7 +17,9 @@ const noService = ""
 var xdpFamilies metrics.Families
 
 // MetricFamilies returns all metrics that a guard can export.
-func MetricFamilies() metrics.Families { return append(metrics.Documented(), xdpFamilies...) }
+func MetricFamilies() metrics.Families {
+	return slices.Concat(metrics.Documented(), mapFamilies, xdpFamilies)
+}
 
 var (
 	xdpModeDesc    = xdpFamilies.Add(metrics.Gauge, "xdp_mode", "1 for the mode that XDP is attached in, 0 while it is not.", "interface", "mode")

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
 	"github.com/dtlsguard/dtlsguard/frontend/regular"
 )
@@ -115,7 +116,7 @@ func TestMapLogFile(t *testing.T) {
 
 func eventuallyReads(t *testing.T, file, text string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(await.Patience); ; time.Sleep(time.Millisecond) {
 		b, err := os.ReadFile(file)
 		if strings.Contains(string(b), text) {
 			return

@@ -61,7 +61,7 @@ func (s *Server) free(n *Service) error {
 // reloadable are the settings that a reload puts in force, by their flags: those of services. All others need a restart.
 var reloadable = []string{
 	"listen", "backend", "protect", "handoff", "harvest-pool", "harvest-rate", "secret-file", "rotate-every", "hello-rate", "hello-burst",
-	"backend-hello-rate", "psk-suite", "idle-timeout", "answer", "unverified", "unverified-rate", "pass", "monitor",
+	"backend-hello-rate", "psk-suite", "idle-timeout", "attack-rate", "answer", "unverified", "unverified-rate", "pass", "monitor",
 }
 
 // restarts names the settings that have changed and that a reload does not change.

@@ -2,9 +2,12 @@ package frontend
 
 import (
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/dtlsguard/dtlsguard/cookie"
 )
 
 // TestAlive: a worker that does not go round any more is told of.
@@ -55,5 +58,41 @@ func TestOverlap(t *testing.T) {
 		if overlap(a, b) != c.want || overlap(b, a) != c.want {
 			t.Errorf("%v and %v: want %v", a, b, c.want)
 		}
+	}
+}
+
+// TestServiceSettingsAreReloadable: what a service may have of its own, a reload puts in force, and names no restart for it.
+func TestServiceSettingsAreReloadable(t *testing.T) {
+	fields := reflect.TypeFor[Settings]()
+	for i := range fields.NumField() {
+		c := Config{Cookies: cookie.Measured()}
+		s := &Server{flags: c.flags()}
+		change(t, reflect.ValueOf(&c.Settings).Elem().Field(i))
+		if names := s.restarts(c.flags()); len(names) != 0 {
+			t.Errorf("another %s: a restart for %v", fields.Field(i).Name, names)
+		}
+	}
+}
+
+// change gives a setting another value.
+func change(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch {
+	case v.CanInt():
+		v.SetInt(v.Int() + 1)
+	case v.CanUint():
+		v.SetUint(v.Uint() + 1)
+	case v.CanFloat():
+		v.SetFloat(v.Float() + 1)
+	case v.Kind() == reflect.Bool:
+		v.SetBool(!v.Bool())
+	case v.Kind() == reflect.String:
+		v.SetString("another")
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			change(t, v.Field(i))
+		}
+	default:
+		t.Fatalf("%v cannot be changed", v.Type())
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 )
 
 // Hook is a place on an interface.
@@ -137,30 +139,35 @@ func (a *Attachment) Pin(dir, name string, p *ebpf.Program) error {
 	return nil
 }
 
-// Open finds what Pin kept, nil if there is nothing.
-func Open(dir, name string) (*Attachment, error) {
-	l, err := link.LoadPinnedLink(filepath.Join(dir, name), nil)
+// Open finds what Pin kept for the program of o in a directory, nil if there is nothing. Of o only the hook and the filter's name are read.
+func Open(dir *pinfs.Dir, name string, o Options) (*Attachment, error) {
+	l, err := dir.Link(name)
 	if err == nil {
 		return &Attachment{link: l, pinned: true}, nil
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	entries, err := os.ReadDir(dir.Path("."))
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
-		if rest, ok := strings.CutPrefix(e.Name(), name+"_"); ok {
-			a := &Attachment{pinned: true}
-			if err := errors.Join(a.filter.parse(rest), a.filter.open()); err != nil {
-				return nil, fmt.Errorf("%s: %w", filepath.Join(dir, e.Name()), err)
-			}
-			return a, nil
+		rest, ok := strings.CutPrefix(e.Name(), name+"_")
+		if !ok {
+			continue
 		}
+		a := &Attachment{pinned: true}
+		if err = a.filter.parse(rest); err == nil && (a.filter.name != o.Name || a.filter.hook != o.Hook) {
+			err = pinfs.ErrForeign // of another program's filter
+		}
+		if err == nil {
+			err = a.filter.open()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(dir.File().Name(), e.Name()), err)
+		}
+		return a, nil
 	}
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package tc
 
 import (
+	"errors"
 	"net"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
+	"github.com/dtlsguard/dtlsguard/bpf/pinfs"
 )
 
 // need skips a test if the kernel does not suffice, and fails it where it must (CI).
@@ -217,7 +219,15 @@ func TestPin(t *testing.T) {
 				t.Fatal(err)
 			}
 			programs(t, ifindex, "pinned", id(t, p))
-			b, err := Open(dir, "egress")
+			pins, err := pinfs.Open(dir)
+			need(t, err)
+			defer pins.Close()
+			if byFilter {
+				if b, err := Open(pins, "egress", Options{Hook: Egress, Name: "another's"}); !errors.Is(err, pinfs.ErrForeign) {
+					t.Errorf("a pin that names another program's filter: %v, %v", b, err)
+				}
+			}
+			b, err := Open(pins, "egress", o)
 			if err != nil || b == nil {
 				t.Fatalf("open: %v, %v", b, err)
 			}

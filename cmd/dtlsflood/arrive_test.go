@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bpf"
@@ -84,7 +85,7 @@ func checkArrived(t *testing.T, server *net.UDPConn, mix traffic.Mix, sources ne
 	seen := make(map[string]int)
 	b := make([]byte, 2048)
 	for i := range n {
-		if err := server.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := server.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		size, from, err := server.ReadFromUDPAddrPort(b)
@@ -227,7 +228,7 @@ func TestServerAnswersForgedSources(t *testing.T) {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		})
-		within(t, "the server listens", func() bool { return peers.Listens(cmd.Process.Pid, at) })
+		await.Eventually(t, "the server listens", func() bool { return peers.Listens(cmd.Process.Pid, at) })
 		for _, engine := range []string{"sendmmsg", "xdp"} {
 			code, stdout, stderr := inClient(t, l, "--engine", engine, "-i", lab.ToMiddle, "-d", to.String(), "-m", toClient(t, l),
 				"-Q", "500", "-n", "300", "--sample", "0", "--json")

@@ -122,11 +122,19 @@ func TestFloodOfFrames(t *testing.T) {
 // A search finds the guard's rate limit.
 func TestNonDropRateOfTheKernel(t *testing.T) {
 	l := newLab(t, "dtlsflood-ndr")
-	const limit = 5000 // a busy machine can send this
+	const limit = 1000 // a fifth of what a busy machine can send
 	mac := protect(t, l, bpf.Policy{AnswerRate: bpf.Rate{PerSecond: limit, Burst: limit / 10}})
-	code, stdout, stderr := inClient(t, l, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac, "--ndr", "0.05", "--duration", "1s", "--json", "-Q", "10000")
-	all := lines(t, stdout)
-	last := all[len(all)-1]
+	var code int
+	var stdout, stderr string
+	var all []told
+	var last told
+	for range 4 { // a machine that cannot send even this much at the moment is the limit itself
+		code, stdout, stderr = inClient(t, l, "-i", lab.ToMiddle, "-d", lab.Middle4.String(), "-m", mac, "--ndr", "0.05", "--duration", "1s", "--json", "-Q", "2000")
+		all = lines(t, stdout)
+		if last = all[len(all)-1]; last.Limit != "generator" {
+			break
+		}
+	}
 	if code != exitOK || last.Type != "ndr" || last.Limit != "service" || strings.Count(stdout, `"type":"step"`) != len(all)-1 {
 		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 	}

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
-	"syscall"
 	"testing"
-	"time"
 
 	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -71,18 +69,8 @@ func startGuard(t *testing.T, c frontend.Config) netip.AddrPort {
 		t.Fatal(err)
 	}
 	testguard.Run(t, s)
-	within(t, "the guard is ready", func() bool { return s.Ready() == nil })
+	await.Eventually(t, "the guard is ready", func() bool { return s.Ready() == nil })
 	return s.Listening()[0]
-}
-
-// within waits for a condition.
-func within(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("not in time:  ", what)
-		}
-	}
 }
 
 // OpenSSL's server issues its own cookies and accepts them.
@@ -98,7 +86,7 @@ func TestOpenSSLUnderFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freePort(t))
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), await.FreePort(t))
 	cmd := exec.Command(binary, peers.Arguments(at, id, "")...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -107,23 +95,10 @@ func TestOpenSSLUnderFlood(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	within(t, "the server listens", func() bool { return peers.Listens(cmd.Process.Pid, at) })
+	await.Eventually(t, "the server listens", func() bool { return peers.Listens(cmd.Process.Pid, at) })
 	served(t, at, func(all told) {
 		if c := all.Clients; c["same"] != c["clients"] || c["shared"] != 0 {
 			t.Errorf("the cookies of the sources: %v", c)
 		}
 	})
-}
-
-// freePort returns a port that is free now.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	syscall.ForkLock.RLock() // a program started in that time would hold the socket until its exec
-	defer syscall.ForkLock.RUnlock()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 }

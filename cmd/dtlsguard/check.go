@@ -95,9 +95,9 @@ status is 1 if something fails.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringSliceVar(&interfaces, "interface", nil, "where XDP would be attached, repeatable: `NAME`")
-	cmd.Flags().BoolVar(&allowed, "allow-unguarded", false, "as of run")
-	cmd.Flags().StringSliceVar(&backends, "backend", nil, "a DTLS server, or those of one service, repeatable: `HOST:PORT`")
+	cmd.Flags().StringSliceVar(&interfaces, "interface", nil, "where XDP would be attached; `NAME` may be given several times")
+	cmd.Flags().BoolVar(&allowed, "allow-unguarded", false, "as in run: the server may be reached by interfaces without XDP, too")
+	cmd.Flags().StringSliceVar(&backends, "backend", nil, "a DTLS server; `HOST:PORT` may be given several times, for the servers of one service")
 	cmd.Flags().StringVar(&secretFile, "secret-file", "", "secrets that the back end may compute its cookies from")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd

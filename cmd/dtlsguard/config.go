@@ -31,9 +31,23 @@ func load(cmd *cobra.Command, flags *settings.Flags) (*settings.Loaded, error) {
 		return nil, err
 	}
 	if err := l.Locate(l.Config.Check()); err != nil {
+		if len(l.Config.Services) == 0 && !cmd.Flags().Changed("config") {
+			err = forgotten(err, packagedFile)
+		}
 		return l, err
 	}
 	return l, l.WebConfig.Check()
+}
+
+// packagedFile is the configuration file of the packages. Their unit names it to the guard; a person may have to.
+const packagedFile = "/etc/dtlsguard/dtlsguard.toml"
+
+// forgotten adds a hint to an error if there is a file that was not given.
+func forgotten(err error, file string) error {
+	if _, missing := os.Stat(file); missing != nil {
+		return err
+	}
+	return hint.Add(err, "--config "+file+" reads this host's configuration")
 }
 
 func newConfigCheck() *cobra.Command {

@@ -158,7 +158,7 @@ Exit status 1 if there was no such flow.`,
 			if done.Ended == 0 && !all {
 				return fmt.Errorf("there is no flow of %s", args[0])
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d flows ended\n", done.Ended)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s ended\n", count(done.Ended, "flow"))
 			return err
 		},
 	}

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
@@ -102,7 +103,7 @@ func TestManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", socket)
 	next := func() string {
 		t.Helper()
-		if err := l.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := l.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		b := make([]byte, 1<<12)

@@ -91,17 +91,27 @@ Protect a server:               dtlsguard run --listen :4433 --backend 127.0.0.1
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return hint.Usagef("there is no command %q", args[0])
+				return unknown(cmd, args[0])
 			}
 			return cmd.Help()
 		},
 		Args:    cobra.ArbitraryArgs,
 		Version: version.Of().Version,
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetVersionTemplate(version.Line("dtlsguard") + "\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return hint.Usage(err) })
 	root.AddCommand(newRun(), newStatus(), newSecret(), newCheck(), newUnload(), newTop(), newConfig(), newReload(), newUpgrade(), newDrain(), newLaunch(), newFlows(), newCapture(), newEvents(), newRunner(), newAddresses(), newAllow(), newDeny(), demo.Command(), newVersion())
 	return root
+}
+
+// unknown refuses a command that there is not, and names the one that is spelt nearly so.
+func unknown(cmd *cobra.Command, name string) error {
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		return hint.Usagef("there is no command %q: did you mean %s?", name, near[0])
+	}
+	return hint.Usagef("there is no command %q", name)
 }
 
 // noArgs refuses arguments as a mistake in usage.

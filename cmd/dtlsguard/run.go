@@ -37,11 +37,13 @@ verified clients, whose own addresses the server sees.
 
 With --config it reads services from a file; each may have its own settings.
 
-XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root; workers that answer inline do so from the service's port with CAP_NET_RAW.
-All capabilities are dropped when all is open, and the process becomes another user (--user). With --config CAP_NET_BIND_SERVICE is kept, for services that a reload adds.
+XDP needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root. Workers that answer inline do so from the service's
+port, for which they need CAP_NET_RAW. After the start the guard drops all capabilities and becomes another user
+(--user). With --config it keeps CAP_NET_BIND_SERVICE, for services that a reload adds.
 
-On SIGTERM and SIGINT the guard serves what has arrived and exits with status 0; with --drain the second one does. On SIGHUP it reads the configuration
-and secret files again. On SIGUSR2 another process takes over from it (dtlsguard upgrade).`,
+On SIGTERM and SIGINT the guard serves what has arrived and exits with status 0; with --drain it first waits for its
+last flow, or a second signal. On SIGHUP it reads the configuration and secret files again. On SIGUSR2 another
+process takes over from it (dtlsguard upgrade).`,
 		Example: `  dtlsguard run --listen :4433 --backend 127.0.0.1:4434
   dtlsguard run --protect 192.0.2.7:4433 --interface eth0
   dtlsguard run --listen 192.0.2.7:5684 --backend 127.0.0.1:5685 --listen [2001:db8::7]:5684 --backend [::1]:5685

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -74,7 +76,7 @@ func client(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // occupy is "occupy udp|tcp NAME" or "occupy unix PATH": something else has that address, which NAME is set to;
-// "occupy free NAME" and "occupy freetcp NAME" set it to an address that nothing has.
+// "occupy free NAME" sets it to an address that nothing has.
 func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	switch args[0] {
 	case "udp":
@@ -83,15 +85,9 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Defer(func() { c.Close() })
 		ts.Setenv(args[1], c.LocalAddr().String())
 	case "free":
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		port, err := await.Port()
 		ts.Check(err)
-		ts.Setenv(args[1], c.LocalAddr().String())
-		ts.Check(c.Close())
-	case "freetcp":
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		ts.Setenv(args[1], l.Addr().String())
-		ts.Check(l.Close())
+		ts.Setenv(args[1], fmt.Sprint("127.0.0.1:", port))
 	case "tcp":
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		ts.Check(err)
@@ -138,11 +134,11 @@ func signalGuard(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // patience is how long a script waits for a guard that has much to do, or a machine that has.
-const patience = 20 * time.Second
+const patience = await.Patience
 
 // ready is "ready SOCKET": it waits until a guard answers there that it is ready.
 func ready(ts *testscript.TestScript, _ bool, args []string) {
-	await(ts, func() bool {
+	awaits(ts, func() bool {
 		var s frontend.Status
 		body, err := frontend.Ask(context.Background(), ts.MkAbs(args[0]), "GET", "/status")
 		return err == nil && json.Unmarshal(body, &s) == nil && s.Ready
@@ -152,7 +148,7 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 // eventually is "eventually PATTERN dtlsguard ARGS...": it runs the command until its output matches.
 func eventually(ts *testscript.TestScript, _ bool, args []string) {
 	pattern := regexp.MustCompile(args[0])
-	await(ts, func() bool {
+	awaits(ts, func() bool {
 		_ = ts.Exec(args[1], args[2:]...) // status of a guard that is not ready has another exit status
 		return pattern.MatchString(ts.ReadFile("stdout"))
 	})
@@ -160,10 +156,10 @@ func eventually(ts *testscript.TestScript, _ bool, args []string) {
 
 // appears is "appears PATH": it waits until the file is there.
 func appears(ts *testscript.TestScript, _ bool, args []string) {
-	await(ts, func() bool { _, err := os.Lstat(ts.MkAbs(args[0])); return err == nil })
+	awaits(ts, func() bool { _, err := os.Lstat(ts.MkAbs(args[0])); return err == nil })
 }
 
-func await(ts *testscript.TestScript, done func() bool) {
+func awaits(ts *testscript.TestScript, done func() bool) {
 	for end := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			ts.Fatalf("waited %v in vain", patience)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -161,9 +160,7 @@ func (b *Backend) decide(mode Mode, p *Profile) error {
 			d.pool.rate = b.config.Rate
 		}
 	}
-	if was := b.decision.Load(); was == nil || !reflect.DeepEqual(was.profile.Retries, p.Retries) {
-		b.psk.forget()
-	}
+	b.psk.Forget() // there was a reason to probe again
 	b.decision.Store(d)
 	if old != nil && old != d.pool {
 		b.retire(old)

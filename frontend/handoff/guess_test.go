@@ -161,8 +161,8 @@ func TestHarvestGuesses(t *testing.T) {
 			}
 			mean := guesses * c.right / float64(len(known))
 			t.Logf("%d of %d guesses are right, %.2f/pool", right, guesses, float64(right)/guesses*pool)
-			if math.Abs(float64(right)-mean) > 5*math.Sqrt(mean) || mean > guesses*2./pool {
-				t.Errorf("%d of %d guesses are right, want %.0f give or take five deviations of %.0f", right, guesses, mean, math.Sqrt(mean))
+			if math.Abs(float64(right)-mean) > 6*math.Sqrt(mean) || mean > guesses*2./pool {
+				t.Errorf("%d of %d guesses are right, want %.0f give or take six deviations of %.0f", right, guesses, mean, math.Sqrt(mean))
 			}
 		})
 	}

@@ -115,7 +115,7 @@ func TestLargePool(t *testing.T) {
 		}
 		mean := float64(guesses) * c.right / float64(n)
 		t.Logf("%s: %d of %d guesses are right, by expectation %.1f", c.name, right, guesses, mean)
-		if math.Abs(float64(right)-mean) > 5*math.Sqrt(mean)+1 {
+		if math.Abs(float64(right)-mean) > 6*math.Sqrt(mean) {
 			t.Errorf("%s: %d guesses are right, want %.1f", c.name, right, mean)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 	"github.com/dtlsguard/dtlsguard/frontend/relay"
@@ -45,7 +46,7 @@ func (w *wire) sent() (list [][]byte) {
 	}
 	for range n {
 		b := make([]byte, 1<<13)
-		_ = w.to.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = w.to.SetReadDeadline(time.Now().Add(await.Patience))
 		m, err := w.to.Read(b)
 		if err != nil {
 			w.t.Fatal(err)

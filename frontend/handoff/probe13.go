@@ -53,7 +53,8 @@ func (q *probing) retries() error {
 	return err
 }
 
-// retry asks one question and returns the HelloRetryRequest, without a cookie if there was none.
+// retry asks one question and returns the HelloRetryRequest, without a cookie if the answer was none. asked is nil if there was no
+// answer.
 func (q *probing) retry(c line, p *hello.Probe13) (r hello.Retry, asked []byte, err error) {
 	_, _ = rand.Read(p.Random[:])
 	asked = p.Append(nil)

@@ -54,8 +54,8 @@ func SuiteNames() (list []string) {
 }
 
 // PSKSuites knows with which suite a wolfSSL server of DTLS 1.3 answers clients that offer a pre-shared key (RFC 8446
-// section 4.2.11): that of the key, which the server alone knows. It is asked about each identity once, by [PSKSuites.Run];
-// until then, or if there are too many, the client is answered with the suite that it would get without a key. Safe for
+// section 4.2.11): that of the key, which the server alone knows. It is asked about each identity until it answers, by
+// [PSKSuites.Run]; until then, or if there are too many, the client is answered with the suite that it would get without a key. Safe for
 // concurrent use.
 type PSKSuites struct {
 	fixed     Suite // of all keys; 0: the server is asked
@@ -83,12 +83,12 @@ type pskQuestion struct {
 // NewPSKSuites knows of no identity. fixed is the suite of all keys, 0 if the server is to be asked.
 func NewPSKSuites(fixed Suite) *PSKSuites {
 	p := &PSKSuites{fixed: fixed, questions: make(chan pskQuestion, 8)}
-	p.forget()
+	p.Forget()
 	return p
 }
 
-// forget forgets what was learned: the server may be another one.
-func (p *PSKSuites) forget() { p.list.Store(new([]*pskEntry)) }
+// Forget forgets what was learned: the server may be another one.
+func (p *PSKSuites) Forget() { p.list.Store(new([]*pskEntry)) }
 
 // suite is what the server chooses of r's suites for a client that offers x, which has a pre-shared key; table is what it
 // would choose without.
@@ -181,40 +181,45 @@ func (p *PSKSuites) Run(ctx context.Context, server netip.AddrPort) error {
 		return err
 	}
 	defer q.close()
-	c, err := q.dial(netip.AddrPort{})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case ask := <-p.questions:
 			if !p.known(&ask) {
-				p.ask(&q, c, &ask)
+				if err := p.ask(&q, &ask); err != nil {
+					return err
+				}
 				pause(ctx, askPSKEvery)
 			}
 		}
 	}
 }
 
-// ask asks the server with a binder that cannot be right: a HelloRetryRequest comes before it is looked at.
-func (p *PSKSuites) ask(q *probing, c line, ask *pskQuestion) {
+// ask asks the server with a binder that cannot be right: a HelloRetryRequest comes before it is looked at. Each question has a
+// socket of its own, so that a late answer to another is not taken for its own. From silence nothing is learned: the server
+// may be busy. The error is that no socket could be opened.
+func (p *PSKSuites) ask(q *probing, ask *pskQuestion) error {
+	c, err := q.dial(netip.AddrPort{})
+	if err != nil {
+		return err
+	}
+	defer q.hangUp(c)
 	probe := hello.Probe13{Groups: groups13, Identity: ask.identity[:ask.length]}
 	for _, s := range ask.suites {
 		if s != 0 {
 			probe.Suites = append(probe.Suites, s)
 		}
 	}
-	r, _, err := q.retry(c, &probe)
+	r, asked, err := q.retry(c, &probe)
 	switch {
-	case err != nil:
-	case len(r.Cookie) == 0 || !slices.Contains(probe.Suites, r.Suite): // an alert, or nothing
+	case err != nil || asked == nil:
+	case len(r.Cookie) == 0 || !slices.Contains(probe.Suites, r.Suite): // an alert
 		p.learn(ask, ask.table)
 	default:
 		p.learn(ask, r.Suite)
 	}
+	return nil
 }
 
 // cookieSuite is the suite that a cookie of wolfSSL's says it was made for, 0 if it is none.
@@ -222,5 +227,5 @@ func cookieSuite(c []byte) uint16 {
 	if len(c) == 0 || len(c) < 1+int(c[0])+2 {
 		return 0
 	}
-	return binary.BigEndian.Uint16(c[1+c[0]:])
+	return binary.BigEndian.Uint16(c[1+int(c[0]):])
 }

@@ -137,17 +137,7 @@ func (m *reset) classify(h *Hello, serves Versions) Action {
 
 // admit decides on a first ClientHello, and reports whether the decision is final.
 func (m *reset) admit(h *Hello, now int64) bool {
-	switch m.gate.Admit(&h.Binding.Source, now) {
-	case addresses.Known:
-		h.Verified = true
-	case addresses.Unproved:
-		h.Verified, h.Unproved = true, true
-	case addresses.Denied:
-		h.Action = ActionDenied
-	default:
-		return false
-	}
-	return true
+	return settle(h, m.gate.Admit(&h.Binding.Source, now))
 }
 
 // Challenge revokes the verification of h, which mode reset verified by its address alone: the client must prove that it
@@ -161,6 +151,21 @@ func (h *Hello) Challenge(k *cookie.Keyring, mac cookie.MAC) {
 	}
 	c := k.Current().Issue(&h.Binding)
 	h.Length = copy(h.Answer[:], c[:])
+}
+
+// settle does to h what the gate decided, and reports whether the decision is final.
+func settle(h *Hello, o addresses.Outcome) bool {
+	switch o {
+	case addresses.Known:
+		h.Verified = true
+	case addresses.Unproved:
+		h.Verified, h.Unproved = true, true
+	case addresses.Denied:
+		h.Action = ActionDenied
+	default:
+		return false
+	}
+	return true
 }
 
 // preHandshake implements preHandshaker.
@@ -177,14 +182,7 @@ func (m *limited) Verify(_ *cookie.Keyring, hellos []Hello) {
 	now := m.now()
 	for i := range hellos {
 		h := &hellos[i]
-		switch m.gate.Limit(&h.Binding.Source, now) {
-		case addresses.Known:
-			h.Verified = true
-		case addresses.Unproved:
-			h.Verified, h.Unproved = true, true
-		case addresses.Denied:
-			h.Action = ActionDenied
-		default:
+		if !settle(h, m.gate.Limit(&h.Binding.Source, now)) {
 			h.Action = ActionLimited
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
 // pair is both ends of a socket.
@@ -127,7 +129,7 @@ func TestParcelOfAnotherVersionLeavesNothingOpen(t *testing.T) {
 	if _, _, err := other.Receive(time.Minute); !errors.Is(err, ErrVersion) {
 		t.Error(err)
 	}
-	if err := r.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := r.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {

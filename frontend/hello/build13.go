@@ -60,19 +60,20 @@ func (p *Probe13) Append(d []byte) []byte {
 var probeSignatures = []byte{0, 18, 4, 3, 5, 3, 6, 3, 8, 4, 8, 5, 8, 6, 8, 7, 4, 1, 5, 1}
 
 // ReadRetry reads d, if it begins with a HelloRetryRequest of DTLS 1.3. Its cookie is a part of d; Echo is set if it has a
-// session id.
+// session id. What ServerVersion finds 1.3 has extensions, and so all that stands in front of them.
 func ReadRetry(d []byte) (r Retry, ok bool) {
 	be := binary.BigEndian
-	if v, is := ServerVersion(d); !is || v != DTLS13 || [32]byte(d[randomAt:]) != retryRandom {
+	if v, _ := ServerVersion(d); v != DTLS13 {
 		return r, false
 	}
-	r.Echo = d[sessionIDAt] > 0
-	b := d[sessionIDAt+1+int(d[sessionIDAt]) : min(len(d), recordHeader+int(be.Uint16(d[11:])))]
-	if len(b) < 5 {
+	record := serverHello(d)
+	b := extensionsOf(record)
+	if [32]byte(record[randomAt:]) != retryRandom {
 		return r, false
 	}
-	r.Suite = be.Uint16(b)
-	for b = b[5:]; len(b) >= 4; {
+	r.Echo = record[sessionIDAt] > 0
+	r.Suite = be.Uint16(record[len(record)-len(b)-chosen:])
+	for len(b) >= 4 {
 		kind, n := be.Uint16(b), int(be.Uint16(b[2:]))
 		if n > len(b)-4 {
 			return r, false

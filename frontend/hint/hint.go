@@ -1,7 +1,7 @@
 // Package hint attaches fixes to errors and prints both. An error names what failed; its hint names one command, setting or
 // step that fixes it. Commands print both with [Print], logs and JSON carry the hint under the key "hint"
-// ([Of]). Any package may use it; it imports nothing of this project. Packages that must not import it (bpf,
-// udpbatch) give their errors a method Hint() string, which [Of] finds as well.
+// ([Of]). Any package of frontend and cmd may use it; it imports nothing of this project. Package bpf, which must not import
+// it, gives its errors a method Hint() string, which [Of] finds as well.
 //
 // Libraries know no command line. They name a setting as "setting harvest-pool"; what commands print and log has the flag
 // instead, --harvest-pool ([Flags]).

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
 // Whatever is not a regular file is refused at once, also through a symbolic link.
@@ -35,7 +37,7 @@ func TestRefusesAllElse(t *testing.T) {
 			if !errors.Is(err, ErrNotRegular) {
 				t.Errorf("%s: %v, want ErrNotRegular", name, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(await.Patience):
 			t.Fatalf("%s: waits", name)
 		}
 	}

@@ -68,7 +68,7 @@ func (f *Flow) Unprove() { f.progress |= unproved }
 
 // Unproved reports whether f was opened without a proof of its client's address, and nothing has proved it since. That f is
 // established does not: in an abbreviated handshake a server sends its Finished to whoever forges a ClientHello with a session of his
-// own, and what the client sends may be forged as well.
+// own, and what the client sends may be forged as well. Nor does data that a server sends before it has heard of its Finished.
 func (f *Flow) Unproved() bool { return f.progress&unproved != 0 }
 
 // Rival is a newer flow of f's client, from the same address and port; nil if there is none. Both live until the

@@ -17,7 +17,7 @@ const (
 	ServerAlert                       // a protected alert of DTLS 1.2: 1.3 hides the type
 	ServerFatal                       // a fatal alert of epoch 0
 	Silence                           // no datagram for a tenth of the idle timeout
-	ClientReached                     // application data of the server, which waits for the client's Finished (not: a record with a connection ID, which hides its type)
+	ClientReached                     // application data of the server, which mostly waits for the client's Finished (not: a record with a connection ID, which hides its type)
 )
 
 // Content and handshake types (RFC 5246, RFC 6347, RFC 9146), and positions in a record.

@@ -30,10 +30,11 @@ type progress uint8
 const (
 	answered        progress = 1 << iota // the server sent anything but a HelloVerifyRequest
 	secondFlight                         // the client sent the flight after the server's first one
-	clientProtected                      // the client sent a protected record
+	clientProtected                      // the client sent a protected record after that, whose keys depend on it
 	finished                             // the server sent its Finished (DTLS 1.2)
 	proved                               // the server sent what only follows the client's Finished
 	unproved                             // nobody knows yet whether the client can be reached at its address
+	hasty                                // the server sent application data before the client's protected records
 )
 
 // step is the transition function of a flow: the state and the progress after a datagram with signs. Whatever a client's
@@ -72,7 +73,8 @@ func step(s State, p progress, signs Signs) (State, progress) {
 // advance adds to p what signs prove. In a full DTLS 1.2 handshake the server's Finished follows the client's; in an
 // abbreviated one it comes first and proves nothing, but application data does (RFC 5246 section 7.3). A DTLS 1.3 server
 // encrypts its first flight, to anybody; records of its third epoch after the client's flight acknowledge that (RFC 9147
-// section 7.1).
+// section 7.1). But it may send such records with its first flight, too (RFC 8446 section 2.3): a server that does may go on, whatever
+// a forger sends in the client's name, so its data proves no address.
 func advance(p progress, signs Signs) progress {
 	if signs&(ServerFlight|ServerFinished|ServerData) != 0 {
 		p |= answered
@@ -87,13 +89,27 @@ func advance(p progress, signs Signs) progress {
 		p |= proved
 	}
 	if signs&ClientReached != 0 {
-		p &^= unproved
+		p = reached(p)
+	}
+	if p&answered == 0 { // what the client sends depends on nothing of the server's
+		return p
 	}
 	if signs&(ClientFlight|ClientProtected) != 0 {
 		p |= secondFlight
 	}
 	if signs&ClientProtected != 0 {
 		p |= clientProtected
+	}
+	return p
+}
+
+// reached adds to p what application data of the server proves of the client's address.
+func reached(p progress) progress {
+	switch {
+	case p&clientProtected == 0:
+		return p | hasty
+	case p&hasty == 0:
+		return p &^ unproved
 	}
 	return p
 }

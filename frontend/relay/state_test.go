@@ -29,8 +29,8 @@ func TestEveryTransition(t *testing.T) {
 func TestHalfOpenIsLeftByTheServersSigns(t *testing.T) {
 	server := answered | finished | proved
 	for p := progress(0); p < 2*proved; p++ {
-		if s, _ := step(HalfOpen, p, 0); s != HalfOpen {
-			continue // could not have stayed half-open
+		if s, _ := step(HalfOpen, p, 0); s != HalfOpen || p&answered == 0 && p != 0 {
+			continue // could not have stayed half-open, or come about: all else follows the server's first answer
 		}
 		for _, sign := range []Signs{ClientHello, ClientFlight, ClientProtected, ClientAlert} {
 			s, q := step(HalfOpen, p, sign)
@@ -191,4 +191,48 @@ func TestHandshakes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReached: a server's data proves the address of a client that has sent protected records after the server's flight, but not if the
+// server sends data without waiting for those. Otherwise who forges an address need only forge a record, too.
+func TestReached(t *testing.T) {
+	type act struct {
+		from side
+		d    []byte
+	}
+	hello13, sealed13, data13 := join(flight, unified(0x2e)), unified(0x2e), unified(0x2f)
+	for name, c := range map[string]struct {
+		script []act
+		want   bool
+	}{
+		"1.2":                        {[]act{{server, flight}, {client, join(keyExchange, change, sealed)}, {server, join(change, sealed)}, {server, data}}, true},
+		"1.2, no data":               {[]act{{server, flight}, {client, join(keyExchange, change, sealed)}, {server, join(change, sealed)}}, false},
+		"1.3":                        {[]act{{server, hello13}, {client, sealed13}, {server, data13}}, true},
+		"1.3, the client is silent":  {[]act{{server, hello13}, {server, data13}, {server, data13}}, false},
+		"1.3, forged before":         {[]act{{client, sealed13}, {server, hello13}, {server, data13}}, false},
+		"1.3, forged after":          {[]act{{server, hello13}, {client, sealed13}, {server, hello13}}, false},
+		"1.3, forged after data":     {[]act{{server, hello13}, {server, data13}, {client, sealed13}, {server, data13}}, false},
+		"1.3, early data is no sign": {[]act{{server, hello13}, {client, unified(0x2d)}, {server, data13}}, false},
+	} {
+		s, p := HalfOpen, unproved
+		for _, a := range c.script {
+			signs := clientSigns(a.d)
+			if a.from == server {
+				signs = serverSigns(a.d)
+			}
+			s, p = step(s, p, signs)
+		}
+		if got := p&unproved == 0; got != c.want {
+			t.Errorf("%s: reached %v, want %v; it is %v", name, got, c.want, s)
+		}
+	}
+}
+
+// FuzzSigns looks for datagrams that stop the guard.
+func FuzzSigns(f *testing.F) {
+	f.Add([]byte{22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0x2f, 0})
+	f.Add([]byte{25, 254, 253, 0, 1})
+	f.Fuzz(func(t *testing.T, d []byte) {
+		_, _ = clientSigns(d), serverSigns(d)
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -69,6 +70,16 @@ func await(t *testing.T, c *Conn, b *Batch, n int) {
 	}
 }
 
+// within repeats f until it returns true: loopback mostly delivers within a send, but not while the CPU has more to receive.
+func within(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !f(); {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+	}
+}
+
 // A socket that was alone on its port opens a group there, and gets its share of the clients.
 func TestShare(t *testing.T) {
 	first := listenOn(t, "127.0.0.1:0")
@@ -96,18 +107,17 @@ func TestShare(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	total := 0
-	for i, c := range []*Conn{first, second} { // on loopback what was sent has come
-		b := newBatch(t, clients)
-		if _, err := c.Recv(b); err != nil {
+	a, b := newBatch(t, clients), newBatch(t, clients)
+	within(t, "not all datagrams come", func() bool {
+		_, one := first.Recv(a)
+		_, two := second.Recv(b)
+		if err := errors.Join(one, two); err != nil {
 			t.Fatal(err)
 		}
-		if total += b.Len(); b.Len() == 0 { // by chance, once in 2^63
-			t.Errorf("socket %d gets nothing", i)
-		}
-	}
-	if total != clients {
-		t.Errorf("%d datagrams of %d", total, clients)
+		return a.Len()+b.Len() == clients
+	})
+	if a.Len() == 0 || b.Len() == 0 { // by chance, once in 2^63
+		t.Errorf("one socket gets %d datagrams, the other %d", a.Len(), b.Len())
 	}
 }
 
@@ -172,13 +182,13 @@ func TestOverrunsAreCounted(t *testing.T) {
 	if _, err := client.Send(q); err != nil {
 		t.Fatal(err)
 	}
-	got, err := server.Recv(b)
-	if err != nil || got == 64 {
-		t.Fatalf("received %d of 64 into the smallest buffer: %v", got, err)
-	}
-	if n := server.Overruns(); int(n) != 64-got {
-		t.Errorf("%d overruns, want %d", n, 64-got)
-	}
+	within(t, "no overrun is counted", func() bool { return server.Overruns() > 0 }) // before the buffer is read
+	within(t, "not all are received or counted", func() bool {
+		if _, err := server.Recv(b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Len()+int(server.Overruns()) == 64
+	})
 }
 
 func TestErrorsSayHowToFixThem(t *testing.T) {
@@ -236,19 +246,28 @@ func TestBatchesDoNotAllocate(t *testing.T) {
 	b, q, back := newBatch(t, 16), NewQueue(16), newBatch(t, 16)
 	to := NewRoute(server.Local())
 	d := make([]byte, 100)
+	const patience = 1 << 20 // receives
 	if n := testing.AllocsPerRun(50, func() {
 		for range 16 {
 			q.Add(d, &to)
 		}
 		client.Send(q)
 		b.Reset()
-		server.Recv(b) // loopback delivers within Send
+		for range patience {
+			if server.Recv(b); b.Len() == 16 {
+				break
+			}
+		}
 		for i := range b.Len() {
 			q.Add(b.Datagram(i), b.Route(i))
 		}
 		server.Send(q)
 		back.Reset()
-		client.Recv(back)
+		for range patience {
+			if client.Recv(back); back.Len() == 16 {
+				break
+			}
+		}
 	}); n != 0 {
 		t.Errorf("%v allocations per batch", n)
 	}

@@ -119,7 +119,7 @@ func (c *client) connect(within time.Duration) bool {
 // alive reports whether an application record comes back.
 func (c *client) alive() bool {
 	d := record(23, 1, binary.BigEndian.AppendUint64(nil, rand.Uint64())...)
-	return c.ask(d, 3*time.Second, func(got []byte) bool { return bytes.Equal(got, d) })
+	return c.ask(d, patience, func(got []byte) bool { return bytes.Equal(got, d) })
 }
 
 // sessions returns clients that have finished a handshake.

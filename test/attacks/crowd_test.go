@@ -52,16 +52,17 @@ func newCrowd(t *testing.T, n int, to netip.AddrPort) *crowd {
 	return c
 }
 
-// connect runs the members' handshakes and returns how many finish. On a second HelloVerifyRequest a member starts over, once.
+// connect runs the members' handshakes and returns how many finish. On a HelloVerifyRequest with another cookie a member starts over,
+// a few times at most.
 func (c *crowd) connect(members []*member) (n int) {
-	for range 2 {
+	for range 4 {
 		var again, flown []*member
 		first := c.round(members, func(m *member) []byte { return m.first }, func(m *member, d []byte) bool { return m.prove(d) })
 		c.round(first, func(m *member) []byte { return m.second }, func(m *member, d []byte) bool {
 			switch {
 			case bytes.Equal(d, serverFlight):
 				flown = append(flown, m)
-			case m.prove(d):
+			case m.another(d) && m.prove(d):
 				again = append(again, m)
 			default:
 				return false
@@ -82,6 +83,12 @@ func (m *member) prove(d []byte) bool {
 		m.second = m.hello.Bytes()
 	}
 	return ok
+}
+
+// another reports whether d is a HelloVerifyRequest with another cookie than the previous: not a late answer to a retransmission.
+func (m *member) another(d []byte) bool {
+	cookie, ok := hello.HelloVerifyCookie(d)
+	return ok && !bytes.Equal(cookie, m.hello.Cookie)
 }
 
 // living counts the members whose application record comes back.

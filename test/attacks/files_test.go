@@ -2,12 +2,13 @@ package attacks
 
 import (
 	"bytes"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
 // output collects what a program prints.
@@ -28,15 +29,10 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// free returns a loopback address with a port that was free just now.
+// free returns a loopback address with a free port.
 func free(t *testing.T) netip.AddrPort {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), await.FreePort(t))
 }
 
 // With more half-open flows than open files allowed, new clients are served and metrics can be read.
@@ -51,7 +47,8 @@ func TestHalfOpenFlowsBeyondTheFiles(t *testing.T) {
 	}
 	g := &guard{t: t, addr: p.addr}
 	begun, served, tried := 0, 0, 0
-	for end := time.Now().Add(lasting(3*time.Second, 3*time.Minute)); time.Now().Before(end); {
+	began := time.Now()
+	for time.Since(began) < lasting(3*time.Second, 3*time.Minute) || begun < files && time.Since(began) < patience {
 		for i := range 100 {
 			if g.abandon(source(i)) {
 				begun++

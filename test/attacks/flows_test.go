@@ -156,11 +156,14 @@ func TestGuessesFromAnEstablishedAddress(t *testing.T) {
 	for end := time.Now().Add(lasting(4*time.Second, time.Minute)); time.Now().Before(end); {
 		for _, c := range victims {
 			// The right cookie, which one guess in 64 hits, and then all that an attacker can send without keys.
-			before := s.flights.Load()
-			if c.abandon() {
-				guesses++
-			}
-			eventually(t, "the right guess reaches the server", func() bool { return s.flights.Load() > before })
+			before, sent := s.flights.Load(), false
+			eventually(t, "the right guess reaches the server", func() bool {
+				if !sent {
+					sent = c.abandon()
+					guesses++
+				}
+				return s.flights.Load() > before
+			})
 			right++
 			c.send(record(22, 0, append([]byte{16}, make([]byte, 20)...)...)) // the second flight, with the wrong keys
 			c.send(record(22, 1, 0xff))
@@ -187,6 +190,7 @@ func TestHalfOpenAttemptsBesideEstablishedSessions(t *testing.T) {
 		unlimited(c)
 		c.Handoff, c.MaxFlows = handoff.Trust, flows
 		c.FlowsPerSource, c.HalfOpenPerSource = -1, -1
+		c.IdleTimeout = time.Hour // after a tenth of it a flow may be evicted
 	})
 	sessions := g.sessions(flows, func(i int) netip.Addr { return source(i % 500) })
 	attackers := make([]*client, 500)
@@ -196,7 +200,7 @@ func TestHalfOpenAttemptsBesideEstablishedSessions(t *testing.T) {
 	begun := 0
 	for begun < attempts {
 		begun += each(attackers, (*client).abandon)
-		if n := living(sessions); n != flows { // in use: idle ones may be evicted
+		if n := living(sessions); n != flows {
 			t.Fatalf("%d of %d established sessions are alive after %d half-open attempts", n, flows, begun)
 		}
 	}
@@ -219,7 +223,7 @@ func TestReplayedHello(t *testing.T) {
 	c := g.dial(source(1))
 	second := c.prove(newHello(), patience)
 	const repeats = 20_000
-	before := s.flights.Load()
+	before, began := s.flights.Load(), time.Now()
 	for i := range repeats {
 		c.send(second)
 		if i%64 == 63 { // let the guard read all of them
@@ -229,7 +233,7 @@ func TestReplayedHello(t *testing.T) {
 	got := s.flights.Load() - before // the guard's own questions are other ClientHellos
 	t.Logf("%d repeats of a ClientHello: %d reached the server", repeats, got)
 	g.report()
-	if got == 0 || got > 100 {
+	if got == 0 || got > 100+uint64(frontend.DefaultHelloRate.PerSecond*time.Since(began).Seconds()) {
 		t.Errorf("%d of %d repeats reached the server", got, repeats)
 	}
 }

@@ -18,8 +18,8 @@ var (
 	mixed = flag.Duration("mixed", 30*time.Minute, "with -whole: how long TestMixedAttack lasts")
 )
 
-// patience is how long a test waits on a busy machine for what must happen.
-const patience = 20 * time.Second
+// patience is how long a test waits for what must happen.
+const patience = await.Patience
 
 // lasting is the duration of an attack: short, unless -whole is given.
 func lasting(short, long time.Duration) time.Duration {

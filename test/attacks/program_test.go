@@ -103,7 +103,7 @@ func startProgram(t *testing.T, files int, backend netip.AddrPort, flags string)
 
 // get reads a page from the metrics listener.
 func (g *guardProgram) get(path string) (body string, err error) {
-	c := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	c := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := c.Get("http://" + g.metrics.String() + path)
 	if err != nil {
 		return "", err
@@ -140,10 +140,13 @@ func (g *guardProgram) flows() string {
 }
 
 // verified is how many ClientHellos with a valid cookie have reached the server.
-func (g *guardProgram) verified() (n int) {
+func (g *guardProgram) verified() int { return g.packets("verified") }
+
+// packets is how many datagrams of clients had an outcome.
+func (g *guardProgram) packets(outcome string) (n int) {
 	b, _ := g.get("/metrics")
 	for line := range strings.Lines(b) {
-		if strings.HasPrefix(line, "dtlsguard_packets_total{") && strings.Contains(line, `outcome="verified"`) {
+		if strings.HasPrefix(line, "dtlsguard_packets_total{") && strings.Contains(line, `outcome="`+outcome+`"`) && strings.Contains(line, `stage="client"`) {
 			v, _ := strconv.Atoi(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]))
 			n += v
 		}

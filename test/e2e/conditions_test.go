@@ -41,10 +41,10 @@ func (s *stack) finish(t *testing.T, direct, guarded netip.AddrPort, c netpath.C
 	t.Helper()
 	const tries = 3 // two clients at a time may share a cookie, and a busy machine makes libraries give up
 	for range tries {
-		if measure(t, s.client, direct, c.Decide, patience).took == never {
+		if s.measure(t, direct, c.Decide, patience).took == never {
 			return
 		}
-		if measure(t, s.client, guarded, c.Decide, patience).took < never {
+		if s.measure(t, guarded, c.Decide, patience).took < never {
 			return
 		}
 	}

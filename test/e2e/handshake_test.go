@@ -150,6 +150,8 @@ func TestReplayOverLoss(t *testing.T) {
 			c := openssl()(t, g.addr)
 			c.ping("ping over a bad path")
 			c.close()
+			mu.Lock()
+			defer mu.Unlock()
 			if n := g.count(metrics.Verified); n != 1 || rest != "" {
 				t.Errorf("%d flows were opened, want 1, and %q was not lost", n, rest)
 			}
@@ -201,7 +203,7 @@ func TestRotationBetweenHellos(t *testing.T) {
 			late.say("ping by chance") // with harvest the cookie is right anyway, one time in 64
 			lucky := func() bool { return late.says("ping by chance\n") }
 			eventually(t, "a second HelloVerifyRequest", func() bool {
-				return lucky() || len(p.Seen(func(d *netpath.Datagram) bool { _, is := hello.HelloVerifyCookie(d.Data); return is && !d.FromClient })) == 2
+				return lucky() || len(p.Seen(func(d *netpath.Datagram) bool { _, is := hello.HelloVerifyCookie(d.Data); return is && !d.FromClient })) >= 2
 			})
 			if name == "gnutls-serv" { // it answers, so the client sees the mistake and reports it
 				eventually(t, "the client gives up", func() bool {

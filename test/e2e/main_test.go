@@ -2,12 +2,8 @@ package e2e
 
 import (
 	"context"
-	"net"
 	"net/netip"
-	"os"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 
 	testguard "github.com/dtlsguard/dtlsguard/bench/testkit/guard"
@@ -34,33 +30,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 	await.Eventually(t, what, done)
 }
 
-// nextPort stays below the ephemeral ports (ip_local_port_range begins at 32768), so that no guard's socket
-// binds a port between its choice and its server's start. Test processes start at different numbers.
-var nextPort atomic.Uint32
-
-func init() { nextPort.Store(20000 + uint32(os.Getpid()*37%10000)) }
-
-// freePort returns a UDP port on which nothing listens, for a server that must be told its port.
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	defer unshared()()
-	for range 1000 {
-		port := uint16(20000 + nextPort.Add(2)%12000) // the next lower port is left to coap-server, which uses two
-		if c, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)}); err == nil {
-			c.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
-// unshared keeps other tests from starting programs until the returned function is called. Between fork and exec a program
-// holds copies of all sockets of this process, so the port of a socket that is closed in that time cannot be bound.
-func unshared() func() {
-	syscall.ForkLock.RLock()
-	return syscall.ForkLock.RUnlock
-}
+func freePort(t *testing.T) uint16 { t.Helper(); return await.FreePort(t) }
 
 func address(host string, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.MustParseAddr(host), port)
@@ -90,7 +60,7 @@ func startGuard(t *testing.T, backend netip.AddrPort, change ...func(*frontend.C
 		t.Fatal(err)
 	}
 	stop := testguard.Run(t, s)
-	g := &guard{Server: s, addr: s.Listening()[0], stop: func() { defer unshared()(); stop() }}
+	g := &guard{Server: s, addr: s.Listening()[0], stop: func() { defer await.Unshared()(); stop() }}
 	// A server that keeps who asks, and is slow to answer, is asked for half a minute on a busy machine, and then once more.
 	await.Within(t, 3*patience, "the guard is ready", func() bool { return s.Ready() == nil })
 	return g

@@ -146,7 +146,7 @@ func (g *process) status() *frontend.Status {
 func (g *process) upgrade() {
 	g.t.Helper()
 	before := g.pid()
-	b, err := g.ask("POST", "/upgrade?start=20s")
+	b, err := g.ask("POST", "/upgrade?start=1m")
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -117,3 +117,43 @@ func TestForgedResumption(t *testing.T) {
 	answer(record(23, 1, "data"))
 	eventually(t, "the address is known", func() bool { return len(g.Addresses().Known) == 1 })
 }
+
+// TestDataBeforeFinished: a DTLS 1.3 server may send data before it has heard of the client (RFC 8446 section 2.3), so that proves no address,
+// whatever is sent from there. What a server sends only after the client's own protected records does.
+func TestDataBeforeFinished(t *testing.T) {
+	t.Parallel()
+	server := startBackend(t, anyPort, func(netip.AddrPort, *hello.ClientHello) []byte { return nil })
+	g := startGuard(t, server.addr(), func(f *frontend.Config) { f.Handoff = handoff.Limit })
+	// sealed is a record with a unified header, and the shortest ciphertext that there is (RFC 9147 section 4).
+	sealed := func(epoch byte) []byte { return append([]byte{0x2c | epoch, 0, 1, 0, 17}, make([]byte, 17)...) }
+	const handshake, application = 2, 3
+	for _, c := range []struct {
+		from  string
+		early bool
+		known int
+	}{{"127.0.0.2:0", true, 0}, {"127.0.0.3:0", false, 1}} {
+		r := dialRaw(t, c.from, g.addr)
+		r.send(randomly(1).Bytes())
+		client := server.next(t).From
+		if got := r.receive(patience); !bytes.Equal(got, serverHello) {
+			t.Errorf("the client gets %x, want a ServerHello", got)
+		}
+		data := func() {
+			t.Helper()
+			d := sealed(application)
+			server.send(t, client, d)
+			if got := r.receive(patience); !bytes.Equal(got, d) {
+				t.Errorf("the client gets %x, want %x", got, d)
+			}
+		}
+		if c.early {
+			data()
+		}
+		r.send(sealed(handshake))
+		server.next(t)
+		data()
+		if known := g.Addresses().Known; len(known) != c.known {
+			t.Errorf("data before the client's records %v: known addresses %v, want %d", c.early, known, c.known)
+		}
+	}
+}

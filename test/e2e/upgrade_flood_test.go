@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
+	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
 // TestUpgradeCookies: a cookie that a guard has issued is valid for its successor, also while a flood is being answered.
@@ -30,11 +31,19 @@ func TestUpgradeCookies(t *testing.T) {
 					b := hellotest.New()
 					binary.BigEndian.PutUint64(b.Random[:], uint64(round*clients+n))
 					r := dialRaw(t, fmt.Sprintf("127.0.1.%d:0", 1+n), g.addr)
-					hellos, from = append(hellos, second(b, r.cookieFor(b))), append(from, r)
+					first := b.Bytes()
+					eventually(t, "a cookie is issued", func() bool { // the flood may overrun the socket
+						r.send(first)
+						cookie, ok := hello.HelloVerifyCookie(r.receive(time.Second))
+						if ok {
+							hellos, from = append(hellos, second(b, cookie)), append(from, r)
+						}
+						return ok
+					})
 				}
 				g.upgrade()
 				for n, r := range from {
-					eventually(t, "the cookie is accepted", func() bool { // the flood may overrun the socket
+					eventually(t, "the cookie is accepted", func() bool {
 						r.send(hellos[n])
 						return bytes.Equal(r.receive(time.Second), serverHello)
 					})

@@ -1,8 +1,8 @@
 package e2e
 
 import (
+	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend"
@@ -39,13 +39,30 @@ func TestWolfSSL13PSK(t *testing.T) {
 			})
 			if suite == 0 {
 				fails(client)(t, g.addr)
-				time.Sleep(200 * time.Millisecond)
+				eventually(t, "the guard has asked the server for the suite", func() bool { return connects(t, client, g.addr) })
 			}
 			a := client(t, g.addr)
 			a.ping("ping by a pre-shared key")
 			a.close()
 		})
 	}
+}
+
+// connects reports whether a client of bench/testkit/peers finishes a handshake, instead of ending with an error.
+func connects(t *testing.T, dial dialer, addr netip.AddrPort) (ok bool) {
+	t.Helper()
+	p := dial(t, addr).(interface{ self() *program }).self()
+	defer p.stop()
+	eventually(t, "the client connects or ends", func() bool {
+		select {
+		case <-p.exited:
+			return true
+		default:
+			ok = p.says("connected")
+			return ok
+		}
+	})
+	return ok
 }
 
 // TestWolfSSL13OverIPv6: the server's cookies cover a longer address there. wolfSSL's client ends with an error after the first

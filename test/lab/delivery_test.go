@@ -158,10 +158,10 @@ func TestAssignedHelloIsNothingToTheServer(t *testing.T) {
 	}
 	defer server.Close()
 	g := p.attach(first("--answer", "workers", "--handoff", "trust")...)
-	a := newAsker(t, p, public[0])
-	a.until(guardCookie, "before")
+	newAsker(t, p, public[0]).until(guardCookie, "before")
 	attachTC(p, ebpf.AttachTCXIngress, assignTo(public[0]))
-	if a.ask(200*time.Millisecond) != 0 {
+	// From another socket: answers to the previous one may be late.
+	if newAsker(t, p, public[0]).ask(200*time.Millisecond) != 0 {
 		t.Error("a worker answered what the other program gave to the server")
 	}
 	got := false

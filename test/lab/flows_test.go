@@ -36,7 +36,7 @@ func TestInlineFlowsAreListed(t *testing.T) {
 	if f.State != "established" || f.Server != public[0] || f.Client.Addr().Is6() || f.Age != nil || f.ToServer != nil || f.Upstream.IsValid() {
 		t.Errorf("listed as %+v, want the client, established, and nothing that the kernel cannot know", f)
 	}
-	if said := output(t, p.Middle, program(), "flows", "kill", f.Client.String(), "--control", p.control); said != "1 flows ended\n" {
+	if said := output(t, p.Middle, program(), "flows", "kill", f.Client.String(), "--control", p.control); said != "1 flow ended\n" {
 		t.Errorf("kill said %q", said)
 	}
 	for _, f := range list() {

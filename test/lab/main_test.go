@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,9 +16,8 @@ import (
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
 
-// patience is how long a test waits for what must happen: a retransmission takes a second, the next one two more,
-// and a busy machine adds to it.
-const patience = 20 * time.Second
+// patience is how long a test waits for what must happen.
+const patience = await.Patience
 
 // bpffs is where the tests mount a BPF file system.
 const bpffs = "/sys/fs/bpf"

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,11 +56,12 @@ func deafen(p *place) {
 	}
 }
 
-// doubtSoon makes the guard's host recheck its neighbours after two seconds instead of half a minute or more.
-func doubtSoon(p *place) {
+// doubtSoon makes the guard's host recheck its neighbours soon instead of after half a minute or more: within 1.5 s of the last
+// confirmation an entry becomes stale, and some seconds after the next packet to it comes the check.
+func doubtSoon(p *place, seconds int) {
 	p.t.Helper()
 	for name, value := range map[string]int{
-		"base_reachable_time_ms": 1000, "delay_first_probe_time": 1, "retrans_time_ms": 100, "ucast_solicit": 2, "mcast_solicit": 1,
+		"base_reachable_time_ms": 1000, "delay_first_probe_time": seconds, "retrans_time_ms": 100, "ucast_solicit": 2, "mcast_solicit": 1,
 	} {
 		for _, family := range []string{"ipv4", "ipv6"} {
 			file := fmt.Sprintf("/proc/sys/net/%s/neigh/%s/%s", family, iface, name)
@@ -101,7 +103,7 @@ func TestRouterStaysReachable(t *testing.T) {
 			startServer(t, p.Middle, public[0])
 			startServer(t, p.Middle, public[1])
 			g := p.run(append(inline(), "--answer", "workers", "--handoff", "trust", fmt.Sprintf("--keep-neighbours=%v", keep))...)
-			doubtSoon(p)
+			doubtSoon(p, 1)
 			f := newFlooder(t, p) // its sources are routed through the client's host
 			f.send(10)            // the answers make the guard's host resolve the router
 			routers := [2]netip.Addr{lab.Client4, lab.Client6}
@@ -130,6 +132,21 @@ func TestRouterStaysReachable(t *testing.T) {
 				f.send(10)
 				return g.status().XDP.Interfaces[0].NeighboursHeld >= 8
 			})
+			// Only while frames arrive are entries kept.
+			stop := make(chan struct{})
+			var flood sync.WaitGroup
+			flood.Go(func() {
+				for ticker := time.NewTicker(50 * time.Millisecond); ; {
+					select {
+					case <-stop:
+						return
+					case <-ticker.C:
+						f.send(10)
+					}
+				}
+			})
+			defer flood.Wait()
+			defer close(stop)
 			for i, a := range routers {
 				if n := p.neighbour(a); n == nil || n.HardwareAddr.String() != before[i] || n.State&(netlink.NUD_FAILED|netlink.NUD_INCOMPLETE) != 0 {
 					t.Errorf("%v: %+v, want the previous entry, %s", a, n, before[i])
@@ -148,7 +165,8 @@ func TestSessionsKeepNextHops(t *testing.T) {
 	startServer(t, p.Server, behind[0])
 	startServer(t, p.Server, behind[1])
 	g := p.run(append(proxy(), "--answer", "workers", "--keep-neighbours=false")...)
-	doubtSoon(p)
+	const seconds = 4 // so long may a line take
+	doubtSoon(p, seconds)
 	var sessions [2]association
 	for i, to := range public {
 		sessions[i] = pion(t, p.Lab, to)
@@ -157,7 +175,8 @@ func TestSessionsKeepNextHops(t *testing.T) {
 	deafen(p)
 	n := 0
 	states := make(map[int]bool)
-	for end := time.Now().Add(8 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) { // twice the time until an entry becomes unreachable
+	// Longer than an entry takes until it is rechecked.
+	for end := time.Now().Add((seconds + 4) * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		n++
 		for i, s := range sessions {
 			s.ping(fmt.Sprintf("line %d", n))

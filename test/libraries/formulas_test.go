@@ -10,10 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
@@ -90,7 +90,7 @@ func TestFormulas(t *testing.T) {
 				if l.mode == handoff.NativeQt && at.listen == "::" {
 					continue // Qt's socket is IPv6 only
 				}
-				l.ask(t, binary, peers.Arguments(netip.AddrPortFrom(netip.MustParseAddr(at.listen), freePort(t)), id, secret), at.to, at.from, out)
+				l.ask(t, binary, peers.Arguments(netip.AddrPortFrom(netip.MustParseAddr(at.listen), await.FreePort(t)), id, secret), at.to, at.from, out)
 			}
 		})
 	}
@@ -156,16 +156,4 @@ func cookieOf(conn *net.UDPConn, d []byte, patience time.Duration) []byte {
 		time.Sleep(time.Until(again)) // a refusal comes at once
 	}
 	return nil
-}
-
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	syscall.ForkLock.RLock() // a program started in that time would hold the socket until its exec
-	defer syscall.ForkLock.RUnlock()
-	c, err := net.ListenUDP("udp", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 }

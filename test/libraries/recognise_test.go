@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 	"github.com/dtlsguard/dtlsguard/cookie"
 	"github.com/dtlsguard/dtlsguard/frontend/handoff"
@@ -64,7 +65,7 @@ func TestRecognisesLibraries(t *testing.T) {
 				}
 				t.Run(at.listen, func(t *testing.T) {
 					t.Parallel()
-					addr := netip.AddrPortFrom(netip.MustParseAddr(at.to), freePort(t))
+					addr := netip.AddrPortFrom(netip.MustParseAddr(at.to), await.FreePort(t))
 					args := peers.Arguments(addr, id, file)
 					args[0] = at.listen
 					cmd := exec.Command(binary, args...)

@@ -28,14 +28,20 @@ func eventually(t *testing.T, what string, done func() bool) {
 	await.Eventually(t, what, done)
 }
 
+// free returns a loopback address that nothing has.
+func free(t *testing.T) netip.AddrPort {
+	t.Helper()
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), await.FreePort(t))
+}
+
 // run runs a guard with two services in front of one back end, and an HTTP server with its metrics.
 func run(t *testing.T, change ...func(*frontend.Config)) (*frontend.Server, *httptest.Server) {
 	t.Helper()
 	backend := frontend.At(server.Start(t).Addr())
 	c := frontend.Config{
 		Services: []frontend.Service{
-			{Name: "one", Listen: netip.MustParseAddrPort("127.0.0.1:21001"), Backends: backend},
-			{Name: "two", Listen: netip.MustParseAddrPort("127.0.0.1:21002"), Backends: backend},
+			{Name: "one", Listen: free(t), Backends: backend},
+			{Name: "two", Listen: free(t), Backends: backend},
 		},
 		Settings: frontend.Settings{HarvestPool: 16}, Workers: 1,
 		Build: metrics.Build{Version: "v0.0.0-test", Revision: "unknown", GoVersion: "go"},

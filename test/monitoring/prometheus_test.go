@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -140,12 +139,7 @@ func prometheus(t *testing.T, guard string, flags ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := free(t).String()
 	dir := t.TempDir()
 	config := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%s]\nscrape_configs: [{job_name: dtlsguard, static_configs: [{targets: [%q]}]}]\n",
 		alerts, strings.TrimPrefix(guard, "http://"))
@@ -189,7 +183,7 @@ func openssl(t *testing.T) netip.AddrPort {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := netip.MustParseAddrPort("127.0.0.1:21009")
+	at := free(t)
 	binary, err := peers.Find("openssl").Build(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

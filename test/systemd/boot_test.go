@@ -71,7 +71,7 @@ func cgroup2(t *testing.T) string {
 // removeGroup removes a control group and those below it, once their processes are gone.
 func removeGroup(t *testing.T, group string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(await.Patience); ; time.Sleep(10 * time.Millisecond) {
 		var dirs []string
 		_ = filepath.WalkDir(group, func(path string, d os.DirEntry, err error) error {
 			if err == nil && d.IsDir() {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
@@ -95,7 +96,7 @@ func play(t *testing.T, l *lab.Lab, name string, to netip.Addr, mix traffic.Mix)
 	}
 	b, hellos := make([]byte, 2048), 0
 	for i := range played {
-		if err := server.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		if err := server.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		n, from, err := server.ReadFromUDPAddrPort(b)

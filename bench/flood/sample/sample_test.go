@@ -12,6 +12,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/answer"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/server"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
@@ -98,7 +99,7 @@ func TestHandshakeOfAClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	target := conn.LocalAddr().(*net.UDPAddr).AddrPort()

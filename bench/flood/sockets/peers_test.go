@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/peers"
 )
 
@@ -66,12 +67,7 @@ func flood(t *testing.T, to netip.AddrPort, m traffic.Mix, pace traffic.Pace) Co
 // start starts a server on loopback and waits until it answers.
 func start(t *testing.T, program string, id peers.Identity) netip.AddrPort {
 	t.Helper()
-	free, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := free.LocalAddr().(*net.UDPAddr).AddrPort()
-	free.Close()
+	at := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), await.FreePort(t))
 	cmd := exec.Command(program, peers.Arguments(at, id, "")...)
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
@@ -86,7 +82,7 @@ func start(t *testing.T, program string, id peers.Identity) netip.AddrPort {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	for answer := make([]byte, 2048); ctx.Err() == nil; {
 		_, _ = client.Write(traffic.Captured("openssl-dtls12:1")) // refused until it listens

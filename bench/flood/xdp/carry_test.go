@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/lab"
 )
@@ -60,7 +61,7 @@ func carry(t *testing.T) error {
 		send(4433, text)
 	}
 	// The kernel queues them until it knows the destination's hardware address.
-	for end := time.Now().Add(10 * time.Second); given() < 2; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(await.Patience); given() < 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d of 2 datagrams given to the generator", given())
 		}

@@ -19,14 +19,7 @@ type System struct{ root string }
 // FindArm64 returns packages of Debian for 64-bit ARM, with the libraries that they are named with. It downloads them into the
 // cache under a name; it does not resolve dependencies.
 func FindArm64(name string, packages ...string) (*System, error) {
-	dir, err := Cache()
-	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("kernel cache: %w", err)
-	}
-	unlock, err := lock(filepath.Join(dir, "download.lock"))
+	dir, unlock, err := lockCache()
 	if err != nil {
 		return nil, err
 	}

@@ -62,14 +62,7 @@ type Kernel struct {
 // Find returns the newest kernel of a series ("6", "6.12") that can be downloaded, or the one in the cache from an
 // earlier call. It skips superseded versions, which stay listed for a while without some of their packages.
 func Find(series, flavour string) (*Kernel, error) {
-	dir, err := Cache()
-	if err == nil {
-		err = os.MkdirAll(dir, 0o755)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("kernel cache: %w", err)
-	}
-	unlock, err := lock(filepath.Join(dir, "download.lock"))
+	dir, unlock, err := lockCache()
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +75,21 @@ func Find(series, flavour string) (*Kernel, error) {
 		return nil, fmt.Errorf("kernel %s (%s) by apt from %s: %w", series, flavour, mirror, err)
 	}
 	return k, nil
+}
+
+// lockCache makes the cache's directory if it is not there, and locks it: one process at a time downloads to it.
+func lockCache() (dir string, unlock func(), err error) {
+	dir, err = Cache()
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err == nil {
+		unlock, err = lock(filepath.Join(dir, "download.lock"))
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	return dir, unlock, nil
 }
 
 // lock takes a lock shared by all processes, and returns its release.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 )
 
 func need(t *testing.T, err error) {
@@ -56,7 +58,7 @@ func TestEveryPairTalks(t *testing.T) {
 			t.Error(err)
 		}
 		buf := make([]byte, 100)
-		in.SetReadDeadline(time.Now().Add(10 * time.Second))
+		in.SetReadDeadline(time.Now().Add(await.Patience))
 		if n, err := in.Read(buf); err != nil || !bytes.Equal(buf[:n], text) {
 			t.Errorf("%s: got %q, %v", text, buf[:n], err)
 		}

@@ -30,8 +30,8 @@ func (c *Conditions) Decide(d *Datagram) Fate {
 	if c.MTU > 0 && len(d.Data)+headers > c.MTU {
 		return Drop
 	}
-	// Each datagram has its own random numbers, whatever happened to earlier ones.
-	stream := uint64(d.Nth) << 1
+	// Each datagram has its own random numbers, whatever happened to earlier ones and to other clients.
+	stream := uint64(d.Ordinal)<<32 | uint64(d.Nth)<<1
 	if d.FromClient {
 		stream |= 1
 	}

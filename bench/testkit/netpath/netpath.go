@@ -22,9 +22,13 @@ import (
 type Datagram struct {
 	FromClient bool
 	Client     netip.AddrPort
+	Ordinal    int // of its client among those of the path, from 0
 	Nth        int // among the datagrams of its client and direction, from 0
 	Data       []byte
 	At         time.Time // when it came to the path
+
+	// Rebind is set by decide: from this datagram on its client has another port, as after a NAT that has forgotten it.
+	Rebind bool
 }
 
 // Fate is what happens to a datagram: the delay of each copy that arrives. A datagram without copies is lost.
@@ -41,6 +45,7 @@ var (
 type Path struct {
 	Addr netip.AddrPort // where clients send to
 
+	from    netip.Addr // of datagrams to the server; the zero Addr: any
 	to      netip.AddrPort
 	decide  func(d *Datagram) Fate
 	near    *net.UDPConn
@@ -58,8 +63,9 @@ type Path struct {
 
 // client has the socket that the server sees, and how many datagrams there were in each direction.
 type client struct {
-	far   *net.UDPConn
-	count [2]int
+	far     *net.UDPConn
+	ordinal int
+	count   [2]int
 }
 
 // delivery is a copy of a datagram, and when it is to arrive.
@@ -76,6 +82,11 @@ const largest = 1 << 16
 // by several goroutines, and may block: that delays what clients send, or what comes back to one of them. With nil all datagrams pass.
 // Errors are those of sockets.
 func Start(to netip.AddrPort, decide func(d *Datagram) Fate) (*Path, error) {
+	return StartFrom(netip.Addr{}, to, decide)
+}
+
+// StartFrom is Start for clients that have the address from, one of this host's: a server that knows addresses knows none of them yet.
+func StartFrom(from netip.Addr, to netip.AddrPort, decide func(d *Datagram) Fate) (*Path, error) {
 	near, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0)))
 	if err != nil {
 		return nil, fmt.Errorf("path to %v: %w", to, err)
@@ -84,7 +95,7 @@ func Start(to netip.AddrPort, decide func(d *Datagram) Fate) (*Path, error) {
 		decide = func(*Datagram) Fate { return Pass }
 	}
 	p := &Path{
-		Addr: near.LocalAddr().(*net.UDPAddr).AddrPort(), to: to, decide: decide, near: near,
+		Addr: near.LocalAddr().(*net.UDPAddr).AddrPort(), from: from, to: to, decide: decide, near: near,
 		clients: make(map[netip.AddrPort]*client),
 	}
 	p.running.Go(p.forth)
@@ -116,18 +127,15 @@ func (p *Path) Seen(keep func(d *Datagram) bool) (kept []Datagram) {
 	return kept
 }
 
-// Rebind gives every client another port, as a NAT does that has forgotten them. Datagrams on their way to the old ports are lost.
-func (p *Path) Rebind() error {
+// rebind gives a client another port. Datagrams on their way to the old one are lost.
+func (p *Path) rebind(c *client, at netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for at, c := range p.clients {
-		old := c.far
-		if err := p.connect(c, at); err != nil {
-			return err
-		}
-		old.Close()
+	old := c.far
+	if err := p.connect(c, at); err != nil && !errors.Is(err, net.ErrClosed) {
+		p.err = err
 	}
-	return nil
+	old.Close()
 }
 
 // forth carries what clients send.
@@ -162,7 +170,7 @@ func (p *Path) client(at netip.AddrPort) (*client, error) {
 	if c := p.clients[at]; c != nil {
 		return c, nil
 	}
-	c := new(client)
+	c := &client{ordinal: len(p.clients)}
 	if err := p.connect(c, at); err != nil {
 		return nil, err
 	}
@@ -175,7 +183,11 @@ func (p *Path) connect(c *client, at netip.AddrPort) error {
 	if p.closed {
 		return net.ErrClosed
 	}
-	far, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.to))
+	var from *net.UDPAddr
+	if p.from.IsValid() {
+		from = net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.from, 0))
+	}
+	far, err := net.DialUDP("udp", from, net.UDPAddrFromAddrPort(p.to))
 	if err != nil {
 		return fmt.Errorf("path to %v: %w", p.to, err)
 	}
@@ -207,11 +219,15 @@ func (p *Path) carry(c *client, d Datagram) {
 	}
 	d.At = time.Now()
 	p.mu.Lock()
-	d.Nth = c.count[direction]
+	d.Ordinal, d.Nth = c.ordinal, c.count[direction]
 	c.count[direction]++
 	p.seen = append(p.seen, d)
 	p.mu.Unlock()
-	for _, delay := range p.decide(&d) {
+	fate := p.decide(&d)
+	if d.Rebind {
+		p.rebind(c, d.Client)
+	}
+	for _, delay := range fate {
 		if delay == 0 {
 			p.deliver(c, d)
 			continue

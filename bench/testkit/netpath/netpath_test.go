@@ -125,25 +125,52 @@ func TestMTU(t *testing.T) {
 }
 
 func TestRebind(t *testing.T) {
-	l := start(t, "127.0.0.1", nil)
-	l.send(t, 1, 1)
-	l.receive(t, 1)
-	if err := l.Rebind(); err != nil {
-		t.Fatal(err)
+	l := start(t, "127.0.0.1", func(d *Datagram) Fate {
+		d.Rebind = d.FromClient && d.Nth == 1
+		return Pass
+	})
+	for n := range byte(3) {
+		l.send(t, 1, n)
+		l.receive(t, 1)
 	}
-	l.send(t, 1, 2)
-	l.receive(t, 1)
-	if one, two := <-l.froms, <-l.froms; one == two {
-		t.Errorf("both datagrams came from %v", one)
+	if one, two, three := <-l.froms, <-l.froms, <-l.froms; one == two || two != three {
+		t.Errorf("datagrams came from %v, %v, %v", one, two, three)
 	}
 }
 
-// TestConditions: fates depend only on the seed and on the datagrams' numbers, and are as frequent as configured.
+// TestStartFrom: what clients send comes from the chosen address.
+func TestStartFrom(t *testing.T) {
+	server, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	want := netip.MustParseAddr("127.9.0.1")
+	p, err := StartFrom(want, server.LocalAddr().(*net.UDPAddr).AddrPort(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	client, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(p.Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if _, err := client.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	_ = server.SetReadDeadline(time.Now().Add(await.Patience))
+	if _, from, err := server.ReadFromUDPAddrPort(make([]byte, 1)); err != nil || from.Addr() != want {
+		t.Errorf("from %v, %v, want %v", from, err, want)
+	}
+}
+
+// TestConditions: fates depend only on the seed, the client and the datagrams' numbers, and are as frequent as configured.
 func TestConditions(t *testing.T) {
 	const n = 10_000
-	fates := func(c Conditions) (lost, twice, late int, all []byte) {
+	fates := func(c Conditions, client int) (lost, twice, late int, all []byte) {
 		for i := range n {
-			f := c.Decide(&Datagram{Nth: i, FromClient: i%2 == 0})
+			f := c.Decide(&Datagram{Ordinal: client, Nth: i, FromClient: i%2 == 0})
 			switch {
 			case len(f) == 0:
 				lost++
@@ -157,7 +184,7 @@ func TestConditions(t *testing.T) {
 		return lost, twice, late, all
 	}
 	c := Conditions{Seed: 1, Loss: 0.2, Duplicate: 0.1, Reorder: 0.1, Delay: time.Second}
-	lost, twice, late, one := fates(c)
+	lost, twice, late, one := fates(c, 0)
 	for what, share := range map[string][2]float64{
 		"lost": {float64(lost) / n, 0.2}, "twice": {float64(twice) / n, 0.8 * 0.1}, "late": {float64(late) / n, 0.8 * 0.9 * 0.1},
 	} {
@@ -165,11 +192,14 @@ func TestConditions(t *testing.T) {
 			t.Errorf("%s: %.3f of datagrams, want %.3f", what, share[0], share[1])
 		}
 	}
-	if _, _, _, again := fates(c); !bytes.Equal(one, again) {
+	if _, _, _, again := fates(c, 0); !bytes.Equal(one, again) {
 		t.Error("the same seed gives other fates")
 	}
+	if _, _, _, other := fates(c, 1); bytes.Equal(one, other) {
+		t.Error("another client has the same fates")
+	}
 	c.Seed = 2
-	if _, _, _, other := fates(c); bytes.Equal(one, other) {
+	if _, _, _, other := fates(c, 0); bytes.Equal(one, other) {
 		t.Error("another seed gives the same fates")
 	}
 }

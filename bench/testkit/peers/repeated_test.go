@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -44,7 +45,7 @@ func TestRepeatedHello(t *testing.T) {
 // repeatHello has a server find the same ClientHello three times, and returns the randoms of its ServerHellos.
 func repeatHello(t *testing.T, program string, id Identity) (randoms [][]byte) {
 	t.Helper()
-	port := freePort(t)
+	port := int(await.FreePort(t))
 	cmd := exec.Command(program, Arguments(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)), id, "")...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func repeatHello(t *testing.T, program string, id Identity) (randoms [][]byte) {
 	defer conn.Close()
 	q, d := &hello.Probe{}, make([]byte, 2048)
 	_, _ = conn.Write(q.Append(nil))
-	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(await.Patience))
 	n, err := conn.Read(d)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +74,7 @@ func repeatHello(t *testing.T, program string, id Identity) (randoms [][]byte) {
 		_, _ = conn.Write(q.Append(nil))
 	}
 	_ = cmd.Process.Signal(syscall.SIGCONT)
-	for wait := 20 * time.Second; ; wait = time.Second / 2 { // a server repeats its flight after a second
+	for wait := await.Patience; ; wait = time.Second / 2 { // a server repeats its flight after a second
 		_ = conn.SetReadDeadline(time.Now().Add(wait))
 		n, err := conn.Read(d)
 		if err != nil {

@@ -6,10 +6,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/frontend/hello"
 )
 
@@ -40,7 +40,7 @@ func TestServersAnswer(t *testing.T) {
 func checkAnswer(t *testing.T, s *Server, program string, id Identity) {
 	t.Helper()
 	const seq = 7 // a number that no server starts with
-	port := freePort(t)
+	port := int(await.FreePort(t))
 	cmd := exec.Command(program, Arguments(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)), id, "")...)
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
@@ -75,7 +75,7 @@ func ask(t *testing.T, port int, question []byte) []byte {
 	}
 	defer conn.Close()
 	answer := make([]byte, 2048)
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(await.Patience); time.Now().Before(end); {
 		_, _ = conn.Write(question) // refused until the server listens
 		_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		if n, err := conn.Read(answer); err == nil {
@@ -84,16 +84,4 @@ func ask(t *testing.T, port int, question []byte) []byte {
 	}
 	t.Fatal("no answer")
 	return nil
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	syscall.ForkLock.RLock() // else a program started meanwhile would inherit the socket until its exec
-	defer syscall.ForkLock.RUnlock()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).Port
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/cmd/dtlsguard/demo/tap"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 )
@@ -114,7 +115,7 @@ func TestDemoInterrupted(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		began := time.Now()
 		code := run(ctx, gentle, &stdout, &stderr)
-		if took := time.Since(began) - after; took > 3*time.Second {
+		if took := time.Since(began) - after; took > await.Patience {
 			t.Errorf("after %v: it took %v to stop", after, took)
 		}
 		if code != 1 || stdout.Len() != 0 || !strings.HasSuffix(stderr.String(), "error: demo: interrupted\n") {

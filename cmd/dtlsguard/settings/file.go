@@ -33,7 +33,7 @@ const mostBytes = 16 << 20
 func readFile(name string) (*file, error) {
 	b, err := regular.Read(name, mostBytes)
 	if err != nil {
-		return nil, hint.Errorf("write the file (dtlsguard config reference has an example), or name another with --config", "read the configuration file: %w", err)
+		return nil, hint.Errorf("write the file (dtlsguard config reference has an example), or name another", "read the configuration file: %w", err)
 	}
 	return parseFile(name, b)
 }

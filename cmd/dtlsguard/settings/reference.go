@@ -13,13 +13,13 @@ const introduction = `# Configuration
 Written by ` + "`dtlsguard config reference`" + `; do not edit.
 
 Every setting is a flag of ` + "`dtlsguard run`" + ` (` + "`--hello-rate 5`" + `), an environment variable (` + "`DTLSGUARD_HELLO_RATE=5`" + `; lists are
-separated by spaces), and a key of the configuration file (` + "`hello-rate = 5`" + `). The file is TOML. A flag counts before a
-variable, that before what the file says of a service, and that before what the file says of all services.
+separated by spaces), and a key of the configuration file (` + "`hello-rate = 5`" + `). The file is TOML. A flag overrides a variable,
+which overrides the file; in the file a [[service]] overrides what is set for all services.
 
 ` + "```toml" + `
 # /etc/dtlsguard/dtlsguard.toml
 metrics-listen = "127.0.0.1:9477"
-hello-rate = 20                       # for every service that says nothing else
+hello-rate = 20                       # for every service without its own
 
 [[service]]
 name = "turn"                         # in logs, metrics and status
@@ -33,13 +33,15 @@ backend = "coap.example.net:5684"     # resolved again every resolve-every
 handoff = "trust"
 ` + "```" + `
 
-` + "`dtlsguard config check FILE`" + ` finds mistakes, with their line and what would be right; ` + "`dtlsguard config show`" + ` shows what would hold
-and where each value comes from. ` + "`dtlsguard reload`" + `, or SIGHUP, reads the file again: services are added, removed (their flows may
-go on for drain-timeout) and changed, and flows of the others are not touched. A file with a mistake changes nothing. Settings of
-all services together, but for secrets, take a restart; a reload says which. Those of sockets (workers, their port, buffers, freebind) take
-` + "`systemctl stop` and `start`" + ` where the unit stores file descriptors, because a restart then keeps the sockets.
+` + "`dtlsguard config check FILE`" + ` finds mistakes, names their lines and suggests corrections; ` + "`dtlsguard config show`" + ` shows the effective
+settings and where each comes from.
 
-Ranges are of whole numbers, and a number is 0 or more.
+` + "`dtlsguard reload`" + `, or SIGHUP, reads the file again. It adds services, changes them and removes them (their flows may continue for
+drain-timeout), without affecting the flows of others. A file with a mistake changes nothing. The settings of the second table, and
+max-flows of all services, need a restart; a reload names those that changed. Those of sockets (workers, their port, buffers,
+freebind) need ` + "`systemctl stop` and `start`" + ` where the unit stores file descriptors, because a restart keeps the sockets there.
+
+A range is one of whole numbers; a number is 0 or more.
 
 Without --config the file is dtlsguard.toml in CONFIGURATION_DIRECTORY, which systemd sets, if there is one. A secret-file that is a
 bare name is looked up in CREDENTIALS_DIRECTORY first.
@@ -52,8 +54,8 @@ func Reference(w io.Writer) error {
 	b.WriteString("\n## Keys of a service\n\n| key | value | meaning |\n|---|---|---|\n")
 	for _, k := range [][3]string{
 		{keyName, "string", "in logs, metrics and status; default: the address"},
-		{keyListen, "string", "public address, HOST:PORT; :PORT is every address; a name is all that it resolves to"},
-		{keyBackend, "list of strings", "the servers behind it, HOST:PORT or HOST:PORT*WEIGHT; clients keep to one by their address"},
+		{keyListen, "string", "public address, HOST:PORT; :PORT is every address; a name stands for all its addresses"},
+		{keyBackend, "list of strings", "its servers, HOST:PORT or HOST:PORT*WEIGHT; a client stays with one, chosen by its address"},
 		{keyProtect, "string", "instead of both: the address of a server on this host that keeps its port"},
 	} {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", k[0], k[1], k[2])

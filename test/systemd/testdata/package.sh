@@ -31,7 +31,7 @@ serve() { # serve PORT PIPE: a server that sends its client, one at a time, what
 # 20 lines per second in both directions while the guard is reloaded, upgraded and restarted.
 ticks='for i in $(seq 1 10000); do echo tick $i || exit; sleep 0.05; done'
 begin_session() { # begin_session PORT: the server's lines begin after the handshake, since with input waiting s_server asks for no cookie
-	sh -c "$ticks" | timeout 240 openssl s_client -dtls1_2 -connect "127.0.0.1:$1" -quiet >/tmp/received 2>/tmp/session &
+	sh -c "$ticks" | timeout 840 openssl s_client -dtls1_2 -connect "127.0.0.1:$1" -quiet >/tmp/received 2>/tmp/session &
 	session=$!
 	eventually more_than -1 5
 	sh -c "$ticks" <>/tmp/ticks >/tmp/ticks &
@@ -50,6 +50,7 @@ without_gap() { # without_gap FILE: the lines in it are consecutive
 dpkg --install /share/dtlsguard_1.0.0-1_*.deb
 test "$(stat -c '%U %a' /etc/dtlsguard/secret)" = 'dtlsguard 600'
 test "$(stat -c '%s' /etc/dtlsguard/secret)" = 65
+test "$(stat -c '%U %a' /var/log/dtlsguard)" = 'dtlsguard 750'
 not systemctl is-active dtlsguard
 not systemctl is-enabled dtlsguard
 man -w dtlsguard dtlsflood
@@ -63,6 +64,7 @@ sleep infinity <>/tmp/ticks >/tmp/ticks &
 serve 4434 /tmp/nothing
 serve 4436 /tmp/ticks
 cat >/etc/dtlsguard/dtlsguard.toml <<EOF
+map-log = "/var/log/dtlsguard/map.jsonl"
 harvest-pool = 64
 [[service]]
 listen = "127.0.0.1:4433"
@@ -105,7 +107,7 @@ eventually status_says 'of 3 services ready'
 
 : upgrade: another process
 dtlsguard upgrade
-another_than "$pid"
+eventually another_than "$pid"
 goes_on
 
 : restart: the service manager keeps the open files

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dtlsguard/dtlsguard/bench/flood/sockets"
 	"github.com/dtlsguard/dtlsguard/bench/flood/traffic"
+	"github.com/dtlsguard/dtlsguard/bench/testkit/await"
 	"github.com/dtlsguard/dtlsguard/bench/testkit/hellotest"
 )
 
@@ -60,7 +61,7 @@ func say(t *testing.T, c *net.UDPConn, d []byte) string {
 		t.Fatal(err)
 	}
 	b := make([]byte, 100)
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(await.Patience))
 	n, err := c.Read(b)
 	if err != nil {
 		t.Fatal(err)
@@ -128,18 +129,13 @@ func TestKinds(t *testing.T) {
 
 // A restarted server must receive the first datagram after its restart.
 func TestServerComesBack(t *testing.T) {
-	reserve, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := reserve.LocalAddr().(*net.UDPAddr)
-	reserve.Close()
+	addr := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(await.FreePort(t))}
 	tap := open(t, addr.AddrPort(), "")
 	c := dial(t, tap.Addr())
 	if _, err := c.Write([]byte("to a closed port")); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); tap.Counts().Total() == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(await.Patience); tap.Counts().Total() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("a datagram to a closed port is not counted")
 		}
@@ -153,7 +149,7 @@ func TestServerComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := make([]byte, 100)
-	_ = server.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = server.SetReadDeadline(time.Now().Add(await.Patience))
 	if n, err := server.Read(b); err != nil || string(b[:n]) != "back" {
 		t.Errorf("the restarted server got %q, %v", b[:n], err)
 	}
@@ -167,20 +163,20 @@ func TestFloodIsMarked(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, err := sockets.New(sockets.Config{
-		Flow: traffic.Flow{Destination: tap.Addr()}, Pace: traffic.Pace{Rate: 500},
+		Flow: traffic.Flow{Destination: tap.Addr()}, Pace: traffic.Pace{Rate: 500, Limit: 100},
 		Mix: append(sockets.Marked(), traffic.Item{Name: "second", Weight: 1, Templates: []traffic.Template{second}}),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	if err := f.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
 	sent, c := f.Counts().Sent, tap.Counts()
-	for end := time.Now().Add(5 * time.Second); c.Total() < sent && time.Now().Before(end); c = tap.Counts() {
+	for end := time.Now().Add(await.Patience); c.Total() < sent && time.Now().Before(end); c = tap.Counts() {
 		time.Sleep(time.Millisecond)
 	}
 	if sent == 0 || c.Marked != sent || c.Kinds[FirstHello]+c.Kinds[CookieHello] != sent || c.Kinds[CookieHello] == 0 {
@@ -196,7 +192,7 @@ func TestCloseEndsAll(t *testing.T) {
 	go func() { tap.Close(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(5 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatal("Close does not return")
 	}
 }
