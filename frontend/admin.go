@@ -28,10 +28,18 @@ func (s *Server) MetricsHandler() http.Handler {
 		registry.MustRegister(s.mapLog)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	mux.Handle("GET /metrics", metricsOf(registry))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
 	return mux
+}
+
+// scrapesAtOnce is how many requests for metrics are answered at a time, for each lists the kernel's flows: those of a pair of
+// Prometheus servers and of two people. Others get status 503.
+const scrapesAtOnce = 4
+
+func metricsOf(g prometheus.Gatherer) http.Handler {
+	return promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: scrapesAtOnce})
 }
 
 // readyz answers 200 or 503 with the reasons: for the service that ?service= names, or for the guard as a whole.

@@ -1,9 +1,6 @@
 package frontend
 
 import (
-	"slices"
-
-	"github.com/dtlsguard/dtlsguard/bpf"
 	"github.com/dtlsguard/dtlsguard/frontend/hint"
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
@@ -18,11 +15,7 @@ func (s *Server) openRaw() {
 		raw, err := udpbatch.OpenRaw(s.config.ReceiveBuffer)
 		if err != nil {
 			s.closeRaw()
-			if !slices.ContainsFunc(s.config.Services, func(c Service) bool { return c.Inline() && c.Settings.Answer != bpf.AnswerXDP }) {
-				return
-			}
-			s.config.Log.Warn("answers of workers leave from another port, which only the egress program puts right: they are lost where they leave by an interface without it",
-				"error", err, "hint", hint.Of(err))
+			s.noRaw = err
 			return
 		}
 		s.raw = append(s.raw, raw)
@@ -36,8 +29,14 @@ func (s *Server) closeRaw() {
 	s.raw = nil
 }
 
-// answerFromPort lets the workers of an inline service answer from its port.
+// answerFromPort lets the workers of an inline service answer from its port. If they cannot, that is said of the first such
+// service, which a reload may add.
 func (s *Server) answerFromPort(v *service) {
+	if v.inline && len(v.workers) > 0 && s.noRaw != nil {
+		s.config.Log.Warn("answers of workers leave from another port, which only the egress program puts right: they are lost where they leave by an interface without it",
+			"error", s.noRaw, "hint", hint.Of(s.noRaw))
+		s.noRaw = nil
+	}
 	for i, w := range v.workers {
 		if v.inline && i < len(s.raw) {
 			w.fromPort = s.raw[i].NewSender(v.listen, s.config.Batch)

@@ -21,6 +21,7 @@ type Server struct {
 	config  Config
 	kernel  *kernel                // nil: no XDP
 	raw     []*udpbatch.RawSockets // by number of worker; none: answers leave by the workers' own sockets
+	noRaw   error                  // why there are none, until it is logged
 	started time.Time
 
 	inherited *inherited // from the guard before, until New returns; nil: there was none

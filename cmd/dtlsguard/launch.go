@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -127,20 +126,17 @@ func newLaunch() *cobra.Command {
 	}
 }
 
-// launch starts programs until the guard ends.
+// launch starts programs until the guard ends, or sends what cannot be read.
 func launch(conn *handover.Conn, own string, rule startRule, args []string) {
 	const forever = 100 * 365 * 24 * time.Hour
 	var last *os.Process
 	for {
 		m, files, err := conn.Hear(forever)
-		if errors.Is(err, io.EOF) {
+		if err != nil { // no guard says what cannot be read, and reading may go on to fail
 			return
 		}
-		if err != nil {
-			continue
-		}
 		switch {
-		case m.Say == "kill" && last != nil:
+		case m.Say == "kill" && last != nil && len(files) == 0:
 			_ = last.Kill()
 		case m.Say == "start" && len(files) == 1:
 			other := os.NewFile(uintptr(files[0]), "handover")
@@ -155,6 +151,10 @@ func launch(conn *handover.Conn, own string, rule startRule, args []string) {
 			}
 			other.Close()
 			_ = conn.Tell(answer)
+		default:
+			for _, fd := range files {
+				_ = unix.Close(fd)
+			}
 		}
 	}
 }

@@ -166,8 +166,7 @@ func (b *Backend) adoptPool(s *PoolState, files *handover.Files) (*Pool, error) 
 		server: b.config.Server, sources: sources{first: first, several: s.Several, ports: s.Ports}, size: s.Size,
 		computed: s.Computed, counts: s.Counts, pending: s.Pending,
 	}
-	if err != nil || n == 0 || n > MaxPool*2 || int(s.InUse) > n || int(s.Bounded) > n || len(s.Ports) == 0 && len(s.Kept) == 0 || !s.Several && len(s.Ports) < n ||
-		p.sources.several && p.sources.most() < n || len(s.Kept) != 0 && (len(s.Kept) != n || len(s.Left) != n || len(s.Asked) != n) {
+	if err != nil || !s.fits(n) || p.sources.several && p.sources.most() < n {
 		return nil, errState
 	}
 	t := b.memory(n)
@@ -198,6 +197,18 @@ func (b *Backend) adoptPool(s *PoolState, files *handover.Files) (*Pool, error) 
 		p.adoptHold(h[0], h[1], files)
 	}
 	return p, p.adoptSockets(s, files)
+}
+
+// fits reports whether the numbers of a pool can be those of one with n entries.
+func (s *PoolState) fits(n int) bool {
+	within := func(i int) bool { return i >= 0 && i <= n }
+	switch {
+	case n == 0, n > MaxPool*2, !within(int(s.InUse)), !within(int(s.Bounded)), !within(s.Most), s.Size < 1, s.Size > MaxPool*2:
+		return false
+	case len(s.Ports) == 0 && len(s.Kept) == 0, !s.Several && len(s.Ports) < n:
+		return false
+	}
+	return len(s.Kept) == 0 || len(s.Kept) == n && len(s.Left) == n && len(s.Asked) == n
 }
 
 // adoptHold holds entry i by a file. Without one its port may be another program's when the client comes.

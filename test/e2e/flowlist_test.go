@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dtlsguard/dtlsguard/frontend"
 	"github.com/dtlsguard/dtlsguard/frontend/metrics"
@@ -66,7 +67,7 @@ func TestFlowsAreKilled(t *testing.T) {
 	t.Parallel()
 	const clients = 300
 	s := startBackend(t, anyPort, byAddress)
-	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.Workers, c.HarvestPool = 1, 8*clients }) // a quarter may be half-open
+	g := startGuard(t, s.addr(), func(c *frontend.Config) { c.Workers, c.HarvestPool, c.HandshakeTimeout = 1, 8*clients, time.Hour }) // a quarter may be half-open
 	var want []netip.AddrPort
 	var last *raw
 	for range clients {
