@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -193,14 +194,22 @@ func (n *Successor) reason(err error) error {
 	return fmt.Errorf("talk to the new program: %w", err)
 }
 
-// end ends the successor, and returns when it has exited: two guards must not serve the same sockets.
+// endTime is for a killed successor to exit: the kernel takes its memory and programs apart. This guard's clients wait for it.
+const endTime = 10 * time.Second
+
+// end ends the successor, and returns when it has exited: two guards must not serve the same sockets. After endTime it
+// returns in any case, for then nobody serves.
 func (n *Successor) end(why error) {
 	_ = n.Conn.Tell(handover.Message{Say: sayFailed, Error: hint.Line(why)})
 	if n.Kill != nil {
 		n.Kill()
 	}
-	for {
-		if _, _, err := n.Conn.Hear(time.Second); err != nil {
+	for until := time.Now().Add(endTime); time.Now().Before(until); {
+		_, fds, err := n.Conn.Hear(time.Until(until))
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 			return
 		}
 	}
