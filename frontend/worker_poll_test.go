@@ -13,12 +13,12 @@ import (
 func TestWorkerPollsDuringFlood(t *testing.T) {
 	w, client := bareWorker(t, 64, modes["trust"])
 	q := udpbatch.NewQueue(1)
-	arrived := func() bool {
+	arrived := func(wait time.Duration) bool {
 		q.Add([]byte{0}, nil)
 		if _, err := client.Send(q); err != nil {
 			t.Fatal(err)
 		}
-		n, _, err := w.poller.Wait(0)
+		n, _, err := w.poller.Wait(int(wait.Milliseconds()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,11 @@ func TestWorkerPollsDuringFlood(t *testing.T) {
 	} {
 		w.backlog = step.backlog
 		w.poll(step.strangers)
-		if w.polling != step.polling || arrived() == step.polling {
+		wait := time.Minute
+		if step.polling {
+			wait = 0 // nothing is to come
+		}
+		if w.polling != step.polling || arrived(wait) == step.polling {
 			t.Errorf("%+v: polling is %v", step, w.polling)
 		}
 	}
