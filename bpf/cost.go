@@ -18,6 +18,10 @@ type Cost struct {
 	Stack    string // bytes of each function; the deepest chain of calls has 512
 }
 
+// MostVerified is how many instructions a verifier may process, by the tests: a fifth of the 1 000 000 at which it gives up
+// (BPF_COMPLEXITY_LIMIT_INSNS), so that kernels that are not tried have room.
+const MostVerified = 200_000
+
 // What the verifier's statistics say of the stack: of all functions at once, and since Linux 7 of each by itself.
 var (
 	stackDepth    = regexp.MustCompile(`stack depth ([0-9+]+)`)

@@ -72,8 +72,15 @@ func load(t *testing.T, spec *ebpf.CollectionSpec, name string) {
 	o := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}}
 	c, err := ebpf.NewCollectionWithOptions(spec, o)
 	if err == nil {
+		defer c.Close()
 		t.Log(strings.ReplaceAll(strings.TrimSpace(c.Programs[name].VerifierLog), "\n", "; "))
-		c.Close()
+		info, err := c.Programs[name].Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, ok := info.VerifiedInstructions(); ok && n > bpf.MostVerified {
+			t.Errorf("%d instructions verified, %d at most", n, bpf.MostVerified)
+		}
 		return
 	}
 	o.Programs.LogLevel, o.Programs.LogSizeStart = ebpf.LogLevelBranch, 64<<20
