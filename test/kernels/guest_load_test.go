@@ -133,7 +133,7 @@ func costLine(release, output string) string {
 	}
 	version, _, _ := strings.Cut(release, "-")
 	line := "| " + version + " |"
-	for _, name := range []string{"dtlsguard", "egress", "select_worker", "trust_tcp"} {
+	for _, name := range []string{"dtlsguard", "egress", "ingress", "select_worker", "trust_tcp"} {
 		line += " " + cells[name] + " |"
 	}
 	return line

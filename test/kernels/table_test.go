@@ -27,7 +27,7 @@ var driverTable = table{
 var costTable = table{
 	intro: "Instructions that each kernel's verifier processes, of at most 1 000 000, and the stack of the largest function, of 512 bytes\n" +
 		"for a chain of calls (`make info UPDATE=-update` writes the table):\n\n",
-	head: "| Linux | `dtlsguard` | `egress` | `select_worker` | `trust_tcp` |\n|---|---|---|---|---|\n",
+	head: "| Linux | `dtlsguard` | `egress` | `ingress` | `select_worker` | `trust_tcp` |\n|---|---|---|---|---|---|\n",
 	next: "## Beside another XDP program\n",
 }
 
