@@ -9,7 +9,7 @@ import (
 	"github.com/dtlsguard/dtlsguard/frontend/udpbatch"
 )
 
-// While a worker falls behind a flood its socket is not in its poller, and afterwards it is again.
+// During a flood a worker's socket is not in its poller, and afterwards it is again.
 func TestWorkerPollsDuringFlood(t *testing.T) {
 	w, client := bareWorker(t, 64, modes["trust"])
 	q := udpbatch.NewQueue(1)
@@ -29,10 +29,9 @@ func TestWorkerPollsDuringFlood(t *testing.T) {
 		backlog   bool
 		polling   bool
 	}{
-		{pollFrom, false, false}, // it keeps up
-		{pollFrom - 1, true, false}, {pollFrom, true, true}, {pollFrom, true, true}, {pollFrom, false, true},
-		{pollFrom - 1, true, true}, // more is there
-		{pollFrom - 1, false, false}, {0, false, false}, {pollFrom, true, true}, {0, false, false},
+		{pollFrom - 1, false, false}, {pollFrom, false, true}, {pollFrom, false, true}, {pollUntil, false, true},
+		{pollUntil - 1, true, true}, // more is there
+		{pollUntil - 1, false, false}, {0, false, false}, {pollFrom, false, true}, {0, false, false},
 	} {
 		w.backlog = step.backlog
 		w.poll(step.strangers)
@@ -59,9 +58,7 @@ func TestDatagramsOfFlowsAreNotStrangers(t *testing.T) {
 func TestPollingDoesNotAllocate(t *testing.T) {
 	w, _ := bareWorker(t, 64, modes["trust"])
 	if n := testing.AllocsPerRun(20, func() {
-		w.backlog = true
 		w.poll(pollFrom)
-		w.backlog = false
 		if _, _, err := w.wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +71,7 @@ func TestPollingDoesNotAllocate(t *testing.T) {
 
 // A worker that goes from waiting to polling and back answers everything, serves requests, and stops when it is told to.
 func TestWorkerServesWhilePolling(t *testing.T) {
-	w, client := bareWorker(t, pollFrom/burst, modes["trust"]) // it leaves most of what comes together behind
+	w, client := bareWorker(t, 64, modes["trust"])
 	stop, ended := make(chan struct{}), make(chan error, 1)
 	w.service.stop = stop
 	go func() { ended <- w.run(stop) }()
